@@ -1,0 +1,329 @@
+//! What can be typed: flags from the settings table, the verbs, and COMMAND.
+//!
+//! A verb is one only as the very first word. Options come before COMMAND;
+//! after `--` or any option the first word is COMMAND, and everything after
+//! COMMAND belongs to it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::settings::origin::Written;
+use crate::settings::resolve::Typed;
+use crate::settings::table::{Entry, Kind, TABLE};
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Start: prepare the container and run the server or COMMAND.
+    Start {
+        /// The flags.
+        typed: Typed,
+        /// COMMAND and its arguments; empty: none.
+        command: Vec<OsString>,
+    },
+    /// A verb, used through `docker exec` or in a terminal.
+    Verb {
+        /// Which one.
+        verb: Verb,
+        /// `--state-dir`.
+        state_dir: Option<PathBuf>,
+    },
+}
+
+/// The verbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Probe the server once; exit 0 or 1.
+    Healthcheck,
+    /// Show what the container is doing; as JSON for programs.
+    Status {
+        /// `--json`.
+        json: bool,
+    },
+    /// Restart the server in place.
+    Restart,
+}
+
+const ABOUT: &str = "First process of an AI Lab container: prepares the notebooks volume, gives \
+the user access to the Docker socket, drops root for good, sets Jupyter's password, starts the \
+server and stays as PID 1.";
+
+const AFTER: &str = "\
+Verbs (as the very first word):
+  healthcheck  Probe the server once: exit 0 if it is healthy, 1 if not
+  status       Show what the container is doing
+  restart      Restart the server in place
+Each has its own --help.
+
+COMMAND: none starts the configured server. jupyterhub-singleuser, jupyter-lab, jupyter lab and
+jupyter server start that server with those arguments. Anything else is run as the user.
+
+Exit codes: the server's own; 128+n if signal n ended it; 126 or 127 if it could not be executed
+or found; 2 for a wrong command line; 78 for settings that do not validate; 1 when preparation
+failed.
+
+Examples:
+  docker run -p 127.0.0.1:49494:49494 -v ai-lab:/home/jupyter/notebooks ai-lab
+  docker run --env JUPYTER_PASSWORD=secret -p 127.0.0.1:49494:49494 ai-lab
+  docker run -it ai-lab bash";
+
+/// Reads a command line; the first word is the program's name.
+///
+/// # Errors
+/// A wrong command line, or a request for help or version, as clap's error.
+pub fn parse(words: &[OsString]) -> Result<Action, clap::Error> {
+    match words.get(1).and_then(|word| word.to_str()) {
+        Some("healthcheck") => verb(words, "healthcheck", "Probe the server once", |_| {
+            Verb::Healthcheck
+        }),
+        Some("status") => verb(
+            words,
+            "status",
+            "Show what the container is doing",
+            |found| Verb::Status {
+                json: found.get_flag("json"),
+            },
+        ),
+        Some("restart") => verb(words, "restart", "Restart the server in place", |_| {
+            Verb::Restart
+        }),
+        _ => start(words),
+    }
+}
+
+fn start(words: &[OsString]) -> Result<Action, clap::Error> {
+    let matches = start_command().try_get_matches_from(words)?;
+    let flags = TABLE
+        .iter()
+        .filter_map(|entry| Some((entry.key, written(entry, &matches)?)))
+        .collect::<BTreeMap<_, _>>();
+    let command = matches
+        .get_many::<OsString>("COMMAND")
+        .map(|words| words.cloned().collect())
+        .unwrap_or_default();
+    let config = matches.get_one::<PathBuf>("config").cloned();
+    let typed = Typed { flags, config };
+    Ok(Action::Start { typed, command })
+}
+
+fn written(entry: &Entry, matches: &ArgMatches) -> Option<Written> {
+    match entry.kind {
+        Kind::Switch => matches
+            .get_flag(entry.flag)
+            .then_some(Written::Switch(true)),
+        Kind::Texts | Kind::Paths => matches
+            .get_many::<String>(entry.flag)
+            .map(|items| Written::List(items.cloned().collect())),
+        _ => matches
+            .get_one::<String>(entry.flag)
+            .map(|text| Written::Text(text.clone())),
+    }
+}
+
+/// The grammar of a start.
+pub fn start_command() -> Command {
+    let command = Command::new("ai-lab-entrypoint")
+        .version(concat!(env!("CARGO_PKG_VERSION")))
+        .about(ABOUT)
+        .after_help(AFTER)
+        .override_usage(
+            "ai-lab-entrypoint [OPTIONS] [--] [COMMAND [ARGS]...]\n       \
+             ai-lab-entrypoint healthcheck | status | restart",
+        )
+        .args_override_self(true)
+        .next_line_help(true)
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(ValueParser::path_buf())
+                .help(
+                    "Settings file [env: AI_LAB_CONFIG] [default: /etc/ai-lab/entrypoint.toml, \
+                     absent is fine]",
+                ),
+        )
+        .arg(
+            Arg::new("COMMAND")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .value_parser(ValueParser::os_string())
+                .hide(true),
+        );
+    TABLE
+        .iter()
+        .fold(command, |command, entry| command.arg(argument(entry)))
+}
+
+fn argument(entry: &'static Entry) -> Arg {
+    let mut notes = String::new();
+    if let Kind::Choice(words) = entry.kind {
+        notes.push_str(&format!(" [{}]", words.join("|")));
+    }
+    if let Some(default) = entry.default {
+        notes.push_str(&format!(" [default: {default}]"));
+    }
+    if let Some(name) = entry.env {
+        notes.push_str(&format!(" [env: {name}]"));
+    }
+    if let Some(key) = entry.toml {
+        notes.push_str(&format!(" [toml: {key}]"));
+    }
+    let argument = Arg::new(entry.flag)
+        .long(entry.flag)
+        .help(format!("{}{notes}", entry.help))
+        .help_heading(entry.heading);
+    match entry.kind {
+        Kind::Switch => argument.action(ArgAction::SetTrue),
+        Kind::Texts => argument
+            .action(ArgAction::Append)
+            .allow_hyphen_values(true)
+            .value_name(entry.value_name),
+        Kind::Paths => argument
+            .action(ArgAction::Append)
+            .value_name(entry.value_name),
+        _ => argument.action(ArgAction::Set).value_name(entry.value_name),
+    }
+}
+
+fn verb(
+    words: &[OsString],
+    name: &'static str,
+    about: &'static str,
+    read: fn(&ArgMatches) -> Verb,
+) -> Result<Action, clap::Error> {
+    let mut command = Command::new(name)
+        .bin_name(format!("ai-lab-entrypoint {name}"))
+        .about(about)
+        .arg(
+            Arg::new("state-dir")
+                .long("state-dir")
+                .value_name("DIR")
+                .value_parser(ValueParser::path_buf())
+                .help("Where state.json is kept [env: AI_LAB_STATE_DIR] [default: /run/ai-lab]"),
+        );
+    if name == "status" {
+        command = command.arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("As JSON, for programs"),
+        );
+    }
+    let matches = command.try_get_matches_from(&words[1..])?;
+    Ok(Action::Verb {
+        verb: read(&matches),
+        state_dir: matches.get_one::<PathBuf>("state-dir").cloned(),
+    })
+}
+
+/// The exit code of a refused command line: 0 for help and version, 2 otherwise.
+pub fn exit_code(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::Key;
+
+    fn parsed(words: &[&str]) -> Result<Action, clap::Error> {
+        let words: Vec<OsString> = std::iter::once("ai-lab-entrypoint")
+            .chain(words.iter().copied())
+            .map(OsString::from)
+            .collect();
+        parse(&words)
+    }
+
+    fn command(words: &[&str]) -> Vec<String> {
+        match parsed(words).unwrap() {
+            Action::Start { command, .. } => command
+                .iter()
+                .map(|word| word.to_str().unwrap().to_owned())
+                .collect(),
+            Action::Verb { .. } => panic!("{words:?} is a verb"),
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        start_command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_command_belongs_to_it() {
+        for (typed, expected) in [
+            (vec!["ls", "-l"], vec!["ls", "-l"]),
+            (
+                vec!["--port", "1", "ls", "--port", "2"],
+                vec!["ls", "--port", "2"],
+            ),
+            (vec!["--", "--port", "2"], vec!["--port", "2"]),
+            (vec!["ls", "--", "-l"], vec!["ls", "--", "-l"]),
+            (vec!["ls", "-l", "--", "-l"], vec!["ls", "-l", "--", "-l"]),
+            (vec!["--", "ls", "--", "-l"], vec!["ls", "--", "-l"]),
+            (vec!["--", "--", "x"], vec!["--", "x"]),
+            (vec!["--port=1"], vec![]),
+            (vec!["--port", "1", "--"], vec![]),
+            (vec!["env", "--help"], vec!["env", "--help"]),
+            (vec!["env", "--version"], vec!["env", "--version"]),
+            (vec!["help"], vec!["help"]),
+        ] {
+            assert_eq!(command(&typed), expected, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_verb_is_one_only_as_the_very_first_word() {
+        assert!(matches!(
+            parsed(&["healthcheck"]).unwrap(),
+            Action::Verb {
+                verb: Verb::Healthcheck,
+                ..
+            }
+        ));
+        assert_eq!(command(&["--", "healthcheck"]), ["healthcheck"]);
+        assert_eq!(command(&["--port", "1", "status"]), ["status"]);
+    }
+
+    #[test]
+    fn an_unknown_option_before_command_is_an_error() {
+        for words in [
+            &["--prot", "1"][..],
+            &["-x"],
+            &["healthcheck", "now"],
+            &["--port"],
+        ] {
+            assert_eq!(exit_code(&parsed(words).unwrap_err()), 2, "{words:?}");
+        }
+        assert_eq!(exit_code(&parsed(&["--help"]).unwrap_err()), 0);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_wins_and_lists_add_up() {
+        let Action::Start { typed, .. } = parsed(&[
+            "--port",
+            "1",
+            "--port=2",
+            "--jupyter-arg",
+            "--a",
+            "--jupyter-arg=--b",
+        ])
+        .unwrap() else {
+            panic!("not a start")
+        };
+        assert_eq!(typed.flags[&Key::Port], Written::Text("2".into()));
+        assert_eq!(
+            typed.flags[&Key::JupyterArg],
+            Written::List(vec!["--a".into(), "--b".into()])
+        );
+    }
+}

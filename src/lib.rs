@@ -1,0 +1,8 @@
+//! The first process of an AI Lab container.
+
+pub mod cli;
+pub mod degradation;
+pub mod identity;
+pub mod server;
+pub mod settings;
+pub mod volume;

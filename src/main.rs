@@ -1,0 +1,3 @@
+//! The command `ai-lab-entrypoint`.
+
+fn main() {}

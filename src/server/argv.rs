@@ -1,0 +1,311 @@
+//! The server's arguments: ours, those of the settings and those of COMMAND,
+//! merged so that no trait is given twice.
+//!
+//! Jupyter (traitlets) exits with 1 when one trait is given twice, also as an
+//! alias and by its full name; so each trait is known here by one canonical name.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// What is decided about the server's arguments before they are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// JupyterHub manages the server: it says where to listen.
+    pub hub: bool,
+    /// Jupyter's root directory; in hub mode only where the hub gave none.
+    pub root_dir: Option<&'a Path>,
+    /// Address to listen on; `None`: all.
+    pub ip: Option<&'a str>,
+    /// Port; `None`: Jupyter's own.
+    pub port: Option<u16>,
+    /// The server runs as root (the old layout).
+    pub as_root: bool,
+}
+
+/// Aliases of `jupyter_server.serverapp` and old names of traits.
+const ALIASES: [(&str, &str); 17] = [
+    ("ip", "ServerApp.ip"),
+    ("port", "ServerApp.port"),
+    ("port-retries", "ServerApp.port_retries"),
+    ("sock", "ServerApp.sock"),
+    ("sock-mode", "ServerApp.sock_mode"),
+    ("transport", "KernelManager.transport"),
+    ("keyfile", "ServerApp.keyfile"),
+    ("certfile", "ServerApp.certfile"),
+    ("client-ca", "ServerApp.client_ca"),
+    ("notebook-dir", "ServerApp.root_dir"),
+    ("ServerApp.notebook_dir", "ServerApp.root_dir"),
+    ("preferred-dir", "ServerApp.preferred_dir"),
+    ("browser", "ServerApp.browser"),
+    ("gateway-url", "GatewayClient.url"),
+    ("log-level", "Application.log_level"),
+    ("config", "JupyterApp.config_file"),
+    ("app-dir", "LabApp.app_dir"),
+];
+
+/// Flags without value, and the trait each sets.
+const FLAGS: [(&str, &str); 2] = [
+    ("no-browser", "ServerApp.open_browser"),
+    ("allow-root", "ServerApp.allow_root"),
+];
+
+/// Traits that hold one value: of several in one place the last is kept. Others
+/// may be lists, which are given by repeating them.
+const SINGLE: [&str; 8] = [
+    "ServerApp.ip",
+    "ServerApp.port",
+    "ServerApp.port_retries",
+    "ServerApp.root_dir",
+    "ServerApp.base_url",
+    "ServerApp.default_url",
+    "ServerApp.open_browser",
+    "ServerApp.allow_root",
+];
+
+/// One argument with its value, and the trait it sets.
+#[derive(Debug, Clone)]
+struct Item {
+    name: Option<String>,
+    value: Option<OsString>,
+    words: Vec<OsString>,
+}
+
+/// The server's merged arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argv {
+    /// What follows the program's name.
+    pub args: Vec<OsString>,
+    traits: BTreeMap<String, OsString>,
+}
+
+impl Argv {
+    /// The value that the command line gives a trait, by its full name.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.traits.get(name).and_then(|value| value.to_str())
+    }
+}
+
+/// Merges ours, `settings` and `command`; later ones win.
+pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv {
+    let settings: Vec<OsString> = settings.iter().map(OsString::from).collect();
+    let layers = [items(&ours(plan)), items(&settings), items(command)];
+    let mut kept: Vec<Item> = Vec::new();
+    for layer in layers {
+        for item in &layer {
+            if let Some(name) = &item.name {
+                // Whatever a lower layer said about this trait is superseded.
+                let single = SINGLE.contains(&name.as_str());
+                let in_this_layer = |old: &Item| layer.iter().any(|i| i.words == old.words);
+                kept.retain(|old| {
+                    old.name.as_ref() != Some(name) || (!single && in_this_layer(old))
+                });
+            }
+            kept.push(item.clone());
+        }
+    }
+    if plan.hub {
+        kept.retain(|item| {
+            !matches!(
+                item.name.as_deref(),
+                Some("ServerApp.ip" | "ServerApp.port")
+            )
+        });
+    }
+    let traits = kept
+        .iter()
+        .filter_map(|item| Some((item.name.clone()?, item.value.clone()?)))
+        .collect();
+    let args = kept.into_iter().flat_map(|item| item.words).collect();
+    Argv { args, traits }
+}
+
+fn ours(plan: Plan<'_>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
+    if !plan.hub {
+        // `*` is every address of both families.
+        args.push(format!("--ServerApp.ip={}", plan.ip.unwrap_or("*")).into());
+        if let Some(port) = plan.port {
+            args.push(format!("--ServerApp.port={port}").into());
+        }
+        // A busy port is an error, not a reason to move where nobody looks.
+        args.push("--ServerApp.port_retries=0".into());
+        args.push("--ServerApp.open_browser=False".into());
+    }
+    if let Some(directory) = plan.root_dir {
+        let mut word = OsString::from("--ServerApp.root_dir=");
+        word.push(directory);
+        args.push(word);
+    }
+    if plan.as_root {
+        args.push("--ServerApp.allow_root=True".into());
+    }
+    args
+}
+
+fn items(words: &[OsString]) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut rest = words.iter().peekable();
+    while let Some(word) = rest.next() {
+        let mut item = Item {
+            name: None,
+            value: None,
+            words: vec![word.clone()],
+        };
+        let option = word.to_str().and_then(|word| word.strip_prefix("--"));
+        if let Some(option) = option {
+            if let Some((name, value)) = option.split_once('=') {
+                item.name = Some(canonical(name));
+                item.value = Some(value.into());
+            } else if let Some((_, name)) = FLAGS.iter().find(|(flag, _)| *flag == option) {
+                item.name = Some((*name).into());
+            } else if takes_value(option)
+                && let Some(value) = rest.next_if(|next| !starts_with_dash(next))
+            {
+                item.name = Some(canonical(option));
+                item.value = Some(value.clone());
+                item.words.push(value.clone());
+            }
+        }
+        items.push(item);
+    }
+    items
+}
+
+fn canonical(name: &str) -> String {
+    let name = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, full)| full);
+    // Classes that ServerApp took the place of; their traits are still accepted.
+    match name.split_once('.') {
+        Some(("NotebookApp" | "SingleUserNotebookApp", rest)) => format!("ServerApp.{rest}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn takes_value(option: &str) -> bool {
+    option.contains('.') || ALIASES.iter().any(|(alias, _)| *alias == option)
+}
+
+fn starts_with_dash(word: &OsStr) -> bool {
+    word.as_encoded_bytes().first() == Some(&b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(hub: bool, settings: &[&str], command: &[&str]) -> Vec<String> {
+        let plan = Plan {
+            hub,
+            root_dir: Some(Path::new("/n")),
+            ip: None,
+            port: Some(1),
+            as_root: false,
+        };
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+        merge(plan, &settings, &command)
+            .args
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn no_trait_is_given_twice() {
+        let ip = "--ServerApp.ip=*";
+        let port = "--ServerApp.port=1";
+        let retries = "--ServerApp.port_retries=0";
+        let browser = "--ServerApp.open_browser=False";
+        let root = "--ServerApp.root_dir=/n";
+        for (settings, command, expected) in [
+            (&[][..], &[][..], vec![ip, port, retries, browser, root]),
+            (
+                &[],
+                &["--port=2"],
+                vec![ip, retries, browser, root, "--port=2"],
+            ),
+            (
+                &[],
+                &["--port", "2"],
+                vec![ip, retries, browser, root, "--port", "2"],
+            ),
+            (
+                &[],
+                &["--ServerApp.port", "2"],
+                vec![ip, retries, browser, root, "--ServerApp.port", "2"],
+            ),
+            (
+                &[],
+                &["--NotebookApp.port=2"],
+                vec![ip, retries, browser, root, "--NotebookApp.port=2"],
+            ),
+            (
+                &["--port=2"],
+                &["--ServerApp.port=3"],
+                vec![ip, retries, browser, root, "--ServerApp.port=3"],
+            ),
+            (
+                &[],
+                &["--port=2", "--port=3"],
+                vec![ip, retries, browser, root, "--port=3"],
+            ),
+            (
+                &[],
+                &["--no-browser", "--notebook-dir=/m"],
+                vec![ip, port, retries, "--no-browser", "--notebook-dir=/m"],
+            ),
+            (
+                &["--A.b=1"],
+                &["--A.b=2"],
+                vec![ip, port, retries, browser, root, "--A.b=2"],
+            ),
+            (
+                &[],
+                &["--A.l=1", "--A.l=2"],
+                vec![ip, port, retries, browser, root, "--A.l=1", "--A.l=2"],
+            ),
+            (
+                &[],
+                &["--debug", "x.ipynb"],
+                vec![ip, port, retries, browser, root, "--debug", "x.ipynb"],
+            ),
+        ] {
+            assert_eq!(
+                merged(false, settings, command),
+                expected,
+                "{settings:?} {command:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_hub_says_where_to_listen() {
+        assert_eq!(
+            merged(true, &["--ip=1.2.3.4"], &["--port=8000", "--debug"]),
+            ["--ServerApp.root_dir=/n", "--debug"]
+        );
+    }
+
+    #[test]
+    fn values_can_be_asked_for() {
+        let plan = Plan {
+            hub: false,
+            root_dir: None,
+            ip: Some("::1"),
+            port: None,
+            as_root: true,
+        };
+        let argv = merge(
+            plan,
+            &["--certfile=/c".into()],
+            &["--ServerApp.base_url".into(), "/x".into()],
+        );
+        assert_eq!(argv.value("ServerApp.base_url"), Some("/x"));
+        assert_eq!(argv.value("ServerApp.certfile"), Some("/c"));
+        assert_eq!(argv.value("ServerApp.ip"), Some("::1"));
+        assert!(argv.args.contains(&"--ServerApp.allow_root=True".into()));
+    }
+}

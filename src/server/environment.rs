@@ -1,0 +1,155 @@
+//! The environment of the server or COMMAND: a pure function of ours.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// PATH where the container has none (Debian's default).
+pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Who the server runs as, as far as its environment tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Person<'a> {
+    /// USER and LOGNAME.
+    pub name: &'a str,
+    /// HOME.
+    pub home: &'a Path,
+    /// SHELL.
+    pub shell: &'a Path,
+}
+
+/// Variables of a server or COMMAND: unique names, in the inherited order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// The inherited environment without `removed`, for `person`, with the venv
+    /// first on PATH.
+    pub fn new(
+        inherited: impl IntoIterator<Item = (OsString, OsString)>,
+        removed: &[&str],
+        person: Person<'_>,
+        venv: Option<&Path>,
+    ) -> Self {
+        let kept = inherited
+            .into_iter()
+            .filter(|(name, _)| !removed.iter().any(|removed| name == removed));
+        let mut environment = Self(kept.collect());
+        environment.set("HOME", person.home);
+        environment.set("USER", person.name);
+        environment.set("LOGNAME", person.name);
+        environment.set("SHELL", person.shell);
+        if let Some(venv) = venv {
+            let path = with_first(&venv.join("bin"), environment.get("PATH"));
+            environment.set("PATH", path);
+            environment.set("VIRTUAL_ENV", venv);
+            // PYTHONHOME would make the venv's Python use another one's library.
+            environment.remove("PYTHONHOME");
+        } else if environment.get("PATH").is_none() {
+            environment.set("PATH", SYSTEM_PATH);
+        }
+        environment
+    }
+
+    /// A variable's value.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_os_str())
+    }
+
+    /// Sets a variable.
+    pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        let value = value.as_ref().to_owned();
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some(entry) => entry.1 = value,
+            None => self.0.push((name.into(), value)),
+        }
+    }
+
+    /// Removes a variable.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
+    /// All variables.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+}
+
+/// `path` with `first` before everything else, and only there.
+fn with_first(first: &Path, path: Option<&OsStr>) -> OsString {
+    let rest = path.unwrap_or(OsStr::new(SYSTEM_PATH));
+    let others =
+        std::env::split_paths(rest).filter(|entry| entry != first && *entry != PathBuf::new());
+    let entries = std::iter::once(first.to_owned()).chain(others);
+    // A venv path with a colon cannot be on PATH at all.
+    std::env::join_paths(entries).unwrap_or_else(|_| rest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(inherited: &[(&str, &str)], venv: Option<&str>) -> Vec<(String, String)> {
+        let person = Person {
+            name: "jupyter",
+            home: Path::new("/home/jupyter"),
+            shell: Path::new("/bin/bash"),
+        };
+        let inherited = inherited.iter().map(|(n, v)| (n.into(), v.into()));
+        let environment = Environment::new(
+            inherited,
+            &["JUPYTER_PASSWORD"],
+            person,
+            venv.map(Path::new),
+        );
+        let text = |s: &OsStr| s.to_string_lossy().into_owned();
+        environment
+            .iter()
+            .map(|(n, v)| (text(n), text(v)))
+            .collect()
+    }
+
+    fn value(list: &[(String, String)], name: &str) -> Option<String> {
+        list.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    }
+
+    #[test]
+    fn ours_are_set_secrets_removed_and_the_rest_passed_on() {
+        let list = built(
+            &[
+                ("HOME", "/root"),
+                ("JUPYTER_PASSWORD", "secret"),
+                ("JUPYTERHUB_HOST", ""),
+                ("PATH", "/bin"),
+            ],
+            Some("/v"),
+        );
+        let expected = [
+            ("HOME", "/home/jupyter"),
+            ("JUPYTERHUB_HOST", ""),
+            ("PATH", "/v/bin:/bin"),
+            ("USER", "jupyter"),
+            ("LOGNAME", "jupyter"),
+            ("SHELL", "/bin/bash"),
+            ("VIRTUAL_ENV", "/v"),
+        ];
+        assert_eq!(list, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn the_venv_is_on_path_once_and_first() {
+        let list = built(&[("PATH", "/bin:/v/bin::/sbin")], Some("/v"));
+        assert_eq!(value(&list, "PATH").as_deref(), Some("/v/bin:/bin:/sbin"));
+    }
+
+    #[test]
+    fn without_a_path_there_is_the_systems() {
+        assert_eq!(
+            value(&built(&[], None), "PATH").as_deref(),
+            Some(SYSTEM_PATH)
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! Jupyter: program, arguments and environment, password, log pump, readiness, welcome.
+
+pub mod argv;
+pub mod environment;
+pub mod program;

@@ -1,0 +1,255 @@
+//! The settings file: TOML to written values.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::origin::{Origin, Raw, SettingError, Written};
+use super::table::{Entry, Key, Kind, TABLE};
+
+/// A settings file is at most this long, in bytes.
+const LIMIT: u64 = 64 * 1024;
+
+/// Reads the settings file. A missing file is fine unless it was `named`.
+///
+/// # Errors
+/// Everything that is wrong with the file, each with its line.
+pub fn read(path: &Path, named: bool) -> Result<BTreeMap<Key, Raw>, Vec<SettingError>> {
+    let unreadable = |problem: String| {
+        vec![SettingError::new(
+            "config",
+            path.display(),
+            problem,
+            "name a readable TOML file with --config",
+        )]
+    };
+    let mut text = String::new();
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
+            return Ok(BTreeMap::new());
+        }
+        Err(error) => return Err(unreadable(format!("cannot be read: {error}"))),
+        Ok(file) => {
+            let regular = file.metadata().is_ok_and(|data| data.is_file());
+            if !regular {
+                return Err(unreadable("is not a regular file".into()));
+            }
+            file.take(LIMIT + 1)
+                .read_to_string(&mut text)
+                .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+        }
+    }
+    if text.len() as u64 > LIMIT {
+        return Err(unreadable(format!("is longer than {LIMIT} bytes")));
+    }
+    parse(&text, path)
+}
+
+/// Parses the text of a settings file; `path` is for messages only.
+///
+/// # Errors
+/// Every unknown key and every value of the wrong type, each with its line.
+pub fn parse(text: &str, path: &Path) -> Result<BTreeMap<Key, Raw>, Vec<SettingError>> {
+    let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+    let origin_at = |offset: usize| Origin::File {
+        path: path.to_owned(),
+        line: line_of(offset),
+    };
+    let document = DeTable::parse(text).map_err(|error| {
+        vec![SettingError::new(
+            "config",
+            origin_at(error.span().map_or(0, |span| span.start)),
+            error.message().replace('\n', " "),
+            "correct the TOML there",
+        )]
+    })?;
+    let mut found = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (name, value) in document.get_ref() {
+        let origin = origin_at(name.span().start);
+        match value.get_ref() {
+            DeValue::Table(table) if is_table(name.get_ref()) => {
+                for (key, value) in table {
+                    let full = format!("{}.{}", name.get_ref(), key.get_ref());
+                    let origin = origin_at(key.span().start);
+                    take(&full, value.get_ref(), origin, &mut found, &mut errors);
+                }
+            }
+            value => take(name.get_ref(), value, origin, &mut found, &mut errors),
+        }
+    }
+    if errors.is_empty() {
+        Ok(found)
+    } else {
+        Err(errors)
+    }
+}
+
+fn is_table(name: &str) -> bool {
+    names().any(|full| full.split_once('.').is_some_and(|(table, _)| table == name))
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter_map(|entry| entry.toml)
+}
+
+fn take(
+    name: &str,
+    value: &DeValue<'_>,
+    origin: Origin,
+    found: &mut BTreeMap<Key, Raw>,
+    errors: &mut Vec<SettingError>,
+) {
+    let Some(entry) = TABLE.iter().find(|entry| entry.toml == Some(name)) else {
+        errors.push(SettingError::new(
+            name,
+            origin,
+            "is not a setting",
+            suggestion(name),
+        ));
+        return;
+    };
+    match written(entry, value) {
+        Some(written) => {
+            found.insert(entry.key, Raw { written, origin });
+        }
+        None => errors.push(SettingError::new(
+            name,
+            origin,
+            format!("is of the wrong type ({})", value.type_str()),
+            format!("give {}", expected(entry.kind)),
+        )),
+    }
+}
+
+fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
+    match (entry.kind, value) {
+        (Kind::Switch, DeValue::Boolean(on)) => Some(Written::Switch(*on)),
+        (Kind::Texts | Kind::Paths, DeValue::Array(items)) => items
+            .iter()
+            .map(|item| item.get_ref().as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+            .map(Written::List),
+        (Kind::Switch | Kind::Texts | Kind::Paths, _) => None,
+        (Kind::Port | Kind::Seconds, DeValue::Integer(number)) if number.radix() == 10 => {
+            Some(Written::Text(number.as_str().to_owned()))
+        }
+        (Kind::Seconds, DeValue::Float(number)) => Some(Written::Text(number.as_str().to_owned())),
+        (Kind::Port | Kind::Seconds, _) => None,
+        // `user.name = 1234` is as good as "1234".
+        (Kind::Text, DeValue::Integer(number)) if number.radix() == 10 => {
+            Some(Written::Text(number.as_str().to_owned()))
+        }
+        (_, DeValue::String(text)) => Some(Written::Text(text.to_string())),
+        _ => None,
+    }
+}
+
+fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Switch => "true or false",
+        Kind::Texts | Kind::Paths => "a list of strings",
+        Kind::Port => "an integer",
+        Kind::Seconds => "a number",
+        Kind::Text | Kind::Path | Kind::Program | Kind::Choice(_) => "a string",
+    }
+}
+
+fn suggestion(name: &str) -> String {
+    let tables = || names().filter_map(|full| full.split_once('.').map(|(table, _)| table));
+    let candidates: Vec<&str> = if name.contains('.') {
+        names().collect()
+    } else {
+        // A lone word may be a table's name or a key that lost its table.
+        tables().chain(names()).collect()
+    };
+    let last = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();
+    let closest = candidates
+        .into_iter()
+        .map(|full| {
+            let whole = strsim::jaro_winkler(full, name);
+            (
+                whole.max(strsim::jaro_winkler(&last(full), &last(name))),
+                full,
+            )
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match closest {
+        Some((score, full)) if score > 0.85 => format!("did you mean `{full}`?"),
+        _ => "remove it; `--help` lists what there is".into(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<BTreeMap<Key, Raw>, Vec<String>> {
+        parse(text, Path::new("/f.toml"))
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn reads_every_kind_of_value() {
+        let found = parsed(
+            "strict = true\n[server]\nport = 1_0\nargs = ['a', 'b']\nstop_timeout = 2.5\n[user]\nname = 1234",
+        )
+        .unwrap();
+        assert_eq!(found[&Key::Strict].written, Written::Switch(true));
+        assert_eq!(found[&Key::Port].written, Written::Text("10".into()));
+        assert_eq!(
+            found[&Key::JupyterArg].written,
+            Written::List(vec!["a".into(), "b".into()])
+        );
+        assert_eq!(
+            found[&Key::StopTimeout].written,
+            Written::Text("2.5".into())
+        );
+        assert_eq!(found[&Key::User].written, Written::Text("1234".into()));
+        assert_eq!(
+            found[&Key::User].origin,
+            Origin::File {
+                path: "/f.toml".into(),
+                line: 7
+            }
+        );
+    }
+
+    #[test]
+    fn tells_all_errors_at_once_with_their_lines() {
+        let errors =
+            parsed("[server]\nstop_timout = 3\nport = 'x'\n[serwer]\na = 1\n[qqq]\n").unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                "qqq (from /f.toml:6): is not a setting; remove it; `--help` lists what there is",
+                "server.port (from /f.toml:3): is of the wrong type (string); give an integer",
+                "server.stop_timout (from /f.toml:2): is not a setting; did you mean `server.stop_timeout`?",
+                "serwer (from /f.toml:4): is not a setting; did you mean `server`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_line() {
+        let errors = parsed("strict = true\nport = = 3\n").unwrap_err();
+        assert!(
+            errors[0].starts_with("config (from /f.toml:2): "),
+            "{errors:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_fine_unless_it_was_named() {
+        let path = Path::new("/nonexistent/entrypoint.toml");
+        assert!(read(path, false).unwrap().is_empty());
+        assert!(
+            read(path, true).unwrap_err()[0]
+                .to_string()
+                .contains("cannot be read")
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! Written values of all layers become [`Settings`], or every reason why not.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
+use super::table::{self, Entry, Key, Kind, TABLE};
+use super::{
+    DeletedNotebooks, Docker, Log, LogFormat, Notebooks, Password, Restart, Server, Settings,
+    UpdateNotebooks, User, VolumeOwner, file, trust,
+};
+
+/// What was typed, as far as it concerns settings.
+#[derive(Debug, Clone, Default)]
+pub struct Typed {
+    /// The flags that were given.
+    pub flags: BTreeMap<Key, Written>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+}
+
+/// Settings from all sources.
+///
+/// `environment` returns a variable's value; `as_root`: the settings file must be
+/// writable by root alone, because it decides what root does.
+///
+/// # Errors
+/// All errors of the file, or all errors of the values.
+pub fn load(
+    typed: &Typed,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    as_root: bool,
+) -> Result<Settings, SettingsError> {
+    let from_env = |name: &'static str| {
+        environment(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let named = typed.config.clone().or_else(|| from_env(table::FILE_ENV));
+    let path = named.clone().unwrap_or_else(|| table::DEFAULT_FILE.into());
+    let mut raw = BTreeMap::new();
+    if as_root {
+        trust::root_alone(&path).map_err(|problem| {
+            SettingsError(vec![SettingError::new(
+                "config",
+                path.display(),
+                problem,
+                "make it and every directory above it writable by root alone",
+            )])
+        })?;
+    }
+    raw.extend(file::read(&path, named.is_some()).map_err(SettingsError)?);
+    let mut errors = Vec::new();
+    for entry in TABLE {
+        if let Some(name) = entry.env
+            && let Some(value) = environment(name).filter(|value| !value.is_empty())
+        {
+            match from_environment(entry, name, value) {
+                Ok(Some(value)) => drop(raw.insert(entry.key, value)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        if let Some(written) = typed.flags.get(&entry.key) {
+            let origin = Origin::Flag(entry.flag);
+            let written = written.clone();
+            raw.insert(entry.key, Raw { written, origin });
+        }
+    }
+    let mut reader = Reader { raw: &raw, errors };
+    let settings = reader.settings();
+    if reader.errors.is_empty() {
+        Ok(settings)
+    } else {
+        Err(SettingsError(reader.errors))
+    }
+}
+
+fn from_environment(
+    entry: &Entry,
+    name: &'static str,
+    value: OsString,
+) -> Result<Option<Raw>, SettingError> {
+    let origin = Origin::Environment(name);
+    let text = value.into_string().map_err(|_| {
+        SettingError::new(entry.name(), &origin, "is not UTF-8", "give it as UTF-8")
+    })?;
+    // Kubernetes injects JUPYTER_PORT=tcp://10.0.0.1:80 for a Service named jupyter.
+    if entry.kind == Kind::Port && text.starts_with("tcp://") {
+        return Ok(None);
+    }
+    let written = Written::Text(text);
+    Ok(Some(Raw { written, origin }))
+}
+
+/// Reads typed values and collects what is wrong with them.
+struct Reader<'a> {
+    raw: &'a BTreeMap<Key, Raw>,
+    errors: Vec<SettingError>,
+}
+
+impl Reader<'_> {
+    fn text(&mut self, key: Key) -> Option<String> {
+        let entry = table::find(key);
+        let Some(raw) = self.raw.get(&key) else {
+            return entry.default.map(str::to_owned);
+        };
+        let Written::Text(text) = &raw.written else {
+            return None; // other kinds never come this way: a test walks the table
+        };
+        if let Err((problem, remedy)) = check(entry.kind, text) {
+            self.errors.push(SettingError::new(
+                entry.name(),
+                &raw.origin,
+                problem,
+                remedy,
+            ));
+            return entry.default.map(str::to_owned);
+        }
+        Some(text.clone())
+    }
+
+    fn list(&mut self, key: Key) -> Vec<String> {
+        let entry = table::find(key);
+        let Some(Raw {
+            written: Written::List(items),
+            origin,
+        }) = self.raw.get(&key)
+        else {
+            return Vec::new();
+        };
+        for item in items {
+            if let Err((problem, remedy)) = check(entry.kind, item) {
+                self.errors
+                    .push(SettingError::new(entry.name(), origin, problem, remedy));
+            }
+        }
+        items.clone()
+    }
+
+    fn switch(&self, key: Key) -> bool {
+        matches!(
+            self.raw.get(&key),
+            Some(Raw {
+                written: Written::Switch(true),
+                ..
+            })
+        )
+    }
+
+    fn path(&mut self, key: Key) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    fn seconds(&mut self, key: Key) -> Duration {
+        // invariant: `check` accepted the text, or it is the table's default
+        let seconds = self.text(key).and_then(|text| text.parse().ok());
+        Duration::from_secs_f64(seconds.unwrap_or(0.0))
+    }
+
+    /// A choice's word is one of the table's; the first arm is the default.
+    fn choice<T: Copy>(&mut self, key: Key, words: &[(&str, T)]) -> T {
+        let word = self.text(key);
+        words
+            .iter()
+            .find(|(name, _)| Some(*name) == word.as_deref())
+            .map_or(words[0].1, |(_, value)| *value)
+    }
+
+    fn settings(&mut self) -> Settings {
+        let name = self.text(Key::User);
+        let user = name
+            .filter(|name| name != "root" && name != "0")
+            .map(|name| User {
+                name,
+                group: self.text(Key::Group),
+                home: self.path(Key::Home),
+            });
+        // The old layout, from before there was a user.
+        let under_root = |name: &str| user.is_none().then(|| Path::new("/root").join(name));
+        Settings {
+            notebooks: Notebooks {
+                defaults: self
+                    .path(Key::NotebookDefaults)
+                    .or_else(|| under_root("notebook-defaults").filter(|dir| dir.is_dir())),
+                directory: self
+                    .path(Key::Notebooks)
+                    .or_else(|| under_root("notebooks")),
+                owner: self.choice(
+                    Key::VolumeOwner,
+                    &[
+                        ("chown", VolumeOwner::Chown),
+                        ("adopt", VolumeOwner::Adopt),
+                        ("keep", VolumeOwner::Keep),
+                    ],
+                ),
+                update: self.choice(
+                    Key::UpdateNotebooks,
+                    &[
+                        ("unmodified", UpdateNotebooks::Unmodified),
+                        ("beside", UpdateNotebooks::Beside),
+                        ("never", UpdateNotebooks::Never),
+                    ],
+                ),
+                deleted: self.choice(
+                    Key::DeletedNotebooks,
+                    &[
+                        ("restore", DeletedNotebooks::Restore),
+                        ("respect", DeletedNotebooks::Respect),
+                    ],
+                ),
+            },
+            server: Server {
+                venv: self
+                    .path(Key::Venv)
+                    .or_else(|| under_root("jupyterenv").filter(|dir| dir.is_dir())),
+                program: self.text(Key::JupyterServer),
+                ip: self.text(Key::Ip),
+                port: self.text(Key::Port).and_then(|port| port.parse().ok()),
+                args: self.list(Key::JupyterArg),
+                stop_timeout: self.seconds(Key::StopTimeout),
+                drain_timeout: self.seconds(Key::DrainTimeout),
+                ready_timeout: self.seconds(Key::ReadyTimeout),
+                restart: self.choice(
+                    Key::Restart,
+                    &[
+                        ("never", Restart::Never),
+                        ("on-failure", Restart::OnFailure),
+                        ("always", Restart::Always),
+                    ],
+                ),
+            },
+            user,
+            new_privileges: self.switch(Key::NewPrivileges),
+            docker: Docker {
+                socket: self.path(Key::DockerSocket).unwrap_or_default(),
+                group: self.text(Key::DockerGroup).unwrap_or_default(),
+                grant_access: self
+                    .list(Key::GrantAccess)
+                    .into_iter()
+                    .map(PathBuf::from)
+                    .collect(),
+            },
+            password: Password {
+                default: self.text(Key::Password),
+                file: self.path(Key::PasswordFile),
+            },
+            log: Log {
+                server_file: self.path(Key::JupyterLogfile),
+                format: self.choice(
+                    Key::LogFormat,
+                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                ),
+                level: self.choice(
+                    Key::LogLevel,
+                    &[
+                        ("info", tracing::Level::INFO),
+                        ("error", tracing::Level::ERROR),
+                        ("warn", tracing::Level::WARN),
+                        ("debug", tracing::Level::DEBUG),
+                        ("trace", tracing::Level::TRACE),
+                    ],
+                ),
+            },
+            state_dir: self.path(Key::StateDir).unwrap_or_default(),
+            strict: self.switch(Key::Strict),
+            origins: self
+                .raw
+                .iter()
+                .map(|(key, raw)| (*key, raw.origin.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// What is wrong with `text` as a `kind`, and what would be right.
+fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
+    let wrong = |problem: &str, remedy: String| Err((format!("{text:?} {problem}"), remedy));
+    if text.is_empty() {
+        return wrong("is empty", "give a value or leave it out".into());
+    }
+    if text.contains('\0') {
+        return wrong("contains a NUL byte", "remove it".into());
+    }
+    match kind {
+        Kind::Path | Kind::Paths if !text.starts_with('/') => wrong(
+            "is not an absolute path",
+            format!("write it from the root, such as /{text}"),
+        ),
+        Kind::Program if !text.starts_with('/') && text.contains('/') => wrong(
+            "is a relative path",
+            "give an absolute path, or a bare name that is looked up in the venv".into(),
+        ),
+        Kind::Port if !text.parse::<u16>().is_ok_and(|port| port > 0) => {
+            wrong("is not a port", "give a number from 1 to 65535".into())
+        }
+        Kind::Seconds
+            if !text
+                .parse::<f64>()
+                .is_ok_and(|s| (0.0..=86_400.0).contains(&s)) =>
+        {
+            wrong(
+                "is not a time in seconds",
+                "give a number from 0 to 86400, such as 7 or 1.5".into(),
+            )
+        }
+        Kind::Choice(words) if !words.contains(&text) => {
+            let closest = words.iter().max_by(|a, b| {
+                strsim::jaro_winkler(a, text).total_cmp(&strsim::jaro_winkler(b, text))
+            });
+            let hint = closest
+                .filter(|word| strsim::jaro_winkler(word, text) > 0.8)
+                .map_or(String::new(), |word| format!(" (did you mean {word}?)"));
+            wrong(
+                "is not one of the choices",
+                format!("give one of {}{hint}", words.join(", ")),
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

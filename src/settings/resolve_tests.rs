@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn flags(list: &[(Key, &str)]) -> Typed {
+    Typed {
+        flags: list
+            .iter()
+            .map(|(key, text)| (*key, Written::Text((*text).into())))
+            .collect(),
+        config: None,
+    }
+}
+
+fn load_with(typed: &Typed, environment: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+    let find = |name: &str| {
+        environment
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| OsString::from(value))
+    };
+    load(typed, &find, false).map_err(|e| e.0.iter().map(ToString::to_string).collect())
+}
+
+fn written_file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_default() {
+    let file =
+        written_file("[server]\nport = 1\nstop_timeout = 1\n[notebooks]\ndirectory = '/file'");
+    let config = Some(file.path().to_owned());
+    let environment = [
+        ("JUPYTER_PORT", "2"),
+        ("NOTEBOOKS", "/env"),
+        ("NOTEBOOK_DEFAULTS", ""),
+    ];
+    let mut typed = flags(&[(Key::Port, "3"), (Key::User, "jupyter")]);
+    typed.config = config;
+    let settings = load_with(&typed, &environment).unwrap();
+    assert_eq!(settings.server.port, Some(3));
+    assert_eq!(settings.origin(Key::Port), Origin::Flag("port"));
+    assert_eq!(settings.notebooks.directory, Some("/env".into()));
+    assert_eq!(
+        settings.origin(Key::Notebooks),
+        Origin::Environment("NOTEBOOKS")
+    );
+    assert_eq!(
+        settings.notebooks.defaults, None,
+        "an empty variable counts as unset"
+    );
+    assert_eq!(settings.server.stop_timeout, Duration::from_secs(1));
+    assert_eq!(settings.server.drain_timeout, Duration::from_millis(1500));
+    assert_eq!(settings.origin(Key::DrainTimeout), Origin::Default);
+}
+
+#[test]
+fn kubernetes_service_variables_are_not_a_port() {
+    let settings = load_with(&flags(&[]), &[("JUPYTER_PORT", "tcp://10.0.0.1:80")]).unwrap();
+    assert_eq!(settings.server.port, None);
+}
+
+#[test]
+fn no_user_or_root_selects_the_old_layout() {
+    for typed in [
+        flags(&[]),
+        flags(&[(Key::User, "root")]),
+        flags(&[(Key::User, "0")]),
+    ] {
+        let settings = load_with(&typed, &[]).unwrap();
+        assert!(settings.user.is_none());
+        assert_eq!(settings.notebooks.directory, Some("/root/notebooks".into()));
+    }
+    let settings = load_with(&flags(&[(Key::User, "jupyter")]), &[]).unwrap();
+    assert_eq!(settings.notebooks.directory, None);
+}
+
+#[test]
+fn every_wrong_value_is_told_with_origin_problem_and_remedy() {
+    let errors = load_with(
+        &flags(&[
+            (Key::Notebooks, "work"),
+            (Key::JupyterServer, "bin/jupyter-lab"),
+            (Key::StopTimeout, "-1"),
+            (Key::User, ""),
+        ]),
+        &[("JUPYTER_PORT", "0"), ("AI_LAB_VOLUME_OWNER", "chwon")],
+    )
+    .unwrap_err();
+    let expected = [
+        "user.name (from --user): \"\" is empty; give a value or leave it out",
+        "notebooks.directory (from --notebooks): \"work\" is not an absolute path; write it from the root, such as /work",
+        "notebooks.owner (from environment variable AI_LAB_VOLUME_OWNER): \"chwon\" is not one of the choices; give one of chown, adopt, keep (did you mean chown?)",
+        "server.program (from --jupyter-server): \"bin/jupyter-lab\" is a relative path; give an absolute path, or a bare name that is looked up in the venv",
+        "server.port (from environment variable JUPYTER_PORT): \"0\" is not a port; give a number from 1 to 65535",
+        "server.stop_timeout (from --stop-timeout): \"-1\" is not a time in seconds; give a number from 0 to 86400, such as 7 or 1.5",
+    ];
+    for line in expected {
+        assert!(
+            errors.iter().any(|error| error == line),
+            "{line}\nnot in {errors:#?}"
+        );
+    }
+    assert_eq!(errors.len(), expected.len());
+}
+
+#[test]
+fn every_built_in_default_passes_its_own_check() {
+    for entry in TABLE {
+        if let Some(default) = entry.default {
+            assert_eq!(check(entry.kind, default), Ok(()), "{}", entry.flag);
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! The table of settings: every option once, with its flag, environment variable,
+//! TOML key, kind, default and help. Flags, `--help`, the reading of the
+//! environment and of the file all come from here.
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text that is not empty.
+    Text,
+    /// An absolute path.
+    Path,
+    /// A program: an absolute path, or a bare name that is looked up in the venv.
+    Program,
+    /// A TCP port, 1 to 65535.
+    Port,
+    /// A time in seconds, decimals allowed, 0 to 86400.
+    Seconds,
+    /// On or off.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Several texts; the flag may be repeated.
+    Texts,
+    /// Several absolute paths; the flag may be repeated.
+    Paths,
+}
+
+/// The settings, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)] // each is documented by its help text in the table
+pub enum Key {
+    NotebookDefaults,
+    Notebooks,
+    VolumeOwner,
+    UpdateNotebooks,
+    DeletedNotebooks,
+    Venv,
+    JupyterServer,
+    JupyterCore,
+    Ip,
+    Port,
+    JupyterArg,
+    StopTimeout,
+    DrainTimeout,
+    ReadyTimeout,
+    Restart,
+    User,
+    Group,
+    Home,
+    NewPrivileges,
+    DockerSocket,
+    DockerGroup,
+    GrantAccess,
+    Password,
+    PasswordFile,
+    JupyterLogfile,
+    LogFormat,
+    LogLevel,
+    StateDir,
+    Strict,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name in the code.
+    pub key: Key,
+    /// The flag, without the dashes.
+    pub flag: &'static str,
+    /// The environment variable, if there is one.
+    pub env: Option<&'static str>,
+    /// The TOML key, `table.key`, if there is one.
+    pub toml: Option<&'static str>,
+    /// What a value looks like.
+    pub kind: Kind,
+    /// The placeholder in `--help`.
+    pub value_name: &'static str,
+    /// The built-in default, if there is one.
+    pub default: Option<&'static str>,
+    /// The heading in `--help`.
+    pub heading: &'static str,
+    /// The text in `--help`.
+    pub help: &'static str,
+}
+
+const NOTEBOOKS: &str = "Notebooks";
+const SERVER: &str = "Server";
+const IDENTITY: &str = "Identity";
+const DOCKER: &str = "Docker";
+const PASSWORD: &str = "Password";
+const OPERATION: &str = "Operation";
+
+/// An entry without default; `.default("…")` and `.env("…")` add to it.
+const fn entry(
+    key: Key,
+    flag: &'static str,
+    kind: Kind,
+    value_name: &'static str,
+    heading: &'static str,
+    help: &'static str,
+) -> Entry {
+    Entry {
+        key,
+        flag,
+        env: None,
+        toml: None,
+        kind,
+        value_name,
+        default: None,
+        heading,
+        help,
+    }
+}
+
+impl Entry {
+    const fn env(mut self, name: &'static str) -> Self {
+        self.env = Some(name);
+        self
+    }
+
+    const fn toml(mut self, key: &'static str) -> Self {
+        self.toml = Some(key);
+        self
+    }
+
+    const fn default(mut self, value: &'static str) -> Self {
+        self.default = Some(value);
+        self
+    }
+
+    /// The name used in messages: the TOML key, or the flag where there is none.
+    pub fn name(&self) -> &'static str {
+        self.toml.unwrap_or(self.flag)
+    }
+}
+
+/// Every setting, in the order of `--help`.
+pub const TABLE: &[Entry] = &[
+    entry(
+        Key::NotebookDefaults,
+        "notebook-defaults",
+        Kind::Path,
+        "DIR",
+        NOTEBOOKS,
+        "Where the image keeps the default notebooks",
+    )
+    .env("NOTEBOOK_DEFAULTS")
+    .toml("notebooks.defaults"),
+    entry(
+        Key::Notebooks,
+        "notebooks",
+        Kind::Path,
+        "DIR",
+        NOTEBOOKS,
+        "The mounted volume; Jupyter's root directory",
+    )
+    .env("NOTEBOOKS")
+    .toml("notebooks.directory"),
+    entry(
+        Key::VolumeOwner,
+        "volume-owner",
+        Kind::Choice(&["chown", "adopt", "keep"]),
+        "POLICY",
+        NOTEBOOKS,
+        "Give the volume to the user (chown), run as its owner (adopt), or touch nothing (keep)",
+    )
+    .env("AI_LAB_VOLUME_OWNER")
+    .toml("notebooks.owner")
+    .default("chown"),
+    entry(
+        Key::UpdateNotebooks,
+        "update-notebooks",
+        Kind::Choice(&["unmodified", "beside", "never"]),
+        "POLICY",
+        NOTEBOOKS,
+        "Which defaults a newer image replaces; what you changed is never overwritten",
+    )
+    .env("AI_LAB_UPDATE_NOTEBOOKS")
+    .toml("notebooks.update")
+    .default("unmodified"),
+    entry(
+        Key::DeletedNotebooks,
+        "deleted-notebooks",
+        Kind::Choice(&["restore", "respect"]),
+        "POLICY",
+        NOTEBOOKS,
+        "Whether defaults that you deleted come back at the next start",
+    )
+    .env("AI_LAB_DELETED_NOTEBOOKS")
+    .toml("notebooks.deleted")
+    .default("restore"),
+    entry(
+        Key::Venv,
+        "venv",
+        Kind::Path,
+        "DIR",
+        SERVER,
+        "Python environment; its bin goes first on PATH",
+    )
+    .env("JUPYTER_VENV")
+    .toml("server.venv"),
+    entry(
+        Key::JupyterServer,
+        "jupyter-server",
+        Kind::Program,
+        "PATH",
+        SERVER,
+        "jupyter-lab or jupyterhub-singleuser; a bare name is looked up in the venv",
+    )
+    .toml("server.program"),
+    entry(
+        Key::JupyterCore,
+        "jupyter-core",
+        Kind::Text,
+        "PATH",
+        SERVER,
+        "Accepted for compatibility; not needed, the password's hash is computed here",
+    ),
+    entry(
+        Key::Ip,
+        "ip",
+        Kind::Text,
+        "ADDR",
+        SERVER,
+        "Address Jupyter listens on (not in hub mode) [default: all, IPv4 and IPv6]",
+    )
+    .env("AI_LAB_IP")
+    .toml("server.ip"),
+    entry(
+        Key::Port,
+        "port",
+        Kind::Port,
+        "N",
+        SERVER,
+        "Port Jupyter listens on (not in hub mode)",
+    )
+    .env("JUPYTER_PORT")
+    .toml("server.port"),
+    entry(
+        Key::JupyterArg,
+        "jupyter-arg",
+        Kind::Texts,
+        "ARG",
+        SERVER,
+        "An argument for Jupyter; may be repeated",
+    )
+    .toml("server.args"),
+    entry(
+        Key::StopTimeout,
+        "stop-timeout",
+        Kind::Seconds,
+        "SECONDS",
+        SERVER,
+        "How long the server may take to stop before it is killed",
+    )
+    .env("AI_LAB_STOP_TIMEOUT")
+    .toml("server.stop_timeout")
+    .default("7"),
+    entry(
+        Key::DrainTimeout,
+        "drain-timeout",
+        Kind::Seconds,
+        "SECONDS",
+        SERVER,
+        "How long everyone else may take after that",
+    )
+    .env("AI_LAB_DRAIN_TIMEOUT")
+    .toml("server.drain_timeout")
+    .default("1.5"),
+    entry(
+        Key::ReadyTimeout,
+        "ready-timeout",
+        Kind::Seconds,
+        "SECONDS",
+        SERVER,
+        "After this time a server that does not answer is reported; it keeps running",
+    )
+    .env("AI_LAB_READY_TIMEOUT")
+    .toml("server.ready_timeout")
+    .default("120"),
+    entry(
+        Key::Restart,
+        "restart",
+        Kind::Choice(&["never", "on-failure", "always"]),
+        "POLICY",
+        SERVER,
+        "Whether a server that ends by itself is started again",
+    )
+    .env("AI_LAB_RESTART")
+    .toml("server.restart")
+    .default("never"),
+    entry(
+        Key::User,
+        "user",
+        Kind::Text,
+        "NAME",
+        IDENTITY,
+        "Who the server runs as (name or number); root selects the old layout under /root",
+    )
+    .toml("user.name"),
+    entry(
+        Key::Group,
+        "group",
+        Kind::Text,
+        "NAME",
+        IDENTITY,
+        "The group the server runs as [default: the user's own]",
+    )
+    .toml("user.group"),
+    entry(
+        Key::Home,
+        "home",
+        Kind::Path,
+        "DIR",
+        IDENTITY,
+        "The user's HOME [default: the account's]",
+    )
+    .toml("user.home"),
+    entry(
+        Key::NewPrivileges,
+        "new-privileges",
+        Kind::Switch,
+        "",
+        IDENTITY,
+        "For images that want sudo: keep the bounding set and leave no_new_privs off",
+    )
+    .toml("user.new_privileges"),
+    entry(
+        Key::DockerSocket,
+        "docker-socket",
+        Kind::Path,
+        "PATH",
+        DOCKER,
+        "The Docker socket the user gets access to, if it is mounted",
+    )
+    .env("AI_LAB_DOCKER_SOCKET")
+    .toml("docker.socket")
+    .default("/var/run/docker.sock"),
+    entry(
+        Key::DockerGroup,
+        "docker-group",
+        Kind::Text,
+        "NAME",
+        DOCKER,
+        "Group to use for the Docker socket",
+    )
+    .toml("docker.group")
+    .default("docker"),
+    entry(
+        Key::GrantAccess,
+        "grant-access",
+        Kind::Paths,
+        "PATH",
+        DOCKER,
+        "The same for another path, such as /dev/dri/renderD128; may be repeated",
+    )
+    .toml("docker.grant_access"),
+    entry(
+        Key::Password,
+        "password",
+        Kind::Text,
+        "TEXT",
+        PASSWORD,
+        "Default password, used only while none is set. Public by nature: it shows in `docker inspect`",
+    )
+    .toml("password.default"),
+    entry(
+        Key::PasswordFile,
+        "password-file",
+        Kind::Path,
+        "FILE",
+        PASSWORD,
+        "File with the password; beats the default and one set earlier",
+    )
+    .toml("password.file"),
+    entry(
+        Key::JupyterLogfile,
+        "jupyter-logfile",
+        Kind::Path,
+        "PATH",
+        OPERATION,
+        "Also write the server's log here",
+    )
+    .toml("log.server_file"),
+    entry(
+        Key::LogFormat,
+        "log-format",
+        Kind::Choice(&["text", "json"]),
+        "FORMAT",
+        OPERATION,
+        "Format of the entrypoint's own log",
+    )
+    .env("AI_LAB_LOG_FORMAT")
+    .toml("log.format")
+    .default("text"),
+    entry(
+        Key::LogLevel,
+        "log-level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "LEVEL",
+        OPERATION,
+        "How much the entrypoint says",
+    )
+    .env("AI_LAB_LOG")
+    .toml("log.level")
+    .default("info"),
+    entry(
+        Key::StateDir,
+        "state-dir",
+        Kind::Path,
+        "DIR",
+        OPERATION,
+        "Where state.json is kept for healthcheck, status and restart",
+    )
+    .env("AI_LAB_STATE_DIR")
+    .toml("state.directory")
+    .default("/run/ai-lab"),
+    entry(
+        Key::Strict,
+        "warning-as-error",
+        Kind::Switch,
+        "",
+        OPERATION,
+        "Any degradation ends the start instead of being a warning",
+    )
+    .toml("strict"),
+];
+
+/// The file that is read if no other is named; absent is fine.
+pub const DEFAULT_FILE: &str = "/etc/ai-lab/entrypoint.toml";
+/// Names another settings file.
+pub const FILE_ENV: &str = "AI_LAB_CONFIG";
+/// The sources of a forced password, besides `--password-file`.
+pub const PASSWORD_ENV: &str = "JUPYTER_PASSWORD";
+/// A file with the forced password (Docker and Kubernetes secrets).
+pub const PASSWORD_FILE_ENV: &str = "JUPYTER_PASSWORD_FILE";
+/// The forced password's hash in Jupyter's format.
+pub const PASSWORD_HASH_ENV: &str = "JUPYTER_PASSWORD_HASH";
+
+/// The entry of `key`.
+pub fn find(key: Key) -> &'static Entry {
+    &TABLE[key as usize] // invariant: the table is in the order of `Key`; a test holds it
+}
+
+/// Names of the environment variables that are ours: the server never sees them.
+pub fn own_environment() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter_map(|entry| entry.env).chain([
+        FILE_ENV,
+        PASSWORD_ENV,
+        PASSWORD_FILE_ENV,
+        PASSWORD_HASH_ENV,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_keys() {
+        for (position, entry) in TABLE.iter().enumerate() {
+            assert_eq!(entry.key as usize, position, "{}", entry.flag);
+        }
+        assert_eq!(TABLE.len(), Key::Strict as usize + 1);
+    }
+
+    #[test]
+    fn no_name_is_used_twice() {
+        for names in [
+            TABLE.iter().map(|e| e.flag).collect::<Vec<_>>(),
+            TABLE.iter().filter_map(|e| e.env).collect(),
+            TABLE.iter().filter_map(|e| e.toml).collect(),
+        ] {
+            let unique: std::collections::BTreeSet<_> = names.iter().collect();
+            assert_eq!(unique.len(), names.len(), "{names:?}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The notebooks volume: a safe handle on hostile ground, ownership, defaults, manifest.
