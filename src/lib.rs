@@ -5,4 +5,6 @@ pub mod degradation;
 pub mod identity;
 pub mod server;
 pub mod settings;
+pub mod supervisor;
+mod sys;
 pub mod volume;

@@ -1,0 +1,118 @@
+//! Signals to everyone who is left: as PID 1, every process of the namespace that
+//! we may signal; otherwise our own descendants, and nobody else.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper,
+};
+
+use crate::sys;
+
+/// Makes orphans below us our children, which as PID 1 they are anyway.
+pub fn adopt_orphans() {
+    if !getpid().is_init() {
+        // Cannot fail since Linux 3.4.
+        let _ = set_child_subreaper(Some(getpid()));
+    }
+}
+
+/// Sends `signal` to everyone left. Failures are no reason to do anything else:
+/// who is gone is gone, and who may not be signalled is not ours.
+pub fn signal(signal: Signal) {
+    if getpid().is_init() {
+        let _ = sys::kill(-1, signal.as_raw());
+        if signal == Signal::TERM {
+            // One that is stopped would never get to know.
+            let _ = sys::kill(-1, Signal::CONT.as_raw());
+        }
+        return;
+    }
+    for (pid, start) in descendants(getpid()) {
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
+        // The number may have been given to another process since it was listed;
+        // once it is open, it cannot be any more.
+        if stat(pid).is_some_and(|now| now.start == start) {
+            let _ = pidfd_send_signal(&process, signal);
+            if signal == Signal::TERM {
+                let _ = pidfd_send_signal(&process, Signal::CONT);
+            }
+        }
+    }
+}
+
+/// Whether anyone can still appear below us after everyone got KILL: who was forked
+/// while the descendants were being listed. As PID 1 the kernel leaves no such gap.
+pub fn must_sweep_again() -> bool {
+    !getpid().is_init()
+}
+
+/// What `/proc/PID/stat` says, as far as it concerns us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// The parent's process id; 0: none in this namespace.
+    pub parent: i32,
+    /// When it started, in clock ticks since boot. With the pid it names a process.
+    pub start: u64,
+}
+
+/// Reads `/proc/PID/stat`.
+pub fn stat(pid: Pid) -> Option<Stat> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(text: &str) -> Option<Stat> {
+    // The second field is the command's name in parentheses, and may hold anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    Some(Stat {
+        parent: fields.nth(1)?.parse().ok()?,
+        start: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+fn descendants(root: Pid) -> Vec<(Pid, u64)> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all: Vec<(Pid, Stat)> = numbers
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter_map(|pid| Some((pid, stat(pid)?)))
+        .collect();
+    let mut ours = BTreeSet::from([root.as_raw_pid()]);
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        for (pid, stat) in &all {
+            if ours.contains(&stat.parent) && ours.insert(pid.as_raw_pid()) {
+                found.push((*pid, stat.start));
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_no_trap() {
+        let text = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+        let expected = Stat {
+            parent: 3,
+            start: 12345,
+        };
+        assert_eq!(parse(text), Some(expected));
+        assert_eq!(parse("7 (x"), None);
+    }
+
+    #[test]
+    fn we_know_our_own_parent() {
+        let parent = rustix::process::getppid().map(Pid::as_raw_pid);
+        assert_eq!(stat(getpid()).map(|stat| stat.parent), parent);
+    }
+}

@@ -1,0 +1,290 @@
+//! PID 1: the event loop, signals, the reaper, the terminal, stop and restart.
+//!
+//! [`run`] never blocks on anything but the next event: signals arrive through one
+//! descriptor, time through one timer, and whatever else has to be done while the
+//! main process lives (its log, its readiness) runs as tasks beside it.
+
+pub mod everyone;
+pub mod reaper;
+pub mod restart;
+pub mod signals;
+pub mod spawn;
+pub mod stop;
+pub mod terminal;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, getpid};
+
+use crate::sys;
+use reaper::Found;
+use restart::Backoff;
+use signals::{Received, Signals};
+use spawn::{Program, SpawnError};
+use stop::{Effect, Ended, Event, State, Times};
+use terminal::Terminal;
+
+/// What the main process is to us.
+#[derive(Debug)]
+pub enum Main {
+    /// A server that we look after: signals are translated, it can be restarted.
+    Server(Program, Backoff),
+    /// A command that should not notice us: every signal is its own.
+    Command(Program),
+    /// None.
+    Idle,
+}
+
+/// Who is told what happens to the main process. Nothing here may block.
+pub trait Observer {
+    /// It was started; `output` are the reading ends of its stdout and stderr.
+    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>);
+    /// It was asked to stop, for good or to be started `again`.
+    fn stopping(&mut self, again: bool);
+    /// It ended; `again`: it is started again after this time.
+    fn ended(&mut self, how: Ended, again: Option<Duration>);
+    /// It could not be started.
+    fn failed(&mut self, error: &SpawnError);
+}
+
+/// How many children are reaped before signals get their turn.
+const REAP_BATCH: usize = 256;
+
+/// Starts the main process and looks after everything until the end; returns the
+/// exit code. Call it on a current-thread runtime, with no other thread alive that
+/// could wait for a process.
+///
+/// # Errors
+/// The descriptor of signals could not be watched.
+pub async fn run(
+    main: Main,
+    times: Times,
+    signals: &Signals,
+    observer: &mut dyn Observer,
+) -> io::Result<i32> {
+    let source = sys::watch(signals.as_fd())?;
+    let mut life = Life::new(main, times, observer);
+    loop {
+        while let Some(received) = signals.next() {
+            life.signal(received).await;
+        }
+        let more = life.reap();
+        if let Some(code) = life.exit {
+            return Ok(code);
+        }
+        if more {
+            continue;
+        }
+        tokio::select! {
+            ready = source.readable() => ready?.clear_ready(),
+            () = life.timer() => life.event(Event::Timeout),
+        }
+    }
+}
+
+/// The life of the main process and of everyone else.
+struct Life<'a> {
+    main: Main,
+    times: Times,
+    observer: &'a mut dyn Observer,
+    state: State,
+    pid: Option<Pid>,
+    since: Instant,
+    alarm: Option<Instant>,
+    terminal: Option<Terminal>,
+    exit: Option<i32>,
+}
+
+impl<'a> Life<'a> {
+    fn new(main: Main, times: Times, observer: &'a mut dyn Observer) -> Self {
+        everyone::adopt_orphans();
+        let state = match main {
+            Main::Idle => State::Idle,
+            _ => State::Running,
+        };
+        let terminal = match main {
+            Main::Command(_) => Terminal::ours(),
+            _ => None,
+        };
+        let mut life = Self {
+            main,
+            times,
+            observer,
+            state,
+            pid: None,
+            since: Instant::now(),
+            alarm: None,
+            terminal,
+            exit: None,
+        };
+        if state == State::Running {
+            life.spawn();
+        }
+        life
+    }
+
+    fn spawn(&mut self) {
+        let spawned = match &self.main {
+            Main::Server(program, _) => spawn::server(program),
+            Main::Command(program) => {
+                spawn::command(program, self.terminal.map(Terminal::descriptor))
+            }
+            Main::Idle => return,
+        };
+        match spawned {
+            Ok(spawned) => {
+                self.pid = Some(spawned.pid);
+                self.since = Instant::now();
+                self.observer.started(spawned.pid, spawned.output);
+            }
+            Err(error) => {
+                self.observer.failed(&error);
+                let code = error.code();
+                self.event(Event::SpawnFailed { code });
+            }
+        }
+    }
+
+    async fn timer(&self) {
+        match self.alarm {
+            Some(alarm) => tokio::time::sleep_until(alarm.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reaps a batch; whether there may be more.
+    fn reap(&mut self) -> bool {
+        for _ in 0..REAP_BATCH {
+            match reaper::look() {
+                Found::Ended(pid, how) if self.pid == Some(pid) => self.main_ended(how),
+                Found::Ended(..) => {}
+                Found::Stopped(pid) => self.stopped(pid),
+                Found::Nothing => {
+                    if matches!(self.state, State::DrainKilling { .. })
+                        && everyone::must_sweep_again()
+                    {
+                        everyone::signal(Signal::KILL);
+                    }
+                    return false;
+                }
+                Found::NobodyLeft => {
+                    self.event(Event::NobodyLeft);
+                    return false;
+                }
+            }
+            if self.exit.is_some() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn main_ended(&mut self, ended: Ended) {
+        self.pid = None;
+        if let Some(terminal) = self.terminal
+            && !getpid().is_init()
+        {
+            terminal.take_back();
+        }
+        let again = match (&mut self.main, self.state) {
+            (Main::Server(_, backoff), State::Running) => {
+                backoff.after(ended, self.since.elapsed())
+            }
+            (_, State::Stopping { again: true } | State::Killing { again: true }) => {
+                Some(Duration::ZERO)
+            }
+            _ => None,
+        };
+        self.observer.ended(ended, again);
+        self.event(Event::MainEnded { ended, again });
+    }
+
+    /// A command that stopped itself: as PID 1 there is nobody who could continue
+    /// it; otherwise we stop too, so that the shell above us sees a stopped job.
+    fn stopped(&mut self, pid: Pid) {
+        if self.pid != Some(pid) || !matches!(self.main, Main::Command(_)) {
+            return;
+        }
+        if getpid().is_init() {
+            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
+        } else {
+            let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
+        }
+    }
+
+    async fn signal(&mut self, received: Received) {
+        if received.is_child() {
+            return;
+        }
+        match (&self.main, self.pid) {
+            (Main::Command(_), Some(pid)) => self.forward(pid, received).await,
+            (Main::Server(..), Some(pid)) if received.is_for_the_server() => {
+                self.forward(pid, received).await;
+            }
+            (Main::Server(..), _) if received.is_restart() => self.event(Event::Restart),
+            _ if received.is_stop() => self.event(Event::Stop),
+            _ => {}
+        }
+    }
+
+    /// Passes a signal on, once.
+    async fn forward(&self, pid: Pid, received: Received) {
+        let mut target = pid.as_raw_pid();
+        if received.number == Signal::CONT.as_raw()
+            && let Some(terminal) = self.terminal
+        {
+            // The shell above us put us into the foreground again: the whole job
+            // was stopped with the command, and gets the terminal back.
+            if terminal.is_ours_now() {
+                terminal.give_to(pid);
+            }
+            target = -target;
+        }
+        while let Err(error) = sys::kill(target, received.number) {
+            // A full queue of real-time signals (EAGAIN) empties itself. Everything
+            // else (it just ended, or may not be signalled by us) is as it is.
+            if error.raw_os_error() != Some(libc::EAGAIN) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let (state, effects) = stop::step(self.state, event, self.times);
+        let before = std::mem::replace(&mut self.state, state);
+        if state != before
+            && let State::Stopping { again } = state
+        {
+            self.observer.stopping(again);
+        }
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::TermMain => self.signal_main(Signal::TERM),
+            Effect::KillMain => self.signal_main(Signal::KILL),
+            Effect::TermAll => everyone::signal(Signal::TERM),
+            Effect::KillAll => everyone::signal(Signal::KILL),
+            Effect::Arm(time) => self.alarm = Some(Instant::now() + time),
+            Effect::Disarm => self.alarm = None,
+            Effect::Spawn => self.spawn(),
+            Effect::Exit(code) => self.exit = Some(code),
+        }
+    }
+
+    /// The pid is known only until it is reaped, so it cannot be another's by now.
+    fn signal_main(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
+            let _ = sys::kill(pid.as_raw_pid(), signal.as_raw());
+            if signal == Signal::TERM {
+                let _ = sys::kill(pid.as_raw_pid(), Signal::CONT.as_raw());
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Signals as data: all are blocked from the first moment and read from one
+//! descriptor, so that none is lost, none interrupts, and none kills us.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+
+use crate::sys;
+
+/// One received signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Its number, 1 to 64.
+    pub number: i32,
+    /// Whether a process sent it, rather than the kernel (sigaction(2), `si_code`).
+    pub by_process: bool,
+}
+
+impl Received {
+    /// Whether it asks a supervisor to stop.
+    pub fn is_stop(self) -> bool {
+        const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
+        STOPS.iter().any(|stop| *stop as i32 == self.number)
+            || (self.number == Signal::SIGHUP as i32 && !self.by_process)
+    }
+
+    /// Whether it asks to restart the server in place: HUP from a process. From the
+    /// kernel it means that the terminal hung up.
+    pub fn is_restart(self) -> bool {
+        self.number == Signal::SIGHUP as i32 && self.by_process
+    }
+
+    /// Whether a server gets it as it is: USR1 and the real-time ones. Jupyter would
+    /// die uncleanly of USR2, and the others are about a terminal it has not.
+    pub fn is_for_the_server(self) -> bool {
+        self.number == Signal::SIGUSR1 as i32 || self.number > Signal::SIGSYS as i32
+    }
+
+    /// Whether a child changed state.
+    pub fn is_child(self) -> bool {
+        self.number == Signal::SIGCHLD as i32
+    }
+}
+
+impl From<&siginfo> for Received {
+    fn from(info: &siginfo) -> Self {
+        Self {
+            number: i32::try_from(info.ssi_signo).unwrap_or(0),
+            // SI_USER is 0, SI_QUEUE -1, SI_TKILL -6; what the kernel sends is above 0.
+            by_process: info.ssi_code <= 0,
+        }
+    }
+}
+
+/// All signals of this process.
+#[derive(Debug)]
+pub struct Signals {
+    source: SignalFd,
+    /// Read during the preparation and kept for later.
+    kept: RefCell<VecDeque<Received>>,
+}
+
+impl Signals {
+    /// Blocks every signal and reads them from now on. Call it first of all, while
+    /// there is one thread: threads inherit the mask.
+    ///
+    /// # Errors
+    /// signalfd(2)'s.
+    pub fn take_over() -> nix::Result<Self> {
+        sys::default_child_signal();
+        let all = SigSet::all();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self {
+            source: SignalFd::with_flags(&all, flags)?,
+            kept: RefCell::default(),
+        })
+    }
+
+    /// The next signal, in the order of arrival; `None` if there is none now.
+    pub fn next(&self) -> Option<Received> {
+        let kept = self.kept.borrow_mut().pop_front();
+        kept.or_else(|| self.read())
+    }
+
+    /// The signal that asks to end the preparation, if one has arrived. All others
+    /// are kept for whoever reads later.
+    pub fn stop_requested(&self) -> Option<Received> {
+        while let Some(received) = self.read() {
+            self.kept.borrow_mut().push_back(received);
+        }
+        self.kept
+            .borrow()
+            .iter()
+            .copied()
+            .find(|kept| kept.is_stop())
+    }
+
+    /// Forgets what arrived so far.
+    pub fn forget(&self) {
+        while self.next().is_some() {}
+    }
+
+    fn read(&self) -> Option<Received> {
+        // EAGAIN is "none now"; other errors of read(2) cannot happen here.
+        let info = self.source.read_signal().ok().flatten()?;
+        Some(Received::from(&info))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}

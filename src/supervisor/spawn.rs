@@ -1,0 +1,294 @@
+//! Starting the main process, and saying why it could not be started.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::Pid;
+
+use crate::sys::{self, Apart};
+
+/// What is started, again and again if need be.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// An absolute path, a path with a slash, or a bare name for PATH.
+    pub name: OsString,
+    /// What follows the name.
+    pub args: Vec<OsString>,
+    /// The whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The working directory; `None`: ours.
+    pub directory: Option<PathBuf>,
+}
+
+/// Why a program could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// No such program.
+    #[error("{} was not found: {hint}", name.display())]
+    NotFound {
+        /// As it was asked for.
+        name: OsString,
+        /// Where it was looked for.
+        hint: String,
+    },
+    /// It is there, but its interpreter is not.
+    #[error("{} is there, but the interpreter it names, {interpreter}, is not: \
+             was it made for another image or another place?", path.display())]
+    Interpreter {
+        /// The script or program.
+        path: PathBuf,
+        /// The first line's interpreter, or the loader.
+        interpreter: String,
+    },
+    /// It is there and cannot be executed.
+    #[error("{} cannot be executed: {hint}", path.display())]
+    NotExecutable {
+        /// The program.
+        path: PathBuf,
+        /// Why, and what to do.
+        hint: String,
+    },
+    /// The working directory cannot be entered.
+    #[error("the working directory {} cannot be entered: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// chdir(2)'s error.
+        source: io::Error,
+    },
+    /// The system refused.
+    #[error("{} could not be started: {source}", path.display())]
+    System {
+        /// The program.
+        path: PathBuf,
+        /// fork(2)'s or execve(2)'s error.
+        source: io::Error,
+    },
+}
+
+impl SpawnError {
+    /// The exit code a shell would give: 127 not found, 126 not executable.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::NotFound { .. } | Self::Interpreter { .. } => 127,
+            _ => 126,
+        }
+    }
+}
+
+/// A started process.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its process id.
+    pub pid: Pid,
+    /// The reading ends of its stdout and stderr, where they were asked for.
+    pub output: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// Starts a server: its own session, stdin `/dev/null`, its output piped to us.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
+    let mut command = prepared(program, Apart::Session)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    start(command, program)
+}
+
+/// Starts a command: stdin, stdout and stderr are ours; its own process group, in
+/// the foreground of `terminal` if there is one.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn command(program: &Program, terminal: Option<i32>) -> Result<Spawned, SpawnError> {
+    start(prepared(program, Apart::Group(terminal))?, program)
+}
+
+fn prepared(program: &Program, apart: Apart) -> Result<Command, SpawnError> {
+    let path = look_up(program)?;
+    let mut command = Command::new(&path);
+    command
+        .arg0(&program.name)
+        .args(&program.args)
+        .env_clear()
+        .envs(
+            program
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
+    if let Some(directory) = &program.directory {
+        command.current_dir(directory);
+    }
+    sys::fresh_start(&mut command, apart);
+    Ok(command)
+}
+
+fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError> {
+    let path = PathBuf::from(command.get_program());
+    let mut child = command
+        .spawn()
+        .map_err(|error| reason(path, program, error))?;
+    let output = match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Some((stdout.into(), stderr.into())),
+        _ => None,
+    };
+    // `child` is let go: the reaper alone waits.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| SpawnError::System {
+        path: command.get_program().into(),
+        source: io::Error::other("it has no process id"),
+    })?;
+    Ok(Spawned { pid, output })
+}
+
+/// The file that the program's name means, as execvp(3) would find it.
+fn look_up(program: &Program) -> Result<PathBuf, SpawnError> {
+    let name = Path::new(&program.name);
+    if program.name.as_encoded_bytes().contains(&b'/') {
+        return Ok(name.to_owned());
+    }
+    let path = program
+        .environment
+        .iter()
+        .find_map(|(key, value)| (key == "PATH").then_some(value.as_os_str()));
+    let path = path.unwrap_or(OsStr::new(crate::server::environment::SYSTEM_PATH));
+    let mut refused = None;
+    for place in std::env::split_paths(path) {
+        let candidate = place.join(name);
+        match fs::metadata(&candidate) {
+            Ok(data) if data.is_file() && data.mode() & 0o111 != 0 => return Ok(candidate),
+            Ok(data) if data.is_file() => drop(refused.get_or_insert(candidate)),
+            _ => {}
+        }
+    }
+    Err(match refused {
+        Some(path) => not_executable(path),
+        None => SpawnError::NotFound {
+            name: program.name.clone(),
+            hint: format!("it is in no directory of PATH ({})", path.display()),
+        },
+    })
+}
+
+fn not_executable(path: PathBuf) -> SpawnError {
+    let hint = format!("permission denied; `chmod a+x {}`?", path.display());
+    SpawnError::NotExecutable { path, hint }
+}
+
+fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
+    if let Some(directory) = &program.directory
+        && let Err(source) = fs::read_dir(directory)
+    {
+        let path = directory.clone();
+        return SpawnError::Directory { path, source };
+    }
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => match interpreter(&path) {
+            Some(interpreter) => SpawnError::Interpreter { path, interpreter },
+            None => SpawnError::NotFound {
+                name: path.into_os_string(),
+                hint: "there is no such file".into(),
+            },
+        },
+        Some(libc::EACCES) if path.is_dir() => SpawnError::NotExecutable {
+            path,
+            hint: "it is a directory".into(),
+        },
+        Some(libc::EACCES) => not_executable(path),
+        Some(libc::ENOEXEC) => SpawnError::NotExecutable {
+            path,
+            hint: "it is no program for this machine's architecture".into(),
+        },
+        _ => SpawnError::System {
+            path,
+            source: error,
+        },
+    }
+}
+
+/// The interpreter that an existing file asks for.
+fn interpreter(path: &Path) -> Option<String> {
+    let mut start = Vec::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(256).read_to_end(&mut start).ok()?;
+    let Some(rest) = start.strip_prefix(b"#!") else {
+        return Some("its dynamic loader".into());
+    };
+    let line = String::from_utf8_lossy(rest.split(|byte| *byte == b'\n').next()?).into_owned();
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn program(name: impl Into<OsString>, path: &Path) -> Program {
+        Program {
+            name: name.into(),
+            args: Vec::new(),
+            environment: vec![("PATH".into(), path.into())],
+            directory: None,
+        }
+    }
+
+    #[test]
+    fn why_a_program_cannot_be_started_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, text: &str, mode: u32| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path.into_os_string()
+        };
+        let plain = make("plain", "data", 0o644);
+        let lost = make("lost", "#!/nonexistent/python -E\n", 0o755);
+        for (name, code, expected) in [
+            (
+                "absent".into(),
+                127,
+                "absent was not found: it is in no directory of PATH",
+            ),
+            (
+                "plain".into(),
+                126,
+                "cannot be executed: permission denied; `chmod a+x",
+            ),
+            (plain, 126, "cannot be executed: permission denied"),
+            (
+                "/nonexistent".into(),
+                127,
+                "/nonexistent was not found: there is no such file",
+            ),
+            (
+                lost,
+                127,
+                "interpreter it names, /nonexistent/python, is not",
+            ),
+            (dir.path().into(), 126, "it is a directory"),
+        ] {
+            let error = server(&program(name, dir.path())).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_entered_is_named() {
+        let mut program = program("/bin/true", Path::new("/"));
+        program.directory = Some("/nonexistent".into());
+        let error = server(&program).unwrap_err();
+        assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Job control on the container's terminal, for a command that may use it.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::process::{Pid, getpgrp};
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
+
+/// The controlling terminal, whose foreground we hand to the command.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal(BorrowedFd<'static>);
+
+impl Terminal {
+    /// The terminal, if stdin, stdout or stderr is one and we are in its
+    /// foreground: who was started in the background stays there.
+    pub fn ours() -> Option<Self> {
+        let streams = [stdin(), stdout(), stderr()];
+        let terminal = streams.into_iter().find(|stream| isatty(stream))?;
+        let foreground = tcgetpgrp(terminal).ok()?;
+        (foreground == getpgrp()).then_some(Self(terminal))
+    }
+
+    /// Its descriptor.
+    pub fn descriptor(self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    /// Hands the foreground to this process group. A background process may do so
+    /// while TTOU is blocked, as it is here. May fail (the terminal hung up, or is
+    /// another session's by now); then there is nothing to hand over.
+    pub fn give_to(self, group: Pid) {
+        let _ = tcsetpgrp(self.0, group);
+    }
+
+    /// Whether our own group is in the foreground.
+    pub fn is_ours_now(self) -> bool {
+        tcgetpgrp(self.0).is_ok_and(|group| group == getpgrp())
+    }
+
+    /// Takes the foreground back.
+    pub fn take_back(self) {
+        self.give_to(getpgrp());
+    }
+}
