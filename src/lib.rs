@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod degradation;
 pub mod identity;
+pub mod output;
 pub mod server;
 pub mod settings;
 pub mod supervisor;

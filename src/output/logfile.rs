@@ -1,0 +1,114 @@
+//! The server's logfile: appended to, rotated, never through a link or a device.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A file of this many bytes is put aside.
+pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
+
+/// How many files that were put aside are kept: `NAME.1` is the newest.
+pub const KEEP: u32 = 3;
+
+/// An open logfile.
+#[derive(Debug)]
+pub struct Logfile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Logfile {
+    /// Opens or creates the file. A link, a FIFO or a device in its place is refused
+    /// without waiting for it.
+    ///
+    /// # Errors
+    /// open(2)'s, or that it is no regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(path)?;
+        let data = file.metadata()?;
+        if !data.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size: data.len(),
+        })
+    }
+
+    fn aside(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for number in (1..KEEP).rev() {
+            let _ = fs::rename(self.aside(number), self.aside(number + 1));
+        }
+        fs::rename(&self.path, self.aside(1))?;
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+}
+
+impl Write for Logfile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.size >= ROTATE_AT && self.rotate().is_err() {
+            // Where nothing can be renamed, one long file is better than none; try
+            // again after as many bytes.
+            self.size = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.size += u64::try_from(written).unwrap_or(0);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_is_put_aside_and_three_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for round in 0..6u8 {
+            let mut log = Logfile::open(&path).unwrap();
+            log.write_all(&[round]).unwrap();
+            log.size = ROTATE_AT;
+            log.write_all(b"next").unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["log", "log.1", "log.2", "log.3"]);
+        assert_eq!(fs::read(dir.path().join("log.1")).unwrap(), b"next\x05");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&link, &fifo, &dir.path().to_owned(), &"/dev/null".into()] {
+            assert!(Logfile::open(path).is_err(), "{}", path.display());
+        }
+    }
+}

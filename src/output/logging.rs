@@ -1,0 +1,199 @@
+//! Our own log: one line each, on stderr, in the manner of Jupyter's, or as JSON.
+//!
+//! ```text
+//! [I 2026-11-21 01:25:22.123 ai-lab] Disabled coredumps
+//! {"time":"2026-11-21T01:25:22.123Z","level":"info","message":"Disabled coredumps"}
+//! ```
+//!
+//! Times are UTC. Lines go straight to stderr until a [`Sink`] takes over.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use time::OffsetDateTime;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry;
+
+use super::sink::Sink;
+use crate::settings::LogFormat;
+
+static STYLE: OnceLock<Style> = OnceLock::new();
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    format: LogFormat,
+    colour: bool,
+}
+
+/// Starts the log. The first call counts.
+pub fn start(format: LogFormat, level: Level) {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = io::stderr().is_terminal() && !no_colour;
+    if STYLE.set(Style { format, colour }).is_ok() {
+        let layer = Lines.with_filter(LevelFilter::from_level(level));
+        // Fails only if there is one already, and the first call counts.
+        let _ = tracing::subscriber::set_global_default(registry().with(layer));
+    }
+}
+
+/// From now on, lines go through `sink`; `None`: straight to stderr.
+pub fn through(sink: Option<Sink>) {
+    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
+}
+
+/// Says something to the person in front of the log, as it is: several lines
+/// without the head of a log line. In JSON it is one message.
+pub fn say(text: &str) {
+    match style().format {
+        LogFormat::Text => emit(format!("{text}\n")),
+        LogFormat::Json => emit(line(style(), Level::INFO, text)),
+    }
+}
+
+/// The line that tells how many lines of the server found no room.
+pub fn losses(lost: u64) -> Vec<u8> {
+    let text =
+        format!("{lost} lines of the log found no room here: whoever reads it made no progress");
+    line(style(), Level::WARN, &text).into_bytes()
+}
+
+fn style() -> Style {
+    STYLE.get().copied().unwrap_or(Style {
+        format: LogFormat::Text,
+        colour: false,
+    })
+}
+
+fn emit(line: String) {
+    match &*SINK.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(sink) => sink.offer(line.into_bytes()),
+        // Nothing can be done about a stderr that takes nothing.
+        None => drop(io::stderr().write_all(line.as_bytes())),
+    }
+}
+
+struct Lines;
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        emit(line(style(), *event.metadata().level(), &message.0));
+    }
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        // Writing to a String cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+fn line(style: Style, level: Level, message: &str) -> String {
+    let now = OffsetDateTime::now_utc();
+    let date = format!(
+        "{}-{:02}-{:02}",
+        now.year(),
+        u8::from(now.month()),
+        now.day()
+    );
+    let time = format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        now.hour(),
+        now.minute(),
+        now.second(),
+        now.millisecond()
+    );
+    match style.format {
+        LogFormat::Text => {
+            let (letter, colour) = match level {
+                Level::ERROR => ('E', "31"),
+                Level::WARN => ('W', "33"),
+                Level::INFO => ('I', "32"),
+                Level::DEBUG => ('D', "34"),
+                Level::TRACE => ('T', "35"),
+            };
+            let head = format!("[{letter} {date} {time} ai-lab]");
+            let message = one_line(message);
+            if style.colour {
+                format!("\x1b[{colour}m{head}\x1b[0m {message}\n")
+            } else {
+                format!("{head} {message}\n")
+            }
+        }
+        LogFormat::Json => {
+            let object = serde_json::json!({
+                "time": format!("{date}T{time}Z"),
+                "level": level.as_str().to_ascii_lowercase(),
+                "message": message,
+            });
+            format!("{object}\n")
+        }
+    }
+}
+
+/// A file's name may hold a line break or an escape sequence; a log line may not.
+fn one_line(message: &str) -> String {
+    message
+        .chars()
+        .flat_map(|char| {
+            let escape = char.is_control();
+            let plain = (!escape).then_some(char);
+            let escaped = escape.then(|| char.escape_default());
+            plain.into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const TEXT: Style = Style {
+        format: LogFormat::Text,
+        colour: false,
+    };
+
+    #[test]
+    fn a_message_is_one_line_whatever_is_in_it() {
+        let text = line(TEXT, Level::WARN, "a\nb\x1b[31m é");
+        assert!(text.starts_with("[W 2"), "{text}");
+        assert!(text.ends_with(" ai-lab] a\\nb\\u{1b}[31m é\n"), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let style = Style {
+            format: LogFormat::Json,
+            ..TEXT
+        };
+        let text = line(style, Level::INFO, "a\n\"b\"");
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object["message"], "a\n\"b\"");
+        assert_eq!(object["level"], "info");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn colour_is_only_in_the_head() {
+        let style = Style {
+            colour: true,
+            ..TEXT
+        };
+        let text = line(style, Level::ERROR, "message");
+        assert!(text.starts_with("\x1b[31m[E "), "{text}");
+        assert!(text.ends_with("]\x1b[0m message\n"), "{text}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Where words go: our own log, the container's stdout and stderr, the logfile.
+
+pub mod logfile;
+pub mod logging;
+pub mod sink;

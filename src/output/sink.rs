@@ -1,0 +1,248 @@
+//! A place that may stall: bytes go there through a bounded queue and a thread of
+//! its own, so that nobody else ever waits for a reader who does not read.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many chunks wait at most. A chunk of the log pump is at most 64 KiB.
+const QUEUE: usize = 32;
+
+/// How long the server may be held up by a reader who makes no progress. After
+/// that, lines that find no room are counted instead.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the end waits for a reader who makes no progress.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// One place to write to. Clones write to the same place, in the order of sending.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    queue: mpsc::Sender<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+/// The other end of a [`Sink`], for whoever waits until everything is written.
+#[derive(Debug)]
+pub struct Finish {
+    done: oneshot::Receiver<()>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stalled: AtomicBool,
+    lost: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Shared {
+    fn lose(&self, chunk: &[u8]) {
+        let lines = chunk.iter().filter(|byte| **byte == b'\n').count();
+        // Part of a line is a line to whoever misses it.
+        let lines = u64::try_from(lines.max(1)).unwrap_or(u64::MAX);
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
+impl Sink {
+    /// Starts the thread that writes to `place`. `notice` words the line that tells
+    /// how many lines were lost.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(
+        place: impl Write + Send + 'static,
+        notice: fn(u64) -> Vec<u8>,
+    ) -> io::Result<(Self, Finish)> {
+        let (queue, chunks) = mpsc::channel(QUEUE);
+        let (tell, done) = oneshot::channel();
+        let shared = Arc::new(Shared::default());
+        let writer = Writer {
+            place,
+            notice,
+            shared: shared.clone(),
+            mid_line: false,
+        };
+        thread::Builder::new()
+            .name("writer".into())
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                writer.run(chunks);
+                let _ = tell.send(());
+            })?;
+        let finish = Finish {
+            done,
+            shared: shared.clone(),
+        };
+        Ok((Self { queue, shared }, finish))
+    }
+
+    /// Sends a chunk of whole lines; waits for room as long as the reader makes
+    /// progress, then lets lines go and counts them until there is room again.
+    pub async fn send(&self, chunk: Vec<u8>) {
+        if self.shared.stalled.load(Ordering::Relaxed) {
+            return self.offer(chunk);
+        }
+        match self.queue.send_timeout(chunk, PATIENCE).await {
+            Ok(()) | Err(SendTimeoutError::Closed(_)) => {}
+            Err(SendTimeoutError::Timeout(chunk)) => {
+                self.shared.stalled.store(true, Ordering::Relaxed);
+                self.shared.lose(&chunk);
+            }
+        }
+    }
+
+    /// Sends a chunk if there is room now, and counts it as lost if not.
+    pub fn offer(&self, chunk: Vec<u8>) {
+        match self.queue.try_send(chunk) {
+            Ok(()) => self.shared.stalled.store(false, Ordering::Relaxed),
+            Err(TrySendError::Full(chunk)) => self.shared.lose(&chunk),
+            Err(TrySendError::Closed(_)) => {}
+        }
+    }
+}
+
+impl Finish {
+    /// Waits until everything is written, once all clones of the sink are gone; no
+    /// longer than the reader makes progress.
+    pub async fn wait(mut self) {
+        loop {
+            let before = self.shared.written.load(Ordering::Relaxed);
+            let done = tokio::time::timeout(LAST_PATIENCE, &mut self.done).await;
+            if done.is_ok() || self.shared.written.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+struct Writer<W> {
+    place: W,
+    notice: fn(u64) -> Vec<u8>,
+    shared: Arc<Shared>,
+    mid_line: bool,
+}
+
+impl<W: Write> Writer<W> {
+    fn run(mut self, mut chunks: mpsc::Receiver<Vec<u8>>) {
+        while let Some(chunk) = chunks.blocking_recv() {
+            match self.place.write_all(&chunk) {
+                Ok(()) => {
+                    self.mid_line = chunk.last() != Some(&b'\n');
+                    self.shared.written.fetch_add(1, Ordering::Relaxed);
+                    self.tell_losses();
+                }
+                // A closed pipe, a full disk: what is not there cannot be told there
+                // now; the count is, should it come back.
+                Err(_) => self.shared.lose(&chunk),
+            }
+        }
+        self.mid_line = false;
+        self.tell_losses();
+    }
+
+    fn tell_losses(&mut self) {
+        if self.mid_line {
+            return;
+        }
+        let lost = self.shared.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 && self.place.write_all(&(self.notice)(lost)).is_err() {
+            self.shared.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn notice(lost: u64) -> Vec<u8> {
+        format!("<{lost} lost>\n").into_bytes()
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn everything_arrives_in_order() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (sink, finish) = Sink::start(ours, notice).unwrap();
+        let reader = thread::spawn(move || {
+            let mut all = String::new();
+            theirs.read_to_string(&mut all).unwrap();
+            all
+        });
+        runtime().block_on(async {
+            for number in 0..10_000 {
+                sink.send(format!("{number}\n").into_bytes()).await;
+            }
+            drop(sink);
+            finish.wait().await;
+        });
+        let expected: String = (0..10_000).map(|number| format!("{number}\n")).collect();
+        assert_eq!(reader.join().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_stalled_reader_costs_counted_lines_and_no_more_than_the_patience() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (sink, finish) = Sink::start(ours, notice).unwrap();
+        let line = [vec![b'x'; 65_535], b"\n".to_vec()].concat();
+        let sent: u64 = 200;
+        runtime().block_on(async {
+            let start = std::time::Instant::now();
+            for _ in 0..sent {
+                sink.send(line.clone()).await;
+            }
+            assert!(start.elapsed() < PATIENCE * 3, "{:?}", start.elapsed());
+            let reader = thread::spawn(move || {
+                let mut all = Vec::new();
+                theirs.read_to_end(&mut all).unwrap();
+                String::from_utf8(all).unwrap()
+            });
+            drop(sink);
+            finish.wait().await;
+            let all = reader.join().unwrap();
+            let whole = all.lines().filter(|line| line.len() == 65_535).count();
+            let told: u64 = all
+                .lines()
+                .filter_map(|line| {
+                    line.strip_prefix('<')?
+                        .split(' ')
+                        .next()?
+                        .parse::<u64>()
+                        .ok()
+                })
+                .sum();
+            assert!(told > 0);
+            assert_eq!(u64::try_from(whole).unwrap() + told, sent);
+        });
+    }
+
+    #[test]
+    fn a_closed_pipe_holds_nobody_up() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let (sink, finish) = Sink::start(ours, notice).unwrap();
+        runtime().block_on(async {
+            for _ in 0..1_000 {
+                sink.send(vec![b'x'; 65_536]).await;
+            }
+            drop(sink);
+            finish.wait().await;
+        });
+    }
+}
