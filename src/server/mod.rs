@@ -2,4 +2,6 @@
 
 pub mod argv;
 pub mod environment;
+pub mod probe;
 pub mod program;
+pub mod pump;

@@ -1,0 +1,351 @@
+//! The probe: does the server answer `GET {base_url}api` with 200?
+//!
+//! `api` needs no authentication, in JupyterLab as in the single-user server, and
+//! does not count as activity. Behind TLS only the connection is tried.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Where the probe goes. Written as a URL: `http://127.0.0.1:8888/api`,
+/// `https://…`, or `http+unix://%2Frun%2Fjupyter.sock/api`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Whom to connect to.
+    pub endpoint: Endpoint,
+    /// Whether the server speaks TLS.
+    pub tls: bool,
+    /// The path, from `/`.
+    pub path: String,
+}
+
+/// Whom to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Why a server is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Nobody listens.
+    #[error("{target} cannot be reached: {source}")]
+    Connect {
+        /// The target.
+        target: Target,
+        /// connect(2)'s error.
+        source: io::Error,
+    },
+    /// It listens and does not answer in time.
+    #[error("{target} did not answer within {} s", limit.as_secs_f32())]
+    Timeout {
+        /// The target.
+        target: Target,
+        /// The time.
+        limit: Duration,
+    },
+    /// It answers something else.
+    #[error("{target} answered {answer} instead of 200")]
+    Answer {
+        /// The target.
+        target: Target,
+        /// The status, or what is no HTTP.
+        answer: String,
+    },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        match &self.endpoint {
+            Endpoint::Tcp(address) => write!(f, "{scheme}://{address}{}", self.path),
+            Endpoint::Unix(socket) => {
+                let socket = socket.to_string_lossy().replace('%', "%25");
+                let socket = socket.replace('/', "%2F");
+                write!(f, "{scheme}+unix://{socket}{}", self.path)
+            }
+        }
+    }
+}
+
+/// A URL in parts, as far as a probe needs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    /// Whom it names: addresses for a TCP host, in the order to try.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether it is TLS.
+    pub tls: bool,
+    /// The path, from `/`, without query.
+    pub path: String,
+}
+
+impl Url {
+    /// Reads a URL. Host names stand for this machine: what Jupyter prints and the
+    /// hub sets are names of the place where the server itself runs.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let path = path.split(['?', '#']).next().unwrap_or("/").to_owned();
+        let (tls, unix) = match scheme {
+            "http" => (false, false),
+            "https" => (true, false),
+            "http+unix" => (false, true),
+            "https+unix" => (true, true),
+            _ => return None,
+        };
+        let endpoints = if unix {
+            let socket = authority.replace("%2F", "/").replace("%2f", "/");
+            vec![Endpoint::Unix(socket.replace("%25", "%").into())]
+        } else {
+            let default = if tls { 443 } else { 80 };
+            let (host, port) = match authority.rsplit_once(':') {
+                Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+                _ => (authority, default),
+            };
+            addresses(host.trim_matches(['[', ']']), port)
+        };
+        Some(Self {
+            endpoints,
+            tls,
+            path,
+        })
+    }
+}
+
+/// Where a server that was told to listen on `host` can be reached from here.
+pub fn addresses(host: &str, port: u16) -> Vec<Endpoint> {
+    let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let ips: Vec<IpAddr> = match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => local.into(),
+        Ok(ip) => vec![ip],
+        Err(_) => local.into(),
+    };
+    ips.into_iter()
+        .map(|ip| Endpoint::Tcp(SocketAddr::new(ip, port)))
+        .collect()
+}
+
+/// Asks once.
+///
+/// # Errors
+/// Why the server is not ready.
+pub async fn probe(target: &Target, limit: Duration) -> Result<(), ProbeError> {
+    let asked = tokio::time::timeout(limit, ask(target)).await;
+    asked.unwrap_or_else(|_| {
+        Err(ProbeError::Timeout {
+            target: target.clone(),
+            limit,
+        })
+    })
+}
+
+async fn ask(target: &Target) -> Result<(), ProbeError> {
+    let failed = |source| ProbeError::Connect {
+        target: target.clone(),
+        source,
+    };
+    let status = match &target.endpoint {
+        Endpoint::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(failed)?;
+            if target.tls {
+                return Ok(());
+            }
+            exchange(stream, &target.path).await
+        }
+        Endpoint::Unix(socket) => {
+            let stream = UnixStream::connect(socket).await.map_err(failed)?;
+            exchange(stream, &target.path).await
+        }
+    };
+    let answer = match status {
+        Ok(Some(200)) => return Ok(()),
+        Ok(Some(code)) => code.to_string(),
+        Ok(None) => "no HTTP".into(),
+        Err(error) => error.to_string(),
+    };
+    Err(ProbeError::Answer {
+        target: target.clone(),
+        answer,
+    })
+}
+
+/// Sends the request; the status of the answer, if it is HTTP. A server bound to
+/// 127.0.0.1 refuses foreign `Host`s.
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+) -> io::Result<Option<u16>> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::with_capacity(1024);
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut response = httparse::Response::new(&mut headers);
+        let parsed = response.parse(&answer);
+        // The status line is enough, and comes before whatever cannot be parsed.
+        if response.code.is_some() || parsed.is_err() {
+            return Ok(response.code);
+        }
+        if answer.len() > 16 * 1024 || stream.read_buf(&mut answer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    fn asked(target: &Target) -> Result<(), ProbeError> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(probe(target, Duration::from_millis(300)))
+    }
+
+    /// A server that answers one request; what it was asked.
+    fn server(answer: Option<&'static [u8]>) -> (Target, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target {
+            endpoint: Endpoint::Tcp(listener.local_addr().unwrap()),
+            tls: false,
+            path: "/x/api".into(),
+        };
+        let thread = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = vec![0; 1024];
+            let size = stream.read(&mut request).unwrap();
+            match answer {
+                Some(answer) => stream.write_all(answer).unwrap(),
+                None => drop(stream.read(&mut [0])), // until the asker gives up
+            }
+            String::from_utf8_lossy(&request[..size]).into_owned()
+        });
+        (target, thread)
+    }
+
+    #[test]
+    fn only_200_is_ready() {
+        for (answer, expected) in [
+            (&b"HTTP/1.1 200 OK\r\n\r\n{}"[..], None),
+            (b"HTTP/1.1 200 OK\r\nContent-Le", None),
+            (
+                b"HTTP/1.0 503 No\r\n\r\n",
+                Some("answered 503 instead of 200"),
+            ),
+            (b"HTTP/1.1 302 Found\r\n\r\n", Some("answered 302")),
+            (b"SSH-2.0-x\r\n", Some("answered no HTTP")),
+            (b"", Some("answered no HTTP")),
+        ] {
+            let (target, thread) = server(Some(answer));
+            let result = asked(&target);
+            match expected {
+                None => result.unwrap(),
+                Some(text) => {
+                    let error = result.unwrap_err().to_string();
+                    assert!(error.contains(text), "{error}");
+                }
+            }
+            let request = thread.join().unwrap();
+            assert!(request.starts_with("GET /x/api HTTP/1.1\r\nHost: 127.0.0.1\r\n"));
+            assert!(request.contains("Connection: close\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_server_that_hangs_is_given_up() {
+        let (target, thread) = server(None);
+        assert!(matches!(asked(&target), Err(ProbeError::Timeout { .. })));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_listening_is_told() {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let target = Target {
+            endpoint: Endpoint::Tcp(free),
+            tls: false,
+            path: "/api".into(),
+        };
+        assert!(matches!(asked(&target), Err(ProbeError::Connect { .. })));
+    }
+
+    #[test]
+    fn urls_of_jupyter_and_of_the_hub_are_understood() {
+        for (text, endpoints, tls, path) in [
+            (
+                "http://127.0.0.1:8888/lab?token=x",
+                &["127.0.0.1:8888"][..],
+                false,
+                "/lab",
+            ),
+            (
+                "http://0.0.0.0:8888/user/a/",
+                &["127.0.0.1:8888", "[::1]:8888"],
+                false,
+                "/user/a/",
+            ),
+            (
+                "http://3f2a:80/lab",
+                &["127.0.0.1:80", "[::1]:80"],
+                false,
+                "/lab",
+            ),
+            ("https://[::1]:8443", &["[::1]:8443"], true, "/"),
+            ("http://[::]:1/x", &["127.0.0.1:1", "[::1]:1"], false, "/x"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            let expected: Vec<_> = endpoints
+                .iter()
+                .map(|address| Endpoint::Tcp(address.parse().unwrap()))
+                .collect();
+            assert_eq!(
+                (url.endpoints, url.tls, url.path.as_str()),
+                (expected, tls, path)
+            );
+        }
+        let unix = Url::parse("http+unix://%2Frun%2Fa%2525.sock/lab").unwrap();
+        assert_eq!(unix.endpoints, [Endpoint::Unix("/run/a%25.sock".into())]);
+        for text in ["ftp://x/", "http://x:y/", "nonsense"] {
+            assert_eq!(Url::parse(text), None);
+        }
+    }
+
+    #[test]
+    fn a_target_survives_being_written() {
+        for text in [
+            "http://127.0.0.1:1/api",
+            "https://[::1]:2/x/api",
+            "http+unix://%2Fa%25b/api",
+        ] {
+            let url = Url::parse(text).unwrap();
+            let target = Target {
+                endpoint: url.endpoints[0].clone(),
+                tls: url.tls,
+                path: url.path,
+            };
+            assert_eq!(target.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The log pump: the server's output to the container's, and to the logfile.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::net::unix::pipe::Receiver;
+
+use crate::output::sink::Sink;
+
+/// The size of a chunk: that of a pipe.
+const CHUNK: usize = 64 * 1024;
+
+/// Who looks at what passes.
+pub trait Watcher: Send {
+    /// Some whole lines, or what there is of one.
+    fn passed(&mut self, chunk: &[u8]);
+}
+
+/// Passes everything on from `from` to all `to`, until every writer has closed it.
+/// Chunks end at the end of a line if they can, so that lines of different sources
+/// are not mixed.
+///
+/// # Errors
+/// The pipe could not be watched.
+pub async fn pump(from: OwnedFd, to: Vec<Sink>, watcher: &mut dyn Watcher) -> io::Result<()> {
+    let from = Receiver::from_owned_fd(from)?;
+    let mut rest = Vec::new();
+    loop {
+        from.readable().await?;
+        loop {
+            let mut buffer = std::mem::take(&mut rest);
+            buffer.reserve(CHUNK);
+            match from.try_read_buf(&mut buffer) {
+                Ok(0) => {
+                    pass(buffer, &to, watcher).await;
+                    return Ok(());
+                }
+                Ok(_) => {
+                    rest = after_last_line(&mut buffer);
+                    if rest.len() >= CHUNK {
+                        buffer.append(&mut rest); // a very long line goes in parts
+                    }
+                    pass(buffer, &to, watcher).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The writer paused in the middle of a line: show what is there.
+                    pass(buffer, &to, watcher).await;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn after_last_line(buffer: &mut Vec<u8>) -> Vec<u8> {
+    let end = buffer.iter().rposition(|byte| *byte == b'\n');
+    buffer.split_off(end.map_or(0, |at| at + 1))
+}
+
+async fn pass(chunk: Vec<u8>, to: &[Sink], watcher: &mut dyn Watcher) {
+    if chunk.is_empty() {
+        return;
+    }
+    watcher.passed(&chunk);
+    let Some((last, others)) = to.split_last() else {
+        return;
+    };
+    for sink in others {
+        sink.send(chunk.clone()).await;
+    }
+    last.send(chunk).await;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Watcher for Seen {
+        fn passed(&mut self, chunk: &[u8]) {
+            self.0.lock().unwrap().push(chunk.to_vec());
+        }
+    }
+
+    fn pumped(write: impl FnOnce(File) + Send + 'static) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let (from, server) = nix::unistd::pipe().unwrap();
+        let (mut console, place) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (sink, finish) = Sink::start(place, |_| Vec::new()).unwrap();
+        let reader = thread::spawn(move || {
+            let mut all = Vec::new();
+            console.read_to_end(&mut all).unwrap();
+            all
+        });
+        let writer = thread::spawn(move || write(File::from(server)));
+        let mut seen = Seen::default();
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                pump(from, vec![sink], &mut seen).await.unwrap();
+                finish.wait().await;
+            });
+        writer.join().unwrap();
+        let seen = seen.0.lock().unwrap().clone();
+        (reader.join().unwrap(), seen)
+    }
+
+    #[test]
+    fn everything_passes_unchanged() {
+        let mut all: Vec<u8> = (0..2_000_000u32).map(|n| (n % 251) as u8).collect();
+        all.extend(b"no final newline");
+        let sent = all.clone();
+        let (received, _) = pumped(move |mut pipe| pipe.write_all(&sent).unwrap());
+        assert!(received == all);
+    }
+
+    #[test]
+    fn chunks_end_at_the_end_of_a_line() {
+        let line = [vec![b'x'; 99], b"\n".to_vec()].concat();
+        let (received, seen) = pumped(move |mut pipe| {
+            pipe.write_all(&line.repeat(10_000)).unwrap();
+        });
+        assert_eq!(received.len(), 1_000_000);
+        // The writer may pause anywhere; a chunk that does not end a line is the rare
+        // case then, not the rule.
+        let whole = seen.iter().filter(|chunk| chunk.ends_with(b"\n")).count();
+        assert!(whole * 2 > seen.len(), "{whole} of {}", seen.len());
+    }
+
+    #[test]
+    fn a_part_of_a_line_is_shown_when_the_writer_pauses() {
+        let (from, server) = nix::unistd::pipe().unwrap();
+        let (console, place) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (sink, _finish) = Sink::start(place, |_| Vec::new()).unwrap();
+        let mut server = File::from(server);
+        server.write_all(b"prompt: ").unwrap();
+        let reader = thread::spawn(move || {
+            let mut shown = [0; 8];
+            (&console).read_exact(&mut shown).unwrap();
+            drop(server); // only now does the pipe end
+            shown
+        });
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(pump(from, vec![sink], &mut Seen::default()))
+            .unwrap();
+        assert_eq!(&reader.join().unwrap(), b"prompt: ");
+    }
+}
