@@ -6,6 +6,7 @@ pub mod identity;
 pub mod output;
 pub mod server;
 pub mod settings;
+pub mod state;
 pub mod supervisor;
 mod sys;
 pub mod volume;

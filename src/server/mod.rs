@@ -5,3 +5,4 @@ pub mod environment;
 pub mod probe;
 pub mod program;
 pub mod pump;
+pub mod readiness;

@@ -1,0 +1,354 @@
+//! When the server is ready: its own words trigger the probe, the probe decides.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::argv::Argv;
+use super::probe::{Endpoint, Target, Url, addresses, probe};
+use super::pump::Watcher;
+
+/// How long one probe may take.
+pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Jupyter's default port.
+const DEFAULT_PORT: u16 = 8888;
+
+/// How much of the server's last words is kept until it is ready.
+const TAIL: usize = 8 * 1024;
+
+/// Where a server is expected before it said anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    endpoints: Vec<Endpoint>,
+    tls: bool,
+    base: Option<String>,
+}
+
+impl Expected {
+    /// From `JUPYTERHUB_SERVICE_URL`: the hub decided everything.
+    pub fn by_hub(service_url: &str) -> Option<Self> {
+        let url = Url::parse(service_url)?;
+        Some(Self {
+            endpoints: url.endpoints,
+            tls: url.tls,
+            base: Some(url.path),
+        })
+    }
+
+    /// From the command line. A configuration file may say otherwise, which the
+    /// server's own words will tell.
+    pub fn by_argv(argv: &Argv) -> Self {
+        let port = argv.value("ServerApp.port");
+        let port = port.and_then(|port| port.parse().ok());
+        let host = match argv.value("ServerApp.ip") {
+            Some("*" | "") | None => "0.0.0.0",
+            Some(ip) => ip,
+        };
+        let endpoints = match argv.value("ServerApp.sock") {
+            Some(socket) if !socket.is_empty() => vec![Endpoint::Unix(socket.into())],
+            _ => addresses(host, port.unwrap_or(DEFAULT_PORT)),
+        };
+        Self {
+            endpoints,
+            tls: argv.value("ServerApp.certfile").is_some(),
+            base: argv.value("ServerApp.base_url").map(str::to_owned),
+        }
+    }
+
+    /// The probes worth trying, given what the server said.
+    fn targets(&self, told: &[Url]) -> Vec<Target> {
+        let mut targets = Vec::new();
+        let mut add = |endpoint: &Endpoint, tls, path| {
+            let target = Target {
+                endpoint: endpoint.clone(),
+                tls,
+                path,
+            };
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        };
+        // The last URL is the one of this machine; the first may name the address of
+        // a server that listens on that alone.
+        for url in told.iter().rev() {
+            for path in self.paths(&url.path) {
+                for endpoint in &url.endpoints {
+                    add(endpoint, url.tls, path.clone());
+                }
+            }
+        }
+        for path in self.paths("/") {
+            for endpoint in &self.endpoints {
+                add(endpoint, self.tls, path.clone());
+            }
+        }
+        targets
+    }
+
+    /// Where `api` may be: the URL that is told ends with the default page (`/lab`,
+    /// `/lab/tree/start.ipynb`), and how much of it is that page nobody says.
+    fn paths(&self, told: &str) -> Vec<String> {
+        if let Some(base) = &self.base {
+            return vec![format!("/{}/api", base.trim_matches('/')).replace("//", "/")];
+        }
+        let ends = told.match_indices('/').map(|(at, _)| at);
+        let mut paths: Vec<String> = ends.map(|at| format!("{}/api", &told[..at])).collect();
+        paths.push(format!("{}/api", told.trim_end_matches('/')));
+        paths.dedup();
+        paths
+    }
+}
+
+/// What the server said about itself, read as its log passes.
+#[derive(Debug, Clone)]
+pub struct Words(Arc<Mutex<Reader>>);
+
+#[derive(Debug)]
+struct Reader {
+    done: bool,
+    urls_follow: bool,
+    urls: Vec<Url>,
+    line: Vec<u8>,
+    tail: Vec<u8>,
+    tell: watch::Sender<Vec<Url>>,
+}
+
+impl Words {
+    /// A reader, and where it tells the URLs.
+    pub fn new() -> (Self, watch::Receiver<Vec<Url>>) {
+        let (tell, told) = watch::channel(Vec::new());
+        let reader = Reader {
+            done: false,
+            urls_follow: false,
+            urls: Vec::new(),
+            line: Vec::new(),
+            tail: Vec::new(),
+            tell,
+        };
+        (Self(Arc::new(Mutex::new(reader))), told)
+    }
+
+    /// Nobody listens any more: the rest of the log passes unread.
+    pub fn stop_reading(&self) {
+        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reader.done = true;
+        reader.tail = Vec::new();
+        reader.line = Vec::new();
+    }
+
+    /// The server's last words, as long as they are read.
+    pub fn last(&self) -> String {
+        let reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&reader.tail).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Watcher for Words {
+    fn passed(&mut self, chunk: &[u8]) {
+        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reader.done {
+            reader.read(chunk);
+        }
+    }
+}
+
+impl Reader {
+    fn read(&mut self, chunk: &[u8]) {
+        self.tail.extend_from_slice(chunk);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            // No line that concerns us is longer than this.
+            if self.line.len() < 4096 {
+                self.line.extend_from_slice(part);
+            }
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.line(String::from_utf8_lossy(&line).trim_end());
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if line.contains("Jupyter Server ") && line.ends_with(" is running at:") {
+            self.urls_follow = true;
+        } else if self.urls_follow {
+            let word = line.split_ascii_whitespace().next_back();
+            match word.and_then(Url::parse) {
+                Some(url) => self.urls.push(url),
+                None => self.urls_follow = false,
+            }
+            self.tell.send_replace(self.urls.clone());
+        }
+    }
+}
+
+/// Waits until the server answers; where. `late` is called once if that takes longer
+/// than `timeout`, and the waiting goes on.
+pub async fn ready(
+    expected: &Expected,
+    mut told: watch::Receiver<Vec<Url>>,
+    timeout: Duration,
+    late: impl FnOnce(),
+) -> Target {
+    let deadline = Instant::now() + timeout;
+    let mut late = Some(late);
+    let mut wait = Duration::from_millis(500);
+    let mut next = Instant::now() + wait;
+    loop {
+        let mut heard = false;
+        tokio::select! {
+            changed = told.changed() => match changed {
+                Ok(()) => heard = true,
+                Err(_) => sleep_until(next).await,
+            },
+            () = sleep_until(next) => {}
+            () = sleep_until(deadline), if late.is_some() => {
+                if let Some(late) = late.take() {
+                    late();
+                }
+                continue;
+            }
+        }
+        let urls = told.borrow_and_update().clone();
+        if heard {
+            // Jupyter says so some milliseconds before its socket accepts.
+            for pause in [0, 2, 3, 5, 5, 5, 10, 10, 10, 20, 20, 50, 50, 100, 200] {
+                sleep(Duration::from_millis(pause)).await;
+                if let Some(target) = first_that_answers(expected, &urls).await {
+                    return target;
+                }
+            }
+        } else if let Some(target) = first_that_answers(expected, &urls).await {
+            return target;
+        }
+        if Instant::now() >= next {
+            wait = (wait * 2).min(Duration::from_secs(15));
+            next = Instant::now() + wait;
+        }
+    }
+}
+
+async fn first_that_answers(expected: &Expected, urls: &[Url]) -> Option<Target> {
+    for target in expected.targets(urls) {
+        if probe(&target, PROBE_LIMIT).await.is_ok() {
+            return Some(target);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn heard(chunks: &[&[u8]]) -> Vec<String> {
+        let (mut words, told) = Words::new();
+        for chunk in chunks {
+            words.passed(chunk);
+        }
+        let urls = told.borrow();
+        urls.iter().map(|url| url.path.clone()).collect()
+    }
+
+    #[test]
+    fn the_urls_after_the_ready_line_are_heard_however_they_are_cut() {
+        let log: &[u8] = b"[I 2026 ServerApp] see http://x/nothing\n\
+            [I 2026 ServerApp] Jupyter Server 2.21.1 is running at:\n\
+            [I 2026 ServerApp] http://host:8888/b/lab?token=...\n\
+            [I 2026 ServerApp]     http://127.0.0.1:8888/c/lab?token=...\n\
+            [I 2026 ServerApp] Use Control-C to stop this server\n\
+            [I 2026 ServerApp] http://late/one\n";
+        let expected = ["/b/lab", "/c/lab"];
+        assert_eq!(heard(&[log]), expected);
+        for cut in 0..log.len() {
+            assert_eq!(heard(&[&log[..cut], &log[cut..]]), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_words_are_kept_until_nobody_wants_them() {
+        let (mut words, _told) = Words::new();
+        for number in 0..10_000 {
+            words.passed(format!("line {number}\n").as_bytes());
+        }
+        let last = words.last();
+        assert_eq!(last.lines().count(), 20);
+        assert!(last.ends_with("line 9999"), "{last}");
+        words.stop_reading();
+        assert_eq!(words.last(), "");
+    }
+
+    fn argv(words: &[&str]) -> Argv {
+        let plan = super::super::argv::Plan {
+            hub: false,
+            root_dir: None,
+            ip: None,
+            port: Some(1),
+            as_root: false,
+        };
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        super::super::argv::merge(plan, &words, &[])
+    }
+
+    fn shown(targets: &[Target]) -> Vec<String> {
+        targets.iter().map(Target::to_string).collect()
+    }
+
+    #[test]
+    fn targets_follow_the_command_line_until_the_server_spoke() {
+        for (words, expected) in [
+            (
+                &[][..],
+                &["http://127.0.0.1:1/api", "http://[::1]:1/api"][..],
+            ),
+            (&["--ip=10.0.0.1", "--port=2"], &["http://10.0.0.1:2/api"]),
+            (
+                &["--ServerApp.base_url=/x/"],
+                &["http://127.0.0.1:1/x/api", "http://[::1]:1/x/api"],
+            ),
+            (
+                &["--ServerApp.base_url=/"],
+                &["http://127.0.0.1:1/api", "http://[::1]:1/api"],
+            ),
+            (&["--certfile=/c", "--ip=::1"], &["https://[::1]:1/api"]),
+            (&["--sock=/s"], &["http+unix://%2Fs/api"]),
+        ] {
+            assert_eq!(
+                shown(&Expected::by_argv(&argv(words)).targets(&[])),
+                expected
+            );
+        }
+        let hub = Expected::by_hub("http://0.0.0.0:8888/user/a/").unwrap();
+        assert_eq!(
+            shown(&hub.targets(&[])),
+            [
+                "http://127.0.0.1:8888/user/a/api",
+                "http://[::1]:8888/user/a/api"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_server_says_comes_first() {
+        let told = [
+            Url::parse("http://host:9/x/lab").unwrap(),
+            Url::parse("http://127.0.0.1:9/x/lab").unwrap(),
+        ];
+        let targets = Expected::by_argv(&argv(&["--ip=127.0.0.1"])).targets(&told);
+        assert_eq!(
+            shown(&targets)[..3],
+            [
+                "http://127.0.0.1:9/api",
+                "http://127.0.0.1:9/x/api",
+                "http://127.0.0.1:9/x/lab/api",
+            ]
+        );
+    }
+}
