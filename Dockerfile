@@ -51,6 +51,8 @@ RUN python3 -m venv . \
     && find . -type d -exec chmod g+s {} +
 
 FROM system AS ai-lab
+# Kept equal to the version in Cargo.toml, for builds that do not pass it.
+ARG VERSION=0.1.0
 # What rarely changes comes before the large layer of the venv, the notebooks come last.
 VOLUME /home/jupyter/notebooks
 EXPOSE 49494
@@ -61,8 +63,6 @@ ENTRYPOINT ["ai-lab-entrypoint"]
 # jupyterhub-singleuser.
 CMD ["jupyter-lab"]
 COPY --from=venv --chown=root:jupyter /home/jupyter/jupyterenv /home/jupyter/jupyterenv
-# Kept equal to the version in Cargo.toml, for builds that do not pass it.
-ARG VERSION=0.1.0
 # PATH leaves the venv out: what root starts must not be found where the user can write.
 ENV AI_LAB_VERSION=$VERSION LANG=C.UTF-8
 LABEL org.opencontainers.image.title="AI Lab" \
