@@ -1,0 +1,97 @@
+# The AI Lab image.
+#
+#   docker build .                    the AI Lab image
+#   docker build --target compat .    the same for old JupyterHub configurations
+#
+# scripts/image does the same, and also where the base images cannot be pulled. Works
+# with BuildKit and with the classic builder: no mounts, no heredocs, no --chmod.
+# Layers come in the order in which they change: a new notebook costs one small layer.
+
+# The entrypoint. The dependencies are a layer of their own, built for an empty crate.
+FROM rust:1.95-slim-trixie AS build
+WORKDIR /build
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+    && echo 'fn main() {}' >src/main.rs \
+    && touch src/lib.rs \
+    && cargo build --release --locked
+COPY src src
+# The files copied may be older than the empty crate that was built.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins
+
+# What the venv and the final image share: the system packages and the user.
+FROM debian:trixie-slim AS system
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates docker-cli python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
+# Only Docker's engine brings the group docker. /home/jupyter can be entered by the
+# owner of an adopted volume. The venv is root's, so that nothing the user runs owns it,
+# but what is in it is writable for group jupyter and stays in that group (setgid), so
+# that pip works for the user and for that owner alike.
+RUN groupadd --system docker \
+    && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
+    && chmod 755 /home/jupyter \
+    && install -d -o jupyter -g jupyter /home/jupyter/notebooks \
+    && install -d -g jupyter -m 2775 /home/jupyter/jupyterenv
+
+# The packages, without the source maps and the largest of their own test suites.
+FROM system AS venv
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /home/jupyter/jupyterenv
+COPY image/requirements.txt image/constraints.txt /tmp/
+RUN python3 -m venv . \
+    && bin/pip install --no-cache-dir --disable-pip-version-check \
+        --requirement /tmp/requirements.txt --constraint /tmp/constraints.txt \
+    && bin/pip check \
+    && find . -name '*.js.map' -delete \
+    && rm -rf lib/python3*/site-packages/pandas/tests lib/python3*/site-packages/matplotlib/tests \
+    && chmod -R g+w . \
+    && find . -type d -exec chmod g+s {} +
+
+FROM system AS ai-lab
+# Kept equal to the version in Cargo.toml, for builds that do not pass it.
+ARG VERSION=0.1.0
+# What rarely changes comes before the large layer of the venv, the notebooks come last.
+VOLUME /home/jupyter/notebooks
+EXPOSE 49494
+# Older engines know no start-interval: during the start period 5 s is short enough.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["ai-lab-entrypoint", "healthcheck"]
+ENTRYPOINT ["ai-lab-entrypoint"]
+# Not empty, because DockerSpawner needs one; under a hub the entrypoint turns it into
+# jupyterhub-singleuser.
+CMD ["jupyter-lab"]
+COPY --from=venv --chown=root:jupyter /home/jupyter/jupyterenv /home/jupyter/jupyterenv
+# PATH leaves the venv out: what root starts must not be found where the user can write.
+ENV AI_LAB_VERSION=$VERSION LANG=C.UTF-8
+LABEL org.opencontainers.image.title="AI Lab" \
+      org.opencontainers.image.description="JupyterLab for data science, prepared and supervised by ai-lab-entrypoint" \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.licenses=MIT
+COPY image/entrypoint.toml /etc/ai-lab/
+COPY --from=build /build/target/release/ai-lab-entrypoint /usr/local/bin/
+COPY notebook-defaults /home/jupyter/notebook-defaults
+
+# What old hub configurations expect: user ubuntu with sudo, and the script
+# `sudo -E python3 /home/jupyter/entrypoint.py …`.
+FROM ai-lab AS compat
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends sudo \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
+COPY image/compat-sudoers /etc/sudoers.d/ai-lab
+COPY image/compat-entrypoint.py /home/jupyter/entrypoint.py
+# Sticky and root's: the user works in the directory but cannot replace the script.
+RUN useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
+    && chmod 440 /etc/sudoers.d/ai-lab \
+    && chown root:jupyter /home/jupyter \
+    && chmod 1775 /home/jupyter
+# sudo -E keeps HOME: root's Python must not load what a user put under ~/.local there.
+ENV PYTHONNOUSERSITE=1
+# Their sudo line is the container's whole command: behind another entrypoint it would
+# run after root was given up.
+ENTRYPOINT []
+CMD ["ai-lab-entrypoint", "jupyter-lab"]
+
+# The last stage is what a build without --target gives.
+FROM ai-lab
