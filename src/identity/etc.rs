@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Lock {
     // Dropped in this order: the files first, the record lock last.
-    files: Vec<LockFile>,
+    _files: Vec<LockFile>,
     _record: File,
 }
 
@@ -67,15 +67,9 @@ impl Lock {
             files.push(retry(end, || lock_file(etc, name))?);
         }
         Ok(Self {
-            files,
+            _files: files,
             _record: record,
         })
-    }
-
-    /// How many lock files are held; for tests.
-    #[cfg(test)]
-    fn held(&self) -> usize {
-        self.files.iter().filter(|file| file.0.exists()).count()
     }
 }
 

@@ -10,7 +10,7 @@ const NOW: Duration = Duration::ZERO;
 fn the_lock_is_that_of_the_shadow_suite() {
     let etc = tempfile::tempdir().unwrap();
     let lock = Lock::take(etc.path()).unwrap();
-    assert_eq!(lock.held(), 2);
+    assert!(etc.path().join("gshadow.lock").exists());
     let pid = std::process::id().to_string();
     let text = fs::read_to_string(etc.path().join("group.lock")).unwrap();
     assert_eq!(text, pid);

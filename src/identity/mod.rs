@@ -2,20 +2,21 @@
 //!
 //! The root phase calls, in this order: [`resolve`] → [`grant_access`] →
 //! [`hand_over`] → [`Root::drop`]. What it decides is in pure functions
-//! ([`group_file`], [`supplementary`], the plan of [`access`]); system calls go
+//! ([`group_file`], [`supplementary`], the plan of [`membership`]); system calls go
 //! through [`Kernel`].
 
 pub mod above;
-//pub mod access;
+pub mod access;
 pub mod account;
 pub mod etc;
 pub mod group_file;
 pub mod kernel;
+pub mod membership;
 pub mod privileges;
 pub mod stdio;
 
 pub use above::root_above;
-//pub use access::{Access, AccessRequest, grant_access};
+pub use access::{Access, AccessRequest, grant_access};
 pub use account::{Account, IdentityError, current, group_name, resolve, user_name};
 pub use kernel::{Kernel, Linux};
 pub use privileges::{DropError, Target, inherited_groups, supplementary};

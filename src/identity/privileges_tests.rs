@@ -265,6 +265,7 @@ fn the_real_kernel_lets_go_of_root_for_good() {
         new_privileges,
     };
     let before = Linux.state().unwrap();
+    assert!(Linux.regain_root(), "as long as it is there");
     let (_, degradations) = Root::detect().unwrap().drop(&target, &Linux).unwrap();
     assert_eq!(degradations, []);
     assert!(Root::detect().is_none());
