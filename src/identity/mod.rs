@@ -1,4 +1,26 @@
 //! Who we are and stop being: accounts, the group file, socket access, the drop.
+//!
+//! The root phase calls, in this order: [`resolve`] → [`grant_access`] →
+//! [`hand_over`] → [`Root::drop`]. What it decides is in pure functions
+//! ([`group_file`], [`supplementary`], the plan of [`membership`]); system calls go
+//! through [`Kernel`].
+
+pub mod above;
+pub mod access;
+pub mod account;
+pub mod etc;
+pub mod group_file;
+pub mod kernel;
+pub mod membership;
+pub mod privileges;
+pub mod stdio;
+
+pub use above::root_above;
+pub use access::{Access, AccessRequest, grant_access};
+pub use account::{Account, IdentityError, current, group_name, resolve, user_name};
+pub use kernel::{Kernel, Linux};
+pub use privileges::{DropError, Target, inherited_groups, supplementary};
+pub use stdio::hand_over;
 
 /// Proof that this process is root and has not dropped yet.
 ///
@@ -7,9 +29,10 @@
 #[derive(Debug)]
 pub struct Root(());
 
-/// Proof that root is gone (or was never there).
+/// Proof that the decision about root is behind us: dropped, never there, or kept
+/// on purpose (the old root layout, [`Root::stay`]).
 ///
-/// What must never run as root takes `&Dropped`.
+/// What must never run before that takes `&Dropped`.
 #[derive(Debug)]
 pub struct Dropped(());
 

@@ -1,0 +1,227 @@
+//! Accounts: from a name or a number to everything a start needs to know.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, getegid, geteuid, getgrouplist, getgroups};
+use users::os::unix::UserExt;
+
+/// An account of this container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The user's name; the number as text if it has none.
+    pub name: String,
+    /// The uid.
+    pub uid: u32,
+    /// The primary gid.
+    pub gid: u32,
+    /// HOME.
+    pub home: PathBuf,
+    /// The login shell.
+    pub shell: PathBuf,
+    /// Supplementary groups, sorted, without the primary one.
+    pub groups: Vec<u32>,
+    /// Whether the user is in the password file.
+    pub known: bool,
+}
+
+/// Why there is no such account.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IdentityError {
+    /// Neither a name nor a number.
+    #[error("there is no user {0:?} here; name one of /etc/passwd, or a number")]
+    NoUser(String),
+    /// Neither a name nor a number.
+    #[error("there is no group {0:?} here; name one of /etc/group, or a number")]
+    NoGroup(String),
+}
+
+/// The account of `user`, with `group` and `home` in place of its own.
+///
+/// A name beats a number, as in chown(1). A number without a name is fine: its group
+/// is the same number unless named (never group root), its home `/`.
+///
+/// # Errors
+/// An unknown name.
+pub fn resolve(
+    user: &str,
+    group: Option<&str>,
+    home: Option<&Path>,
+) -> Result<Account, IdentityError> {
+    // A NUL cannot be in a name, and must not reach the C library.
+    let named = |text: &str| !text.contains('\0');
+    let entry = Some(user)
+        .filter(|user| named(user))
+        .and_then(users::get_user_by_name);
+    let mut account = match entry {
+        Some(entry) => from_entry(&entry),
+        None => {
+            let uid = number(user).ok_or_else(|| IdentityError::NoUser(user.into()))?;
+            match users::get_user_by_uid(uid) {
+                Some(entry) => from_entry(&entry),
+                None => unknown(uid, uid),
+            }
+        }
+    };
+    if let Some(group) = group {
+        let entry = Some(group)
+            .filter(|group| named(group))
+            .and_then(users::get_group_by_name);
+        account.gid = entry
+            .map(|entry| entry.gid())
+            .or_else(|| number(group))
+            .ok_or_else(|| IdentityError::NoGroup(group.into()))?;
+    }
+    if account.known {
+        account.groups = memberships(&account.name, account.gid);
+    }
+    if let Some(home) = home {
+        account.home = home.to_owned();
+    }
+    Ok(account)
+}
+
+/// The account this process runs as, for a start without root.
+///
+/// An unknown uid (OpenShift) has the HOME of the environment, or `/`.
+pub fn current() -> Account {
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let mut account = match users::get_user_by_uid(uid) {
+        Some(entry) => from_entry(&entry),
+        None => {
+            let home = std::env::var_os("HOME").map(PathBuf::from);
+            let mut account = unknown(uid, gid);
+            account.home = home
+                .filter(|home| home.is_absolute())
+                .unwrap_or(account.home);
+            account
+        }
+    };
+    account.gid = gid;
+    account.groups = sorted(getgroups().unwrap_or_default(), gid);
+    account
+}
+
+/// The user's name; the number as text if it has none.
+pub fn user_name(uid: u32) -> String {
+    users::get_user_by_uid(uid).map_or_else(
+        || uid.to_string(),
+        |user| user.name().to_string_lossy().into_owned(),
+    )
+}
+
+/// The group's name; the number as text if it has none.
+pub fn group_name(gid: u32) -> String {
+    users::get_group_by_gid(gid).map_or_else(
+        || gid.to_string(),
+        |group| group.name().to_string_lossy().into_owned(),
+    )
+}
+
+fn from_entry(entry: &users::User) -> Account {
+    let or = |path: &Path, default: &str| match path.as_os_str().is_empty() {
+        true => PathBuf::from(default),
+        false => path.to_owned(),
+    };
+    Account {
+        name: entry.name().to_string_lossy().into_owned(),
+        uid: entry.uid(),
+        gid: entry.primary_group_id(),
+        home: or(entry.home_dir(), "/"),
+        shell: or(entry.shell(), "/bin/sh"),
+        groups: Vec::new(),
+        known: true,
+    }
+}
+
+fn unknown(uid: u32, gid: u32) -> Account {
+    Account {
+        name: uid.to_string(),
+        uid,
+        gid,
+        home: "/".into(),
+        shell: "/bin/sh".into(),
+        groups: Vec::new(),
+        known: false,
+    }
+}
+
+/// A uid or gid; the highest number means "unchanged" to the kernel and is none.
+fn number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.filter(|number| *number != u32::MAX)
+}
+
+fn memberships(name: &str, gid: u32) -> Vec<u32> {
+    let Ok(name) = CString::new(name) else {
+        return Vec::new();
+    };
+    let groups = getgrouplist(&name, Gid::from_raw(gid)).unwrap_or_default();
+    sorted(groups, gid)
+}
+
+fn sorted(groups: Vec<Gid>, primary: u32) -> Vec<u32> {
+    let mut gids: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
+    gids.retain(|gid| *gid != primary);
+    gids.sort_unstable();
+    gids.dedup();
+    gids
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    // Debian's base-passwd has these in every image: daemon is 1:1.
+
+    #[test]
+    fn a_user_is_named_or_numbered() {
+        let daemon = resolve("daemon", None, None).unwrap();
+        assert_eq!((daemon.uid, daemon.gid, daemon.known), (1, 1, true));
+        assert_eq!(resolve("1", None, None).unwrap(), daemon);
+        assert_eq!(user_name(1), "daemon");
+        assert_eq!(group_name(1), "daemon");
+    }
+
+    #[test]
+    fn group_and_home_replace_the_accounts_own() {
+        let account = resolve("daemon", Some("tty"), Some(Path::new("/h"))).unwrap();
+        assert_eq!((account.gid, account.home), (5, PathBuf::from("/h")));
+        assert_eq!(resolve("daemon", Some("77777"), None).unwrap().gid, 77777);
+    }
+
+    #[test]
+    fn an_unknown_number_is_fine_and_never_gets_group_root() {
+        let account = resolve("77777", None, None).unwrap();
+        assert_eq!(account.name, "77777");
+        assert_eq!((account.uid, account.gid), (77777, 77777));
+        assert_eq!(account.home, Path::new("/"));
+        assert!(!account.known && account.groups.is_empty());
+        assert_eq!(user_name(77777), "77777");
+        assert_eq!(group_name(77777), "77777");
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_says_so() {
+        for name in ["nosuch", "", "-1", "+1", "4294967295", "a\0b", "1 "] {
+            let error = resolve(name, None, None).unwrap_err();
+            assert!(error.to_string().contains("/etc/passwd"), "{name:?}");
+            let error = resolve("daemon", Some(name), None).unwrap_err();
+            assert!(error.to_string().contains("/etc/group"), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn memberships_come_without_the_primary_group() {
+        assert_eq!(sorted([5, 3, 5, 1].map(Gid::from_raw).to_vec(), 1), [3, 5]);
+    }
+
+    #[test]
+    fn the_current_account_is_the_processes_own() {
+        let account = current();
+        assert_eq!(account.uid, geteuid().as_raw());
+        assert_eq!(account.name, user_name(account.uid));
+    }
+}

@@ -1,0 +1,155 @@
+//! The system calls of the drop, behind a trait, so that their order can be
+//! asserted without root.
+
+use std::io;
+
+use nix::unistd::{self, Gid, Uid};
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+use rustix::thread::{self, CapabilitySet, CapabilitySets};
+
+/// What the kernel says this thread is. Capability sets are bit masks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Real, effective and saved uid.
+    pub uids: [u32; 3],
+    /// Real, effective and saved gid.
+    pub gids: [u32; 3],
+    /// Supplementary groups, sorted and unique.
+    pub groups: Vec<u32>,
+    /// Effective capabilities.
+    pub effective: u64,
+    /// Permitted capabilities.
+    pub permitted: u64,
+    /// Inheritable capabilities.
+    pub inheritable: u64,
+    /// The bounding set.
+    pub bounding: u64,
+    /// Ambient capabilities.
+    pub ambient: u64,
+    /// Whether no_new_privs is on.
+    pub no_new_privs: bool,
+    /// Whether others of this uid may look into the process.
+    pub dumpable: bool,
+}
+
+/// The system calls by which a process gives up root.
+///
+/// Every error is the kernel's own.
+#[allow(missing_docs, clippy::missing_errors_doc)]
+pub trait Kernel {
+    /// What is really so, asked of the kernel.
+    fn state(&self) -> io::Result<State>;
+    /// setgroups(2).
+    fn set_groups(&self, groups: &[u32]) -> io::Result<()>;
+    /// setresgid(2), all three.
+    fn set_gid(&self, gid: u32) -> io::Result<()>;
+    /// setresuid(2), all three.
+    fn set_uid(&self, uid: u32) -> io::Result<()>;
+    /// PR_CAPBSET_DROP for every capability there is.
+    fn drop_bounding_set(&self) -> io::Result<()>;
+    /// PR_CAP_AMBIENT_CLEAR_ALL.
+    fn clear_ambient(&self) -> io::Result<()>;
+    /// capset(2): effective, permitted and inheritable become empty.
+    fn clear_capabilities(&self) -> io::Result<()>;
+    /// PR_SET_NO_NEW_PRIVS.
+    fn set_no_new_privs(&self) -> io::Result<()>;
+    /// PR_SET_DUMPABLE 0.
+    fn set_not_dumpable(&self) -> io::Result<()>;
+    /// Tries each way back to uid 0; true if one worked.
+    fn regain_root(&self) -> bool;
+}
+
+/// The kernel we run on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Linux;
+
+/// Every capability this kernel knows, lowest first.
+fn known_capabilities() -> impl Iterator<Item = CapabilitySet> {
+    // The kernel answers EINVAL to the first number that it does not know.
+    (0..u64::BITS)
+        .map(|number| CapabilitySet::from_bits_retain(1 << number))
+        .take_while(|one| thread::capability_is_in_bounding_set(*one).is_ok())
+}
+
+impl Kernel for Linux {
+    fn state(&self) -> io::Result<State> {
+        let uid = unistd::getresuid()?;
+        let gid = unistd::getresgid()?;
+        let mut groups: Vec<u32> = unistd::getgroups()?.into_iter().map(Gid::as_raw).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let sets = thread::capabilities(None)?;
+        let (mut bounding, mut ambient) = (0, 0);
+        for one in known_capabilities() {
+            if thread::capability_is_in_bounding_set(one)? {
+                bounding |= one.bits();
+            }
+            if thread::capability_is_in_ambient_set(one)? {
+                ambient |= one.bits();
+            }
+        }
+        Ok(State {
+            uids: [uid.real, uid.effective, uid.saved].map(Uid::as_raw),
+            gids: [gid.real, gid.effective, gid.saved].map(Gid::as_raw),
+            groups,
+            effective: sets.effective.bits(),
+            permitted: sets.permitted.bits(),
+            inheritable: sets.inheritable.bits(),
+            bounding,
+            ambient,
+            no_new_privs: thread::no_new_privs()?,
+            dumpable: dumpable_behavior()? != DumpableBehavior::NotDumpable,
+        })
+    }
+
+    fn set_groups(&self, groups: &[u32]) -> io::Result<()> {
+        let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+        Ok(unistd::setgroups(&groups)?)
+    }
+
+    fn set_gid(&self, gid: u32) -> io::Result<()> {
+        let gid = Gid::from_raw(gid);
+        Ok(unistd::setresgid(gid, gid, gid)?)
+    }
+
+    fn set_uid(&self, uid: u32) -> io::Result<()> {
+        let uid = Uid::from_raw(uid);
+        Ok(unistd::setresuid(uid, uid, uid)?)
+    }
+
+    fn drop_bounding_set(&self) -> io::Result<()> {
+        for one in known_capabilities() {
+            thread::remove_capability_from_bounding_set(one)?;
+        }
+        Ok(())
+    }
+
+    fn clear_ambient(&self) -> io::Result<()> {
+        Ok(thread::clear_ambient_capability_set()?)
+    }
+
+    fn clear_capabilities(&self) -> io::Result<()> {
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        Ok(thread::set_capabilities(None, sets)?)
+    }
+
+    fn set_no_new_privs(&self) -> io::Result<()> {
+        Ok(thread::set_no_new_privs(true)?)
+    }
+
+    fn set_not_dumpable(&self) -> io::Result<()> {
+        Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+    }
+
+    fn regain_root(&self) -> bool {
+        let root = Uid::from_raw(0);
+        unistd::setuid(root).is_ok()
+            || unistd::seteuid(root).is_ok()
+            || unistd::setresuid(root, root, root).is_ok()
+    }
+}

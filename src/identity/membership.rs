@@ -1,0 +1,287 @@
+//! Which groups of the group file an account joins and leaves: planned as a pure
+//! function, then carried out under the system's lock.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::account::Account;
+use super::etc::{self, Lock};
+use super::group_file::{self, File, Refusal};
+use crate::degradation::Degradation;
+
+/// Which memberships are ours: lines `GROUP:USER`.
+pub const RECORD: &str = ".ai-lab-grants";
+
+/// Groups with a lower gid are the distribution's own (Debian policy 9.2.2): on the
+/// host the number means something else than here.
+const FIRST_FREE_GID: u32 = 100;
+
+/// A path that is used by group.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// The path.
+    pub path: PathBuf,
+    /// Its group.
+    pub gid: u32,
+    /// Whether it is the Docker socket.
+    pub docker: bool,
+}
+
+/// The files that a plan reads and changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Files {
+    group: Vec<u8>,
+    gshadow: Option<Vec<u8>>,
+    record: Vec<u8>,
+}
+
+impl Files {
+    fn read(etc: &Path) -> io::Result<Self> {
+        let group = etc::read(&etc.join("group"))?;
+        Ok(Self {
+            group: group.ok_or(io::ErrorKind::NotFound)?,
+            gshadow: etc::read(&etc.join("gshadow"))?,
+            record: etc::read(&etc.join(RECORD))?.unwrap_or_default(),
+        })
+    }
+
+    /// Writes what differs from `old`. The record comes first and forgets last:
+    /// whenever this is cut short, no membership of ours is unrecorded.
+    fn write(&self, old: &Self, etc: &Path) -> io::Result<()> {
+        let record = etc.join(RECORD);
+        let both = written(&parsed(&old.record) | &parsed(&self.record));
+        if both != old.record {
+            etc::replace(&record, &both, 0o600)?;
+        }
+        if self.group != old.group {
+            etc::replace(&etc.join("group"), &self.group, 0o644)?;
+        }
+        if let Some(gshadow) = &self.gshadow
+            && self.gshadow != old.gshadow
+        {
+            etc::replace(&etc.join("gshadow"), gshadow, 0o640)?;
+        }
+        if self.record != both {
+            etc::replace(&record, &self.record, 0o600)?;
+        }
+        Ok(())
+    }
+}
+
+type Record = BTreeSet<(String, String)>;
+
+fn parsed(record: &[u8]) -> Record {
+    let text = String::from_utf8_lossy(record);
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .map(|(group, user)| (group.to_owned(), user.to_owned()))
+        .collect()
+}
+
+fn written(record: Record) -> Vec<u8> {
+    let lines = record.into_iter();
+    let text: String = lines
+        .map(|(group, user)| format!("{group}:{user}\n"))
+        .collect();
+    text.into_bytes()
+}
+
+/// Plans, and carries the plan out if it changes anything; the lock is taken only
+/// then. With the reason if the files are not as planned.
+pub fn settle(
+    account: &Account,
+    wants: &[Want],
+    docker_group: &str,
+    etc: &Path,
+) -> (Plan, Option<String>) {
+    let plan = |files: &Files| plan(files, account, wants, docker_group);
+    let attempt = Files::read(etc).map(|files| (plan(&files), files));
+    let (first, files) = match attempt {
+        Ok(found) => found,
+        Err(error) => return (Plan::default(), Some(error.to_string())),
+    };
+    if first.files == files {
+        return (first, None);
+    }
+    let done = || -> io::Result<Plan> {
+        let _lock = Lock::take(etc)?;
+        let files = Files::read(etc)?;
+        let plan = plan(&files);
+        plan.files.write(&files, etc)?;
+        Ok(plan)
+    };
+    match done() {
+        Ok(plan) => (plan, None),
+        Err(error) => (first, Some(error.to_string())),
+    }
+}
+
+/// What is to become of the files.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    files: Files,
+    /// What the file does not give as asked.
+    pub degradations: Vec<Degradation>,
+    /// Groups that a user is taken out of.
+    pub withdrawn: Vec<String>,
+    /// Gids that the account had by memberships that are no more.
+    pub lost: BTreeSet<u32>,
+}
+
+/// Decides which groups `account` joins and leaves. Pure.
+fn plan(old: &Files, account: &Account, wants: &[Want], docker_group: &str) -> Plan {
+    let mut plan = Plan {
+        files: old.clone(),
+        ..Plan::default()
+    };
+    let mut record = parsed(&old.record);
+    let mut kept = BTreeSet::new();
+    for want in wants {
+        match plan.join(old, account, want, docker_group) {
+            Ok(Some(membership)) => {
+                kept.insert(membership.group.clone());
+                if membership.new {
+                    record.insert((membership.group, account.name.clone()));
+                }
+            }
+            Ok(None) => {}
+            Err(degradation) => plan.degradations.push(degradation),
+        }
+    }
+    for (group, user) in record.clone() {
+        if user == account.name && kept.contains(&group) {
+            continue;
+        }
+        if user == account.name {
+            let entry = group_file::entries(&old.group).find(|e| e.name == group.as_bytes());
+            plan.lost.extend(entry.map(|entry| entry.gid));
+        }
+        match plan.files.leave(&group, &user) {
+            Ok(true) => plan.withdrawn.push(group.clone()),
+            Ok(false) => {}
+            Err(refusal) => {
+                let text = format!("{user} stays in group {group} of the group file: {refusal}");
+                plan.degradations
+                    .push(Degradation::new(text, "mend the file"));
+                continue;
+            }
+        }
+        record.remove(&(group, user));
+    }
+    for want in wants {
+        plan.lost.remove(&want.gid);
+    }
+    plan.files.record = written(record);
+    plan
+}
+
+/// How a want is met in the group file.
+struct Membership {
+    group: String,
+    /// Whether it is of our making.
+    new: bool,
+}
+
+impl Plan {
+    /// Makes the account a member of the group that `want` needs; `None`: the file has
+    /// nothing to do with it.
+    fn join(
+        &mut self,
+        old: &Files,
+        account: &Account,
+        want: &Want,
+        docker_group: &str,
+    ) -> Result<Option<Membership>, Degradation> {
+        let (path, gid, user) = (want.path.display(), want.gid, account.name.as_str());
+        if account.gid == gid {
+            return Ok(None);
+        }
+        if gid == 0 {
+            return Err(Degradation::new(
+                format!(
+                    "{path} belongs to gid 0: the user's processes are in group root, and can use \
+                     whatever that group can in this container"
+                ),
+                "usual for Docker Desktop and rootless Podman; if that is too much, do not mount it",
+            ));
+        }
+        if !account.known {
+            return Ok(None);
+        }
+        let text = self.files.group.clone();
+        let with_gid = || group_file::entries(&text).filter(|entry| entry.gid == gid);
+        let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if let Some(entry) = with_gid().find(|entry| entry.has(user)) {
+            let group = name(entry.name);
+            return Ok(Some(Membership { group, new: false }));
+        }
+        let listed = |entry: group_file::Entry<'_>| entry.gid == gid && entry.has(user);
+        if account.groups.contains(&gid) && !group_file::entries(&old.group).any(listed) {
+            // From another source than this file.
+            return Ok(None);
+        }
+        let is_docker = |entry: &group_file::Entry<'_>| entry.name == docker_group.as_bytes();
+        let group = match with_gid().find(is_docker).or_else(|| with_gid().next()) {
+            Some(entry) if gid < FIRST_FREE_GID && !is_docker(&entry) => {
+                return Err(Degradation::new(
+                    format!(
+                        "{path} belongs to gid {gid}, which is the system's group {} here: only \
+                         the processes of this start get it, with whatever else that group can use",
+                        name(entry.name)
+                    ),
+                    "give it a group of its own on the host, with a gid of 100 or more",
+                ));
+            }
+            Some(entry) => name(entry.name),
+            None if want.docker => docker_group.to_owned(),
+            // The docker group cannot have two gids.
+            None => format!("ai-lab-{gid}"),
+        };
+        let before = group_file::entries(&text).find(|entry| entry.name == group.as_bytes());
+        let new = !before.as_ref().is_some_and(|entry| entry.has(user));
+        let refused = |why: String| {
+            Degradation::new(
+                format!("Only the processes of this start get group {group} for {path}: {why}"),
+                "mend the group file, or name another group with --docker-group",
+            )
+        };
+        if let Some(entry) = before.filter(|entry| entry.gid != gid) {
+            if [0, account.gid].contains(&entry.gid) {
+                let whose = format!("its gid {} is root's or the user's own", entry.gid);
+                return Err(refused(whose));
+            }
+            self.lost.insert(entry.gid);
+        }
+        self.files
+            .enter(&group, gid, user)
+            .map_err(|refusal| refused(refusal.to_string()))?;
+        Ok(Some(Membership { group, new }))
+    }
+}
+
+impl Files {
+    fn enter(&mut self, group: &str, gid: u32, user: &str) -> Result<(), Refusal> {
+        let new = group_file::grant(&self.group, File::Group, group, gid, user)?;
+        if let Some(text) = &self.gshadow
+            && let Some(new) = group_file::grant(text, File::Gshadow, group, gid, user)?
+        {
+            self.gshadow = Some(new);
+        }
+        self.group = new.unwrap_or(std::mem::take(&mut self.group));
+        Ok(())
+    }
+
+    /// Whether the user was a member.
+    fn leave(&mut self, group: &str, user: &str) -> Result<bool, Refusal> {
+        let new = group_file::withdraw(&self.group, group, user)?;
+        if let Some(text) = &self.gshadow
+            && let Some(new) = group_file::withdraw(text, group, user)?
+        {
+            self.gshadow = Some(new);
+        }
+        let was = new.is_some();
+        self.group = new.unwrap_or(std::mem::take(&mut self.group));
+        Ok(was)
+    }
+}

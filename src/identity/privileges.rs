@@ -1,0 +1,249 @@
+//! Dropping root: irrevocable, total, and proven.
+
+use std::io;
+
+use rustix::thread::CapabilitySet;
+
+use super::kernel::{Kernel, State};
+use super::{Dropped, Root};
+use crate::degradation::Degradation;
+
+/// Who to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The uid; not 0.
+    pub uid: u32,
+    /// The primary gid.
+    pub gid: u32,
+    /// Supplementary groups, see [`supplementary`].
+    pub groups: Vec<u32>,
+    /// For images that want sudo: keep the bounding set, leave no_new_privs off.
+    pub new_privileges: bool,
+}
+
+/// Why root was not dropped. The start must end.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// The target is root.
+    #[error("cannot drop root to uid 0: name an ordinary user with --user")]
+    ToRoot,
+    /// A capability is missing.
+    #[error(
+        "cannot become uid {uid}, gid {gid}: {call} is not permitted; run with --cap-add SETUID \
+         --cap-add SETGID, or start as the user with `docker run --user {uid}:{gid}`"
+    )]
+    NotPermitted {
+        /// The system call.
+        call: &'static str,
+        /// The wanted uid.
+        uid: u32,
+        /// The wanted gid.
+        gid: u32,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A system call failed.
+    #[error("cannot drop privileges: {call}: {source}")]
+    Failed {
+        /// The system call.
+        call: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Every call succeeded, and yet it is not so.
+    #[error("privileges were not dropped: {0}; this kernel or sandbox cannot be trusted with it")]
+    NotDropped(String),
+}
+
+fn failed(call: &'static str) -> impl FnOnce(io::Error) -> DropError {
+    move |source| DropError::Failed { call, source }
+}
+
+impl Root {
+    /// Becomes `target` for good and proves it.
+    ///
+    /// The order matters: groups need the capability that setresuid takes away, and
+    /// so does the bounding set; no_new_privs comes last, since nothing after it
+    /// needs a privilege. Dumpable is set after the ids, which change it themselves.
+    /// Capabilities and no_new_privs belong to the calling thread: there must be no other.
+    ///
+    /// # Errors
+    /// Whatever is not as wanted in the end is fatal.
+    pub fn drop(
+        self,
+        target: &Target,
+        kernel: &dyn Kernel,
+    ) -> Result<(Dropped, Vec<Degradation>), DropError> {
+        let (uid, gid) = (target.uid, target.gid);
+        if uid == 0 {
+            return Err(DropError::ToRoot);
+        }
+        let refused = |call| {
+            move |source: io::Error| match source.raw_os_error() {
+                Some(libc::EPERM) => DropError::NotPermitted {
+                    call,
+                    uid,
+                    gid,
+                    source,
+                },
+                _ => DropError::Failed { call, source },
+            }
+        };
+        let before = kernel.state().map_err(failed("examine"))?;
+        kernel
+            .set_groups(&target.groups)
+            .map_err(refused("setgroups"))?;
+        kernel.set_gid(gid).map_err(refused("setresgid"))?;
+        let mut degradations = Vec::new();
+        let mut wanted_bounding = None;
+        if !target.new_privileges {
+            if before.effective & CapabilitySet::SETPCAP.bits() != 0 {
+                kernel
+                    .drop_bounding_set()
+                    .map_err(failed("PR_CAPBSET_DROP"))?;
+                wanted_bounding = Some(0);
+            } else if before.bounding != 0 {
+                degradations.push(Degradation::new(
+                    "The capability bounding set was kept: dropping it needs CAP_SETPCAP \
+                     (harmless: no_new_privs is on)",
+                    "run with --cap-add SETPCAP",
+                ));
+            }
+        }
+        kernel
+            .clear_ambient()
+            .map_err(failed("PR_CAP_AMBIENT_CLEAR_ALL"))?;
+        kernel.set_uid(uid).map_err(refused("setresuid"))?;
+        kernel.clear_capabilities().map_err(failed("capset"))?;
+        restrict(target.new_privileges, kernel)?;
+
+        let mut groups = target.groups.clone();
+        groups.sort_unstable();
+        groups.dedup();
+        let now = kernel.state().map_err(failed("examine"))?;
+        let wanted = State {
+            uids: [uid; 3],
+            gids: [gid; 3],
+            groups,
+            bounding: wanted_bounding.unwrap_or(now.bounding),
+            no_new_privs: now.no_new_privs,
+            ..State::default()
+        };
+        if now != wanted {
+            return Err(DropError::NotDropped(difference(&wanted, &now)));
+        }
+        if kernel.regain_root() {
+            return Err(DropError::NotDropped("root could be regained".into()));
+        }
+        Ok((Dropped(()), degradations))
+    }
+
+    /// Stays root: the old layout without any `--user`.
+    ///
+    /// # Errors
+    /// no_new_privs or not dumpable could not be had.
+    pub fn stay(
+        self,
+        new_privileges: bool,
+        kernel: &dyn Kernel,
+    ) -> Result<(Dropped, Vec<Degradation>), DropError> {
+        restrict(new_privileges, kernel)?;
+        let warning = Degradation::new(
+            "The server runs as root: no user is configured",
+            "name one with --user, for example --user jupyter",
+        );
+        Ok((Dropped(()), vec![warning]))
+    }
+}
+
+impl Dropped {
+    /// Started without root: there is nothing to drop, only to restrict.
+    ///
+    /// # Errors
+    /// no_new_privs or not dumpable could not be had.
+    pub fn without_root(
+        new_privileges: bool,
+        kernel: &dyn Kernel,
+    ) -> Result<(Self, Vec<Degradation>), DropError> {
+        restrict(new_privileges, kernel)?;
+        Ok((Self(()), Vec::new()))
+    }
+}
+
+/// What holds in every mode: no_new_privs (unless new privileges are wanted) and
+/// not dumpable, both asked back.
+fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> {
+    if !new_privileges {
+        kernel
+            .set_no_new_privs()
+            .map_err(failed("PR_SET_NO_NEW_PRIVS"))?;
+    }
+    kernel
+        .set_not_dumpable()
+        .map_err(failed("PR_SET_DUMPABLE"))?;
+    let now = kernel.state().map_err(failed("examine"))?;
+    if !new_privileges && !now.no_new_privs {
+        return Err(DropError::NotDropped("no_new_privs is off".into()));
+    }
+    if now.dumpable {
+        return Err(DropError::NotDropped("the process is dumpable".into()));
+    }
+    Ok(())
+}
+
+/// What differs, for a person: `wanted … but is …`.
+fn difference(wanted: &State, now: &State) -> String {
+    let fields = |state: &State| {
+        let State {
+            uids,
+            gids,
+            groups,
+            effective,
+            permitted,
+            inheritable,
+            bounding,
+            ambient,
+            ..
+        } = state;
+        [
+            format!("uids {uids:?}"),
+            format!("gids {gids:?}"),
+            format!("groups {groups:?}"),
+            format!("effective capabilities {effective:#x}"),
+            format!("permitted capabilities {permitted:#x}"),
+            format!("inheritable capabilities {inheritable:#x}"),
+            format!("bounding set {bounding:#x}"),
+            format!("ambient capabilities {ambient:#x}"),
+        ]
+    };
+    let pairs = fields(wanted).into_iter().zip(fields(now));
+    let differing: Vec<String> = pairs
+        .filter(|(wanted, now)| wanted != now)
+        .map(|(wanted, now)| format!("{now} instead of {wanted}"))
+        .collect();
+    differing.join(", ")
+}
+
+/// The groups to keep: the account's own, those granted, and those this process was
+/// started with (`docker run --group-add`) except 0, which came with root. Sorted,
+/// unique.
+pub fn supplementary(own: &[u32], granted: &[u32], inherited: &[u32]) -> Vec<u32> {
+    let kept = inherited.iter().filter(|gid| **gid != 0);
+    let mut groups: Vec<u32> = own.iter().chain(granted).chain(kept).copied().collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+/// The supplementary groups this process has now.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn inherited_groups(kernel: &dyn Kernel) -> Result<Vec<u32>, DropError> {
+    Ok(kernel.state().map_err(failed("getgroups"))?.groups)
+}
+
+#[cfg(test)]
+#[path = "privileges_tests.rs"]
+mod tests;

@@ -1,0 +1,90 @@
+//! Handing stdio to the user, so that `/dev/stdout` can be opened after the drop.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+
+use super::Root;
+
+/// Gives stdin, stdout and stderr to the user, where they are pipes or the
+/// container's own terminal.
+///
+/// Regular files, devices such as `/dev/null` and terminals of another devpts belong
+/// to someone else and are left alone; so are sockets, which nobody can open by name.
+/// Never an error: what cannot be handed over can still be written to.
+pub fn hand_over(_: &Root, uid: u32, gid: u32) {
+    let devpts = std::fs::metadata("/dev/pts").map(|pts| pts.dev()).ok();
+    for fd in [
+        io::stdin().as_fd(),
+        io::stdout().as_fd(),
+        io::stderr().as_fd(),
+    ] {
+        hand_over_one(fd, uid, gid, devpts);
+    }
+}
+
+fn hand_over_one(fd: BorrowedFd<'_>, uid: u32, gid: u32, devpts: Option<u64>) {
+    let Ok(stat) = fstat(fd) else { return };
+    let owner = Some(Uid::from_raw(uid));
+    let _ = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => fchown(fd, owner, Some(Gid::from_raw(gid))),
+        // The group of a terminal is tty, for write(1): it stays.
+        FileType::CharacterDevice if Some(stat.st_dev) == devpts => fchown(fd, owner, None),
+        _ => Ok(()),
+    };
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+
+    fn owner(file: &File) -> (u32, u32) {
+        let data = file.metadata().unwrap();
+        (data.uid(), data.gid())
+    }
+
+    fn after(fd: OwnedFd) -> (u32, u32) {
+        let devpts = std::fs::metadata("/dev/pts").unwrap().dev();
+        hand_over_one(fd.as_fd(), 4242, 4243, Some(devpts));
+        owner(&File::from(fd))
+    }
+
+    #[test]
+    fn a_pipe_is_handed_over() {
+        let (read, _write) = rustix::pipe::pipe().unwrap();
+        assert_eq!(after(read), (4242, 4243));
+    }
+
+    #[test]
+    fn a_terminal_of_the_container_is_handed_over_and_keeps_its_group() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal = File::options()
+            .read(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open(name.to_str().unwrap())
+            .unwrap();
+        let (uid, gid) = owner(&terminal);
+        hand_over_one(terminal.as_fd(), 4242, 4243, Some(0));
+        assert_eq!(owner(&terminal), (uid, gid), "another devpts");
+        assert_eq!(after(terminal.into()), (4242, gid));
+    }
+
+    #[test]
+    fn files_and_other_devices_are_left_alone() {
+        let file = tempfile::tempfile().unwrap();
+        let before = owner(&file);
+        assert_eq!(after(file.into()), before);
+        let null = File::open("/dev/null").unwrap();
+        assert_eq!(after(null.into()), (0, 0));
+    }
+}
