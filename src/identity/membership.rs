@@ -169,9 +169,6 @@ fn plan(old: &Files, account: &Account, wants: &[Want], docker_group: &str) -> P
         }
         record.remove(&(group, user));
     }
-    for want in wants {
-        plan.lost.remove(&want.gid);
-    }
     plan.files.record = written(record);
     plan
 }
