@@ -180,6 +180,8 @@ fn group_root_is_given_with_a_warning() {
     assert_eq!((&access.gids[..], access.enabled.len()), (&[0][..], 1));
     assert!(causes(&access).contains("in group root"));
     assert_eq!(world.text("etc/group"), GROUPS);
+    fs::remove_file(world.path("etc/group")).unwrap();
+    assert_eq!(world.start(), access, "the file has no part in it");
 }
 
 #[test]
