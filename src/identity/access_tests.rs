@@ -180,6 +180,8 @@ fn group_root_is_given_with_a_warning() {
     assert_eq!((&access.gids[..], access.enabled.len()), (&[0][..], 1));
     assert!(causes(&access).contains("in group root"));
     assert_eq!(world.text("etc/group"), GROUPS);
+    fs::remove_file(world.path("etc/group")).unwrap();
+    assert_eq!(world.start(), access, "the file has no part in it");
 }
 
 #[test]
@@ -277,6 +279,28 @@ fn a_user_without_a_name_gets_the_group_as_a_process() {
         (&[700][..], 0)
     );
     assert_eq!(world.text("etc/group"), GROUPS);
+}
+
+#[test]
+fn who_has_access_already_joins_nothing() {
+    let world = World::new(GROUPS);
+    world.socket(700, 0o660);
+    // By the primary group, and by a group of another source than the file.
+    let (mut primary, mut elsewhere) = (world.account(), world.account());
+    primary.gid = 700;
+    elsewhere.groups = vec![700];
+    for account in [primary, elsewhere] {
+        let access = grant_access(&Root(()), &account, &world.request());
+        assert_eq!((access.enabled.len(), &access.gids[..]), (1, &[700][..]));
+        assert_eq!(world.text("etc/group"), GROUPS, "{account:?}");
+    }
+    world.socket(700, 0o000);
+    let root = Account {
+        uid: 0,
+        ..world.account()
+    };
+    let access = grant_access(&Root(()), &root, &world.request());
+    assert_eq!((access.enabled.len(), access.gids.len()), (1, 0));
 }
 
 #[test]

@@ -173,6 +173,8 @@ fn sorted(groups: Vec<Gid>, primary: u32) -> Vec<u32> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::process::Command;
 
     // Debian's base-passwd has these in every image: daemon is 1:1.
 
@@ -218,10 +220,37 @@ mod tests {
         assert_eq!(sorted([5, 3, 5, 1].map(Gid::from_raw).to_vec(), 1), [3, 5]);
     }
 
+    /// This test again, with another group file in a mount namespace of its own.
     #[test]
-    fn the_current_account_is_the_processes_own() {
-        let account = current();
-        assert_eq!(account.uid, geteuid().as_raw());
-        assert_eq!(account.name, user_name(account.uid));
+    fn groups_are_those_of_the_file_and_of_the_process() {
+        const NAME: &str =
+            "identity::account::tests::groups_are_those_of_the_file_and_of_the_process";
+        const CHILD: &str = "AI_LAB_TEST_GROUPS";
+        if std::env::var_os(CHILD).is_some() {
+            let daemon = resolve("daemon", None, None).unwrap();
+            assert_eq!((daemon.gid, &daemon.groups[..]), (1, &[42, 777][..]));
+            let account = current();
+            assert_eq!((account.uid, account.name.as_str()), (0, "root"));
+            assert_eq!((account.gid, &account.groups[..]), (7, &[5, 42][..]));
+            return;
+        }
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let text = b"daemon:x:1:daemon\nb:x:777:ann,daemon\na:x:42:daemon\nc:x:43:\n";
+        file.write_all(text).unwrap();
+        let script = r#"mount --bind "$1" /etc/group
+            exec setpriv --regid 7 --groups 5,42 "$2" --exact "$3""#;
+        let output = Command::new("unshare")
+            .args(["-m", "sh", "-e", "-c", script, "sh"])
+            .arg(file.path())
+            .arg(std::env::current_exe().unwrap())
+            .arg(NAME)
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{output:?}"
+        );
     }
 }

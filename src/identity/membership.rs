@@ -96,11 +96,16 @@ pub fn settle(
     etc: &Path,
 ) -> (Plan, Option<String>) {
     let plan = |files: &Files| plan(files, account, wants, docker_group);
-    let attempt = Files::read(etc).map(|files| (plan(&files), files));
-    let (first, files) = match attempt {
-        Ok(found) => found,
-        Err(error) => return (Plan::default(), Some(error.to_string())),
+    let files = match Files::read(etc) {
+        Ok(files) => files,
+        Err(error) => {
+            // What the gids mean has to be said all the same.
+            let blind = plan(&Files::default());
+            let missed = blind.files != Files::default();
+            return (blind, missed.then(|| error.to_string()));
+        }
     };
+    let first = plan(&files);
     if first.files == files {
         return (first, None);
     }
@@ -168,9 +173,6 @@ fn plan(old: &Files, account: &Account, wants: &[Want], docker_group: &str) -> P
             }
         }
         record.remove(&(group, user));
-    }
-    for want in wants {
-        plan.lost.remove(&want.gid);
     }
     plan.files.record = written(record);
     plan

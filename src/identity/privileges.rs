@@ -44,11 +44,12 @@ pub enum DropError {
         source: io::Error,
     },
     /// A system call failed.
-    #[error("cannot drop privileges: {call}: {source}")]
+    #[error("cannot drop privileges: {call} failed")]
     Failed {
         /// The system call.
         call: &'static str,
         /// The kernel's answer.
+        #[source]
         source: io::Error,
     },
     /// Every call succeeded, and yet it is not so.

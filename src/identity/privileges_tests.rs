@@ -266,6 +266,14 @@ fn the_real_kernel_lets_go_of_root_for_good() {
     };
     let before = Linux.state().unwrap();
     assert!(Linux.regain_root(), "as long as it is there");
+    // setresuid would clear the ambient set by itself.
+    let mut sets = rustix::thread::capabilities(None).unwrap();
+    sets.inheritable = CapabilitySet::CHOWN;
+    rustix::thread::set_capabilities(None, sets).unwrap();
+    rustix::thread::configure_capability_in_ambient_set(CapabilitySet::CHOWN, true).unwrap();
+    assert_eq!(Linux.state().unwrap().ambient, CapabilitySet::CHOWN.bits());
+    Linux.clear_ambient().unwrap();
+    assert_eq!(Linux.state().unwrap().ambient, 0);
     let (_, degradations) = Root::detect().unwrap().drop(&target, &Linux).unwrap();
     assert_eq!(degradations, []);
     assert!(Root::detect().is_none());

@@ -43,6 +43,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::OpenOptionsExt;
+    use std::process::{Command, Stdio};
 
     use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 
@@ -55,6 +56,34 @@ mod tests {
         let devpts = std::fs::metadata("/dev/pts").unwrap().dev();
         hand_over_one(fd.as_fd(), 4242, 4243, Some(devpts));
         owner(&File::from(fd))
+    }
+
+    /// This test again, in a process whose three streams are pipes of ours.
+    #[test]
+    fn all_three_streams_are_handed_over() {
+        const NAME: &str = "identity::stdio::tests::all_three_streams_are_handed_over";
+        const CHILD: &str = "AI_LAB_TEST_STDIO";
+        if std::env::var_os(CHILD).is_some() {
+            hand_over(&Root(()), 4242, 4243);
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(CHILD, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let streams: [OwnedFd; 3] = [
+            child.stdin.take().unwrap().into(),
+            child.stdout.take().unwrap().into(),
+            child.stderr.take().unwrap().into(),
+        ];
+        assert!(child.wait().unwrap().success());
+        for stream in streams {
+            assert_eq!(owner(&File::from(stream)), (4242, 4243));
+        }
     }
 
     #[test]
