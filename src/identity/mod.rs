@@ -42,3 +42,11 @@ impl Root {
         nix::unistd::geteuid().is_root().then_some(Self(()))
     }
 }
+
+#[cfg(test)]
+impl Dropped {
+    /// The token, for tests.
+    pub fn for_tests() -> Self {
+        Self(())
+    }
+}

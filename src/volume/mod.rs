@@ -1,1 +1,130 @@
 //! The notebooks volume: a safe handle on hostile ground, ownership, defaults, manifest.
+//!
+//! [`claim`] runs as root and settles who owns the volume; [`bring_in`] runs as the
+//! user and brings the image's notebook defaults in. Nothing here follows a link
+//! that is in the volume, and nothing a person wrote is overwritten or deleted.
+
+mod defaults;
+mod home;
+mod manifest;
+mod owner;
+mod place;
+mod plan;
+mod survey;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::degradation::Degradation;
+
+pub use defaults::{Defaults, Summary, bring_in, preview};
+pub use owner::{Claim, Claimed, claim};
+pub use plan::{Action, Verdict};
+
+/// How far a long piece of work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries done.
+    pub done: u64,
+    /// Entries there are; `None`: not known yet.
+    pub total: Option<u64>,
+}
+
+/// After how many entries `progress` is called and `stop` asked.
+const REPORT_EVERY: u64 = 1024;
+
+/// Why the volume could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The defaults are not where the settings say. Log watchers rely on this phrase.
+    #[error("Source directory not found: {}", .0.display())]
+    SourceMissing(PathBuf),
+    /// The defaults cannot be read.
+    #[error("cannot read the notebook defaults in {}", directory.display())]
+    Source {
+        /// The directory of the defaults.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The volume or a directory above it cannot be opened or created.
+    #[error("cannot open or create the notebooks directory {} (at {at})", directory.display())]
+    Open {
+        /// The notebooks directory.
+        directory: PathBuf,
+        /// The component that failed.
+        at: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A link on the way to the volume that someone else than root could have made.
+    #[error(
+        "{at}, on the way to the notebooks directory {}, is a symbolic link that root did not \
+         make or that others can replace; name the real directory with --notebooks",
+        directory.display()
+    )]
+    Link {
+        /// The notebooks directory.
+        directory: PathBuf,
+        /// The link.
+        at: String,
+    },
+    /// The notebooks directory is `/`.
+    #[error(
+        "the notebooks directory is the root of the file system; name a directory below it with --notebooks"
+    )]
+    Everything,
+    /// `adopt` would make the server run as root.
+    #[error(
+        "cannot adopt the owner of {}: it belongs to root (uid 0), and the server never runs as \
+         root; give it to a user (chown 1000:1000 on the host) or use --volume-owner chown",
+        .0.display()
+    )]
+    AdoptRoot(PathBuf),
+    /// The caller's `stop` said so.
+    #[error("stopped while preparing the notebooks")]
+    Stopped,
+}
+
+/// What failed, counted by reason, so that a million refusals are one line.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<i32, (u64, String)>);
+
+impl Tally {
+    fn add(&mut self, error: Errno, path: impl FnOnce() -> String) {
+        let entry = self.0.entry(error.raw_os_error());
+        entry.or_insert_with(|| (0, path())).0 += 1;
+    }
+
+    /// One degradation for each reason: `could not WHAT 12 entries, first PATH: WHY`.
+    fn degradations<'a>(
+        &'a self,
+        what: &'a str,
+        remedy: &'a str,
+    ) -> impl Iterator<Item = Degradation> + 'a {
+        self.0.iter().map(move |(code, (count, first))| {
+            let entries = if *count == 1 { "entry" } else { "entries" };
+            let why = std::io::Error::from_raw_os_error(*code);
+            Degradation::new(
+                format!("could not {what} {count} {entries}, first {first}: {why}"),
+                remedy,
+            )
+        })
+    }
+}
+
+/// A path of the volume as one safe line: no control characters, no raw bytes.
+fn shown(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let safe = |c: char| {
+        let escaped = c.is_control().then(|| c.escape_default());
+        let plain = escaped.is_none().then_some(c);
+        escaped.into_iter().flatten().chain(plain)
+    };
+    text.chars().flat_map(safe).collect()
+}

@@ -1,0 +1,231 @@
+//! `.ai-lab`, our own directory in the volume: the lock and the manifest.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::manifest::{Manifest, Unreadable};
+use super::plan::is_older;
+use super::{VolumeError, place, tree};
+use crate::degradation::Degradation;
+
+/// The directory's name in the volume.
+pub(super) const NAME: &CStr = c".ai-lab";
+const MANIFEST: &CStr = c"manifest.sha256";
+const ASIDE: &CStr = c"manifest.sha256.damaged";
+/// A manifest of 100,000 files has about 30 MB.
+const MANIFEST_LIMIT: u64 = 256 << 20;
+
+/// Our directory, open, and locked if the file system can.
+pub(super) struct Home {
+    pub dir: OwnedFd,
+    lock: File,
+    pub locked: bool,
+    /// What was read.
+    base: Manifest,
+}
+
+/// Whether the manifest can be kept.
+pub(super) enum Opened {
+    Home(Box<Home>),
+    /// Files can be added, the manifest not kept; said why.
+    Without(Degradation),
+    ReadOnly,
+}
+
+/// Opens or makes `.ai-lab` in `volume` and waits at most `limit` for its lock.
+pub(super) fn open(
+    volume: BorrowedFd<'_>,
+    limit: Duration,
+    stop: &dyn Fn() -> bool,
+    degradations: &mut Vec<Degradation>,
+) -> Result<Opened, VolumeError> {
+    let without = |why: String| {
+        Opened::Without(Degradation::new(
+            format!(
+                "no record of the notebook defaults is kept: {why}; only missing ones are added"
+            ),
+            "make .ai-lab in the notebooks directory a directory that the user can write",
+        ))
+    };
+    let (dir, lock) = match open_files(volume) {
+        Ok(files) => files,
+        Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return Ok(without(".ai-lab is a link or no directory".into()));
+        }
+        Err(error) => return Ok(without(format!(".ai-lab: {error}"))),
+    };
+    let deadline = Instant::now() + limit;
+    let locked = loop {
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break true,
+            Err(Errno::WOULDBLOCK) if stop() => return Err(VolumeError::Stopped),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                degradations.push(Degradation::new(
+                    format!("another container holds .ai-lab/lock for more than {limit:?}; went on without it"),
+                    "look for a container that hangs on the same volume",
+                ));
+                break false;
+            }
+            // No locks here: the manifest is merged when it is written.
+            Err(_) => break false,
+        }
+    };
+    Ok(Opened::Home(Box::new(Home {
+        dir,
+        lock,
+        locked,
+        base: Manifest::default(),
+    })))
+}
+
+fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
+    match rustix::fs::mkdirat(volume, NAME, Mode::from(0o755)) {
+        // A read-only file system may say so before it says that it exists.
+        Ok(()) | Err(Errno::EXIST | Errno::ROFS | Errno::ACCESS) => {}
+        Err(error) => return Err(error),
+    }
+    let dir = match tree::open_dir(volume, NAME) {
+        Err(Errno::NOENT) => {
+            let error = rustix::fs::mkdirat(volume, NAME, Mode::from(0o755));
+            return Err(error.err().unwrap_or(Errno::NOENT));
+        }
+        other => other?,
+    };
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(&dir, c"lock", flags, Mode::from(0o644))?;
+    match tree::look_at(&lock)?.kind {
+        FileType::RegularFile => Ok((dir, File::from(lock))),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+impl Home {
+    /// The manifest; `Err`: written by a newer version and not to be touched.
+    ///
+    /// A damaged one is set aside and counts as absent.
+    pub fn read(&mut self, degradations: &mut Vec<Degradation>) -> Result<Manifest, Degradation> {
+        let text = match text(self.dir.as_fd()) {
+            Ok(Some(text)) => Manifest::parse(&text),
+            Ok(None) => Ok(Manifest::default()),
+            Err(_) => Err(Unreadable::Damaged(0)),
+        };
+        let manifest = match text {
+            Ok(manifest) => manifest,
+            Err(Unreadable::Newer) => {
+                return Err(Degradation::new(
+                    "the record of the notebook defaults was written by a newer version of this \
+                     program and is not read; only missing defaults are added",
+                    "start the volume with the newer image",
+                ));
+            }
+            Err(Unreadable::Damaged(line)) => {
+                let aside = rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, ASIDE);
+                let done = match aside {
+                    Ok(()) => "set aside as .ai-lab/manifest.sha256.damaged".to_owned(),
+                    Err(error) => format!("not read ({error})"),
+                };
+                degradations.push(Degradation::new(
+                    format!("the record of the notebook defaults is damaged (line {line}) and was {done}"),
+                    "none needed; defaults that differ from the image's now count as yours and \
+                     are not updated: delete those you want anew",
+                ));
+                Manifest::default()
+            }
+        };
+        self.base = manifest.clone();
+        Ok(manifest)
+    }
+
+    /// Writes the manifest, durably, if it is not what is there already.
+    pub fn write(&mut self, manifest: &mut Manifest) -> Result<(), Errno> {
+        if *manifest == self.base {
+            return Ok(());
+        }
+        if !self.locked {
+            let theirs = text(self.dir.as_fd()).ok().flatten();
+            match theirs.map(|text| Manifest::parse(&text)) {
+                Some(Ok(theirs)) => merge(manifest, &self.base, theirs),
+                Some(Err(Unreadable::Newer)) => return Ok(()),
+                _ => {}
+            }
+        }
+        let temp = place::temporary(place::NEW);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, &temp, flags, Mode::from(0o644))?;
+        let written =
+            File::from(file.try_clone().map_err(|_| Errno::MFILE)?).write_all(&manifest.render());
+        let written = written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        let done = written
+            .and_then(|()| rustix::fs::fdatasync(&file))
+            .and_then(|()| rustix::fs::renameat(&self.dir, &temp, &self.dir, MANIFEST));
+        if done.is_err() {
+            let _ = rustix::fs::unlinkat(&self.dir, &temp, AtFlags::empty());
+        } else {
+            self.base = manifest.clone();
+        }
+        done
+    }
+
+    /// Whether a start was killed while it had temporary files in the volume.
+    pub fn was_killed(&self) -> bool {
+        self.locked && tree::look_at(&self.lock).is_ok_and(|look| look.size > 0)
+    }
+
+    /// Notes that there are temporary files in the volume, or that there are none.
+    pub fn mark(&mut self, busy: bool) {
+        // Without the mark, what a killed start leaves is only not tidied up.
+        let _ = match busy {
+            true => self.lock.write_all(b"temporary files may lie about\n"),
+            false => self.lock.set_len(0),
+        };
+    }
+}
+
+/// The manifest in `.ai-lab`, if there is one that can be read.
+pub(super) fn peek(dir: &OwnedFd) -> Option<Manifest> {
+    let text = text(dir.as_fd()).ok().flatten()?;
+    Manifest::parse(&text).ok()
+}
+
+/// `None`: there is none.
+fn text(dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    let (file, look) = match place::open_file(dir, MANIFEST) {
+        Ok(opened) => opened,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if look.size > MANIFEST_LIMIT {
+        return Err(Errno::FBIG);
+    }
+    let mut text = Vec::new();
+    let read = file.take(MANIFEST_LIMIT).read_to_end(&mut text);
+    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(Some(text))
+}
+
+/// Takes over what `theirs` has learnt since `base` about paths `ours` did not touch.
+fn merge(ours: &mut Manifest, base: &Manifest, theirs: Manifest) {
+    if is_older(ours.image.as_deref(), theirs.image.as_deref()) {
+        ours.image = theirs.image;
+    }
+    for (path, entry) in theirs.entries {
+        if ours.entries.get(&path) == base.entries.get(&path) {
+            ours.entries.insert(path, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "home_tests.rs"]
+mod tests;

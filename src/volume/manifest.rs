@@ -1,0 +1,366 @@
+//! The manifest: which defaults were brought in, as what, by which image.
+//!
+//! `NOTEBOOKS/.ai-lab/manifest.sha256` is a file that `sha256sum -c --quiet` checks
+//! when called in NOTEBOOKS. What sha256sum has no words for is in comments:
+//!
+//! ```text
+//! # ai-lab notebooks 1
+//! # image 1.4.0
+//! 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  intro.ipynb
+//! # seen 120 1760000000.25 1760000000.5 4711 / 120 1750000000.0 1750000001.0 815
+//! # link 5a4b…  latest.ipynb
+//! # directory e3b0…  data
+//! # pending 9c56…  intro.ipynb
+//! # beside 9c56…  changed.ipynb
+//! # end
+//! ```
+//!
+//! `link` has the digest of the link's text; `pending` what a start was about to put
+//! there when it was killed; `beside` what was put next to a changed file; `seen`
+//! when the file above was last found to have that digest (in the volume / in the
+//! image), which spares the next start from reading it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::Digest as _;
+
+use super::tree::{Look, Time};
+
+/// The newest format this program reads and writes.
+const FORMAT: u32 = 1;
+const HEAD: &str = "# ai-lab notebooks ";
+const END: &str = "# end";
+
+/// SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub(super) [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A regular file with this digest.
+    File(Digest),
+    /// A symbolic link whose text has this digest.
+    Link(Digest),
+    /// A directory.
+    Directory,
+    /// A regular file of the image that nobody needed to read yet. Equal to nothing
+    /// that is in a volume or manifest.
+    Unread,
+}
+
+/// By what a file is known again without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub size: u64,
+    pub modified: Time,
+    pub changed: Time,
+    pub ino: u64,
+}
+
+impl Stamp {
+    /// The stamp of what `look` saw, if a later change could not bear the same one:
+    /// its times must be older than `now` by more than one tick of their clock.
+    pub fn settled(look: &Look, now: Time) -> Option<Self> {
+        let newest = look.modified.max(look.changed);
+        // Whole seconds mean a file system that has no finer ones (FAT has two).
+        let tick = if newest.1 == 0 {
+            (3, 0)
+        } else {
+            (0, 50_000_000)
+        };
+        let nanos = newest.1 + tick.1;
+        let after = (
+            newest.0 + tick.0 + i64::from(nanos / 1_000_000_000),
+            nanos % 1_000_000_000,
+        );
+        (after < now).then_some(Self {
+            size: look.size,
+            modified: look.modified,
+            changed: look.changed,
+            ino: look.inode.ino,
+        })
+    }
+
+    /// Whether `look` sees the same.
+    pub fn fits(&self, look: &Look) -> bool {
+        self.size == look.size
+            && self.modified == look.modified
+            && self.changed == look.changed
+            && self.ino == look.inode.ino
+    }
+}
+
+/// What is known of one name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// What was brought in.
+    pub installed: Option<Content>,
+    /// What a start was about to bring in; possibly it did.
+    pub pending: Option<Content>,
+    /// What was put beside it.
+    pub beside: Option<Content>,
+    pub(super) in_volume: Option<Stamp>,
+    pub(super) in_image: Option<Stamp>,
+}
+
+/// What was brought into the volume before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Manifest {
+    /// The newest image that did; `None`: one without a version, or none.
+    pub image: Option<String>,
+    /// By path relative to the volume, `/` between components.
+    pub entries: BTreeMap<Vec<u8>, Entry>,
+}
+
+/// Why a manifest was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Written by a later version of this program.
+    Newer,
+    /// Not what any version writes; the line's number from 1.
+    Damaged(usize),
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        let mut lines = text.split(|byte| *byte == b'\n').enumerate();
+        let format = lines.next().and_then(|(_, line)| {
+            let format = std::str::from_utf8(line).ok()?.strip_prefix(HEAD)?;
+            format.parse::<u32>().ok()
+        });
+        match format {
+            Some(format) if format > FORMAT => return Err(Unreadable::Newer),
+            Some(FORMAT) => {}
+            _ => return Err(Unreadable::Damaged(1)),
+        }
+        let mut manifest = Self::default();
+        let mut last = Vec::new();
+        let mut count = 1;
+        for (index, line) in lines {
+            count = index + 1;
+            if line == END.as_bytes() {
+                return Ok(manifest);
+            }
+            let read = manifest.line(line, &mut last);
+            read.ok_or(Unreadable::Damaged(index + 1))?;
+        }
+        // Cut short.
+        Err(Unreadable::Damaged(count))
+    }
+
+    fn line(&mut self, line: &[u8], last: &mut Vec<u8>) -> Option<()> {
+        if let Some(image) = line.strip_prefix(b"# image ") {
+            self.image = Some(String::from_utf8(image.to_vec()).ok()?);
+            return Some(());
+        }
+        if let Some(seen) = line.strip_prefix(b"# seen ") {
+            let seen = std::str::from_utf8(seen).ok()?;
+            let (volume, image) = seen.split_once(" / ")?;
+            let entry = self.entries.get_mut(last)?;
+            entry.in_volume = read_stamp(volume)?;
+            entry.in_image = read_stamp(image)?;
+            return Some(());
+        }
+        let kinds: [(&[u8], u8); 4] = [
+            (b"# link ", b'l'),
+            (b"# directory ", b'd'),
+            (b"# pending ", b'p'),
+            (b"# beside ", b'b'),
+        ];
+        let known = kinds
+            .iter()
+            .find_map(|(prefix, kind)| Some((*kind, line.strip_prefix(*prefix)?)));
+        let (kind, line) = known.unwrap_or((b'f', line));
+        // Pending and beside name the type of what is pending.
+        let (content_kind, line) = match (kind, line) {
+            (b'p' | b'b', line) => known_type(line),
+            _ => (kind, line),
+        };
+        let (digest, path) = read_line(line)?;
+        let content = match content_kind {
+            b'l' => Content::Link(digest),
+            b'd' => Content::Directory,
+            _ => Content::File(digest),
+        };
+        let entry = self.entries.entry(path.clone()).or_default();
+        match kind {
+            b'p' => entry.pending = Some(content),
+            b'b' => entry.beside = Some(content),
+            _ => entry.installed = Some(content),
+        }
+        *last = path;
+        Some(())
+    }
+
+    /// Settles what a killed start left pending: it came to be, or it did not.
+    pub(super) fn resolve(&mut self, is: impl Fn(&[u8], Content) -> bool) {
+        for (path, entry) in &mut self.entries {
+            if let Some(content) = entry.pending.take()
+                && is(path, content)
+            {
+                entry.installed = Some(content);
+                entry.in_volume = None;
+            }
+        }
+    }
+
+    /// The manifest's text.
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = format!("{HEAD}{FORMAT}\n").into_bytes();
+        if let Some(image) = &self.image {
+            out.extend_from_slice(format!("# image {}\n", image.replace('\n', " ")).as_bytes());
+        }
+        for (path, entry) in &self.entries {
+            if let Some(content) = entry.installed {
+                write_line(&mut out, "", content, path);
+            }
+            let is_file = matches!(entry.installed, Some(Content::File(_)));
+            if is_file && (entry.in_volume.is_some() || entry.in_image.is_some()) {
+                let (volume, image) = (write_stamp(entry.in_volume), write_stamp(entry.in_image));
+                out.extend_from_slice(format!("# seen {volume} / {image}\n").as_bytes());
+            }
+            if let Some(content) = entry.pending {
+                write_line(&mut out, "# pending ", content, path);
+            }
+            if let Some(content) = entry.beside {
+                write_line(&mut out, "# beside ", content, path);
+            }
+        }
+        out.extend_from_slice(END.as_bytes());
+        out.push(b'\n');
+        out
+    }
+}
+
+fn known_type(line: &[u8]) -> (u8, &[u8]) {
+    match (
+        line.strip_prefix(b"link "),
+        line.strip_prefix(b"directory "),
+    ) {
+        (Some(line), _) => (b'l', line),
+        (_, Some(line)) => (b'd', line),
+        _ => (b'f', line),
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
+    let (kind, digest) = match content {
+        Content::File(digest) => ("", digest),
+        Content::Link(digest) => ("link ", digest),
+        Content::Directory => ("directory ", Digest::of(b"")),
+        Content::Unread => return,
+    };
+    let comment = if prefix.is_empty() && !kind.is_empty() {
+        "# "
+    } else {
+        prefix
+    };
+    let escaped = path
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
+    let mark = if escaped { "\\" } else { "" };
+    out.extend_from_slice(comment.as_bytes());
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(mark.as_bytes());
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in digest.0 {
+        out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    out.extend_from_slice(b"  ");
+    for byte in path {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            other => out.push(*other),
+        }
+    }
+    out.push(b'\n');
+}
+
+fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let (hex, rest) = line.split_at_checked(64)?;
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
+        let [high, low] = [pair[0], pair[1]].map(|c| char::from(c).to_digit(16));
+        *byte = u8::try_from(high? << 4 | low?).ok()?;
+    }
+    let name = rest.strip_prefix(b"  ")?;
+    let mut path = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if escaped => path.push(match bytes.next()? {
+                b'\\' => b'\\',
+                b'n' => b'\n',
+                b'r' => b'\r',
+                _ => return None,
+            }),
+            other => path.push(*other),
+        }
+    }
+    is_inside(&path).then_some((Digest(digest), path))
+}
+
+/// Whether `path` is relative, plain, and has no NUL.
+fn is_inside(path: &[u8]) -> bool {
+    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
+    !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
+}
+
+fn write_stamp(stamp: Option<Stamp>) -> String {
+    let Some(stamp) = stamp else {
+        return "-".into();
+    };
+    let ((ms, mn), (cs, cn)) = (stamp.modified, stamp.changed);
+    let mut text = String::with_capacity(80);
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{} {ms}.{mn} {cs}.{cn} {}", stamp.size, stamp.ino);
+    text
+}
+
+/// `None`: not a stamp; `Some(None)`: no stamp.
+fn read_stamp(text: &str) -> Option<Option<Stamp>> {
+    if text == "-" {
+        return Some(None);
+    }
+    let mut fields = text.split(' ');
+    let size = fields.next()?.parse().ok()?;
+    let mut time = || {
+        let (seconds, nanos) = fields.next()?.split_once('.')?;
+        let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
+        Some((seconds.parse().ok()?, nanos))
+    };
+    let (modified, changed) = (time()?, time()?);
+    let ino = fields.next()?.parse().ok()?;
+    Some(Some(Stamp {
+        size,
+        modified,
+        changed,
+        ino,
+    }))
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

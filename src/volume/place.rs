@@ -1,0 +1,269 @@
+//! Putting files into the volume: whole or not at all, and never over a person's.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use sha2::Digest as _;
+
+use super::manifest::{Content, Digest};
+use super::tree::{self, Look};
+
+/// Names of files that are not complete, or complete and not in place.
+pub(super) const NEW: &[u8] = b".ai-lab.new-";
+/// Names of files on their way out: possibly something a person wrote.
+pub(super) const OLD: &[u8] = b".ai-lab.old-";
+
+/// A temporary name that nobody else uses.
+pub(super) fn temporary(prefix: &[u8]) -> CString {
+    let mut random = [0; 8];
+    // Without randomness the name is the same each time, and O_EXCL refuses it.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    let name = format!(
+        "{}{:016x}",
+        String::from_utf8_lossy(prefix),
+        u64::from_ne_bytes(random)
+    );
+    CString::new(name).unwrap_or_default()
+}
+
+/// Whether `name` is [`temporary`] with `prefix`.
+pub(super) fn is_temporary(name: &[u8], prefix: &[u8]) -> bool {
+    let serial = name.strip_prefix(prefix);
+    serial.is_some_and(|serial| serial.len() == 16 && serial.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// What reading and writing can end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The image's side failed.
+    Source(Errno),
+    /// The volume's side failed.
+    Volume(Errno),
+    /// The caller's `stop` said so.
+    Stopped,
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// Hashes `from` and writes it to `to`.
+fn pump(
+    from: &mut File,
+    mut to: Option<&mut File>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Digest, Fault> {
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let size = match from.read(&mut buffer) {
+            Ok(0) => return Ok(Digest(hash.finalize().into())),
+            Ok(size) => size,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Fault::Source(errno(&error))),
+        };
+        hash.update(&buffer[..size]);
+        if let Some(to) = &mut to {
+            let written = to.write_all(&buffer[..size]);
+            written.map_err(|error| Fault::Volume(errno(&error)))?;
+        }
+        if size == buffer.len() && stop() {
+            return Err(Fault::Stopped);
+        }
+    }
+}
+
+/// Opens a regular file for reading; a FIFO or device is refused without touching it.
+pub(super) fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> Result<(File, Look), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if tree::look(dir, name)?.kind != FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let look = tree::look_at(&file)?;
+    match look.kind {
+        FileType::RegularFile => Ok((File::from(file), look)),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// The digest of a regular file, and how it looked if it did not change meanwhile.
+pub(super) fn digest(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Digest, Option<Look>), Fault> {
+    let (mut file, before) = open_file(dir, name).map_err(Fault::Source)?;
+    let digest = pump(&mut file, None, stop)?;
+    let after = tree::look_at(&file).map_err(Fault::Source)?;
+    let same = after.changed == before.changed && after.size == before.size;
+    Ok((digest, same.then_some(before)))
+}
+
+/// A link's content.
+pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString), Errno> {
+    let text = rustix::fs::readlinkat(dir, name, Vec::new())?;
+    Ok((Content::Link(Digest::of(text.to_bytes())), text))
+}
+
+/// Writes a complete file under a temporary name in `dir`.
+///
+/// It is not on disk before the caller has flushed the file system.
+pub(super) fn stage_file(
+    dir: BorrowedFd<'_>,
+    mut from: File,
+    executable: bool,
+    stop: &dyn Fn() -> bool,
+) -> Result<(CString, Content, File), Fault> {
+    let name = temporary(NEW);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let to = rustix::fs::openat(dir, &name, flags, Mode::from(0o600)).map_err(Fault::Volume)?;
+    let mut to = File::from(to);
+    match pump(&mut from, Some(&mut to), stop) {
+        Ok(digest) => {
+            let mode = if executable { 0o755 } else { 0o644 };
+            // Some file systems have no modes: the file is still right.
+            let _ = rustix::fs::fchmod(to.as_fd(), Mode::from(mode));
+            Ok((name, Content::File(digest), to))
+        }
+        Err(fault) => {
+            discard(dir, &name);
+            Err(fault)
+        }
+    }
+}
+
+/// Makes a link under a temporary name in `dir`.
+pub(super) fn stage_link(dir: BorrowedFd<'_>, text: &CStr) -> Result<CString, Errno> {
+    let name = temporary(NEW);
+    rustix::fs::symlinkat(text, dir, &name)?;
+    Ok(name)
+}
+
+/// Removes a temporary file of ours; if that fails, the next start does it.
+pub(super) fn discard(dir: BorrowedFd<'_>, name: &CStr) {
+    let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+}
+
+/// What the file system can do; tests take it away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Able {
+    pub noreplace: bool,
+    pub link: bool,
+    pub exchange: bool,
+}
+
+impl Able {
+    pub const ALL: Self = Self {
+        noreplace: true,
+        link: true,
+        exchange: true,
+    };
+
+    fn rename(
+        self,
+        dir: BorrowedFd<'_>,
+        from: &CStr,
+        to: &CStr,
+        how: RenameFlags,
+    ) -> Result<(), Errno> {
+        let able = if how == RenameFlags::EXCHANGE {
+            self.exchange
+        } else {
+            self.noreplace
+        };
+        match able {
+            true => rustix::fs::renameat_with(dir, from, dir, to, how),
+            false => Err(Errno::INVAL),
+        }
+    }
+}
+
+/// How placing a staged file ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// It is there.
+    Done,
+    /// Someone was faster, or changed it meanwhile: theirs stays.
+    Theirs,
+    /// The file system cannot do it without a risk for someone's file.
+    Unable(Errno),
+    /// Someone wrote while we swapped back: their file is under this name.
+    Stray(CString),
+}
+
+/// Gives the staged `temp` its `name`, where nothing is; the temporary name is gone
+/// afterwards in every case.
+pub(super) fn install(dir: BorrowedFd<'_>, temp: &CStr, name: &CStr, able: Able) -> Placed {
+    let placed = match able.rename(dir, temp, name, RenameFlags::NOREPLACE) {
+        Ok(()) => return Placed::Done,
+        Err(Errno::EXIST) => Placed::Theirs,
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if able.link => {
+            match rustix::fs::linkat(dir, temp, dir, name, AtFlags::empty()) {
+                Ok(()) => Placed::Done,
+                Err(Errno::EXIST) => Placed::Theirs,
+                Err(error) => Placed::Unable(error),
+            }
+        }
+        Err(error) => Placed::Unable(error),
+    };
+    discard(dir, temp);
+    placed
+}
+
+/// Puts the staged `temp`, which is `new`, in place of `name`, if what is there is
+/// `ours` even after it came out.
+pub(super) fn replace(
+    dir: BorrowedFd<'_>,
+    temp: &CStr,
+    name: &CStr,
+    new: Content,
+    able: Able,
+    ours: &dyn Fn(Content) -> bool,
+) -> Placed {
+    // From here on the temporary name may hold a person's file; it must not look
+    // like one that the next start removes unread.
+    let old = temporary(OLD);
+    if let Err(error) = rustix::fs::renameat(dir, temp, dir, &old) {
+        discard(dir, temp);
+        return Placed::Unable(error);
+    }
+    if let Err(error) = able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
+        discard(dir, &old);
+        return match error {
+            Errno::NOENT => Placed::Theirs,
+            error => Placed::Unable(error),
+        };
+    }
+    if content(dir, &old).is_some_and(ours) {
+        discard(dir, &old);
+        return Placed::Done;
+    }
+    let back = able.rename(dir, &old, name, RenameFlags::EXCHANGE);
+    if back.is_ok() && content(dir, &old) == Some(new) {
+        discard(dir, &old);
+        return Placed::Theirs;
+    }
+    Placed::Stray(old)
+}
+
+/// What `name` is, as far as a default can be that.
+pub(super) fn content(dir: BorrowedFd<'_>, name: &CStr) -> Option<Content> {
+    match tree::look(dir, name).ok()?.kind {
+        FileType::Symlink => Some(link(dir, name).ok()?.0),
+        FileType::RegularFile => {
+            let (digest, _) = digest(dir, name, &|| false).ok()?;
+            Some(Content::File(digest))
+        }
+        FileType::Directory => Some(Content::Directory),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "place_tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! Looking at a hostile tree: every step is one name under an open directory.
+//!
+//! No call here takes a path of more than one component and none follows a link,
+//! so nothing outside the tree can be reached whatever is renamed meanwhile.
+
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags, StatxTimestamp};
+use rustix::io::Errno;
+
+/// Opens a directory for reading its entries.
+pub(super) const LIST: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// Opens anything without touching it: no FIFO blocks, no device wakes up.
+pub(super) const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Which inode something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Inode {
+    pub dev: (u32, u32),
+    pub ino: u64,
+}
+
+/// A point in time of the file system's clock: seconds and nanoseconds.
+pub(super) type Time = (i64, u32);
+
+/// What one statx told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub inode: Inode,
+    /// `None` before Linux 5.8.
+    mount: Option<u64>,
+    pub kind: FileType,
+    /// The permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub links: u32,
+    pub size: u64,
+    pub modified: Time,
+    pub changed: Time,
+}
+
+impl Look {
+    /// Whether both are on the same mount (on the same device, where the kernel
+    /// does not tell mounts apart).
+    pub fn same_mount(&self, other: &Self) -> bool {
+        self.mount == other.mount && (self.mount.is_some() || self.inode.dev == other.inode.dev)
+    }
+}
+
+/// Looks at `name` in `dir`; a link is looked at itself.
+pub(super) fn look(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
+    statx(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Looks at what `handle` is.
+pub(super) fn look_at(handle: impl AsFd) -> Result<Look, Errno> {
+    statx(handle.as_fd(), c"", AtFlags::EMPTY_PATH)
+}
+
+fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Look, Errno> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let stat = rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)?;
+    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    let time = |t: StatxTimestamp| (t.tv_sec, t.tv_nsec);
+    Ok(Look {
+        inode: Inode {
+            dev: (stat.stx_dev_major, stat.stx_dev_minor),
+            ino: stat.stx_ino,
+        },
+        mount: told.contains(StatxFlags::MNT_ID).then_some(stat.stx_mnt_id),
+        kind: FileType::from_raw_mode(stat.stx_mode.into()),
+        mode: u32::from(stat.stx_mode) & 0o7777,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        links: stat.stx_nlink,
+        size: stat.stx_size,
+        modified: time(stat.stx_mtime),
+        changed: time(stat.stx_ctime),
+    })
+}
+
+/// Opens the directory `name` in `dir` for listing, never through a link.
+pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, LIST, Mode::empty())
+}
+
+/// Opens `name` in `dir` as a handle to look at and change, never to read.
+pub(super) fn open_handle(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, HANDLE, Mode::empty())
+}
+
+/// The clock that stamps inodes.
+pub(super) fn now() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// A tree whose paths are reached step by step from its open top.
+///
+/// The directories on the way to the last path stay open, so that paths in order
+/// open each directory once.
+pub(super) struct Tree {
+    top: OwnedFd,
+    way: Vec<(Vec<u8>, OwnedFd)>,
+}
+
+impl Tree {
+    pub fn new(top: OwnedFd) -> Self {
+        Self {
+            top,
+            way: Vec::new(),
+        }
+    }
+
+    pub fn top(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
+    }
+
+    /// The directory `path` (empty: the top); `make` makes what is missing of it.
+    ///
+    /// ENOTDIR where a link or a file is in the way.
+    pub fn dir(&mut self, path: &[u8], make: bool) -> Result<BorrowedFd<'_>, Errno> {
+        let leads = |known: &[u8]| {
+            let rest = path.strip_prefix(known);
+            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        while self.way.last().is_some_and(|(known, _)| !leads(known)) {
+            self.way.pop();
+        }
+        let mut done = self.way.last().map_or(0, |(known, _)| known.len() + 1);
+        while done < path.len() {
+            let rest = &path[done..];
+            let name = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
+            let step = name_of(name)?;
+            let above = self
+                .way
+                .last()
+                .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd());
+            let flags = HANDLE | OFlags::DIRECTORY;
+            let mut opened = rustix::fs::openat(above, &step, flags, Mode::empty());
+            if opened.as_ref().is_err_and(|error| *error == Errno::NOENT) && make {
+                match rustix::fs::mkdirat(above, &step, Mode::from(0o755)) {
+                    Err(error) if error != Errno::EXIST => return Err(error),
+                    _ => opened = rustix::fs::openat(above, &step, flags, Mode::empty()),
+                }
+            }
+            done += name.len();
+            self.way.push((path[..done].to_vec(), opened?));
+            done += 1;
+        }
+        Ok(self
+            .way
+            .last()
+            .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd()))
+    }
+
+    /// The directory that holds `path`, and the name in it.
+    pub fn parent(&mut self, path: &[u8], make: bool) -> Result<(BorrowedFd<'_>, CString), Errno> {
+        let (dir, name) = split(path);
+        let name = name_of(name)?;
+        Ok((self.dir(dir, make)?, name))
+    }
+}
+
+/// A path's directory (empty: the top) and name.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+fn name_of(name: &[u8]) -> Result<CString, Errno> {
+    let plain = !matches!(name, b"" | b"." | b"..");
+    let name = CString::new(name).ok().filter(|_| plain);
+    name.ok_or(Errno::INVAL)
+}
+
+/// Calls `each` with name and type (as far as the directory knows it) of every
+/// entry of `dir`, without `.` and `..`, until it returns `false`.
+pub(super) fn entries(
+    dir: impl AsFd,
+    buffer: &mut [MaybeUninit<u8>],
+    mut each: impl FnMut(&CStr, FileType) -> bool,
+) -> Result<(), Errno> {
+    let mut list = RawDir::new(dir, buffer);
+    while let Some(entry) = list.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." && !each(name, entry.file_type()) {
+            break;
+        }
+    }
+    Ok(())
+}
