@@ -4,7 +4,8 @@
 //! after `--` or any option the first word is COMMAND, and everything after
 //! COMMAND belongs to it.
 
-use std::collections::BTreeMap;
+pub mod verbs;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::settings::origin::Written;
 use crate::settings::resolve::Typed;
 use crate::settings::table::{Entry, Kind, TABLE};
+pub use verbs::Verb;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -30,23 +32,9 @@ pub enum Action {
     Verb {
         /// Which one.
         verb: Verb,
-        /// `--state-dir`.
-        state_dir: Option<PathBuf>,
+        /// Its flags.
+        typed: Typed,
     },
-}
-
-/// The verbs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Probe the server once; exit 0 or 1.
-    Healthcheck,
-    /// Show what the container is doing; as JSON for programs.
-    Status {
-        /// `--json`.
-        json: bool,
-    },
-    /// Restart the server in place.
-    Restart,
 }
 
 const ABOUT: &str = "First process of an AI Lab container: prepares the notebooks volume, gives \
@@ -58,6 +46,9 @@ Verbs (as the very first word):
   healthcheck  Probe the server once: exit 0 if it is healthy, 1 if not
   status       Show what the container is doing
   restart      Restart the server in place
+  notebooks    Show how the notebook defaults stand, and mend them: status, diff, restore
+  password     Set, hash or check a password: set, hash, check
+  config       Show or check the settings: show, check
 Each has its own --help.
 
 COMMAND: none starts the configured server. jupyterhub-singleuser, jupyter-lab, jupyter lab and
@@ -77,38 +68,40 @@ Examples:
 /// # Errors
 /// A wrong command line, or a request for help or version, as clap's error.
 pub fn parse(words: &[OsString]) -> Result<Action, clap::Error> {
-    match words.get(1).and_then(|word| word.to_str()) {
-        Some("healthcheck") => verb(words, "healthcheck", "Probe the server once", |_| {
-            Verb::Healthcheck
-        }),
-        Some("status") => verb(
-            words,
-            "status",
-            "Show what the container is doing",
-            |found| Verb::Status {
-                json: found.get_flag("json"),
-            },
-        ),
-        Some("restart") => verb(words, "restart", "Restart the server in place", |_| {
-            Verb::Restart
-        }),
-        _ => start(words),
+    match words
+        .get(1)
+        .and_then(|word| word.to_str())
+        .and_then(verbs::named)
+    {
+        Some(command) => verbs::parse(command, &words[1..]),
+        None => start(words),
     }
 }
 
 fn start(words: &[OsString]) -> Result<Action, clap::Error> {
     let matches = start_command().try_get_matches_from(words)?;
-    let flags = TABLE
-        .iter()
-        .filter_map(|entry| Some((entry.key, written(entry, &matches)?)))
-        .collect::<BTreeMap<_, _>>();
     let command = matches
         .get_many::<OsString>("COMMAND")
         .map(|words| words.cloned().collect())
         .unwrap_or_default();
-    let config = matches.get_one::<PathBuf>("config").cloned();
-    let typed = Typed { flags, config };
+    let typed = typed(&matches, |_| true);
     Ok(Action::Start { typed, command })
+}
+
+/// The settings that were typed, of those that this command line can have.
+fn typed(matches: &ArgMatches, has: impl Fn(&Entry) -> bool) -> Typed {
+    let entries = TABLE.iter().filter(|entry| has(entry));
+    Typed {
+        flags: entries
+            .filter_map(|entry| Some((entry.key, written(entry, matches)?)))
+            .collect(),
+        // Not every verb has it.
+        config: matches
+            .try_get_one::<PathBuf>("config")
+            .ok()
+            .flatten()
+            .cloned(),
+    }
 }
 
 fn written(entry: &Entry, matches: &ArgMatches) -> Option<Written> {
@@ -133,20 +126,14 @@ pub fn start_command() -> Command {
         .after_help(AFTER)
         .override_usage(
             "ai-lab-entrypoint [OPTIONS] [--] [COMMAND [ARGS]...]\n       \
-             ai-lab-entrypoint healthcheck | status | restart",
+             ai-lab-entrypoint healthcheck | status | restart\n       \
+             ai-lab-entrypoint notebooks status | diff [FILE] | restore FILE...\n       \
+             ai-lab-entrypoint password set | hash | check\n       \
+             ai-lab-entrypoint config show [--origin] | check [FILE]",
         )
         .args_override_self(true)
         .next_line_help(true)
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("FILE")
-                .value_parser(ValueParser::path_buf())
-                .help(
-                    "Settings file [env: AI_LAB_CONFIG] [default: /etc/ai-lab/entrypoint.toml, \
-                     absent is fine]",
-                ),
-        )
+        .arg(config_argument())
         .arg(
             Arg::new("COMMAND")
                 .num_args(0..)
@@ -157,6 +144,17 @@ pub fn start_command() -> Command {
     TABLE
         .iter()
         .fold(command, |command, entry| command.arg(argument(entry)))
+}
+
+fn config_argument() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(ValueParser::path_buf())
+        .help(
+            "Settings file [env: AI_LAB_CONFIG] [default: /etc/ai-lab/entrypoint.toml, absent is \
+             fine]",
+        )
 }
 
 fn argument(entry: &'static Entry) -> Arg {
@@ -188,37 +186,6 @@ fn argument(entry: &'static Entry) -> Arg {
             .value_name(entry.value_name),
         _ => argument.action(ArgAction::Set).value_name(entry.value_name),
     }
-}
-
-fn verb(
-    words: &[OsString],
-    name: &'static str,
-    about: &'static str,
-    read: fn(&ArgMatches) -> Verb,
-) -> Result<Action, clap::Error> {
-    let mut command = Command::new(name)
-        .bin_name(format!("ai-lab-entrypoint {name}"))
-        .about(about)
-        .arg(
-            Arg::new("state-dir")
-                .long("state-dir")
-                .value_name("DIR")
-                .value_parser(ValueParser::path_buf())
-                .help("Where state.json is kept [env: AI_LAB_STATE_DIR] [default: /run/ai-lab]"),
-        );
-    if name == "status" {
-        command = command.arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("As JSON, for programs"),
-        );
-    }
-    let matches = command.try_get_matches_from(&words[1..])?;
-    Ok(Action::Verb {
-        verb: read(&matches),
-        state_dir: matches.get_one::<PathBuf>("state-dir").cloned(),
-    })
 }
 
 /// The exit code of a refused command line: 0 for help and version, 2 otherwise.
@@ -300,6 +267,10 @@ mod tests {
             &["--prot", "1"][..],
             &["-x"],
             &["healthcheck", "now"],
+            &["notebooks"],
+            &["notebooks", "restore"],
+            &["notebooks", "status", "--port", "1"],
+            &["config", "shwo"],
             &["--port"],
         ] {
             assert_eq!(exit_code(&parsed(words).unwrap_err()), 2, "{words:?}");

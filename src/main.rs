@@ -1,3 +1,49 @@
-//! The command `ai-lab-entrypoint`.
+//! The command `ai-lab-entrypoint`: parse, load settings, run one command, exit with
+//! its code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use ai_lab_entrypoint::boot;
+use ai_lab_entrypoint::cli::{self, Action};
+use ai_lab_entrypoint::commands::{self, supervisor};
+use ai_lab_entrypoint::output::{logging, straight};
+use ai_lab_entrypoint::settings::resolve;
+use ai_lab_entrypoint::supervisor::signals::Signals;
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    let (typed, command) = match cli::parse(&words) {
+        Ok(Action::Start { typed, command }) => (typed, command),
+        Ok(Action::Verb { verb, typed }) => return commands::run(&verb, typed),
+        Err(error) => {
+            // A closed stdout or stderr is no reason for another exit code.
+            let _ = error.print();
+            return ExitCode::from(cli::exit_code(&error));
+        }
+    };
+    // From here on no signal is lost, and none ends us by itself.
+    let signals = match Signals::take_over() {
+        Ok(signals) => signals,
+        Err(error) => {
+            straight::write(format!("signals cannot be received: {error}\n").as_bytes());
+            return ExitCode::FAILURE;
+        }
+    };
+    std::panic::set_hook(Box::new(|info| {
+        // Not `eprintln!`: it panics where stderr takes nothing.
+        straight::write(format!("ai-lab-entrypoint failed, which is a bug: {info}\n").as_bytes());
+        std::process::exit(1);
+    }));
+    supervisor::take_name();
+    let as_root = rustix::process::geteuid().is_root();
+    match resolve::load(&typed, &|name| std::env::var_os(name), as_root) {
+        Ok(settings) => {
+            logging::start(settings.log.format, settings.log.level);
+            ExitCode::from(boot::start(&settings, &command, &signals))
+        }
+        Err(errors) => {
+            straight::write(format!("{errors}\n").as_bytes());
+            ExitCode::from(boot::EX_CONFIG)
+        }
+    }
+}

@@ -78,8 +78,20 @@ pub struct State {
     pub last_exit: Option<i32>,
     /// What the start spent its time on: name and milliseconds.
     pub boot: Vec<(String, u64)>,
+    /// Where the password is kept; `None`: JupyterHub lets people in.
+    #[serde(default)]
+    pub password: Option<PasswordPlace>,
     /// What is not as asked.
     pub degradations: Vec<Degradation>,
+}
+
+/// Where the password is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordPlace {
+    /// The directory of Jupyter's configuration.
+    pub directory: PathBuf,
+    /// Whether each start of the container sets it.
+    pub forced: bool,
 }
 
 impl State {
@@ -98,6 +110,7 @@ impl State {
             restarts: 0,
             last_exit: None,
             boot,
+            password: None,
             degradations,
         }
     }
@@ -117,11 +130,21 @@ pub fn now() -> u64 {
     })
 }
 
-/// Makes the directory as root and hands it to the user; removes an old state.
+/// Makes the directory as root, removes an old state, lets `fill` write what is root's,
+/// and hands the directory to the user.
+///
+/// While root works in it, it is root's: root without CAP_DAC_OVERRIDE cannot write in
+/// a directory of the user's, as it is after an earlier start.
 ///
 /// # Errors
-/// The directory cannot be made, or something else is in its place.
-pub fn prepare(_: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+/// The directory cannot be made or handed over, or something else is in its place.
+pub fn prepare(
+    _: &Root,
+    directory: &Path,
+    uid: u32,
+    gid: u32,
+    fill: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -130,15 +153,16 @@ pub fn prepare(_: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()>
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY)
         .open(directory)?;
-    rustix::fs::fchown(
-        &handle,
-        Some(rustix::fs::Uid::from_raw(uid)),
-        Some(rustix::fs::Gid::from_raw(gid)),
-    )?;
+    let hand_to = |uid, gid| std::os::unix::fs::fchown(&handle, Some(uid), Some(gid));
+    hand_to(0, 0)?;
     match rustix::fs::unlinkat(&handle, FILE, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
     }
+    // What could not be written does not keep the user from writing.
+    let filled = fill();
+    hand_to(uid, gid)?;
+    filled
 }
 
 /// Where the state is kept.
@@ -176,6 +200,11 @@ impl Keeper {
             }
         }
         Err(last)
+    }
+
+    /// The directory that was found.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn try_out(&self) -> io::Result<()> {
@@ -242,21 +271,21 @@ pub enum StateError {
     },
 }
 
-/// Reads the state of this supervisor, which runs as `uid`.
+/// Reads the state of this supervisor, which runs as `uid`; with the directory it is in.
 ///
 /// The directory is the user's, so the file is opened like a stranger's: no link,
 /// no waiting for a FIFO, no more than 64 KiB; and it must be of this supervisor.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
-pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<State, StateError> {
+pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf), StateError> {
     for directory in places(wanted, uid) {
         let path = directory.join(FILE);
         match read_file(&path, uid) {
             Ok(state) => {
                 let start = everyone::stat(supervisor).map(|stat| stat.start);
                 if state.pid == supervisor.as_raw_pid() && Some(state.started) == start {
-                    return Ok(state);
+                    return Ok((state, directory));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -302,7 +331,8 @@ mod tests {
         let state = State::new(Mode::Lab, vec![("claim".into(), 3)], Vec::new());
         keeper.write(&state).unwrap();
         let uid = getuid().as_raw();
-        assert_eq!(read(dir.path(), getpid(), uid).unwrap(), state);
+        let (found, directory) = read(dir.path(), getpid(), uid).unwrap();
+        assert_eq!((found, directory.as_path()), (state, dir.path()));
         assert_eq!(
             fs::metadata(dir.path().join(FILE)).unwrap().mode() & 0o777,
             0o644
@@ -347,14 +377,24 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("a/b");
         let root = Root::detect().unwrap();
-        prepare(&root, &directory, 1234, 5678).unwrap();
+        let fill = || {
+            let data = fs::metadata(&directory)?;
+            assert_eq!(
+                (data.uid(), data.gid()),
+                (0, 0),
+                "root's while root is in it"
+            );
+            fs::write(directory.join("root's"), "")
+        };
+        prepare(&root, &directory, 1234, 5678, fill).unwrap();
         fs::write(directory.join(FILE), "old").unwrap();
-        prepare(&root, &directory, 1234, 5678).unwrap();
+        prepare(&root, &directory, 1234, 5678, fill).unwrap();
+        assert!(directory.join("root's").exists());
         let data = fs::metadata(&directory).unwrap();
         assert_eq!((data.uid(), data.gid()), (1234, 5678));
         assert!(!directory.join(FILE).exists());
         let link = base.path().join("link");
         std::os::unix::fs::symlink("/etc", &link).unwrap();
-        assert!(prepare(&root, &link, 1234, 5678).is_err());
+        assert!(prepare(&root, &link, 1234, 5678, fill).is_err());
     }
 }

@@ -98,7 +98,10 @@ fn unchanged(why: String, account: &Account, request: &AccessRequest) -> Degrada
             file.display(),
             account.name
         ),
-        format!("let {} be a writable part of the container", file.display()),
+        format!(
+            "let {} be a writable part of the container, and root have CAP_CHOWN there",
+            file.display()
+        ),
     )
 }
 

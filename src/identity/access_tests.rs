@@ -125,7 +125,7 @@ fn memberships_that_no_longer_apply_are_withdrawn() {
     let access = world.start();
     assert_eq!(access.withdrawn, ["taken"]);
     assert_eq!(access.gids, [1234]);
-    assert_eq!(access.own_groups(&account), []);
+    assert_eq!(access.own_groups(&account), Vec::<u32>::new());
     let expected = format!("{GROUPS}docker:x:1234:bob\n");
     assert_eq!(world.text("etc/group"), expected);
     assert!(world.text("etc/gshadow").contains("taken:!:adm:ann\n"));
@@ -135,7 +135,7 @@ fn memberships_that_no_longer_apply_are_withdrawn() {
     let account = world.account();
     let access = world.start();
     assert_eq!((access.withdrawn.len(), &access.gids[..]), (0, &[1235][..]));
-    assert_eq!(access.own_groups(&account), []);
+    assert_eq!(access.own_groups(&account), Vec::<u32>::new());
 
     // Another user, and then no socket.
     let world = World {
@@ -236,7 +236,7 @@ fn a_directory_in_the_sockets_place_is_reported() {
     fs::create_dir(world.path("docker.sock")).unwrap();
     let access = world.start();
     assert!(causes(&access).contains("not a socket"));
-    assert_eq!(access.gids, []);
+    assert_eq!(access.gids, Vec::<u32>::new());
 }
 
 #[test]
@@ -361,7 +361,11 @@ fn a_read_only_etc_costs_a_warning() {
     assert_eq!(access.gids, [1234]);
     assert!(causes(&access).contains("Read-only"), "{access:?}");
     assert_eq!(access.withdrawn, Vec::<String>::new());
-    assert_eq!(access.own_groups(&account), [], "gone for the process");
+    assert_eq!(
+        access.own_groups(&account),
+        Vec::<u32>::new(),
+        "gone for the process"
+    );
     assert_eq!(world.text("etc/group"), before);
     // The directory can go only when nothing is mounted in it.
     let status = Command::new("umount").arg(&etc).status();

@@ -136,32 +136,56 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Replaces `path` by `bytes`, whole or not at all; mode and owner are kept, a new
-/// file gets `mode` and is root's. To be called under [`Lock`].
-///
-/// # Errors
-/// A read-only file system, or a mount point: it belongs to whoever mounted it.
-pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let etc = path.parent().unwrap_or(Path::new("/"));
-    if is_mount(path) || is_mount(etc) {
-        return Err(io::Error::other("it is a bind mount"));
-    }
-    // shadow(5)'s own name for a file in the making: `group+`.
-    let mut name = path.as_os_str().to_owned();
-    name.push("+");
-    let new = LockFile(name.into());
-    let mut file = create(&new.0, 0o600)?;
-    match fs::symlink_metadata(path) {
-        Ok(old) => {
-            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+/// The new content of a file, on disk beside it. Dropped, it is as if it never was.
+#[derive(Debug)]
+pub struct Replacement {
+    path: PathBuf,
+    new: LockFile,
+}
+
+impl Replacement {
+    /// Writes `bytes` beside `path`, with its mode and owner; what has no file yet gets
+    /// `mode` and is root's. To be called under [`Lock`].
+    ///
+    /// # Errors
+    /// A read-only file system; an owner that we may not give a file to (no CAP_CHOWN);
+    /// or a mount point: it belongs to whoever mounted it.
+    pub fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Self> {
+        let places = [path, parent(path)];
+        if let Some(mount) = places.into_iter().find(|path| is_mount(path)) {
+            let text = format!("{} is a bind mount", mount.display());
+            return Err(io::Error::other(text));
         }
-        Err(_) => file.set_permissions(fs::Permissions::from_mode(mode))?,
+        // shadow(5)'s own name for a file in the making: `group+`.
+        let mut name = path.as_os_str().to_owned();
+        name.push("+");
+        let new = LockFile(name.into());
+        let mut file = create(&new.0, 0o600)?;
+        match fs::symlink_metadata(path) {
+            Ok(old) => {
+                std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+                file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+            }
+            Err(_) => file.set_permissions(fs::Permissions::from_mode(mode))?,
+        }
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        let path = path.to_owned();
+        Ok(Self { path, new })
     }
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new.0, path)?;
-    File::open(etc)?.sync_all()
+
+    /// Puts it into the file's place, whole.
+    ///
+    /// # Errors
+    /// rename(2)'s.
+    pub fn put(self) -> io::Result<()> {
+        fs::rename(&self.new.0, &self.path)?;
+        File::open(parent(&self.path))?.sync_all()
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// A new, empty file; what a killed editor left behind under this name is removed.

@@ -82,6 +82,10 @@ fn a_held_record_lock_is_respected() {
     Lock::take_within(etc.path(), NOW).unwrap();
 }
 
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    Replacement::prepare(path, bytes, mode)?.put()
+}
+
 #[test]
 fn a_file_is_replaced_with_mode_and_owner_kept() {
     let etc = tempfile::tempdir().unwrap();
@@ -144,7 +148,7 @@ fn a_mounted_file_is_left_to_whoever_mounted_it() {
     let etc = PathBuf::from(etc);
     for path in [etc.join("group"), etc.join("etc/group")] {
         let error = replace(&path, b"new", 0o644).unwrap_err();
-        assert_eq!(error.to_string(), "it is a bind mount");
+        assert!(error.to_string().ends_with(" is a bind mount"));
     }
     assert_eq!(fs::read(etc.join("theirs")).unwrap(), b"theirs");
 }

@@ -47,10 +47,12 @@ impl Entry<'_> {
     }
 }
 
-/// The groups of `/etc/group`; lines that are none are passed over.
+/// The groups of `/etc/group`; lines that are none (comments, those of NIS) are passed
+/// over.
 pub fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     text.split(|byte| *byte == b'\n').filter_map(|line| {
         let [name, _, gid, members] = fields(line)?;
+        check(std::str::from_utf8(name).ok()?).ok()?;
         let gid = std::str::from_utf8(gid).ok()?.parse().ok()?;
         Some(Entry { name, gid, members })
     })

@@ -33,6 +33,13 @@ fn an_absent_group_is_created_on_a_line_of_its_own() {
 }
 
 #[test]
+fn comments_and_lines_of_nis_are_no_groups() {
+    let text = b"#old:x:7:ann\n+nis:x:7:\n-ann:x:7:\na\xffb:x:7:\na b:x:7:\nnew:x:7:\n";
+    let names: Vec<_> = entries(text).map(|entry| entry.name).collect();
+    assert_eq!(names, [b"new"]);
+}
+
+#[test]
 fn gshadow_keeps_passwords_and_administrators() {
     let text = b"docker:!:adm:ann\n";
     let new = grant(text, File::Gshadow, "docker", 7, "bob").unwrap();
@@ -102,6 +109,22 @@ fn changed<'a>(old: &'a [u8], new: &'a [u8]) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
 }
 
 proptest! {
+    #[test]
+    fn whatever_the_bytes_a_withdrawal_changes_one_line_or_nothing(
+        text in text(),
+        group in "docker|a|[a-z+#:]{0,2}",
+    ) {
+        if let Ok(Some(new)) = withdraw(&text, &group, "bob") {
+            let (gone, come) = changed(&text, &new);
+            prop_assert_eq!((gone.len(), come.len()), (1, 1));
+            // The names before the members, and their number of fields, are the same.
+            let head = |line: &[u8]| line.rsplitn(2, |byte| *byte == b':').nth(1).map(<[u8]>::to_vec);
+            prop_assert_eq!(head(gone[0]), head(come[0]));
+            prop_assert!(lists(gone[0].rsplit(|byte| *byte == b':').next().unwrap(), "bob"));
+            prop_assert_eq!(withdraw(&new, &group, "bob"), Ok(None));
+        }
+    }
+
     #[test]
     fn whatever_the_bytes_one_line_changes_or_nothing(
         text in text(),

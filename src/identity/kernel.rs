@@ -1,6 +1,7 @@
 //! The system calls of the drop, behind a trait, so that their order can be
 //! asserted without root.
 
+use std::fs;
 use std::io;
 
 use nix::unistd::{self, Gid, Uid};
@@ -55,6 +56,9 @@ pub trait Kernel {
     fn set_no_new_privs(&self) -> io::Result<()>;
     /// PR_SET_DUMPABLE 0.
     fn set_not_dumpable(&self) -> io::Result<()>;
+    /// Why nobody in this user namespace can become this uid and gid; `None` if nothing
+    /// of the kind is in the way.
+    fn namespace_lacks(&self, uid: u32, gid: u32) -> Option<String>;
     /// Tries each way back to uid 0; true if one worked.
     fn regain_root(&self) -> bool;
 }
@@ -146,10 +150,58 @@ impl Kernel for Linux {
         Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
     }
 
+    fn namespace_lacks(&self, uid: u32, gid: u32) -> Option<String> {
+        let own = |name| fs::read_to_string(format!("/proc/self/{name}")).ok();
+        lacks(&own("uid_map")?, &own("gid_map")?, uid, gid).or_else(|| {
+            let denied = own("setgroups")?.trim() == "deny";
+            denied.then(|| "it denies setgroups".into())
+        })
+    }
+
     fn regain_root(&self) -> bool {
         let root = Uid::from_raw(0);
         unistd::setuid(root).is_ok()
             || unistd::seteuid(root).is_ok()
             || unistd::setresuid(root, root, root).is_ok()
+    }
+}
+
+/// What the two maps of a user namespace (user_namespaces(7)) do not have.
+fn lacks(uids: &str, gids: &str, uid: u32, gid: u32) -> Option<String> {
+    let mapped = |map: &str, id: u32| {
+        map.lines().any(|line| {
+            // First id inside, first id outside, how many.
+            let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+            let (Some(Ok(first)), _, Some(Ok(count))) =
+                (numbers.next(), numbers.next(), numbers.next())
+            else {
+                return false;
+            };
+            id.checked_sub(first).is_some_and(|offset| offset < count)
+        })
+    };
+    match (mapped(uids, uid), mapped(gids, gid)) {
+        (false, _) => Some(format!("it has no uid {uid}")),
+        (_, false) => Some(format!("it has no gid {gid}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_namespace_does_not_map_is_known() {
+        let all = "         0          0 4294967295\n";
+        let rootless = "0 1000 1\n1 100000 999\n1001 200000 10\n";
+        assert_eq!(lacks(all, all, 1000, 4294967294), None);
+        assert_eq!(lacks(rootless, rootless, 999, 1010), None);
+        let no_uid = Some("it has no uid 1000".into());
+        assert_eq!(lacks(rootless, all, 1000, 1000), no_uid);
+        let no_gid = Some("it has no gid 1011".into());
+        assert_eq!(lacks(all, rootless, 1000, 1011), no_gid);
+        assert!(lacks("", "", 0, 0).is_some());
+        assert_eq!(Linux.namespace_lacks(1000, 1000), None, "this machine");
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::account::Account;
-use super::etc::{self, Lock};
+use super::etc::{self, Lock, Replacement};
 use super::group_file::{self, File, Refusal};
 use crate::degradation::Degradation;
 
@@ -46,26 +46,25 @@ impl Files {
         })
     }
 
-    /// Writes what differs from `old`. The record comes first and forgets last:
-    /// whenever this is cut short, no membership of ours is unrecorded.
+    /// Writes what differs from `old`. Both files are prepared before either changes, so
+    /// that one which cannot be replaced leaves the other as it is. The record comes
+    /// first and forgets last: whenever this is cut short, no membership of ours is
+    /// unrecorded.
     fn write(&self, old: &Self, etc: &Path) -> io::Result<()> {
-        let record = etc.join(RECORD);
+        let prepare = |name: &str, new: Option<&Vec<u8>>, old: Option<&Vec<u8>>, mode| {
+            let new = new.filter(|_| new != old);
+            new.map(|new| Replacement::prepare(&etc.join(name), new, mode))
+                .transpose()
+        };
+        let group = prepare("group", Some(&self.group), Some(&old.group), 0o644)?;
+        let (new, shadow) = (self.gshadow.as_ref(), old.gshadow.as_ref());
+        let gshadow = prepare("gshadow", new, shadow, 0o640)?;
+        let record = |new, old| prepare(RECORD, Some(new), Some(old), 0o600);
         let both = written(&parsed(&old.record) | &parsed(&self.record));
-        if both != old.record {
-            etc::replace(&record, &both, 0o600)?;
+        for replacement in [record(&both, &old.record)?, group, gshadow] {
+            replacement.map_or(Ok(()), Replacement::put)?;
         }
-        if self.group != old.group {
-            etc::replace(&etc.join("group"), &self.group, 0o644)?;
-        }
-        if let Some(gshadow) = &self.gshadow
-            && self.gshadow != old.gshadow
-        {
-            etc::replace(&etc.join("gshadow"), gshadow, 0o640)?;
-        }
-        if self.record != both {
-            etc::replace(&record, &self.record, 0o600)?;
-        }
-        Ok(())
+        record(&self.record, &both)?.map_or(Ok(()), Replacement::put)
     }
 }
 
@@ -202,8 +201,9 @@ impl Plan {
         if gid == 0 {
             return Err(Degradation::new(
                 format!(
-                    "{path} belongs to gid 0: the user's processes are in group root, and can use \
-                     whatever that group can in this container"
+                    "{path} belongs to gid 0: the user's processes, though not those of \
+                     `docker exec --user {user}`, are in group root, and can use whatever that \
+                     group can in this container"
                 ),
                 "usual for Docker Desktop and rootless Podman; if that is too much, do not mount it",
             ));

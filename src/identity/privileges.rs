@@ -43,6 +43,23 @@ pub enum DropError {
         #[source]
         source: io::Error,
     },
+    /// The ids do not exist here.
+    #[error(
+        "cannot become uid {uid}, gid {gid} in this user namespace: {lacks}; give the namespace \
+         these ids (a rootless engine takes them from /etc/subuid and /etc/subgid, unshare from \
+         --map-users and --map-groups), or start as one it has, without root"
+    )]
+    Namespace {
+        /// What the namespace does not have.
+        lacks: String,
+        /// The wanted uid.
+        uid: u32,
+        /// The wanted gid.
+        gid: u32,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A system call failed.
     #[error("cannot drop privileges: {call} failed")]
     Failed {
@@ -81,14 +98,23 @@ impl Root {
             return Err(DropError::ToRoot);
         }
         let refused = |call| {
-            move |source: io::Error| match source.raw_os_error() {
-                Some(libc::EPERM) => DropError::NotPermitted {
-                    call,
-                    uid,
-                    gid,
-                    source,
-                },
-                _ => DropError::Failed { call, source },
+            move |source: io::Error| {
+                let lacks = kernel.namespace_lacks(uid, gid);
+                match (source.raw_os_error(), lacks) {
+                    (Some(libc::EPERM | libc::EINVAL), Some(lacks)) => DropError::Namespace {
+                        lacks,
+                        uid,
+                        gid,
+                        source,
+                    },
+                    (Some(libc::EPERM), None) => DropError::NotPermitted {
+                        call,
+                        uid,
+                        gid,
+                        source,
+                    },
+                    _ => DropError::Failed { call, source },
+                }
             }
         };
         let before = kernel.state().map_err(failed("examine"))?;

@@ -12,6 +12,7 @@ struct Recorder {
     calls: RefCell<Vec<String>>,
     silent: &'static str,
     refused: &'static str,
+    lacks: Option<&'static str>,
     regains: bool,
 }
 
@@ -34,6 +35,7 @@ impl Recorder {
             calls: RefCell::default(),
             silent: "",
             refused: "",
+            lacks: None,
             regains: false,
         }
     }
@@ -91,6 +93,9 @@ impl Kernel for Recorder {
     }
     fn set_not_dumpable(&self) -> io::Result<()> {
         self.call("not dumpable", |state| state.dumpable = false)
+    }
+    fn namespace_lacks(&self, _: u32, _: u32) -> Option<String> {
+        self.lacks.map(str::to_owned)
     }
     fn regain_root(&self) -> bool {
         self.calls.borrow_mut().push("regain".into());
@@ -193,6 +198,20 @@ fn without_the_capabilities_the_error_names_the_remedy() {
             assert!(error.contains(part), "{error}");
         }
     }
+}
+
+#[test]
+fn a_user_namespace_without_the_ids_has_a_remedy_of_its_own() {
+    let kernel = Recorder {
+        refused: "setgroups",
+        lacks: Some("it has no uid 1000"),
+        ..Recorder::root()
+    };
+    let error = kernel.drop(false).unwrap_err().to_string();
+    for part in ["it has no uid 1000", "/etc/subuid", "--map-users"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!error.contains("--cap-add"), "{error}");
 }
 
 #[test]

@@ -5,10 +5,11 @@
 //! {"time":"2026-11-21T01:25:22.123Z","level":"info","message":"Disabled coredumps"}
 //! ```
 //!
-//! Times are UTC. Lines go straight to stderr until a [`Sink`] takes over.
+//! Times are UTC. Lines go straight to stderr until a [`Sink`] takes over;
+//! neither way waits for a reader who does not read.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use time::OffsetDateTime;
@@ -19,6 +20,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry;
 
 use super::sink::Sink;
+use super::straight;
 use crate::settings::LogFormat;
 
 static STYLE: OnceLock<Style> = OnceLock::new();
@@ -72,8 +74,7 @@ fn style() -> Style {
 fn emit(line: String) {
     match &*SINK.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(sink) => sink.offer(line.into_bytes()),
-        // Nothing can be done about a stderr that takes nothing.
-        None => drop(io::stderr().write_all(line.as_bytes())),
+        None => straight::write(line.as_bytes()),
     }
 }
 

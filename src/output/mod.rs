@@ -2,4 +2,6 @@
 
 pub mod logfile;
 pub mod logging;
+pub mod notify;
 pub mod sink;
+pub mod straight;

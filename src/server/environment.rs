@@ -57,8 +57,8 @@ impl Environment {
     }
 
     /// Sets a variable.
-    pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
-        let value = value.as_ref().to_owned();
+    pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
+        let (name, value) = (name.as_ref(), value.as_ref().to_owned());
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some(entry) => entry.1 = value,
             None => self.0.push((name.into(), value)),
@@ -68,6 +68,11 @@ impl Environment {
     /// Removes a variable.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(known, _)| known != name);
+    }
+
+    /// A copy of all variables.
+    pub fn to_vec(&self) -> Vec<(OsString, OsString)> {
+        self.0.clone()
     }
 
     /// All variables.

@@ -2,7 +2,11 @@
 
 pub mod argv;
 pub mod environment;
+pub mod password;
 pub mod probe;
 pub mod program;
 pub mod pump;
 pub mod readiness;
+mod tls;
+pub mod watch;
+pub mod welcome;

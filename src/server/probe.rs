@@ -1,7 +1,7 @@
 //! The probe: does the server answer `GET {base_url}api` with 200?
 //!
 //! `api` needs no authentication, in JupyterLab as in the single-user server, and
-//! does not count as activity. Behind TLS only the connection is tried.
+//! does not count as activity.
 
 use std::fmt;
 use std::io;
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls;
 
 /// Where the probe goes. Written as a URL: `http://127.0.0.1:8888/api`,
 /// `https://…`, or `http+unix://%2Frun%2Fjupyter.sock/api`.
@@ -157,15 +159,12 @@ async fn ask(target: &Target) -> Result<(), ProbeError> {
     };
     let status = match &target.endpoint {
         Endpoint::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.map_err(failed)?;
-            if target.tls {
-                return Ok(());
-            }
-            exchange(stream, &target.path).await
+            let stream = connect(address).await.map_err(failed)?;
+            talk(stream, target).await
         }
         Endpoint::Unix(socket) => {
             let stream = UnixStream::connect(socket).await.map_err(failed)?;
-            exchange(stream, &target.path).await
+            talk(stream, target).await
         }
     };
     let answer = match status {
@@ -178,6 +177,42 @@ async fn ask(target: &Target) -> Result<(), ProbeError> {
         target: target.clone(),
         answer,
     })
+}
+
+/// Connects, but not to itself.
+///
+/// While nobody listens on a port of the range from which the kernel takes a client's
+/// own (`ip_local_port_range`; 49494 is in it), each attempt may be given that very
+/// port, and TCP's simultaneous open then connects the socket with itself. Closed as
+/// usual, it would hold the port for a minute (TIME_WAIT), and the server, which is
+/// about to listen there, would end with "already in use".
+async fn connect(address: &SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    if stream.local_addr()? == *address {
+        // Reset rather than closed: the port is free at once.
+        stream.set_zero_linger()?;
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
+/// Speaks TLS where the server does. One that wants to see a certificate answers that
+/// it does, which is all there is to know.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    target: &Target,
+) -> io::Result<Option<u16>> {
+    if !target.tls {
+        return exchange(stream, &target.path).await;
+    }
+    let answer = match tls::connect(stream).await {
+        Ok(stream) => exchange(stream, &target.path).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Err(error) if tls::refused_us(&error) => Ok(Some(200)),
+        answer => answer,
+    }
 }
 
 /// Sends the request; the status of the answer, if it is HTTP. A server bound to
@@ -240,6 +275,36 @@ mod tests {
             String::from_utf8_lossy(&request[..size]).into_owned()
         });
         (target, thread)
+    }
+
+    /// The kernel gives a client each second port in turn, so that within half the range
+    /// an attempt meets its own.
+    #[test]
+    fn a_probe_never_takes_the_port_that_a_server_is_about_to_listen_on() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let mut range = range.split_whitespace().map(|port| port.parse().unwrap());
+        let (low, high): (u16, u16) = (range.next().unwrap(), range.next().unwrap());
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let middle = low + (high - low) / 4 * 2;
+        let port = (middle..high).step_by(2).find(free).unwrap();
+        let target = Target {
+            endpoint: Endpoint::Tcp(([127, 0, 0, 1], port).into()),
+            tls: false,
+            path: "/api".into(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        for _ in 0..high - low {
+            let result = runtime.block_on(probe(&target, Duration::from_secs(9)));
+            // A server's bind, with SO_REUSEADDR as servers have it.
+            assert!(free(&port), "{port} is taken: {result:?}");
+            assert!(
+                matches!(result, Err(ProbeError::Connect { .. })),
+                "{result:?}"
+            );
+        }
     }
 
     #[test]

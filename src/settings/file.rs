@@ -1,7 +1,9 @@
 //! The settings file: TOML to written values.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
@@ -26,7 +28,10 @@ pub fn read(path: &Path, named: bool) -> Result<BTreeMap<Key, Raw>, Vec<SettingE
         )]
     };
     let mut text = String::new();
-    match std::fs::File::open(path) {
+    // A FIFO that nobody writes must not stop the start.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
             return Ok(BTreeMap::new());
         }
@@ -139,7 +144,7 @@ fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
         (Kind::Seconds, DeValue::Float(number)) => Some(Written::Text(number.as_str().to_owned())),
         (Kind::Port | Kind::Seconds, _) => None,
         // `user.name = 1234` is as good as "1234".
-        (Kind::Text, DeValue::Integer(number)) if number.radix() == 10 => {
+        (Kind::Text | Kind::Mode, DeValue::Integer(number)) if number.radix() == 10 => {
             Some(Written::Text(number.as_str().to_owned()))
         }
         (_, DeValue::String(text)) => Some(Written::Text(text.to_string())),
@@ -153,7 +158,7 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Texts | Kind::Paths => "a list of strings",
         Kind::Port => "an integer",
         Kind::Seconds => "a number",
-        Kind::Text | Kind::Path | Kind::Program | Kind::Choice(_) => "a string",
+        Kind::Text | Kind::Path | Kind::Program | Kind::Mode | Kind::Choice(_) => "a string",
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod file;
 pub mod origin;
+pub mod record;
 pub mod resolve;
 pub mod table;
 pub mod trust;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use origin::{Origin, SettingError, SettingsError};
+pub use origin::{Origin, Raw, SettingError, SettingsError};
 pub use table::Key;
 
 /// Whether a server that ended by itself is started again.
@@ -82,6 +83,8 @@ pub struct Notebooks {
     pub update: UpdateNotebooks,
     /// What happens to deleted defaults.
     pub deleted: DeletedNotebooks,
+    /// The mode of the files brought in.
+    pub mode: u32,
 }
 
 /// The server and its life.
@@ -149,6 +152,15 @@ pub struct Password {
     pub file: Option<PathBuf>,
 }
 
+/// Programs of the image's author that take part in a start.
+#[derive(Debug, Clone)]
+pub struct Hooks {
+    /// The directory with `root/` and `user/`.
+    pub directory: PathBuf,
+    /// How long one of them may take.
+    pub timeout: Duration,
+}
+
 /// Everything a start depends on, validated.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -166,17 +178,20 @@ pub struct Settings {
     pub password: Password,
     /// Logs.
     pub log: Log,
+    /// Hooks.
+    pub hooks: Hooks,
     /// Where `state.json` is kept.
     pub state_dir: PathBuf,
     /// Any degradation is fatal.
     pub strict: bool,
-    /// Where each value came from.
-    pub origins: BTreeMap<Key, Origin>,
+    /// Each value that was given, as it was written, and where it came from.
+    pub written: BTreeMap<Key, Raw>,
 }
 
 impl Settings {
     /// Where the value of `key` came from.
     pub fn origin(&self, key: Key) -> Origin {
-        self.origins.get(&key).cloned().unwrap_or(Origin::Default)
+        let written = self.written.get(&key);
+        written.map_or(Origin::Default, |raw| raw.origin.clone())
     }
 }

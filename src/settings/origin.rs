@@ -17,6 +17,8 @@ pub enum Origin {
         /// The line of the key.
         line: usize,
     },
+    /// Typed at a prompt, or read from standard input.
+    Input,
     /// Built in.
     Default,
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Origin {
             Self::Flag(name) => write!(f, "--{name}"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Input => f.write_str("standard input"),
             Self::Default => f.write_str("built-in default"),
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
 use super::table::{self, Entry, Key, Kind, TABLE};
 use super::{
-    DeletedNotebooks, Docker, Log, LogFormat, Notebooks, Password, Restart, Server, Settings,
-    UpdateNotebooks, User, VolumeOwner, file, trust,
+    DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Password, Restart, Server,
+    Settings, UpdateNotebooks, User, VolumeOwner, file, trust,
 };
 
 /// What was typed, as far as it concerns settings.
@@ -171,13 +171,12 @@ impl Reader<'_> {
 
     fn settings(&mut self) -> Settings {
         let name = self.text(Key::User);
+        // Read also where there is no user, so that whatever was given is checked.
+        let (group, home) = (self.text(Key::Group), self.path(Key::Home));
+        self.text(Key::JupyterCore);
         let user = name
             .filter(|name| name != "root" && name != "0")
-            .map(|name| User {
-                name,
-                group: self.text(Key::Group),
-                home: self.path(Key::Home),
-            });
+            .map(|name| User { name, group, home });
         // The old layout, from before there was a user.
         let under_root = |name: &str| user.is_none().then(|| Path::new("/root").join(name));
         Settings {
@@ -211,6 +210,11 @@ impl Reader<'_> {
                         ("respect", DeletedNotebooks::Respect),
                     ],
                 ),
+                // invariant: `check` accepted the text, or it is the table's default
+                mode: self
+                    .text(Key::NotebookMode)
+                    .and_then(|text| u32::from_str_radix(&text, 8).ok())
+                    .unwrap_or(0o644),
             },
             server: Server {
                 venv: self
@@ -264,13 +268,13 @@ impl Reader<'_> {
                     ],
                 ),
             },
+            hooks: Hooks {
+                directory: self.path(Key::Hooks).unwrap_or_default(),
+                timeout: self.seconds(Key::HookTimeout),
+            },
             state_dir: self.path(Key::StateDir).unwrap_or_default(),
             strict: self.switch(Key::Strict),
-            origins: self
-                .raw
-                .iter()
-                .map(|(key, raw)| (*key, raw.origin.clone()))
-                .collect(),
+            written: self.raw.clone(),
         }
     }
 }
@@ -295,6 +299,17 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
         ),
         Kind::Port if !text.parse::<u16>().is_ok_and(|port| port > 0) => {
             wrong("is not a port", "give a number from 1 to 65535".into())
+        }
+        Kind::Mode
+            if !u32::from_str_radix(text, 8)
+                .is_ok_and(|mode| mode <= 0o666 && mode & 0o111 == 0 && mode & 0o600 == 0o600) =>
+        {
+            wrong(
+                "is not the mode of a plain file",
+                "give three octal digits without x that let the owner read and write, such as \
+                 644 or 664"
+                    .into(),
+            )
         }
         Kind::Seconds
             if !text

@@ -115,3 +115,18 @@ fn every_built_in_default_passes_its_own_check() {
         }
     }
 }
+
+#[test]
+fn the_mode_of_notebooks_is_that_of_a_plain_file() {
+    for (text, mode) in [("644", 0o644), ("0664", 0o664), ("600", 0o600)] {
+        let settings = load_with(&flags(&[(Key::NotebookMode, text)]), &[]).unwrap();
+        assert_eq!(settings.notebooks.mode, mode, "{text}");
+    }
+    for text in ["755", "444", "888", "1644", "rw", "-1"] {
+        let errors = load_with(&flags(&[(Key::NotebookMode, text)]), &[]).unwrap_err();
+        assert!(
+            errors[0].contains("not the mode of a plain file"),
+            "{errors:?}"
+        );
+    }
+}

@@ -19,6 +19,8 @@ pub enum Kind {
     Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// The mode of a plain file: octal, readable and writable for its owner.
+    Mode,
     /// Several texts; the flag may be repeated.
     Texts,
     /// Several absolute paths; the flag may be repeated.
@@ -34,6 +36,7 @@ pub enum Key {
     VolumeOwner,
     UpdateNotebooks,
     DeletedNotebooks,
+    NotebookMode,
     Venv,
     JupyterServer,
     JupyterCore,
@@ -56,6 +59,8 @@ pub enum Key {
     JupyterLogfile,
     LogFormat,
     LogLevel,
+    Hooks,
+    HookTimeout,
     StateDir,
     Strict,
 }
@@ -189,6 +194,17 @@ pub const TABLE: &[Entry] = &[
     .env("AI_LAB_DELETED_NOTEBOOKS")
     .toml("notebooks.deleted")
     .default("restore"),
+    entry(
+        Key::NotebookMode,
+        "notebook-mode",
+        Kind::Mode,
+        "MODE",
+        NOTEBOOKS,
+        "Mode of the files brought in; directories and executables get x where it has r",
+    )
+    .env("AI_LAB_NOTEBOOK_MODE")
+    .toml("notebooks.mode")
+    .default("644"),
     entry(
         Key::Venv,
         "venv",
@@ -405,6 +421,28 @@ pub const TABLE: &[Entry] = &[
     .toml("log.level")
     .default("info"),
     entry(
+        Key::Hooks,
+        "hooks",
+        Kind::Path,
+        "DIR",
+        OPERATION,
+        "Executables in root/ run before root is dropped, those in user/ before the server",
+    )
+    .env("AI_LAB_HOOKS")
+    .toml("hooks.directory")
+    .default("/etc/ai-lab/hooks"),
+    entry(
+        Key::HookTimeout,
+        "hook-timeout",
+        Kind::Seconds,
+        "SECONDS",
+        OPERATION,
+        "How long one hook may take; then the start fails",
+    )
+    .env("AI_LAB_HOOK_TIMEOUT")
+    .toml("hooks.timeout")
+    .default("120"),
+    entry(
         Key::StateDir,
         "state-dir",
         Kind::Path,
@@ -414,7 +452,7 @@ pub const TABLE: &[Entry] = &[
     )
     .env("AI_LAB_STATE_DIR")
     .toml("state.directory")
-    .default("/run/ai-lab"),
+    .default(DEFAULT_STATE_DIR),
     entry(
         Key::Strict,
         "warning-as-error",
@@ -428,6 +466,8 @@ pub const TABLE: &[Entry] = &[
 
 /// The file that is read if no other is named; absent is fine.
 pub const DEFAULT_FILE: &str = "/etc/ai-lab/entrypoint.toml";
+/// Where `state.json` is kept if nothing else is named.
+pub const DEFAULT_STATE_DIR: &str = "/run/ai-lab";
 /// Names another settings file.
 pub const FILE_ENV: &str = "AI_LAB_CONFIG";
 /// The sources of a forced password, besides `--password-file`.

@@ -12,6 +12,7 @@ pub mod spawn;
 pub mod stop;
 pub mod terminal;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -49,8 +50,16 @@ pub trait Observer {
     fn failed(&mut self, error: &SpawnError);
 }
 
-/// How many children are reaped before signals get their turn.
-const REAP_BATCH: usize = 256;
+/// How many children are reaped before signals get their turn, and how many signals
+/// are read before children get theirs: a storm of one must not hold up the other.
+const BATCH: usize = 256;
+
+/// How many real-time signals wait here for room in the main process's queue. More
+/// stay in our own, until the kernel tells their sender that it is full.
+const MOST_HELD: usize = 16 * 1024;
+
+/// How soon room is looked for again in a full queue of real-time signals.
+const NO_ROOM: Duration = Duration::from_millis(1);
 
 /// Starts the main process and looks after everything until the end; returns the
 /// exit code. Call it on a current-thread runtime, with no other thread alive that
@@ -65,21 +74,23 @@ pub async fn run(
     observer: &mut dyn Observer,
 ) -> io::Result<i32> {
     let source = sys::watch(signals.as_fd())?;
-    let mut life = Life::new(main, times, observer);
+    let mut life = Life::new(main, times, signals, observer);
     loop {
-        while let Some(received) = signals.next() {
-            life.signal(received).await;
-        }
-        let more = life.reap();
+        let more_signals = life.read_signals();
+        let more_children = life.reap();
         if let Some(code) = life.exit {
             return Ok(code);
         }
-        if more {
+        if more_signals || more_children {
+            // The log pump and the others have their turn, and the timer its own.
+            tokio::task::yield_now().await;
+            life.check_timer();
             continue;
         }
         tokio::select! {
             ready = source.readable() => ready?.clear_ready(),
-            () = life.timer() => life.event(Event::Timeout),
+            () = life.timer() => life.check_timer(),
+            () = life.room() => life.pass_on(),
         }
     }
 }
@@ -88,9 +99,12 @@ pub async fn run(
 struct Life<'a> {
     main: Main,
     times: Times,
+    signals: &'a Signals,
     observer: &'a mut dyn Observer,
     state: State,
     pid: Option<Pid>,
+    /// Real-time signals for which the main process's queue has no room.
+    held: VecDeque<Received>,
     since: Instant,
     alarm: Option<Instant>,
     terminal: Option<Terminal>,
@@ -98,7 +112,7 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn new(main: Main, times: Times, observer: &'a mut dyn Observer) -> Self {
+    fn new(main: Main, times: Times, signals: &'a Signals, observer: &'a mut dyn Observer) -> Self {
         everyone::adopt_orphans();
         let state = match main {
             Main::Idle => State::Idle,
@@ -111,9 +125,11 @@ impl<'a> Life<'a> {
         let mut life = Self {
             main,
             times,
+            signals,
             observer,
             state,
             pid: None,
+            held: VecDeque::new(),
             since: Instant::now(),
             alarm: None,
             terminal,
@@ -154,9 +170,34 @@ impl<'a> Life<'a> {
         }
     }
 
+    fn check_timer(&mut self) {
+        if self.alarm.is_some_and(|alarm| alarm <= Instant::now()) {
+            self.alarm = None;
+            self.event(Event::Timeout);
+        }
+    }
+
+    async fn room(&self) {
+        if self.held.is_empty() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(NO_ROOM).await;
+    }
+
+    /// Reads a batch of signals; whether there may be more.
+    fn read_signals(&mut self) -> bool {
+        for _ in 0..BATCH {
+            match self.signals.next() {
+                Some(received) => self.signal(received),
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// Reaps a batch; whether there may be more.
     fn reap(&mut self) -> bool {
-        for _ in 0..REAP_BATCH {
+        for _ in 0..BATCH {
             match reaper::look() {
                 Found::Ended(pid, how) if self.pid == Some(pid) => self.main_ended(how),
                 Found::Ended(..) => {}
@@ -183,6 +224,8 @@ impl<'a> Life<'a> {
 
     fn main_ended(&mut self, ended: Ended) {
         self.pid = None;
+        self.held.clear();
+        self.hold();
         if let Some(terminal) = self.terminal
             && !getpid().is_init()
         {
@@ -214,14 +257,14 @@ impl<'a> Life<'a> {
         }
     }
 
-    async fn signal(&mut self, received: Received) {
+    fn signal(&mut self, received: Received) {
         if received.is_child() {
             return;
         }
         match (&self.main, self.pid) {
-            (Main::Command(_), Some(pid)) => self.forward(pid, received).await,
+            (Main::Command(_), Some(pid)) => self.forward(pid, received),
             (Main::Server(..), Some(pid)) if received.is_for_the_server() => {
-                self.forward(pid, received).await;
+                self.forward(pid, received);
             }
             (Main::Server(..), _) if received.is_restart() => self.event(Event::Restart),
             _ if received.is_stop() => self.event(Event::Stop),
@@ -229,8 +272,17 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Passes a signal on, once.
-    async fn forward(&self, pid: Pid, received: Received) {
+    /// Passes a signal on, once, and never waits: a real-time one may find a full
+    /// queue, and only those behind it wait for room.
+    fn forward(&mut self, pid: Pid, received: Received) {
+        if received.is_real_time() {
+            let behind = !self.held.is_empty();
+            if behind || !has_room(pid, received) {
+                self.held.push_back(received);
+                self.hold();
+            }
+            return;
+        }
         let mut target = pid.as_raw_pid();
         if received.number == Signal::CONT.as_raw()
             && let Some(terminal) = self.terminal
@@ -242,14 +294,27 @@ impl<'a> Life<'a> {
             }
             target = -target;
         }
-        while let Err(error) = sys::kill(target, received.number) {
-            // A full queue of real-time signals (EAGAIN) empties itself. Everything
-            // else (it just ended, or may not be signalled by us) is as it is.
-            if error.raw_os_error() != Some(libc::EAGAIN) {
-                return;
+        // That it just ended, or may not be signalled by us, is as it is.
+        let _ = sys::kill(target, received.number);
+    }
+
+    /// Passes on what was held, in order, as far as there is room.
+    fn pass_on(&mut self) {
+        let Some(pid) = self.pid else { return };
+        while let Some(held) = self.held.front() {
+            if !has_room(pid, *held) {
+                break;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.held.pop_front();
         }
+        self.hold();
+    }
+
+    /// Our own queue and the main process's share one limit, as they share a user: what
+    /// is left in ours may be what takes its room. So they are taken out of it first.
+    fn hold(&self) {
+        let hold = self.held.len() >= MOST_HELD;
+        self.signals.hold_real_time(hold);
     }
 
     fn event(&mut self, event: Event) {
@@ -287,4 +352,11 @@ impl<'a> Life<'a> {
             }
         }
     }
+}
+
+/// Sends a real-time signal; whether there was room for it. Any other failure (it just
+/// ended, or may not be signalled by us) is as it is.
+fn has_room(pid: Pid, received: Received) -> bool {
+    let sent = sys::queue(pid.as_raw_pid(), received.number, received.value);
+    !sent.is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN))
 }

@@ -17,6 +17,8 @@ pub struct Received {
     pub number: i32,
     /// Whether a process sent it, rather than the kernel (sigaction(2), `si_code`).
     pub by_process: bool,
+    /// What its sender gave with it (sigqueue(3)), or 0.
+    pub value: u64,
 }
 
 impl Received {
@@ -36,12 +38,18 @@ impl Received {
     /// Whether a server gets it as it is: USR1 and the real-time ones. Jupyter would
     /// die uncleanly of USR2, and the others are about a terminal it has not.
     pub fn is_for_the_server(self) -> bool {
-        self.number == Signal::SIGUSR1 as i32 || self.number > Signal::SIGSYS as i32
+        self.number == Signal::SIGUSR1 as i32 || self.is_real_time()
     }
 
-    /// Whether a child changed state.
+    /// Whether the kernel says that a child changed state. One that a process sent is
+    /// a signal like others.
     pub fn is_child(self) -> bool {
-        self.number == Signal::SIGCHLD as i32
+        self.number == Signal::SIGCHLD as i32 && !self.by_process
+    }
+
+    /// Whether it queues: every one of them counts, and there may be no room for it.
+    pub fn is_real_time(self) -> bool {
+        self.number > Signal::SIGSYS as i32
     }
 }
 
@@ -51,6 +59,7 @@ impl From<&siginfo> for Received {
             number: i32::try_from(info.ssi_signo).unwrap_or(0),
             // SI_USER is 0, SI_QUEUE -1, SI_TKILL -6; what the kernel sends is above 0.
             by_process: info.ssi_code <= 0,
+            value: info.ssi_ptr,
         }
     }
 }
@@ -102,6 +111,18 @@ impl Signals {
     /// Forgets what arrived so far.
     pub fn forget(&self) {
         while self.next().is_some() {}
+    }
+
+    /// Leaves real-time signals in the kernel's queue, or reads them again. Who sends
+    /// more than there is room for is told so by the kernel, as without us.
+    pub fn hold_real_time(&self, hold: bool) {
+        let mask = if hold {
+            Signal::iterator().collect()
+        } else {
+            SigSet::all()
+        };
+        // EBADF and EINVAL are all it could say.
+        let _ = self.source.set_mask(&mask);
     }
 
     fn read(&self) -> Option<Received> {

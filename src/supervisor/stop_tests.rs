@@ -165,75 +165,134 @@ fn the_restart_policy_leads_to_backoff() {
     );
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
-    let again = prop_oneof![Just(None), Just(Some(Duration::from_secs(60)))];
+/// What the world may do next, if it is possible then.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Stop,
+    Restart,
+    /// The main process ends; whether the restart policy starts it again.
+    MainEnds {
+        again: bool,
+    },
+    NobodyLeft,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        Just(Event::Stop),
-        Just(Event::Restart),
-        (0..256, again).prop_map(|(code, again)| Event::MainEnded {
-            ended: Ended::Exit(code),
-            again
-        }),
-        Just(Event::NobodyLeft),
-        Just(Event::Timeout),
+        Just(Step::Stop),
+        Just(Step::Restart),
+        any::<bool>().prop_map(|again| Step::MainEnds { again }),
+        Just(Step::NobodyLeft),
     ]
 }
 
-proptest! {
-    /// Whatever happens: who is reaped is never signalled, who exists is never
-    /// started twice, and once a stop was asked for, the exit comes within the sum
-    /// of the grace periods even if nothing but the clock moves on.
-    #[test]
-    fn every_story_ends_in_time(events in proptest::collection::vec(any_event(), 0..40)) {
-        let mut state = State::Running;
-        let mut main = true;
-        for event in events {
-            // The world cannot tell what is not so.
-            match event {
-                Event::MainEnded { .. } if !main => continue,
-                Event::NobodyLeft if main => continue,
-                Event::MainEnded { .. } => main = false,
-                _ => {}
-            }
-            let (next, effects) = step(state, event, TIMES);
-            for effect in &effects {
-                match effect {
-                    Effect::TermMain | Effect::KillMain => prop_assert!(main, "{state:?} {event:?}"),
-                    Effect::Spawn => {
-                        prop_assert!(!main, "{state:?} {event:?}");
-                        main = true;
+/// A supervisor's life in a world with a clock of its own, where everything that must
+/// not happen is noticed.
+#[derive(Debug)]
+struct Life {
+    state: State,
+    now: Duration,
+    alarm: Option<Duration>,
+    main: bool,
+    /// How the next starts fare.
+    spawns: Vec<bool>,
+    /// When all must be over, once somebody asked for it.
+    limit: Option<Duration>,
+    exit: Option<i32>,
+}
+
+impl Life {
+    fn event(&mut self, event: Event) {
+        assert_eq!(self.exit, None, "something happens after the exit");
+        if event == Event::Stop && self.limit.is_none() {
+            let all = TIMES.stop + KILL_PATIENCE + TIMES.drain + KILL_PATIENCE;
+            self.limit = Some(self.now + all);
+        }
+        let (next, effects) = step(self.state, event, TIMES);
+        let before = std::mem::replace(&mut self.state, next);
+        for effect in effects {
+            let story = format!("{before:?} {event:?} {effect:?}: {self:?}");
+            match effect {
+                Effect::TermMain | Effect::KillMain => assert!(self.main, "was reaped: {story}"),
+                Effect::TermAll | Effect::KillAll => {}
+                Effect::Arm(time) => self.alarm = Some(self.now + time),
+                Effect::Disarm => self.alarm = None,
+                Effect::Exit(code) => self.exit = Some(code),
+                Effect::Spawn => {
+                    assert!(!self.main, "there is one: {story}");
+                    assert_eq!(self.limit, None, "it was to stop: {story}");
+                    self.main = self.spawns.pop().unwrap_or(true);
+                    if !self.main {
+                        self.event(Event::SpawnFailed { code: 127 });
                     }
-                    _ => {}
                 }
             }
-            state = next;
-            if state == State::Done {
+        }
+    }
+
+    /// Time passes, and what was armed in it rings.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(alarm) = self.alarm.filter(|alarm| *alarm <= until) {
+            self.now = alarm;
+            self.alarm = None;
+            self.event(Event::Timeout);
+        }
+        self.now = until;
+        if let (None, Some(limit)) = (self.exit, self.limit) {
+            assert!(self.now < limit, "too late: {self:?}");
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Stop => self.event(Event::Stop),
+            Step::Restart => self.event(Event::Restart),
+            Step::MainEnds { again } if self.main => {
+                self.main = false;
+                self.event(Event::MainEnded {
+                    ended: Ended::Exit(3),
+                    again: again.then_some(Duration::from_secs(60)),
+                });
+            }
+            Step::NobodyLeft if !self.main => self.event(Event::NobodyLeft),
+            Step::MainEnds { .. } | Step::NobodyLeft => {} // cannot be so
+        }
+    }
+}
+
+proptest! {
+    /// Whatever happens, and whenever: who is reaped is never signalled, who exists is
+    /// never started twice, after a stop nothing is started any more, and the exit
+    /// comes within the sum of the grace periods even if nobody ever ends.
+    #[test]
+    fn every_story_ends_in_time(
+        idle in any::<bool>(),
+        steps in proptest::collection::vec((any_step(), 0..9000u64), 0..40),
+        spawns in proptest::collection::vec(any::<bool>(), 0..10),
+    ) {
+        let mut life = Life {
+            state: if idle { State::Idle } else { State::Running },
+            now: Duration::ZERO,
+            alarm: None,
+            main: !idle,
+            spawns,
+            limit: None,
+            exit: None,
+        };
+        let last = (Step::Stop, 0);
+        for (step, wait) in steps.into_iter().chain([last]) {
+            life.pass(Duration::from_millis(wait));
+            if life.exit.is_some() {
+                return Ok(());
+            }
+            life.step(step);
+            if life.exit.is_some() {
                 return Ok(());
             }
         }
-        let mut limit = TIMES.stop + KILL_PATIENCE + TIMES.drain + KILL_PATIENCE;
-        let mut armed = None;
-        let mut event = Event::Stop;
-        while state != State::Done {
-            let (next, effects) = step(state, event, TIMES);
-            state = next;
-            for effect in effects {
-                match effect {
-                    Effect::Arm(time) => armed = Some(time),
-                    Effect::Disarm => armed = None,
-                    _ => {}
-                }
-            }
-            // A time armed before the stop was asked for is at most the grace period.
-            let time = armed.take().unwrap_or(match state {
-                State::Stopping { .. } => TIMES.stop,
-                State::Draining { .. } => TIMES.drain,
-                State::Done => Duration::ZERO,
-                _ => KILL_PATIENCE,
-            });
-            prop_assert!(time <= limit, "{state:?} waits too long");
-            limit -= time;
-            event = Event::Timeout;
-        }
+        let limit = life.limit.unwrap_or_default();
+        life.pass(limit - life.now);
+        prop_assert!(life.exit.is_some(), "{life:?}");
     }
 }

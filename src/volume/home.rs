@@ -11,11 +11,13 @@ use rustix::io::Errno;
 
 use super::manifest::{Manifest, Unreadable};
 use super::plan::is_older;
+use super::tree::Look;
 use super::{VolumeError, place, tree};
 use crate::degradation::Degradation;
 
 /// The directory's name in the volume.
 pub(super) const NAME: &CStr = c".ai-lab";
+const LOCK: &CStr = c"lock";
 const MANIFEST: &CStr = c"manifest.sha256";
 const ASIDE: &CStr = c"manifest.sha256.damaged";
 /// A manifest of 100,000 files has about 30 MB.
@@ -45,19 +47,28 @@ pub(super) fn open(
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
 ) -> Result<Opened, VolumeError> {
-    let without = |why: String| {
+    let without_for = |why: String, remedy: &str| {
         Opened::Without(Degradation::new(
             format!(
                 "no record of the notebook defaults is kept: {why}; only missing ones are added"
             ),
-            "make .ai-lab in the notebooks directory a directory that the user can write",
+            remedy,
         ))
+    };
+    let without = |why: String| {
+        let remedy = "make .ai-lab in the notebooks directory a directory that the user can write";
+        without_for(why, remedy)
     };
     let (dir, lock) = match open_files(volume) {
         Ok(files) => files,
         Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
         Err(Errno::NOTDIR | Errno::LOOP) => {
             return Ok(without(".ai-lab is a link or no directory".into()));
+        }
+        Err(Errno::INVAL) => {
+            let why = ".ai-lab/lock is no file, or has another name elsewhere";
+            let remedy = "remove .ai-lab/lock from the notebooks directory";
+            return Ok(without_for(why.into(), remedy));
         }
         Err(error) => return Ok(without(format!(".ai-lab: {error}"))),
     };
@@ -101,24 +112,46 @@ fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
         }
         other => other?,
     };
+    // The lock is written to: it must not be a device, nor a file that has its other
+    // name outside of the volume.
+    let ours = |look: Look| match look.kind {
+        FileType::RegularFile if look.links <= 1 => Ok(()),
+        _ => Err(Errno::INVAL),
+    };
+    match tree::look(&dir, LOCK) {
+        Err(Errno::NOENT) => {}
+        look => ours(look?)?,
+    }
     let flags =
         OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let lock = rustix::fs::openat(&dir, c"lock", flags, Mode::from(0o644))?;
-    match tree::look_at(&lock)?.kind {
-        FileType::RegularFile => Ok((dir, File::from(lock))),
-        _ => Err(Errno::INVAL),
-    }
+    let lock = rustix::fs::openat(&dir, LOCK, flags, Mode::from(0o644))?;
+    ours(tree::look_at(&lock)?)?;
+    Ok((dir, File::from(lock)))
 }
 
 impl Home {
-    /// The manifest; `Err`: written by a newer version and not to be touched.
+    /// The manifest; `Err`: written by a newer version or not readable now, and not to
+    /// be touched.
     ///
     /// A damaged one is set aside and counts as absent.
     pub fn read(&mut self, degradations: &mut Vec<Degradation>) -> Result<Manifest, Degradation> {
         let text = match text(self.dir.as_fd()) {
             Ok(Some(text)) => Manifest::parse(&text),
             Ok(None) => Ok(Manifest::default()),
-            Err(_) => Err(Unreadable::Damaged(0)),
+            // No regular file, one longer than any record, or one that is not ours.
+            Err(Errno::INVAL | Errno::LOOP | Errno::FBIG | Errno::ACCESS | Errno::PERM) => {
+                Err(Unreadable::Damaged(0))
+            }
+            // What cannot be read now may be readable the next time.
+            Err(error) => {
+                return Err(Degradation::new(
+                    format!(
+                        "the record of the notebook defaults cannot be read ({error}); only \
+                         missing defaults are added"
+                    ),
+                    "see what is wrong with .ai-lab/manifest.sha256 in the notebooks directory",
+                ));
+            }
         };
         let manifest = match text {
             Ok(manifest) => manifest,
@@ -179,16 +212,25 @@ impl Home {
 
     /// Whether a start was killed while it had temporary files in the volume.
     pub fn was_killed(&self) -> bool {
-        self.locked && tree::look_at(&self.lock).is_ok_and(|look| look.size > 0)
+        self.marked() == Some(true)
     }
 
     /// Notes that there are temporary files in the volume, or that there are none.
     pub fn mark(&mut self, busy: bool) {
-        // Without the mark, what a killed start leaves is only not tidied up.
-        let _ = match busy {
-            true => self.lock.write_all(b"temporary files may lie about\n"),
-            false => self.lock.set_len(0),
-        };
+        if self.marked() == Some(!busy) {
+            // Without the mark, what a killed start leaves is only not tidied up.
+            let _ = self.lock.set_len(u64::from(busy));
+        }
+    }
+
+    /// The mark is a byte in the lock's file. `None`: without the lock, it is another's;
+    /// more than that, somebody wrote it.
+    fn marked(&self) -> Option<bool> {
+        match tree::look_at(&self.lock).ok()?.size {
+            0 if self.locked => Some(false),
+            1 if self.locked => Some(true),
+            _ => None,
+        }
     }
 }
 
@@ -216,7 +258,7 @@ fn text(dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
 
 /// Takes over what `theirs` has learnt since `base` about paths `ours` did not touch.
 fn merge(ours: &mut Manifest, base: &Manifest, theirs: Manifest) {
-    if is_older(ours.image.as_deref(), theirs.image.as_deref()) {
+    if ours.image == base.image || is_older(ours.image.as_deref(), theirs.image.as_deref()) {
         ours.image = theirs.image;
     }
     for (path, entry) in theirs.entries {

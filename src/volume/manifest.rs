@@ -76,7 +76,16 @@ impl Stamp {
     /// The stamp of what `look` saw, if a later change could not bear the same one:
     /// its times must be older than `now` by more than one tick of their clock.
     pub fn settled(look: &Look, now: Time) -> Option<Self> {
-        let newest = look.modified.max(look.changed);
+        Self::older(look, look.modified.max(look.changed), now)
+    }
+
+    /// The stamp of a file that was renamed just now and written before: whoever
+    /// writes it from here on changes `modified`, so that alone must be older.
+    pub fn renamed(look: &Look, now: Time) -> Option<Self> {
+        Self::older(look, look.modified, now)
+    }
+
+    fn older(look: &Look, newest: Time, now: Time) -> Option<Self> {
         // Whole seconds mean a file system that has no finer ones (FAT has two).
         let tick = if newest.1 == 0 {
             (3, 0)

@@ -4,14 +4,23 @@
 //! user and brings the image's notebook defaults in. Nothing here follows a link
 //! that is in the volume, and nothing a person wrote is overwritten or deleted.
 
+mod batch;
 mod defaults;
 mod home;
 mod manifest;
+mod mend;
 mod owner;
 mod place;
 mod plan;
+mod summary;
 mod survey;
+#[cfg(test)]
+mod testing;
+mod tidy;
 mod tree;
+mod walk;
+mod way;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,9 +29,11 @@ use rustix::io::Errno;
 
 use crate::degradation::Degradation;
 
-pub use defaults::{Defaults, Summary, bring_in, preview};
+pub use defaults::{Defaults, bring_in};
+pub use mend::{Restored, Standing, Versions, restore, standing, versions};
 pub use owner::{Claim, Claimed, claim};
 pub use plan::{Action, Verdict};
+pub use summary::Summary;
 
 /// How far a long piece of work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +130,7 @@ impl Tally {
 }
 
 /// A path of the volume as one safe line: no control characters, no raw bytes.
-fn shown(path: &[u8]) -> String {
+pub fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
     let safe = |c: char| {
         let escaped = c.is_control().then(|| c.escape_default());

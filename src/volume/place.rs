@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -116,20 +116,25 @@ pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString
 pub(super) fn stage_file(
     dir: BorrowedFd<'_>,
     mut from: File,
-    executable: bool,
+    mode: u32,
     stop: &dyn Fn() -> bool,
-) -> Result<(CString, Content, File), Fault> {
+) -> Result<(CString, Content, Look), Fault> {
     let name = temporary(NEW);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = rustix::fs::openat(dir, &name, flags, Mode::from(0o600)).map_err(Fault::Volume)?;
     let mut to = File::from(to);
-    match pump(&mut from, Some(&mut to), stop) {
-        Ok(digest) => {
-            let mode = if executable { 0o755 } else { 0o644 };
+    let staged = pump(&mut from, Some(&mut to), stop).and_then(|digest| {
+        match rustix::fs::fchmod(&to, Mode::from(mode)) {
+            Ok(()) => {}
             // Some file systems have no modes: the file is still right.
-            let _ = rustix::fs::fchmod(to.as_fd(), Mode::from(mode));
-            Ok((name, Content::File(digest), to))
+            Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL) => {}
+            Err(error) => return Err(Fault::Volume(error)),
         }
+        let look = tree::look_at(&to).map_err(Fault::Volume)?;
+        Ok((Content::File(digest), look))
+    });
+    match staged {
+        Ok((content, look)) => Ok((name, content, look)),
         Err(fault) => {
             discard(dir, &name);
             Err(fault)
@@ -243,12 +248,17 @@ pub(super) fn replace(
         discard(dir, &old);
         return Placed::Done;
     }
-    let back = able.rename(dir, &old, name, RenameFlags::EXCHANGE);
-    if back.is_ok() && content(dir, &old) == Some(new) {
-        discard(dir, &old);
-        return Placed::Theirs;
+    match able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
+        Ok(()) if content(dir, &old) == Some(new) => {
+            discard(dir, &old);
+            Placed::Theirs
+        }
+        // Deleted under its name, after an edit that came out: the edit goes back.
+        Err(Errno::NOENT) if able.rename(dir, &old, name, RenameFlags::NOREPLACE).is_ok() => {
+            Placed::Theirs
+        }
+        _ => Placed::Stray(old),
     }
-    Placed::Stray(old)
 }
 
 /// What `name` is, as far as a default can be that.

@@ -1,1 +1,268 @@
+#![allow(clippy::unwrap_used)]
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use super::*;
+use crate::volume::testing::{node, tree_of};
+
+fn open(path: &Path) -> OwnedFd {
+    std::fs::File::open(path).unwrap().into()
+}
+
+/// A directory with what is staged under a temporary name in it.
+struct Place {
+    dir: tempfile::TempDir,
+    handle: OwnedFd,
+    temp: CString,
+    new: Content,
+}
+
+const NAME: &CStr = c"name.ipynb";
+
+impl Place {
+    /// `new` is staged; `old`, if any, has the name.
+    fn with(old: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = open(dir.path());
+        let source = dir.path().join("source");
+        std::fs::write(&source, "new").unwrap();
+        let from = File::open(&source).unwrap();
+        std::fs::remove_file(source).unwrap();
+        let (temp, new, _) = stage_file(handle.as_fd(), from, 0o644, &|| false).unwrap();
+        let place = Self {
+            dir,
+            handle,
+            temp,
+            new,
+        };
+        if let Some(old) = old {
+            place.write(old);
+        }
+        place
+    }
+
+    fn write(&self, text: &str) {
+        let path = self.dir.path().join("name.ipynb");
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn install(&self, able: Able) -> Placed {
+        install(self.handle.as_fd(), &self.temp, NAME, able)
+    }
+
+    fn replace(&self, able: Able, ours: &dyn Fn(Content) -> bool) -> Placed {
+        let dir = self.handle.as_fd();
+        replace(dir, &self.temp, NAME, self.new, able, ours)
+    }
+
+    /// Name and text of all there is.
+    fn all(&self) -> Vec<(String, String)> {
+        let all = tree_of(self.dir.path()).into_iter();
+        all.map(|(name, text)| (String::from_utf8(name).unwrap(), text))
+            .collect()
+    }
+
+    fn holds_only(&self, text: &str) {
+        assert_eq!(self.all(), [("name.ipynb".to_owned(), text.to_owned())]);
+    }
+}
+
+fn file(text: &str) -> Content {
+    Content::File(Digest::of(text.as_bytes()))
+}
+
+const NO_RENAME: Able = Able {
+    noreplace: false,
+    ..Able::ALL
+};
+const NOTHING: Able = Able {
+    noreplace: false,
+    link: false,
+    exchange: false,
+};
+
+#[test]
+fn installs_where_nothing_is() {
+    for able in [Able::ALL, NO_RENAME] {
+        let place = Place::with(None);
+        assert_eq!(place.install(able), Placed::Done);
+        place.holds_only("new");
+    }
+}
+
+#[test]
+fn installs_over_nothing_of_any_kind() {
+    for able in [Able::ALL, NO_RENAME] {
+        let place = Place::with(Some("mine"));
+        assert_eq!(place.install(able), Placed::Theirs);
+        place.holds_only("mine");
+
+        let place = Place::with(None);
+        let name = place.dir.path().join("name.ipynb");
+        std::os::unix::fs::symlink("/nowhere", &name).unwrap();
+        assert_eq!(place.install(able), Placed::Theirs);
+        place.holds_only("-> /nowhere");
+
+        let place = Place::with(None);
+        std::fs::create_dir(place.dir.path().join("name.ipynb")).unwrap();
+        assert_eq!(place.install(able), Placed::Theirs);
+        place.holds_only("dir");
+
+        let place = Place::with(None);
+        node(&place.dir.path().join("name.ipynb"), FileType::Fifo);
+        assert_eq!(place.install(able), Placed::Theirs);
+        place.holds_only("special");
+    }
+}
+
+#[test]
+fn without_a_safe_way_it_installs_nothing() {
+    let place = Place::with(None);
+    assert_eq!(place.install(NOTHING), Placed::Unable(Errno::INVAL));
+    assert_eq!(place.all(), []);
+}
+
+#[test]
+fn replaces_what_is_ours() {
+    let place = Place::with(Some("old"));
+    let placed = place.replace(Able::ALL, &|content| content == file("old"));
+    assert_eq!(placed, Placed::Done);
+    place.holds_only("new");
+}
+
+#[test]
+fn swaps_back_what_was_edited_meanwhile() {
+    let place = Place::with(Some("edited"));
+    let placed = place.replace(Able::ALL, &|content| content == file("old"));
+    assert_eq!(placed, Placed::Theirs);
+    place.holds_only("edited");
+}
+
+#[test]
+fn swaps_back_whatever_came_out() {
+    for make in [
+        (|name: &Path| std::fs::create_dir(name).unwrap()) as fn(&Path),
+        |name| std::os::unix::fs::symlink("mine", name).unwrap(),
+        |name| node(name, FileType::Fifo),
+    ] {
+        let place = Place::with(None);
+        make(&place.dir.path().join("name.ipynb"));
+        let before = tree_of(place.dir.path());
+        let ours = |content| content == file("old");
+        assert_eq!(place.replace(Able::ALL, &ours), Placed::Theirs);
+        let mut after = before;
+        after.remove(place.temp.to_bytes());
+        assert_eq!(tree_of(place.dir.path()), after);
+    }
+}
+
+#[test]
+fn what_was_written_between_the_swaps_is_kept_too() {
+    let place = Place::with(Some("edited"));
+    let placed = place.replace(Able::ALL, &|content| {
+        // Someone saves just now, as editors do: a new file under the name.
+        let other = place.dir.path().join("other");
+        std::fs::write(&other, "saved").unwrap();
+        std::fs::rename(other, place.dir.path().join("name.ipynb")).unwrap();
+        content == file("old")
+    });
+    let Placed::Stray(stray) = placed else {
+        panic!("{placed:?}");
+    };
+    assert!(is_temporary(stray.to_bytes(), OLD));
+    let stray = stray.to_str().unwrap().to_owned();
+    let expected = [
+        (stray, "saved".to_owned()),
+        ("name.ipynb".to_owned(), "edited".to_owned()),
+    ];
+    assert_eq!(place.all(), expected);
+}
+
+#[test]
+fn an_edit_comes_back_where_the_name_was_deleted_between_the_swaps() {
+    let place = Place::with(Some("edited"));
+    let placed = place.replace(Able::ALL, &|content| {
+        std::fs::remove_file(place.dir.path().join("name.ipynb")).unwrap();
+        content == file("old")
+    });
+    assert_eq!(placed, Placed::Theirs);
+    place.holds_only("edited");
+}
+
+#[test]
+fn replaces_nothing_that_was_deleted_meanwhile() {
+    let place = Place::with(None);
+    let placed = place.replace(Able::ALL, &|_| panic!("nothing came out"));
+    assert_eq!(placed, Placed::Theirs);
+    assert_eq!(place.all(), []);
+}
+
+#[test]
+fn without_exchange_it_replaces_nothing() {
+    let able = Able {
+        exchange: false,
+        ..Able::ALL
+    };
+    let place = Place::with(Some("old"));
+    let placed = place.replace(able, &|_| panic!("nothing came out"));
+    assert_eq!(placed, Placed::Unable(Errno::INVAL));
+    place.holds_only("old");
+}
+
+#[test]
+fn a_stop_leaves_nothing_staged() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = tempfile::NamedTempFile::new().unwrap();
+    source.as_file().set_len(1 << 20).unwrap();
+    let from = File::open(source.path()).unwrap();
+    let staged = stage_file(open(dir.path()).as_fd(), from, 0o644, &|| true);
+    assert_eq!(staged.unwrap_err(), Fault::Stopped);
+    assert_eq!(tree_of(dir.path()).len(), 0);
+}
+
+#[test]
+fn staged_files_have_their_mode_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    for mode in [0o644, 0o775] {
+        let dir = tempfile::tempdir().unwrap();
+        let from = File::open("/dev/null").unwrap();
+        let (temp, content, _) =
+            stage_file(open(dir.path()).as_fd(), from, mode, &|| false).unwrap();
+        assert_eq!(content, file(""));
+        let data = dir.path().join(temp.to_str().unwrap()).metadata().unwrap();
+        assert_eq!(data.permissions().mode() & 0o7777, mode);
+    }
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = open(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    node(&at("fifo"), FileType::Fifo);
+    node(&at("socket"), FileType::Socket);
+    node(&at("device"), FileType::CharacterDevice);
+    std::os::unix::fs::symlink("/etc/passwd", at("link")).unwrap();
+    std::fs::create_dir(at("dir")).unwrap();
+    for name in [c"fifo", c"socket", c"device", c"link", c"dir"] {
+        let read = digest(handle.as_fd(), name, &|| false);
+        assert_eq!(read.unwrap_err(), Fault::Source(Errno::INVAL), "{name:?}");
+    }
+}
+
+#[test]
+fn names_are_told_apart() {
+    let name = temporary(NEW);
+    assert!(is_temporary(name.to_bytes(), NEW));
+    assert!(!is_temporary(name.to_bytes(), OLD));
+    assert_ne!(name, temporary(NEW));
+    for other in [
+        &b".ai-lab.new-"[..],
+        b".ai-lab.new-notes.txt",
+        b".ai-lab.new-0123456789abcdef0",
+        b"ai-lab.new-0123456789abcdef",
+    ] {
+        assert!(!is_temporary(other, NEW));
+    }
+}

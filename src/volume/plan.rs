@@ -66,6 +66,13 @@ pub struct Action {
     pub verdict: Verdict,
 }
 
+impl Action {
+    /// The path as one safe line.
+    pub fn shown(&self) -> String {
+        shown(&self.path)
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.verdict {

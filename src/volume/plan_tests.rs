@@ -1,1 +1,407 @@
+//! The table of the specification, row by row, for every policy.
 
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::volume::manifest::Digest;
+
+const UPDATES: [UpdateNotebooks; 3] = [
+    UpdateNotebooks::Unmodified,
+    UpdateNotebooks::Beside,
+    UpdateNotebooks::Never,
+];
+const DELETIONS: [DeletedNotebooks; 2] = [DeletedNotebooks::Restore, DeletedNotebooks::Respect];
+
+fn file(text: &str) -> Content {
+    Content::File(Digest::of(text.as_bytes()))
+}
+
+fn link(text: &str) -> Content {
+    Content::Link(Digest::of(text.as_bytes()))
+}
+
+fn installed(content: Content) -> Entry {
+    Entry {
+        installed: Some(content),
+        ..Entry::default()
+    }
+}
+
+fn every_policy() -> impl Iterator<Item = Policy> {
+    let with_update = move |update| {
+        DELETIONS.into_iter().flat_map(move |deleted| {
+            [false, true].into_iter().map(move |older| Policy {
+                update,
+                deleted,
+                older,
+            })
+        })
+    };
+    UPDATES.into_iter().flat_map(with_update)
+}
+
+/// The plan for one path.
+fn one(
+    image: Option<Content>,
+    entry: Option<Entry>,
+    found: Found,
+    policy: Policy,
+) -> Option<Verdict> {
+    let path = b"dir/a.ipynb".to_vec();
+    let image = image.map(|content| (path.clone(), content));
+    let mut manifest = Manifest::default();
+    if let Some(entry) = entry {
+        manifest.entries.insert(path.clone(), entry);
+    }
+    let volume = BTreeMap::from([(path.clone(), found)]);
+    let mut actions = plan(&image.into_iter().collect(), &manifest, &volume, policy);
+    assert!(actions.len() <= 1, "{actions:?}");
+    let action = actions.pop()?;
+    assert_eq!(action.path, path);
+    Some(action.verdict)
+}
+
+/// Asks for every policy; `expect` says what is right for it.
+fn row(
+    image: Option<Content>,
+    entry: Option<Entry>,
+    found: Found,
+    expect: impl Fn(Policy) -> Option<Verdict>,
+) {
+    for policy in every_policy() {
+        let got = one(image, entry.clone(), found, policy);
+        assert_eq!(got, expect(policy), "{policy:?}");
+    }
+}
+
+#[test]
+fn absent_and_never_installed_is_installed() {
+    for image in [file("new"), link("target"), Content::Directory] {
+        row(Some(image), None, Found::Absent, |_| Some(Verdict::Install));
+    }
+}
+
+#[test]
+fn absent_and_installed_before_follows_the_policy_for_deleted_ones() {
+    for image in [file("same"), file("newer")] {
+        row(
+            Some(image),
+            Some(installed(file("same"))),
+            Found::Absent,
+            |policy| {
+                Some(match policy.deleted {
+                    DeletedNotebooks::Restore => Verdict::Install,
+                    DeletedNotebooks::Respect => Verdict::Deleted,
+                })
+            },
+        );
+    }
+}
+
+#[test]
+fn untouched_is_replaced_by_a_newer_image_only() {
+    row(
+        Some(file("new")),
+        Some(installed(file("old"))),
+        Found::Is(file("old")),
+        |policy| {
+            Some(match policy {
+                Policy { older: true, .. } => Verdict::Left,
+                Policy {
+                    update: UpdateNotebooks::Never,
+                    ..
+                } => Verdict::Left,
+                _ => Verdict::Replace,
+            })
+        },
+    );
+}
+
+#[test]
+fn untouched_is_replaced_across_files_and_links() {
+    for (old, new) in [
+        (file("old"), link("new")),
+        (link("old"), file("new")),
+        (link("old"), link("new")),
+    ] {
+        row(
+            Some(new),
+            Some(installed(old)),
+            Found::Is(old),
+            |policy| match policy {
+                Policy { older: true, .. } => Some(Verdict::Left),
+                Policy {
+                    update: UpdateNotebooks::Never,
+                    ..
+                } => Some(Verdict::Left),
+                _ => Some(Verdict::Replace),
+            },
+        );
+    }
+}
+
+#[test]
+fn changed_is_kept_and_beside_puts_the_new_one_next_to_it() {
+    for found in [Found::Is(file("mine")), Found::Changed] {
+        row(
+            Some(file("new")),
+            Some(installed(file("old"))),
+            found,
+            |policy| {
+                let beside = policy.update == UpdateNotebooks::Beside && !policy.older;
+                Some(if beside {
+                    Verdict::Beside
+                } else {
+                    Verdict::Kept
+                })
+            },
+        );
+    }
+}
+
+#[test]
+fn changed_is_kept_where_the_image_has_nothing_new() {
+    for found in [Found::Is(file("mine")), Found::Changed] {
+        row(
+            Some(file("old")),
+            Some(installed(file("old"))),
+            found,
+            |_| Some(Verdict::Kept),
+        );
+    }
+}
+
+#[test]
+fn what_was_put_beside_once_is_not_put_there_again() {
+    let entry = |beside| Entry {
+        beside: Some(beside),
+        ..installed(file("old"))
+    };
+    let policy = Policy {
+        update: UpdateNotebooks::Beside,
+        deleted: DeletedNotebooks::Restore,
+        older: false,
+    };
+    let mine = Found::Is(file("mine"));
+    let again = one(Some(file("new")), Some(entry(file("new"))), mine, policy);
+    assert_eq!(again, Some(Verdict::Kept));
+    let next = one(Some(file("newer")), Some(entry(file("new"))), mine, policy);
+    assert_eq!(next, Some(Verdict::Beside));
+}
+
+#[test]
+fn present_and_not_ours_is_adopted_if_equal_and_left_if_not() {
+    row(Some(file("x")), None, Found::Is(file("x")), |_| {
+        Some(Verdict::Adopt)
+    });
+    row(Some(file("x")), None, Found::Is(file("mine")), |_| {
+        Some(Verdict::Kept)
+    });
+    row(Some(link("x")), None, Found::Is(link("mine")), |_| {
+        Some(Verdict::Kept)
+    });
+}
+
+#[test]
+fn equal_to_the_image_and_installed_is_current() {
+    for content in [file("x"), link("x"), Content::Directory] {
+        row(
+            Some(content),
+            Some(installed(content)),
+            Found::Is(content),
+            |_| Some(Verdict::Current),
+        );
+    }
+}
+
+#[test]
+fn updated_by_hand_to_what_the_image_has_is_adopted_but_never_downgraded() {
+    row(
+        Some(file("new")),
+        Some(installed(file("old"))),
+        Found::Is(file("new")),
+        |policy| {
+            Some(if policy.older {
+                Verdict::Kept
+            } else {
+                Verdict::Adopt
+            })
+        },
+    );
+}
+
+#[test]
+fn gone_from_the_image_stays_and_is_reported_if_untouched() {
+    let entry = Some(installed(file("old")));
+    row(None, entry.clone(), Found::Is(file("old")), |_| {
+        Some(Verdict::Gone)
+    });
+    for found in [
+        Found::Absent,
+        Found::Changed,
+        Found::InTheWay,
+        Found::Is(file("mine")),
+    ] {
+        row(None, entry.clone(), found, |_| None);
+    }
+}
+
+#[test]
+fn the_wrong_type_in_the_way_stays_and_is_reported() {
+    let entries = [
+        None,
+        Some(installed(file("old"))),
+        Some(installed(file("new"))),
+    ];
+    for entry in entries {
+        for found in [
+            Found::InTheWay,
+            Found::Is(Content::Directory),
+            Found::Is(link("/etc/shadow")),
+        ] {
+            row(Some(file("new")), entry.clone(), found, |_| {
+                Some(Verdict::InTheWay)
+            });
+        }
+    }
+    for found in [
+        Found::Is(file("mine")),
+        Found::Is(link("x")),
+        Found::Changed,
+    ] {
+        row(Some(Content::Directory), None, found, |_| {
+            Some(Verdict::InTheWay)
+        });
+    }
+    row(Some(link("x")), None, Found::Is(file("mine")), |_| {
+        Some(Verdict::InTheWay)
+    });
+}
+
+#[test]
+fn a_directory_of_ours_is_never_replaced_by_a_file() {
+    row(
+        Some(file("new")),
+        Some(installed(Content::Directory)),
+        Found::Is(Content::Directory),
+        |policy| {
+            Some(match policy {
+                Policy { older: true, .. } => Verdict::Left,
+                Policy {
+                    update: UpdateNotebooks::Never,
+                    ..
+                } => Verdict::Left,
+                _ => Verdict::InTheWay,
+            })
+        },
+    );
+}
+
+#[test]
+fn what_nobody_read_equals_nothing() {
+    row(
+        Some(Content::Unread),
+        Some(installed(file("old"))),
+        Found::InTheWay,
+        |_| Some(Verdict::InTheWay),
+    );
+    row(Some(Content::Unread), None, Found::Absent, |_| {
+        Some(Verdict::Install)
+    });
+}
+
+#[test]
+fn a_path_the_volume_does_not_name_is_absent() {
+    let image = BTreeMap::from([(b"a".to_vec(), file("x"))]);
+    let policy = every_policy().next().unwrap();
+    let actions = plan(&image, &Manifest::default(), &BTreeMap::new(), policy);
+    let expected = Action {
+        path: b"a".to_vec(),
+        verdict: Verdict::Install,
+    };
+    assert_eq!(actions, [expected]);
+}
+
+#[test]
+fn only_a_lower_version_is_older() {
+    for (image, known) in [
+        ("1.0.0", "1.0.1"),
+        ("1.9.0", "1.10.0"),
+        ("1.0.0-rc.1", "1.0.0"),
+        ("v1.0.0", "2.0.0"),
+        ("1.0.0", "v2.0.0"),
+    ] {
+        assert!(is_older(Some(image), Some(known)), "{image} < {known}");
+        assert!(!is_older(Some(known), Some(image)), "{known} > {image}");
+    }
+    for (image, known) in [
+        ("1.0.0", "1.0.0"),
+        // Build metadata has no precedence.
+        ("1.0.0+a", "1.0.0+b"),
+        ("nightly", "1.0.0"),
+        ("1.0.0", "nightly"),
+        ("1.0", "2.0"),
+        ("", "1.0.0"),
+    ] {
+        assert!(!is_older(Some(image), Some(known)), "{image}, {known}");
+    }
+    assert!(!is_older(None, Some("1.0.0")));
+    assert!(!is_older(Some("1.0.0"), None));
+    assert!(!is_older(None, None));
+}
+
+#[test]
+fn an_action_is_one_safe_line() {
+    let action = Action {
+        path: b"a\n\x1b[2Jb\xff".to_vec(),
+        verdict: Verdict::Replace,
+    };
+    assert_eq!(action.to_string(), "replace: a\\n\\u{1b}[2Jb\u{fffd}");
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        (0..3u8).prop_map(|n| Content::File(Digest::of(&[n]))),
+        (0..3u8).prop_map(|n| Content::Link(Digest::of(&[n]))),
+        Just(Content::Directory),
+    ]
+}
+
+fn found() -> impl Strategy<Value = Found> {
+    prop_oneof![
+        Just(Found::Absent),
+        content().prop_map(Found::Is),
+        Just(Found::Changed),
+        Just(Found::InTheWay),
+    ]
+}
+
+proptest! {
+    /// Whatever is where: only what is absent is installed, and only what we
+    /// installed and nobody changed is replaced.
+    #[test]
+    fn nothing_a_person_wrote_is_in_danger(
+        image in proptest::option::of(content()),
+        was in proptest::option::of(content()),
+        beside in proptest::option::of(content()),
+        found in found(),
+        which in 0..12usize,
+    ) {
+        let policy = every_policy().nth(which).unwrap();
+        let entry = Entry { installed: was, beside, ..Entry::default() };
+        match one(image, Some(entry), found, policy) {
+            Some(Verdict::Install) => prop_assert_eq!(found, Found::Absent),
+            Some(Verdict::Replace) => {
+                prop_assert!(!policy.older && policy.update != UpdateNotebooks::Never);
+                prop_assert_eq!(Some(found), was.map(Found::Is));
+                prop_assert!(image.is_some() && image != was);
+                prop_assert!(was != Some(Content::Directory) && image != Some(Content::Directory));
+            }
+            Some(Verdict::Beside) => prop_assert_eq!(policy.update, UpdateNotebooks::Beside),
+            None => prop_assert!(image.is_none()),
+            Some(_) => {}
+        }
+    }
+}

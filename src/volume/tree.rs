@@ -32,7 +32,7 @@ pub(super) type Time = (i64, u32);
 pub(super) struct Look {
     pub inode: Inode,
     /// `None` before Linux 5.8.
-    mount: Option<u64>,
+    pub mount: Option<u64>,
     pub kind: FileType,
     /// The permission bits with setuid, setgid and sticky.
     pub mode: u32,
@@ -106,6 +106,8 @@ pub(super) fn now() -> Time {
 /// open each directory once.
 pub(super) struct Tree {
     top: OwnedFd,
+    /// The mode of directories that are made.
+    mode: u32,
     way: Vec<(Vec<u8>, OwnedFd)>,
 }
 
@@ -113,8 +115,14 @@ impl Tree {
     pub fn new(top: OwnedFd) -> Self {
         Self {
             top,
+            mode: 0o755,
             way: Vec::new(),
         }
+    }
+
+    /// Directories that are made from here on get this mode.
+    pub fn make_with(&mut self, mode: u32) {
+        self.mode = mode;
     }
 
     pub fn top(&self) -> BorrowedFd<'_> {
@@ -144,9 +152,13 @@ impl Tree {
             let flags = HANDLE | OFlags::DIRECTORY;
             let mut opened = rustix::fs::openat(above, &step, flags, Mode::empty());
             if opened.as_ref().is_err_and(|error| *error == Errno::NOENT) && make {
-                match rustix::fs::mkdirat(above, &step, Mode::from(0o755)) {
-                    Err(error) if error != Errno::EXIST => return Err(error),
-                    _ => opened = rustix::fs::openat(above, &step, flags, Mode::empty()),
+                let made = rustix::fs::mkdirat(above, &step, Mode::from(self.mode));
+                if made.is_err_and(|error| error != Errno::EXIST) {
+                    return Err(made.err().unwrap_or(Errno::IO));
+                }
+                opened = rustix::fs::openat(above, &step, flags, Mode::empty());
+                if let (Ok(()), Ok(_)) = (made, &opened) {
+                    exactly(above, &step, self.mode);
                 }
             }
             done += name.len();
@@ -164,6 +176,18 @@ impl Tree {
         let (dir, name) = split(path);
         let name = name_of(name)?;
         Ok((self.dir(dir, make)?, name))
+    }
+}
+
+/// Gives the directory that was made just now its mode, from which the umask may have
+/// taken. If somebody put something else there meanwhile, that is left.
+fn exactly(above: BorrowedFd<'_>, name: &CStr, mode: u32) {
+    let Ok(dir) = open_dir(above, name) else {
+        return;
+    };
+    if let Ok(look) = look_at(&dir) {
+        // A shared directory hands its setgid bit down. Some file systems have no modes.
+        let _ = rustix::fs::fchmod(&dir, Mode::from(mode | look.mode & 0o6000));
     }
 }
 

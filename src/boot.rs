@@ -1,0 +1,269 @@
+//! The story of a start: settings in, exit code out, one call per phase, in order.
+//!
+//! ```text
+//! Settings → root phase → Dropped → user phase → Serve → exit code
+//! ```
+//!
+//! This is the only place that knows the order. The root phase is over, and root is
+//! gone for good, before any other thread or the runtime exists.
+
+mod report;
+mod root_phase;
+mod serve;
+mod user_phase;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use crate::degradation::Degradation;
+use crate::hooks::{self, HookError, Surroundings};
+use crate::identity::{Account, Dropped, Linux, Root, current};
+use crate::server::password::{self, Sources, Wanted};
+use crate::server::program::{self, Launch};
+use crate::settings::{Key, SettingError, Settings, SettingsError};
+use crate::state::Mode;
+use crate::supervisor::signals::Signals;
+use report::Report;
+
+/// Settings that do not validate (`EX_CONFIG` of sysexits.h).
+pub const EX_CONFIG: u8 = 78;
+
+/// Why a start ends before anything was started.
+#[derive(Debug)]
+pub enum Failure {
+    /// A setting that is known only now does not validate: exit code 78.
+    Settings(SettingsError),
+    /// The preparation failed: exit code 1. The text says what, why and what to do.
+    Preparation(String),
+    /// Somebody asked to stop: 128+n.
+    Stopped {
+        /// The signal.
+        signal: i32,
+    },
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Preparation(causes(&error))
+    }
+}
+
+/// An error with what caused it, as one sentence.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Everything a phase needs to know.
+pub struct Start<'a> {
+    /// What was asked for.
+    pub settings: &'a Settings,
+    /// What will be run.
+    pub launch: Launch,
+    /// All signals.
+    pub signals: &'a Signals,
+    /// The password that is wanted.
+    pub password: Wanted,
+    /// What hooks want in the server's environment.
+    pub variables: hooks::Variables,
+    /// Whether the settings were written down for the verbs.
+    pub recorded: bool,
+    /// What is told to the log, and what is remembered for the state.
+    pub report: Report,
+}
+
+impl Start<'_> {
+    /// Ends the start if somebody asked for it meanwhile.
+    fn go_on(&self) -> Result<(), Failure> {
+        match self.signals.stop_requested() {
+            Some(received) => Err(Failure::Stopped {
+                signal: received.number,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the hooks for this phase and remembers what they want in the server's
+    /// environment.
+    fn run_hooks(
+        &mut self,
+        phase: &str,
+        environment: Vec<(OsString, OsString)>,
+        run: fn(&Path, &Surroundings<'_>) -> Result<hooks::Variables, HookError>,
+    ) -> Result<(), Failure> {
+        let settings = &self.settings.hooks;
+        let directory = settings.directory.join(phase);
+        let surroundings = Surroundings {
+            limit: settings.timeout,
+            environment,
+            signals: self.signals,
+        };
+        let (result, time) = timed(|| run(&directory, &surroundings));
+        self.go_on()?;
+        match result {
+            Ok(variables) => self.variables.extend(variables),
+            Err(error @ HookError::Untrusted { .. }) => {
+                let remedy = "make it and every directory above it writable by root alone";
+                let origin = self.settings.origin(Key::Hooks);
+                let wrong = SettingError::new("hooks", origin, error.to_string(), remedy);
+                return Err(Failure::Settings(SettingsError(vec![wrong])));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if directory.exists() {
+            self.report.took("hooks", time);
+        }
+        Ok(())
+    }
+
+    /// Whether long work should end.
+    fn stop_requested(&self) -> bool {
+        self.signals.stop_requested().is_some()
+    }
+
+    /// What is run, as the state names it.
+    fn mode(&self) -> Mode {
+        match &self.launch {
+            Launch::Server(server) if server.hub => Mode::Hub,
+            Launch::Server(_) => Mode::Lab,
+            Launch::Command(_) => Mode::Command,
+            Launch::Idle => Mode::Idle,
+        }
+    }
+}
+
+/// Who the server runs as once root is gone.
+pub struct Person {
+    /// The account.
+    pub account: Account,
+    /// Proof that root is gone.
+    pub dropped: Dropped,
+}
+
+/// Starts, supervises and ends; the exit code.
+pub fn start(settings: &Settings, command: &[OsString], signals: &Signals) -> u8 {
+    let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
+    let launch = program::decide(command, settings.server.program.as_deref(), service_url);
+    let start = Start {
+        settings,
+        launch,
+        signals,
+        password: Wanted::Nothing,
+        variables: Vec::new(),
+        recorded: false,
+        report: Report::new(settings.strict),
+    };
+    let code = match story(start) {
+        Ok(code) => code,
+        Err(Failure::Settings(errors)) => {
+            for wrong in errors.0 {
+                error!("settings: {wrong}");
+            }
+            EX_CONFIG.into()
+        }
+        Err(Failure::Preparation(reason)) => {
+            error!("{reason}");
+            1
+        }
+        Err(Failure::Stopped { signal }) => {
+            tracing::info!("stopped by signal {signal} before anything was started");
+            128 + signal
+        }
+    };
+    u8::try_from(code & 0xff).unwrap_or(1)
+}
+
+fn story(mut start: Start<'_>) -> Result<i32, Failure> {
+    announce_hub(&mut start)?;
+    start.password = want_password(&start)?;
+    let person = match Root::detect() {
+        Some(root) => root_phase::run(&mut start, root)?,
+        None => without_root(&mut start)?,
+    };
+    let ready = user_phase::run(&mut start, &person)?;
+    serve::run(start, &person, ready)
+}
+
+/// A single-user server without these looks healthy, and nobody can log in.
+fn announce_hub(start: &mut Start<'_>) -> Result<(), Failure> {
+    if start.mode() != Mode::Hub {
+        return Ok(());
+    }
+    let missing = program::missing_hub_variables(&|name| variable(name).is_some());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    start.report.degraded(Degradation::new(
+        format!(
+            "this is to be a single-user server of JupyterHub, but {} is not set: \
+             nobody will be able to log in",
+            missing.join(", ")
+        ),
+        "let JupyterHub start this container, or start jupyter-lab instead",
+    ))
+}
+
+/// Which password is wanted. A secret's file may be root's, so this comes before the
+/// drop; JupyterHub has its own door.
+fn want_password(start: &Start<'_>) -> Result<Wanted, Failure> {
+    if start.mode() == Mode::Hub {
+        return Ok(Wanted::Nothing);
+    }
+    let settings = start.settings;
+    let default = settings.password.default.as_deref();
+    let file = settings.password.file.clone();
+    let sources = Sources {
+        default: default.map(|text| (text, settings.origin(Key::Password))),
+        file: file.map(|path| (path, settings.origin(Key::PasswordFile))),
+        environment: &|name| variable(name),
+    };
+    password::wanted(&sources).map_err(|errors| Failure::Settings(SettingsError(errors)))
+}
+
+/// Started without root: each thing that only root could have done is told.
+fn without_root(start: &mut Start<'_>) -> Result<Person, Failure> {
+    let (dropped, degradations) = Dropped::without_root(start.settings.new_privileges, &Linux)?;
+    start.report.all_degraded(degradations)?;
+    let hooks = start.settings.hooks.directory.join("root");
+    if fs::read_dir(&hooks).is_ok_and(|mut entries| entries.next().is_some()) {
+        start.report.degraded(Degradation::note(format!(
+            "started without root: there is {}, but its root hooks are not run",
+            hooks.display()
+        )))?;
+    }
+    let mut account = current();
+    if let Some(user) = &start.settings.user {
+        if let Some(home) = &user.home {
+            account.home.clone_from(home);
+        }
+        start.report.degraded(Degradation::note(format!(
+            "started as uid {} rather than root: the owner of the volume and the groups are as they are",
+            account.uid
+        )))?;
+    }
+    Ok(Person { account, dropped })
+}
+
+/// An environment variable that is set and not empty.
+fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Does something and how long it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}

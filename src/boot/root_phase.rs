@@ -1,0 +1,211 @@
+//! The root phase: the volume's ownership, the socket, stdio, and the drop.
+
+use std::path::Path;
+
+use tracing::info;
+
+use super::{Failure, Person, Start, report, timed};
+use crate::degradation::Degradation;
+use crate::hooks;
+use crate::identity::{
+    AccessRequest, Account, DropError, Linux, Root, Target, grant_access, group_name, hand_over,
+    inherited_groups, resolve, root_above, supplementary, user_name,
+};
+use crate::server::environment::SYSTEM_PATH;
+use crate::settings::{User, VolumeOwner, record, table};
+use crate::state;
+use crate::volume::{Claim, claim};
+
+/// What the server and its kernels keep in HOME.
+const STATE_DIRECTORIES: [&str; 5] = [".cache", ".config", ".ipython", ".jupyter", ".local"];
+
+/// Does what needs root, and ends with root gone.
+///
+/// # Errors
+/// The user is unknown, the volume cannot be made, or root cannot be dropped.
+pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
+    let Some(user) = &start.settings.user else {
+        let account = resolve("root", None, Some(Path::new("/root")))?;
+        return stay_root(start, root, account);
+    };
+    let User { name, group, home } = user.clone();
+    let mut account = resolve(&name, group.as_deref(), home.as_deref())?;
+    // Another name for root is no ordinary user, and is told before anything is touched.
+    if account.uid == 0 {
+        return Err(DropError::ToRoot.into());
+    }
+    run_hooks(start)?;
+    let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
+    claimed?;
+    start.report.took("claim", time);
+    start.go_on()?;
+
+    let (groups, time) = timed(|| open_socket(start, &root, &account));
+    let groups = groups?;
+    start.report.took("access", time);
+    start.go_on()?;
+
+    prepare_state(start, &root, &account)?;
+    hand_over(&root, account.uid, account.gid);
+    let target = Target {
+        uid: account.uid,
+        gid: account.gid,
+        groups,
+        new_privileges: start.settings.new_privileges,
+    };
+    let (dropped, degradations) = root.drop(&target, &Linux)?;
+    start.report.all_degraded(degradations)?;
+    info!(
+        "Switched uid/gid to {}/{}",
+        account.name,
+        group_name(account.gid)
+    );
+    if let Some(process) = root_above() {
+        start.report.degraded(Degradation::note(format!(
+            "{process} stays above this process as root"
+        )))?;
+    }
+    Ok(Person { account, dropped })
+}
+
+/// The old layout under /root: no user is named anywhere.
+fn stay_root(start: &mut Start<'_>, root: Root, account: Account) -> Result<Person, Failure> {
+    run_hooks(start)?;
+    prepare_state(start, &root, &account)?;
+    let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
+    start.report.all_degraded(degradations)?;
+    Ok(Person { account, dropped })
+}
+
+/// Root hooks see nothing that tells an interpreter or the loader what to load: under
+/// `sudo -E` it could be an unprivileged user's.
+fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
+    const LOADERS: [&str; 9] = [
+        "LD_",
+        "PYTHON",
+        "PERL",
+        "RUBY",
+        "NODE_",
+        "BASH",
+        "SHELLOPTS",
+        "GCONV",
+        "GLIBC_",
+    ];
+    let own: Vec<&str> = table::own_environment().collect();
+    let kept = std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        let loads = LOADERS.iter().any(|prefix| name.starts_with(prefix));
+        !loads && !["ENV", "IFS", "PATH", "HOME"].contains(&&*name) && !own.contains(&&*name)
+    });
+    let fixed = [("PATH", SYSTEM_PATH), ("HOME", "/root")];
+    let fixed = fixed.map(|(name, value)| (name.into(), value.into()));
+    start.run_hooks("root", kept.chain(fixed).collect(), hooks::run_as_root)
+}
+
+fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {
+    let Some(directory) = &start.settings.notebooks.directory else {
+        return Ok(());
+    };
+    let policy = start.settings.notebooks.owner;
+    let request = Claim {
+        directory: directory.clone(),
+        policy,
+        uid: account.uid,
+        gid: account.gid,
+    };
+    let mut progress = report::progress("looking at the owners of the notebooks");
+    let claimed = claim(root, &request, &|| start.stop_requested(), &mut progress);
+    start.go_on()?;
+    let claimed = claimed?;
+    let volume = directory.display();
+    if let Some((uid, gid)) = claimed.adopted {
+        info!("Adopted the owner of {volume}: {uid}:{gid}");
+        adopt(start, root, account, uid, gid)?;
+    } else if policy == VolumeOwner::Chown {
+        let owner = format!("{}:{}", account.name, group_name(account.gid));
+        info!("Did chown -R {owner} {volume}");
+        tracing::debug!(
+            "{} of {} entries of {volume} changed hands",
+            claimed.changed,
+            claimed.checked
+        );
+    }
+    start.report.all_degraded(claimed.degradations)
+}
+
+/// The server will run as the volume's owner, in the user's HOME and with the user's
+/// group, for which the image's venv is writable.
+fn adopt(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &mut Account,
+    uid: u32,
+    gid: u32,
+) -> Result<(), Failure> {
+    if account.gid != gid {
+        account.groups.push(account.gid);
+    }
+    account.uid = uid;
+    account.gid = gid;
+    account.name = user_name(uid);
+    for name in STATE_DIRECTORIES {
+        let request = Claim {
+            directory: account.home.join(name),
+            policy: VolumeOwner::Chown,
+            uid,
+            gid,
+        };
+        match claim(root, &request, &|| start.stop_requested(), &mut |_| {}) {
+            Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
+            // Jupyter's directories go elsewhere, which the user phase tells.
+            Err(error) => tracing::debug!("{}", super::causes(&error)),
+        }
+    }
+    Ok(())
+}
+
+/// The user's supplementary groups, after access to the socket was given.
+fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<Vec<u32>, Failure> {
+    let docker = &start.settings.docker;
+    let request = AccessRequest {
+        socket: docker.socket.clone(),
+        paths: docker.grant_access.clone(),
+        docker_group: docker.group.clone(),
+        etc: "/etc".into(),
+    };
+    let access = grant_access(root, account, &request);
+    for path in &access.enabled {
+        info!("Enabled access to {}", path.display());
+    }
+    for group in &access.withdrawn {
+        info!(
+            "Took {} out of group {group}, which an earlier start had added",
+            account.name
+        );
+    }
+    let own = access.own_groups(account);
+    let groups = supplementary(&own, &access.gids, &inherited_groups(&Linux)?);
+    start.report.all_degraded(access.degradations)?;
+    Ok(groups)
+}
+
+fn prepare_state(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
+    let directory = &start.settings.state_dir;
+    let record = || record::write(directory, &record::toml(start.settings));
+    let prepared = state::prepare(root, directory, account.uid, account.gid, record);
+    start.recorded = prepared.is_ok();
+    match prepared {
+        // A read-only root file system: another place is found after the drop.
+        Err(error) if error.kind() != std::io::ErrorKind::ReadOnlyFilesystem => {
+            start.report.degraded(Degradation::new(
+                format!(
+                    "{} cannot be given to {}: {error}; the state is kept in /dev/shm or /tmp",
+                    directory.display(),
+                    account.name
+                ),
+                "run with --cap-add CHOWN, or name another directory with --state-dir",
+            ))
+        }
+        _ => Ok(()),
+    }
+}

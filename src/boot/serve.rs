@@ -1,0 +1,197 @@
+//! Serving: from the decision what to run to the exit code.
+
+use tracing::info;
+
+use super::user_phase::{Ready, working_directory};
+use super::{Failure, Person, Start, variable};
+use crate::degradation::Degradation;
+use crate::output::logfile::Logfile;
+use crate::output::notify;
+use crate::server::argv::{self, Argv};
+use crate::server::password;
+use crate::server::program::{Launch, ServerProgram};
+use crate::server::readiness::Expected;
+use crate::server::watch::{DefaultPassword, Plan, Quiet, Told, Watch, milliseconds, spent};
+use crate::settings::record;
+use crate::state::{Keeper, Mode, PasswordPlace, Phase, State};
+use crate::supervisor::restart::Backoff;
+use crate::supervisor::spawn::Program;
+use crate::supervisor::stop::Times;
+use crate::supervisor::{self, Main};
+
+/// Starts what is to be started and looks after it until the end.
+///
+/// # Errors
+/// The runtime could not be made.
+pub fn run(mut start: Start<'_>, person: &Person, ready: Ready) -> Result<i32, Failure> {
+    let keeper = keep_state(&mut start, person)?;
+    match start.launch.clone() {
+        Launch::Server(server) => serve(start, person, ready, &server, keeper),
+        Launch::Command(words) => {
+            let program = Program {
+                name: words[0].clone(), // invariant: a command has a first word
+                args: words[1..].to_vec(),
+                environment: ready.environment.to_vec(),
+                directory: None,
+            };
+            quiet(start, Main::Command(program), ready.password, keeper)
+        }
+        Launch::Idle => quiet(start, Main::Idle, ready.password, keeper),
+    }
+}
+
+fn keep_state(start: &mut Start<'_>, person: &Person) -> Result<Option<Keeper>, Failure> {
+    match Keeper::open(&person.dropped, &start.settings.state_dir) {
+        Ok(keeper) => {
+            if !start.recorded
+                && let Err(error) = record::write(keeper.directory(), &record::toml(start.settings))
+            {
+                tracing::debug!("the settings cannot be recorded: {error}");
+            }
+            Ok(Some(keeper))
+        }
+        Err(error) => {
+            start.report.degraded(Degradation::new(
+                format!(
+                    "the state can be kept nowhere ({error}): `healthcheck` will say unhealthy"
+                ),
+                "mount a tmpfs on /run, /dev/shm or /tmp, or name a directory with --state-dir",
+            ))?;
+            Ok(None)
+        }
+    }
+}
+
+fn told(start: &Start<'_>, password: Option<PasswordPlace>, keeper: Option<Keeper>) -> Told {
+    let parts = milliseconds(&start.report.parts);
+    let mut state = State::new(start.mode(), parts, start.report.degradations.clone());
+    state.password = password;
+    // A command is healthy from its first moment on.
+    if Quiet::suits(start.mode()) {
+        state.enter(Phase::Ready);
+    }
+    Told::new(keeper, state)
+}
+
+fn times(start: &Start<'_>) -> Times {
+    Times {
+        stop: start.settings.server.stop_timeout,
+        drain: start.settings.server.drain_timeout,
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+fn quiet(
+    start: Start<'_>,
+    main: Main,
+    password: Option<PasswordPlace>,
+    keeper: Option<Keeper>,
+) -> Result<i32, Failure> {
+    // A signal after this is the command's, or the end of idling.
+    start.go_on()?;
+    let report = &start.report;
+    info!(
+        "prepared in {}",
+        spent(report.start.elapsed(), &report.parts)
+    );
+    if start.mode() == Mode::Idle {
+        info!("no server and no command is named: waiting for a signal");
+    }
+    let mut observer = Quiet(told(&start, password, keeper));
+    let times = times(&start);
+    Ok(runtime()?.block_on(supervisor::run(main, times, start.signals, &mut observer))?)
+}
+
+fn serve(
+    mut start: Start<'_>,
+    person: &Person,
+    ready: Ready,
+    server: &ServerProgram,
+    keeper: Option<Keeper>,
+) -> Result<i32, Failure> {
+    let argv = arguments(&start, person, server);
+    let logfile = open_logfile(&mut start)?;
+    let program = Program {
+        name: in_venv(&start, server),
+        args: argv.args.clone(),
+        environment: ready.environment.to_vec(),
+        directory: working_directory(&start),
+    };
+    let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
+    let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
+    let default_password = ready
+        .default_password
+        .map(|(secret, place)| DefaultPassword {
+            text: start.settings.password.default.clone().unwrap_or_default(),
+            in_force: Box::new(move || password::is_in_force(&place, &secret)),
+        });
+    let plan = Plan {
+        hub: server.hub,
+        expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv)),
+        ready_timeout: start.settings.server.ready_timeout,
+        default_password,
+        notify_socket: variable(notify::VARIABLE),
+        start: start.report.start,
+        parts: start.report.parts.clone(),
+    };
+    start.go_on()?;
+    // Before this there was nothing to restart or to pass on to.
+    start.signals.forget();
+    let main = Main::Server(program, Backoff::new(start.settings.server.restart));
+    let told = told(&start, ready.password, keeper);
+    let times = times(&start);
+    runtime()?.block_on(async {
+        let mut watch = Watch::new(plan, told, logfile)?;
+        let code = supervisor::run(main, times, start.signals, &mut watch).await;
+        watch.finish().await;
+        Ok(code?)
+    })
+}
+
+fn arguments(start: &Start<'_>, person: &Person, server: &ServerProgram) -> Argv {
+    let settings = &start.settings.server;
+    let hub_has_a_directory = std::env::var_os("JUPYTERHUB_ROOT_DIR").is_some();
+    let directory = start.settings.notebooks.directory.as_deref();
+    let plan = argv::Plan {
+        hub: server.hub,
+        root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
+        ip: settings.ip.as_deref(),
+        port: settings.port,
+        as_root: person.account.uid == 0,
+    };
+    argv::merge(plan, &settings.args, &server.args)
+}
+
+/// A bare name is looked up in the venv before PATH, which begins with it.
+fn in_venv(start: &Start<'_>, server: &ServerProgram) -> std::ffi::OsString {
+    let name = &server.program;
+    if name.as_encoded_bytes().contains(&b'/') {
+        return name.clone();
+    }
+    let venv = start.settings.server.venv.as_ref();
+    let inside = venv.map(|venv| venv.join("bin").join(name));
+    inside
+        .filter(|path| path.exists())
+        .map_or_else(|| name.clone(), Into::into)
+}
+
+fn open_logfile(start: &mut Start<'_>) -> Result<Option<Logfile>, Failure> {
+    let Some(path) = &start.settings.log.server_file else {
+        return Ok(None);
+    };
+    match Logfile::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) => {
+            start.report.degraded(Degradation::new(
+                format!("the logfile {} cannot be written: {error}", path.display()),
+                "name another one with --jupyter-logfile; the console has the same lines",
+            ))?;
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The user phase: the defaults, the password, core dumps and the environment of
+//! what will be started. Nothing here is ever done as root, but in the old layout.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, setrlimit};
+use tracing::info;
+
+use super::{Failure, Person, Start, report, timed, variable};
+use crate::degradation::Degradation;
+use crate::hooks;
+use crate::output::notify;
+use crate::server::environment::{self, Environment};
+use crate::server::password::place::{Surroundings, names_a_password};
+use crate::server::password::{self, Outcome, Place, Secret, Wanted};
+use crate::server::program::Launch;
+use crate::settings::table;
+use crate::state::{Mode, PasswordPlace};
+use crate::volume::{Defaults, bring_in};
+
+/// What the user phase leaves for serving.
+pub struct Ready {
+    /// The environment of the server or command.
+    pub environment: Environment,
+    /// The default password and where it would be in force.
+    pub default_password: Option<(Secret, Place)>,
+    /// Where the password is kept, for the verbs.
+    pub password: Option<PasswordPlace>,
+}
+
+/// Prepares everything that the user could have prepared.
+///
+/// # Errors
+/// A password that cannot be set, or under `--warning-as-error` any degradation.
+pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
+    let mut environment = make_environment(start, person);
+    own_home(start, person, &mut environment)?;
+
+    let (result, time) = timed(|| bring_notebooks(start, person));
+    result?;
+    start.report.took("notebooks", time);
+    start.go_on()?;
+
+    let (result, time) = timed(|| set_password(start, person, &mut environment));
+    let (wanted, place) = result?;
+    start.report.took("password", time);
+    start.go_on()?;
+
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    info!("Disabled coredumps");
+    take_variables(start, &mut environment);
+    start.run_hooks("user", environment.to_vec(), hooks::run_as_user)?;
+    take_variables(start, &mut environment);
+    if let Some(path) = environment.get("PATH") {
+        info!(
+            "Changed environment variable PATH to {}",
+            path.to_string_lossy()
+        );
+    }
+    let password = (start.mode() != Mode::Hub).then(|| PasswordPlace {
+        directory: place.directory().to_owned(),
+        forced: wanted.is_forced(),
+    });
+    Ok(Ready {
+        environment,
+        default_password: match wanted {
+            Wanted::Default(secret) => Some((secret, place)),
+            _ => None,
+        },
+        password,
+    })
+}
+
+/// What hooks asked for goes into the environment.
+fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
+    for (name, value) in start.variables.drain(..) {
+        environment.set(&name, value);
+    }
+}
+
+fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
+    let removed: Vec<&str> = table::own_environment().chain([notify::VARIABLE]).collect();
+    let account = &person.account;
+    let who = environment::Person {
+        name: &account.name,
+        home: &account.home,
+        shell: &account.shell,
+    };
+    let venv = start.settings.server.venv.as_deref();
+    Environment::new(std::env::vars_os(), &removed, who, venv)
+}
+
+/// What Jupyter keeps in HOME: the variable that puts it elsewhere, and where it is
+/// without that variable.
+const KEPT_IN_HOME: [(&str, &str); 6] = [
+    ("JUPYTER_CONFIG_DIR", ".jupyter"),
+    ("JUPYTER_DATA_DIR", ".local/share/jupyter"),
+    ("JUPYTER_RUNTIME_DIR", ".local/share/jupyter/runtime"),
+    ("IPYTHONDIR", ".ipython"),
+    ("MPLCONFIGDIR", ".config/matplotlib"),
+    ("XDG_CACHE_HOME", ".cache"),
+];
+
+/// Jupyter needs a few directories of its own. Those that cannot be in HOME (an unknown
+/// uid, a read-only root file system) are elsewhere.
+fn own_home(
+    start: &mut Start<'_>,
+    person: &Person,
+    environment: &mut Environment,
+) -> Result<(), Failure> {
+    let home = &person.account.home;
+    let moved: Vec<_> = KEPT_IN_HOME
+        .into_iter()
+        .filter(|(name, _)| environment.get(name).is_none_or(OsStr::is_empty))
+        .filter(|(_, directory)| !writable(&home.join(directory)))
+        .collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let base = std::env::temp_dir().join(format!("ai-lab-home-{}", person.account.uid));
+    let names: Vec<&str> = moved.iter().map(|(_, directory)| *directory).collect();
+    let cause = format!(
+        "{} cannot be written in HOME {}",
+        names.join(", "),
+        home.display()
+    );
+    let mut remedy = "mount a volume or a tmpfs there, or name another directory with --home";
+    let rest = match make_private(&base, person.account.uid) {
+        Ok(()) => {
+            for (name, directory) in moved {
+                environment.set(name, base.join(directory));
+            }
+            format!(
+                "what belongs there is in {} and ends with the container",
+                base.display()
+            )
+        }
+        Err(error) => {
+            remedy = "run with --tmpfs /tmp, or mount a volume or a tmpfs there";
+            format!(
+                "and {} neither ({error}), so that the server may not start",
+                base.display()
+            )
+        }
+    };
+    start
+        .report
+        .degraded(Degradation::new(format!("{cause}: {rest}"), remedy))
+}
+
+/// Whether a directory can be written, or made where it is not there yet.
+fn writable(directory: &Path) -> bool {
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let there = directory.ancestors().find(|path| path.exists());
+    there.is_some_and(|path| path.is_dir() && rustix::fs::access(path, access).is_ok())
+}
+
+/// Makes a directory that only we can enter, in a place that all can write.
+fn make_private(path: &Path, uid: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let data = std::fs::symlink_metadata(path)?;
+    if data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("somebody else made it"))
+    }
+}
+
+fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure> {
+    let notebooks = &start.settings.notebooks;
+    let (Some(source), Some(volume)) = (&notebooks.defaults, &notebooks.directory) else {
+        return Ok(());
+    };
+    let defaults = Defaults {
+        source: source.clone(),
+        volume: volume.clone(),
+        image_version: variable("AI_LAB_VERSION").and_then(|text| text.into_string().ok()),
+        update: notebooks.update,
+        deleted: notebooks.deleted,
+        mode: notebooks.mode,
+    };
+    let brought = bring_in(
+        &person.dropped,
+        &defaults,
+        &|| start.stop_requested(),
+        &mut report::progress("bringing in the notebooks"),
+    );
+    start.go_on()?;
+    let summary = match brought {
+        Ok(summary) => summary,
+        // Without its defaults the lab is poorer, but the user's own work is there.
+        Err(error) => {
+            let remedy = "see the reason; the server starts without them";
+            let error = super::causes(&error);
+            return start.report.degraded(Degradation::new(error, remedy));
+        }
+    };
+    info!(
+        "Copied notebooks from {} to {}",
+        source.display(),
+        volume.display()
+    );
+    info!("{summary}");
+    for line in &summary.reported {
+        info!("{line}");
+    }
+    start.report.all_degraded(summary.degradations)
+}
+
+/// Sets the password that is wanted, if one is; with the place where it is kept.
+fn set_password(
+    start: &mut Start<'_>,
+    person: &Person,
+    environment: &mut Environment,
+) -> Result<(Wanted, Place), Failure> {
+    let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
+    let venv = start.settings.server.venv.as_deref();
+    let on_the_line = on_the_line(start);
+    let place = Place::resolve(&Surroundings {
+        environment: &|name| environment.get(name).map(OsStr::to_owned),
+        home: &person.account.home,
+        venv,
+        owns_venv: venv.is_some_and(|venv| owns(person, venv)),
+        on_the_line,
+    });
+    let applied = password::apply(&person.dropped, &place, &wanted)?;
+    match applied.outcome {
+        Outcome::Changed => info!("{}", password::CHANGED),
+        Outcome::Unchanged => {}
+        Outcome::NotSet(degradation) => start.report.degraded(degradation)?,
+    }
+    if let Some((name, value)) = applied.variable {
+        environment.set(name, value);
+    }
+    if on_the_line && wanted.is_forced() {
+        start.report.degraded(Degradation::new(
+            "the server's arguments name a password, which beats the one of the environment",
+            "remove that argument",
+        ))?;
+    }
+    Ok((wanted, place))
+}
+
+/// Whether the server's arguments name a password.
+fn on_the_line(start: &Start<'_>) -> bool {
+    let Launch::Server(server) = &start.launch else {
+        return false;
+    };
+    let configured = start.settings.server.args.iter().map(OsStr::new);
+    let mut all = server
+        .args
+        .iter()
+        .map(|arg| arg.as_os_str())
+        .chain(configured);
+    all.any(names_a_password)
+}
+
+fn owns(person: &Person, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|data| data.uid() == person.account.uid)
+}
+
+/// The directory a server works in: the notebooks, if they are there.
+pub fn working_directory(start: &Start<'_>) -> Option<PathBuf> {
+    let directory = start.settings.notebooks.directory.clone()?;
+    directory.is_dir().then_some(directory)
+}

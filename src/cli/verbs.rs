@@ -1,0 +1,276 @@
+//! The verbs, as far as they are typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{Action, argument, config_argument, typed};
+use crate::settings::Key;
+use crate::settings::table::{Entry, TABLE};
+
+/// The verbs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    /// Probe the server once; exit 0 or 1.
+    Healthcheck,
+    /// Show what the container is doing.
+    Status {
+        /// As JSON, for programs.
+        json: bool,
+    },
+    /// Restart the server in place.
+    Restart,
+    /// Look at the notebook defaults, and mend them.
+    Notebooks(Notebooks),
+    /// Set, hash or check a password.
+    Password(Password),
+    /// Look at the settings.
+    Config(Config),
+}
+
+/// `password …`: asked for at a terminal, read from standard input otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Password {
+    /// Set it.
+    Set,
+    /// Print its hash.
+    Hash,
+    /// Whether it is the one in force.
+    Check,
+}
+
+/// `notebooks …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notebooks {
+    /// How each default stands.
+    Status {
+        /// As JSON, for programs.
+        json: bool,
+    },
+    /// What differs between the volume's and the image's.
+    Diff {
+        /// Of this file; `None`: of all that differ.
+        file: Option<PathBuf>,
+    },
+    /// Bring the image's back.
+    Restore {
+        /// These files, or all below these directories.
+        files: Vec<PathBuf>,
+    },
+}
+
+/// `config …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Config {
+    /// The settings of the running start, or those that a start would have.
+    Show {
+        /// Where each came from, too.
+        origin: bool,
+    },
+    /// Whether a settings file is right.
+    Check {
+        /// `None`: the one that a start would read.
+        file: Option<PathBuf>,
+    },
+}
+
+/// The grammar of the verb of this name.
+pub fn named(name: &str) -> Option<Command> {
+    let command = match name {
+        "healthcheck" => Command::new("healthcheck").about("Probe the server once"),
+        "status" => Command::new("status")
+            .about("Show what the container is doing")
+            .arg(switch("json", "As JSON, for programs")),
+        "restart" => Command::new("restart").about("Restart the server in place"),
+        "notebooks" => notebooks(),
+        "password" => password(),
+        "config" => config(),
+        _ => return None,
+    };
+    let bin = format!("ai-lab-entrypoint {}", command.get_name());
+    Some(with_settings(command, &[Key::StateDir]).bin_name(bin))
+}
+
+fn notebooks() -> Command {
+    let command = Command::new("notebooks")
+        .about("Show how the notebook defaults stand, and mend them")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("status")
+                .about("Show how each default stands")
+                .arg(switch("json", "As JSON, for programs")),
+        )
+        .subcommand(
+            Command::new("diff")
+                .about("Show what differs between your notebooks and the defaults, cell by cell")
+                .arg(files("FILE").num_args(0..=1)),
+        )
+        .subcommand(
+            Command::new("restore")
+                .about("Bring defaults back; yours are kept as NAME.yours.EXT")
+                .arg(files("FILE").num_args(1..).required(true)),
+        );
+    with_settings(
+        command.arg(config_argument().global(true)),
+        NOTEBOOK_SETTINGS,
+    )
+}
+
+const NOTEBOOK_SETTINGS: &[Key] = &[
+    Key::Notebooks,
+    Key::NotebookDefaults,
+    Key::UpdateNotebooks,
+    Key::DeletedNotebooks,
+];
+
+fn password() -> Command {
+    Command::new("password")
+        .about("Set, hash or check a password: asked for at a terminal, else read from stdin")
+        .subcommand_required(true)
+        .subcommand(Command::new("set").about("Set the password; the server must restart"))
+        .subcommand(Command::new("hash").about("Print its hash, as for JUPYTER_PASSWORD_HASH"))
+        .subcommand(Command::new("check").about("Exit 0 if it is the one in force, 1 if not"))
+        .arg(config_argument().global(true))
+}
+
+fn config() -> Command {
+    Command::new("config")
+        .about("Show or check the settings")
+        .arg(config_argument().global(true))
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("show")
+                .about("Show the settings of the running start, or those that a start would have")
+                .arg(switch("origin", "Where each value came from, too")),
+        )
+        .subcommand(
+            Command::new("check")
+                .about("Check a settings file: exit 0, or 78 with everything that is wrong")
+                .arg(files("FILE").num_args(0..=1)),
+        )
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+fn files(name: &'static str) -> Arg {
+    Arg::new(name).value_parser(ValueParser::path_buf())
+}
+
+fn with_settings(command: Command, keys: &[Key]) -> Command {
+    let entries = TABLE.iter().filter(|entry| keys.contains(&entry.key));
+    entries.fold(command, |command, entry| {
+        command.arg(argument(entry).global(true).help_heading("Settings"))
+    })
+}
+
+/// Reads the words of a verb, its name first.
+///
+/// # Errors
+/// A wrong command line, or a request for help, as clap's error.
+pub fn parse(command: Command, words: &[OsString]) -> Result<Action, clap::Error> {
+    let known: Vec<String> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
+    let name = command.get_name().to_owned();
+    let matches = command.try_get_matches_from(words)?;
+    let has = |entry: &Entry| known.iter().any(|flag| flag == entry.flag);
+    Ok(Action::Verb {
+        verb: verb(&name, &matches),
+        // What stands before the second word is known after it, too.
+        typed: typed(
+            matches.subcommand().map_or(&matches, |(_, found)| found),
+            has,
+        ),
+    })
+}
+
+fn verb(name: &str, matches: &ArgMatches) -> Verb {
+    let file = |found: &ArgMatches| found.get_one::<PathBuf>("FILE").cloned();
+    match (name, matches.subcommand()) {
+        ("status", _) => Verb::Status {
+            json: matches.get_flag("json"),
+        },
+        ("restart", _) => Verb::Restart,
+        ("notebooks", Some(("diff", found))) => {
+            Verb::Notebooks(Notebooks::Diff { file: file(found) })
+        }
+        ("notebooks", Some(("restore", found))) => Verb::Notebooks(Notebooks::Restore {
+            files: found
+                .get_many("FILE")
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+        }),
+        ("notebooks", Some((_, found))) => Verb::Notebooks(Notebooks::Status {
+            json: found.get_flag("json"),
+        }),
+        ("password", Some(("set", _))) => Verb::Password(Password::Set),
+        ("password", Some(("hash", _))) => Verb::Password(Password::Hash),
+        ("password", _) => Verb::Password(Password::Check),
+        ("config", Some(("check", found))) => Verb::Config(Config::Check { file: file(found) }),
+        ("config", Some((_, found))) => Verb::Config(Config::Show {
+            origin: found.get_flag("origin"),
+        }),
+        _ => Verb::Healthcheck,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::settings::origin::Written;
+
+    fn read(words: &[&str]) -> (Verb, crate::settings::resolve::Typed) {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        match parse(named(words[0].to_str().unwrap()).unwrap(), &words).unwrap() {
+            Action::Verb { verb, typed } => (verb, typed),
+            Action::Start { .. } => panic!("{words:?} is no verb"),
+        }
+    }
+
+    #[test]
+    fn the_grammar_of_every_verb_is_sound() {
+        for name in [
+            "healthcheck",
+            "status",
+            "restart",
+            "notebooks",
+            "password",
+            "config",
+        ] {
+            named(name).unwrap().debug_assert();
+        }
+        assert!(named("help").is_none());
+    }
+
+    #[test]
+    fn verbs_have_their_words_and_settings_wherever_they_stand() {
+        for words in [
+            &["notebooks", "--notebooks", "/n", "restore", "a", "b"][..],
+            &["notebooks", "restore", "a", "--notebooks=/n", "b"],
+        ] {
+            let (verb, typed) = read(words);
+            let files = vec!["a".into(), "b".into()];
+            assert_eq!(verb, Verb::Notebooks(Notebooks::Restore { files }));
+            assert_eq!(typed.flags[&Key::Notebooks], Written::Text("/n".into()));
+        }
+        let (verb, _) = read(&["notebooks", "status", "--json"]);
+        assert_eq!(verb, Verb::Notebooks(Notebooks::Status { json: true }));
+        let (verb, _) = read(&["notebooks", "diff"]);
+        assert_eq!(verb, Verb::Notebooks(Notebooks::Diff { file: None }));
+        let (verb, typed) = read(&["config", "show", "--origin", "--state-dir", "/s"]);
+        assert_eq!(verb, Verb::Config(Config::Show { origin: true }));
+        assert_eq!(typed.flags[&Key::StateDir], Written::Text("/s".into()));
+    }
+}

@@ -1,0 +1,45 @@
+//! `config`: the settings of the running start, and whether a file is right.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{Setting, VerbError, tell};
+use crate::settings::resolve::Typed;
+use crate::settings::{record, resolve, table};
+
+/// Shows the settings as a settings file; the password is never among them.
+///
+/// # Errors
+/// The settings do not validate, or root cannot be dropped.
+pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
+    let found = Setting::find(typed)?;
+    // What a start wrote down knows where each value came from.
+    let written = found
+        .record
+        .and_then(|path| std::fs::read_to_string(path).ok());
+    let text = written.unwrap_or_else(|| record::toml(&found.settings));
+    let lines = text
+        .lines()
+        .map(|line| match line.rsplit_once(record::ORIGIN) {
+            Some((value, _)) if !origin => format!("{value}\n"),
+            _ => format!("{line}\n"),
+        });
+    tell(&lines.collect::<String>());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks a settings file by itself: without flags and environment.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(file: Option<&Path>, typed: Typed) -> Result<ExitCode, VerbError> {
+    let file = file.map(PathBuf::from).or(typed.config);
+    let file = file.unwrap_or_else(|| table::DEFAULT_FILE.into());
+    let typed = Typed {
+        config: Some(file.clone()),
+        ..Typed::default()
+    };
+    resolve::load(&typed, &|_| None, false)?;
+    tell(&format!("{}: nothing is wrong\n", file.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,101 @@
+//! What differs between two versions of a notebook or a text, for a person to read.
+
+use serde_json::Value;
+use similar::TextDiff;
+
+/// The difference in the unified format; `None`: one of them is no text.
+///
+/// Of notebooks the cells are compared, not outputs, counters or identifiers, which
+/// differ after each run. Text that is no notebook is compared as it is.
+pub fn unified(name: &str, image: &[u8], yours: &[u8]) -> Option<String> {
+    let notebooks = cells(image).zip(cells(yours));
+    let (image, yours) = match notebooks {
+        Some(both) if name.ends_with(".ipynb") => both,
+        _ => (text(image)?, text(yours)?),
+    };
+    if image == yours {
+        return Some(String::new());
+    }
+    let diff = TextDiff::from_lines(&image, &yours);
+    let mut unified = diff.unified_diff();
+    let headed = unified.header(&format!("{name} (default)"), &format!("{name} (yours)"));
+    Some(headed.to_string())
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    (!text.contains('\0')).then(|| text.to_owned())
+}
+
+/// The cells of a notebook (nbformat 4) as one text; `None`: it is none.
+fn cells(notebook: &[u8]) -> Option<String> {
+    let notebook: Value = serde_json::from_slice(notebook).ok()?;
+    let mut text = String::new();
+    for cell in notebook.get("cells")?.as_array()? {
+        text.push_str(&format!("# %% [{}]\n", cell.get("cell_type")?.as_str()?));
+        // The source is one string, or its lines.
+        match cell.get("source")? {
+            Value::String(source) => text.push_str(source),
+            Value::Array(lines) => lines.iter().filter_map(Value::as_str).for_each(|line| {
+                text.push_str(line);
+            }),
+            _ => return None,
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn notebook(cells: &[(&str, &[&str])], count: u32) -> Vec<u8> {
+        let cells: Vec<Value> = cells
+            .iter()
+            .map(|(kind, source)| {
+                serde_json::json!({
+                    "cell_type": kind,
+                    "id": format!("id-{count}"),
+                    "execution_count": count,
+                    "outputs": [{"data": {"image/png": "iVBORw0KGgo=".repeat(count as usize)}}],
+                    "source": source,
+                })
+            })
+            .collect();
+        serde_json::to_vec(&serde_json::json!({"cells": cells, "nbformat": 4})).unwrap()
+    }
+
+    #[test]
+    fn of_notebooks_the_cells_are_compared_and_not_what_a_run_leaves() {
+        let image = notebook(&[("markdown", &["# A\n", "text"]), ("code", &["x = 1"])], 1);
+        let run = notebook(&[("markdown", &["# A\n", "text"]), ("code", &["x = 1"])], 2);
+        assert_eq!(unified("a.ipynb", &image, &run).unwrap(), "");
+        let edited = notebook(&[("markdown", &["# A\n", "text"]), ("code", &["x = 2"])], 2);
+        let expected = "\
+--- a.ipynb (default)
++++ a.ipynb (yours)
+@@ -2,4 +2,4 @@
+ # A
+ text
+ # %% [code]
+-x = 1
++x = 2
+";
+        assert_eq!(unified("a.ipynb", &image, &edited).unwrap(), expected);
+    }
+
+    #[test]
+    fn other_texts_are_compared_as_they_are_and_binaries_not_at_all() {
+        let diff = unified("a.txt", b"one\ntwo\n", b"one\n").unwrap();
+        assert!(diff.ends_with(" one\n-two\n"), "{diff}");
+        let broken = unified("a.ipynb", b"{\n}\n", b"{\n").unwrap();
+        assert!(broken.ends_with(" {\n-}\n"), "{broken}");
+        assert_eq!(unified("a.png", b"\x89PNG", b"text"), None);
+        assert_eq!(unified("a.bin", b"a\0b", b"text"), None);
+    }
+}

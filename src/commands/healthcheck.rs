@@ -1,0 +1,102 @@
+//! `healthcheck`: one probe, one line, exit 0 or 1.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{Asked, VerbError, tell};
+use crate::server::probe::{Target, Url, probe};
+use crate::state::{Mode, Phase, State};
+
+/// How long the server may take to answer.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Probes and prints.
+///
+/// # Errors
+/// The probe could not be made.
+pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
+    let verdict = match question(&asked.state) {
+        Question::Answered(verdict) => verdict,
+        Question::Ask(target) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(VerbError::Runtime)?;
+            match runtime.block_on(probe(&target, LIMIT)) {
+                Ok(()) => Ok(format!("{target} answers")),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    };
+    Ok(match verdict {
+        Ok(text) => {
+            tell(&format!("healthy: {text}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            tell(&format!("unhealthy: {text}\n"));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Question {
+    /// The state says it all.
+    Answered(Result<String, String>),
+    /// The server has to be asked.
+    Ask(Target),
+}
+
+fn question(state: &State) -> Question {
+    let target = state.probe.as_deref().and_then(Url::parse).and_then(|url| {
+        Some(Target {
+            endpoint: url.endpoints.into_iter().next()?,
+            tls: url.tls,
+            path: url.path,
+        })
+    });
+    Question::Answered(match (state.mode, state.phase, target) {
+        (_, Phase::Stopping, _) => Err("everything is being stopped".into()),
+        (_, Phase::Restarting, _) => Err("the server is being started again".into()),
+        (Mode::Command, ..) => Ok("the command runs".into()),
+        (Mode::Idle, ..) => Ok("there is no server to ask".into()),
+        (_, Phase::Starting, _) => Err("the server is starting".into()),
+        (_, Phase::Ready, Some(target)) => return Question::Ask(target),
+        (_, Phase::Ready, None) => Err("the state names no probe".into()),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_ready_server_is_asked() {
+        let state = |mode, phase, probe: Option<&str>| {
+            let mut state = State::new(mode, Vec::new(), Vec::new());
+            state.phase = phase;
+            state.probe = probe.map(str::to_owned);
+            state
+        };
+        let url = "http://127.0.0.1:1/x/api";
+        for (mode, phase, healthy) in [
+            (Mode::Lab, Phase::Starting, false),
+            (Mode::Hub, Phase::Restarting, false),
+            (Mode::Lab, Phase::Stopping, false),
+            (Mode::Command, Phase::Stopping, false),
+            (Mode::Command, Phase::Ready, true),
+            (Mode::Idle, Phase::Ready, true),
+        ] {
+            match question(&state(mode, phase, Some(url))) {
+                Question::Answered(verdict) => assert_eq!(verdict.is_ok(), healthy, "{mode:?}"),
+                Question::Ask(_) => panic!("{mode:?} {phase:?} is asked"),
+            }
+        }
+        match question(&state(Mode::Hub, Phase::Ready, Some(url))) {
+            Question::Ask(target) => assert_eq!(target.to_string(), url),
+            Question::Answered(verdict) => panic!("{verdict:?}"),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The verbs: what is asked of a running supervisor through `docker exec`, in a
+//! terminal, or by Docker's HEALTHCHECK.
+
+pub mod config;
+mod difference;
+pub mod healthcheck;
+pub mod notebooks;
+pub mod password;
+pub mod restart;
+pub mod status;
+pub mod supervisor;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::Verb;
+use crate::cli::verbs::Config;
+use crate::identity::{DropError, Dropped, IdentityError};
+use crate::server::password::PasswordError;
+use crate::settings::origin::Written;
+use crate::settings::resolve::{self, Typed};
+use crate::settings::table::DEFAULT_STATE_DIR;
+use crate::settings::{Key, SettingError, Settings, SettingsError, record};
+use crate::state::{self, State, StateError};
+use crate::volume::VolumeError;
+use supervisor::Supervisor;
+
+/// Why a verb cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// There is nobody to ask.
+    #[error(
+        "no ai-lab-entrypoint runs here: this verb asks a running one, so use it in its \
+             container, such as `docker exec CONTAINER ai-lab-entrypoint status`"
+    )]
+    NoSupervisor,
+    /// We are root and cannot become who the supervisor is.
+    #[error("cannot become uid {uid}, whom the supervisor runs as: {source}")]
+    Drop {
+        /// The uid.
+        uid: u32,
+        /// Why.
+        source: DropError,
+    },
+    /// There is nothing to tell.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The signal could not be sent.
+    #[error("the supervisor (process {pid}) cannot be signalled: {source}")]
+    Signal {
+        /// The supervisor.
+        pid: i32,
+        /// kill(2)'s error.
+        source: std::io::Error,
+    },
+    /// The restart makes no sense.
+    #[error("the container runs {mode}, and no server that could be restarted")]
+    NoServer {
+        /// What it runs.
+        mode: &'static str,
+    },
+    /// The settings do not validate.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The user of the settings is unknown.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The notebooks cannot be looked at.
+    #[error("{}", crate::boot::causes(.0))]
+    Volume(#[from] VolumeError),
+    /// The password cannot be set.
+    #[error("{}", crate::boot::causes(.0))]
+    Password(#[from] PasswordError),
+    /// What was typed can be no password.
+    #[error(transparent)]
+    Typed(#[from] SettingError),
+    /// The two that were typed differ.
+    #[error("the two passwords differ: nothing was changed")]
+    Differ,
+    /// The terminal cannot be read.
+    #[error("the terminal cannot be read: {0}")]
+    Terminal(std::io::Error),
+    /// JupyterHub lets people in.
+    #[error(
+        "this is a single-user server of JupyterHub, which lets people in: there is no password"
+    )]
+    Hub,
+    /// No notebooks or no defaults are configured.
+    #[error("no {0} is configured here: name it with --{1}")]
+    NotConfigured(&'static str, &'static str),
+    /// A file that is not among the notebooks.
+    #[error("{} is not in the notebooks directory {}", file.display(), directory.display())]
+    Outside {
+        /// The file.
+        file: PathBuf,
+        /// The notebooks.
+        directory: PathBuf,
+    },
+    /// The runtime could not be made.
+    #[error("the probe could not be started: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Does what a verb says; its exit code.
+pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
+    let done = match verb {
+        Verb::Healthcheck => Asked::new(&typed).and_then(|asked| healthcheck::run(&asked)),
+        Verb::Status { json } => Asked::new(&typed).map(|asked| status::run(&asked, *json)),
+        Verb::Restart => Asked::new(&typed).and_then(|asked| restart::run(&asked)),
+        Verb::Notebooks(what) => notebooks::run(what, typed),
+        Verb::Password(what) => password::run(*what, typed),
+        Verb::Config(Config::Show { origin }) => config::show(*origin, typed),
+        Verb::Config(Config::Check { file }) => config::check(file.as_deref(), typed),
+    };
+    done.unwrap_or_else(|error| {
+        complain(&error);
+        match error {
+            VerbError::Settings(_) => ExitCode::from(crate::boot::EX_CONFIG),
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+/// Prints what a verb has to tell. A reader that went away is no error.
+fn tell(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// Whose settings and rights a verb has that can do without a supervisor.
+#[derive(Debug)]
+pub struct Setting {
+    /// The settings of the running start, or those that a start would have.
+    pub settings: Settings,
+    /// What the running start wrote down.
+    pub record: Option<PathBuf>,
+    /// The running start, and what it says.
+    pub running: Option<Asked>,
+    /// Proof that root is gone.
+    pub dropped: Dropped,
+}
+
+impl Setting {
+    /// Becomes whom the supervisor runs as, or would run as, and reads the settings.
+    ///
+    /// # Errors
+    /// The settings do not validate, the user is unknown, or root cannot be dropped.
+    pub fn find(typed: Typed) -> Result<Self, VerbError> {
+        if let Some(supervisor) = Supervisor::find() {
+            let dropped = supervisor.step_down()?;
+            let (state, directory) = Asked::state(&supervisor, &typed).ok().unzip();
+            let record = directory.and_then(|place| record::find(&place, supervisor.uid));
+            return Ok(Self {
+                settings: settings(typed, record.clone())?,
+                record,
+                running: state.map(|state| Asked { supervisor, state }),
+                dropped,
+            });
+        }
+        let settings = settings(typed, None)?;
+        let dropped = supervisor::step_down_to(settings.user.as_ref())?;
+        Ok(Self {
+            settings,
+            record: None,
+            running: None,
+            dropped,
+        })
+    }
+}
+
+/// The settings of the start that wrote `record`, or of one that would be made now.
+fn settings(mut typed: Typed, record: Option<PathBuf>) -> Result<Settings, SettingsError> {
+    let own = typed.config.is_some() || record.is_none();
+    typed.config = typed.config.or(record);
+    let environment = |name: &str| std::env::var_os(name).filter(|_| own);
+    resolve::load(&typed, &environment, rustix::process::geteuid().is_root())
+}
+
+/// The supervisor that was found, and what it says.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who it is.
+    pub supervisor: Supervisor,
+    /// What it says.
+    pub state: State,
+}
+
+impl Asked {
+    /// Finds the supervisor, becomes whom it runs as, and only then opens anything
+    /// of its user's.
+    fn new(typed: &Typed) -> Result<Self, VerbError> {
+        let supervisor = Supervisor::find().ok_or(VerbError::NoSupervisor)?;
+        let _: Dropped = supervisor.step_down()?;
+        let (state, _) = Self::state(&supervisor, typed)?;
+        Ok(Self { supervisor, state })
+    }
+
+    /// What a supervisor says, and the directory where it does.
+    fn state(supervisor: &Supervisor, typed: &Typed) -> Result<(State, PathBuf), StateError> {
+        let named = std::env::var_os("AI_LAB_STATE_DIR").filter(|value| !value.is_empty());
+        let directory = match typed.flags.get(&Key::StateDir) {
+            Some(Written::Text(text)) => text.into(),
+            _ => named.map_or_else(|| DEFAULT_STATE_DIR.into(), PathBuf::from),
+        };
+        state::read(&directory, supervisor.pid, supervisor.uid)
+    }
+}

@@ -1,0 +1,285 @@
+//! `notebooks`: how the notebook defaults stand, what differs, and one back.
+
+use std::ffi::OsStr;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Setting, VerbError, complain, difference, tell};
+use crate::cli::verbs::Notebooks;
+use crate::settings::Settings;
+use crate::settings::resolve::Typed;
+use crate::volume::{self, Action, Defaults, Restored, Standing, Verdict};
+
+/// Does what was asked of the notebooks.
+///
+/// # Errors
+/// Nothing is configured, a file is not among the notebooks, or they cannot be opened.
+pub fn run(what: &Notebooks, typed: Typed) -> Result<ExitCode, VerbError> {
+    let setting = Setting::find(typed)?;
+    let defaults = defaults(&setting.settings)?;
+    match what {
+        Notebooks::Status { json } => status(&setting, &defaults, *json),
+        Notebooks::Diff { file } => diff(&setting, &defaults, file.as_deref()),
+        Notebooks::Restore { files } => restore(&setting, &defaults, files),
+    }
+}
+
+fn defaults(settings: &Settings) -> Result<Defaults, VerbError> {
+    let notebooks = &settings.notebooks;
+    let source = notebooks.defaults.clone();
+    let volume = notebooks.directory.clone();
+    let version = std::env::var("AI_LAB_VERSION").ok();
+    Ok(Defaults {
+        source: source.ok_or(VerbError::NotConfigured(
+            "directory of notebook defaults",
+            "notebook-defaults",
+        ))?,
+        volume: volume.ok_or(VerbError::NotConfigured("notebooks directory", "notebooks"))?,
+        image_version: version.filter(|version| !version.is_empty()),
+        update: notebooks.update,
+        deleted: notebooks.deleted,
+        mode: notebooks.mode,
+    })
+}
+
+/// How one default stands: a word for programs, a text and a colour for people.
+fn words(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
+    const GREEN: &str = "32";
+    const YELLOW: &str = "33";
+    const CYAN: &str = "36";
+    const RED: &str = "31";
+    match verdict {
+        Verdict::Adopt | Verdict::Current => ("current", "current", GREEN),
+        Verdict::Kept => ("changed", "changed by you", YELLOW),
+        Verdict::Beside => (
+            "changed",
+            "changed by you; the new one comes beside it at the next start",
+            YELLOW,
+        ),
+        Verdict::Replace => ("outdated", "the newer one comes at the next start", CYAN),
+        Verdict::Left => ("outdated", "of another version, stays as it is", CYAN),
+        Verdict::Install => ("missing", "missing, comes at the next start", CYAN),
+        Verdict::Deleted => ("deleted", "deleted by you, stays away", YELLOW),
+        Verdict::Gone => ("gone", "no longer a default, stays", YELLOW),
+        Verdict::InTheWay => ("blocked", "something else is in its place", RED),
+    }
+}
+
+fn status(setting: &Setting, defaults: &Defaults, json: bool) -> Result<ExitCode, VerbError> {
+    let standing = volume::standing(&setting.dropped, defaults)?;
+    if json {
+        tell(&format!("{:#}\n", as_json(defaults, &standing)));
+    } else {
+        let colour = std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        tell(&as_text(defaults, &standing, colour));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(defaults: &Defaults, Standing { installed, files }: &Standing) -> serde_json::Value {
+    let file = |action: &Action| json!({"path": action.shown(), "state": words(action.verdict).0});
+    json!({
+        "notebooks": defaults.volume.display().to_string(),
+        "image": defaults.image_version,
+        "installed": installed,
+        "files": files.iter().map(file).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(defaults: &Defaults, standing: &Standing, colour: bool) -> String {
+    let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "no version".into());
+    let mut text = format!(
+        "{}: defaults of {}, last brought in by {}\n",
+        defaults.volume.display(),
+        version(&defaults.image_version),
+        version(&standing.installed),
+    );
+    let names: Vec<String> = standing.files.iter().map(Action::shown).collect();
+    let width = names.iter().map(|name| name.chars().count()).max();
+    for (action, name) in standing.files.iter().zip(&names) {
+        let (_, what, code) = words(action.verdict);
+        let (on, off) = match colour {
+            true => (format!("\x1b[{code}m"), "\x1b[0m"),
+            false => (String::new(), ""),
+        };
+        let width = width.unwrap_or(0);
+        text.push_str(&format!("  {name:width$}  {on}{what}{off}\n"));
+    }
+    text
+}
+
+fn diff(
+    setting: &Setting,
+    defaults: &Defaults,
+    file: Option<&Path>,
+) -> Result<ExitCode, VerbError> {
+    let paths = match file {
+        Some(file) => vec![inside(defaults, file)?],
+        None => {
+            let files = volume::standing(&setting.dropped, defaults)?.files;
+            let differ = files.into_iter().filter(|action| {
+                use Verdict::{Beside, Kept, Left, Replace};
+                matches!(action.verdict, Kept | Beside | Replace | Left)
+            });
+            differ.map(|action| action.path).collect()
+        }
+    };
+    let mut found = true;
+    for path in paths {
+        let name = volume::shown(&path);
+        let versions = volume::versions(&setting.dropped, defaults, &path)?;
+        let (Some(yours), Some(image)) = (versions.yours, versions.image) else {
+            complain(&format!("{name}: not a file here and among the defaults"));
+            found = false;
+            continue;
+        };
+        match difference::unified(&name, &image, &yours) {
+            Some(text) => tell(&text),
+            None if image == yours => {}
+            None => tell(&format!("{name}: differs, and is no text\n")),
+        }
+    }
+    Ok(if found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn restore(
+    setting: &Setting,
+    defaults: &Defaults,
+    files: &[PathBuf],
+) -> Result<ExitCode, VerbError> {
+    let paths = files.iter().map(|file| inside(defaults, file));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let mut whole = true;
+    for (path, result) in volume::restore(&setting.dropped, defaults, &paths)? {
+        let name = volume::shown(&path);
+        let text = match result {
+            Restored::Back => format!("{name}: restored\n"),
+            Restored::Aside(aside) => {
+                format!("{name}: restored; yours is {}\n", volume::shown(&aside))
+            }
+            Restored::Current => format!("{name}: is the default already\n"),
+            Restored::Unknown => {
+                complain(&format!("{name}: is no default of this image"));
+                whole = false;
+                continue;
+            }
+            Restored::Refused(error) => {
+                let why = std::io::Error::from(error);
+                complain(&format!(
+                    "{name}: not restored: {why}; see the directory and its owner"
+                ));
+                whole = false;
+                continue;
+            }
+        };
+        tell(&text);
+    }
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A file's path in the volume. What is typed counts from where we are, if that is
+/// among the notebooks, and from their top otherwise.
+fn inside(defaults: &Defaults, file: &Path) -> Result<Vec<u8>, VerbError> {
+    let here = std::env::current_dir().unwrap_or_default();
+    inside_from(&here, &defaults.volume, file).ok_or_else(|| VerbError::Outside {
+        file: file.to_owned(),
+        directory: defaults.volume.clone(),
+    })
+}
+
+fn inside_from(here: &Path, volume: &Path, file: &Path) -> Option<Vec<u8>> {
+    let base = if here.starts_with(volume) {
+        here
+    } else {
+        volume
+    };
+    let mut steps: Vec<&OsStr> = Vec::new();
+    let whole = base.join(file);
+    for step in whole.components() {
+        match step {
+            Component::Normal(name) => steps.push(name),
+            Component::ParentDir => _ = steps.pop()?,
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    let plain: PathBuf = std::iter::once(OsStr::new("/")).chain(steps).collect();
+    let path = plain.strip_prefix(volume).ok()?.as_os_str().as_bytes();
+    (!path.is_empty()).then(|| path.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::settings::{DeletedNotebooks, UpdateNotebooks};
+
+    #[test]
+    fn a_file_counts_from_here_or_from_the_top_and_never_from_outside() {
+        for (here, file, expected) in [
+            ("/", "a", Some("a")),
+            ("/n", "a", Some("a")),
+            ("/n/dir", "a", Some("dir/a")),
+            ("/n/dir", "../a", Some("a")),
+            ("/n/dir", "/n/b", Some("b")),
+            ("/elsewhere", "dir/./a", Some("dir/a")),
+            ("/n", "../a", None),
+            ("/n", "/etc/passwd", None),
+            ("/n", ".", None),
+            ("/nn", "a", Some("a")),
+        ] {
+            let found = inside_from(Path::new(here), Path::new("/n"), Path::new(file));
+            let expected = expected.map(|path| path.as_bytes().to_vec());
+            assert_eq!(found, expected, "{file} from {here}");
+        }
+    }
+
+    #[test]
+    fn the_status_is_aligned_and_coloured_only_where_it_may_be() {
+        let defaults = Defaults {
+            source: "/d".into(),
+            volume: "/n".into(),
+            image_version: Some("1.1.0".into()),
+            update: UpdateNotebooks::Unmodified,
+            deleted: DeletedNotebooks::Restore,
+            mode: 0o644,
+        };
+        let action = |path: &str, verdict| Action {
+            path: path.into(),
+            verdict,
+        };
+        let standing = Standing {
+            installed: Some("1.0.0".into()),
+            files: vec![
+                action("a.ipynb", Verdict::Current),
+                action("longer.ipynb", Verdict::Kept),
+            ],
+        };
+        let expected = "\
+/n: defaults of 1.1.0, last brought in by 1.0.0
+  a.ipynb       current
+  longer.ipynb  changed by you
+";
+        assert_eq!(as_text(&defaults, &standing, false), expected);
+        assert!(as_text(&defaults, &standing, true).contains("\x1b[33mchanged by you\x1b[0m"));
+        let json = as_json(&defaults, &standing);
+        assert_eq!(
+            json["files"][1],
+            json!({"path": "longer.ipynb", "state": "changed"})
+        );
+        assert_eq!(json["installed"], "1.0.0");
+    }
+}

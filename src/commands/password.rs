@@ -1,0 +1,132 @@
+//! `password`: set, hash or check one, at a terminal or from standard input.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{Setting, VerbError, complain, restart, tell};
+use crate::cli::verbs::Password;
+use crate::identity::current;
+use crate::server::password::place::Surroundings;
+use crate::server::password::{self, Outcome, Place, Secret, Wanted, hash, source};
+use crate::settings::Settings;
+use crate::settings::resolve::Typed;
+use crate::state::Mode;
+
+/// Does what was asked of a password.
+///
+/// # Errors
+/// What was typed can be no password, or cannot be set.
+pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
+    if what == Password::Hash {
+        // Needs nobody's rights and nobody's settings.
+        let hash = hash::make(&read("Password: ", true)?).map_err(password::PasswordError::Hash)?;
+        tell(&format!("{hash}\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let setting = Setting::find(typed)?;
+    let mode = setting.running.as_ref().map(|asked| asked.state.mode);
+    if mode == Some(Mode::Hub) {
+        return Err(VerbError::Hub);
+    }
+    let place = place(&setting);
+    if what == Password::Set {
+        return set(&setting, &place);
+    }
+    if password::is_in_force(&place, &read("Password: ", false)?) {
+        tell("this is the password in force\n");
+        return Ok(ExitCode::SUCCESS);
+    }
+    tell("this is not the password in force\n");
+    Ok(ExitCode::FAILURE)
+}
+
+fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
+    let secret = read("New password: ", true)?;
+    let applied = password::apply(&setting.dropped, place, &Wanted::Forced(secret))?;
+    if applied.outcome == Outcome::Unchanged {
+        tell("this is the password already\n");
+        return Ok(ExitCode::SUCCESS);
+    }
+    tell("the password is set\n");
+    if applied.variable.is_some() {
+        complain(
+            &"another file of Jupyter's configuration names a password, too, and wins: remove it \
+              there, or start the container with JUPYTER_PASSWORD",
+        );
+    }
+    let Some(asked) = &setting.running else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if asked
+        .state
+        .password
+        .as_ref()
+        .is_some_and(|kept| kept.forced)
+    {
+        complain(
+            &"the container is started with a password of its own, which its next start sets \
+              again: change it there (JUPYTER_PASSWORD, JUPYTER_PASSWORD_FILE, \
+              JUPYTER_PASSWORD_HASH or --password-file)",
+        );
+    }
+    if asked.state.mode != Mode::Lab {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if agreed("It takes effect when the server restarts, which ends all kernels. Restart? [y/N] ") {
+        return restart::run(asked);
+    }
+    tell("it takes effect with `ai-lab-entrypoint restart`\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A yes from a person at a terminal.
+fn agreed(question: &str) -> bool {
+    if !io::stdin().is_terminal() {
+        return false;
+    }
+    let mut answer = String::new();
+    let _ = io::stderr().write_all(question.as_bytes());
+    let _ = io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// A password: without echo at a terminal, twice if it is a `new` one; otherwise all
+/// of standard input.
+fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
+    if !io::stdin().is_terminal() {
+        return Ok(source::from_input(io::stdin().lock())?);
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(VerbError::Terminal);
+    let typed = ask(prompt)?;
+    if new && typed != ask("The same again: ")? {
+        return Err(VerbError::Differ);
+    }
+    Ok(source::from_input(typed.as_bytes())?)
+}
+
+/// Where the running server reads its password, or one would that is started now.
+fn place(setting: &Setting) -> Place {
+    let running = setting.running.as_ref().map(|asked| &asked.state);
+    let kept = running.and_then(|state| state.password.as_ref());
+    let venv = setting.settings.server.venv.as_deref();
+    Place::resolve(&Surroundings {
+        environment: &|name| match (name, kept) {
+            ("JUPYTER_CONFIG_DIR", Some(kept)) => Some(kept.directory.clone().into()),
+            _ => std::env::var_os(name),
+        },
+        home: &home(&setting.settings),
+        venv,
+        owns_venv: venv.is_some_and(|venv| {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(venv).is_ok_and(|data| data.uid() == current().uid)
+        }),
+        on_the_line: false,
+    })
+}
+
+fn home(settings: &Settings) -> PathBuf {
+    let user = settings.user.as_ref();
+    let named = user.and_then(|user| user.home.clone());
+    named.unwrap_or_else(|| current().home)
+}

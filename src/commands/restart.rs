@@ -1,0 +1,24 @@
+//! `restart`: asks the supervisor to restart the server in place.
+
+use std::process::ExitCode;
+
+use rustix::process::Signal;
+
+use super::{Asked, VerbError, status, tell};
+use crate::state::Mode;
+use crate::sys;
+
+/// Sends HUP, which from a process means restart.
+///
+/// # Errors
+/// There is no server, or the supervisor may not be signalled.
+pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
+    if matches!(asked.state.mode, Mode::Command | Mode::Idle) {
+        let mode = status::what(asked.state.mode);
+        return Err(VerbError::NoServer { mode });
+    }
+    let pid = asked.supervisor.pid.as_raw_pid();
+    sys::kill(pid, Signal::HUP.as_raw()).map_err(|source| VerbError::Signal { pid, source })?;
+    tell("asked for a restart of the server; `ai-lab-entrypoint status` tells when it is ready\n");
+    Ok(ExitCode::SUCCESS)
+}

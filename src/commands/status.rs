@@ -1,0 +1,117 @@
+//! `status`: what the container is doing, for people or as JSON.
+
+use std::process::ExitCode;
+
+use super::Asked;
+use crate::state::{self, Mode, Phase, State};
+
+/// Prints the state.
+pub fn run(asked: &Asked, json: bool) -> ExitCode {
+    if json {
+        match serde_json::to_string_pretty(&asked.state) {
+            Ok(text) => super::tell(&format!("{text}\n")),
+            Err(error) => {
+                super::complain(&format!("the state cannot be written as JSON: {error}"));
+                return ExitCode::FAILURE;
+            }
+        }
+    } else {
+        super::tell(&told(&asked.state, state::now()));
+    }
+    ExitCode::SUCCESS
+}
+
+/// The state in words, at this time in milliseconds since 1970.
+fn told(state: &State, now: u64) -> String {
+    let phase = match state.phase {
+        Phase::Starting => "starting",
+        Phase::Ready => "ready",
+        Phase::Restarting => "restarting",
+        Phase::Stopping => "stopping",
+    };
+    let since = age(now.saturating_sub(state.since) / 1000);
+    let mut rows = vec![
+        ("phase", format!("{phase}, for {since}")),
+        ("runs", what(state.mode).into()),
+        ("supervisor", format!("process {}", state.pid)),
+    ];
+    if let Some(pid) = state.main_pid {
+        rows.push(("main process", format!("process {pid}")));
+    }
+    if let Some(probe) = &state.probe {
+        rows.push(("health check", probe.clone()));
+    }
+    if let Some(code) = state.last_exit {
+        let times = state.restarts;
+        rows.push((
+            "restarts",
+            format!("{times}, the last exit code was {code}"),
+        ));
+    }
+    if !state.boot.is_empty() {
+        let parts = state
+            .boot
+            .iter()
+            .map(|(name, ms)| format!("{name} {ms} ms"));
+        rows.push(("start", parts.collect::<Vec<_>>().join(", ")));
+    }
+    for degradation in &state.degradations {
+        rows.push(("warning", degradation.to_string()));
+    }
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter()
+        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .collect()
+}
+
+/// What a mode is called in a sentence.
+pub fn what(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Lab => "JupyterLab",
+        Mode::Hub => "a single-user server of JupyterHub",
+        Mode::Command => "a command",
+        Mode::Idle => "nothing",
+    }
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::degradation::Degradation;
+
+    #[test]
+    fn the_state_in_words() {
+        let mut state = State::new(
+            Mode::Lab,
+            vec![("claim".into(), 3), ("server".into(), 640)],
+            vec![Degradation::new("a is b", "do c")],
+        );
+        state.pid = 1;
+        state.main_pid = Some(7);
+        state.since = 1_000;
+        state.phase = Phase::Ready;
+        state.probe = Some("http://127.0.0.1:1/api".into());
+        let expected = "\
+phase         ready, for 2 h 3 min
+runs          JupyterLab
+supervisor    process 1
+main process  process 7
+health check  http://127.0.0.1:1/api
+start         claim 3 ms, server 640 ms
+warning       a is b (remedy: do c)
+";
+        assert_eq!(
+            told(&state, 1_000 + (2 * 3600 + 3 * 60 + 4) * 1000),
+            expected
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! `jupyter_server_config.json`: reading it as Jupyter does, changing the password in
+//! it and nothing else.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::PasswordError;
+
+/// The class whose hash wins over every other.
+const PROVIDER: &str = "PasswordIdentityProvider";
+/// The class that `jupyter server password` writes.
+const BASE: &str = "IdentityProvider";
+/// Classes of older versions, which win over [`BASE`].
+const OLD: [&str; 2] = ["ServerApp", "NotebookApp"];
+
+const HASH: &str = "hashed_password";
+const OLD_HASH: &str = "password";
+
+/// The password hashes that one or several files give, by class.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hashes {
+    provider: Option<String>,
+    old: Option<String>,
+    base: Option<String>,
+}
+
+impl Hashes {
+    /// What the content of a file gives. What has another form than Jupyter's gives
+    /// nothing.
+    pub fn of(content: &Value) -> Self {
+        let text =
+            |class: &str, name: &str| content.get(class)?.get(name)?.as_str().map(Into::into);
+        // An empty old value is the default, and so as good as absent.
+        let old = |class: &str| text(class, OLD_HASH).filter(|hash: &String| !hash.is_empty());
+        Self {
+            provider: text(PROVIDER, HASH),
+            old: OLD.iter().find_map(|class| old(class)),
+            base: text(BASE, HASH),
+        }
+    }
+
+    /// What a file and one that loses against it give together.
+    pub fn or(self, loser: Self) -> Self {
+        Self {
+            provider: self.provider.or(loser.provider),
+            old: self.old.or(loser.old),
+            base: self.base.or(loser.base),
+        }
+    }
+
+    /// The hash in force. An empty one means that a person wants no password.
+    pub fn in_force(self) -> Option<String> {
+        self.provider.or(self.old).or(self.base)
+    }
+
+    /// Whether a file that has a say before another one decides alone.
+    pub fn wins_over_all(&self) -> bool {
+        self.provider.is_some()
+    }
+}
+
+/// A configuration file of the user's.
+#[derive(Debug)]
+pub struct Document {
+    path: PathBuf,
+    content: Map<String, Value>,
+}
+
+impl Document {
+    /// Reads the file; one that is not there is empty.
+    ///
+    /// # Errors
+    /// It cannot be read, is not JSON, or no object.
+    pub fn read(path: &Path) -> Result<Self, PasswordError> {
+        let path = path.to_owned();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => b"{}".to_vec(),
+            Err(source) => {
+                let verb = "read";
+                return Err(PasswordError::File { path, verb, source });
+            }
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(content)) => Ok(Self { path, content }),
+            Ok(_) => {
+                let section = "the content";
+                Err(PasswordError::Shape { path, section })
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                // serde_json ends its text with the place, which is told already.
+                let problem = problem.split(" at line ").next().unwrap_or_default();
+                Err(PasswordError::Broken {
+                    path,
+                    line: error.line(),
+                    // 0 at the very beginning.
+                    column: error.column().max(1),
+                    problem: problem.to_owned(),
+                })
+            }
+        }
+    }
+
+    /// The hash that wins over every other of this file's.
+    pub fn forced(&self) -> Option<&str> {
+        self.content.get(PROVIDER)?.get(HASH)?.as_str()
+    }
+
+    /// Sets the hash that everything else overrides, as `jupyter server password` does;
+    /// so that command can still change it.
+    ///
+    /// # Errors
+    /// The section is no object.
+    pub fn set_default(&mut self, hash: String) -> Result<(), PasswordError> {
+        self.section(BASE)?.insert(HASH.into(), hash.into());
+        Ok(())
+    }
+
+    /// Sets the hash in every place that counts and removes those of older versions.
+    ///
+    /// # Errors
+    /// A section is no object.
+    pub fn force(&mut self, hash: String) -> Result<(), PasswordError> {
+        self.section(PROVIDER)?
+            .insert(HASH.into(), hash.clone().into());
+        self.set_default(hash)?;
+        for class in OLD {
+            if let Some(Value::Object(section)) = self.content.get_mut(class) {
+                section.shift_remove(OLD_HASH);
+                if section.is_empty() {
+                    self.content.shift_remove(class);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, section: &'static str) -> Result<&mut Map<String, Value>, PasswordError> {
+        let value = self.content.entry(section);
+        match value.or_insert_with(|| Value::Object(Map::new())) {
+            Value::Object(map) => Ok(map),
+            _ => {
+                let path = self.path.clone();
+                Err(PasswordError::Shape { path, section })
+            }
+        }
+    }
+
+    /// # Errors
+    /// The file is a link: replacing it would hide a file that a person keeps elsewhere.
+    pub fn check_replaceable(&self) -> Result<(), PasswordError> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(data) if data.is_symlink() => Err(PasswordError::Link(self.path.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the file, whole or not at all; only the user can read it.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be written.
+    pub fn write(&self) -> Result<(), PasswordError> {
+        self.try_write().map_err(|source| PasswordError::File {
+            path: self.path.clone(),
+            verb: "written",
+            source,
+        })
+    }
+
+    fn try_write(&self) -> io::Result<()> {
+        // Indented by 2, like Jupyter's own.
+        let text = serde_json::to_vec_pretty(&self.content)?;
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let new = Temporary(name.into());
+        // What a killed start left behind.
+        let _ = fs::remove_file(&new.0);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new.0)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new.0, &self.path)?;
+        File::open(directory)?.sync_all()
+    }
+}
+
+/// A file that goes away unless it was renamed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,238 @@
+//! Jupyter's password: which one is wanted, and seeing to it that it is in force.
+//!
+//! [`source::wanted`] decides before root is dropped, because a secret's file may be
+//! root's alone; [`apply`] sets it as the user, in the file that `jupyter server
+//! password` writes. A hash is made here rather than by starting Python.
+
+pub mod config;
+pub mod hash;
+pub mod place;
+pub mod source;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::degradation::Degradation;
+use crate::identity::Dropped;
+
+use config::Document;
+pub use place::Place;
+pub use source::{Sources, wanted};
+
+/// The phrase that log watchers rely on.
+pub const CHANGED: &str = "Successfully changed the password of Jupyter server.";
+
+/// A password. It is never shown, not even by `{:?}`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A password of this text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    fn text(&self) -> &str {
+        &self.0
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The password that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: Jupyter does as it is configured.
+    Nothing,
+    /// This one, where none is configured.
+    Default(Secret),
+    /// This one, whatever is configured.
+    Forced(Secret),
+    /// The one with this hash, whatever is configured.
+    ForcedHash(String),
+}
+
+impl Wanted {
+    /// Whether it is in force whatever is configured.
+    pub fn is_forced(&self) -> bool {
+        matches!(self, Self::Forced(_) | Self::ForcedHash(_))
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was to be done.
+    Unchanged,
+    /// The password was set.
+    Changed,
+    /// The default could not be set. Jupyter makes up a token.
+    NotSet(Degradation),
+}
+
+/// What was done, and what the server must be told to make it effective.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What was done.
+    pub outcome: Outcome,
+    /// A variable for the server's environment, where other files would win.
+    pub variable: Option<(&'static str, OsString)>,
+}
+
+/// Why a password could not be set.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// The file is not JSON. Jupyter ignores such a file and makes up a token.
+    #[error(
+        "{} is not valid JSON (line {line}, column {column}: {problem}); \
+         it was left as it is: mend it or move it away", path.display()
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The line; 1 is the first.
+        line: usize,
+        /// The column; 1 is the first.
+        column: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A section of the file has another form than Jupyter's.
+    #[error("{}: {section} must be an object {{…}}; mend the file or move it away", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The section, or "the content".
+        section: &'static str,
+    },
+    /// The file is a link, which a new file would replace.
+    #[error(
+        "{} is a symbolic link, and replacing it would hide what it points to; \
+         put a regular file in its place", .0.display()
+    )]
+    Link(PathBuf),
+    /// The file cannot be read or written.
+    #[error("the password cannot be set: {} cannot be {verb}: {source}; \
+             let the user own it, or name another directory with JUPYTER_CONFIG_DIR", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        verb: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Jupyter would not read the file.
+    #[error(
+        "the password cannot be set: JUPYTER_NO_CONFIG tells Jupyter to read no \
+             configuration; remove that variable"
+    )]
+    NoConfig,
+    /// No hash could be made.
+    #[error("the password cannot be hashed")]
+    Hash(#[from] hash::HashError),
+}
+
+/// Sees to it that the wanted password is the one in force.
+///
+/// The file is written only if what is there does not do already: another hash of the
+/// same password would log everyone out.
+///
+/// # Errors
+/// A configuration that does not parse; a forced password that cannot be set.
+pub fn apply(_: &Dropped, place: &Place, wanted: &Wanted) -> Result<Applied, PasswordError> {
+    match wanted {
+        Wanted::Nothing => Ok(unchanged()),
+        Wanted::Default(secret) => set_default(place, secret),
+        Wanted::Forced(secret) => {
+            let verify = |hash: &str| hash::verify(hash, secret);
+            force(place, &verify, || Ok(hash::make(secret)?))
+        }
+        Wanted::ForcedHash(wanted) => force(place, &|hash| hash == wanted, || Ok(wanted.clone())),
+    }
+}
+
+fn unchanged() -> Applied {
+    Applied {
+        outcome: Outcome::Unchanged,
+        variable: None,
+    }
+}
+
+fn set_default(place: &Place, secret: &Secret) -> Result<Applied, PasswordError> {
+    let mut own = Document::read(&place.file())?;
+    if place.is_configured() {
+        return Ok(unchanged());
+    }
+    let outcome = match write_default(place, &mut own, secret) {
+        Ok(()) => Outcome::Changed,
+        Err(
+            error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
+        ) => Outcome::NotSet(Degradation::note(format!(
+            "the default password is not in force: {error}; Jupyter makes up a token, \
+                 which its log tells"
+        ))),
+        Err(error) => return Err(error),
+    };
+    Ok(Applied {
+        outcome,
+        variable: None,
+    })
+}
+
+fn write_default(place: &Place, own: &mut Document, secret: &Secret) -> Result<(), PasswordError> {
+    if place.ignored() {
+        return Err(PasswordError::NoConfig);
+    }
+    // Before the 50 ms of hashing.
+    own.check_replaceable()?;
+    own.set_default(hash::make(secret)?)?;
+    own.write()
+}
+
+fn force(
+    place: &Place,
+    verify: &dyn Fn(&str) -> bool,
+    make: impl FnOnce() -> Result<String, PasswordError>,
+) -> Result<Applied, PasswordError> {
+    if place.ignored() {
+        return Err(PasswordError::NoConfig);
+    }
+    let mut own = Document::read(&place.file())?;
+    if place.in_force().is_some_and(|hash| verify(&hash)) {
+        return Ok(unchanged());
+    }
+    let variable = place.first_of_all();
+    let outcome = if own.forced().is_some_and(verify) {
+        Outcome::Unchanged
+    } else {
+        own.check_replaceable()?;
+        own.force(make()?)?;
+        own.write()?;
+        Outcome::Changed
+    };
+    Ok(Applied { outcome, variable })
+}
+
+/// Whether the password is the one in force, as far as the files tell. Takes some
+/// 50 ms.
+pub fn is_in_force(place: &Place, secret: &Secret) -> bool {
+    !place.ignored()
+        && place
+            .in_force()
+            .is_some_and(|hash| hash::verify(&hash, secret))
+}
+
+#[cfg(test)]
+#[path = "password_tests.rs"]
+mod tests;

@@ -1,0 +1,370 @@
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::place::Surroundings;
+use super::*;
+
+const OLD: &str = "sha1:salt:0000000000000000000000000000000000000000";
+
+/// A hash that takes no time to verify.
+fn legacy(text: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(text);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256::{hex}")
+}
+
+struct Home {
+    directory: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
+    owns_venv: bool,
+    on_the_line: bool,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+            owns_venv: false,
+            on_the_line: false,
+        }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn own(&self) -> PathBuf {
+        self.at("home/.jupyter/jupyter_server_config.json")
+    }
+
+    fn put(&self, name: &str, content: &str) {
+        let path = self.at(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn put_own(&self, content: &Value) {
+        let name = "home/.jupyter/jupyter_server_config.json";
+        self.put(name, &content.to_string());
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.own()).unwrap()).unwrap()
+    }
+
+    fn place(&self) -> Place {
+        Place::resolve(&Surroundings {
+            environment: &|name| {
+                let found = self.variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.into())
+            },
+            home: &self.at("home"),
+            venv: Some(&self.at("venv")),
+            owns_venv: self.owns_venv,
+            on_the_line: self.on_the_line,
+        })
+    }
+
+    fn apply(&self, wanted: &Wanted) -> Result<Applied, PasswordError> {
+        apply(&Dropped::for_tests(), &self.place(), wanted)
+    }
+
+    fn outcome(&self, wanted: &Wanted) -> Outcome {
+        self.apply(wanted).unwrap().outcome
+    }
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.into())
+}
+
+fn default() -> Wanted {
+    Wanted::Default(secret("ailab"))
+}
+
+fn forced() -> Wanted {
+    Wanted::Forced(secret("new"))
+}
+
+fn provider(hash: &str) -> Value {
+    json!({"PasswordIdentityProvider": {"hashed_password": hash}})
+}
+
+#[test]
+fn the_default_is_set_where_none_is_and_can_still_be_changed_by_jupyter() {
+    let home = Home::new();
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+    assert!(is_in_force(&home.place(), &secret("ailab")));
+    assert!(!is_in_force(&home.place(), &secret("new")));
+    // `jupyter server password` writes this key and no other.
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&home.json()), ["IdentityProvider"]);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&home.own()), 0o600);
+    assert_eq!(mode(home.own().parent().unwrap()), 0o700);
+
+    let before = std::fs::read(home.own()).unwrap();
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+    assert_eq!(std::fs::read(home.own()).unwrap(), before);
+}
+
+#[test]
+fn the_default_leaves_every_kind_of_configured_password() {
+    for content in [
+        provider("x"),
+        provider(""),
+        json!({"IdentityProvider": {"hashed_password": "x"}}),
+        json!({"ServerApp": {"password": "x"}}),
+        json!({"NotebookApp": {"password": "x"}}),
+    ] {
+        for file in [
+            "home/.jupyter/jupyter_server_config.json",
+            "home/.jupyter/jupyter_lab_config.json",
+            "venv/etc/jupyter/jupyter_server_config.json",
+        ] {
+            let home = Home::new();
+            home.put(file, &content.to_string());
+            assert_eq!(
+                home.outcome(&default()),
+                Outcome::Unchanged,
+                "{file} {content}"
+            );
+            let now: Value =
+                serde_json::from_slice(&std::fs::read(home.at(file)).unwrap()).unwrap();
+            assert_eq!(now, content, "{file}");
+        }
+    }
+    let home = Home::new();
+    home.put(
+        "home/.jupyter/jupyter_server_config.py",
+        "# c.ServerApp.password = ''\nc.PasswordIdentityProvider.hashed_password = 'x'\n",
+    );
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+    assert!(!home.own().exists());
+    home.put(
+        "home/.jupyter/jupyter_server_config.py",
+        "# c.ServerApp.password = ''\n",
+    );
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+}
+
+#[test]
+fn a_forced_password_is_really_in_force_and_other_keys_stay() {
+    let home = Home::new();
+    home.put_own(&json!({
+        "z": {"big": 1.0, "text": "ü"},
+        "ServerApp": {"password": OLD, "port": 1},
+        "NotebookApp": {"password": OLD},
+        "IdentityProvider": {"hashed_password": OLD, "token": ""},
+        "a": [1, null],
+    }));
+    assert_eq!(home.outcome(&forced()), Outcome::Changed);
+    let now = home.json();
+    let hash = now["PasswordIdentityProvider"]["hashed_password"]
+        .as_str()
+        .unwrap();
+    assert!(hash::verify(hash, &secret("new")));
+    assert_eq!(
+        now,
+        json!({
+            "z": {"big": 1.0, "text": "ü"},
+            "ServerApp": {"port": 1},
+            "IdentityProvider": {"hashed_password": hash, "token": ""},
+            "a": [1, null],
+            "PasswordIdentityProvider": {"hashed_password": hash},
+        })
+    );
+    let order: Vec<&String> = now.as_object().unwrap().keys().collect();
+    assert_eq!(order[..3], ["z", "ServerApp", "IdentityProvider"]);
+    let text = std::fs::read_to_string(home.own()).unwrap();
+    assert!(text.contains("\n  \"z\": {\n    \"big\": 1.0,"), "{text}");
+}
+
+#[test]
+fn numbers_keep_every_digit() {
+    let home = Home::new();
+    let content = r#"{"x": {"n": 123456789012345678901234567890, "f": 1.10, "e": 1e400}}"#;
+    home.put("home/.jupyter/jupyter_server_config.json", content);
+    assert_eq!(home.outcome(&forced()), Outcome::Changed);
+    let text = std::fs::read_to_string(home.own()).unwrap();
+    for number in ["123456789012345678901234567890", "1.10", "1e+400"] {
+        assert!(text.contains(number), "{text}");
+    }
+}
+
+#[test]
+fn a_hash_that_does_already_is_never_written_again() {
+    for content in [
+        provider(&legacy("new")),
+        json!({"IdentityProvider": {"hashed_password": legacy("new")}}),
+        json!({"ServerApp": {"password": legacy("new")}}),
+    ] {
+        let home = Home::new();
+        home.put_own(&content);
+        assert_eq!(home.outcome(&forced()), Outcome::Unchanged, "{content}");
+        assert_eq!(home.json(), content);
+    }
+    let home = Home::new();
+    home.put_own(&provider(&legacy("new")));
+    let hash = Wanted::ForcedHash(legacy("new"));
+    assert_eq!(home.outcome(&hash), Outcome::Unchanged);
+    let hash = Wanted::ForcedHash(legacy("other"));
+    assert_eq!(home.outcome(&hash), Outcome::Changed);
+    assert_eq!(
+        home.json()["PasswordIdentityProvider"]["hashed_password"],
+        legacy("other")
+    );
+}
+
+#[test]
+fn where_another_directory_wins_the_server_is_told_to_read_the_users_first() {
+    let shadow = provider(&legacy("stale")).to_string();
+
+    let mut home = Home::new();
+    home.put("venv/etc/jupyter/jupyter_server_config.json", &shadow);
+    assert_eq!(home.apply(&forced()).unwrap().variable, None, "HOME wins");
+
+    home.owns_venv = true;
+    let user = home.at("home/.jupyter");
+    for _ in 0..2 {
+        let applied = home.apply(&forced()).unwrap();
+        let expected = ("JUPYTER_CONFIG_PATH", user.clone().into_os_string());
+        assert_eq!(applied.variable, Some(expected));
+        assert_eq!(
+            applied.outcome,
+            Outcome::Unchanged,
+            "written the first time"
+        );
+    }
+
+    let mut home = Home::new();
+    home.put("a/jupyter_server_config.py", "c.ServerApp.password = 'x'");
+    home.variables = vec![("JUPYTER_CONFIG_PATH", home.at("a").display().to_string())];
+    let applied = home.apply(&forced()).unwrap();
+    let expected = format!(
+        "{}:{}",
+        home.at("home/.jupyter").display(),
+        home.at("a").display()
+    );
+    assert_eq!(
+        applied.variable,
+        Some(("JUPYTER_CONFIG_PATH", expected.into()))
+    );
+    assert!(
+        !is_in_force(&home.place(), &secret("new")),
+        "only Python knows"
+    );
+}
+
+#[test]
+fn the_directory_is_the_one_that_jupyter_uses() {
+    let mut home = Home::new();
+    let file = |home: &Home| home.place().file();
+    assert_eq!(file(&home), home.own());
+    home.variables = vec![("JUPYTER_PLATFORM_DIRS", "1".into())];
+    assert_eq!(
+        file(&home),
+        home.at("home/.config/jupyter/jupyter_server_config.json")
+    );
+    home.variables = vec![("JUPYTER_CONFIG_DIR", "/c".into())];
+    assert_eq!(file(&home), Path::new("/c/jupyter_server_config.json"));
+    home.variables = vec![("JUPYTER_NO_CONFIG", "0".into())];
+    assert!(matches!(
+        home.apply(&forced()),
+        Err(PasswordError::NoConfig)
+    ));
+    assert!(matches!(home.outcome(&default()), Outcome::NotSet(_)));
+}
+
+#[test]
+fn a_password_on_the_command_line_is_the_users_word() {
+    let mut home = Home::new();
+    home.on_the_line = true;
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+    assert!(!home.own().exists());
+    home.put_own(&provider(&legacy("ailab")));
+    assert!(!is_in_force(&home.place(), &secret("ailab")));
+}
+
+#[test]
+fn broken_files_are_told_with_their_place_and_never_overwritten() {
+    for (content, place) in [
+        ("{\n  \"a\": tru,\n}", "line 2, column 11"),
+        ("", "line 1, column 1"),
+        ("[1]", "the content must be an object"),
+        (
+            r#"{"PasswordIdentityProvider": 1, "IdentityProvider": 1}"#,
+            "must be an object",
+        ),
+    ] {
+        let home = Home::new();
+        home.put("home/.jupyter/jupyter_server_config.json", content);
+        for wanted in [default(), forced()] {
+            let error = home.apply(&wanted).unwrap_err().to_string();
+            assert!(error.contains(place), "{content}: {error}");
+            assert!(
+                error.contains("home/.jupyter/jupyter_server_config.json"),
+                "{error}"
+            );
+        }
+        assert_eq!(std::fs::read_to_string(home.own()).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_link_in_place_of_the_file_is_read_and_never_replaced() {
+    let home = Home::new();
+    home.put("elsewhere.json", &provider(&legacy("new")).to_string());
+    std::fs::create_dir_all(home.at("home/.jupyter")).unwrap();
+    std::os::unix::fs::symlink(home.at("elsewhere.json"), home.own()).unwrap();
+    assert_eq!(home.outcome(&forced()), Outcome::Unchanged);
+    let other = Wanted::Forced(secret("other"));
+    assert!(matches!(home.apply(&other), Err(PasswordError::Link(_))));
+    home.put("elsewhere.json", "{}");
+    assert!(matches!(home.outcome(&default()), Outcome::NotSet(_)));
+    assert_eq!(
+        std::fs::read_to_string(home.at("elsewhere.json")).unwrap(),
+        "{}"
+    );
+}
+
+#[test]
+fn where_nothing_can_be_written_a_default_is_a_degradation_and_a_forced_one_an_error() {
+    let home = Home::new();
+    // Root ignores modes, but cannot make a file inside a file.
+    std::fs::create_dir_all(home.at("home")).unwrap();
+    std::fs::write(home.at("home/.jupyter"), "").unwrap();
+    assert!(matches!(
+        home.apply(&forced()),
+        Err(PasswordError::File { .. })
+    ));
+    let mut home = Home::new();
+    home.variables = vec![("JUPYTER_CONFIG_DIR", "/proc/self/no".into())];
+    assert!(matches!(
+        home.apply(&forced()),
+        Err(PasswordError::File { .. })
+    ));
+    assert!(matches!(home.outcome(&default()), Outcome::NotSet(_)));
+}
+
+#[test]
+fn nothing_is_left_beside_the_file() {
+    let home = Home::new();
+    assert_eq!(home.outcome(&forced()), Outcome::Changed);
+    let directory = std::fs::read_dir(home.at("home/.jupyter")).unwrap();
+    let names: Vec<_> = directory.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["jupyter_server_config.json"]);
+}

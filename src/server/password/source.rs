@@ -1,0 +1,208 @@
+//! Which password is wanted: the sources, their conflicts, and what cannot be one.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Secret, Wanted, hash};
+use crate::settings::table::{
+    PASSWORD_ENV as PASSWORD, PASSWORD_FILE_ENV as PASSWORD_FILE,
+    PASSWORD_HASH_ENV as PASSWORD_HASH,
+};
+use crate::settings::{Origin, SettingError};
+
+/// A password file is no longer than this many bytes.
+const LONGEST: u64 = 4096;
+
+/// Where a password can come from.
+pub struct Sources<'a> {
+    /// The default password of the settings.
+    pub default: Option<(&'a str, Origin)>,
+    /// The file of the settings.
+    pub file: Option<(PathBuf, Origin)>,
+    /// Looks up an environment variable; `None` where it is empty.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+/// What a source gave.
+enum Given {
+    Password(Secret),
+    Hash(String),
+}
+
+/// Decides which password is wanted. Reads the password file, so it is to be called
+/// while whoever started us may still read it.
+///
+/// # Errors
+/// Everything that is wrong, at once: two sources that force a password, a file that
+/// cannot be read, a text that can be no password.
+pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
+    let variable = |name: &'static str| {
+        let value = (sources.environment)(name)?;
+        Some((value, Origin::Environment(name)))
+    };
+    let mut given = Vec::new();
+    if let Some((path, origin)) = &sources.file {
+        given.push((from_file(path, origin), origin.clone()));
+    }
+    if let Some((value, origin)) = variable(PASSWORD) {
+        given.push((from_text(value, &origin), origin));
+    }
+    if let Some((value, origin)) = variable(PASSWORD_FILE) {
+        given.push((from_file(Path::new(&value), &origin), origin));
+    }
+    if let Some((value, origin)) = variable(PASSWORD_HASH) {
+        given.push((from_hash(value, &origin), origin));
+    }
+    let default = sources.default.as_ref().map(|(text, origin)| {
+        let secret = Secret::new((*text).to_owned());
+        checked(secret, origin).map(|()| Secret::new((*text).to_owned()))
+    });
+
+    let mut errors = Vec::new();
+    if given.len() > 1 {
+        let names: Vec<String> = given.iter().map(|(_, origin)| origin.to_string()).collect();
+        errors.push(SettingError::new(
+            "password",
+            names.join(" and "),
+            "only one of them can be in force",
+            "remove all but one",
+        ));
+    }
+    let mut forced = None;
+    for (result, _) in given {
+        match result {
+            Ok(value) => forced = Some(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    let default = match default.transpose() {
+        Ok(default) => default,
+        Err(error) => {
+            errors.push(error);
+            None
+        }
+    };
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(match (forced, default) {
+        (Some(Given::Password(secret)), _) => Wanted::Forced(secret),
+        (Some(Given::Hash(hash)), _) => Wanted::ForcedHash(hash),
+        (None, Some(secret)) => Wanted::Default(secret),
+        (None, None) => Wanted::Nothing,
+    })
+}
+
+fn error(origin: &Origin, problem: impl Into<String>, remedy: &str) -> SettingError {
+    SettingError::new("password", origin, problem, remedy)
+}
+
+fn utf8(bytes: Vec<u8>, origin: &Origin) -> Result<String, SettingError> {
+    let remedy = "use text in UTF-8, which is what a browser sends";
+    String::from_utf8(bytes).map_err(|_| error(origin, "it is not UTF-8", remedy))
+}
+
+fn from_text(value: OsString, origin: &Origin) -> Result<Given, SettingError> {
+    let secret = Secret::new(utf8(value.into_encoded_bytes(), origin)?);
+    checked(secret.clone(), origin)?;
+    Ok(Given::Password(secret))
+}
+
+fn from_hash(value: OsString, origin: &Origin) -> Result<Given, SettingError> {
+    let hash = utf8(value.into_encoded_bytes(), origin)?;
+    if hash::well_formed(&hash) {
+        return Ok(Given::Hash(hash));
+    }
+    Err(error(
+        origin,
+        "it is no hash that Jupyter could verify a password against",
+        "use what `jupyter server password` writes: argon2:$argon2id$…",
+    ))
+}
+
+fn from_file(path: &Path, origin: &Origin) -> Result<Given, SettingError> {
+    let bytes = open(path).and_then(read).map_err(|source| {
+        error(
+            origin,
+            format!("{} cannot be read: {source}", path.display()),
+            "name a regular file of at most 4 KiB with the password in it",
+        )
+    })?;
+    Ok(Given::Password(from_bytes(bytes, origin)?))
+}
+
+/// A password that is typed or piped in.
+///
+/// # Errors
+/// It cannot be read, or can be no password.
+pub fn from_input(input: impl Read) -> Result<Secret, SettingError> {
+    let origin = Origin::Input;
+    let bytes = read(input).map_err(|source| {
+        let problem = format!("it cannot be read: {source}");
+        error(&origin, problem, "give one line of at most 4 KiB")
+    })?;
+    from_bytes(bytes, &origin)
+}
+
+fn from_bytes(bytes: Vec<u8>, origin: &Origin) -> Result<Secret, SettingError> {
+    let mut text = utf8(bytes, origin)?;
+    strip_final_newline(&mut text);
+    let secret = Secret::new(text);
+    checked(secret.clone(), origin)?;
+    Ok(secret)
+}
+
+/// Removes one final LF or CRLF, which editors and `echo` add.
+fn strip_final_newline(text: &mut String) {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+}
+
+/// Opens a password file; links are followed (Kubernetes' secrets are links).
+fn open(path: &Path) -> io::Result<File> {
+    // A FIFO that nobody writes must not stop the start.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
+}
+
+fn read(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::other("it is longer than 4 KiB"));
+    }
+    Ok(bytes)
+}
+
+/// Refuses what could never log in, or lets everyone in.
+fn checked(secret: Secret, origin: &Origin) -> Result<(), SettingError> {
+    let text = secret.text();
+    // What Python's str.strip() removes: Unicode's white space and four more.
+    let space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
+    let problem = if text.is_empty() {
+        "it is empty, which would let everyone in"
+    } else if text.contains(['\0', '\n', '\r']) {
+        "it contains a line break or NUL, which nobody can type into the login form"
+    } else if text.starts_with(space) || text.ends_with(space) {
+        "it begins or ends with white space, which Jupyter's login removes: nobody could log in"
+    } else {
+        return Ok(());
+    };
+    Err(error(origin, problem, "choose another one"))
+}
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

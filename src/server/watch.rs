@@ -1,0 +1,398 @@
+//! Looking after a running server: its log, its readiness, and what the world is
+//! told about it. Everything here runs beside the supervisor's loop and never holds
+//! it up.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::probe::{Endpoint, Target, Url};
+use super::pump::pump;
+use super::readiness::{Expected, Words, ready};
+use super::welcome::Welcome;
+use crate::output::sink::{Finish, Sink};
+use crate::output::{logging, notify};
+use crate::state::{Keeper, Mode, Phase, State};
+use crate::supervisor::Observer;
+use crate::supervisor::spawn::SpawnError;
+use crate::supervisor::stop::Ended;
+
+/// How long the last words of a server that ended are waited for, while a process
+/// that it left behind holds its output open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How long a slow reader may take for the last lines after everyone has ended: with
+/// both grace periods still less than Docker's 10 s.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The default password, and how to find out whether it is the one in force.
+pub struct DefaultPassword {
+    /// The password; public by nature.
+    pub text: String,
+    /// Whether it is in force. Takes some 50 ms of computing.
+    pub in_force: Box<dyn FnOnce() -> bool + Send>,
+}
+
+/// What is known about the server before it is started.
+pub struct Plan {
+    /// `Mode::Lab` or `Mode::Hub`.
+    pub hub: bool,
+    /// Where it will answer.
+    pub expected: Expected,
+    /// After this an unready server is reported.
+    pub ready_timeout: Duration,
+    /// The default password, if there is one.
+    pub default_password: Option<DefaultPassword>,
+    /// `$NOTIFY_SOCKET`.
+    pub notify_socket: Option<OsString>,
+    /// When the whole start began, and what it has spent its time on so far.
+    pub start: Instant,
+    /// The parts of the boot line that are over.
+    pub parts: Vec<(&'static str, Duration)>,
+}
+
+/// The state, and where it is kept; shared with the tasks.
+#[derive(Clone)]
+pub struct Told {
+    keeper: Option<Keeper>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Told {
+    /// Starts with this state. Without a keeper nobody is told.
+    pub fn new(keeper: Option<Keeper>, state: State) -> Self {
+        let told = Self {
+            keeper,
+            state: Arc::new(Mutex::new(state)),
+        };
+        told.update(|_| {});
+        told
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.write(&state)
+        {
+            warn!("the state cannot be written: {error}");
+        }
+    }
+}
+
+/// Where the server's output goes.
+struct Outputs {
+    stdout: Sink,
+    stderr: Sink,
+    logfile: Option<Sink>,
+}
+
+/// An observer of a server.
+pub struct Watch {
+    plan: Plan,
+    told: Told,
+    outputs: Option<Outputs>,
+    finishes: Vec<Finish>,
+    words: Option<Words>,
+    pumps: Vec<JoinHandle<()>>,
+    readiness: Option<JoinHandle<()>>,
+    /// Whether the server was asked to stop.
+    asked: bool,
+    farewells: Vec<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Opens the ways to the console. Our own log goes through them from now on.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn new(
+        plan: Plan,
+        told: Told,
+        logfile: Option<crate::output::logfile::Logfile>,
+    ) -> io::Result<Self> {
+        let mut finishes = Vec::new();
+        let mut sink = |(sink, finish): (Sink, Finish)| {
+            finishes.push(finish);
+            sink
+        };
+        let console = |stream| rustix::io::fcntl_dupfd_cloexec(stream, 3).map(std::fs::File::from);
+        let stdout = console(rustix::stdio::stdout())?;
+        let stderr = console(rustix::stdio::stderr())?;
+        let outputs = Outputs {
+            stdout: sink(Sink::start(stdout, logging::losses)?),
+            stderr: sink(Sink::start(stderr, logging::losses)?),
+            logfile: match logfile {
+                Some(file) => Some(sink(Sink::start(file, logging::losses)?)),
+                None => None,
+            },
+        };
+        logging::through(Some(outputs.stderr.clone()));
+        Ok(Self {
+            plan,
+            told,
+            outputs: Some(outputs),
+            finishes,
+            words: None,
+            pumps: Vec::new(),
+            readiness: None,
+            asked: false,
+            farewells: Vec::new(),
+        })
+    }
+
+    /// Waits until everything that was said has been written, as far as somebody
+    /// reads it.
+    pub async fn finish(mut self) {
+        for task in self.farewells.drain(..).chain(self.pumps.drain(..)) {
+            let _ = tokio::time::timeout(LAST_WORDS, task).await;
+        }
+        logging::through(None);
+        self.outputs = None;
+        // Beside each other: the console and the logfile may both be slow.
+        let waits: Vec<_> = self.finishes.into_iter().map(Finish::wait).collect();
+        let waits: Vec<_> = waits.into_iter().map(tokio::spawn).collect();
+        let all = async {
+            for wait in waits {
+                let _ = wait.await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_LINES, all).await;
+    }
+
+    fn pump(&mut self, from: OwnedFd, console: impl Fn(&Outputs) -> &Sink, words: &Words) {
+        let Some(outputs) = &self.outputs else { return };
+        let to = std::iter::once(console(outputs))
+            .chain(&outputs.logfile)
+            .cloned()
+            .collect();
+        let mut words = words.clone();
+        self.pumps.push(tokio::spawn(async move {
+            if let Err(error) = pump(from, to, &mut words).await {
+                error!("the server's log cannot be read: {error}");
+            }
+        }));
+    }
+
+    fn await_readiness(&mut self, pid: Pid, words: Words, urls: watch::Receiver<Vec<Url>>) {
+        let expected = self.plan.expected.clone();
+        let timeout = self.plan.ready_timeout;
+        let told = self.told.clone();
+        let spawned = Instant::now();
+        // Only the first start is a boot; a restart tells its own part alone.
+        let parts = std::mem::take(&mut self.plan.parts);
+        let start = if parts.is_empty() {
+            spawned
+        } else {
+            self.plan.start
+        };
+        let first = self.plan.notify_socket.take();
+        let default_password = self.plan.default_password.take().map(in_force);
+        let hub = self.plan.hub;
+        let welcome = !parts.is_empty();
+        self.readiness = Some(tokio::spawn(async move {
+            let late = || {
+                error!(
+                    "the server does not answer after {} s; it keeps running. Its last words:\n{}",
+                    timeout.as_secs_f32(),
+                    words.last()
+                );
+            };
+            let target = ready(&expected, urls, timeout, late).await;
+            words.stop_reading();
+            let default = match default_password {
+                Some(answer) => answer.await.ok(),
+                None => None,
+            };
+            let mut parts = parts;
+            parts.push(("server", spawned.elapsed()));
+            told.update(|state| {
+                if state.main_pid == Some(pid.as_raw_pid()) && state.phase != Phase::Stopping {
+                    state.enter(Phase::Ready);
+                }
+                state.probe = Some(target.to_string());
+                state.boot = milliseconds(&parts);
+            });
+            if welcome {
+                logging::say(&greeting(hub, &target, default.as_deref()));
+            }
+            info!("ready in {}", spent(start.elapsed(), &parts));
+            if let Some(socket) = first
+                && let Err(error) = notify::ready(&socket)
+            {
+                warn!("{} does not take READY=1: {error}", notify::VARIABLE);
+            }
+        }));
+    }
+}
+
+/// Finds out beside everything else whether the default password is in force, and
+/// if so tells it.
+fn in_force(default: DefaultPassword) -> oneshot::Receiver<String> {
+    let (tell, answer) = oneshot::channel();
+    // If there is no thread, the channel is closed and the password not named.
+    let _ = std::thread::Builder::new()
+        .name("password".into())
+        .spawn(move || {
+            if (default.in_force)() {
+                let _ = tell.send(default.text);
+            }
+        });
+    answer
+}
+
+fn greeting(hub: bool, target: &Target, default_password: Option<&str>) -> String {
+    let port = match &target.endpoint {
+        Endpoint::Tcp(address) => Some(address.port()),
+        Endpoint::Unix(_) => None,
+    };
+    let base = target.path.strip_suffix("api").unwrap_or("/");
+    Welcome {
+        hub,
+        tls: target.tls,
+        port,
+        base,
+        default_password,
+    }
+    .text()
+}
+
+/// The boot line's figures: `0.71 s (claim 3 ms, server 640 ms)`.
+pub fn spent(all: Duration, parts: &[(&'static str, Duration)]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(name, time)| format!("{name} {} ms", time.as_millis()))
+        .collect();
+    format!("{:.2} s ({})", all.as_secs_f64(), parts.join(", "))
+}
+
+/// The parts as the state tells them.
+pub fn milliseconds(parts: &[(&'static str, Duration)]) -> Vec<(String, u64)> {
+    let number = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    parts
+        .iter()
+        .map(|(name, time)| ((*name).into(), number(time)))
+        .collect()
+}
+
+impl Observer for Watch {
+    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>) {
+        self.asked = false;
+        self.told.update(|state| {
+            state.main_pid = Some(pid.as_raw_pid());
+            state.restarts += u32::from(state.last_exit.is_some());
+        });
+        let (words, urls) = Words::new();
+        if let Some((stdout, stderr)) = output {
+            self.pump(stdout, |outputs| &outputs.stdout, &words);
+            self.pump(stderr, |outputs| &outputs.stderr, &words);
+        }
+        self.words = Some(words.clone());
+        self.await_readiness(pid, words, urls);
+    }
+
+    fn stopping(&mut self, again: bool) {
+        self.asked = true;
+        let phase = if again {
+            info!("restarting the server in place");
+            Phase::Restarting
+        } else {
+            Phase::Stopping
+        };
+        self.told.update(|state| state.enter(phase));
+    }
+
+    fn ended(&mut self, how: Ended, again: Option<Duration>) {
+        let mut early = false;
+        if let Some(readiness) = self.readiness.take() {
+            early = !self.asked && !readiness.is_finished();
+            readiness.abort();
+        }
+        self.told.update(|state| {
+            state.main_pid = None;
+            state.last_exit = Some(how.code());
+            state.enter(match again {
+                Some(_) => Phase::Restarting,
+                None => Phase::Stopping,
+            });
+        });
+        let pumps: Vec<_> = self.pumps.drain(..).collect();
+        self.farewells.retain(|task| !task.is_finished());
+        self.farewells.push(tokio::spawn(async move {
+            // What it said comes before what is said about its end. A pump that goes
+            // on for what the server left behind does so without being waited for.
+            for pump in pumps {
+                let _ = tokio::time::timeout(LAST_WORDS, pump).await;
+            }
+            farewell(how, early, again);
+        }));
+    }
+
+    fn failed(&mut self, error: &SpawnError) {
+        error!("{error}");
+        self.told.update(|state| state.enter(Phase::Stopping));
+    }
+}
+
+fn farewell(how: Ended, early: bool, again: Option<Duration>) {
+    let code = how.code();
+    let by = match how {
+        Ended::Signal(number) => format!(" (signal {number})"),
+        Ended::Exit(_) => String::new(),
+    };
+    let early = if early {
+        " before it was ready; its last words are above"
+    } else {
+        ""
+    };
+    if code != 0 {
+        error!("Jupyter server terminated with error code {code}{by}{early}");
+    } else {
+        info!("the server ended{early}");
+    }
+    if let Some(wait) = again.filter(|wait| !wait.is_zero()) {
+        warn!("the server is started again in {} s", wait.as_secs());
+    }
+}
+
+/// An observer of a command, or of nothing: the state alone is told.
+pub struct Quiet(pub Told);
+
+impl Quiet {
+    /// Whether `mode` needs no more than this.
+    pub fn suits(mode: Mode) -> bool {
+        matches!(mode, Mode::Command | Mode::Idle)
+    }
+}
+
+impl Observer for Quiet {
+    fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>) {
+        self.0.update(|state| {
+            state.main_pid = Some(pid.as_raw_pid());
+        });
+    }
+
+    fn stopping(&mut self, _: bool) {
+        self.0.update(|state| state.enter(Phase::Stopping));
+    }
+
+    fn ended(&mut self, how: Ended, _: Option<Duration>) {
+        self.0.update(|state| {
+            state.main_pid = None;
+            state.last_exit = Some(how.code());
+            state.enter(Phase::Stopping);
+        });
+    }
+
+    fn failed(&mut self, error: &SpawnError) {
+        error!("{error}");
+        self.0.update(|state| state.enter(Phase::Stopping));
+    }
+}

@@ -1,0 +1,214 @@
+//! What a person asks for by hand: how the defaults stand, what differs, and one back.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use super::defaults::{Defaults, bring_some, offers, open_both, policy};
+use super::plan::{Action, Found, plan};
+use super::survey::{Offer, survey};
+use super::tree::{self, Tree};
+use super::{Tally, VolumeError, home, place};
+use crate::identity::Dropped;
+
+/// A file is compared up to this many bytes.
+const LONGEST: u64 = 64 << 20;
+
+/// How the defaults stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The version of the image that last brought defaults in.
+    pub installed: Option<String>,
+    /// What the next start will do about each default.
+    pub files: Vec<Action>,
+}
+
+/// How the defaults stand; changes nothing and takes no lock.
+///
+/// # Errors
+///
+/// As [`bring_in`](super::bring_in).
+pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeError> {
+    let (mut source, mut volume) = open_both(defaults)?;
+    let (mut unread, mut reported) = (Tally::default(), Vec::new());
+    let offers = offers(defaults, &mut source, &volume, &mut unread, &mut reported)?;
+    let home = tree::open_dir(volume.top(), home::NAME).ok();
+    let mut manifest = home.and_then(|dir| home::peek(&dir)).unwrap_or_default();
+    let trees = (&mut source, &mut volume);
+    let survey = survey(&offers, &manifest, trees, &mut unread, &|| false, || Ok(()))?;
+    manifest.resolve(|path, content| survey.volume.get(path) == Some(&Found::Is(content)));
+    let policy = policy(defaults, &manifest);
+    Ok(Standing {
+        files: plan(&survey.image, &manifest, &survey.volume, policy),
+        installed: manifest.image,
+    })
+}
+
+/// A default as it is in the volume and in the image; `None`: it is no regular file
+/// there, or longer than 64 MiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// The volume's.
+    pub yours: Option<Vec<u8>>,
+    /// The image's.
+    pub image: Option<Vec<u8>>,
+}
+
+/// Reads both versions of one default.
+///
+/// # Errors
+///
+/// The defaults or the volume cannot be opened.
+pub fn versions(_: &Dropped, defaults: &Defaults, path: &[u8]) -> Result<Versions, VolumeError> {
+    let (mut source, mut volume) = open_both(defaults)?;
+    Ok(Versions {
+        yours: read(&mut volume, path),
+        image: read(&mut source, path),
+    })
+}
+
+fn read(tree: &mut Tree, path: &[u8]) -> Option<Vec<u8>> {
+    let (dir, name) = tree.parent(path, false).ok()?;
+    let (file, _) = place::open_file(dir, &name).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= LONGEST).then_some(bytes)
+}
+
+/// What became of one default that was to be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restored {
+    /// It is the image's now; nothing was there.
+    Back,
+    /// It is the image's now; what was there is under this name.
+    Aside(Vec<u8>),
+    /// It was the image's already.
+    Current,
+    /// The image has no such default.
+    Unknown,
+    /// What is there could not be put aside, or the default not be put in place.
+    Refused(Errno),
+}
+
+/// Brings these defaults back, and every default below one that is a directory. What
+/// a person wrote is put aside, under a name that tells whose it is.
+///
+/// # Errors
+///
+/// As [`bring_in`](super::bring_in).
+pub fn restore(
+    _: &Dropped,
+    defaults: &Defaults,
+    wanted: &[Vec<u8>],
+) -> Result<Vec<(Vec<u8>, Restored)>, VolumeError> {
+    let (mut source, mut volume) = open_both(defaults)?;
+    let (mut unread, mut reported) = (Tally::default(), Vec::new());
+    let offers = offers(defaults, &mut source, &volume, &mut unread, &mut reported)?;
+    let mut results = Vec::new();
+    for path in wanted {
+        let below = |known: &[u8]| {
+            let rest = known.strip_prefix(path.as_slice());
+            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        let mut known = offers.keys().filter(|known| below(known)).peekable();
+        if known.peek().is_none() {
+            results.push((path.clone(), Restored::Unknown));
+        }
+        for path in known {
+            let same = is_current(&mut source, &mut volume, path, &offers[path]);
+            let result = if same {
+                Restored::Current
+            } else {
+                match put_aside(&mut volume, path) {
+                    Ok(Some(name)) => Restored::Aside(name),
+                    Ok(None) => Restored::Back,
+                    Err(error) => Restored::Refused(error),
+                }
+            };
+            results.push((path.clone(), result));
+        }
+    }
+    let absent = |result: &Restored| matches!(result, Restored::Back | Restored::Aside(_));
+    let todo: BTreeSet<Vec<u8>> = results
+        .iter()
+        .filter(|(_, result)| absent(result))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let anyway = Defaults {
+        deleted: crate::settings::DeletedNotebooks::Restore,
+        ..defaults.clone()
+    };
+    bring_some(&anyway, &|path| todo.contains(path))?;
+    for (path, result) in results.iter_mut().filter(|(_, result)| absent(result)) {
+        if !is_current(&mut source, &mut volume, path, &offers[path]) {
+            *result = Restored::Refused(Errno::IO);
+        }
+    }
+    Ok(results)
+}
+
+fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) -> bool {
+    let here = |tree: &mut Tree| {
+        let (dir, name) = tree.parent(path, false).ok()?;
+        place::content(dir, &name)
+    };
+    match offer {
+        Offer::Link(_, content) => here(volume) == Some(*content),
+        Offer::File(_) | Offer::Directory => {
+            let there = here(volume);
+            there.is_some() && there == here(source)
+        }
+    }
+}
+
+/// Gives what is at `path` another name; the new path, or `None` if nothing is there.
+fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    let (dir, name) = match volume.parent(path, false) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match tree::look(dir, &name) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(_) => {}
+    }
+    let aside = rename_aside(dir, &name)?;
+    let (above, _) = tree::split(path);
+    let mut new = above.to_vec();
+    if !new.is_empty() {
+        new.push(b'/');
+    }
+    new.extend_from_slice(aside.to_bytes());
+    Ok(Some(new))
+}
+
+/// `NAME.yours.EXT`, or with the first free number: `NAME.yours-2.EXT`.
+fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
+    let bytes = name.to_bytes();
+    // A dot at the front is no extension's.
+    let dot = bytes.iter().rposition(|byte| *byte == b'.');
+    let (stem, extension) = bytes.split_at(dot.filter(|at| *at > 0).unwrap_or(bytes.len()));
+    for number in 1..1000 {
+        let mark = match number {
+            1 => ".yours".to_owned(),
+            _ => format!(".yours-{number}"),
+        };
+        let new = [stem, mark.as_bytes(), extension].concat();
+        let new = CString::new(new).map_err(|_| Errno::INVAL)?;
+        match rustix::fs::renameat_with(dir, name, dir, &new, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(new),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+#[cfg(test)]
+#[path = "mend_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! What the tests of this room share. They run as root, in directories of their own.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{FileType, Gid, Mode, Uid};
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use super::tree;
+
+/// An unprivileged user.
+pub const UID: u32 = 4321;
+/// The user's group.
+pub const GID: u32 = 8765;
+
+/// A path from bytes.
+pub fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// The user, group and permission bits of what `path` itself is.
+pub fn owner(path: &Path) -> (u32, u32, u32) {
+    let data = path.symlink_metadata().unwrap();
+    (data.uid(), data.gid(), data.mode() & 0o7777)
+}
+
+/// When the inode of `path` changed last.
+pub fn changed(path: &Path) -> (i64, i64) {
+    let data = path.symlink_metadata().unwrap();
+    (data.ctime(), data.ctime_nsec())
+}
+
+/// Waits until what is done from now on is stamped later than `path` is, and a stamp
+/// of it counts as settled.
+pub fn settle(path: &Path) {
+    let (seconds, nanos) = changed(path);
+    let later = (seconds, u32::try_from(nanos).unwrap() + 60_000_000);
+    let later = (
+        later.0 + i64::from(later.1 / 1_000_000_000),
+        later.1 % 1_000_000_000,
+    );
+    while tree::now() <= later {
+        std::thread::yield_now();
+    }
+}
+
+/// Makes a FIFO, socket or device.
+pub fn node(path: &Path, kind: FileType) {
+    // 1, 3 is /dev/null; the others have no number.
+    let device = match kind {
+        FileType::CharacterDevice => rustix::fs::makedev(1, 3),
+        FileType::BlockDevice => rustix::fs::makedev(7, 250),
+        _ => 0,
+    };
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::from(0o600), device).unwrap();
+}
+
+/// Everything below `top`: path → what it is. No link is followed.
+pub fn tree_of(top: &Path) -> BTreeMap<Vec<u8>, String> {
+    fn add(top: &Path, dir: &Path, all: &mut BTreeMap<Vec<u8>, String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let data = path.symlink_metadata().unwrap();
+            let what = if data.is_dir() {
+                add(top, &path, all);
+                "dir".to_owned()
+            } else if data.is_symlink() {
+                format!("-> {}", std::fs::read_link(&path).unwrap().display())
+            } else if data.is_file() {
+                let bytes = std::fs::read(&path).unwrap();
+                String::from_utf8_lossy(&bytes).into_owned()
+            } else {
+                "special".to_owned()
+            };
+            let name = path.strip_prefix(top).unwrap().as_os_str().as_bytes();
+            all.insert(name.to_vec(), what);
+        }
+    }
+    let mut all = BTreeMap::new();
+    add(top, top, &mut all);
+    all
+}
+
+/// Runs `work` as the user; every privilege is gone from its thread.
+pub fn as_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    in_a_thread(|| {
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        let gid = Gid::from_raw(GID);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+        let uid = Uid::from_raw(UID);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        work()
+    })
+}
+
+/// Runs `work` where its mounts are seen by nobody else and vanish with it.
+pub fn with_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    in_a_thread(|| {
+        let flags = rustix::thread::UnshareFlags::NEWNS;
+        // SAFETY: the file table stays shared.
+        #[allow(unsafe_code)]
+        unsafe {
+            rustix::thread::unshare_unsafe(flags).unwrap();
+        }
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        work()
+    })
+}
+
+/// Mounts a tmpfs of `size` (as `1m`).
+pub fn mount_tmpfs(at: &Path, size: &str) {
+    let options = CString::new(format!("size={size},mode=755")).unwrap();
+    rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), &*options).unwrap();
+}
+
+/// Makes the mount `at` read-only, or a read-only mount out of a directory.
+pub fn mount_read_only(at: &Path) {
+    rustix::mount::mount_bind(at, at).unwrap();
+    let flags = MountFlags::BIND | MountFlags::RDONLY;
+    rustix::mount::mount_remount(at, flags, c"").unwrap();
+}
+
+fn in_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}

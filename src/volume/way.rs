@@ -1,0 +1,105 @@
+//! The way to the volume: opened step by step, and made where it is missing.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::tree;
+use super::walk::give;
+use super::{VolumeError, shown};
+
+/// Opens the volume, making what is missing of its path for the user.
+///
+/// The path itself may lie where the user can write (`/home/jupyter/notebooks`), and
+/// the user of the container's last run may have put a link to `/etc` there: a link
+/// is followed only if root made it in a directory where nobody else can replace it.
+pub(super) fn open_volume(path: &Path, uid: u32, gid: u32) -> Result<(OwnedFd, bool), VolumeError> {
+    let mut way = PathBuf::new();
+    let fail = |way: &Path, source: Errno| VolumeError::Open {
+        directory: path.to_owned(),
+        at: shown(way.as_os_str().as_bytes()),
+        source: source.into(),
+    };
+    let start = |absolute: bool| {
+        let flags = tree::HANDLE | OFlags::DIRECTORY;
+        let from = if absolute { "/" } else { "." };
+        rustix::fs::open(from, flags, Mode::empty()).map_err(|e| fail(Path::new(from), e))
+    };
+    let mut dir = start(path.is_absolute())?;
+    let mut rest = steps(path);
+    let mut created = false;
+    let mut links = 0;
+    while let Some(step) = rest.pop() {
+        let name = CString::new(step.as_bytes()).map_err(|_| fail(&way, Errno::INVAL))?;
+        let parent = way.clone();
+        way.push(&step);
+        let handle = match tree::open_handle(&dir, &name) {
+            Err(Errno::NOENT) => {
+                match rustix::fs::mkdirat(&dir, &name, Mode::from(0o755)) {
+                    Ok(()) => {
+                        created = true;
+                        let made = tree::open_dir(&dir, &name).map_err(|e| fail(&way, e))?;
+                        // Where that is refused, the walk says so.
+                        let _ = give(made.as_fd(), uid, gid);
+                        made
+                    }
+                    // Someone was faster; what is theirs is not given away.
+                    Err(Errno::EXIST) => {
+                        tree::open_handle(&dir, &name).map_err(|e| fail(&way, e))?
+                    }
+                    Err(error) => return Err(fail(&way, error)),
+                }
+            }
+            other => other.map_err(|e| fail(&way, e))?,
+        };
+        let look = tree::look_at(&handle).map_err(|e| fail(&way, e))?;
+        match look.kind {
+            FileType::Directory => dir = handle,
+            FileType::Symlink => {
+                let above = tree::look_at(&dir).map_err(|e| fail(&way, e))?;
+                let firm = above.mode & 0o022 == 0 || above.mode & 0o1000 != 0;
+                if look.uid != 0 || above.uid != 0 || !firm {
+                    return Err(VolumeError::Link {
+                        directory: path.to_owned(),
+                        at: shown(way.as_os_str().as_bytes()),
+                    });
+                }
+                links += 1;
+                if links > 40 {
+                    return Err(fail(&way, Errno::LOOP));
+                }
+                let target =
+                    rustix::fs::readlinkat(&handle, c"", Vec::new()).map_err(|e| fail(&way, e))?;
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                way = parent;
+                if target.is_absolute() {
+                    dir = start(true)?;
+                    way = PathBuf::from("/");
+                }
+                rest.extend(steps(&target));
+            }
+            _ => return Err(fail(&way, Errno::NOTDIR)),
+        }
+    }
+    let dir = tree::open_dir(&dir, c".").map_err(|e| fail(&way, e))?;
+    let root = tree::look_at(start(true)?).map_err(|e| fail(&way, e))?;
+    let here = tree::look_at(&dir).map_err(|e| fail(&way, e))?;
+    if root.inode == here.inode && root.same_mount(&here) {
+        return Err(VolumeError::Everything);
+    }
+    Ok((dir, created))
+}
+
+/// The steps of a path, last first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let steps = path.components().rev().filter_map(|step| match step {
+        Component::Normal(name) => Some(name),
+        Component::ParentDir => Some(OsStr::new("..")),
+        _ => None,
+    });
+    steps.map(OsStr::to_owned).collect()
+}

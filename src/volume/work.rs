@@ -1,0 +1,202 @@
+//! Carrying out the plan: one action after the other, and keeping the books.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::MaybeUninit;
+
+use super::batch::Staged;
+use super::home::Home;
+use super::manifest::{Content, Manifest};
+use super::place::{Able, NEW, OLD, is_temporary};
+use super::plan::{Action, Verdict};
+use super::summary::Summary;
+use super::survey::{Offer, Survey};
+use super::tree::{self, Tree};
+use super::{Tally, VolumeError, shown};
+use crate::degradation::Degradation;
+
+/// How much is in flight at once, and what the file system can do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means {
+    pub batch_files: usize,
+    pub batch_bytes: u64,
+    pub able: Able,
+}
+
+/// What is being done, and what is known of it so far.
+pub(super) struct Work<'a> {
+    pub source: Tree,
+    pub volume: Tree,
+    pub offers: &'a BTreeMap<Vec<u8>, Offer>,
+    pub survey: &'a Survey,
+    pub manifest: Manifest,
+    /// `None`: no manifest is kept.
+    pub home: Option<Box<Home>>,
+    pub means: Means,
+    /// The image's.
+    pub version: Option<&'a str>,
+    /// The mode of a file.
+    pub mode: u32,
+    /// Whether stamps of the image's files are worth noting.
+    pub version_known: bool,
+    pub stop: &'a dyn Fn() -> bool,
+    pub batch: Vec<Staged>,
+    /// Directories that had temporary files.
+    pub touched: BTreeSet<Vec<u8>>,
+    /// Size of the batch.
+    pub bytes: u64,
+    /// How many defaults found no room.
+    pub full: u64,
+    /// How many newer defaults the file system cannot put in place safely.
+    pub unexchanged: u64,
+    /// What the volume refused.
+    pub refused: Tally,
+    /// What could not be read.
+    pub unread: Tally,
+    pub summary: Summary,
+}
+
+impl Work<'_> {
+    /// Does what the plan says about one path.
+    pub fn act(&mut self, action: &Action) -> Result<(), VolumeError> {
+        let Action { path, verdict } = action;
+        let is_dir = matches!(self.offers.get(path), Some(Offer::Directory));
+        let counted = u64::from(!is_dir);
+        match verdict {
+            Verdict::Install if is_dir => self.make_dir(path),
+            Verdict::Install | Verdict::Replace | Verdict::Beside => self.stage(action)?,
+            Verdict::Adopt | Verdict::Current => {
+                self.note(path, self.survey.image.get(path).copied());
+                self.summary.current += counted;
+            }
+            Verdict::Left => self.summary.left += counted,
+            Verdict::Kept => self.keep(path, counted),
+            Verdict::Deleted => self.summary.deleted += counted,
+            Verdict::Gone => self.tell(path, "is no longer a default; it stays"),
+            Verdict::InTheWay => {
+                self.summary.in_the_way += counted;
+                self.tell(path, "is not brought in: something else is in the way");
+            }
+        }
+        let Means {
+            batch_files,
+            batch_bytes,
+            ..
+        } = self.means;
+        if self.batch.len() >= batch_files || self.bytes >= batch_bytes {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// One line for a person who wants to know.
+    pub fn tell(&mut self, path: &[u8], what: &str) {
+        let line = format!("{} {what}", shown(path));
+        self.summary.reported.push(line);
+    }
+
+    /// Notes that `path` is `content` now, with what the survey knows of it.
+    fn note(&mut self, path: &[u8], content: Option<Content>) {
+        let entry = self.manifest.entries.entry(path.to_vec()).or_default();
+        let stamps = self.survey.stamps.get(path).copied().unwrap_or_default();
+        entry.installed = content;
+        entry.in_volume = stamps.0;
+        entry.in_image = stamps.1.filter(|_| self.version_known);
+    }
+
+    /// Counts a changed file, and spares the next start from reading the image's.
+    fn keep(&mut self, path: &[u8], counted: u64) {
+        self.summary.kept += counted;
+        let image = self.survey.image.get(path).copied();
+        if let Some(entry) = self.manifest.entries.get_mut(path)
+            && entry.installed == image
+        {
+            let stamp = self.survey.stamps.get(path).and_then(|stamps| stamps.1);
+            entry.in_image = stamp.filter(|_| self.version_known);
+        }
+    }
+
+    fn make_dir(&mut self, path: &[u8]) {
+        match self.volume.dir(path, true) {
+            Ok(_) => self.note(path, Some(Content::Directory)),
+            Err(error) => self.refused.add(error, || shown(path)),
+        }
+    }
+
+    /// Tidies up before a stop; what is in place stays, and is noted.
+    pub fn give_up(&mut self) {
+        for staged in std::mem::take(&mut self.batch) {
+            self.drop_staged(&staged);
+        }
+        let _ = self.save();
+        self.unmark();
+    }
+
+    /// Notes that no temporary file is left, if none is: one that could not be removed
+    /// is the next start's business.
+    fn unmark(&mut self) {
+        let clean = self.is_clean();
+        if let Some(home) = self.home.as_mut().filter(|_| clean) {
+            home.mark(false);
+        }
+    }
+
+    fn is_clean(&mut self) -> bool {
+        let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
+        std::mem::take(&mut self.touched).iter().all(|path| {
+            let list = self.volume.dir(path, false);
+            let list = list.and_then(|dir| tree::open_dir(dir, c"."));
+            let mut clean = true;
+            let seen = list.and_then(|list| {
+                tree::entries(&list, &mut buffer, |name, _| {
+                    let name = name.to_bytes();
+                    clean = ![NEW, OLD].iter().any(|prefix| is_temporary(name, prefix));
+                    clean
+                })
+            });
+            clean && seen.is_ok()
+        })
+    }
+
+    /// Places what is staged, writes the manifest and says how it went.
+    pub fn finish(mut self) -> Summary {
+        self.flush();
+        self.manifest.entries.retain(|_, entry| {
+            entry.installed.is_some() || entry.beside.is_some() || entry.pending.is_some()
+        });
+        let saved = self.save();
+        self.unmark();
+        let degradations = &mut self.summary.degradations;
+        if let Err(error) = saved {
+            degradations.push(Degradation::new(
+                format!("the record of the notebook defaults could not be written: {error}"),
+                "make room, or make .ai-lab in the notebooks directory writable",
+            ));
+        }
+        if self.full > 0 {
+            degradations.push(Degradation::new(
+                format!(
+                    "the volume is full: {} notebook defaults were not brought in",
+                    self.full
+                ),
+                "make room and start again",
+            ));
+        }
+        if self.unexchanged > 0 {
+            degradations.push(Degradation::new(
+                format!(
+                    "{} newer notebook defaults were not brought in: the volume's file system \
+                     cannot exchange a file for another without a risk for what is written \
+                     meanwhile",
+                    self.unexchanged
+                ),
+                "delete the old ones and start again",
+            ));
+        }
+        let remedy = "check the files and their modes";
+        degradations.extend(self.unread.degradations("read", remedy));
+        let remedy = "make the notebooks directory writable for the user, or see what its file \
+                      system lacks";
+        degradations.extend(self.refused.degradations("write", remedy));
+        self.summary
+    }
+}

@@ -1,0 +1,169 @@
+//! `healthcheck`, `status` and `restart` ask the running supervisor.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::Command;
+
+use support::{Image, PROGRAM, Running, Start, UID};
+
+/// Runs a verb in the namespaces of a running supervisor, as `docker exec` does.
+fn ask(running: &Running, image: &Image, words: &[&str]) -> (i32, String) {
+    let output = Command::new("nsenter")
+        .args([
+            "--pid",
+            "--mount",
+            "--target",
+            &running.pid().to_string(),
+            "--",
+            PROGRAM,
+        ])
+        .args(words)
+        .arg("--state-dir")
+        .arg(image.path("state"))
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap();
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn a_server_is_healthy_when_it_answers() {
+    let image = Image::new();
+    let mut running = image.server().env("FAKE", "unbound").start();
+    running.wait_for("is running at:");
+    let (code, text) = ask(&running, &image, &["healthcheck"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (1, "unhealthy: the server is starting\n")
+    );
+    drop(running);
+
+    let mut running = image.server().start();
+    running.wait_for("] ready in ");
+    let (code, text) = ask(&running, &image, &["healthcheck"]);
+    let healthy = format!("healthy: http://127.0.0.1:{}/api answers\n", image.port);
+    assert_eq!((code, text), (0, healthy));
+    let server = running
+        .processes()
+        .into_iter()
+        .find(|(_, line)| line.contains("bin/jupyter-lab"));
+    let (server, _) = server.unwrap();
+    assert!(
+        Command::new("kill")
+            .args(["-STOP", &server.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (code, text) = ask(&running, &image, &["healthcheck"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("did not answer within"), "{text}");
+}
+
+/// A certificate nobody knows, with its key.
+fn certificate(image: &Image) -> String {
+    let path = image.path("venv/cert.pem").display().to_string();
+    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x";
+    let made = Command::new("openssl")
+        .args(words.split(' '))
+        .args(["-keyout", &path, "-out", &format!("{path}.crt")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let both = [&path, &format!("{path}.crt")].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&path, both.concat()).unwrap();
+    std::os::unix::fs::chown(&path, Some(UID), None).unwrap();
+    path
+}
+
+#[test]
+fn a_server_behind_tls_is_asked_like_any_other() {
+    for fake in ["", "silent", "mtls"] {
+        let image = Image::new();
+        let argument = format!("--ServerApp.certfile={}", certificate(&image));
+        let start = image.server().args(["--jupyter-arg", &argument]);
+        let mut running = start.env("FAKE", fake).start();
+        running.wait_for(&format!("https://localhost:{}", image.port));
+        running.wait_for("] ready in ");
+        let (code, text) = ask(&running, &image, &["healthcheck"]);
+        assert_eq!(code, 0, "{fake}: {text}");
+        assert!(text.contains("https://127.0.0.1"), "{text}");
+        // One that hangs accepts connections as before.
+        let pid = status(&running, &image)["main_pid"].to_string();
+        let stop = |signal: &str| {
+            let words =
+                ["--pid", "--mount", "--target", &running.pid().to_string()].map(str::to_owned);
+            let kill = ["--", "kill", signal, &pid].map(str::to_owned);
+            let done = Command::new("nsenter").args(words).args(kill).status();
+            assert!(done.unwrap().success());
+        };
+        stop("-STOP");
+        let (code, text) = ask(&running, &image, &["healthcheck"]);
+        assert_eq!(code, 1, "{fake}: {text}");
+        stop("-CONT");
+    }
+}
+
+fn status(running: &Running, image: &Image) -> serde_json::Value {
+    let (code, text) = ask(running, image, &["status", "--json"]);
+    assert_eq!(code, 0, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_command_is_healthy_while_it_runs() {
+    let image = Image::new();
+    let (input, _talk) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut running = image
+        .command(["sh", "-c", "echo up; read x"])
+        .stdin(std::os::fd::OwnedFd::from(input))
+        .start();
+    running.wait_for("up");
+    let (code, text) = ask(&running, &image, &["healthcheck"]);
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn the_status_is_told_to_people_and_programs() {
+    let image = Image::new();
+    let mut running = image.server().start();
+    running.wait_for("] ready in ");
+    let (code, text) = ask(&running, &image, &["status"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("phase         ready, for "), "{text}");
+    let (code, text) = ask(&running, &image, &["status", "--json"]);
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, &state["phase"], &state["mode"], &state["pid"]),
+        (0, &"ready".into(), &"lab".into(), &1.into())
+    );
+    assert!(!text.contains("argon2"), "{text}");
+}
+
+#[test]
+fn a_restart_is_asked_for_from_inside() {
+    let image = Image::new();
+    let mut running = image.server().start();
+    running.wait_for("] ready in ");
+    let (code, text) = ask(&running, &image, &["restart"]);
+    assert_eq!(code, 0, "{text}");
+    running.wait_for("fake: got TERM");
+    running.wait_for_next("] ready in ");
+    let (_, text) = ask(&running, &image, &["status"]);
+    assert!(text.contains("restarts      1,"), "{text}");
+}
+
+#[test]
+fn without_a_supervisor_there_is_nobody_to_ask() {
+    for verb in ["healthcheck", "status", "restart"] {
+        let ended = Start::pid1().arg(verb).run();
+        assert_eq!(ended.code, 1, "{verb}");
+        assert!(
+            ended.stderr.contains("no ai-lab-entrypoint runs here"),
+            "{}",
+            ended.stderr
+        );
+    }
+}

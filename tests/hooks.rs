@@ -1,0 +1,227 @@
+//! Hooks take part in a start, and none can do more than its author was allowed to.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use support::{Image, PROGRAM, Start, UID};
+
+/// Hooks where only root can write, up to the root of the file system.
+struct Hooks(tempfile::TempDir);
+
+impl Hooks {
+    fn new() -> Self {
+        let dir = tempfile::tempdir_in("/run").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self(dir)
+    }
+
+    fn with(self, name: &str, script: &str) -> Self {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    fn start(&self, image: &Image) -> Start {
+        self.command(image, "true")
+    }
+
+    fn command(&self, image: &Image, script: &str) -> Start {
+        let directory = self.0.path().display().to_string();
+        let options = image.options();
+        let start = Start::pid1().args(options).args(["--hooks", &directory]);
+        start.args(["--", "sh", "-c", script])
+    }
+}
+
+#[test]
+fn they_run_in_name_order_as_root_and_as_the_user_and_are_heard() {
+    let image = Image::new();
+    let hooks = Hooks::new()
+        .with("root/20-b", "echo second as $(id -u) with $PATH")
+        .with(
+            "root/10-a",
+            "echo first as $(id -u) >&2; printf 'no newline'",
+        )
+        .with("user/a", "echo third as $(id -u)");
+    fs::write(hooks.0.path().join("root/README"), "no hook").unwrap();
+    let path = "/evil:/usr/bin:/bin";
+    let ended = hooks.start(&image).env("PATH", path).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let said: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter_map(|line| Some(line.split_once("ai-lab] ")?.1))
+        .filter(|line| line.starts_with("10-a: ") || line.contains(" as "))
+        .collect();
+    let third = format!("a: third as {UID}");
+    let system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let second = format!("20-b: second as 0 with {system}");
+    // The order of one hook's two streams is not kept.
+    assert!(said[..2].contains(&"10-a: first as 0") && said[..2].contains(&"10-a: no newline"));
+    assert_eq!(
+        said[2..],
+        [second.as_str(), third.as_str()],
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("README is not executable"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("hooks "),
+        "the boot line tells their time"
+    );
+}
+
+#[test]
+fn what_they_write_goes_into_the_environment() {
+    let image = Image::new();
+    let hooks = Hooks::new()
+        .with(
+            "root/a",
+            "echo 'FROM_ROOT=x y=z' >>$AI_LAB_ENV; echo TWICE=1 >>$AI_LAB_ENV",
+        )
+        .with(
+            "user/a",
+            "echo \"FROM_USER=$FROM_ROOT!\" >>$AI_LAB_ENV; echo TWICE=2 >>$AI_LAB_ENV",
+        );
+    let script = "echo $FROM_ROOT; echo $FROM_USER; echo $TWICE; echo ${AI_LAB_ENV-none}";
+    let ended = hooks.command(&image, script).run();
+    assert_eq!(ended.stdout, "x y=z\nx y=z!\n2\nnone\n", "{}", ended.stderr);
+    let hooks = Hooks::new().with("user/a", "echo JUPYTER_PASSWORD=x >$AI_LAB_ENV");
+    let ended = hooks.start(&image).run();
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.stderr.contains("wrote line 1 of $AI_LAB_ENV"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn they_see_no_secret_and_nothing_that_an_interpreter_would_load() {
+    let image = Image::new();
+    let hooks = Hooks::new().with("root/a", "env").with("user/b", "env");
+    let ended = hooks
+        .start(&image)
+        .env("JUPYTER_PASSWORD", "s3cret")
+        .env("PYTHONPATH", "/evil")
+        .env("BASH_ENV", "/evil")
+        .env("OF_THE_IMAGE", "fine")
+        .run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("] a: PYTHONPATH"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("] a: BASH_ENV"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("] a: OF_THE_IMAGE=fine"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("] b: PYTHONPATH=/evil"),
+        "the user's own business"
+    );
+}
+
+#[test]
+fn one_that_fails_or_hangs_ends_the_start() {
+    let image = Image::new();
+    for (script, limit, said) in [
+        ("echo why; exit 3", "60", "failed with exit code 3"),
+        ("kill -9 $$", "60", "failed with signal 9"),
+        ("exec sleep 1000", "0.2", "took longer than 0.2 s"),
+    ] {
+        for phase in ["root", "user"] {
+            let hooks = Hooks::new().with(&format!("{phase}/a"), script);
+            let command = hooks.command(&image, "echo never");
+            let ended = command.env("AI_LAB_HOOK_TIMEOUT", limit).run();
+            assert_eq!(ended.code, 1, "{script}");
+            assert!(ended.stderr.contains(said), "{}", ended.stderr);
+            assert_eq!(ended.stdout, "");
+        }
+    }
+}
+
+#[test]
+fn a_stop_ends_a_hook_at_once() {
+    let image = Image::new();
+    for phase in ["root", "user"] {
+        let hooks = Hooks::new().with(&format!("{phase}/a"), "echo up; exec sleep 1000");
+        let mut running = hooks.start(&image).start();
+        running.wait_for("a: up");
+        running.signal(15);
+        assert_eq!(running.end(), 143);
+    }
+}
+
+#[test]
+fn what_a_root_hook_leaves_running_is_gone_before_the_drop() {
+    let image = Image::new();
+    let left = "f=$(mktemp -u); mkfifo $f
+        setsid sh -c 'trap \"\" TERM; echo left; echo >'$f'; exec sleep 1000' &
+        read line <$f; rm $f";
+    let hooks = Hooks::new().with("root/a", left);
+    let script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done";
+    let ended = hooks.command(&image, script).run();
+    assert!(ended.stderr.contains("a: left"), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("sleep"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_root_hook_that_others_could_write_is_refused() {
+    let image = Image::new();
+    for (name, mode) in [("root/a", 0o757), ("root", 0o777), ("", 0o777)] {
+        let hooks = Hooks::new().with("root/a", "echo ran");
+        let path = hooks.0.path().join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let ended = hooks.start(&image).run();
+        assert_eq!(ended.code, 78, "{name}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("can be written by everyone"),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("a: ran"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn without_root_the_root_hooks_are_told_and_left_out() {
+    let image = Image::new();
+    let hooks = Hooks::new()
+        .with("root/a", "echo ran")
+        .with("user/b", "echo ran");
+    // Where the user can execute it.
+    let program = image.path("venv/bin/ai-lab-entrypoint");
+    fs::copy(PROGRAM, &program).unwrap();
+    let uid = format!("--reuid={UID}");
+    let ended = Start::wrapped("setpriv")
+        .args([&uid, "--clear-groups", &program.display().to_string()])
+        .args(image.options())
+        .args([
+            "--hooks",
+            &hooks.0.path().display().to_string(),
+            "--",
+            "true",
+        ])
+        .run();
+    assert!(ended.stderr.contains("b: ran"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("a: ran"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("its root hooks are not run"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -1,0 +1,254 @@
+//! A start that is killed at any system call of bringing in the defaults leaves the old
+//! state or the new one, and the next start finishes the job.
+//!
+//! Exhaustive: each test runs the program as often as it makes system calls between
+//! opening the defaults and having brought them in, and kills it before the first, the
+//! second, … the last of them. Calls that are known to change nothing (reading, looking)
+//! are not counted: a kill before one leaves what a kill before the next one leaves.
+//!
+//! In the same way each call, now also those that look, is made to fail as on a broken
+//! disk: that start goes on without it, and the next one finishes the job.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/lab.rs"]
+mod lab;
+mod support;
+#[path = "support/tmpfs.rs"]
+mod tmpfs;
+#[path = "support/tracer.rs"]
+mod tracer;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use lab::{Files, Lab, OURS, change, first, is_temporary, second, seen, third};
+use support::UID;
+use tracer::End;
+
+/// Nothing but whole content of one of the states (the last is the new one) under any
+/// name, and nothing gone.
+fn assert_old_or_new(at: &str, volume: &Path, states: &[&Files], theirs: &Files) {
+    let seen = seen(volume);
+    for (name, content) in &seen {
+        if is_temporary(name) || name.starts_with(OURS) {
+            continue;
+        }
+        let name = name.as_str();
+        let allowed = match theirs.get(name) {
+            Some(own) => vec![own],
+            None => states.iter().filter_map(|state| state.get(name)).collect(),
+        };
+        assert!(allowed.contains(&&content.as_str()), "{at}: {seen:#?}");
+    }
+    // With one state alone, nothing was there before.
+    let before = states.split_last().map_or(&[][..], |(_, before)| before);
+    let before = before.iter().flat_map(|state| state.keys());
+    for name in before.chain(theirs.keys()) {
+        assert!(seen.contains_key(*name), "{at}: {name} is gone: {seen:#?}");
+    }
+}
+
+/// What the next start makes of it: everything new, nothing left over.
+fn assert_finished(at: &str, volume: &Path, expected: &Files, changed: &str) {
+    let mut seen = seen(volume);
+    assert_eq!(
+        seen.remove(".ai-lab/lock").as_deref(),
+        Some(""),
+        "{at}: the mark of a killed start"
+    );
+    assert!(seen.remove(".ai-lab/manifest.sha256").is_some(), "{at}");
+    let found: Vec<_> = seen
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.as_str()))
+        .collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(name, content)| (*name, *content))
+        .collect();
+    assert_eq!(found, expected, "{at}");
+    for (name, _) in found {
+        let data = fs::symlink_metadata(volume.join(name)).unwrap();
+        assert_eq!((data.uid(), data.gid()), (UID, UID), "{at}: {name}");
+    }
+    let checked = Command::new("sha256sum")
+        .args(["--check", "--quiet", ".ai-lab/manifest.sha256"])
+        .env("LC_ALL", "C")
+        .current_dir(volume)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&checked.stdout), changed, "{at}");
+}
+
+/// How many system calls that may change something bringing in makes at the very least.
+const FEWEST: usize = 30;
+
+/// Kills at every call in turn.
+fn at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
+    for nth in 1.. {
+        before();
+        match lab.kill(version, nth, |call| !call.only_looks()) {
+            End::Killed => after(&format!("killed before change {nth}")),
+            End::Exited(code) => {
+                assert_eq!(code, 0);
+                assert!(nth > FEWEST, "only {nth} changes were seen");
+                after("not killed");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_install_killed_anywhere_leaves_whole_files_and_is_finished_by_the_next_start() {
+    let lab = Lab::new("unmodified");
+    let volume = lab.volume();
+    let new = first();
+    lab.offer("1.0.0", &new);
+    let clear = || lab.clear();
+    at_every_call(&lab, "1.0.0", clear, |at| {
+        assert_old_or_new(at, &volume, &[&new], &Files::new());
+        lab.finish("1.0.0");
+        assert_finished(at, &volume, &new, "");
+    });
+}
+
+/// A lab with what the first image brought and a person changed; that it is kept, and
+/// what of it is the person's.
+fn used(update: &'static str) -> (Lab, Files, Files) {
+    let lab = Lab::new(update);
+    lab.offer("1.0.0", &first());
+    lab.offer("2.0.0", &second());
+    lab.offer("3.0.0", &third());
+    lab.finish("1.0.0");
+    let theirs = change(&lab.volume());
+    lab.keep();
+    let mut old = first();
+    old.remove("deleted.sh");
+    (lab, old, theirs)
+}
+
+/// What a start with `new` ends with.
+fn with(new: &Files, theirs: &Files) -> Files {
+    let mut all = new.clone();
+    all.extend(theirs);
+    all
+}
+
+const CHANGED: &str = "mine.ipynb: FAILED\n";
+
+#[test]
+fn an_update_killed_anywhere_keeps_what_is_the_users_and_is_finished_by_the_next_start() {
+    let (lab, old, theirs) = used("unmodified");
+    let (volume, new) = (lab.volume(), second());
+    let again = || lab.again();
+    at_every_call(&lab, "2.0.0", again, |at| {
+        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.finish("2.0.0");
+        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+    });
+}
+
+#[test]
+fn what_a_killed_update_brought_is_not_taken_for_the_users_by_a_later_image() {
+    let (lab, old, theirs) = used("unmodified");
+    let (volume, new) = (lab.volume(), third());
+    let again = || lab.again();
+    at_every_call(&lab, "2.0.0", again, |at| {
+        assert_old_or_new(at, &volume, &[&old, &second()], &theirs);
+        lab.finish("3.0.0");
+        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+    });
+}
+
+#[test]
+fn an_update_that_puts_new_files_beside_changed_ones_can_be_killed_anywhere() {
+    let (lab, old, theirs) = used("beside");
+    let (volume, mut new) = (lab.volume(), second());
+    new.insert("mine.2.0.0.ipynb", "c 2");
+    let again = || lab.again();
+    at_every_call(&lab, "2.0.0", again, |at| {
+        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.finish("2.0.0");
+        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+    });
+}
+
+#[test]
+fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
+    let (lab, old, theirs) = used("unmodified");
+    let (volume, new) = (lab.volume(), second());
+    lab.again();
+    // Some files are in place, one came out and is under a temporary name, some wait.
+    let mut exchanged = 0;
+    let end = lab.kill("2.0.0", 1, |call| {
+        exchanged += usize::from(call.number == libc::SYS_renameat2);
+        exchanged >= 2 && call.number == libc::SYS_unlinkat
+    });
+    assert_eq!(end, End::Killed);
+    let left = seen(&volume);
+    let temporary = |prefix: &str| left.keys().any(|name| name.contains(prefix));
+    assert!(
+        temporary(".ai-lab.old-") && temporary(".ai-lab.new-"),
+        "{left:#?}"
+    );
+    lab.keep();
+    let again = || lab.again();
+    at_every_call(&lab, "2.0.0", again, |at| {
+        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.finish("2.0.0");
+        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+    });
+}
+
+/// Lets every call in turn fail with EIO.
+fn failing_at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
+    for nth in 1.. {
+        before();
+        let counts = |call: &tracer::Call| !call.is_internal();
+        let (failed, end) = lab.stop_at(version, nth, counts, || tracer::Then::Fail(libc::EIO));
+        assert_eq!(end, End::Exited(0), "with call {nth} failing");
+        if !failed {
+            assert!(nth > FEWEST, "only {nth} calls were seen");
+            return;
+        }
+        after(&format!("call {nth} failed"));
+    }
+}
+
+#[test]
+fn a_first_install_on_a_disk_that_fails_anywhere_is_finished_by_the_next_start() {
+    let lab = Lab::new("unmodified");
+    let volume = lab.volume();
+    let new = first();
+    lab.offer("1.0.0", &new);
+    let clear = || lab.clear();
+    failing_at_every_call(&lab, "1.0.0", clear, |at| {
+        assert_old_or_new(at, &volume, &[&new], &Files::new());
+        lab.finish("1.0.0");
+        assert_finished(at, &volume, &new, "");
+    });
+}
+
+#[test]
+fn an_update_on_a_disk_that_fails_anywhere_keeps_what_is_the_users_and_is_finished_later() {
+    let (lab, old, theirs) = used("unmodified");
+    let (volume, new) = (lab.volume(), second());
+    let again = || lab.again();
+    failing_at_every_call(&lab, "2.0.0", again, |at| {
+        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        // A replaced file that could not be removed may be somebody's as far as the next
+        // start knows: it is left, told, and here done with as the remedy says.
+        let ended = lab.start("2.0.0").run();
+        for (name, content) in seen(&volume) {
+            if name.contains(".ai-lab.old-") {
+                assert!(ended.stderr.contains(&name), "{at}: {}", ended.stderr);
+                assert!(old.values().any(|old| *old == content), "{at}: {content}");
+                fs::remove_file(volume.join(name)).unwrap();
+            }
+        }
+        lab.finish("2.0.0");
+        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+    });
+}

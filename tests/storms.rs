@@ -1,0 +1,203 @@
+//! Crowds of orphans and restarts leave nothing behind: no zombie, no descriptor, no
+//! memory; and where nothing happens, nothing wakes up.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::process::{children, until};
+use support::{Image, Running, UID};
+
+/// Its child makes zombies and ends: all become ours at once.
+const ZOMBIES: &str = "
+import os, sys
+print('ready', flush=True)
+sys.stdin.readline()
+if os.fork() == 0:
+    here, there = os.pipe()
+    for _ in range(10_000):
+        if os.fork() == 0:
+            os.write(there, b'.')
+            os._exit(0)
+        os.read(here, 1)
+    os._exit(0)
+os.wait()
+print('made', flush=True)
+sys.stdin.readline()
+";
+
+/// Its child makes small processes that wait until somebody opens `fifo`, and ends.
+const LIVING: &str = "
+echo ready; read line
+(count=0; while [ $count -lt 20000 ]; do (read line <fifo) & count=$((count+1)); done)
+echo made; read line
+";
+
+/// What a process holds: descriptors, and resident memory in KiB.
+fn holds(running: &Running, pid: i32) -> (usize, u64) {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let memory = running.status(pid, "VmRSS");
+    let memory = memory.split_whitespace().next().unwrap().parse().unwrap();
+    (descriptors, memory)
+}
+
+/// A command, and how to tell it to go on.
+fn crowd(image: &Image, command: [&str; 3]) -> (Running, impl FnMut()) {
+    let (input, mut talk) = UnixStream::pair().unwrap();
+    let input = Stdio::from(OwnedFd::from(input));
+    let mut running = image.command(command).stdin(input).start();
+    running.wait_for("ready");
+    (running, move || talk.write_all(b"\n").unwrap())
+}
+
+fn compare(before: (usize, u64), after: (usize, u64)) {
+    // The state may have been on its way to disk before.
+    assert!(after.0 <= before.0, "descriptors: {before:?}, {after:?}");
+    assert!(after.1 < before.1 + 1024, "KiB: {before:?}, {after:?}");
+}
+
+#[test]
+fn ten_thousand_zombies_leave_nothing_behind() {
+    let image = Image::new();
+    let (mut running, mut go_on) = crowd(&image, ["python3", "-c", ZOMBIES]);
+    let pid = running.pid();
+    let before = holds(&running, pid);
+    go_on();
+    running.wait_for("made");
+    until("all are reaped", || children(pid).len() == 1);
+    compare(before, holds(&running, pid));
+    go_on();
+    assert_eq!(running.end(), 0);
+}
+
+/// Forks twice without end, as a daemon does once; says how often.
+const DAEMONS: &str = "
+import os, sys
+print('ready', flush=True)
+sys.stdin.readline()
+count = 0
+while True:
+    if os.fork() == 0:
+        os.fork()
+        os._exit(0)
+    os.wait()
+    count += 1
+    if count % 1000 == 0:
+        print('forked', count, flush=True)
+";
+
+#[test]
+fn double_forks_without_end_leave_nothing_behind() {
+    let image = Image::new();
+    let (mut running, mut go_on) = crowd(&image, ["python3", "-c", DAEMONS]);
+    let pid = running.pid();
+    go_on();
+    running.wait_for("forked 1000");
+    let before = holds(&running, pid);
+    running.wait_for("forked 10000");
+    compare(before, holds(&running, pid));
+    running.signal(15);
+    assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn twenty_thousand_living_orphans_leave_nothing_behind() {
+    let image = Image::new();
+    let fifo = image.path("home/fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nix::unistd::chown(&fifo, Some(UID.into()), None).unwrap();
+    let script = LIVING.replace("fifo", fifo.to_str().unwrap());
+    let (mut running, mut go_on) = crowd(&image, ["sh", "-c", &script]);
+    let pid = running.pid();
+    let before = holds(&running, pid);
+    go_on();
+    running.wait_for("made");
+    let main = running.main_pid();
+    let all = children(pid);
+    assert_eq!(all.len(), 20_001);
+    // Half of them end by themselves.
+    let others = all.into_iter().filter(|child| *child != main);
+    let half: Vec<String> = others.take(10_000).map(|pid| pid.to_string()).collect();
+    for some in half.chunks(1000) {
+        let status = Command::new("kill").args(some).status();
+        assert!(status.unwrap().success());
+    }
+    until("they are reaped", || children(pid).len() == 10_001);
+    compare(before, holds(&running, pid));
+    // The others end with the command.
+    let start = Instant::now();
+    running.signal(15);
+    assert_eq!(running.end(), 143);
+    // Killing ten thousand processes takes the kernel a while; asking them none.
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_hundred_restarts_leave_nothing_behind() {
+    let image = Image::new();
+    let mut running = image.server().start();
+    running.wait_for("] ready in ");
+    let pid = running.pid();
+    let mut first = None;
+    for _ in 0..100 {
+        running.signal(1);
+        running.wait_for_next("restarting the server in place");
+        running.wait_for_next("] ready in ");
+        first = first.or_else(|| Some(holds(&running, pid)));
+    }
+    compare(first.unwrap(), holds(&running, pid));
+    until("nobody else is left", || running.processes().len() == 2);
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+}
+
+/// How often all threads of a process went to sleep, which is how often they woke up.
+fn wake_ups(running: &Running, pid: i32) -> Vec<(String, String)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut found: Vec<_> = threads
+        .map(|thread| {
+            let id = thread.unwrap().file_name().into_string().unwrap();
+            let count = running.status(id.parse().unwrap(), "voluntary_ctxt_switches");
+            (id, count)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn ten_idle_seconds_pass_without_a_wake_up() {
+    let (with_server, with_command, alone) = (Image::new(), Image::new(), Image::new());
+    let mut server = with_server.server().start();
+    let mut command = with_command
+        .command(["sh", "-c", "echo ready; exec sleep 1000"])
+        .start();
+    let mut idle = support::Start::pid1().args(alone.options()).start();
+    server.wait_for("] ready in ");
+    command.wait_for("ready");
+    idle.wait_for("waiting for a signal");
+    let all = [&server, &command, &idle];
+    // What readiness left to do is done when two looks in a row see the same.
+    let look = || all.map(|running| wake_ups(running, running.pid()));
+    let settled = Duration::from_millis(500);
+    let mut before = look();
+    until("it is idle", || {
+        thread::sleep(settled);
+        let now = look();
+        std::mem::replace(&mut before, now.clone()) == now
+    });
+    // Not a wait for something: this is the measurement.
+    thread::sleep(Duration::from_secs(10));
+    assert_eq!(before, look());
+}

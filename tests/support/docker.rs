@@ -1,0 +1,282 @@
+//! Containers of the image under test, with random names and ports; they are removed
+//! with everything they made.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::LIMIT;
+
+/// The image that `scripts/test` builds, or another one while the tests are written.
+pub const IMAGE: &str = match option_env!("AI_LAB_TEST_IMAGE") {
+    Some(image) => image,
+    None => "ai-lab:test",
+};
+pub const COMPAT: &str = "ai-lab:test-compat";
+
+/// A name nobody else uses.
+pub fn name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("ai-lab-test-{}-{count}", std::process::id())
+}
+
+/// Runs `docker` with these words.
+pub fn docker<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> Output {
+    let words: Vec<String> = words
+        .into_iter()
+        .map(|word| word.as_ref().to_owned())
+        .collect();
+    Command::new("docker").args(words).output().unwrap()
+}
+
+/// The same, and it must succeed; what it said.
+pub fn docker_ok<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
+    let words: Vec<String> = words
+        .into_iter()
+        .map(|word| word.as_ref().to_owned())
+        .collect();
+    let output = docker(&words);
+    let said = text(&output);
+    assert!(output.status.success(), "docker {words:?}: {said}");
+    said
+}
+
+pub fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+/// A named volume.
+pub struct Volume(pub String);
+
+impl Volume {
+    pub fn new() -> Self {
+        let name = name();
+        docker_ok(["volume", "create", &name]);
+        Self(name)
+    }
+
+    /// The option that mounts it as the notebooks.
+    pub fn option(&self) -> String {
+        format!("--volume={}:/home/jupyter/notebooks", self.0)
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        docker(["volume", "rm", "--force", &self.0]);
+    }
+}
+
+/// A container.
+pub struct Container {
+    pub name: String,
+}
+
+impl Container {
+    /// Starts `image` with these options of `docker run` and this command.
+    pub fn start_image(image: &str, options: &[&str], command: &[&str]) -> Self {
+        let name = name();
+        let fixed = [
+            "run",
+            "--detach",
+            "--name",
+            &name,
+            "--publish",
+            "127.0.0.1:0:49494",
+        ];
+        let words = fixed.iter().chain(options).chain([&image]).chain(command);
+        docker_ok(words.copied());
+        Self { name }
+    }
+
+    pub fn start(options: &[&str], command: &[&str]) -> Self {
+        Self::start_image(IMAGE, options, command)
+    }
+
+    /// Makes a container without starting it, so that files can be put into it.
+    pub fn create(options: &[&str], command: &[&str]) -> Self {
+        let name = name();
+        let words = ["create", "--name", &name];
+        let words = words.iter().chain(options).chain([&IMAGE]).chain(command);
+        docker_ok(words.copied());
+        Self { name }
+    }
+
+    /// `docker start`.
+    pub fn begin(&self) {
+        docker_ok(["start", &self.name]);
+    }
+
+    /// Puts a file of root's into the container, which may be stopped.
+    pub fn put(&self, path: &str, content: &[u8], mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), permissions).unwrap();
+        let place = format!("{}:{path}", self.name);
+        docker_ok(["cp", file.path().to_str().unwrap(), &place]);
+    }
+
+    /// A file's bytes, as root sees them.
+    pub fn file(&self, path: &str) -> Vec<u8> {
+        let output = docker(["exec", "--user", "root", &self.name, "cat", path]);
+        assert!(output.status.success(), "{path}: {}", text(&output));
+        output.stdout
+    }
+
+    /// The port on this machine that is the container's 49494.
+    pub fn port(&self) -> u16 {
+        let said = docker_ok(["port", &self.name, "49494/tcp"]);
+        let line = said.lines().next().unwrap();
+        line.rsplit(':').next().unwrap().trim().parse().unwrap()
+    }
+
+    pub fn logs(&self) -> String {
+        text(&docker(["logs", &self.name]))
+    }
+
+    /// The log's two streams: stdout and stderr.
+    pub fn streams(&self) -> (String, String) {
+        let output = docker(["logs", &self.name]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Waits until the log says this.
+    pub fn wait_for(&self, part: &str) -> String {
+        self.until(&format!("the log says {part:?}"), || {
+            let logs = self.logs();
+            logs.contains(part).then_some(logs)
+        })
+    }
+
+    /// Waits until `look` finds something.
+    pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            let state = docker(["inspect", "--format", "{{.State.Running}}", &self.name]);
+            let gone = !text(&state).starts_with("true");
+            if let (true, Some(found)) = (gone, look()) {
+                return found;
+            }
+            assert!(
+                !gone && Instant::now() < deadline,
+                "never: {what}; gone: {gone}; log:\n{}",
+                self.logs()
+            );
+        }
+    }
+
+    /// `docker exec`; what was said, and whether it succeeded.
+    pub fn exec(&self, user: &str, command: &[&str]) -> (bool, String) {
+        let words = ["exec", "--user", user, &self.name];
+        let output = docker(words.iter().chain(command).copied());
+        (output.status.success(), text(&output))
+    }
+
+    pub fn exec_ok(&self, user: &str, command: &[&str]) -> String {
+        let (ok, said) = self.exec(user, command);
+        assert!(ok, "{command:?}: {said}");
+        said
+    }
+
+    /// `docker stop`; the exit code and how long it took.
+    pub fn stop(&self) -> (i32, Duration) {
+        let start = Instant::now();
+        docker_ok(["stop", &self.name]);
+        (self.exit_code(), start.elapsed())
+    }
+
+    /// Sends a signal to PID 1.
+    pub fn signal(&self, name: &str) {
+        docker_ok(["kill", "--signal", name, &self.name]);
+    }
+
+    /// Waits for the end; the exit code.
+    pub fn end(&self) -> i32 {
+        self.until("it ends", || {
+            let format = "{{.State.Running}}";
+            let running = docker_ok(["inspect", "--format", format, &self.name]);
+            (running.trim() == "false").then_some(())
+        });
+        self.exit_code()
+    }
+
+    /// The state, as `status --json` prints it.
+    pub fn status(&self) -> serde_json::Value {
+        let command = ["ai-lab-entrypoint", "status", "--json"];
+        serde_json::from_str(&self.exec_ok("jupyter", &command)).unwrap()
+    }
+
+    /// A file of a container that runs or has ended; `None`: there is none.
+    pub fn read(&self, path: &str) -> Option<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy");
+        let from = format!("{}:{path}", self.name);
+        let copied = docker(["cp", &from, copy.to_str().unwrap()]);
+        let absent = text(&copied).contains("Could not find the file");
+        assert!(copied.status.success() || absent, "{}", text(&copied));
+        std::fs::read_to_string(copy).ok()
+    }
+
+    pub fn exit_code(&self) -> i32 {
+        let format = "{{.State.ExitCode}}";
+        docker_ok(["inspect", "--format", format, &self.name])
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    /// A person at the browser: see `visitor.py`.
+    pub fn visit(&self, words: &[&str]) -> String {
+        visit(self.port(), words)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "log of {}:\n{}", self.name, self.logs());
+        }
+        docker(["rm", "--force", "--volumes", &self.name]);
+    }
+}
+
+/// A person at the browser of a server on this machine: see `visitor.py`.
+pub fn visit(port: u16, words: &[&str]) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/visitor.py");
+    let output = Command::new("python3")
+        .arg(script)
+        .arg(format!("http://127.0.0.1:{port}"))
+        .args(words)
+        .output()
+        .unwrap();
+    text(&output).trim().to_owned()
+}
+
+/// Runs a container to its end: exit code, stdout, stderr.
+pub fn run(options: &[&str], command: &[&str]) -> (i32, String, String) {
+    run_image(IMAGE, options, command)
+}
+
+/// The same with another image.
+pub fn run_image(image: &str, options: &[&str], command: &[&str]) -> (i32, String, String) {
+    let name = name();
+    let fixed = ["run", "--rm", "--name", &name];
+    let output = Command::new("docker")
+        .args(fixed.iter().chain(options).chain([&image]).chain(command))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""A server that behaves like Jupyter's, or as badly as $FAKE says, and tells each step.
+
+FAKE is a list of words:
+  silent     never prints the ready line
+  mtls       lets only those in who have a certificate
+  unbound    prints the ready line and never listens
+  deaf       ignores TERM
+  dies       says some last words and exits with 3 before it listens
+  crash      exits with 4 at GET /crash
+  orphan     leaves a process behind that ignores TERM
+  cleaner    leaves a process behind that needs half a second to end after TERM
+  zombies    leaves 100 orphans that end at once
+  breeds     leaves 100 such orphans at USR1, and then the file bred in HOME
+  flood      prints without end as soon as it is ready
+"""
+
+import http.server
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+
+FAKE = os.environ.get("FAKE", "").split()
+VALUES = dict(arg.removeprefix("--").split("=", 1) for arg in sys.argv[1:] if "=" in arg)
+PORT = int(VALUES.get("ServerApp.port", 8888))
+BASE = VALUES.get("ServerApp.base_url", "/").strip("/")
+BASE = f"/{BASE}/" if BASE else "/"
+SCHEME = "https" if "ServerApp.certfile" in VALUES else "http"
+
+
+def say(text):
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/crash" and "crash" in FAKE:
+            os._exit(4)
+        self.send_response(200 if self.path == BASE + "api" else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def term(*_):
+    if "deaf" in FAKE:
+        say("fake: deaf to TERM")
+        return
+    say("fake: got TERM")
+    os._exit(0)
+
+
+def helper(code):
+    """Starts a process of its own session, which hand-shakes, and orphans it."""
+    child = "import os,subprocess,sys;subprocess.Popen([sys.executable,'-c',%r],start_new_session=True)"
+    subprocess.run([sys.executable, "-c", child % code], check=True)
+
+
+def leave_orphans():
+    for _ in range(100):
+        if os.fork() == 0:
+            if os.fork() == 0:
+                os._exit(0)
+            os._exit(0)
+        os.wait()
+
+
+def breed(*_):
+    leave_orphans()
+    open(os.environ["HOME"] + "/bred", "w").close()
+
+
+signal.signal(signal.SIGTERM, term)
+for number in (signal.SIGUSR1, signal.SIGRTMIN + 5):
+    signal.signal(number, lambda number, _: say(f"fake: got signal {int(number)}"))
+if "breeds" in FAKE:
+    signal.signal(signal.SIGUSR1, breed)
+say(f"fake: pid {os.getpid()} in {os.getcwd()} as {os.getuid()}")
+say(f"fake: arguments {sys.argv[1:]}")
+say(f"fake: environment {sorted(os.environ)}")
+say(f"fake: stdin {os.readlink('/proc/self/fd/0')}")
+print("fake: a line for stdout", flush=True)
+if "dies" in FAKE:
+    say("fake: my last words")
+    os._exit(3)
+if "orphan" in FAKE:
+    helper("import signal,sys,time;signal.signal(15,signal.SIG_IGN);print('fake: orphan lives',file=sys.stderr,flush=True);time.sleep(1000)")
+if "cleaner" in FAKE:
+    helper(
+        "import signal,sys,time\n"
+        "def clean(*_):\n"
+        "    time.sleep(0.5)\n"
+        "    print('fake: cleaned up',file=sys.stderr,flush=True)\n"
+        "    sys.exit()\n"
+        "signal.signal(15,clean);print('fake: cleaner lives',file=sys.stderr,flush=True);time.sleep(1000)"
+    )
+if "zombies" in FAKE:
+    leave_orphans()
+    say("fake: zombies were made")
+if "unbound" not in FAKE:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+    if certificate := VALUES.get("ServerApp.certfile"):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        if "mtls" in FAKE:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+if "silent" not in FAKE:
+    say("[I 2026-01-01 00:00:00.000 ServerApp] Jupyter Server 2.0.0 is running at:")
+    say(f"[I 2026-01-01 00:00:00.000 ServerApp] {SCHEME}://host:{PORT}{BASE}lab")
+    say(f"[I 2026-01-01 00:00:00.000 ServerApp]     {SCHEME}://127.0.0.1:{PORT}{BASE}lab")
+    say("[I 2026-01-01 00:00:00.000 ServerApp] Use Control-C to stop this server")
+if "flood" in FAKE:
+    line = "x" * 1000
+    while True:
+        print(line, flush=True)
+while True:
+    signal.pause()

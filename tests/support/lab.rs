@@ -1,0 +1,231 @@
+//! Two images after each other on one volume, with what a person does in between; and
+//! the states of that volume.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::support::{Image, Start, UID};
+use super::tmpfs::Tmpfs;
+use super::tracer::{Call, End, Then, stop_before_each};
+
+/// By path: a file's content, or `-> TEXT` of a link.
+pub type Files = BTreeMap<&'static str, &'static str>;
+
+/// How the names of our directory and of our temporary files begin.
+pub const OURS: &str = ".ai-lab";
+
+pub fn first() -> Files {
+    Files::from([
+        ("a.ipynb", "a 1"),
+        ("deep/er/b.ipynb", "b 1"),
+        ("latest.ipynb", "-> a.ipynb"),
+        ("mine.ipynb", "c 1"),
+        ("same.ipynb", "always"),
+        ("deleted.sh", "d 1"),
+    ])
+}
+
+pub fn second() -> Files {
+    Files::from([
+        ("a.ipynb", "a 2"),
+        ("deep/er/b.ipynb", "b 2, longer than before"),
+        ("latest.ipynb", "-> deep/er/b.ipynb"),
+        ("mine.ipynb", "c 2"),
+        ("same.ipynb", "always"),
+        ("deleted.sh", "d 2"),
+        ("new/n.ipynb", "n 2"),
+    ])
+}
+
+pub fn third() -> Files {
+    let next = |(name, content): (&'static str, &'static str)| match name {
+        "a.ipynb" => (name, "a 3"),
+        "deep/er/b.ipynb" => (name, "b 3"),
+        "latest.ipynb" => (name, "-> new/n.ipynb"),
+        "deleted.sh" => (name, "d 3"),
+        "new/n.ipynb" => (name, "n 3, much longer than before"),
+        _ => (name, content),
+    };
+    second().into_iter().map(next).collect()
+}
+
+/// What a person did to the volume after the first start.
+pub fn change(volume: &Path) -> Files {
+    fs::write(volume.join("mine.ipynb"), "my own").unwrap();
+    fs::write(volume.join("notes.txt"), "notes").unwrap();
+    fs::remove_file(volume.join("deleted.sh")).unwrap();
+    Files::from([("mine.ipynb", "my own"), ("notes.txt", "notes")])
+}
+
+/// An image whose volume is memory, so that flushing it costs nothing.
+pub struct Lab {
+    _memory: Tmpfs,
+    image: Image,
+    update: &'static str,
+}
+
+impl Lab {
+    pub fn new(update: &'static str) -> Self {
+        let image = Image::new();
+        let memory = Tmpfs::mount(&image.path("memory"), "size=16m");
+        Self {
+            _memory: memory,
+            image,
+            update,
+        }
+    }
+
+    pub fn defaults(&self, version: &str) -> PathBuf {
+        self.image.path(&format!("defaults-{version}"))
+    }
+
+    /// Makes an image offer these.
+    pub fn offer(&self, version: &str, files: &Files) {
+        let defaults = self.defaults(version);
+        for (path, content) in files {
+            let path = defaults.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match content.strip_prefix("-> ") {
+                Some(text) => symlink(text, &path).unwrap(),
+                None => fs::write(&path, content).unwrap(),
+            }
+            if path.extension().is_some_and(|extension| extension == "sh") {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+    }
+
+    pub fn volume(&self) -> PathBuf {
+        self.image.path("memory/notebooks")
+    }
+
+    pub fn start(&self, version: &str) -> Start {
+        let volume = self.volume().display().to_string();
+        let defaults = self.defaults(version).display().to_string();
+        Start::plain()
+            .args(self.image.options())
+            .args(["--notebooks", &volume, "--notebook-defaults", &defaults])
+            .args([
+                "--state-dir",
+                self.image.path("home/state").to_str().unwrap(),
+            ])
+            .args(["--update-notebooks", self.update, "--", "true"])
+            .env("AI_LAB_VERSION", version)
+    }
+
+    /// A start that nobody disturbs.
+    pub fn finish(&self, version: &str) {
+        let ended = self.start(version).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        // Who runs this test may stay above as root, which is told; nothing else is.
+        let mut warned = ended.stderr.lines().filter(|line| line.contains("[W "));
+        assert!(
+            warned.all(|line| line.contains("stays above this process")),
+            "{}",
+            ended.stderr
+        );
+    }
+
+    /// Runs a start and stops it before the `nth` of those system calls of bringing in
+    /// that count, for `then`; whether it got there, and how it ended.
+    pub fn stop_at(
+        &self,
+        version: &str,
+        nth: usize,
+        mut counts: impl FnMut(&Call) -> bool,
+        mut then: impl FnMut() -> Then,
+    ) -> (bool, End) {
+        let defaults = self.defaults(version).display().to_string();
+        let (mut begun, mut count) = (false, 0);
+        // As the user from the start: what root does before is long, and not about this.
+        let user = UID.to_string();
+        let mut become_user = vec!["setpriv", "--clear-groups", "--reuid", &user];
+        become_user.extend(["--regid", &user]);
+        let start = self.start(version).under(&become_user);
+        let end = stop_before_each(start, |call| {
+            begun |= call.opens(&defaults);
+            // The next thing a start does after bringing in.
+            if begun && call.limits(libc::RLIMIT_CORE) {
+                return Then::LetGo;
+            }
+            let counted = begun && counts(call);
+            count += usize::from(counted);
+            if counted && count == nth {
+                then()
+            } else {
+                Then::GoOn
+            }
+        });
+        (count >= nth, end)
+    }
+
+    /// Kills a start before the `nth` of those system calls of bringing in that count.
+    pub fn kill(&self, version: &str, nth: usize, counts: impl FnMut(&Call) -> bool) -> End {
+        self.stop_at(version, nth, counts, || Then::Kill).1
+    }
+
+    /// Empties the volume; it is the user's.
+    pub fn clear(&self) {
+        self.remove();
+        fs::create_dir(self.volume()).unwrap();
+        chown(self.volume(), Some(UID), Some(UID)).unwrap();
+    }
+
+    fn remove(&self) {
+        if self.volume().exists() {
+            fs::remove_dir_all(self.volume()).unwrap();
+        }
+    }
+
+    /// Puts the volume aside, so that each turn can begin with it.
+    pub fn keep(&self) {
+        let kept = self.image.path("memory/kept");
+        let _ = fs::remove_dir_all(&kept);
+        fs::rename(self.volume(), kept).unwrap();
+    }
+
+    /// Brings back what was put aside.
+    pub fn again(&self) {
+        self.remove();
+        let mut copy = Command::new("cp");
+        copy.arg("--archive").arg(self.image.path("memory/kept"));
+        assert!(copy.arg(self.volume()).status().unwrap().success());
+    }
+}
+
+/// Every file and link of the volume that has a name of its own.
+pub fn seen(volume: &Path) -> BTreeMap<String, String> {
+    fn add(top: &Path, dir: &Path, all: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let data = fs::symlink_metadata(&path).unwrap();
+            let name = path.strip_prefix(top).unwrap().display().to_string();
+            let last = path.file_name().unwrap().to_string_lossy().into_owned();
+            if data.is_dir() {
+                add(top, &path, all);
+            } else if data.is_symlink() {
+                let text = fs::read_link(&path).unwrap();
+                all.insert(name, format!("-> {}", text.display()));
+            } else {
+                let content = fs::read_to_string(&path).unwrap();
+                if !last.starts_with(OURS) && !name.starts_with(OURS) {
+                    let mode = if name.ends_with(".sh") { 0o755 } else { 0o644 };
+                    assert_eq!(data.mode() & 0o7777, mode, "{name}");
+                }
+                all.insert(name, content);
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    add(volume, volume, &mut all);
+    all
+}
+
+pub fn is_temporary(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap();
+    last.starts_with(".ai-lab.")
+}

@@ -1,0 +1,95 @@
+//! Looking at processes, and signalling them.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{LIMIT, Running, Start};
+
+/// Sends a signal, any of 1 to 64.
+pub fn send(pid: i32, number: i32) {
+    let status = Command::new("kill")
+        .args([&format!("-{number}"), &pid.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// Asks until it is so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// The pids of the children, as this namespace knows them.
+pub fn children(pid: i32) -> Vec<i32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let listed = listed.unwrap_or_default();
+    let numbers = listed.split_whitespace().map(|pid| pid.parse().unwrap());
+    numbers.collect()
+}
+
+impl Start {
+    /// Another program, as a process among others.
+    pub fn plain_of(program: &str) -> Self {
+        Self::of(Command::new(program), false)
+    }
+
+    /// The same as the leader of a session on its terminal, as in a container.
+    pub fn in_session(self) -> Self {
+        let mut command = Command::new("unshare");
+        let (unshare, program) = (5, self.command.get_args());
+        let words: Vec<_> = program.collect();
+        command.args(&words[..unshare]).args(["setsid", "--ctty"]);
+        command.args(&words[unshare..]);
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self::of(command, self.pid1)
+    }
+
+    /// Starts with these as stdout and stderr; nothing is read.
+    pub fn start_into(mut self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Running {
+        self.command.stdout(stdout).stderr(stderr);
+        let child = self.command.spawn().unwrap();
+        self.running(child, channel().1)
+    }
+
+    /// The bare command, for a test that wants its streams as they are.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+}
+
+impl Running {
+    /// The next line that was not heard yet, if one is said in this time.
+    pub fn next_line(&mut self, within: Duration) -> Option<String> {
+        let (stream, line) = self.said.recv_timeout(within).ok()?;
+        self.heard.push((stream, line.clone()));
+        Some(line)
+    }
+
+    /// Whether it was heard already.
+    pub fn has_said(&self, part: &str) -> bool {
+        self.heard.iter().any(|(_, line)| line.contains(part))
+    }
+
+    /// The one child of the program.
+    pub fn main_pid(&self) -> i32 {
+        let pid = self.pid();
+        until("it has a child", || !children(pid).is_empty());
+        children(pid)[0]
+    }
+
+    /// Its state, as in ps(1): `T` is stopped.
+    pub fn is_stopped(&self, pid: i32) -> bool {
+        self.status(pid, "State").starts_with('T')
+    }
+}

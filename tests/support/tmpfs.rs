@@ -1,0 +1,56 @@
+//! File systems of a test's own.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A tmpfs, unmounted when it goes away.
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// Mounts one with these options (`size=64k,nr_inodes=9`).
+    pub fn mount(at: &Path, options: &str) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let options = format!("mode=755,{options}");
+        run("mount", &["-t", "tmpfs", "-o", &options, "ai-lab-test"], at);
+        Self(at.to_owned())
+    }
+
+    /// Changes its options.
+    pub fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        run("mount", &["-o", &options], &self.0);
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn run(program: &str, words: &[&str], at: &Path) {
+    let output = Command::new(program).args(words).arg(at).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {words:?}: {said}");
+}
+
+/// A directory seen through bindfs, a FUSE file system; unmounted when it goes away.
+pub struct Bound(PathBuf);
+
+impl Bound {
+    /// Mounts `from` at `at` with these options of bindfs.
+    pub fn mount(from: &Path, at: &Path, options: &[&str]) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let from = from.to_str().unwrap();
+        let words: Vec<&str> = options.iter().copied().chain([from]).collect();
+        run("bindfs", &words, at);
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}

@@ -1,0 +1,88 @@
+//! The defaults arrive, are the user's, and nothing outside the volume is touched.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use support::{Image, UID};
+
+#[test]
+fn the_defaults_are_in_the_volume_and_the_users() {
+    let image = Image::new();
+    let ended = image.command(["true"]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("notebooks: 1 installed"),
+        "{}",
+        ended.stderr
+    );
+    let file = fs::metadata(image.path("notebooks/start.ipynb")).unwrap();
+    assert_eq!(
+        (file.uid(), file.gid(), file.mode() & 0o777),
+        (UID, UID, 0o644)
+    );
+}
+
+#[test]
+fn an_update_replaces_what_nobody_changed_and_nothing_else() {
+    let image = Image::new();
+    fs::write(image.path("defaults/other.ipynb"), "{}").unwrap();
+    let start = |version| {
+        let ended = image.command(["true"]).env("AI_LAB_VERSION", version).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.stderr
+    };
+    start("1.0.0");
+    fs::write(image.path("notebooks/start.ipynb"), "mine").unwrap();
+    for name in ["start", "other"] {
+        fs::write(
+            image.path(&format!("defaults/{name}.ipynb")),
+            "{\"new\": 1}",
+        )
+        .unwrap();
+    }
+    let told = start("1.1.0");
+    assert!(
+        told.contains("1 updated, 1 kept (changed by you)"),
+        "{told}"
+    );
+    let read = |name: &str| fs::read_to_string(image.path(&format!("notebooks/{name}"))).unwrap();
+    assert_eq!(read("start.ipynb"), "mine");
+    assert_eq!(read("other.ipynb"), "{\"new\": 1}");
+}
+
+#[test]
+fn links_out_of_the_volume_are_not_followed() {
+    let image = Image::new();
+    let secret = image.path("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("shadow"), "root's").unwrap();
+    let notebooks = image.path("notebooks");
+    fs::create_dir(&notebooks).unwrap();
+    symlink(secret.join("shadow"), notebooks.join("start.ipynb")).unwrap();
+    symlink(&secret, notebooks.join("dir")).unwrap();
+    symlink(&secret, notebooks.join(".ai-lab")).unwrap();
+    let before = fs::metadata(secret.join("shadow")).unwrap();
+    let ended = image.command(["true"]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let after = fs::metadata(secret.join("shadow")).unwrap();
+    assert_eq!((after.uid(), after.mtime()), (before.uid(), before.mtime()));
+    assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
+    assert_eq!(fs::read_dir(&secret).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(secret.join("shadow")).unwrap(), "root's");
+}
+
+#[test]
+fn an_absent_source_is_said() {
+    let image = Image::new();
+    fs::remove_dir_all(image.path("defaults")).unwrap();
+    let ended = image.command(["true"]).run();
+    let phrase = format!(
+        "Source directory not found: {}",
+        image.path("defaults").display()
+    );
+    assert_eq!(ended.code, 0);
+    assert!(ended.stderr.contains(&phrase), "{}", ended.stderr);
+}
