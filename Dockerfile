@@ -16,21 +16,24 @@ RUN mkdir src \
     && touch src/lib.rs \
     && cargo build --release --locked
 COPY src src
-# The files copied may be older than the empty crate that was built.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins
+# The files copied may be older than the empty crate that was built. What a user may not
+# read, the kernel does not let him look into: a health check has the container's
+# environment, and in a container without root it is the user's from its first moment.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
+    && chmod 711 target/release/ai-lab-entrypoint
 
 # What the venv and the final image share: the system packages and the user.
 FROM debian:trixie-slim AS system
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates docker-cli python3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
-# Only Docker's engine brings the group docker. /home/jupyter can be entered by the
-# owner of an adopted volume. The venv is root's, so that nothing the user runs owns it,
+# Only Docker's engine brings the group docker. /home/jupyter can be written by the owner
+# of an adopted volume, who gets group jupyter. The venv is root's, so that nothing the user runs owns it,
 # but what is in it is writable for group jupyter and stays in that group (setgid), so
 # that pip works for the user and for that owner alike.
 RUN groupadd --system docker \
     && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
-    && chmod 755 /home/jupyter \
+    && chmod 1775 /home/jupyter \
     && install -d -o jupyter -g jupyter /home/jupyter/notebooks \
     && install -d -g jupyter -m 2775 /home/jupyter/jupyterenv
 
@@ -56,6 +59,7 @@ ARG VERSION=0.1.0
 # What rarely changes comes before the large layer of the venv, the notebooks come last.
 VOLUME /home/jupyter/notebooks
 EXPOSE 49494
+WORKDIR /home/jupyter
 # Older engines know no start-interval: during the start period 5 s is short enough.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["ai-lab-entrypoint", "healthcheck"]
 ENTRYPOINT ["ai-lab-entrypoint"]
