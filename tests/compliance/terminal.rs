@@ -28,12 +28,15 @@ def hear(number, _):
     if number == signal.SIGHUP:
         open(sys.argv[1], 'w').write(' '.join(heard))
         sys.exit(129)
+woken, wakes = os.pipe()
+os.set_blocking(wakes, False)
+signal.set_wakeup_fd(wakes)
 for name in 'INT', 'QUIT', 'WINCH', 'CONT', 'HUP', 'USR1':
     signal.signal(getattr(signal, 'SIG' + name), hear)
 foreground = os.tcgetpgrp(0) == os.getpgrp()
 print('listening', *os.get_terminal_size(), 'in front' if foreground else 'behind', flush=True)
 while True:
-    signal.pause()
+    os.read(woken, 1)
 ";
 
 fn listener(image: &Image, init: Init, terminal: &Terminal) -> Running {

@@ -326,7 +326,12 @@ impl Running {
             if let Some(pid) = listed.split_whitespace().next() {
                 return pid.parse().unwrap();
             }
-            assert!(Instant::now() < deadline, "PID 1 never appeared");
+            assert!(
+                Instant::now() < deadline,
+                "PID 1 never appeared; unshare: {:?}; heard: {:#?}",
+                fs::read_to_string(format!("/proc/{own}/status")),
+                self.heard
+            );
         }
     }
 
