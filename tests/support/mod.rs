@@ -314,24 +314,24 @@ impl Running {
 
     /// The pid of the program, as this namespace knows it.
     pub fn pid(&self) -> i32 {
-        let own = self.child.id();
+        let ended = || panic!("it has ended; heard: {:#?}", self.heard);
+        self.living().unwrap_or_else(ended)
+    }
+
+    /// The pid of the program, if it has not ended.
+    fn living(&self) -> Option<i32> {
+        let own = i32::try_from(self.child.id()).unwrap();
         if !self.pid1 {
-            return i32::try_from(own).unwrap();
+            return Some(own);
         }
-        let children = format!("/proc/{own}/task/{own}/children");
-        let deadline = Instant::now() + LIMIT;
         loop {
             // unshare may not have forked yet.
-            let listed = fs::read_to_string(&children).unwrap();
-            if let Some(pid) = listed.split_whitespace().next() {
-                return pid.parse().unwrap();
+            if let Some(pid) = process::children(own).first() {
+                return Some(*pid);
             }
-            assert!(
-                Instant::now() < deadline,
-                "PID 1 never appeared; unshare: {:?}; heard: {:#?}",
-                fs::read_to_string(format!("/proc/{own}/status")),
-                self.heard
-            );
+            if self.status(own, "State").starts_with('Z') {
+                return None;
+            }
         }
     }
 
@@ -405,8 +405,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            if self.pid1 {
-                let pid = self.pid();
+            if self.pid1
+                && let Some(pid) = self.living()
+            {
                 let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
             }
             let _ = self.child.kill();
