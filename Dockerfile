@@ -16,6 +16,8 @@ RUN mkdir src \
     && touch src/lib.rs \
     && cargo build --release --locked
 COPY src src
+# What --version says besides the version.
+ARG AI_LAB_COMMIT
 # The files copied may be older than the empty crate that was built. What a user may not
 # read, the kernel does not let him look into: a health check has the container's
 # environment, and in a container without root it is the user's from its first moment.

@@ -4,6 +4,7 @@
 //! after `--` or any option the first word is COMMAND, and everything after
 //! COMMAND belongs to it.
 
+pub mod printed;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::settings::origin::Written;
 use crate::settings::resolve::Typed;
@@ -37,31 +38,56 @@ pub enum Action {
     },
 }
 
-const ABOUT: &str = "First process of an AI Lab container: prepares the notebooks volume, gives \
-the user access to the Docker socket, drops root for good, sets Jupyter's password, starts the \
-server and stays as PID 1.";
+/// The version; in what `scripts/image` builds also the commit and its date, from which
+/// anybody can build the same again.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("AI_LAB_COMMIT").filter(|commit| !commit.is_empty());
+    commit.map_or_else(|| version.into(), |commit| format!("{version} ({commit})"))
+}
 
-const AFTER: &str = "\
-Verbs (as the very first word):
+const NAME: &str = "ai-lab-entrypoint";
+
+const ABOUT: &str = "First process of an AI Lab container";
+const LONG_ABOUT: &str = "First process of an AI Lab container: prepares the notebooks volume, \
+gives the user access to the Docker socket, drops root for good, sets Jupyter's password, starts \
+the server and stays as PID 1.";
+
+/// What `--help` and the manual say after the options: headings and texts.
+const AFTER: &[(&str, &str)] = &[
+    (
+        "Verbs",
+        "\
+As the very first word; each has its own --help.
   healthcheck  Probe the server once: exit 0 if it is healthy, 1 if not
   status       Show what the container is doing
   restart      Restart the server in place
   notebooks    Show how the notebook defaults stand, and mend them: status, diff, restore
   password     Set, hash or check a password: set, hash, check
   config       Show or check the settings: show, check
-Each has its own --help.
-
-COMMAND: none starts the configured server. jupyterhub-singleuser, jupyter-lab, jupyter lab and
-jupyter server start that server with those arguments. Anything else is run as the user.
-
-Exit codes: the server's own; 128+n if signal n ended it; 126 or 127 if it could not be executed
-or found; 2 for a wrong command line; 78 for settings that do not validate; 1 when preparation
-failed.
-
-Examples:
-  docker run -p 127.0.0.1:49494:49494 -v ai-lab:/home/jupyter/notebooks ai-lab
+  completions  Print what makes a shell complete these words: bash, zsh, fish and others
+  man          Print the manual page",
+    ),
+    (
+        "Command",
+        "\
+None starts the configured server. jupyterhub-singleuser, jupyter-lab, jupyter lab and
+jupyter server start that server with those arguments. Anything else is run as the user.",
+    ),
+    (
+        "Exit status",
+        "\
+The server's own; 128+n if signal n ended it; 126 or 127 if it could not be executed or
+found; 2 for a wrong command line; 78 for settings that do not validate; 1 when
+preparation failed.",
+    ),
+    (
+        "Examples",
+        "  docker run -p 127.0.0.1:49494:49494 -v ai-lab:/home/jupyter/notebooks ai-lab
   docker run --env JUPYTER_PASSWORD=secret -p 127.0.0.1:49494:49494 ai-lab
-  docker run -it ai-lab bash";
+  docker run -it ai-lab bash",
+    ),
+];
 
 /// Reads a command line; the first word is the program's name.
 ///
@@ -120,16 +146,22 @@ fn written(entry: &Entry, matches: &ArgMatches) -> Option<Written> {
 
 /// The grammar of a start.
 pub fn start_command() -> Command {
-    let command = Command::new("ai-lab-entrypoint")
-        .version(concat!(env!("CARGO_PKG_VERSION")))
+    let after = AFTER
+        .iter()
+        .map(|(heading, text)| format!("{heading}:\n{text}"));
+    let after = after.collect::<Vec<_>>().join("\n\n");
+    let command = Command::new(NAME)
+        .version(version())
         .about(ABOUT)
-        .after_help(AFTER)
+        .long_about(LONG_ABOUT)
+        .after_help(after)
         .override_usage(
             "ai-lab-entrypoint [OPTIONS] [--] [COMMAND [ARGS]...]\n       \
              ai-lab-entrypoint healthcheck | status | restart\n       \
              ai-lab-entrypoint notebooks status | diff [FILE] | restore FILE...\n       \
              ai-lab-entrypoint password set | hash | check\n       \
-             ai-lab-entrypoint config show [--origin] | check [FILE]",
+             ai-lab-entrypoint config show [--origin] | check [FILE]\n       \
+             ai-lab-entrypoint completions SHELL | man",
         )
         .args_override_self(true)
         .next_line_help(true)
@@ -173,6 +205,10 @@ fn argument(entry: &'static Entry) -> Arg {
     }
     let argument = Arg::new(entry.flag)
         .long(entry.flag)
+        .value_hint(match entry.kind {
+            Kind::Path | Kind::Paths | Kind::Program => ValueHint::AnyPath,
+            _ => ValueHint::Unknown,
+        })
         .help(format!("{}{notes}", entry.help))
         .help_heading(entry.heading);
     match entry.kind {

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
 
-use super::{Action, argument, config_argument, typed};
+use super::{Action, NAME, argument, config_argument, typed};
 use crate::settings::Key;
 use crate::settings::table::{Entry, TABLE};
 
@@ -28,6 +29,10 @@ pub enum Verb {
     Password(Password),
     /// Look at the settings.
     Config(Config),
+    /// Print what makes this shell complete our words.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
 }
 
 /// `password …`: asked for at a terminal, read from standard input otherwise.
@@ -76,6 +81,18 @@ pub enum Config {
     },
 }
 
+/// Their names, in the order of the manual.
+pub const NAMES: &[&str] = &[
+    "healthcheck",
+    "status",
+    "restart",
+    "notebooks",
+    "password",
+    "config",
+    "completions",
+    "man",
+];
+
 /// The grammar of the verb of this name.
 pub fn named(name: &str) -> Option<Command> {
     let command = match name {
@@ -87,10 +104,13 @@ pub fn named(name: &str) -> Option<Command> {
         "notebooks" => notebooks(),
         "password" => password(),
         "config" => config(),
+        "completions" => completions(),
+        "man" => Command::new("man").about("Print the manual page, as for `man -l -`"),
         _ => return None,
     };
-    let bin = format!("ai-lab-entrypoint {}", command.get_name());
-    Some(with_settings(command, &[Key::StateDir]).bin_name(bin))
+    let asks = !matches!(name, "completions" | "man");
+    let settings: &[Key] = if asks { &[Key::StateDir] } else { &[] };
+    Some(with_settings(command, settings))
 }
 
 fn notebooks() -> Command {
@@ -152,6 +172,16 @@ fn config() -> Command {
         )
 }
 
+fn completions() -> Command {
+    Command::new("completions")
+        .about("Print what makes a shell complete these words")
+        .arg(
+            Arg::new("SHELL")
+                .required(true)
+                .value_parser(value_parser!(Shell)),
+        )
+}
+
 fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name)
         .long(name)
@@ -180,6 +210,7 @@ pub fn parse(command: Command, words: &[OsString]) -> Result<Action, clap::Error
         .map(|arg| arg.get_id().to_string())
         .collect();
     let name = command.get_name().to_owned();
+    let command = command.bin_name(format!("{NAME} {name}"));
     let matches = command.try_get_matches_from(words)?;
     let has = |entry: &Entry| known.iter().any(|flag| flag == entry.flag);
     Ok(Action::Verb {
@@ -220,6 +251,10 @@ fn verb(name: &str, matches: &ArgMatches) -> Verb {
         ("config", Some((_, found))) => Verb::Config(Config::Show {
             origin: found.get_flag("origin"),
         }),
+        ("completions", _) => Verb::Completions(
+            *matches.get_one("SHELL").unwrap_or(&Shell::Bash), // invariant: it is required
+        ),
+        ("man", _) => Verb::Man,
         _ => Verb::Healthcheck,
     }
 }
@@ -241,14 +276,7 @@ mod tests {
 
     #[test]
     fn the_grammar_of_every_verb_is_sound() {
-        for name in [
-            "healthcheck",
-            "status",
-            "restart",
-            "notebooks",
-            "password",
-            "config",
-        ] {
+        for name in NAMES {
             named(name).unwrap().debug_assert();
         }
         assert!(named("help").is_none());

@@ -14,8 +14,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::Verb;
 use crate::cli::verbs::Config;
+use crate::cli::{Verb, printed};
 use crate::identity::{DropError, Dropped, IdentityError};
 use crate::server::password::PasswordError;
 use crate::settings::origin::Written;
@@ -112,6 +112,8 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
         Verb::Password(what) => password::run(*what, typed),
         Verb::Config(Config::Show { origin }) => config::show(*origin, typed),
         Verb::Config(Config::Check { file }) => config::check(file.as_deref(), typed),
+        Verb::Completions(shell) => Ok(print(printed::completions(*shell).as_bytes())),
+        Verb::Man => Ok(print(&printed::manual())),
     };
     done.unwrap_or_else(|error| {
         complain(&error);
@@ -124,7 +126,12 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
 
 /// Prints what a verb has to tell. A reader that went away is no error.
 fn tell(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    print(text.as_bytes());
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    let _ = std::io::stdout().write_all(text);
+    ExitCode::SUCCESS
 }
 
 fn complain(what: &dyn std::fmt::Display) {
