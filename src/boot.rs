@@ -7,6 +7,7 @@
 //! This is the only place that knows the order. The root phase is over, and root is
 //! gone for good, before any other thread or the runtime exists.
 
+mod dry_run;
 mod report;
 mod root_phase;
 mod serve;
@@ -188,6 +189,9 @@ pub fn start(settings: &Settings, command: &[OsString], signals: &Signals) -> u8
 fn story(mut start: Start<'_>) -> Result<i32, Failure> {
     announce_hub(&mut start)?;
     start.password = want_password(&start)?;
+    if start.settings.dry_run {
+        return dry_run::run(start);
+    }
     let person = match Root::detect() {
         Some(root) => root_phase::run(&mut start, root)?,
         None => without_root(&mut start)?,

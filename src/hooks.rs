@@ -114,15 +114,11 @@ pub struct Surroundings<'a> {
 /// Variables that a hook asked for.
 pub type Variables = Vec<(OsString, OsString)>;
 
-/// Runs the hooks in `directory` as root. Only root may have written them and every
-/// directory above; what one leaves running is killed.
+/// The hooks in `directory` that root would run.
 ///
 /// # Errors
-/// The first thing that went wrong.
-pub fn run_as_root(
-    directory: &Path,
-    surroundings: &Surroundings<'_>,
-) -> Result<Variables, HookError> {
+/// One that others than root could have written; a directory that cannot be listed.
+pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     let mut hooks = list(directory)?;
     for hook in &mut hooks {
         let untrusted = |problem| HookError::Untrusted {
@@ -134,6 +130,19 @@ pub fn run_as_root(
         trust::root_alone(&real).map_err(untrusted)?;
         *hook = real;
     }
+    Ok(hooks)
+}
+
+/// Runs the hooks in `directory` as root. Only root may have written them and every
+/// directory above; what one leaves running is killed.
+///
+/// # Errors
+/// The first thing that went wrong.
+pub fn run_as_root(
+    directory: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<Variables, HookError> {
+    let hooks = root_hooks(directory)?;
     let result = run_all(&hooks, surroundings);
     if !hooks.is_empty() {
         end_all_below();
@@ -162,7 +171,11 @@ fn run_all(hooks: &[PathBuf], surroundings: &Surroundings<'_>) -> Result<Variabl
 }
 
 /// The executable files of a directory in name order; none if it is not there.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
+/// The hooks in `directory`, in the order in which they run.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     let unlisted = |source| HookError::Unlisted {
         directory: directory.to_owned(),
         source,

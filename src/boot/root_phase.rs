@@ -9,7 +9,7 @@ use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
     AccessRequest, Account, DropError, Linux, Root, Target, grant_access, group_name, hand_over,
-    inherited_groups, resolve, root_above, supplementary, user_name,
+    inherited_groups, resolve, root_above, supplementary,
 };
 use crate::server::environment::SYSTEM_PATH;
 use crate::settings::{User, VolumeOwner, record, table};
@@ -17,7 +17,8 @@ use crate::state;
 use crate::volume::{Claim, claim};
 
 /// What the server and its kernels keep in HOME.
-const STATE_DIRECTORIES: [&str; 5] = [".cache", ".config", ".ipython", ".jupyter", ".local"];
+pub(super) const STATE_DIRECTORIES: [&str; 5] =
+    [".cache", ".config", ".ipython", ".jupyter", ".local"];
 
 /// Does what needs root, and ends with root gone.
 ///
@@ -142,12 +143,7 @@ fn adopt(
     uid: u32,
     gid: u32,
 ) -> Result<(), Failure> {
-    if account.gid != gid {
-        account.groups.push(account.gid);
-    }
-    account.uid = uid;
-    account.gid = gid;
-    account.name = user_name(uid);
+    account.adopt(uid, gid);
     for name in STATE_DIRECTORIES {
         let request = Claim {
             directory: account.home.join(name),
@@ -164,16 +160,20 @@ fn adopt(
     Ok(())
 }
 
-/// The user's supplementary groups, after access to the socket was given.
-fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<Vec<u32>, Failure> {
+/// What the user is to have access to.
+pub(super) fn access_request(start: &Start<'_>) -> AccessRequest {
     let docker = &start.settings.docker;
-    let request = AccessRequest {
+    AccessRequest {
         socket: docker.socket.clone(),
         paths: docker.grant_access.clone(),
         docker_group: docker.group.clone(),
         etc: "/etc".into(),
-    };
-    let access = grant_access(root, account, &request);
+    }
+}
+
+/// The user's supplementary groups, after access to the socket was given.
+fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<Vec<u32>, Failure> {
+    let access = grant_access(root, account, &access_request(start));
     for path in &access.enabled {
         info!("Enabled access to {}", path.display());
     }

@@ -153,7 +153,7 @@ fn serve(
     })
 }
 
-fn arguments(start: &Start<'_>, person: &Person, server: &ServerProgram) -> Argv {
+pub(super) fn arguments(start: &Start<'_>, person: &Person, server: &ServerProgram) -> Argv {
     let settings = &start.settings.server;
     let hub_has_a_directory = std::env::var_os("JUPYTERHUB_ROOT_DIR").is_some();
     let directory = start.settings.notebooks.directory.as_deref();
@@ -168,7 +168,7 @@ fn arguments(start: &Start<'_>, person: &Person, server: &ServerProgram) -> Argv
 }
 
 /// A bare name is looked up in the venv before PATH, which begins with it.
-fn in_venv(start: &Start<'_>, server: &ServerProgram) -> std::ffi::OsString {
+pub(super) fn in_venv(start: &Start<'_>, server: &ServerProgram) -> std::ffi::OsString {
     let name = &server.program;
     if name.as_encoded_bytes().contains(&b'/') {
         return name.clone();

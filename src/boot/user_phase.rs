@@ -79,7 +79,7 @@ fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
     }
 }
 
-fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
+pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
     let removed: Vec<&str> = table::own_environment().chain([notify::VARIABLE]).collect();
     let account = &person.account;
     let who = environment::Person {
@@ -110,15 +110,11 @@ fn own_home(
     environment: &mut Environment,
 ) -> Result<(), Failure> {
     let home = &person.account.home;
-    let moved: Vec<_> = KEPT_IN_HOME
-        .into_iter()
-        .filter(|(name, _)| environment.get(name).is_none_or(OsStr::is_empty))
-        .filter(|(_, directory)| !writable(&home.join(directory)))
-        .collect();
+    let moved = moved_from_home(person, environment);
     if moved.is_empty() {
         return Ok(());
     }
-    let base = std::env::temp_dir().join(format!("ai-lab-home-{}", person.account.uid));
+    let base = home_elsewhere(person);
     let names: Vec<&str> = moved.iter().map(|(_, directory)| *directory).collect();
     let cause = format!(
         "{} cannot be written in HOME {}",
@@ -149,6 +145,24 @@ fn own_home(
         .degraded(Degradation::new(format!("{cause}: {rest}"), remedy))
 }
 
+/// Those of [`KEPT_IN_HOME`] that cannot be there.
+pub(super) fn moved_from_home(
+    person: &Person,
+    environment: &Environment,
+) -> Vec<(&'static str, &'static str)> {
+    let home = &person.account.home;
+    KEPT_IN_HOME
+        .into_iter()
+        .filter(|(name, _)| environment.get(name).is_none_or(OsStr::is_empty))
+        .filter(|(_, directory)| !writable(&home.join(directory)))
+        .collect()
+}
+
+/// Where they are instead.
+pub(super) fn home_elsewhere(person: &Person) -> PathBuf {
+    std::env::temp_dir().join(format!("ai-lab-home-{}", person.account.uid))
+}
+
 /// Whether a directory can be written, or made where it is not there yet.
 fn writable(directory: &Path) -> bool {
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
@@ -171,18 +185,22 @@ fn make_private(path: &Path, uid: u32) -> std::io::Result<()> {
     }
 }
 
-fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure> {
+/// The defaults and how they are brought in; `None`: there are none.
+pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
     let notebooks = &start.settings.notebooks;
-    let (Some(source), Some(volume)) = (&notebooks.defaults, &notebooks.directory) else {
-        return Ok(());
-    };
-    let defaults = Defaults {
-        source: source.clone(),
-        volume: volume.clone(),
+    Some(Defaults {
+        source: notebooks.defaults.clone()?,
+        volume: notebooks.directory.clone()?,
         image_version: variable("AI_LAB_VERSION").and_then(|text| text.into_string().ok()),
         update: notebooks.update,
         deleted: notebooks.deleted,
         mode: notebooks.mode,
+    })
+}
+
+fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure> {
+    let Some(defaults) = defaults(start) else {
+        return Ok(());
     };
     let brought = bring_in(
         &person.dropped,
@@ -202,8 +220,8 @@ fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure
     };
     info!(
         "Copied notebooks from {} to {}",
-        source.display(),
-        volume.display()
+        defaults.source.display(),
+        defaults.volume.display()
     );
     info!("{summary}");
     for line in &summary.reported {
@@ -219,15 +237,7 @@ fn set_password(
     environment: &mut Environment,
 ) -> Result<(Wanted, Place), Failure> {
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
-    let venv = start.settings.server.venv.as_deref();
-    let on_the_line = on_the_line(start);
-    let place = Place::resolve(&Surroundings {
-        environment: &|name| environment.get(name).map(OsStr::to_owned),
-        home: &person.account.home,
-        venv,
-        owns_venv: venv.is_some_and(|venv| owns(person, venv)),
-        on_the_line,
-    });
+    let place = password_place(start, person, environment);
     let applied = password::apply(&person.dropped, &place, &wanted)?;
     match applied.outcome {
         Outcome::Changed => info!("{}", password::CHANGED),
@@ -237,13 +247,29 @@ fn set_password(
     if let Some((name, value)) = applied.variable {
         environment.set(name, value);
     }
-    if on_the_line && wanted.is_forced() {
+    if on_the_line(start) && wanted.is_forced() {
         start.report.degraded(Degradation::new(
             "the server's arguments name a password, which beats the one of the environment",
             "remove that argument",
         ))?;
     }
     Ok((wanted, place))
+}
+
+/// Where Jupyter looks for its password.
+pub(super) fn password_place(
+    start: &Start<'_>,
+    person: &Person,
+    environment: &Environment,
+) -> Place {
+    let venv = start.settings.server.venv.as_deref();
+    Place::resolve(&Surroundings {
+        environment: &|name| environment.get(name).map(OsStr::to_owned),
+        home: &person.account.home,
+        venv,
+        owns_venv: venv.is_some_and(|venv| owns(person, venv)),
+        on_the_line: on_the_line(start),
+    })
 }
 
 /// Whether the server's arguments name a password.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::Root;
 use super::account::Account;
-use super::membership::{RECORD, Want, settle};
+use super::membership::{RECORD, Want, foresee, settle};
 use crate::degradation::Degradation;
 
 /// What to give access to.
@@ -54,6 +54,32 @@ impl Access {
 ///
 /// Nothing here ends a start: what cannot be done is among the degradations.
 pub fn grant_access(_: &Root, account: &Account, request: &AccessRequest) -> Access {
+    let (mut access, wants) = look(account, request);
+    if !wants.is_empty() || request.etc.join(RECORD).exists() {
+        let (plan, failure) = settle(account, &wants, &request.docker_group, &request.etc);
+        access.degradations.extend(plan.degradations);
+        access.lost = plan.lost;
+        match failure {
+            None => access.withdrawn = plan.withdrawn,
+            Some(why) => access.degradations.push(unchanged(why, account, request)),
+        }
+    }
+    access
+}
+
+/// What [`grant_access`] would do, with the lines of the group file that it would
+/// change.
+pub fn foresee_access(account: &Account, request: &AccessRequest) -> (Access, Vec<String>) {
+    let (mut access, wants) = look(account, request);
+    let (plan, changes) = foresee(account, &wants, &request.docker_group, &request.etc);
+    access.degradations.extend(plan.degradations);
+    access.lost = plan.lost;
+    access.withdrawn = plan.withdrawn;
+    (access, changes)
+}
+
+/// How each path can be used, and what that needs of the group file.
+fn look(account: &Account, request: &AccessRequest) -> (Access, Vec<Want>) {
     let mut access = Access::default();
     let mut wants = Vec::new();
     let explicit = request.paths.iter().map(|path| (path, false));
@@ -75,17 +101,7 @@ pub fn grant_access(_: &Root, account: &Account, request: &AccessRequest) -> Acc
     }
     access.gids.sort_unstable();
     access.gids.dedup();
-
-    if !wants.is_empty() || request.etc.join(RECORD).exists() {
-        let (plan, failure) = settle(account, &wants, &request.docker_group, &request.etc);
-        access.degradations.extend(plan.degradations);
-        access.lost = plan.lost;
-        match failure {
-            None => access.withdrawn = plan.withdrawn,
-            Some(why) => access.degradations.push(unchanged(why, account, request)),
-        }
-    }
-    access
+    (access, wants)
 }
 
 /// The degradation for a group file that could not be changed.

@@ -25,6 +25,19 @@ pub struct Account {
     pub known: bool,
 }
 
+impl Account {
+    /// Becomes the owner of an adopted volume, who keeps the user's group: the image's
+    /// venv is writable for it.
+    pub fn adopt(&mut self, uid: u32, gid: u32) {
+        if self.gid != gid {
+            self.groups.push(self.gid);
+        }
+        self.uid = uid;
+        self.gid = gid;
+        self.name = user_name(uid);
+    }
+}
+
 /// Why there is no such account.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdentityError {

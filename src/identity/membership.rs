@@ -121,6 +121,41 @@ pub fn settle(
     }
 }
 
+/// Only plans; with what carrying it out would change: `/etc/group: - LINE` and `+ LINE`.
+pub fn foresee(
+    account: &Account,
+    wants: &[Want],
+    docker_group: &str,
+    etc: &Path,
+) -> (Plan, Vec<String>) {
+    let files = Files::read(etc).unwrap_or_default();
+    let plan = plan(&files, account, wants, docker_group);
+    let mut told = changes(&etc.join("group"), &files.group, &plan.files.group);
+    // Who may see this plan may not see what is in there.
+    let others = [
+        ("gshadow", files.gshadow != plan.files.gshadow),
+        (RECORD, files.record != plan.files.record),
+    ];
+    let others = others.iter().filter(|(_, differs)| *differs);
+    told.extend(others.map(|(name, _)| format!("{}: accordingly", etc.join(name).display())));
+    (plan, told)
+}
+
+/// The lines that differ: those that go, and those that come in their place.
+fn changes(path: &Path, old: &[u8], new: &[u8]) -> Vec<String> {
+    let lines = |text: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(text);
+        text.lines().map(str::to_owned).collect()
+    };
+    let (old, new) = (lines(old), lines(new));
+    let only = |these: &[String], those: &[String], sign| {
+        let missing = these.iter().filter(|line| !those.contains(line));
+        let told = missing.map(|line| format!("{}: {sign} {line}", path.display()));
+        told.collect::<Vec<_>>()
+    };
+    [only(&old, &new, '-'), only(&new, &old, '+')].concat()
+}
+
 /// What is to become of the files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {

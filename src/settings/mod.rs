@@ -184,6 +184,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Any degradation is fatal.
     pub strict: bool,
+    /// Only say what a start would change.
+    pub dry_run: bool,
     /// Each value that was given, as it was written, and where it came from.
     pub written: BTreeMap<Key, Raw>,
 }

@@ -274,6 +274,7 @@ impl Reader<'_> {
             },
             state_dir: self.path(Key::StateDir).unwrap_or_default(),
             strict: self.switch(Key::Strict),
+            dry_run: self.switch(Key::DryRun),
             written: self.raw.clone(),
         }
     }

@@ -63,6 +63,7 @@ pub enum Key {
     HookTimeout,
     StateDir,
     Strict,
+    DryRun,
 }
 
 /// One setting.
@@ -462,6 +463,14 @@ pub const TABLE: &[Entry] = &[
         "Any degradation ends the start instead of being a warning",
     )
     .toml("strict"),
+    entry(
+        Key::DryRun,
+        "dry-run",
+        Kind::Switch,
+        "",
+        OPERATION,
+        "Print what this start would change (files, groups, owners, argv, variables); change nothing",
+    ),
 ];
 
 /// The file that is read if no other is named; absent is fine.
@@ -501,7 +510,7 @@ mod tests {
         for (position, entry) in TABLE.iter().enumerate() {
             assert_eq!(entry.key as usize, position, "{}", entry.flag);
         }
-        assert_eq!(TABLE.len(), Key::Strict as usize + 1);
+        assert_eq!(TABLE.len(), Key::DryRun as usize + 1);
     }
 
     #[test]

@@ -96,16 +96,20 @@ fn open_top(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-pub(super) fn open_both(defaults: &Defaults) -> Result<(Tree, Tree), VolumeError> {
-    let source = match open_top(&defaults.source) {
-        Ok(source) => source,
+pub(super) fn open_source(defaults: &Defaults) -> Result<Tree, VolumeError> {
+    match open_top(&defaults.source) {
+        Ok(source) => Ok(Tree::new(source)),
         Err(Errno::NOENT | Errno::NOTDIR) => {
-            return Err(VolumeError::SourceMissing(defaults.source.clone()));
+            Err(VolumeError::SourceMissing(defaults.source.clone()))
         }
-        Err(error) => return Err(source_error(defaults, error)),
-    };
+        Err(error) => Err(source_error(defaults, error)),
+    }
+}
+
+pub(super) fn open_both(defaults: &Defaults) -> Result<(Tree, Tree), VolumeError> {
+    let source = open_source(defaults)?;
     let volume = open_top(&defaults.volume).map_err(|error| volume_error(defaults, error))?;
-    Ok((Tree::new(source), Tree::new(volume)))
+    Ok((source, Tree::new(volume)))
 }
 
 fn source_error(defaults: &Defaults, error: Errno) -> VolumeError {
@@ -137,6 +141,17 @@ pub(super) fn offers(
     }
     survey::image(source, here.inode, unread, reported)
         .map_err(|error| source_error(defaults, error))
+}
+
+/// All that the image offers, where there is no volume yet.
+pub(super) fn offers_alone(
+    defaults: &Defaults,
+    source: &mut Tree,
+) -> Result<BTreeMap<Vec<u8>, Offer>, VolumeError> {
+    let failed = |error| source_error(defaults, error);
+    let top = tree::look_at(source.top()).map_err(failed)?;
+    // Nothing below is its own top.
+    survey::image(source, top.inode, &mut Tally::default(), &mut Vec::new()).map_err(failed)
 }
 
 fn bring(

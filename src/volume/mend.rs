@@ -8,8 +8,8 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::defaults::{Defaults, bring_some, offers, open_both, policy};
-use super::plan::{Action, Found, plan};
+use super::defaults::{Defaults, bring_some, offers, offers_alone, open_both, open_source, policy};
+use super::plan::{Action, Found, Verdict, plan};
 use super::survey::{Offer, survey};
 use super::tree::{self, Tree};
 use super::{Tally, VolumeError, home, place};
@@ -45,6 +45,29 @@ pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeErro
     Ok(Standing {
         files: plan(&survey.image, &manifest, &survey.volume, policy),
         installed: manifest.image,
+    })
+}
+
+/// The same for a volume that a start may have to make first.
+///
+/// # Errors
+///
+/// As [`bring_in`](super::bring_in).
+pub fn foresee_defaults(dropped: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeError> {
+    match standing(dropped, defaults) {
+        Err(error) if error.is_absent() => {}
+        other => return other,
+    }
+    let mut source = open_source(defaults)?;
+    let files = offers_alone(defaults, &mut source)?.into_keys();
+    Ok(Standing {
+        installed: None,
+        files: files
+            .map(|path| Action {
+                path,
+                verdict: Verdict::Install,
+            })
+            .collect(),
     })
 }
 

@@ -30,10 +30,13 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 
 pub use defaults::{Defaults, bring_in};
-pub use mend::{Restored, Standing, Versions, restore, standing, versions};
-pub use owner::{Claim, Claimed, claim};
+pub use mend::{Restored, Standing, Versions, foresee_defaults, restore, standing, versions};
+pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};
 pub use plan::{Action, Verdict};
 pub use summary::Summary;
+
+/// Where the record of what was brought in is, below the volume.
+pub const MANIFEST: &str = ".ai-lab/manifest.sha256";
 
 /// How far a long piece of work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +103,13 @@ pub enum VolumeError {
     /// The caller's `stop` said so.
     #[error("stopped while preparing the notebooks")]
     Stopped,
+}
+
+impl VolumeError {
+    /// Whether the volume is not there.
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
 }
 
 /// What failed, counted by reason, so that a million refusals are one line.

@@ -1,12 +1,14 @@
 //! Ownership of the volume: handed over to the user, adopted, or left.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use super::tree::{self, Look};
 use super::walk::Walk;
-use super::way::open_volume;
-use super::{Progress, VolumeError, tree};
+use super::way::{Missing, open_volume};
+use super::{Progress, VolumeError};
 use crate::degradation::Degradation;
 use crate::identity::Root;
 use crate::settings::VolumeOwner;
@@ -35,6 +37,8 @@ pub struct Claimed {
     pub created: bool,
     /// With `adopt`: the uid and gid that the server runs with.
     pub adopted: Option<(u32, u32)>,
+    /// From [`foresee`]: the entries that [`claim`] would hand over.
+    pub foreseen: Vec<String>,
     /// What could not be handed over, counted.
     pub degradations: Vec<Degradation>,
 }
@@ -53,7 +57,41 @@ pub fn claim(
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
-    let (dir, created) = open_volume(&claim.directory, claim.uid, claim.gid)?;
+    let missing = Missing::Make {
+        uid: claim.uid,
+        gid: claim.gid,
+    };
+    let (dir, created) = open_volume(&claim.directory, missing)?;
+    let claimed = settle(claim, dir, |top| Walk::new(claim, top, stop, progress))?;
+    Ok(Claimed { created, ..claimed })
+}
+
+/// What [`claim`] would do; nothing is changed.
+///
+/// # Errors
+///
+/// As [`claim`].
+pub fn foresee(_: &Root, claim: &Claim, stop: &dyn Fn() -> bool) -> Result<Claimed, VolumeError> {
+    let mut silent = |_: Progress| {};
+    match open_volume(&claim.directory, Missing::Tell) {
+        Ok((dir, _)) => settle(claim, dir, |top| {
+            Walk::new(claim, top, stop, &mut silent).only_foreseeing()
+        }),
+        Err(error) if error.is_absent() => Ok(Claimed {
+            created: true,
+            // What is made belongs to the user from the beginning.
+            adopted: (claim.policy == VolumeOwner::Adopt).then_some((claim.uid, claim.gid)),
+            ..Claimed::default()
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+fn settle<'a>(
+    claim: &'a Claim,
+    dir: OwnedFd,
+    walk: impl FnOnce(Look) -> Walk<'a>,
+) -> Result<Claimed, VolumeError> {
     let open_error = |source: Errno| VolumeError::Open {
         directory: claim.directory.clone(),
         at: claim.directory.display().to_string(),
@@ -61,28 +99,21 @@ pub fn claim(
     };
     let top = tree::look_at(&dir).map_err(open_error)?;
     match claim.policy {
-        VolumeOwner::Keep => Ok(Claimed {
-            created,
-            ..Claimed::default()
-        }),
+        VolumeOwner::Keep => Ok(Claimed::default()),
         VolumeOwner::Adopt if top.uid == 0 && claim.uid != 0 => {
             Err(VolumeError::AdoptRoot(claim.directory.clone()))
         }
         VolumeOwner::Adopt => {
             let gid = if top.gid == 0 { claim.gid } else { top.gid };
             Ok(Claimed {
-                created,
                 adopted: Some((top.uid, gid)),
                 ..Claimed::default()
             })
         }
         VolumeOwner::Chown => {
-            let mut walk = Walk::new(claim, top, stop, progress);
+            let mut walk = walk(top);
             walk.run(dir)?;
-            Ok(Claimed {
-                created,
-                ..walk.finish()
-            })
+            Ok(walk.finish())
         }
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Walk<'a> {
     began: Time,
     checked: u64,
     changed: u64,
+    /// What would be handed over; `None`: it is.
+    foreseen: Option<Vec<String>>,
     /// Whether the last entry was not the user's.
     changing: bool,
     /// The path of the current directory, for messages.
@@ -75,6 +77,7 @@ impl<'a> Walk<'a> {
             began: tree::now(),
             checked: 0,
             changed: 0,
+            foreseen: None,
             changing: false,
             path: claim.directory.as_os_str().as_bytes().to_vec(),
             links: HashMap::new(),
@@ -82,6 +85,14 @@ impl<'a> Walk<'a> {
             mounts: Vec::new(),
             devices: Vec::new(),
             buffer: vec![MaybeUninit::uninit(); 64 * 1024],
+        }
+    }
+
+    /// Only tells what it would hand over.
+    pub fn only_foreseeing(self) -> Self {
+        Self {
+            foreseen: Some(Vec::new()),
+            ..self
         }
     }
 
@@ -244,6 +255,13 @@ impl<'a> Walk<'a> {
             _ if look.links > 1 && !self.all_links_found(&look, name) => return,
             _ => {}
         }
+        if self.foreseen.is_some() {
+            let path = self.under(name);
+            self.foreseen
+                .iter_mut()
+                .for_each(|all| all.push(path.clone()));
+            return;
+        }
         match give(handle, self.claim.uid, self.claim.gid) {
             Ok(()) => self.changed += 1,
             Err(error) => self.refuse(error, name),
@@ -282,6 +300,9 @@ impl<'a> Walk<'a> {
     }
 
     fn under(&self, name: &CStr) -> String {
+        if name == c"." {
+            return shown(&self.path);
+        }
         shown(&[&self.path, &b"/"[..], name.to_bytes()].concat())
     }
 
@@ -327,6 +348,7 @@ impl<'a> Walk<'a> {
             changed: self.changed,
             created: false,
             adopted: None,
+            foreseen: self.foreseen.unwrap_or_default(),
             degradations,
         }
     }

@@ -12,12 +12,21 @@ use super::tree;
 use super::walk::give;
 use super::{VolumeError, shown};
 
-/// Opens the volume, making what is missing of its path for the user.
+/// What happens to directories that are missing on the way.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Missing {
+    /// They are made, for this user and group.
+    Make { uid: u32, gid: u32 },
+    /// The first one is told, as an error.
+    Tell,
+}
+
+/// Opens the volume, making what is missing of its path for the user if asked to.
 ///
 /// The path itself may lie where the user can write (`/home/jupyter/notebooks`), and
 /// the user of the container's last run may have put a link to `/etc` there: a link
 /// is followed only if root made it in a directory where nobody else can replace it.
-pub(super) fn open_volume(path: &Path, uid: u32, gid: u32) -> Result<(OwnedFd, bool), VolumeError> {
+pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, bool), VolumeError> {
     let mut way = PathBuf::new();
     let fail = |way: &Path, source: Errno| VolumeError::Open {
         directory: path.to_owned(),
@@ -37,8 +46,8 @@ pub(super) fn open_volume(path: &Path, uid: u32, gid: u32) -> Result<(OwnedFd, b
         let name = CString::new(step.as_bytes()).map_err(|_| fail(&way, Errno::INVAL))?;
         let parent = way.clone();
         way.push(&step);
-        let handle = match tree::open_handle(&dir, &name) {
-            Err(Errno::NOENT) => {
+        let handle = match (tree::open_handle(&dir, &name), missing) {
+            (Err(Errno::NOENT), Missing::Make { uid, gid }) => {
                 match rustix::fs::mkdirat(&dir, &name, Mode::from(0o755)) {
                     Ok(()) => {
                         created = true;
@@ -54,7 +63,7 @@ pub(super) fn open_volume(path: &Path, uid: u32, gid: u32) -> Result<(OwnedFd, b
                     Err(error) => return Err(fail(&way, error)),
                 }
             }
-            other => other.map_err(|e| fail(&way, e))?,
+            (other, _) => other.map_err(|e| fail(&way, e))?,
         };
         let look = tree::look_at(&handle).map_err(|e| fail(&way, e))?;
         match look.kind {

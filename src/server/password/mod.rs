@@ -151,14 +151,36 @@ pub enum PasswordError {
 /// # Errors
 /// A configuration that does not parse; a forced password that cannot be set.
 pub fn apply(_: &Dropped, place: &Place, wanted: &Wanted) -> Result<Applied, PasswordError> {
+    settle(place, wanted, Deed::Do)
+}
+
+/// What [`apply`] would do; nothing is written.
+///
+/// # Errors
+/// As [`apply`], but for what only writing shows.
+pub fn foresee(_: &Dropped, place: &Place, wanted: &Wanted) -> Result<Applied, PasswordError> {
+    settle(place, wanted, Deed::Foresee)
+}
+
+/// Whether a file that is to be written is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Do,
+    Foresee,
+}
+
+fn settle(place: &Place, wanted: &Wanted, deed: Deed) -> Result<Applied, PasswordError> {
     match wanted {
         Wanted::Nothing => Ok(unchanged()),
-        Wanted::Default(secret) => set_default(place, secret),
+        Wanted::Default(secret) => set_default(place, secret, deed),
         Wanted::Forced(secret) => {
             let verify = |hash: &str| hash::verify(hash, secret);
-            force(place, &verify, || Ok(hash::make(secret)?))
+            force(place, &verify, || Ok(hash::make(secret)?), deed)
         }
-        Wanted::ForcedHash(wanted) => force(place, &|hash| hash == wanted, || Ok(wanted.clone())),
+        Wanted::ForcedHash(wanted) => {
+            let verify = |hash: &str| hash == wanted;
+            force(place, &verify, || Ok(wanted.clone()), deed)
+        }
     }
 }
 
@@ -169,12 +191,12 @@ fn unchanged() -> Applied {
     }
 }
 
-fn set_default(place: &Place, secret: &Secret) -> Result<Applied, PasswordError> {
+fn set_default(place: &Place, secret: &Secret, deed: Deed) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
     if place.is_configured() {
         return Ok(unchanged());
     }
-    let outcome = match write_default(place, &mut own, secret) {
+    let outcome = match write_default(place, &mut own, secret, deed) {
         Ok(()) => Outcome::Changed,
         Err(
             error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
@@ -190,20 +212,29 @@ fn set_default(place: &Place, secret: &Secret) -> Result<Applied, PasswordError>
     })
 }
 
-fn write_default(place: &Place, own: &mut Document, secret: &Secret) -> Result<(), PasswordError> {
+fn write_default(
+    place: &Place,
+    own: &mut Document,
+    secret: &Secret,
+    deed: Deed,
+) -> Result<(), PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
     }
     // Before the 50 ms of hashing.
     own.check_replaceable()?;
-    own.set_default(hash::make(secret)?)?;
-    own.write()
+    if deed == Deed::Do {
+        own.set_default(hash::make(secret)?)?;
+        own.write()?;
+    }
+    Ok(())
 }
 
 fn force(
     place: &Place,
     verify: &dyn Fn(&str) -> bool,
     make: impl FnOnce() -> Result<String, PasswordError>,
+    deed: Deed,
 ) -> Result<Applied, PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
@@ -217,8 +248,10 @@ fn force(
         Outcome::Unchanged
     } else {
         own.check_replaceable()?;
-        own.force(make()?)?;
-        own.write()?;
+        if deed == Deed::Do {
+            own.force(make()?)?;
+            own.write()?;
+        }
         Outcome::Changed
     };
     Ok(Applied { outcome, variable })

@@ -1,0 +1,193 @@
+//! `--dry-run` changes nothing, and a start does what it printed.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use support::docker::{Container, docker, docker_ok, name, run, text};
+use support::granted::{Host, SOCKET};
+
+const NOTEBOOKS: &str = "/home/jupyter/notebooks";
+
+/// Everything about everything below a directory: also the times of the last change.
+fn hash(directory: &Path) -> String {
+    let script = "find . -printf '%p %i %y %m %U %G %n %s %T@ %C@ %l\\n' | sort; \
+                  find . -type f -exec sha256sum {} + | sort";
+    let mut command = Command::new("sh");
+    let output = command
+        .args(["-c", script])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The lines of a plan under a heading.
+fn under<'a>(plan: &'a str, heading: &str) -> Vec<&'a str> {
+    let mut lines = plan.lines().skip_while(|line| *line != heading);
+    assert_eq!(lines.next(), Some(heading), "{plan}");
+    let lines = lines.map_while(|line| line.strip_prefix("  "));
+    lines.collect()
+}
+
+#[test]
+fn a_start_does_what_was_printed_before_and_nothing_was_changed_by_that() {
+    let host = Host::new(4242, 0o660);
+    let volume = host.dir.path().join("volume");
+    fs::create_dir_all(volume.join("deep")).unwrap();
+    for (file, owner) in [("mine.txt", 1000), ("theirs.txt", 4711), ("deep/er.txt", 0)] {
+        fs::write(volume.join(file), "text").unwrap();
+        chown(volume.join(file), Some(owner), Some(owner)).unwrap();
+    }
+    fs::write(volume.join("start.ipynb"), "my own").unwrap();
+    let mount = format!("--volume={}:{NOTEBOOKS}", volume.display());
+    let socket = host.option();
+    let options = [&*mount, &socket, "--env=JUPYTER_PASSWORD=a secret of mine"];
+
+    // The same container again and again, so that what Docker makes at its first start
+    // is there before.
+    let dry = name();
+    let create = ["create", "--name", &dry];
+    docker_ok(
+        create
+            .iter()
+            .chain(&options)
+            .chain(&[support::docker::IMAGE, "--dry-run"]),
+    );
+    let plan = || {
+        let output = docker(["start", "--attach", &dry]);
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first = plan();
+    let changed = docker_ok(["diff", &dry]);
+    let before = hash(host.dir.path());
+    let plan = plan();
+    assert_eq!(plan, first);
+    assert_eq!(hash(host.dir.path()), before);
+    assert_eq!(docker_ok(["diff", &dry]), changed);
+    assert!(!changed.contains("/home/jupyter/"), "{changed}");
+    assert!(!changed.contains("/etc/group"), "{changed}");
+    assert!(!plan.contains("a secret"), "{plan}");
+    docker_ok(["rm", &dry]);
+
+    let owners: Vec<_> = fs::read_dir(&volume).unwrap().collect();
+    assert_eq!(owners.len(), 4);
+    let container = Container::start(&options, &[]);
+    container.wait_for("] ready in ");
+
+    // Owners: what was named, and only that, changed hands.
+    let owned = under(&plan, "owners");
+    assert_eq!(
+        owned[0],
+        format!("hand over to jupyter:jupyter: 5 of 6 in {NOTEBOOKS}")
+    );
+    let named: BTreeSet<String> = owned[1..]
+        .iter()
+        .map(|line| line.trim().to_owned())
+        .collect();
+    let others = ["", "/deep", "/deep/er.txt", "/start.ipynb", "/theirs.txt"];
+    assert_eq!(
+        named,
+        others.map(|path| format!("{NOTEBOOKS}{path}")).into()
+    );
+    assert_eq!(fs::metadata(volume.join("theirs.txt")).unwrap().uid(), 1000);
+
+    // Access: the group file's lines.
+    let group = container.exec_ok("root", &["cat", "/etc/group"]);
+    let access = under(&plan, "access");
+    assert_eq!(access[0], format!("enable access to {SOCKET}"));
+    let [gone, come] = ["-", "+"].map(|sign| {
+        let start = format!("/etc/group: {sign} ");
+        let line = access.iter().find_map(|line| line.strip_prefix(&start));
+        line.unwrap().to_owned()
+    });
+    let has = |line: &str| group.lines().any(|known| known == line);
+    assert!(has(&come) && !has(&gone), "{access:?}: {group}");
+    let groups = container.exec_ok("root", &["grep", "^Groups", "/proc/1/status"]);
+    let groups = groups.trim().trim_start_matches("Groups:").trim();
+    assert!(
+        access.contains(&&*format!("supplementary groups: {groups}")),
+        "{access:?}"
+    );
+
+    // Notebooks: three are new, one is the user's.
+    let notebooks = under(&plan, "notebooks");
+    let log = container.logs();
+    assert!(
+        log.contains("notebooks: 3 installed, 0 updated, 1 kept"),
+        "{log}"
+    );
+    for line in &notebooks[..4] {
+        let (what, file) = line.split_once(": ").unwrap();
+        let kept = fs::read_to_string(volume.join(file)).unwrap() == "my own";
+        assert_eq!(
+            what,
+            if kept {
+                "keep (changed by you)"
+            } else {
+                "install"
+            }
+        );
+    }
+    assert!(volume.join(".ai-lab/manifest.sha256").exists());
+    assert_eq!(
+        notebooks[4],
+        format!("record them in {NOTEBOOKS}/.ai-lab/manifest.sha256")
+    );
+
+    // Password and files are where they were to be.
+    let written = under(&plan, "password")[0].strip_prefix("write its hash to ");
+    let written = container.exec_ok("root", &["cat", written.unwrap()]);
+    assert!(written.contains("argon2"), "{written}");
+    let files = under(&plan, "files").join(" ");
+    for path in files.split(' ').filter(|word| word.starts_with('/')) {
+        container.exec_ok("root", &["test", "-s", path]);
+    }
+
+    // The server: its words, its directory, its variables.
+    let pid = container.status()["main_pid"].to_string();
+    let of = |name: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        let text = container.exec_ok("jupyter", &["cat", &path]);
+        let words = text.trim_end_matches('\0').split('\0');
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let server = under(&plan, "server");
+    assert_eq!(server[0], format!("in {NOTEBOOKS}"));
+    // Its first word is the interpreter's, of the script that was named.
+    let run = of("cmdline")[1..].join(" ");
+    assert_eq!(server[1].replace('\'', ""), run);
+    let environment = of("environ");
+    for line in under(&plan, "variables") {
+        match line.split_once(' ').unwrap() {
+            ("set", variable) => assert!(environment.iter().any(|has| has == variable), "{line}"),
+            (_, name) => {
+                let start = format!("{name}=");
+                assert!(
+                    !environment.iter().any(|has| has.starts_with(&start)),
+                    "{line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_would_end_a_start_ends_a_dry_run_too() {
+    let (code, stdout, stderr) = run(&["--cap-drop=ALL"], &["--dry-run"]);
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    assert!(stderr.contains("cannot become uid 1000"), "{stderr}");
+    let (code, stdout, _) = run(&["--user=1234"], &["--dry-run", "--", "id", "-u"]);
+    assert_eq!(code, 0);
+    assert!(
+        stdout.ends_with("command\n  id -u\nnothing was changed\n"),
+        "{stdout}"
+    );
+}
