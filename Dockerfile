@@ -24,6 +24,14 @@ ARG AI_LAB_COMMIT
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
     && chmod 711 target/release/ai-lab-entrypoint
 
+# The notebooks, sealed: a start need not read what has its digest written down. Whatever
+# umask they were checked out with, root alone can write them, or their seal would not
+# count. In a stage of their own, the change of modes does not make a second copy.
+FROM build AS notebooks
+COPY notebook-defaults /notebook-defaults
+RUN chmod -R u=rwX,go=rX /notebook-defaults \
+    && target/release/ai-lab-entrypoint notebooks seal /notebook-defaults
+
 # What the venv and the final image share: the system packages and the user.
 FROM debian:trixie-slim AS system
 RUN apt-get update \
@@ -77,7 +85,7 @@ LABEL org.opencontainers.image.title="AI Lab" \
       org.opencontainers.image.licenses=MIT
 COPY image/entrypoint.toml /etc/ai-lab/
 COPY --from=build /build/target/release/ai-lab-entrypoint /usr/local/bin/
-COPY notebook-defaults /home/jupyter/notebook-defaults
+COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
 
 # What old hub configurations expect: user ubuntu with sudo, and the script
 # `sudo -E python3 /home/jupyter/entrypoint.py …`.

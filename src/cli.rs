@@ -62,7 +62,8 @@ As the very first word; each has its own --help.
   healthcheck  Probe the server once: exit 0 if it is healthy, 1 if not
   status       Show what the container is doing
   restart      Restart the server in place
-  notebooks    Show how the notebook defaults stand, and mend them: status, diff, restore
+  notebooks    Show how the notebook defaults stand, and mend them: status, diff, restore;
+               seal, for who builds an image
   password     Set, hash or check a password: set, hash, check
   config       Show or check the settings: show, check
   completions  Print what makes a shell complete these words: bash, zsh, fish and others
@@ -158,7 +159,7 @@ pub fn start_command() -> Command {
         .override_usage(
             "ai-lab-entrypoint [OPTIONS] [--] [COMMAND [ARGS]...]\n       \
              ai-lab-entrypoint healthcheck | status | restart\n       \
-             ai-lab-entrypoint notebooks status | diff [FILE] | restore FILE...\n       \
+             ai-lab-entrypoint notebooks status | diff [FILE] | restore FILE... | seal DIR\n       \
              ai-lab-entrypoint password set | hash | check\n       \
              ai-lab-entrypoint config show [--origin] | check [FILE]\n       \
              ai-lab-entrypoint completions SHELL | man",

@@ -302,35 +302,6 @@ fn pip_works_for_the_user() {
 }
 
 #[test]
-fn the_owner_of_an_adopted_directory_has_everything_a_user_has() {
-    let directory = tempfile::tempdir().unwrap();
-    std::os::unix::fs::chown(directory.path(), Some(1234), Some(1235)).unwrap();
-    let mount = format!(
-        "--volume={}:/home/jupyter/notebooks",
-        directory.path().display()
-    );
-    let options = [mount.as_str(), "--no-healthcheck"];
-    let container = Container::start(&options, &["--volume-owner", "adopt"]);
-    let log = container.wait_for(READY);
-    assert!(!log.contains("cannot be written"), "{log}");
-    assert_eq!(container.visit(&["save", "ailab", "mine.txt"]), "mine.txt");
-    for name in ["mine.txt", "start.ipynb", ".ai-lab"] {
-        use std::os::unix::fs::MetadataExt;
-        let data = std::fs::metadata(directory.path().join(name)).unwrap();
-        assert_eq!((data.uid(), data.gid()), (1234, 1235), "{name}");
-    }
-    let said = docker_ok(["top", &container.name, "-eo", "uid,pid,args"]);
-    for process in said.lines().skip(1) {
-        assert!(process.trim().starts_with("1234 "), "{said}");
-    }
-    // What a terminal of that server could do.
-    let script = "id -G; touch ~/.cache/x ~/x; pip uninstall --yes --quiet ipywidgets";
-    let command = ["--volume-owner", "adopt", "--", "sh", "-c", script];
-    let (code, stdout, stderr) = run(&[&mount], &command);
-    assert_eq!((code, stdout.as_str()), (0, "1235 1000\n"), "{stderr}");
-}
-
-#[test]
 fn every_tutorial_runs_from_top_to_bottom_without_the_network() {
     let listed = docker_ok([
         "run",

@@ -377,3 +377,27 @@ fn a_volume_of_the_predecessor_is_taken_over_without_a_lost_byte() {
         assert_eq!(there(name), expected, "{name}");
     }
 }
+
+#[test]
+fn the_images_own_defaults_are_sealed_and_fit_their_seal() {
+    let script = format!(
+        "cd {DEFAULTS} && sha256sum --check --strict --quiet .ai-lab/manifest.sha256 && \
+         grep -c '^# seen' .ai-lab/manifest.sha256; find . -type f -not -path '*/.ai-lab/*' | wc -l"
+    );
+    let (code, stdout, stderr) = run(&["--entrypoint=sh"], &["-c", &script]);
+    let counts: Vec<&str> = stdout.lines().collect();
+    assert_eq!((code, counts.len(), &*stderr), (0, 2, ""), "{stdout}");
+    assert!(counts[0] == counts[1] && counts[0] != "0", "{stdout}");
+    // What another version installed says nothing of these: the seal does.
+    let volume = Volume::new();
+    for version in ["98.0.0", "99.0.0"] {
+        let version = format!("--env=AI_LAB_VERSION={version}");
+        let command = ["--log-level", "debug", "--", "true"];
+        let (code, _, log) = run(&[&volume.option(), &version], &command);
+        assert_eq!(code, 0, "{log}");
+        assert!(
+            !log.contains("the seal of") && !log.contains("was sealed"),
+            "{log}"
+        );
+    }
+}

@@ -25,6 +25,11 @@ pub enum Verb {
     Restart,
     /// Look at the notebook defaults, and mend them.
     Notebooks(Notebooks),
+    /// Note the digests of an image's defaults, when it is built: needs no settings.
+    Seal {
+        /// Where they are.
+        directory: PathBuf,
+    },
     /// Set, hash or check a password.
     Password(Password),
     /// Look at the settings.
@@ -131,6 +136,11 @@ fn notebooks() -> Command {
             Command::new("restore")
                 .about("Bring defaults back; yours are kept as NAME.yours.EXT")
                 .arg(files("FILE").num_args(1..).required(true)),
+        )
+        .subcommand(
+            Command::new("seal")
+                .about("Note the digests of an image's defaults at its build, for faster starts")
+                .arg(files("DIR").required(true)),
         );
     with_settings(
         command.arg(config_argument().global(true)),
@@ -241,6 +251,9 @@ fn verb(name: &str, matches: &ArgMatches) -> Verb {
                 .cloned()
                 .collect(),
         }),
+        ("notebooks", Some(("seal", found))) => Verb::Seal {
+            directory: found.get_one("DIR").cloned().unwrap_or_default(),
+        },
         ("notebooks", Some((_, found))) => Verb::Notebooks(Notebooks::Status {
             json: found.get_flag("json"),
         }),
@@ -297,6 +310,9 @@ mod tests {
         assert_eq!(verb, Verb::Notebooks(Notebooks::Status { json: true }));
         let (verb, _) = read(&["notebooks", "diff"]);
         assert_eq!(verb, Verb::Notebooks(Notebooks::Diff { file: None }));
+        let (verb, _) = read(&["notebooks", "seal", "/d"]);
+        let directory = "/d".into();
+        assert_eq!(verb, Verb::Seal { directory });
         let (verb, typed) = read(&["config", "show", "--origin", "--state-dir", "/s"]);
         assert_eq!(verb, Verb::Config(Config::Show { origin: true }));
         assert_eq!(typed.flags[&Key::StateDir], Written::Text("/s".into()));

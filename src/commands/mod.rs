@@ -109,6 +109,7 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
         Verb::Status { json } => Asked::new(&typed).map(|asked| status::run(&asked, *json)),
         Verb::Restart => Asked::new(&typed).and_then(|asked| restart::run(&asked)),
         Verb::Notebooks(what) => notebooks::run(what, typed),
+        Verb::Seal { directory } => notebooks::seal(directory),
         Verb::Password(what) => password::run(*what, typed),
         Verb::Config(Config::Show { origin }) => config::show(*origin, typed),
         Verb::Config(Config::Check { file }) => config::check(file.as_deref(), typed),

@@ -1,4 +1,4 @@
-//! `notebooks`: how the notebook defaults stand, what differs, and one back.
+//! `notebooks`: how the notebook defaults stand, what differs, one back, and the seal.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::supervisor::Supervisor;
 use super::{Setting, VerbError, complain, difference, tell};
 use crate::cli::verbs::Notebooks;
 use crate::settings::Settings;
@@ -187,6 +188,30 @@ fn restore(
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// Seals the defaults of an image that is being built. In a container that runs, the verb
+/// becomes its user as the others do, who cannot.
+///
+/// # Errors
+/// The defaults cannot be read or sealed.
+pub fn seal(directory: &Path) -> Result<ExitCode, VerbError> {
+    if let Some(supervisor) = Supervisor::find() {
+        supervisor.step_down()?;
+    }
+    let done = volume::seal(directory)?;
+    for line in &done.reported {
+        complain(line);
+    }
+    for degradation in &done.degradations {
+        complain(degradation);
+    }
+    let place = directory.display();
+    tell(&format!("{place}: {} sealed\n", done.sealed));
+    Ok(match done.degradations.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 

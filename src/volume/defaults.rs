@@ -90,7 +90,7 @@ pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
     }
 }
 
-fn open_top(path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn open_top(path: &Path) -> Result<OwnedFd, Errno> {
     // The settings may name them through a link; from here on none is followed.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
@@ -204,7 +204,8 @@ fn bring(
         Ok(())
     };
     let trees = (&mut source, &mut volume);
-    let survey = survey(&offers, &manifest, trees, &mut unread, stop, &mut each)?;
+    let mut survey = survey(&offers, &manifest, trees, &mut unread, stop, &mut each)?;
+    summary.degradations.append(&mut survey.degradations);
     manifest.resolve(|path, content| survey.volume.get(path) == Some(&Found::Is(content)));
     let policy = policy(defaults, &manifest);
     let actions = plan(&survey.image, &manifest, &survey.volume, policy);

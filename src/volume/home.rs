@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::manifest::{Manifest, Unreadable};
 use super::plan::is_older;
-use super::tree::Look;
+use super::tree::{Look, Time};
 use super::{VolumeError, place, tree};
 use crate::degradation::Degradation;
 
@@ -135,8 +135,8 @@ impl Home {
     ///
     /// A damaged one is set aside and counts as absent.
     pub fn read(&mut self, degradations: &mut Vec<Degradation>) -> Result<Manifest, Degradation> {
-        let text = match text(self.dir.as_fd()) {
-            Ok(Some(text)) => Manifest::parse(&text),
+        let text = match text(&self.dir) {
+            Ok(Some((_, text))) => Manifest::parse(&text),
             Ok(None) => Ok(Manifest::default()),
             // No regular file, one longer than any record, or one that is not ours.
             Err(Errno::INVAL | Errno::LOOP | Errno::FBIG | Errno::ACCESS | Errno::PERM) => {
@@ -186,28 +186,16 @@ impl Home {
             return Ok(());
         }
         if !self.locked {
-            let theirs = text(self.dir.as_fd()).ok().flatten();
-            match theirs.map(|text| Manifest::parse(&text)) {
+            let theirs = text(&self.dir).ok().flatten();
+            match theirs.map(|(_, text)| Manifest::parse(&text)) {
                 Some(Ok(theirs)) => merge(manifest, &self.base, theirs),
                 Some(Err(Unreadable::Newer)) => return Ok(()),
                 _ => {}
             }
         }
-        let temp = place::temporary(place::NEW);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, &temp, flags, Mode::from(0o644))?;
-        let written =
-            File::from(file.try_clone().map_err(|_| Errno::MFILE)?).write_all(&manifest.render());
-        let written = written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
-        let done = written
-            .and_then(|()| rustix::fs::fdatasync(&file))
-            .and_then(|()| rustix::fs::renameat(&self.dir, &temp, &self.dir, MANIFEST));
-        if done.is_err() {
-            let _ = rustix::fs::unlinkat(&self.dir, &temp, AtFlags::empty());
-        } else {
-            self.base = manifest.clone();
-        }
-        done
+        write_text(&self.dir, &manifest.render())?;
+        self.base = manifest.clone();
+        Ok(())
     }
 
     /// Whether a start was killed while it had temporary files in the volume.
@@ -236,13 +224,45 @@ impl Home {
 
 /// The manifest in `.ai-lab`, if there is one that can be read.
 pub(super) fn peek(dir: &OwnedFd) -> Option<Manifest> {
-    let text = text(dir.as_fd()).ok().flatten()?;
+    let (_, text) = text(dir).ok().flatten()?;
     Manifest::parse(&text).ok()
 }
 
-/// `None`: there is none.
-fn text(dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
-    let (file, look) = match place::open_file(dir, MANIFEST) {
+/// Writes the manifest's text in `.ai-lab`, durably, as a whole or not at all.
+pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
+    let dir = dir.as_fd();
+    let temp = place::temporary(place::NEW);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(dir, &temp, flags, Mode::from(0o644))?);
+    let written = file.write_all(text);
+    let done = written
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        .and_then(|()| rustix::fs::fdatasync(&file))
+        .and_then(|()| rustix::fs::renameat(dir, &temp, dir, MANIFEST));
+    if done.is_err() {
+        place::discard(dir, &temp);
+    }
+    done
+}
+
+/// Makes the manifest readable for all, and as old as the time `modified`.
+pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
+    let (file, _) = place::open_file(dir.as_fd(), MANIFEST)?;
+    rustix::fs::fchmod(&file, Mode::from(0o644))?;
+    let time = Timespec {
+        tv_sec: modified.0,
+        tv_nsec: modified.1.into(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    rustix::fs::futimens(&file, &times)
+}
+
+/// The manifest's text in `.ai-lab`, and how its file looks. `None`: there is none.
+pub(super) fn text(dir: impl AsFd) -> Result<Option<(Look, Vec<u8>)>, Errno> {
+    let (file, look) = match place::open_file(dir.as_fd(), MANIFEST) {
         Ok(opened) => opened,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error),
@@ -253,7 +273,7 @@ fn text(dir: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
     let mut text = Vec::new();
     let read = file.take(MANIFEST_LIMIT).read_to_end(&mut text);
     read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(Some(text))
+    Ok(Some((look, text)))
 }
 
 /// Takes over what `theirs` has learnt since `base` about paths `ours` did not touch.

@@ -18,7 +18,7 @@
 //! `link` has the digest of the link's text; `pending` what a start was about to put
 //! there when it was killed; `beside` what was put next to a changed file; `seen`
 //! when the file above was last found to have that digest (in the volume / in the
-//! image), which spares the next start from reading it.
+//! image; size, mtime, ctime and inode), which spares the next start from reading it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

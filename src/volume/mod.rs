@@ -12,6 +12,7 @@ mod mend;
 mod owner;
 mod place;
 mod plan;
+mod seal;
 mod summary;
 mod survey;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use defaults::{Defaults, bring_in};
 pub use mend::{Restored, Standing, Versions, foresee_defaults, restore, standing, versions};
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};
 pub use plan::{Action, Verdict};
+pub use seal::{Sealed, seal};
 pub use summary::Summary;
 
 /// Where the record of what was brought in is, below the volume.
@@ -100,6 +102,22 @@ pub enum VolumeError {
         .0.display()
     )]
     AdoptRoot(PathBuf),
+    /// The defaults cannot be sealed.
+    #[error("cannot seal the notebook defaults in {}", directory.display())]
+    Seal {
+        /// The directory of the defaults.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A seal there would count for nothing.
+    #[error(
+        "others than root can write to {place}, and a start would not trust a seal of theirs; \
+         first run: chown -R root:root {place}; chmod -R go-w {place}",
+        place = .0.display()
+    )]
+    NotRoots(PathBuf),
     /// The caller's `stop` said so.
     #[error("stopped while preparing the notebooks")]
     Stopped,

@@ -47,6 +47,16 @@ pub(super) enum Fault {
     Stopped,
 }
 
+impl Fault {
+    /// Why, whichever side failed.
+    pub fn errno(self) -> Errno {
+        match self {
+            Self::Source(error) | Self::Volume(error) => error,
+            Self::Stopped => Errno::INTR,
+        }
+    }
+}
+
 fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -11,8 +11,10 @@ use rustix::io::Errno;
 use super::manifest::{Content, Entry, Manifest, Stamp};
 use super::place::{self, Fault};
 use super::plan::Found;
+use super::seal::Seal;
 use super::tree::{self, Inode, Look, Tree};
 use super::{Tally, VolumeError, shown};
+use crate::degradation::Degradation;
 
 /// One default of the image.
 pub(super) enum Offer {
@@ -118,6 +120,8 @@ pub(super) struct Survey {
     pub volume: BTreeMap<Vec<u8>, Found>,
     /// Stamps of files in the volume and the image, for the manifest.
     pub stamps: BTreeMap<Vec<u8>, (Option<Stamp>, Option<Stamp>)>,
+    /// What is wrong with the image's side.
+    pub degradations: Vec<Degradation>,
 }
 
 /// Looks at every path of the image or the manifest; reads files only where their
@@ -132,6 +136,8 @@ pub(super) fn survey(
 ) -> Result<Survey, VolumeError> {
     let mut survey = Survey::default();
     let none = Entry::default();
+    // Looked for when it is needed first.
+    let mut seal = None;
     let gone = manifest
         .entries
         .keys()
@@ -152,10 +158,15 @@ pub(super) fn survey(
             Some(Offer::File(look)) => match (entry.installed, entry.in_image) {
                 (Some(known), Some(stamp)) if stamp.fits(look) => (Some(known), Some(stamp)),
                 _ => {
-                    let read = source
-                        .parent(path, false)
-                        .map_err(Fault::Source)
-                        .and_then(|(dir, name)| known_by_reading(dir, &name, stop));
+                    let find = || Seal::find(source.top(), &mut survey.degradations);
+                    let seal = seal.get_or_insert_with(find).as_ref();
+                    let read = match seal.and_then(|seal| seal.knows(path, look)) {
+                        Some(content) => Ok((content, None)),
+                        None => source
+                            .parent(path, false)
+                            .map_err(Fault::Source)
+                            .and_then(|(dir, name)| known_by_reading(dir, &name, stop)),
+                    };
                     match told(read, unread, path)? {
                         Some((content, stamp)) => (Some(content), stamp),
                         // Unreadable in the image: as if it were not there.

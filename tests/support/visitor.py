@@ -8,7 +8,7 @@
                                            until a line of it is "up": prints "up"
   visitor.py URL come PASSWORD FILE        logs in and keeps the cookies in FILE: "in"
   visitor.py URL again FILE                comes back with the cookies: "in" or "out"
-  visitor.py URL save PASSWORD PATH        logs in and saves a text file: prints its path
+  visitor.py URL save PASSWORD PATH        logs in and saves a file: prints its path
   visitor.py URL api                       prints the status of GET /api
 """
 
@@ -160,7 +160,11 @@ elif verb == "again":
     print("in" if known() else "out")
 elif verb == "save":
     assert login(words[0])
-    text = json.dumps({"type": "file", "format": "text", "content": "mine"}).encode()
+    model = {"type": "file", "format": "text", "content": "mine"}
+    if words[1].endswith(".ipynb"):
+        empty = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        model = {"type": "notebook", "content": empty}
+    text = json.dumps(model).encode()
     request = urllib.request.Request(
         f"{url}/api/contents/{words[1]}",
         text,

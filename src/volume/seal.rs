@@ -1,0 +1,192 @@
+//! The seal: the digests of the defaults, taken when the image is built, so that a start
+//! need not read them.
+//!
+//! `DEFAULTS/.ai-lab/manifest.sha256` is a manifest like the volume's. A layer of an image
+//! keeps a file's size and the seconds of its mtime, but neither its inode nor its ctime,
+//! so that a file's `seen` line has zeros there:
+//!
+//! ```text
+//! # seen - / 120 1760000000.0 0.0 0
+//! ```
+//!
+//! Whoever can write a file can also set its mtime. Therefore only what root alone can
+//! write counts: the directory, its `.ai-lab`, the seal, and each file. And a file may be
+//! written twice within a second: the seal's own mtime is when the sealing began, and only
+//! what is older counts.
+
+use std::path::Path;
+
+use super::defaults::open_top;
+use super::manifest::{Content, Entry, Manifest, Stamp, Unreadable};
+use super::survey::{self, Offer};
+use super::tree::{self, Look, Tree};
+use super::{Tally, VolumeError, home, place, shown};
+use crate::degradation::Degradation;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// A seal that can be trusted.
+pub(super) struct Seal {
+    manifest: Manifest,
+    /// When the sealing began, in seconds.
+    began: i64,
+}
+
+/// What sealing came to.
+#[derive(Debug, Default)]
+pub struct Sealed {
+    /// Defaults that a start need not read.
+    pub sealed: u64,
+    /// Defaults that it reads or leaves out, and why: a line each.
+    pub reported: Vec<String>,
+    /// What could not be read now.
+    pub degradations: Vec<Degradation>,
+}
+
+impl Stamp {
+    /// What a seal says of a file.
+    fn sealed(look: &Look) -> Self {
+        Self {
+            size: look.size,
+            modified: (look.modified.0, 0),
+            changed: (0, 0),
+            ino: 0,
+        }
+    }
+}
+
+/// Whether nobody but root can write it.
+fn is_roots_alone(look: &Look) -> bool {
+    look.uid == 0 && look.mode & 0o022 == 0
+}
+
+/// Whether a file that was read when the sealing began is still the same.
+fn counts(look: &Look, began: i64) -> bool {
+    is_roots_alone(look) && look.modified.0 < began
+}
+
+impl Seal {
+    /// The seal of the defaults in `source`, if there is one that counts. Where the server
+    /// runs as root, none does.
+    pub fn find(source: BorrowedFd<'_>, told: &mut Vec<Degradation>) -> Option<Self> {
+        let why = match read(source) {
+            Ok(seal) => return seal.filter(|_| !rustix::process::geteuid().is_root()),
+            Err(why) => why,
+        };
+        told.push(Degradation::new(
+            format!("the seal of the notebook defaults is not used: {why}; they are read instead"),
+            "run `ai-lab-entrypoint notebooks seal DIR` as root when the image is built",
+        ));
+        None
+    }
+
+    /// What the file at `path` is, if it is as it was sealed.
+    pub fn knows(&self, path: &[u8], look: &Look) -> Option<Content> {
+        let entry = self.manifest.entries.get(path)?;
+        let fits = entry.in_image == Some(Stamp::sealed(look)) && counts(look, self.began);
+        if !fits {
+            tracing::debug!("{} is not as it was sealed, and is read", shown(path));
+        }
+        entry.installed.filter(|_| fits)
+    }
+}
+
+/// `Ok(None)`: the defaults are not sealed.
+fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
+    let dir = match tree::open_dir(source, home::NAME) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let (look, text) = match home::text(&dir) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let above = [tree::look_at(source), tree::look_at(&dir)];
+    if ![Ok(look)].iter().chain(&above).all(is_trusted) {
+        return Err("others than root could have written it".into());
+    }
+    match Manifest::parse(&text) {
+        Ok(manifest) => Ok(Some(Seal {
+            manifest,
+            began: look.modified.0,
+        })),
+        Err(Unreadable::Newer) => Err("a newer version of this program wrote it".into()),
+        Err(Unreadable::Damaged(line)) => Err(format!("it is damaged (line {line})")),
+    }
+}
+
+fn is_trusted(look: &Result<Look, Errno>) -> bool {
+    look.as_ref().is_ok_and(is_roots_alone)
+}
+
+/// Seals the defaults in `directory`.
+///
+/// # Errors
+///
+/// The directory cannot be read, or its `.ai-lab` not be written, or others than root can
+/// write them, so that no start would use the seal.
+pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
+    let failed = |source: Errno| VolumeError::Seal {
+        directory: directory.to_owned(),
+        source: source.into(),
+    };
+    let began = tree::now();
+    let mut tree = Tree::new(open_top(directory).map_err(failed)?);
+    let top = tree::look_at(tree.top()).map_err(failed)?;
+    if !is_roots_alone(&top) {
+        return Err(VolumeError::NotRoots(directory.to_owned()));
+    }
+    let mut done = Sealed::default();
+    let mut unread = Tally::default();
+    let offers = survey::image(&mut tree, top.inode, &mut unread, &mut done.reported);
+    let mut manifest = Manifest::default();
+    for (path, offer) in offers.map_err(failed)? {
+        if !matches!(offer, Offer::File(_)) {
+            continue;
+        }
+        let (dir, name) = tree.parent(&path, false).map_err(failed)?;
+        match place::digest(dir, &name, &|| false) {
+            Ok((digest, look)) => {
+                let counted = look.filter(|look| counts(look, began.0));
+                let entry = Entry {
+                    installed: Some(Content::File(digest)),
+                    in_image: counted.as_ref().map(Stamp::sealed),
+                    ..Entry::default()
+                };
+                match counted {
+                    Some(_) => done.sealed += 1,
+                    None => done.reported.push(format!(
+                        "{} is read at each start: others than root can write it, or it was \
+                         changed in this very second",
+                        shown(&path)
+                    )),
+                }
+                manifest.entries.insert(path, entry);
+            }
+            Err(fault) => unread.add(fault.errno(), || shown(&path)),
+        }
+    }
+    write(&mut tree, &manifest, began).map_err(|error| match error {
+        Errno::PERM => VolumeError::NotRoots(directory.join(".ai-lab")),
+        error => failed(error),
+    })?;
+    let remedy = "check the files and their modes";
+    done.degradations = unread.degradations("read", remedy).collect();
+    Ok(done)
+}
+
+/// EPERM: others than root can write where the seal belongs.
+fn write(tree: &mut Tree, manifest: &Manifest, began: tree::Time) -> Result<(), Errno> {
+    let dir = tree.dir(home::NAME.to_bytes(), true)?;
+    if !is_trusted(&tree::look_at(dir)) {
+        return Err(Errno::PERM);
+    }
+    home::write_text(dir, &manifest.render())?;
+    home::stamp(dir, began)
+}
+
+#[cfg(test)]
+#[path = "seal_tests.rs"]
+mod tests;
