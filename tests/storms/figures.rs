@@ -4,12 +4,11 @@
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::support::figures::{Look, Rounds, compare};
 use crate::support::process::{children, until};
-use crate::support::{Image, Running, Start, UID};
+use crate::support::{Image, Running, Start};
 
 /// At each line on stdin it does its work once more; it never waits for orphans.
 const ROUNDS: &str = "
@@ -69,28 +68,15 @@ fn start(image: &Image, init: Init, command: &[&str]) -> (Running, UnixStream) {
     (running, talk)
 }
 
-/// Waits until this orphan is gone. To list a crowd that is dying takes the kernel so
-/// long that it is not done again and again.
-fn reaped(orphan: i32, main: i32) {
-    let place = format!("/proc/{orphan}");
-    until("it is reaped", || {
-        orphan == main || !Path::new(&place).exists()
-    });
-}
-
 fn rounds(init: Init, work: &str, count: u64) -> Rounds {
     let image = Image::new();
     let (mut running, mut talk) = start(&image, init, &["python3", "-c", ROUNDS, work]);
-    let (pid, main) = (running.pid(), running.main_pid());
+    let pid = running.pid();
     let before = Look::at(pid);
     let [between, after] = [(); 2].map(|()| {
         talk.write_all(b"\n").unwrap();
         running.wait_for_next("made");
-        until("all are reaped", || {
-            let all = children(pid);
-            all.iter().for_each(|orphan| reaped(*orphan, main));
-            all.len() == 1
-        });
+        until("all are reaped", || children(pid).len() == 1);
         Look::at(pid)
     });
     drop(talk);
@@ -123,43 +109,5 @@ fn double_forks_cost_what_they_cost_tini() {
 fn a_thousand_bursts_of_orphans_cost_what_they_cost_tini() {
     beside_tini("500 bursts of 20 orphans, twice", |init| {
         rounds(init, "bursts", 10_000)
-    });
-}
-
-/// Leaves orphans that live on.
-const LIVING: &str = "
-(count=0; while [ $count -lt 20000 ]; do (read line <fifo) & count=$((count+1)); done)
-echo ready; read line; exit 0
-";
-
-#[test]
-fn twenty_thousand_living_orphans_cost_what_they_cost_tini() {
-    beside_tini("20,000 living orphans, half by half", |init| {
-        let image = Image::new();
-        let fifo = image.path("home/fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        nix::unistd::chown(&fifo, Some(UID.into()), None).unwrap();
-        let script = LIVING.replace("fifo", fifo.to_str().unwrap());
-        let (mut running, talk) = start(&image, init, &["sh", "-c", &script]);
-        let (pid, main) = (running.pid(), running.main_pid());
-        let mut orphans = children(pid);
-        orphans.retain(|orphan| *orphan != main);
-        assert_eq!(orphans.len(), 20_000);
-        let before = Look::at(pid);
-        let (first, second) = orphans.split_at(10_000);
-        let [between, after] = [first, second].map(|half| {
-            for some in half.chunks(1000) {
-                let words = some.iter().map(i32::to_string);
-                assert!(Command::new("kill").args(words).status().unwrap().success());
-            }
-            half.iter().for_each(|orphan| reaped(*orphan, main));
-            Look::at(pid)
-        });
-        drop(talk);
-        assert_eq!(running.end(), 0);
-        Rounds {
-            looks: [before, between, after],
-            reaped: [10_000; 2],
-        }
     });
 }
