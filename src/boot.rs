@@ -27,6 +27,7 @@ use crate::server::password::{self, Sources, Wanted};
 use crate::server::program::{self, Launch};
 use crate::settings::{Key, SettingError, Settings, SettingsError};
 use crate::state::Mode;
+use crate::supervisor::everyone;
 use crate::supervisor::signals::Signals;
 use report::Report;
 
@@ -155,6 +156,8 @@ pub struct Person {
 
 /// Starts, supervises and ends; the exit code.
 pub fn start(settings: &Settings, command: &[OsString], signals: &Signals) -> u8 {
+    // Before the first hook: what one leaves behind would be out of our reach.
+    everyone::adopt_orphans();
     let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
     let launch = program::decide(command, settings.server.program.as_deref(), service_url);
     let start = Start {

@@ -123,3 +123,13 @@ sys.exit(5)
     bystander.kill().unwrap();
     bystander.wait().unwrap();
 }
+
+#[test]
+fn a_caller_that_ignores_the_ends_of_children_hides_none_from_us() {
+    // Not in a namespace: unshare(1) would put it right before we begin.
+    let image = Image::new();
+    let start = support::Start::plain().args(image.options());
+    let start = start.args(["--", "sh", "-c", "exit 7"]);
+    let ended = start.under(&["env", "--ignore-signal=CHLD"]).run();
+    assert_eq!(ended.code, 7, "{}", ended.stderr);
+}

@@ -6,9 +6,12 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::docker::{Container, docker_ok};
+use support::figures::{Look, Rounds, compare};
 
 const READY: &str = "] ready in ";
 const HOME: &str = "/home/jupyter";
@@ -256,4 +259,67 @@ fn a_fork_bomb_without_room_for_more_ends_like_any_command() {
     container.wait_for("full");
     // Not 137: it was not Docker that ended it.
     assert_eq!(container.stop().0, 143);
+}
+
+/// The same, with room made again and again: who finds none ends, and leaves orphans.
+const CHURN: &str = "
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+main = os.getpid()
+print('begun', flush=True)
+while True:
+    try:
+        os.fork()
+    except OSError:
+        if os.getpid() != main:
+            os._exit(0)
+";
+
+/// How many processes the container has had so far: its last pid (proc_loadavg(5)).
+fn forked(pid: i32) -> u64 {
+    let target = pid.to_string();
+    let words = [
+        "--target",
+        &target,
+        "--pid",
+        "--mount",
+        "cat",
+        "/proc/loadavg",
+    ];
+    let output = Command::new("nsenter").args(words).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.split_whitespace().last().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_fork_bomb_under_a_pids_limit_costs_what_it_costs_tini() {
+    let tini = ["tini-static", "tini"].map(|name| format!("/usr/bin/{name}"));
+    let tini = tini.into_iter().find(|path| Path::new(path).exists());
+    let mount = format!("--volume={}:/usr/bin/tini:ro", tini.unwrap());
+    let bomb = ["--", "python3", "-c", CHURN];
+    let peer = ["--user", "jupyter", "--entrypoint", "/usr/bin/tini", &mount];
+    let [ours, peer] = [&[][..], &peer[..]].map(|options| {
+        let options = [&["--pids-limit", "50", "--cpus", "1"], options].concat();
+        let container = Container::start(&options, &bomb);
+        container.wait_for("begun");
+        let pid = docker_ok(["inspect", "--format", "{{.State.Pid}}", &container.name]);
+        let pid = pid.trim().parse().unwrap();
+        let mut last = forked(pid);
+        let mut reaped = Vec::new();
+        let looks = [0, 2_000, 2_000].map(|more| {
+            let before = last;
+            last = container.until("it goes off", || {
+                let now = forked(pid);
+                (now >= before + more).then_some(now)
+            });
+            reaped.push(last - before);
+            Look::at(pid)
+        });
+        assert_eq!(container.stop().0, 143);
+        Rounds {
+            looks,
+            reaped: [reaped[1], reaped[2]],
+        }
+    });
+    compare("a fork bomb under a pids limit of 50", &ours, "tini", &peer);
 }

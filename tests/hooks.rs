@@ -4,8 +4,10 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
+use support::process::{children, until};
 use support::{Image, PROGRAM, Start, UID};
 
 /// Hooks where only root can write, up to the root of the file system.
@@ -31,9 +33,13 @@ impl Hooks {
     }
 
     fn command(&self, image: &Image, script: &str) -> Start {
+        self.command_of(Start::pid1(), image, script)
+    }
+
+    fn command_of(&self, start: Start, image: &Image, script: &str) -> Start {
         let directory = self.0.path().display().to_string();
         let options = image.options();
-        let start = Start::pid1().args(options).args(["--hooks", &directory]);
+        let start = start.args(options).args(["--hooks", &directory]);
         start.args(["--", "sh", "-c", script])
     }
 }
@@ -167,6 +173,35 @@ fn a_stop_ends_a_hook_at_once() {
 }
 
 #[test]
+fn orphans_that_end_while_a_hook_hangs_are_reaped_then_and_there() {
+    // They end all at once, so that one signal stands for many of them.
+    let script = |fifo: &str| {
+        format!(
+            "(for each in $(seq 20); do (read line <{fifo}) & done)
+            echo up; exec sleep 1000"
+        )
+    };
+    for phase in ["root", "user"] {
+        let image = Image::new();
+        let fifo = image.path("home/fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        nix::unistd::chown(&fifo, Some(UID.into()), None).unwrap();
+        let hooks = Hooks::new().with(&format!("{phase}/a"), &script(&fifo.display().to_string()));
+        let mut running = hooks.start(&image).start();
+        running.wait_for("a: up");
+        let pid = running.pid();
+        until("they are ours", || children(pid).len() == 21);
+        let opened = fs::File::options().read(true).write(true).open(&fifo);
+        let mut way = opened.unwrap();
+        way.write_all(&[b'\n'; 20]).unwrap();
+        until("they are gone", || children(pid).len() == 1);
+        // The hook hangs still, and a stop ends it.
+        running.signal(15);
+        assert_eq!(running.end(), 143, "{phase}");
+    }
+}
+
+#[test]
 fn what_a_root_hook_leaves_running_is_gone_before_the_drop() {
     let image = Image::new();
     let left = "f=$(mktemp -u); mkfifo $f
@@ -174,9 +209,13 @@ fn what_a_root_hook_leaves_running_is_gone_before_the_drop() {
         read line <$f; rm $f";
     let hooks = Hooks::new().with("root/a", left);
     let script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done";
-    let ended = hooks.command(&image, script).run();
-    assert!(ended.stderr.contains("a: left"), "{}", ended.stderr);
-    assert!(!ended.stdout.contains("sleep"), "{}", ended.stdout);
+    // As PID 1, and below another one, whose child the orphan would be otherwise.
+    let below = Start::wrapped("sh").args(["-c", "\"$@\"; exit", "sh", PROGRAM]);
+    for start in [Start::pid1(), below] {
+        let ended = hooks.command_of(start, &image, script).run();
+        assert!(ended.stderr.contains("a: left"), "{}", ended.stderr);
+        assert!(!ended.stdout.contains("sleep"), "{}", ended.stdout);
+    }
 }
 
 #[test]

@@ -175,7 +175,8 @@ fn a_deaf_server_is_killed_after_the_grace_period() {
     let mut running = image
         .server()
         .env("FAKE", "deaf")
-        .args(["--stop-timeout", "0.5"])
+        // Nobody else's KILL is taken for the one that is due.
+        .args(["--stop-timeout", "0.5", "--drain-timeout", "3600"])
         .start();
     running.wait_for(WELCOME);
     running.signal(15);
@@ -190,7 +191,7 @@ fn a_second_term_kills_at_once() {
     let mut running = image
         .server()
         .env("FAKE", "deaf")
-        .args(["--stop-timeout", "3600"])
+        .args(["--stop-timeout", "3600", "--drain-timeout", "3600"])
         .start();
     running.wait_for(WELCOME);
     running.signal(15);

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "storms/figures.rs"]
+mod figures;
+
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;

@@ -63,7 +63,7 @@ const NO_ROOM: Duration = Duration::from_millis(1);
 
 /// Starts the main process and looks after everything until the end; returns the
 /// exit code. Call it on a current-thread runtime, with no other thread alive that
-/// could wait for a process.
+/// could wait for a process, after [`everyone::adopt_orphans`].
 ///
 /// # Errors
 /// The descriptor of signals could not be watched.
@@ -113,7 +113,6 @@ struct Life<'a> {
 
 impl<'a> Life<'a> {
     fn new(main: Main, times: Times, signals: &'a Signals, observer: &'a mut dyn Observer) -> Self {
-        everyone::adopt_orphans();
         let state = match main {
             Main::Idle => State::Idle,
             _ => State::Running,

@@ -96,10 +96,13 @@ impl Signals {
     }
 
     /// The signal that asks to end the preparation, if one has arrived. All others
-    /// are kept for whoever reads later.
+    /// are kept for whoever reads later, but for those of children: who waits for
+    /// children looks at them anyway, and there may be any number.
     pub fn stop_requested(&self) -> Option<Received> {
         while let Some(received) = self.read() {
-            self.kept.borrow_mut().push_back(received);
+            if !received.is_child() {
+                self.kept.borrow_mut().push_back(received);
+            }
         }
         self.kept
             .borrow()

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::{Image, Start};
-use crate::{Init, Table, Tini};
+use crate::{Init, Init::*, Table};
 
 /// Forks so many stragglers, in sessions of their own, that do at TERM what is asked
 /// for (`clean` up for half a second, `bye`, `deaf`), and ends with 7 at TERM or when
@@ -98,10 +98,10 @@ print(whose + (' and reaped' if gone else ', a zombie'))
 fn among_others(image: &Image, init: Init) -> String {
     let words = init.words(image, &["python3", "-c", ORPHAN]);
     let start = match init {
-        Init::Ours => Start::plain(),
+        Ours => Start::plain(),
         // It has to be told.
-        Init::Tini => Start::plain_of("tini").arg("-s"),
-        Init::DumbInit => Start::plain_of("dumb-init"),
+        Tini => Start::plain_of("tini").arg("-s"),
+        DumbInit | Catatonit => Start::plain_of(init.program()),
     };
     start.args(words).run().stdout.trim().into()
 }
@@ -116,27 +116,28 @@ fn an_end_leaves_time_to_others_and_nobody_behind() {
     };
     table.case(
         "siblings need 0.5 s after the command",
-        Tini::Shown,
+        &[],
         "7, 3 of 3 ended",
         case("clean", 3, false),
     );
     table.case(
         "stragglers deaf to TERM",
-        Tini::Shown,
+        &[],
         "7, killed after the drain time",
         case("deaf", 3, false),
     );
-    for (many, tini) in [(0, Tini::Same), (1, Tini::Shown), (500, Tini::Shown)] {
+    let all: [(usize, &[Init]); 3] = [(0, &[Tini, Catatonit]), (1, &[]), (500, &[])];
+    for (many, right) in all {
         table.case(
             &format!("TERM, {many} stragglers"),
-            tini,
+            right,
             &format!("7, {many} of {many} ended"),
             case("bye", many, true),
         );
     }
     table.case(
         "orphans, when not PID 1 (tini -s)",
-        Tini::Same,
+        &[Tini, Catatonit],
         "adopted and reaped",
         |init| among_others(&image, init),
     );

@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::support::{Image, PROGRAM, Start, code};
-use crate::{Init, Table, Tini};
+use crate::{Init, Init::*, Table};
 
 /// Writes its stdin to stdout, and backwards to stderr.
 const ECHO: &str = "
@@ -68,27 +68,37 @@ fn streams_arguments_and_surroundings_are_the_commands_own() {
     let mut table = Table::new("streams, arguments, surroundings");
     table.case(
         "stdin, stdout and stderr, byte for byte",
-        Tini::Same,
+        &[Tini, Catatonit],
         "unchanged",
         |init| byte_for_byte(&image, init),
     );
-    table.case("init ls -l FILE", Tini::Shown, "ls -l", |init| {
+    table.case("init ls -l FILE", &[], "ls -l", |init| {
         without_dashes(&image, init)
     });
     let show = "import sys; print(sys.argv[1:])";
     let words = ["python3", "-c", show, "-l", "--", "--port", "", "a b", "*"];
-    table.case("arguments after COMMAND", Tini::Same, "unchanged", |init| {
-        let got = output(init.start(&image, &words), |_| {});
-        let same = got == "['-l', '--', '--port', '', 'a b', '*']";
-        if same { "unchanged".into() } else { got }
-    });
-    table.case("working directory", Tini::Same, "/usr/share", |init| {
-        output(init.start(&image, &["pwd"]), |command| {
-            command.current_dir("/usr/share");
-        })
-    });
+    table.case(
+        "arguments after COMMAND",
+        &[Tini, Catatonit],
+        "unchanged",
+        |init| {
+            let got = output(init.start(&image, &words), |_| {});
+            let same = got == "['-l', '--', '--port', '', 'a b', '*']";
+            if same { "unchanged".into() } else { got }
+        },
+    );
+    table.case(
+        "working directory",
+        &[Tini, Catatonit],
+        "/usr/share",
+        |init| {
+            output(init.start(&image, &["pwd"]), |command| {
+                command.current_dir("/usr/share");
+            })
+        },
+    );
     let outer = |text: &'static str| ["sh", "-c", text, "sh"];
-    table.case("umask", Tini::Same, "0027", |init| {
+    table.case("umask", &[Tini, Catatonit], "0027", |init| {
         let start = init.start(&image, &["sh", "-c", "umask"]);
         output(start.under(&outer("umask 27; exec \"$@\"")), |_| {})
     });
@@ -99,7 +109,7 @@ fn streams_arguments_and_surroundings_are_the_commands_own() {
         "import os; print(*[n for n in range(256) if os.path.exists(f'/proc/self/fd/{n}')])";
     table.case(
         "descriptors: three, and the caller's 7",
-        Tini::Same,
+        &[Tini, Catatonit],
         "0 1 2 7",
         |init| {
             let start = init.start(&image, &["python3", "-c", descriptors]);
@@ -128,7 +138,7 @@ fn count(expected: impl Iterator<Item = i32>, of: impl Fn(i32) -> i32, base: i32
 fn the_exit_code_is_the_commands_own() {
     let image = Image::new();
     let mut table = Table::new("exit codes");
-    table.case("0 to 255", Tini::Same, "256 of 256", |init| {
+    table.case("0 to 255", &[Tini, Catatonit], "256 of 256", |init| {
         let exit = |code: i32| {
             let words = ["sh", "-c", &format!("exit {code}")];
             exit_code(init.start(&image, &words))
@@ -137,7 +147,7 @@ fn the_exit_code_is_the_commands_own() {
     });
     // All but those whose default is to be ignored or to stop, and glibc's own.
     let deadly = || (1..65).filter(|n| !(17..24).contains(n) && ![28, 32, 33].contains(n));
-    table.case("128 + signal", Tini::Same, "54 of 54", |init| {
+    table.case("128 + signal", &[Tini, Catatonit], "54 of 54", |init| {
         let die = |number: i32| {
             let words = ["sh", "-c", &format!("kill -{number} $$")];
             exit_code(init.start(&image, &words))
@@ -151,7 +161,7 @@ fn the_exit_code_is_the_commands_own() {
         ("not executable", plain.as_str(), "126"),
         ("a directory", "/", "126"),
     ] {
-        table.case(case, Tini::Same, expected, |init| {
+        table.case(case, &[Tini], expected, |init| {
             exit_code(init.start(&image, &[program])).to_string()
         });
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 pub mod docker;
+pub mod figures;
 pub mod granted;
 pub mod process;
 pub mod terminal;
