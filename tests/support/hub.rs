@@ -34,6 +34,8 @@ const TOKEN: &str = "a-token-of-the-tests";
 pub struct Hub {
     venv: PathBuf,
     directory: tempfile::TempDir,
+    /// What leads into the network that the hub is in; empty: this machine's.
+    enter: Vec<String>,
     running: Option<Running>,
     port: u16,
     /// How the names of its containers and volumes begin.
@@ -41,20 +43,39 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The example, with these lines after it.
+    /// The example for one machine, with these lines after it.
     pub fn start(more: &str) -> Self {
         Self::start_version(NEWEST, more)
     }
 
+    /// The same with other versions.
     pub fn start_version(version: &[&str], more: &str) -> Self {
+        let prefix = docker::name();
+        let image = docker::IMAGE;
+        let more = format!(
+            "c.DockerSpawner.image = '{image}'\n\
+             volumes = {{'{prefix}-{{username}}': '/home/jupyter/notebooks'}}\n\
+             c.DockerSpawner.volumes = volumes\n\
+             {more}"
+        );
+        let example = "examples/jupyterhub_config.py";
+        Self::start_example(version, example, prefix, Vec::new(), &more)
+    }
+
+    /// Any example, in the network that `enter` leads into.
+    pub fn start_example(
+        version: &[&str],
+        example: &str,
+        prefix: String,
+        enter: Vec<String>,
+        more: &str,
+    ) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("ai-lab-test-")
             .tempdir()
             .unwrap();
         let [port, hub_port, proxy_port] = free_ports();
-        let prefix = docker::name();
-        let example = path("examples/jupyterhub_config.py");
-        let image = docker::IMAGE;
+        let example = path(example);
         let scopes = "['admin:users', 'admin:servers', 'list:users']";
         let config = format!(
             "load_subconfig({example:?})\n\
@@ -65,16 +86,14 @@ impl Hub {
              c.JupyterHub.services.append({{'name': 'the-tests', 'api_token': '{TOKEN}'}})\n\
              c.JupyterHub.load_roles.append(\n\
              \x20   {{'name': 'the-tests', 'services': ['the-tests'], 'scopes': {scopes}}})\n\
-             c.DockerSpawner.image = '{image}'\n\
              c.DockerSpawner.prefix = '{prefix}'\n\
-             volumes = {{'{prefix}-{{username}}': '/home/jupyter/notebooks'}}\n\
-             c.DockerSpawner.volumes = volumes\n\
              {more}\n"
         );
         fs::write(directory.path().join("config.py"), config).unwrap();
         let mut hub = Self {
             venv: venv(version),
             directory,
+            enter,
             running: None,
             port,
             prefix,
@@ -87,7 +106,8 @@ impl Hub {
     pub fn begin(&mut self) {
         let directory = self.directory.path().display();
         let mut running = Start::wrapped("env")
-            .args([format!("--chdir={directory}")])
+            .args(&self.enter)
+            .args(["env", &format!("--chdir={directory}")])
             .arg(self.venv.join("bin/jupyterhub").to_str().unwrap())
             .args(["--config", "config.py"])
             .start();
@@ -109,7 +129,9 @@ impl Hub {
 
     /// A person at the browser, or an administrator: see `hub_visitor.py`.
     pub fn ask(&self, words: &[&str]) -> String {
-        let output = Command::new(self.venv.join("bin/python"))
+        let output = Command::new("env")
+            .args(&self.enter)
+            .arg(self.venv.join("bin/python"))
             .arg(path("tests/support/hub_visitor.py"))
             .arg(format!("http://127.0.0.1:{}", self.port))
             .arg(TOKEN)
@@ -159,13 +181,20 @@ fn free_ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
+/// One test at a time, also of other processes, until this is dropped.
+pub fn alone(name: &str) -> File {
+    let place = path("target/hub");
+    fs::create_dir_all(&place).unwrap();
+    let lock = File::create(place.join(format!("{name}.lock"))).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    lock
+}
+
 /// The venv with these packages; it is made once, for all tests and all runs.
 pub fn venv(packages: &[&str]) -> PathBuf {
     let name = packages[0].replace("==", "-");
+    let _alone = alone(&name);
     let place = path("target/hub").join(&name);
-    fs::create_dir_all(&place).unwrap();
-    let lock = File::create(place.with_extension("lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let complete = place.join("complete");
     let wanted = packages.join("\n");
     if fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {

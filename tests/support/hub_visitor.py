@@ -41,9 +41,10 @@ class Administrator:
     def start(self):
         self.ask("POST", self.user)
         answer = self.ask("POST", self.server)
-        if answer.status_code >= 400:
+        if 400 <= answer.status_code < 500:
             return answer.json()["message"]
-        # One event a line, until the server is ready or has failed.
+        # One event a line, until the server is ready or has failed. The hub goes on
+        # trying also where it answered with a 500.
         with self.ask("GET", self.server + "/progress", stream=True) as events:
             for line in events.iter_lines():
                 event = json.loads(line.removeprefix(b"data: ") or "{}")
