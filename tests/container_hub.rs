@@ -64,8 +64,11 @@ fn the_mounted_socket_works_and_no_process_is_roots() {
 
 #[test]
 fn a_kept_container_goes_on_with_what_is_in_it() {
+    // It has all the time it wants to end in order.
     let hub = Hub::start(
         "c.DockerSpawner.remove = False\n\
+         c.DockerSpawner.cmd = ['--stop-timeout', '50', 'jupyter-lab']\n\
+         c.DockerSpawner.extra_create_kwargs = {'stop_timeout': 60}\n\
          c.DockerSpawner.debug = True\n\
          c.DockerSpawner.args = ['--debug']",
     );

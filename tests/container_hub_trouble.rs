@@ -43,7 +43,9 @@ fn a_server_that_crashes_is_told_in_its_log_and_seen_by_the_hub() {
 #[test]
 fn a_server_that_does_not_come_up_is_no_riddle() {
     let hub = Hub::start(&format!(
-        "{WATCHFUL}\nc.DockerSpawner.args = ['--no-such-option']"
+        "{WATCHFUL}\n\
+         c.DockerSpawner.args = ['--no-such-option']\n\
+         c.Spawner.http_timeout = 15"
     ));
     // The hub knows no more than that nobody answers; the log does.
     let said = hub.ask(&["start", "alice"]);

@@ -87,6 +87,7 @@ impl Hub {
              c.JupyterHub.load_roles.append(\n\
              \x20   {{'name': 'the-tests', 'services': ['the-tests'], 'scopes': {scopes}}})\n\
              c.DockerSpawner.prefix = '{prefix}'\n\
+             c.Spawner.http_timeout = 120\n\
              {more}\n"
         );
         fs::write(directory.path().join("config.py"), config).unwrap();

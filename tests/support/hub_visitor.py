@@ -44,14 +44,15 @@ class Administrator:
         if 400 <= answer.status_code < 500:
             return answer.json()["message"]
         # One event a line, until the server is ready or has failed. The hub goes on
-        # trying also where it answered with a 500.
-        with self.ask("GET", self.server + "/progress", stream=True) as events:
-            for line in events.iter_lines():
-                event = json.loads(line.removeprefix(b"data: ") or "{}")
-                if event.get("ready"):
-                    return "ready"
-                if event.get("failed"):
-                    return event["message"]
+        # trying also after a 500, and after the proxy gave up waiting for more (503).
+        for _ in range(10):
+            with self.ask("GET", self.server + "/progress", stream=True) as events:
+                for line in events.iter_lines() if events.ok else ():
+                    event = json.loads(line.removeprefix(b"data: ") or "{}")
+                    if event.get("ready"):
+                        return "ready"
+                    if event.get("failed"):
+                        return event["message"]
         return "the hub says nothing more"
 
     def stop(self):
