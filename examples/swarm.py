@@ -15,6 +15,7 @@ must be in a registry that every machine can pull from, or be loaded on each of 
 import sys
 from pathlib import Path
 
+import aiohttp.connector
 from docker.types import Mount
 
 c = get_config()  # noqa: F821
@@ -38,6 +39,9 @@ c.SwarmSpawner.image = "ai-lab:dev"
 c.SwarmSpawner.network_name = "ai-lab"
 c.SwarmSpawner.use_internal_ip = True
 c.SwarmSpawner.default_url = "/lab/tree/start.ipynb"
+# The next service of the same name has another address. The hub's own resolver would
+# remember the old one for ten minutes; the system's asks Docker each time.
+aiohttp.connector.DefaultResolver = aiohttp.ThreadedResolver
 # A service has one server, so its name needs no virtual address.
 c.SwarmSpawner.extra_endpoint_spec = {"mode": "dnsrr"}
 # What ends is for the hub to start again, not for the swarm.
