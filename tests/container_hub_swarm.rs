@@ -1,0 +1,138 @@
+//! AI Lab under SwarmSpawner, with `examples/swarm.py` and Docker's own swarm mode: a
+//! swarm of one machine.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/hub.rs"]
+mod hub;
+mod support;
+
+use hub::{Hub, NEWEST, alone};
+use support::docker::{Container, IMAGE, docker, docker_ok, name, text};
+
+/// This engine as a swarm; afterwards it is what it was.
+struct Swarm {
+    begun: bool,
+    network: String,
+}
+
+impl Swarm {
+    fn begin() -> Self {
+        let state = docker_ok(["info", "--format", "{{.Swarm.LocalNodeState}}"]);
+        let begun = state.trim() != "active";
+        if begun {
+            docker_ok(["swarm", "init", "--advertise-addr", "127.0.0.1"]);
+        }
+        let swarm = Self {
+            begun,
+            network: name(),
+        };
+        let create = ["network", "create", "--driver", "overlay", "--attachable"];
+        docker_ok(create.into_iter().chain([swarm.network.as_str()]));
+        swarm
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        docker(["network", "rm", &self.network]);
+        if self.begun {
+            docker(["swarm", "leave", "--force"]);
+            docker(["network", "rm", "docker_gwbridge"]);
+        }
+    }
+}
+
+/// Services of this user and the volume; they go away.
+struct Belongings {
+    service: String,
+    volume: String,
+}
+
+impl Belongings {
+    fn service(&self, format: &str) -> String {
+        docker_ok(["service", "inspect", "--format", format, &self.service])
+    }
+
+    /// The container of the service's only task.
+    fn container(&self) -> String {
+        let label = format!("label=com.docker.swarm.service.name={}", self.service);
+        let words = ["ps", "--all", "--quiet", "--filter", &label];
+        docker_ok(words).trim().to_owned()
+    }
+}
+
+impl Drop for Belongings {
+    fn drop(&mut self) {
+        docker(["service", "rm", &self.service]);
+        let container = self.container();
+        if !container.is_empty() {
+            docker(["rm", "--force", &container]);
+        }
+        docker(["volume", "rm", "--force", &self.volume]);
+    }
+}
+
+#[test]
+fn a_service_is_started_used_and_stopped() {
+    // A machine has one swarm.
+    let _alone = alone("swarm");
+    let swarm = Swarm::begin();
+    // The hub's process is here, its network that of a container called hub.
+    let network = format!("--network={}", swarm.network);
+    let options = [network.as_str(), "--network-alias=hub", "--no-healthcheck"];
+    let place = Container::start(&options, &["sleep", "3600"]);
+    let inspect = |format| docker_ok(["inspect", "--format", format, &place.name]);
+    let names = inspect("{{.ResolvConfPath}}");
+    let enter = [
+        "nsenter",
+        &format!(
+            "--net={}",
+            inspect("{{.NetworkSettings.SandboxKey}}").trim()
+        ),
+        "unshare",
+        "--mount",
+        "sh",
+        "-euc",
+        "mount --bind \"$1\" /etc/resolv.conf; shift; exec \"$@\"",
+        "sh",
+        names.trim(),
+    ]
+    .map(str::to_owned);
+
+    let user = format!("alice{}", std::process::id());
+    let prefix = name();
+    let hers = Belongings {
+        service: format!("{prefix}-{user}"),
+        volume: format!("ai-lab-{user}"),
+    };
+    let more = format!(
+        "c.SwarmSpawner.image = '{IMAGE}'\n\
+         c.SwarmSpawner.network_name = '{}'",
+        swarm.network
+    );
+    let hub = Hub::start_example(NEWEST, "examples/swarm.py", prefix, enter.to_vec(), &more);
+    assert_eq!(hub.ask(&["start", &user]), "ready");
+    let page = format!("/user/{user}/lab/tree/start.ipynb");
+    assert_eq!(hub.ask(&["page", &user]), page);
+    let save = "open('mine.txt', 'w').write('')\nprint(6 * 7)";
+    assert_eq!(hub.ask(&["run", &user, save]), "42");
+
+    let task = "{{json .Spec.TaskTemplate.ContainerSpec.Args}} \
+                {{.Spec.TaskTemplate.RestartPolicy.Condition}} {{.Spec.EndpointSpec.Mode}}";
+    assert_eq!(hers.service(task).trim(), "[\"jupyter-lab\"] none dnsrr");
+    let container = Container {
+        name: hers.container(),
+    };
+    let said = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+    assert!(said.starts_with("healthy"), "{said}");
+
+    assert_eq!(hub.ask(&["stop", &user]), "stopped");
+    // The hub does not wait for the task; Docker ends it in order.
+    assert_eq!(container.end(), 0, "{}", container.logs());
+    let gone = docker(["service", "inspect", &hers.service]);
+    assert!(text(&gone).contains("no such service"), "{}", text(&gone));
+
+    // Her files are there again.
+    assert_eq!(hub.ask(&["start", &user]), "ready");
+    assert!(hub.ask(&["files", &user]).contains("mine.txt"));
+}
