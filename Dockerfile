@@ -7,8 +7,9 @@
 # with BuildKit and with the classic builder: no mounts, no heredocs, no --chmod.
 # Layers come in the order in which they change: a new notebook costs one small layer.
 
-# The entrypoint. The dependencies are a layer of their own, built for an empty crate.
-FROM rust:1.95-slim-trixie AS build
+# The entrypoint, built on an older system than the image's, so that the binary runs on
+# other images, too. The dependencies are a layer of their own, built for an empty crate.
+FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
