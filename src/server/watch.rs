@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::probe::{Endpoint, Target, Url};
+use super::probe::Url;
 use super::pump::pump;
 use super::readiness::{Expected, Words, ready};
 use super::welcome::Welcome;
@@ -221,7 +221,12 @@ impl Watch {
                 state.boot = milliseconds(&parts);
             });
             if welcome {
-                logging::say(&greeting(hub, &target, default.as_deref()));
+                let welcome = Welcome {
+                    hub,
+                    target: &target,
+                    default_password: default.as_deref(),
+                };
+                logging::say(&welcome.text());
             }
             info!("ready in {}", spent(start.elapsed(), &parts));
             if let Some(socket) = first
@@ -246,22 +251,6 @@ fn in_force(default: DefaultPassword) -> oneshot::Receiver<String> {
             }
         });
     answer
-}
-
-fn greeting(hub: bool, target: &Target, default_password: Option<&str>) -> String {
-    let port = match &target.endpoint {
-        Endpoint::Tcp(address) => Some(address.port()),
-        Endpoint::Unix(_) => None,
-    };
-    let base = target.path.strip_suffix("api").unwrap_or("/");
-    Welcome {
-        hub,
-        tls: target.tls,
-        port,
-        base,
-        default_password,
-    }
-    .text()
 }
 
 /// The boot line's figures: `0.71 s (claim 3 ms, server 640 ms)`.
