@@ -6,9 +6,8 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use support::docker::{Container, docker_ok, run};
+use support::docker::{Container, docker_ok, mounted, run};
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
 const READY: &str = "] ready in ";
@@ -56,15 +55,6 @@ fn found(options: &[&str], command: &[&str], url: &str, target: &str) -> Contain
         assert_eq!(status, "200\n", "{page}");
     }
     container
-}
-
-/// A file for the container, which everybody may read, and the option that mounts it.
-fn mounted(content: &str, place: &str) -> (tempfile::NamedTempFile, String) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), content).unwrap();
-    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
-    let option = format!("--volume={}:{place}:ro", file.path().display());
-    (file, option)
 }
 
 /// A certificate nobody knows, with its key.
