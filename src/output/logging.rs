@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! [I 2026-11-21 01:25:22.123 ai-lab] Disabled coredumps
-//! {"time":"2026-11-21T01:25:22.123Z","level":"info","message":"Disabled coredumps"}
+//! {"time":"2026-11-21T01:25:22.123Z","level":"info","logger":"ai-lab","message":"Disabled coredumps"}
 //! ```
 //!
 //! Times are UTC. Lines go straight to stderr until a [`Sink`] takes over;
@@ -32,6 +32,11 @@ struct Style {
     colour: bool,
 }
 
+const PLAIN: Style = Style {
+    format: LogFormat::Text,
+    colour: false,
+};
+
 /// Starts the log. The first call counts.
 pub fn start(format: LogFormat, level: Level) {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -57,18 +62,29 @@ pub fn say(text: &str) {
     }
 }
 
-/// The line that tells how many lines of the server found no room.
+/// The line that tells how many lines of the server found no room on the console.
 pub fn losses(lost: u64) -> Vec<u8> {
+    lost_in(style(), lost)
+}
+
+/// The same for the logfile, which has the server's lines as they are.
+pub fn losses_of_logfile(lost: u64) -> Vec<u8> {
+    lost_in(PLAIN, lost)
+}
+
+fn lost_in(style: Style, lost: u64) -> Vec<u8> {
     let text =
         format!("{lost} lines of the log found no room here: whoever reads it made no progress");
-    line(style(), Level::WARN, &text).into_bytes()
+    line(style, Level::WARN, &text).into_bytes()
+}
+
+/// The format that was chosen.
+pub fn format() -> LogFormat {
+    style().format
 }
 
 fn style() -> Style {
-    STYLE.get().copied().unwrap_or(Style {
-        format: LogFormat::Text,
-        colour: false,
-    })
+    STYLE.get().copied().unwrap_or(PLAIN)
 }
 
 fn emit(line: String) {
@@ -137,6 +153,7 @@ fn line(style: Style, level: Level, message: &str) -> String {
             let object = serde_json::json!({
                 "time": format!("{date}T{time}Z"),
                 "level": level.as_str().to_ascii_lowercase(),
+                "logger": "ai-lab",
                 "message": message,
             });
             format!("{object}\n")
@@ -162,14 +179,9 @@ fn one_line(message: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEXT: Style = Style {
-        format: LogFormat::Text,
-        colour: false,
-    };
-
     #[test]
     fn a_message_is_one_line_whatever_is_in_it() {
-        let text = line(TEXT, Level::WARN, "a\nb\x1b[31m é");
+        let text = line(PLAIN, Level::WARN, "a\nb\x1b[31m é");
         assert!(text.starts_with("[W 2"), "{text}");
         assert!(text.ends_with(" ai-lab] a\\nb\\u{1b}[31m é\n"), "{text}");
     }
@@ -178,12 +190,13 @@ mod tests {
     fn json_is_one_object_a_line() {
         let style = Style {
             format: LogFormat::Json,
-            ..TEXT
+            ..PLAIN
         };
         let text = line(style, Level::INFO, "a\n\"b\"");
         let object: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(object["message"], "a\n\"b\"");
         assert_eq!(object["level"], "info");
+        assert_eq!(object["logger"], "ai-lab");
         assert_eq!(text.lines().count(), 1);
     }
 
@@ -191,7 +204,7 @@ mod tests {
     fn colour_is_only_in_the_head() {
         let style = Style {
             colour: true,
-            ..TEXT
+            ..PLAIN
         };
         let text = line(style, Level::ERROR, "message");
         assert!(text.starts_with("\x1b[31m[E "), "{text}");

@@ -89,7 +89,11 @@ impl Argv {
 /// Merges ours, `settings` and `command`; later ones win.
 pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv {
     let settings: Vec<OsString> = settings.iter().map(OsString::from).collect();
-    let layers = [items(&ours(plan)), items(&settings), items(command)];
+    let mut layers = [items(&ours(plan)), items(&settings), items(command)];
+    if on_a_socket(&layers) {
+        // Jupyter ends with 1 when both are given, be the port a default or not.
+        layers[0].retain(|item| !names(item, &["ServerApp.ip", "ServerApp.port"]));
+    }
     let mut kept: Vec<Item> = Vec::new();
     for layer in layers {
         for item in &layer {
@@ -105,12 +109,7 @@ pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv 
         }
     }
     if plan.hub {
-        kept.retain(|item| {
-            !matches!(
-                item.name.as_deref(),
-                Some("ServerApp.ip" | "ServerApp.port")
-            )
-        });
+        kept.retain(|item| !names(item, &["ServerApp.ip", "ServerApp.port"]));
     }
     let traits = kept
         .iter()
@@ -118,6 +117,21 @@ pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv 
         .collect();
     let args = kept.into_iter().flat_map(|item| item.words).collect();
     Argv { args, traits }
+}
+
+fn names(item: &Item, traits: &[&str]) -> bool {
+    item.name
+        .as_deref()
+        .is_some_and(|name| traits.contains(&name))
+}
+
+/// Whether the server is told to listen on a Unix socket instead of a port.
+fn on_a_socket(layers: &[Vec<Item>]) -> bool {
+    let mut items = layers.iter().flatten();
+    items.any(|item| {
+        let named = item.value.as_ref().is_some_and(|path| !path.is_empty());
+        named && names(item, &["ServerApp.sock"])
+    })
 }
 
 fn ours(plan: Plan<'_>) -> Vec<OsString> {
@@ -266,6 +280,11 @@ mod tests {
                 &[],
                 &["--A.l=1", "--A.l=2"],
                 vec![ip, port, retries, browser, root, "--A.l=1", "--A.l=2"],
+            ),
+            (
+                &["--sock=/s"],
+                &[],
+                vec![retries, browser, root, "--sock=/s"],
             ),
             (
                 &[],

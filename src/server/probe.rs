@@ -131,10 +131,28 @@ pub fn addresses(host: &str, port: u16) -> Vec<Endpoint> {
     let ips: Vec<IpAddr> = match host.parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() => local.into(),
         Ok(ip) => vec![ip],
-        Err(_) => local.into(),
+        Err(_) if host == "localhost" => local.into(),
+        Err(_) => local.into_iter().chain(own_addresses()).collect(),
     };
     ips.into_iter()
         .map(|ip| Endpoint::Tcp(SocketAddr::new(ip, port)))
+        .collect()
+}
+
+/// What a name of this machine may stand for: in a container its name is the address
+/// on the bridge. The interfaces know without a resolver that may take its time.
+fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    let ips = addresses.filter_map(|address| {
+        let ipv4 = address
+            .as_sockaddr_in()
+            .map(|address| IpAddr::V4(address.ip()));
+        ipv4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+    });
+    // A link-local address means something only together with its interface.
+    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    ips.filter(|ip| !ip.is_loopback() && !link_local(ip))
         .collect()
 }
 
@@ -372,7 +390,7 @@ mod tests {
                 "/user/a/",
             ),
             (
-                "http://3f2a:80/lab",
+                "http://localhost:80/lab",
                 &["127.0.0.1:80", "[::1]:80"],
                 false,
                 "/lab",
@@ -390,6 +408,9 @@ mod tests {
                 (expected, tls, path)
             );
         }
+        let named = Url::parse("http://3f2a:80/lab").unwrap().endpoints;
+        let local = Url::parse("http://0.0.0.0:80/").unwrap().endpoints;
+        assert_eq!(named[..2], local);
         let unix = Url::parse("http+unix://%2Frun%2Fa%2525.sock/lab").unwrap();
         assert_eq!(unix.endpoints, [Endpoint::Unix("/run/a%25.sock".into())]);
         for text in ["ftp://x/", "http://x:y/", "nonsense"] {

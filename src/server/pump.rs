@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::unix::pipe::Receiver;
 
+use crate::output::json::Lines;
 use crate::output::sink::Sink;
 
 /// The size of a chunk: that of a pipe.
@@ -16,13 +17,23 @@ pub trait Watcher: Send {
     fn passed(&mut self, chunk: &[u8]);
 }
 
-/// Passes everything on from `from` to all `to`, until every writer has closed it.
-/// Chunks end at the end of a line if they can, so that lines of different sources
-/// are not mixed.
+/// Where one stream of the server goes.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The container's stdout or stderr.
+    pub console: Sink,
+    /// What makes JSON of the lines for the console, if that is the format.
+    pub json: Option<Lines>,
+    /// The logfile. It has the lines as they are.
+    pub logfile: Option<Sink>,
+}
+
+/// Passes everything on from `from`, until every writer has closed it. Chunks end at
+/// the end of a line if they can, so that lines of different sources are not mixed.
 ///
 /// # Errors
 /// The pipe could not be watched.
-pub async fn pump(from: OwnedFd, to: Vec<Sink>, watcher: &mut dyn Watcher) -> io::Result<()> {
+pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> io::Result<()> {
     let from = Receiver::from_owned_fd(from)?;
     let mut rest = Vec::new();
     loop {
@@ -32,7 +43,8 @@ pub async fn pump(from: OwnedFd, to: Vec<Sink>, watcher: &mut dyn Watcher) -> io
             buffer.reserve(CHUNK);
             match from.try_read_buf(&mut buffer) {
                 Ok(0) => {
-                    pass(buffer, &to, watcher).await;
+                    pass(buffer, &mut to, watcher).await;
+                    to.end().await;
                     return Ok(());
                 }
                 Ok(_) => {
@@ -40,11 +52,11 @@ pub async fn pump(from: OwnedFd, to: Vec<Sink>, watcher: &mut dyn Watcher) -> io
                     if rest.len() >= CHUNK {
                         buffer.append(&mut rest); // a very long line goes in parts
                     }
-                    pass(buffer, &to, watcher).await;
+                    pass(buffer, &mut to, watcher).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The writer paused in the middle of a line: show what is there.
-                    pass(buffer, &to, watcher).await;
+                    pass(buffer, &mut to, watcher).await;
                     break;
                 }
                 Err(error) => return Err(error),
@@ -58,18 +70,38 @@ fn after_last_line(buffer: &mut Vec<u8>) -> Vec<u8> {
     buffer.split_off(end.map_or(0, |at| at + 1))
 }
 
-async fn pass(chunk: Vec<u8>, to: &[Sink], watcher: &mut dyn Watcher) {
-    if chunk.is_empty() {
-        return;
+async fn pass(chunk: Vec<u8>, to: &mut Outputs, watcher: &mut dyn Watcher) {
+    if !chunk.is_empty() {
+        watcher.passed(&chunk);
+        to.send(chunk).await;
     }
-    watcher.passed(&chunk);
-    let Some((last, others)) = to.split_last() else {
-        return;
-    };
-    for sink in others {
-        sink.send(chunk.clone()).await;
+}
+
+impl Outputs {
+    async fn send(&mut self, chunk: Vec<u8>) {
+        let kept = self.logfile.is_some().then(|| chunk.clone());
+        let shown = match &mut self.json {
+            Some(lines) => lines.wrap(&chunk),
+            None => chunk,
+        };
+        self.show(shown).await;
+        if let (Some(logfile), Some(chunk)) = (&self.logfile, kept) {
+            logfile.send(chunk).await;
+        }
     }
-    last.send(chunk).await;
+
+    async fn end(&mut self) {
+        if let Some(lines) = &mut self.json {
+            let rest = lines.end();
+            self.show(rest).await;
+        }
+    }
+
+    async fn show(&self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.console.send(bytes).await;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +122,14 @@ mod tests {
         }
     }
 
+    fn only(console: Sink) -> Outputs {
+        Outputs {
+            console,
+            json: None,
+            logfile: None,
+        }
+    }
+
     fn pumped(write: impl FnOnce(File) + Send + 'static) -> (Vec<u8>, Vec<Vec<u8>>) {
         let (from, server) = nix::unistd::pipe().unwrap();
         let (mut console, place) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -106,7 +146,7 @@ mod tests {
             .build()
             .unwrap()
             .block_on(async {
-                pump(from, vec![sink], &mut seen).await.unwrap();
+                pump(from, only(sink), &mut seen).await.unwrap();
                 finish.wait().await;
             });
         writer.join().unwrap();
@@ -153,7 +193,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(pump(from, vec![sink], &mut Seen::default()))
+            .block_on(pump(from, only(sink), &mut Seen::default()))
             .unwrap();
         assert_eq!(&reader.join().unwrap(), b"prompt: ");
     }

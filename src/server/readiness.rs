@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::warn;
 
 use super::argv::Argv;
 use super::probe::{Endpoint, Target, Url, addresses, probe};
@@ -198,6 +199,12 @@ pub async fn ready(
 ) -> Target {
     let deadline = Instant::now() + timeout;
     let mut late = Some(late);
+    // No server is that fast: who answers now was there before, and ours will say in
+    // its own words that it listens, or that it cannot.
+    let stranger = first_that_answers(expected, &[]).await;
+    if let Some(stranger) = &stranger {
+        warn!("{stranger} answers before the server was started: the port seems to be taken");
+    }
     let mut wait = Duration::from_millis(500);
     let mut next = Instant::now() + wait;
     loop {
@@ -224,7 +231,9 @@ pub async fn ready(
                     return target;
                 }
             }
-        } else if let Some(target) = first_that_answers(expected, &urls).await {
+        } else if (stranger.is_none() || !urls.is_empty())
+            && let Some(target) = first_that_answers(expected, &urls).await
+        {
             return target;
         }
         if Instant::now() >= next {

@@ -13,12 +13,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::probe::{Endpoint, Target, Url};
-use super::pump::pump;
+use super::probe::Url;
+use super::pump::{self, pump};
 use super::readiness::{Expected, Words, ready};
 use super::welcome::Welcome;
+use crate::output::json::Lines;
 use crate::output::sink::{Finish, Sink};
 use crate::output::{logging, notify};
+use crate::settings::LogFormat;
 use crate::state::{Keeper, Mode, Phase, State};
 use crate::supervisor::Observer;
 use crate::supervisor::spawn::SpawnError;
@@ -31,6 +33,10 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a slow reader may take for the last lines after everyone has ended: with
 /// both grace periods still less than Docker's 10 s.
 const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The server's streams, by the names that JSON lines give them.
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
 
 /// The default password, and how to find out whether it is the one in force.
 pub struct DefaultPassword {
@@ -130,7 +136,7 @@ impl Watch {
             stdout: sink(Sink::start(stdout, logging::losses)?),
             stderr: sink(Sink::start(stderr, logging::losses)?),
             logfile: match logfile {
-                Some(file) => Some(sink(Sink::start(file, logging::losses)?)),
+                Some(file) => Some(sink(Sink::start(file, logging::losses_of_logfile)?)),
                 None => None,
             },
         };
@@ -167,12 +173,17 @@ impl Watch {
         let _ = tokio::time::timeout(LAST_LINES, all).await;
     }
 
-    fn pump(&mut self, from: OwnedFd, console: impl Fn(&Outputs) -> &Sink, words: &Words) {
+    fn pump(&mut self, from: OwnedFd, stream: &'static str, words: &Words) {
         let Some(outputs) = &self.outputs else { return };
-        let to = std::iter::once(console(outputs))
-            .chain(&outputs.logfile)
-            .cloned()
-            .collect();
+        let console = match stream {
+            STDOUT => &outputs.stdout,
+            _ => &outputs.stderr,
+        };
+        let to = pump::Outputs {
+            console: console.clone(),
+            json: (logging::format() == LogFormat::Json).then(|| Lines::new(stream)),
+            logfile: outputs.logfile.clone(),
+        };
         let mut words = words.clone();
         self.pumps.push(tokio::spawn(async move {
             if let Err(error) = pump(from, to, &mut words).await {
@@ -221,7 +232,12 @@ impl Watch {
                 state.boot = milliseconds(&parts);
             });
             if welcome {
-                logging::say(&greeting(hub, &target, default.as_deref()));
+                let welcome = Welcome {
+                    hub,
+                    target: &target,
+                    default_password: default.as_deref(),
+                };
+                logging::say(&welcome.text());
             }
             info!("ready in {}", spent(start.elapsed(), &parts));
             if let Some(socket) = first
@@ -246,22 +262,6 @@ fn in_force(default: DefaultPassword) -> oneshot::Receiver<String> {
             }
         });
     answer
-}
-
-fn greeting(hub: bool, target: &Target, default_password: Option<&str>) -> String {
-    let port = match &target.endpoint {
-        Endpoint::Tcp(address) => Some(address.port()),
-        Endpoint::Unix(_) => None,
-    };
-    let base = target.path.strip_suffix("api").unwrap_or("/");
-    Welcome {
-        hub,
-        tls: target.tls,
-        port,
-        base,
-        default_password,
-    }
-    .text()
 }
 
 /// The boot line's figures: `0.71 s (claim 3 ms, server 640 ms)`.
@@ -291,8 +291,8 @@ impl Observer for Watch {
         });
         let (words, urls) = Words::new();
         if let Some((stdout, stderr)) = output {
-            self.pump(stdout, |outputs| &outputs.stdout, &words);
-            self.pump(stderr, |outputs| &outputs.stderr, &words);
+            self.pump(stdout, STDOUT, &words);
+            self.pump(stderr, STDERR, &words);
         }
         self.words = Some(words.clone());
         self.await_readiness(pid, words, urls);

@@ -1,16 +1,14 @@
 //! What the person in front of the log is told when the server is ready.
 
+use super::probe::{Endpoint, Target};
+
 /// What there is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// JupyterHub manages the server and has its own door.
     pub hub: bool,
-    /// Whether it speaks TLS.
-    pub tls: bool,
-    /// The port it listens on; `None`: a Unix socket.
-    pub port: Option<u16>,
-    /// The path of its pages, from `/` to `/`.
-    pub base: &'a str,
+    /// Where it answered.
+    pub target: &'a Target,
     /// The default password, only while it is the one in force.
     pub default_password: Option<&'a str>,
 }
@@ -21,16 +19,25 @@ pub const PHRASE: &str = "The server for Jupyter has been started successfully."
 impl Welcome<'_> {
     /// The text, without a final newline.
     pub fn text(&self) -> String {
-        let Some(port) = self.port.filter(|_| !self.hub) else {
+        if self.hub {
             return PHRASE.into();
+        }
+        let scheme = if self.target.tls { "https" } else { "http" };
+        let base = self.target.path.strip_suffix("api").unwrap_or("/");
+        let base = base.trim_end_matches('/');
+        let urls = match &self.target.endpoint {
+            Endpoint::Tcp(address) => format!(
+                "    On this machine:       {scheme}://localhost:{port}{base}\n    \
+                     From other machines:   {scheme}://<host>:{port}{base}\n",
+                port = address.port()
+            ),
+            Endpoint::Unix(_) => {
+                let target = self.target.to_string();
+                let url = target.strip_suffix("/api").unwrap_or(&target);
+                format!("    On this machine:       {url}\n")
+            }
         };
-        let scheme = if self.tls { "https" } else { "http" };
-        let base = self.base.trim_end_matches('/');
-        let mut text = format!(
-            "\n{PHRASE}\n\n    \
-             On this machine:       {scheme}://localhost:{port}{base}\n    \
-             From other machines:   {scheme}://<host>:{port}{base}\n"
-        );
+        let mut text = format!("\n{PHRASE}\n\n{urls}");
         if let Some(password) = self.default_password {
             text.push_str(&format!(
                 "\n    Password:              {password}\n    \
@@ -43,49 +50,51 @@ impl Welcome<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::probe::Url;
     use super::*;
 
-    const LAB: Welcome<'_> = Welcome {
-        hub: false,
-        tls: false,
-        port: Some(49494),
-        base: "/",
-        default_password: None,
-    };
+    fn text(url: &str, hub: bool, default_password: Option<&str>) -> String {
+        let url = Url::parse(url).unwrap();
+        let target = Target {
+            endpoint: url.endpoints[0].clone(),
+            tls: url.tls,
+            path: url.path,
+        };
+        let welcome = Welcome {
+            hub,
+            target: &target,
+            default_password,
+        };
+        welcome.text()
+    }
+
+    const LAB: &str = "http://127.0.0.1:49494/api";
 
     #[test]
     fn it_names_the_urls() {
-        let text = LAB.text();
+        let said = text(LAB, false, None);
         for part in [PHRASE, "http://localhost:49494\n", "http://<host>:49494\n"] {
-            assert!(text.contains(part), "{text}");
+            assert!(said.contains(part), "{said}");
         }
-        assert!(!text.contains("assword"), "{text}");
-        let text = Welcome {
-            tls: true,
-            base: "/x/",
-            ..LAB
-        }
-        .text();
-        assert!(text.contains("https://localhost:49494/x\n"), "{text}");
+        assert!(!said.contains("assword"), "{said}");
+        let said = text("https://[::1]:1/x/api", false, None);
+        assert!(said.contains("https://localhost:1/x\n"), "{said}");
+        let said = text("http+unix://%2Fs%25/x/api", false, None);
+        assert!(said.ends_with("http+unix://%2Fs%25/x\n"), "{said}");
+        assert!(!said.contains("<host>"), "{said}");
     }
 
     #[test]
     fn the_default_password_comes_with_the_way_to_change_it() {
-        let text = Welcome {
-            default_password: Some("ailab"),
-            ..LAB
-        }
-        .text();
-        assert!(text.contains("Password:              ailab\n"), "{text}");
-        assert!(text.contains("docker run --env JUPYTER_PASSWORD=<your password>"));
+        let said = text(LAB, false, Some("ailab"));
+        assert!(said.contains("Password:              ailab\n"), "{said}");
+        assert!(said.contains("docker run --env JUPYTER_PASSWORD=<your password>"));
     }
 
     #[test]
-    fn under_the_hub_and_on_a_unix_socket_there_is_no_url_to_name() {
-        let hub = Welcome { hub: true, ..LAB };
-        let socket = Welcome { port: None, ..LAB };
-        assert_eq!(hub.text(), PHRASE);
-        assert_eq!(socket.text(), PHRASE);
+    fn under_the_hub_there_is_no_url_to_name() {
+        assert_eq!(text(LAB, true, None), PHRASE);
     }
 }

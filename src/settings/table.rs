@@ -405,7 +405,7 @@ pub const TABLE: &[Entry] = &[
         Kind::Choice(&["text", "json"]),
         "FORMAT",
         OPERATION,
-        "Format of the entrypoint's own log",
+        "Format of the log on the console; the logfile keeps the server's lines as they are",
     )
     .env("AI_LAB_LOG_FORMAT")
     .toml("log.format")

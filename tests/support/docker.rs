@@ -69,6 +69,17 @@ impl Drop for Volume {
     }
 }
 
+/// A file for a container, which everybody may read, and the option that mounts it.
+pub fn mounted(content: &str, place: &str) -> (tempfile::NamedTempFile, String) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    let permissions = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(file.path(), permissions).unwrap();
+    let option = format!("--volume={}:{place}:ro", file.path().display());
+    (file, option)
+}
+
 /// A container.
 pub struct Container {
     pub name: String,
