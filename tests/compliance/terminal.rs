@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::process::{children, until};
+use crate::support::process::{children, send, until};
 use crate::support::terminal::{CTRL_C, CTRL_Z, Terminal};
 use crate::support::{Image, Running, Start};
 use crate::{Init, Init::*, Table};
@@ -197,6 +197,8 @@ fn under_a_shell(image: &Image, init: Init) -> String {
     running.wait_for("hello");
     running.wait_for_next("hello");
     if !stops_a_job(&terminal, &mut running) {
+        // What stays stopped would outlive its shell.
+        send(cat, 9);
         return "the shell does not notice".into();
     }
     // The init may have stopped itself first.
