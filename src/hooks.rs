@@ -170,8 +170,7 @@ fn run_all(hooks: &[PathBuf], surroundings: &Surroundings<'_>) -> Result<Variabl
     Ok(variables)
 }
 
-/// The executable files of a directory in name order; none if it is not there.
-/// The hooks in `directory`, in the order in which they run.
+/// The hooks in `directory`: its executable files in name order; none if it is not there.
 ///
 /// # Errors
 /// The directory cannot be listed.
