@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, mknodat};
 use support::process::{send, until};
+use support::terminal::Terminal;
 use support::{Image, Start, UID};
 use tmpfs::Tmpfs;
 use tracer::{End, Then, stop_before_each};
@@ -76,6 +77,33 @@ fn a_million_files_change_hands_and_people_see_that_it_goes_on() {
         count += 1;
     });
     assert_eq!(count, DIRECTORIES * (FILES + 1));
+}
+
+#[test]
+fn a_terminal_shows_a_bar_that_goes_away() {
+    let image = Image::new();
+    let defaults = image.path("defaults");
+    for file in 0..3 * FILES {
+        File::create(defaults.join(file.to_string())).unwrap();
+    }
+    let terminal = Terminal::new();
+    let mut running = image.command(["true"]).start_on(&terminal);
+    let pid = running.pid();
+    let begun = image.path("notebooks/.ai-lab");
+    until("the defaults are looked at", || begun.exists());
+    // A machine that takes its time, as above.
+    send(pid, libc::SIGSTOP);
+    thread::sleep(Duration::from_millis(300));
+    send(pid, libc::SIGCONT);
+    let line = running.wait_for("Copied notebooks from ");
+    let (before, after) = line.rsplit_once("\x1b[K").unwrap();
+    assert!(before.contains("bringing in the notebooks [#"), "{line:?}");
+    assert!(before.contains(" of 60"), "{line:?}");
+    assert!(
+        after.starts_with("\x1b[") || after.starts_with("[I "),
+        "{line:?}"
+    );
+    assert_eq!(running.end(), 0);
 }
 
 /// How often a start makes each system call that has to do with files, until it has

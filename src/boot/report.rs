@@ -1,11 +1,14 @@
 //! What a start tells: each degradation once, each part of its time.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use super::Failure;
 use crate::degradation::Degradation;
+use crate::output::{logging, straight};
+use crate::settings::LogFormat;
 use crate::volume::Progress;
 
 /// What was told so far.
@@ -62,17 +65,57 @@ impl Report {
     }
 }
 
-/// Tells every five seconds how far a long piece of work is.
-pub fn progress(what: &str) -> impl FnMut(Progress) {
-    const PAUSE: Duration = Duration::from_secs(5);
+/// Tells how far a long piece of work is: with a bar on a terminal, with a line every
+/// five seconds elsewhere. Drop it before anything else is logged.
+pub fn progress(what: &'static str) -> impl FnMut(Progress) {
+    const REDRAWN: Duration = Duration::from_millis(200);
+    const TOLD: Duration = Duration::from_secs(5);
+    let on_terminal = std::io::stderr().is_terminal() && logging::format() == LogFormat::Text;
+    let mut bar = on_terminal.then(Bar::default);
     let mut last = Instant::now();
-    move |Progress { done, total }| {
-        if last.elapsed() >= PAUSE {
-            last = Instant::now();
-            match total {
-                Some(total) => info!("{what}: {done} of {total}"),
-                None => info!("{what}: {done} so far"),
+    move |progress| {
+        if last.elapsed() < if on_terminal { REDRAWN } else { TOLD } {
+            return;
+        }
+        last = Instant::now();
+        let done = progress.done;
+        match (&mut bar, progress.total) {
+            (Some(bar), _) => bar.draw(what, progress),
+            (None, Some(total)) => info!("{what}: {done} of {total}"),
+            (None, None) => info!("{what}: {done} so far"),
+        }
+    }
+}
+
+/// A line of a terminal that is written over and goes away.
+#[derive(Default)]
+struct Bar {
+    shown: bool,
+}
+
+impl Bar {
+    const WIDTH: u64 = 24;
+
+    fn draw(&mut self, what: &str, Progress { done, total }: Progress) {
+        self.shown = true;
+        let line = match total {
+            Some(total) => {
+                let full = Self::WIDTH * done.min(total) / total.max(1);
+                let bar: String = (0..Self::WIDTH)
+                    .map(|at| if at < full { '#' } else { '.' })
+                    .collect();
+                format!("{what} [{bar}] {done} of {total}")
             }
+            None => format!("{what}: {done} so far"),
+        };
+        straight::write(format!("\r\x1b[K{line}").as_bytes());
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.shown {
+            straight::write(b"\r\x1b[K");
         }
     }
 }

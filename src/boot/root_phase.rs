@@ -114,8 +114,12 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
         uid: account.uid,
         gid: account.gid,
     };
-    let mut progress = report::progress("looking at the owners of the notebooks");
-    let claimed = claim(root, &request, &|| start.stop_requested(), &mut progress);
+    let claimed = claim(
+        root,
+        &request,
+        &|| start.stop_requested(),
+        &mut report::progress("looking at the owners of the notebooks"),
+    );
     start.go_on()?;
     let claimed = claimed?;
     let volume = directory.display();
