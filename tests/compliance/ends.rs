@@ -10,7 +10,7 @@ use crate::{Init, Init::*, Table};
 /// for (`clean` up for half a second, `bye`, `deaf`), and ends with 7 at TERM or when
 /// its stdin does.
 const PARENT: &str = "
-import os, signal, sys, time
+import os, select, signal, sys, time
 how, many = sys.argv[1], int(sys.argv[2])
 def term(*_):
     if how == 'clean':
@@ -31,9 +31,12 @@ for _ in range(many):
         straggler(there)
 for _ in range(many):
     os.read(here, 1)
-signal.signal(15, lambda *_: os._exit(7))
+woken, wakes = os.pipe()
+os.set_blocking(wakes, False)
+signal.set_wakeup_fd(wakes)
+signal.signal(15, lambda *_: None)
 print('ready', flush=True)
-sys.stdin.read()
+select.select([0, woken], [], [])
 os._exit(7)
 ";
 

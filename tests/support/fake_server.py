@@ -98,11 +98,11 @@ if "orphan" in FAKE:
 if "cleaner" in FAKE:
     helper(
         "import signal,sys,time\n"
-        "def clean(*_):\n"
-        "    time.sleep(0.5)\n"
-        "    print('fake: cleaned up',file=sys.stderr,flush=True)\n"
-        "    sys.exit()\n"
-        "signal.signal(15,clean);print('fake: cleaner lives',file=sys.stderr,flush=True);time.sleep(1000)"
+        "signal.pthread_sigmask(signal.SIG_BLOCK,{15})\n"
+        "print('fake: cleaner lives',file=sys.stderr,flush=True)\n"
+        "signal.sigwait({15})\n"
+        "time.sleep(0.5)\n"
+        "print('fake: cleaned up',file=sys.stderr,flush=True)"
     )
 if "zombies" in FAKE:
     leave_orphans()
