@@ -78,6 +78,8 @@ ENTRYPOINT ["ai-lab-entrypoint"]
 # jupyterhub-singleuser.
 CMD ["jupyter-lab"]
 COPY --from=venv --chown=root:jupyter /home/jupyter/jupyterenv /home/jupyter/jupyterenv
+# Copying onto it took setgid away from its top.
+RUN chmod 2775 /home/jupyter/jupyterenv
 # PATH leaves the venv out: what root starts must not be found where the user can write.
 ENV AI_LAB_VERSION=$VERSION LANG=C.UTF-8
 LABEL org.opencontainers.image.title="AI Lab" \

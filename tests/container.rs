@@ -344,6 +344,14 @@ fn the_image_has_the_documented_layout() {
 }
 
 #[test]
+fn the_venv_is_its_groups_all_over_and_nobody_but_root_owns_it() {
+    let odd = "find /home/jupyter/jupyterenv ! -type l \\( ! -user root -o ! -group jupyter \
+               -o ! -perm -g+w -o -type d ! -perm -g+s \\) -ls";
+    let (code, stdout, stderr) = run(&["--entrypoint=sh"], &["-c", odd]);
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+}
+
+#[test]
 fn the_old_line_of_hub_configurations_works_and_leaves_no_root_above() {
     let home = "/home/jupyter";
     let line = [
