@@ -116,18 +116,24 @@ impl Start<'_> {
         self.go_on()?;
         match result {
             Ok(variables) => self.variables.extend(variables),
-            Err(error @ HookError::Untrusted { .. }) => {
-                let remedy = "make it and every directory above it writable by root alone";
-                let origin = self.settings.origin(Key::Hooks);
-                let wrong = SettingError::new("hooks", origin, error.to_string(), remedy);
-                return Err(Failure::Settings(SettingsError(vec![wrong])));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(self.hook_failed(error)),
         }
         if directory.exists() {
             self.report.took("hooks", time);
         }
         Ok(())
+    }
+
+    /// What a hook's failure is to the start: one that cannot be trusted is a setting
+    /// that does not validate.
+    fn hook_failed(&self, error: HookError) -> Failure {
+        if !matches!(error, HookError::Untrusted { .. }) {
+            return error.into();
+        }
+        let remedy = "make it and every directory above it writable by root alone";
+        let origin = self.settings.origin(Key::Hooks);
+        let wrong = SettingError::new("hooks", origin, error.to_string(), remedy);
+        Failure::Settings(SettingsError(vec![wrong]))
     }
 
     /// Whether long work should end.

@@ -206,8 +206,17 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         path: hook.to_owned(),
         source,
     };
-    let asked = tempfile::Builder::new().prefix(".ai-lab-env-").tempfile();
-    let asked = asked.map_err(system)?;
+    // For root not where TMPDIR says: in a directory of the user's, the user could put a
+    // link to another file there, and the hook would write to it.
+    let place = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/tmp")
+    } else {
+        std::env::temp_dir()
+    };
+    let asked = tempfile::Builder::new()
+        .prefix(".ai-lab-env-")
+        .tempfile_in(place)
+        .map_err(system)?;
     let mut environment = surroundings.environment.clone();
     environment.push((VARIABLE.into(), asked.path().into()));
     let program = Program {
@@ -233,7 +242,7 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         end_all_below();
     })?;
     match how {
-        Ended::Exit(0) => read_variables(hook, asked.path()),
+        Ended::Exit(0) => read_variables(hook, asked.as_file()),
         Ended::Exit(code) => Err(failed(hook, format!("exit code {code}"))),
         Ended::Signal(number) => Err(failed(hook, format!("signal {number}"))),
     }
@@ -381,13 +390,13 @@ impl Output {
     }
 }
 
-fn read_variables(hook: &Path, path: &Path) -> Result<Variables, HookError> {
+/// Reads the file that was made, whatever its name leads to by now.
+fn read_variables(hook: &Path, file: &fs::File) -> Result<Variables, HookError> {
     let system = |source| HookError::System {
         path: hook.to_owned(),
         source,
     };
     let mut text = Vec::new();
-    let file = fs::File::open(path).map_err(system)?;
     file.take(LONGEST + 1)
         .read_to_end(&mut text)
         .map_err(system)?;

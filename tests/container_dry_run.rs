@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -41,6 +41,10 @@ fn a_start_does_what_was_printed_before_and_nothing_was_changed_by_that() {
     let host = Host::new(4242, 0o660);
     let volume = host.dir.path().join("volume");
     fs::create_dir_all(volume.join("deep")).unwrap();
+    // A default that only root may read, until the start hands it over.
+    let theirs = volume.join("data.ipynb");
+    fs::write(&theirs, "not the default").unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o600)).unwrap();
     for (file, owner) in [("mine.txt", 1000), ("theirs.txt", 4711), ("deep/er.txt", 0)] {
         fs::write(volume.join(file), "text").unwrap();
         chown(volume.join(file), Some(owner), Some(owner)).unwrap();
@@ -78,7 +82,7 @@ fn a_start_does_what_was_printed_before_and_nothing_was_changed_by_that() {
     docker_ok(["rm", &dry]);
 
     let owners: Vec<_> = fs::read_dir(&volume).unwrap().collect();
-    assert_eq!(owners.len(), 4);
+    assert_eq!(owners.len(), 5);
     let container = Container::start(&options, &[]);
     container.wait_for("] ready in ");
 
@@ -86,13 +90,20 @@ fn a_start_does_what_was_printed_before_and_nothing_was_changed_by_that() {
     let owned = under(&plan, "owners");
     assert_eq!(
         owned[0],
-        format!("hand over to jupyter:jupyter: 5 of 6 in {NOTEBOOKS}")
+        format!("hand over to jupyter:jupyter: 6 of 7 in {NOTEBOOKS}")
     );
     let named: BTreeSet<String> = owned[1..]
         .iter()
         .map(|line| line.trim().to_owned())
         .collect();
-    let others = ["", "/deep", "/deep/er.txt", "/start.ipynb", "/theirs.txt"];
+    let others = [
+        "",
+        "/data.ipynb",
+        "/deep",
+        "/deep/er.txt",
+        "/start.ipynb",
+        "/theirs.txt",
+    ];
     assert_eq!(
         named,
         others.map(|path| format!("{NOTEBOOKS}{path}")).into()
@@ -117,16 +128,17 @@ fn a_start_does_what_was_printed_before_and_nothing_was_changed_by_that() {
         "{access:?}"
     );
 
-    // Notebooks: three are new, one is the user's.
+    // Notebooks: two are new, two are the user's.
     let notebooks = under(&plan, "notebooks");
     let log = container.logs();
     assert!(
-        log.contains("notebooks: 3 installed, 0 updated, 1 kept"),
+        log.contains("notebooks: 2 installed, 0 updated, 2 kept"),
         "{log}"
     );
     for line in &notebooks[..4] {
         let (what, file) = line.split_once(": ").unwrap();
-        let kept = fs::read_to_string(volume.join(file)).unwrap() == "my own";
+        let kept = fs::read_to_string(volume.join(file)).unwrap();
+        let kept = ["my own", "not the default"].contains(&&*kept);
         assert_eq!(
             what,
             if kept {
@@ -190,4 +202,13 @@ fn what_would_end_a_start_ends_a_dry_run_too() {
         stdout.ends_with("command\n  id -u\nnothing was changed\n"),
         "{stdout}"
     );
+    // What a start goes on without, and what is not shown.
+    let token = "--jupyter-arg=--IdentityProvider.token=planted";
+    let closed = tempfile::tempdir().unwrap();
+    let volume = format!("--volume={}:{NOTEBOOKS}", closed.path().display());
+    let (code, stdout, stderr) = run(&[&volume], &[token, "--volume-owner=keep", "--dry-run"]);
+    assert!(stderr.contains("Permission denied"), "{stderr}");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stdout.contains("planted"), "{stdout}");
+    assert!(stdout.contains("--IdentityProvider.token=…"), "{stdout}");
 }

@@ -264,3 +264,31 @@ fn without_root_the_root_hooks_are_told_and_left_out() {
         ended.stderr
     );
 }
+
+#[test]
+fn what_the_file_for_variables_has_become_is_not_followed() {
+    for phase in ["root", "user"] {
+        for swap in ["mkfifo", "ln -s /proc/self/environ", "mkdir"] {
+            let image = Image::new();
+            let script = format!("echo A=1 >>$AI_LAB_ENV; rm $AI_LAB_ENV; {swap} $AI_LAB_ENV");
+            let hooks = Hooks::new().with(&format!("{phase}/a"), &script);
+            let ended = hooks.command(&image, "echo A is $A").run();
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            assert_eq!(ended.stdout, "A is 1\n", "{phase}: {swap}");
+        }
+    }
+}
+
+#[test]
+fn a_root_hook_writes_where_no_user_can_swap_the_file() {
+    let image = Image::new();
+    let hooks = Hooks::new().with("root/a", "echo $AI_LAB_ENV");
+    let home = image.path("home").display().to_string();
+    let ended = hooks.start(&image).env("TMPDIR", &home).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(": /tmp/.ai-lab-env-"),
+        "{}",
+        ended.stderr
+    );
+}

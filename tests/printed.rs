@@ -63,6 +63,7 @@ fn bash_completes_options_values_and_verbs() {
     );
     // There is no such verb.
     assert_eq!(offered(&["ai-lab-entrypoint", "hel"]), [""]);
+    assert_eq!(offered(&["ai-lab-entrypoint", "notebooks", "hel"]), [""]);
 }
 
 #[test]

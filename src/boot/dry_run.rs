@@ -13,18 +13,20 @@ use super::user_phase::{
     defaults, home_elsewhere, make_environment, moved_from_home, password_place, working_directory,
 };
 use super::{Failure, Person, Start, root_phase, serve, without_root};
+use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
     Account, DropError, Linux, Root, Target, foresee_access, group_name, inherited_groups, resolve,
     supplementary,
 };
 use crate::server::environment::Environment;
-use crate::server::password::place::names_a_password;
 use crate::server::password::{self, Outcome, Wanted};
 use crate::server::program::Launch;
-use crate::settings::{User, VolumeOwner};
+use crate::settings::{User, VolumeOwner, record};
 use crate::state::Mode;
-use crate::volume::{self, Claim, Claimed, Verdict, foresee_claim, foresee_defaults};
+use crate::volume::{
+    self, Claim, Claimed, Defaults, Standing, Verdict, VolumeError, foresee_claim, foresee_defaults,
+};
 
 /// The plan, as lines under headings.
 #[derive(Default)]
@@ -62,6 +64,9 @@ impl Plan {
 /// What would end the start, too.
 pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut plan = Plan::default();
+    // A start hands over first what its user may not read yet.
+    let hands_over = start.settings.notebooks.owner == VolumeOwner::Chown;
+    let standing = hands_over.then(|| look_at_notebooks(&start)).flatten();
     let person = match Root::detect() {
         Some(root) => root_part(&mut start, root, &mut plan)?,
         None => without_root(&mut start)?,
@@ -77,7 +82,10 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     ));
     let mut environment = make_environment(&start, &person);
     home_part(&person, &mut environment, &mut plan);
-    notebooks_part(&start, &person, &mut plan)?;
+    let standing = standing.or_else(|| look_at_notebooks(&start));
+    if let Some((defaults, standing)) = standing {
+        notebooks_part(&mut start, &defaults, standing, &mut plan)?;
+    }
     password_part(&mut start, &person, &mut environment, &mut plan)?;
     files_part(&start, &mut plan);
     hooks_part(
@@ -95,7 +103,8 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
 
 /// What root would do; ends with root gone.
 fn root_part(start: &mut Start<'_>, root: Root, plan: &mut Plan) -> Result<Person, Failure> {
-    let hooks = hooks::root_hooks(&start.settings.hooks.directory.join("root"))?;
+    let hooks = hooks::root_hooks(&start.settings.hooks.directory.join("root"));
+    let hooks = hooks.map_err(|error| start.hook_failed(error))?;
     hooks_part("root", hooks, plan);
     let Some(User { name, group, home }) = start.settings.user.clone() else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
@@ -204,11 +213,26 @@ fn home_part(person: &Person, environment: &mut Environment, plan: &mut Plan) {
     }
 }
 
-fn notebooks_part(start: &Start<'_>, person: &Person, plan: &mut Plan) -> Result<(), Failure> {
-    let Some(defaults) = defaults(start) else {
-        return Ok(());
+fn look_at_notebooks(start: &Start<'_>) -> Option<(Defaults, Result<Standing, VolumeError>)> {
+    let defaults = defaults(start)?;
+    let standing = foresee_defaults(&defaults);
+    Some((defaults, standing))
+}
+
+fn notebooks_part(
+    start: &mut Start<'_>,
+    defaults: &Defaults,
+    standing: Result<Standing, VolumeError>,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
+    let standing = match standing {
+        Ok(standing) => standing,
+        // As in a start: the server goes on without them.
+        Err(error) => {
+            let error = super::causes(&error);
+            return start.report.degraded(Degradation::note(error));
+        }
     };
-    let standing = foresee_defaults(&person.dropped, &defaults)?;
     plan.heading("notebooks");
     for action in &standing.files {
         plan.line(action);
@@ -298,15 +322,12 @@ fn command_part(start: &Start<'_>, person: &Person, plan: &mut Plan) {
     plan.line(words.join(" "));
 }
 
-/// A word as a shell would take it; a password's hash is not shown.
+/// A word as a shell would take it, without a secret that it may name.
 fn quoted(word: &OsStr) -> String {
-    let text = word.to_string_lossy();
-    if let (true, Some((name, _))) = (names_a_password(word), text.split_once('=')) {
-        return format!("{name}=…");
-    }
+    let text = record::masked(&word.to_string_lossy());
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
-        return text.into_owned();
+        return text;
     }
     format!("'{}'", text.replace('\'', "'\\''"))
 }

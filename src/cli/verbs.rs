@@ -122,6 +122,7 @@ fn notebooks() -> Command {
     let command = Command::new("notebooks")
         .about("Show how the notebook defaults stand, and mend them")
         .subcommand_required(true)
+        .disable_help_subcommand(true)
         .subcommand(
             Command::new("status")
                 .about("Show how each default stands")
@@ -159,6 +160,7 @@ fn password() -> Command {
     Command::new("password")
         .about("Set, hash or check a password: asked for at a terminal, else read from stdin")
         .subcommand_required(true)
+        .disable_help_subcommand(true)
         .subcommand(Command::new("set").about("Set the password; the server must restart"))
         .subcommand(Command::new("hash").about("Print its hash, as for JUPYTER_PASSWORD_HASH"))
         .subcommand(Command::new("check").about("Exit 0 if it is the one in force, 1 if not"))
@@ -170,6 +172,7 @@ fn config() -> Command {
         .about("Show or check the settings")
         .arg(config_argument().global(true))
         .subcommand_required(true)
+        .disable_help_subcommand(true)
         .subcommand(
             Command::new("show")
                 .about("Show the settings of the running start, or those that a start would have")

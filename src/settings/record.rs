@@ -24,6 +24,17 @@ const NEW: &str = ".entrypoint.toml.new";
 /// What stands between a value and its origin.
 pub const ORIGIN: &str = "  # ";
 
+/// An argument of the server without the secret that it may name.
+pub fn masked(argument: &str) -> String {
+    let name = argument.split('=').next().unwrap_or_default();
+    let last = name.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let secret = ["password", "token", "secret"];
+    if name.len() < argument.len() && secret.iter().any(|word| last.contains(word)) {
+        return format!("{name}=…");
+    }
+    argument.to_owned()
+}
+
 /// All settings but the password, as a settings file; each with its origin.
 pub fn toml(settings: &Settings) -> String {
     let mut text = String::from("# What the running start was told. Written anew by each start.\n");
@@ -51,7 +62,7 @@ fn value(entry: &Entry, settings: &Settings) -> Option<(String, Origin)> {
     let value = match written {
         Written::Switch(on) => on.to_string(),
         Written::List(items) => {
-            let items: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+            let items: Vec<String> = items.iter().map(|item| quoted(&masked(item))).collect();
             format!("[{}]", items.join(", "))
         }
         Written::Text(text) => match entry.kind {
@@ -174,6 +185,22 @@ mod tests {
             config: file,
         };
         resolve::load(&typed, &|_| None, false).unwrap()
+    }
+
+    #[test]
+    fn what_an_argument_keeps_secret_is_not_written() {
+        for (argument, shown) in [
+            ("--IdentityProvider.token=t", "--IdentityProvider.token=…"),
+            ("--ServerApp.password=argon2:x=y", "--ServerApp.password=…"),
+            (
+                "--PasswordIdentityProvider.hashed_password=h",
+                "--PasswordIdentityProvider.hashed_password=…",
+            ),
+            ("--ServerApp.port=1", "--ServerApp.port=1"),
+            ("--token", "--token"),
+        ] {
+            assert_eq!(masked(argument), shown);
+        }
     }
 
     #[test]

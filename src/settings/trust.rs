@@ -25,7 +25,7 @@ pub fn root_alone(path: &Path) -> Result<(), String> {
             format!("uid {}", data.uid())
         } else if data.mode() & 0o002 != 0 {
             "everyone".into()
-        } else if data.mode() & 0o020 != 0 && data.gid() != 0 {
+        } else if data.mode() & 0o020 != 0 {
             format!("gid {}", data.gid())
         } else {
             continue;
@@ -51,7 +51,7 @@ mod tests {
         let file = base.path().join("f");
         fs::write(&file, "").unwrap();
         assert_eq!(root_alone(&file), Ok(()));
-        for (mode, uid, gid) in [(0o777, 0, 0), (0o775, 0, 1), (0o755, 1, 0)] {
+        for (mode, uid, gid) in [(0o777, 0, 0), (0o775, 0, 1), (0o775, 0, 0), (0o755, 1, 0)] {
             fs::set_permissions(base.path(), fs::Permissions::from_mode(mode)).unwrap();
             chown(base.path(), Some(uid), Some(gid)).unwrap();
             assert!(root_alone(&file).unwrap_err().contains("can be written by"));

@@ -33,6 +33,10 @@ pub struct Standing {
 ///
 /// As [`bring_in`](super::bring_in).
 pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeError> {
+    look(defaults)
+}
+
+fn look(defaults: &Defaults) -> Result<Standing, VolumeError> {
     let (mut source, mut volume) = open_both(defaults)?;
     let (mut unread, mut reported) = (Tally::default(), Vec::new());
     let offers = offers(defaults, &mut source, &volume, &mut unread, &mut reported)?;
@@ -48,13 +52,14 @@ pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeErro
     })
 }
 
-/// The same for a volume that a start may have to make first.
+/// The same for a volume that a start may have to make first. It looks and reads, and
+/// follows no link: also root may ask, of what the user may not read yet.
 ///
 /// # Errors
 ///
 /// As [`bring_in`](super::bring_in).
-pub fn foresee_defaults(dropped: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeError> {
-    match standing(dropped, defaults) {
+pub fn foresee_defaults(defaults: &Defaults) -> Result<Standing, VolumeError> {
+    match look(defaults) {
         Err(error) if error.is_absent() => {}
         other => return other,
     }
