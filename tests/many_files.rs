@@ -116,7 +116,10 @@ fn calls(image: &Image) -> BTreeMap<i64, usize> {
         if call.opens(&defaults) {
             return Then::LetGo;
         }
-        if !call.is_internal() {
+        if call.number == libc::SYS_execve {
+            // All before is the shell's that waited for the tracer.
+            calls.clear();
+        } else if !call.is_internal() {
             *calls.entry(call.number).or_default() += 1;
         }
         Then::GoOn
