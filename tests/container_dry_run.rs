@@ -205,6 +205,7 @@ fn what_would_end_a_start_ends_a_dry_run_too() {
     // What a start goes on without, and what is not shown.
     let token = "--jupyter-arg=--IdentityProvider.token=planted";
     let closed = tempfile::tempdir().unwrap();
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let volume = format!("--volume={}:{NOTEBOOKS}", closed.path().display());
     let (code, stdout, stderr) = run(&[&volume], &[token, "--volume-owner=keep", "--dry-run"]);
     assert!(stderr.contains("Permission denied"), "{stderr}");
