@@ -64,12 +64,9 @@ impl Plan {
 /// What would end the start, too.
 pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut plan = Plan::default();
-    // A start hands over first what its user may not read yet.
-    let hands_over = start.settings.notebooks.owner == VolumeOwner::Chown;
-    let standing = hands_over.then(|| look_at_notebooks(&start)).flatten();
-    let person = match Root::detect() {
+    let (person, standing) = match Root::detect() {
         Some(root) => root_part(&mut start, root, &mut plan)?,
-        None => without_root(&mut start)?,
+        None => (without_root(&mut start)?, None),
     };
     let account = &person.account;
     plan.heading("identity");
@@ -101,8 +98,16 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     Ok(0)
 }
 
-/// What root would do; ends with root gone.
-fn root_part(start: &mut Start<'_>, root: Root, plan: &mut Plan) -> Result<Person, Failure> {
+/// The defaults, and how they stand.
+type Notebooks = (Defaults, Result<Standing, VolumeError>);
+
+/// What root would do; ends with root gone. With the notebooks, if the user may not be
+/// able to read them yet.
+fn root_part(
+    start: &mut Start<'_>,
+    root: Root,
+    plan: &mut Plan,
+) -> Result<(Person, Option<Notebooks>), Failure> {
     let hooks = hooks::root_hooks(&start.settings.hooks.directory.join("root"));
     let hooks = hooks.map_err(|error| start.hook_failed(error))?;
     hooks_part("root", hooks, plan);
@@ -110,13 +115,16 @@ fn root_part(start: &mut Start<'_>, root: Root, plan: &mut Plan) -> Result<Perso
         let account = resolve("root", None, Some(Path::new("/root")))?;
         let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
         start.report.all_degraded(degradations)?;
-        return Ok(Person { account, dropped });
+        return Ok((Person { account, dropped }, None));
     };
     let mut account = resolve(&name, group.as_deref(), home.as_deref())?;
     if account.uid == 0 {
         return Err(DropError::ToRoot.into());
     }
     owners_part(start, &root, &mut account, plan)?;
+    // The way to the volume was judged: root follows no link of the user's on it.
+    let hands_over = start.settings.notebooks.owner == VolumeOwner::Chown;
+    let notebooks = hands_over.then(|| look_at_notebooks(start)).flatten();
     let groups = access_part(start, &account, plan)?;
     let target = Target {
         uid: account.uid,
@@ -126,7 +134,7 @@ fn root_part(start: &mut Start<'_>, root: Root, plan: &mut Plan) -> Result<Perso
     };
     let (dropped, degradations) = root.drop(&target, &Linux)?;
     start.report.all_degraded(degradations)?;
-    Ok(Person { account, dropped })
+    Ok((Person { account, dropped }, notebooks))
 }
 
 fn owners_part(
@@ -213,7 +221,7 @@ fn home_part(person: &Person, environment: &mut Environment, plan: &mut Plan) {
     }
 }
 
-fn look_at_notebooks(start: &Start<'_>) -> Option<(Defaults, Result<Standing, VolumeError>)> {
+fn look_at_notebooks(start: &Start<'_>) -> Option<Notebooks> {
     let defaults = defaults(start)?;
     let standing = foresee_defaults(&defaults);
     Some((defaults, standing))
