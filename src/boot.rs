@@ -7,7 +7,10 @@
 //! This is the only place that knows the order. The root phase is over, and root is
 //! gone for good, before any other thread or the runtime exists.
 
+pub mod check;
 mod dry_run;
+mod foresight;
+mod plan;
 mod report;
 mod root_phase;
 mod serve;
@@ -23,9 +26,10 @@ use tracing::error;
 use crate::degradation::Degradation;
 use crate::hooks::{self, HookError, Surroundings};
 use crate::identity::{Account, Dropped, Linux, Root, current};
-use crate::server::password::{self, Sources, Wanted};
+use crate::server::password::Wanted;
 use crate::server::program::{self, Launch};
-use crate::settings::{Key, SettingError, Settings, SettingsError};
+use crate::settings::resolve::Draft;
+use crate::settings::{Settings, SettingsError};
 use crate::state::Mode;
 use crate::supervisor::everyone;
 use crate::supervisor::signals::Signals;
@@ -127,13 +131,12 @@ impl Start<'_> {
     /// What a hook's failure is to the start: one that cannot be trusted is a setting
     /// that does not validate.
     fn hook_failed(&self, error: HookError) -> Failure {
-        if !matches!(error, HookError::Untrusted { .. }) {
-            return error.into();
+        match error {
+            HookError::Untrusted { .. } => {
+                Failure::Settings(check::untrusted(self.settings, &error))
+            }
+            _ => error.into(),
         }
-        let remedy = "make it and every directory above it writable by root alone";
-        let origin = self.settings.origin(Key::Hooks);
-        let wrong = SettingError::new("hooks", origin, error.to_string(), remedy);
-        Failure::Settings(SettingsError(vec![wrong]))
     }
 
     /// Whether long work should end.
@@ -161,21 +164,10 @@ pub struct Person {
 }
 
 /// Starts, supervises and ends; the exit code.
-pub fn start(settings: &Settings, command: &[OsString], signals: &Signals) -> u8 {
+pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
     // Before the first hook: what one leaves behind would be out of our reach.
     everyone::adopt_orphans();
-    let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
-    let launch = program::decide(command, settings.server.program.as_deref(), service_url);
-    let start = Start {
-        settings,
-        launch,
-        signals,
-        password: Wanted::Nothing,
-        variables: Vec::new(),
-        recorded: false,
-        report: Report::new(settings.strict),
-    };
-    let code = match story(start) {
+    let code = match begin(draft, command, signals) {
         Ok(code) => code,
         Err(Failure::Settings(errors)) => {
             for wrong in errors.0 {
@@ -195,9 +187,25 @@ pub fn start(settings: &Settings, command: &[OsString], signals: &Signals) -> u8
     u8::try_from(code & 0xff).unwrap_or(1)
 }
 
+fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, Failure> {
+    let as_root = rustix::process::geteuid().is_root();
+    let checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
+    story(Start {
+        settings: &checked.settings,
+        launch: checked.launch,
+        signals,
+        password: checked.password,
+        variables: Vec::new(),
+        recorded: false,
+        report: Report::new(checked.settings.strict),
+    })
+}
+
 fn story(mut start: Start<'_>) -> Result<i32, Failure> {
     announce_hub(&mut start)?;
-    start.password = want_password(&start)?;
+    if matches!(start.launch, Launch::Server(_)) {
+        check::tell_times(start.settings);
+    }
     if start.settings.dry_run {
         return dry_run::run(start);
     }
@@ -220,29 +228,21 @@ fn announce_hub(start: &mut Start<'_>) -> Result<(), Failure> {
     }
     start.report.degraded(Degradation::new(
         format!(
-            "this is to be a single-user server of JupyterHub, but {} is not set: \
+            "this is to be a single-user server of JupyterHub, but {} not set: \
              nobody will be able to log in",
-            missing.join(", ")
+            are(&missing)
         ),
         "let JupyterHub start this container, or start jupyter-lab instead",
     ))
 }
 
-/// Which password is wanted. A secret's file may be root's, so this comes before the
-/// drop; JupyterHub has its own door.
-fn want_password(start: &Start<'_>) -> Result<Wanted, Failure> {
-    if start.mode() == Mode::Hub {
-        return Ok(Wanted::Nothing);
+/// `A is`, `A and B are`, `A, B and C are`.
+fn are(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("{one} is"),
+        [most @ .., last] => format!("{} and {last} are", most.join(", ")),
     }
-    let settings = start.settings;
-    let default = settings.password.default.as_deref();
-    let file = settings.password.file.clone();
-    let sources = Sources {
-        default: default.map(|text| (text, settings.origin(Key::Password))),
-        file: file.map(|path| (path, settings.origin(Key::PasswordFile))),
-        environment: &|name| variable(name),
-    };
-    password::wanted(&sources).map_err(|errors| Failure::Settings(SettingsError(errors)))
 }
 
 /// Started without root: each thing that only root could have done is told.

@@ -220,8 +220,13 @@ fn argument(entry: &'static Entry) -> Arg {
             .value_name(entry.value_name),
         Kind::Paths => argument
             .action(ArgAction::Append)
+            .allow_negative_numbers(true)
             .value_name(entry.value_name),
-        _ => argument.action(ArgAction::Set).value_name(entry.value_name),
+        // That -1 is no port is for the settings to say, with what would be one.
+        _ => argument
+            .action(ArgAction::Set)
+            .allow_negative_numbers(true)
+            .value_name(entry.value_name),
     }
 }
 
@@ -313,6 +318,24 @@ mod tests {
             assert_eq!(exit_code(&parsed(words).unwrap_err()), 2, "{words:?}");
         }
         assert_eq!(exit_code(&parsed(&["--help"]).unwrap_err()), 0);
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value_and_any_other_dash_an_option() {
+        for entry in TABLE {
+            if entry.kind == Kind::Switch {
+                continue;
+            }
+            for value in ["-1", "-0.5"] {
+                let words = [&format!("--{}", entry.flag), value, "ls", "-1"];
+                assert_eq!(command(&words), ["ls", "-1"], "{words:?}");
+            }
+            if entry.kind != Kind::Texts {
+                let error = parsed(&[&format!("--{}", entry.flag), "-x"]).unwrap_err();
+                assert_eq!(exit_code(&error), 2, "{}", entry.flag);
+            }
+        }
+        assert_eq!(exit_code(&parsed(&["-1"]).unwrap_err()), 2);
     }
 
     #[test]

@@ -5,35 +5,28 @@
 //! the log. Lines `KEY=VALUE` that they write to the file named by `$AI_LAB_ENV` go
 //! into the server's environment. One that fails ends the start.
 
-use std::ffi::{OsStr, OsString};
+pub mod variables;
+mod watched;
+
+use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal};
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::settings::{table, trust};
-use crate::supervisor::everyone;
-use crate::supervisor::reaper::{self, Found};
+use crate::settings::trust;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn::{self, Program, SpawnError};
 use crate::supervisor::stop::Ended;
-use crate::sys;
+
+pub use variables::Variables;
+use watched::{Output, Watched, end_all_below, kill_group};
 
 /// Where a hook writes what the server's environment is to have.
 pub const VARIABLE: &str = "AI_LAB_ENV";
-
-/// A hook says no more than this many bytes to the environment.
-const LONGEST: u64 = 64 * 1024;
-
-/// A line of a hook's output is cut after this many bytes.
-const LONGEST_LINE: usize = 8 * 1024;
 
 /// Why a start ends at a hook.
 #[derive(Debug, thiserror::Error)]
@@ -111,9 +104,6 @@ pub struct Surroundings<'a> {
     pub signals: &'a Signals,
 }
 
-/// Variables that a hook asked for.
-pub type Variables = Vec<(OsString, OsString)>;
-
 /// The hooks in `directory` that root would run.
 ///
 /// # Errors
@@ -143,6 +133,7 @@ pub fn run_as_root(
     surroundings: &Surroundings<'_>,
 ) -> Result<Variables, HookError> {
     let hooks = root_hooks(directory)?;
+    tell_of_others(directory);
     let result = run_all(&hooks, surroundings);
     if !hooks.is_empty() {
         end_all_below();
@@ -159,7 +150,9 @@ pub fn run_as_user(
     directory: &Path,
     surroundings: &Surroundings<'_>,
 ) -> Result<Variables, HookError> {
-    run_all(&list(directory)?, surroundings)
+    let hooks = list(directory)?;
+    tell_of_others(directory);
+    run_all(&hooks, surroundings)
 }
 
 fn run_all(hooks: &[PathBuf], surroundings: &Surroundings<'_>) -> Result<Variables, HookError> {
@@ -175,30 +168,40 @@ fn run_all(hooks: &[PathBuf], surroundings: &Surroundings<'_>) -> Result<Variabl
 /// # Errors
 /// The directory cannot be listed.
 pub fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
+    let (hooks, _) = files(directory)?;
+    Ok(hooks)
+}
+
+/// Warns of the files in `directory` that are no hooks, though they look like some.
+pub fn tell_of_others(directory: &Path) {
+    let (_, others) = files(directory).unwrap_or_default();
+    for path in others {
+        let path = path.display();
+        warn!("{path} is not executable and no hook (chmod a+x makes it one)");
+    }
+}
+
+/// The files in `directory`, in name order: those that are executable, and the others.
+fn files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
     let unlisted = |source| HookError::Unlisted {
         directory: directory.to_owned(),
         source,
     };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(unlisted(error)),
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(unlisted)?;
     paths.sort();
-    paths.retain(|path| match fs::metadata(path) {
-        Ok(data) if data.is_file() && data.permissions().mode() & 0o111 != 0 => true,
-        Ok(data) if data.is_file() => {
-            warn!(
-                "{} is not executable and no hook (chmod a+x makes it one)",
-                path.display()
-            );
-            false
-        }
-        _ => false,
-    });
-    Ok(paths)
+    let mode = |path: &PathBuf| {
+        let data = fs::metadata(path).ok().filter(|data| data.is_file())?;
+        Some(data.permissions().mode())
+    };
+    paths.retain(|path| mode(path).is_some());
+    let executable = |path: &PathBuf| mode(path).is_some_and(|mode| mode & 0o111 != 0);
+    Ok(paths.into_iter().partition(executable))
 }
 
 fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookError> {
@@ -225,7 +228,7 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         environment,
         directory: None,
     };
-    let started = spawn::server(&program).map_err(|source| HookError::NotStarted {
+    let started = spawn::hook(&program).map_err(|source| HookError::NotStarted {
         path: hook.to_owned(),
         source,
     })?;
@@ -242,7 +245,7 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         end_all_below();
     })?;
     match how {
-        Ended::Exit(0) => read_variables(hook, asked.as_file()),
+        Ended::Exit(0) => variables::read(hook, asked.as_file()),
         Ended::Exit(code) => Err(failed(hook, format!("exit code {code}"))),
         Ended::Signal(number) => Err(failed(hook, format!("signal {number}"))),
     }
@@ -251,222 +254,4 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
 fn failed(hook: &Path, how: String) -> HookError {
     let path = hook.to_owned();
     HookError::Failed { path, how }
-}
-
-fn kill_group(leader: Pid) {
-    // It may be gone already, with its whole group.
-    let _ = sys::kill(-leader.as_raw_pid(), Signal::KILL.as_raw());
-}
-
-/// Kills and reaps everyone below us.
-fn end_all_below() {
-    loop {
-        match reaper::look() {
-            Found::NobodyLeft => return,
-            Found::Nothing => {
-                everyone::signal(Signal::KILL);
-                // Who is dying has a moment; there is nothing else to wait for.
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Found::Ended(..) | Found::Stopped(_) => {}
-        }
-    }
-}
-
-/// A running hook.
-struct Watched<'a> {
-    hook: &'a Path,
-    pid: Pid,
-    outputs: Vec<Output>,
-}
-
-impl Watched<'_> {
-    fn until_its_end(&mut self, surroundings: &Surroundings<'_>) -> Result<Ended, HookError> {
-        let deadline = Instant::now() + surroundings.limit;
-        loop {
-            // In this order: an end that is noticed only after its signal was read
-            // would be waited for until the limit.
-            let stop = surroundings.signals.stop_requested().is_some();
-            let ended = self.reaped();
-            for output in &mut self.outputs {
-                output.read(self.hook);
-            }
-            if let Some(ended) = ended {
-                return Ok(ended);
-            }
-            if stop {
-                return Err(HookError::Stopped(self.hook.to_owned()));
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(HookError::TooLong {
-                    path: self.hook.to_owned(),
-                    limit: surroundings.limit,
-                });
-            }
-            self.wait(surroundings.signals, left);
-        }
-    }
-
-    /// Waits for output, a signal (also of a child's end), or the limit.
-    fn wait(&self, signals: &Signals, limit: Duration) {
-        let open = self.outputs.iter().filter(|output| output.open);
-        let mut watched: Vec<PollFd<'_>> = open
-            .map(|output| PollFd::new(&output.from, PollFlags::IN))
-            .collect();
-        let signals = signals.as_fd();
-        watched.push(PollFd::new(&signals, PollFlags::IN));
-        let limit = Timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
-        };
-        // An error of poll(2) can only be EINTR here.
-        let _ = poll(&mut watched, Some(&limit));
-    }
-
-    /// The hook's end, if it came. Orphans that come to us are reaped beside it.
-    fn reaped(&self) -> Option<Ended> {
-        loop {
-            match reaper::look() {
-                Found::Ended(pid, how) if pid == self.pid => return Some(how),
-                Found::Ended(..) | Found::Stopped(_) => {}
-                Found::Nothing | Found::NobodyLeft => return None,
-            }
-        }
-    }
-}
-
-/// One of a hook's streams.
-struct Output {
-    from: fs::File,
-    open: bool,
-    line: Vec<u8>,
-}
-
-impl Output {
-    fn new(from: OwnedFd) -> Self {
-        // Without it the last read would wait for what a hook left running.
-        let _ = rustix::io::ioctl_fionbio(&from, true);
-        Self {
-            from: from.into(),
-            open: true,
-            line: Vec::new(),
-        }
-    }
-
-    /// Logs what is there now, line by line.
-    fn read(&mut self, hook: &Path) {
-        let name = hook
-            .file_name()
-            .unwrap_or(OsStr::new("?"))
-            .to_string_lossy();
-        let mut bytes = [0; 4096];
-        while self.open {
-            match self.from.read(&mut bytes) {
-                Ok(0) => self.open = false,
-                Ok(size) => {
-                    for byte in &bytes[..size] {
-                        if *byte == b'\n' || self.line.len() == LONGEST_LINE {
-                            self.say(&name);
-                        }
-                        if *byte != b'\n' {
-                            self.line.push(*byte);
-                        }
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.open = false,
-            }
-        }
-        if !self.line.is_empty() {
-            self.say(&name);
-        }
-    }
-
-    fn say(&mut self, name: &str) {
-        info!("{name}: {}", String::from_utf8_lossy(&self.line));
-        self.line.clear();
-    }
-}
-
-/// Reads the file that was made, whatever its name leads to by now.
-fn read_variables(hook: &Path, file: &fs::File) -> Result<Variables, HookError> {
-    let system = |source| HookError::System {
-        path: hook.to_owned(),
-        source,
-    };
-    let mut text = Vec::new();
-    file.take(LONGEST + 1)
-        .read_to_end(&mut text)
-        .map_err(system)?;
-    if text.len() as u64 > LONGEST {
-        return Err(system(io::Error::other(format!(
-            "${VARIABLE} is longer than 64 KiB"
-        ))));
-    }
-    parse(&text).map_err(|(line, problem)| HookError::Environment {
-        path: hook.to_owned(),
-        line,
-        problem,
-    })
-}
-
-/// Lines `KEY=VALUE`; empty ones and those that begin with `#` say nothing.
-fn parse(text: &[u8]) -> Result<Variables, (usize, &'static str)> {
-    let lines = text.split(|byte| *byte == b'\n').enumerate();
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"));
-    lines
-        .map(|(index, line)| {
-            let wrong = |problem| Err((index + 1, problem));
-            let Some(at) = line.iter().position(|byte| *byte == b'=') else {
-                return wrong("is not KEY=VALUE");
-            };
-            let (name, value) = (&line[..at], &line[at + 1..]);
-            let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            if name.is_empty() || name[0].is_ascii_digit() || !name.iter().all(word) {
-                return wrong("does not begin with the name of a variable and =");
-            }
-            if value.contains(&0) {
-                return wrong("contains a NUL byte");
-            }
-            let name = OsString::from_vec(name.to_vec());
-            if table::own_environment().any(|own| name == own) {
-                return wrong(
-                    "sets a variable of the entrypoint's own, which the server never sees",
-                );
-            }
-            Ok((name, OsString::from_vec(value.to_vec())))
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn what_a_hook_writes_becomes_variables() {
-        let text = b"A=1\n\n# a comment\nB_2=x=y \xff\nC=";
-        let expected: Variables = vec![
-            ("A".into(), "1".into()),
-            ("B_2".into(), OsString::from_vec(b"x=y \xff".to_vec())),
-            ("C".into(), "".into()),
-        ];
-        assert_eq!(parse(text), Ok(expected));
-        for (text, line, word) in [
-            ("A=1\nexport B=2", 2, "name"),
-            ("A", 1, "KEY=VALUE"),
-            ("=x", 1, "name"),
-            ("1A=x", 1, "name"),
-            ("A=\0", 1, "NUL"),
-            ("JUPYTER_PASSWORD=x", 1, "own"),
-        ] {
-            let (at, problem) = parse(text.as_bytes()).unwrap_err();
-            assert_eq!(at, line, "{text}");
-            assert!(problem.contains(word), "{text}: {problem}");
-        }
-    }
 }

@@ -36,14 +36,9 @@ fn main() -> ExitCode {
     }));
     supervisor::take_name();
     let as_root = rustix::process::geteuid().is_root();
-    match resolve::load(&typed, &|name| std::env::var_os(name), as_root) {
-        Ok(settings) => {
-            logging::start(settings.log.format, settings.log.level);
-            ExitCode::from(boot::start(&settings, &command, &signals))
-        }
-        Err(errors) => {
-            straight::write(format!("{errors}\n").as_bytes());
-            ExitCode::from(boot::EX_CONFIG)
-        }
-    }
+    let draft = resolve::read(&typed, &|name| std::env::var_os(name), as_root);
+    // Also what is wrong with the settings is told in the format that they ask for.
+    let log = &draft.so_far().log;
+    logging::start(log.format, log.level);
+    ExitCode::from(boot::start(draft, &command, &signals))
 }

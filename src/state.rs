@@ -14,7 +14,7 @@ use rustix::process::{Pid, getpid, getuid};
 use serde::{Deserialize, Serialize};
 
 use crate::degradation::Degradation;
-use crate::identity::{Dropped, Root};
+use crate::identity::{Dropped, Root, may_chown};
 use crate::supervisor::everyone;
 
 /// The name of the file.
@@ -165,6 +165,25 @@ pub fn prepare(
     filled
 }
 
+/// Whether [`prepare`] could do it; nothing is changed.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn foresee_preparing(
+    _: &Root,
+    directory: &Path,
+    writable: &dyn Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match fs::symlink_metadata(directory) {
+        Ok(data) if data.is_symlink() => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
+        _ => writable(directory)?,
+    }
+    match may_chown() {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
+}
+
 /// Where the state is kept.
 #[derive(Debug, Clone)]
 pub struct Keeper {
@@ -196,6 +215,33 @@ impl Keeper {
             let keeper = Self { directory };
             match keeper.try_out() {
                 Ok(()) => return Ok(keeper),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The directory that [`Self::open`] would find; nothing is made.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn foresee(
+        _: &Dropped,
+        wanted: &Path,
+        writable: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
+        let uid = getuid().as_raw();
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for directory in places(wanted, uid) {
+            let ours = match fs::symlink_metadata(&directory) {
+                Ok(data) => data.is_dir() && data.uid() == uid,
+                Err(_) => true,
+            };
+            if directory != wanted && !ours {
+                continue;
+            }
+            match writable(&directory) {
+                Ok(()) => return Ok(directory),
                 Err(error) => last = error,
             }
         }
@@ -311,7 +357,15 @@ fn read_file(path: &Path, uid: u32) -> io::Result<State> {
     }
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
+    Ok(parse(&text)?)
+}
+
+/// Reads the text of a state.
+///
+/// # Errors
+/// It is none.
+pub fn parse(text: &[u8]) -> serde_json::Result<State> {
+    serde_json::from_slice(text)
 }
 
 #[cfg(test)]

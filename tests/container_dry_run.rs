@@ -209,6 +209,14 @@ fn what_would_end_a_start_ends_a_dry_run_too() {
     let volume = format!("--volume={}:{NOTEBOOKS}", closed.path().display());
     let (code, stdout, stderr) = run(&[&volume], &[token, "--volume-owner=keep", "--dry-run"]);
     assert!(stderr.contains("Permission denied"), "{stderr}");
+    let (real, ..) = run(&[&volume], &[token, "--volume-owner=keep"]);
+    assert_eq!((code, real), (126, 126), "{stderr}");
+    assert!(
+        stderr.contains("the working directory /home/jupyter/notebooks cannot be"),
+        "{stderr}"
+    );
+    // Handed over, it can be entered.
+    let (code, _, stderr) = run(&[&volume], &["--dry-run"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(!stdout.contains("planted"), "{stdout}");
     assert!(stdout.contains("--IdentityProvider.token=…"), "{stdout}");

@@ -104,19 +104,33 @@ fn the_images_own_health_check_needs_no_option() {
     );
 }
 
+/// Jupyter's own configuration file is code in the server: at a signal that Jupyter has
+/// no use for it does not hear TERM any more.
+const GROWS_DEAF: &str = "
+import signal, sys
+def deaf(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print('deaf from now on', file=sys.stderr, flush=True)
+signal.signal(signal.SIGRTMIN + 5, deaf)
+";
+
 #[test]
 fn a_server_that_starts_again_is_unhealthy_meanwhile() {
-    // One that hangs does not hear the TERM of a restart: it goes on as long as we want.
-    let options = ["--restart", "on-failure", "--stop-timeout", "3600"];
-    let container = server(&EAGER, &options);
+    // One that does not hear the TERM of a restart goes on as long as we want.
+    let (_file, mount) = mounted(GROWS_DEAF, "/etc/jupyter/jupyter_server_config.py");
+    let command = ["--stop-timeout", "3600"];
+    let container = server(&[&[mount.as_str()], &EAGER[..]].concat(), &command);
     docker_says(&container, "healthy");
     let before = main_pid(&container);
-    signal_server(&container, "STOP");
+    container.signal("RTMIN+5");
+    container.wait_for("deaf from now on");
     container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]);
-    container.wait_for("restarting the server in place");
-    is_unhealthy(&container, "the server is being started again");
+    container.until("it is being started again", || {
+        let (healthy, said) = health(&container);
+        (!healthy && said.contains("the server is being started again")).then_some(())
+    });
     docker_says(&container, "unhealthy");
-    signal_server(&container, "CONT");
+    signal_server(&container, "KILL");
     container.until("it is ready again", || {
         (container.logs().matches(READY).count() == 2).then_some(())
     });
@@ -125,8 +139,7 @@ fn a_server_that_starts_again_is_unhealthy_meanwhile() {
     docker_says(&container, "healthy");
 }
 
-/// Jupyter's own configuration file is code in the server: at a signal that Jupyter has
-/// no use for it stops listening, and goes on otherwise.
+/// The same, and it stops listening, and goes on otherwise.
 const LOSES_ITS_PORT: &str = "
 import signal
 from jupyter_server.serverapp import ServerApp

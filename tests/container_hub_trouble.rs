@@ -99,7 +99,7 @@ fn a_missing_token_is_said_before_the_server_starts() {
     let url = "--env=JUPYTERHUB_SERVICE_URL=http://0.0.0.0:8888/user/alice/";
     let container = Container::start(&[url], &[]);
     let log = container.wait_for(" ServerApp] ");
-    let missing = "JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID is not set";
+    let missing = "JUPYTERHUB_API_TOKEN and JUPYTERHUB_CLIENT_ID are not set";
     let (before, _) = log.split_once(" ServerApp] ").unwrap();
     assert!(before.contains(missing), "{log}");
     // Who would rather not have such a server says so.

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, mknodat};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use support::process::{send, until};
 use support::terminal::Terminal;
 use support::{Image, Start, UID};
@@ -111,6 +112,11 @@ fn a_terminal_shows_a_bar_that_goes_away() {
 fn calls(image: &Image) -> BTreeMap<i64, usize> {
     let mut calls = BTreeMap::new();
     let defaults = image.path("defaults").display().to_string();
+    // With one processor the thread that is traced does everything.
+    let mut one = CpuSet::new();
+    let all = sched_getaffinity(None).unwrap();
+    one.set((0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).unwrap());
+    sched_setaffinity(None, &one).unwrap();
     let start = Start::plain().args(image.options()).args(["--", "true"]);
     let end = stop_before_each(start, |call| {
         if call.opens(&defaults) {
@@ -124,6 +130,7 @@ fn calls(image: &Image) -> BTreeMap<i64, usize> {
         }
         Then::GoOn
     });
+    sched_setaffinity(None, &all).unwrap();
     assert_eq!(end, End::Exited(0));
     calls
 }

@@ -85,7 +85,17 @@ fn people_see_how_their_notebooks_stand_and_bring_one_back() {
 fn the_settings_of_the_running_start_are_shown_without_the_password() {
     let image = Image::new();
     let running = started(&image);
+    let alone = Start::pid1().args(["config", "show"]).run();
+    assert!(
+        alone.stdout.starts_with("# Nothing runs here"),
+        "{}",
+        alone.stdout
+    );
     let (code, stdout, _) = ask(&running, &image, &["config", "show"]);
+    assert!(
+        stdout.starts_with("# What the running start was told"),
+        "{stdout}"
+    );
     assert_eq!(code, 0);
     let line = format!("server.port = {}\n", image.port);
     assert!(stdout.contains(&line), "{stdout}");

@@ -112,9 +112,9 @@ fn another_name_for_root_is_refused_before_anything_is_touched() {
         .args(options)
         .args(["--user", "00", "--", "true"]);
     let ended = start.run();
-    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert_eq!(ended.code, 78, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("cannot drop root to uid 0"),
+        ended.stderr.contains("\"00\" is another name for root"),
         "{}",
         ended.stderr
     );

@@ -18,20 +18,27 @@ use std::time::{Duration, Instant};
 use support::process::{children, until};
 use support::{Image, Running, UID};
 
-/// Its child makes zombies and ends: all become ours at once.
+/// Its child makes zombies and ends: all become PID 1's at once. For Python, also in
+/// rounds (`figures`).
 const ZOMBIES: &str = "
 import os, sys
+def zombies():
+    if os.fork() == 0:
+        here, there = os.pipe()
+        for _ in range(10_000):
+            if os.fork() == 0:
+                os.write(there, b'.')
+                os._exit(0)
+            os.read(here, 1)
+        os._exit(0)
+    os.wait()
+";
+
+/// Makes them once.
+const ONCE: &str = "
 print('ready', flush=True)
 sys.stdin.readline()
-if os.fork() == 0:
-    here, there = os.pipe()
-    for _ in range(10_000):
-        if os.fork() == 0:
-            os.write(there, b'.')
-            os._exit(0)
-        os.read(here, 1)
-    os._exit(0)
-os.wait()
+zombies()
 print('made', flush=True)
 sys.stdin.readline()
 ";
@@ -69,7 +76,8 @@ fn compare(before: (usize, u64), after: (usize, u64)) {
 #[test]
 fn ten_thousand_zombies_leave_nothing_behind() {
     let image = Image::new();
-    let (mut running, mut go_on) = crowd(&image, ["python3", "-c", ZOMBIES]);
+    let script = format!("{ZOMBIES}{ONCE}");
+    let (mut running, mut go_on) = crowd(&image, ["python3", "-c", &script]);
     let pid = running.pid();
     let before = holds(&running, pid);
     go_on();

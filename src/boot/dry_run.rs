@@ -6,57 +6,33 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use tracing::error;
+
+use super::plan::{Plan, quoted};
 use super::user_phase::{
-    defaults, home_elsewhere, make_environment, moved_from_home, password_place, working_directory,
+    defaults, home_elsewhere, home_moved, make_environment, moved_from_home, password_place,
+    working_directory,
 };
-use super::{Failure, Person, Start, root_phase, serve, without_root};
+use super::{Failure, Person, Start, check, root_phase, serve, without_root};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
-    Account, DropError, Linux, Root, Target, foresee_access, group_name, inherited_groups, resolve,
+    Account, Linux, Root, Target, foresee_access, group_name, inherited_groups, resolve,
     supplementary,
 };
+use crate::output::logfile::Logfile;
 use crate::server::environment::Environment;
-use crate::server::password::{self, Outcome, Wanted};
+use crate::server::password::{self, Outcome, PasswordError, Wanted};
 use crate::server::program::Launch;
-use crate::settings::{User, VolumeOwner, record};
-use crate::state::Mode;
+use crate::settings::VolumeOwner;
+use crate::state::{self, Keeper, Mode};
+use crate::supervisor::spawn::{self, Program};
 use crate::volume::{
-    self, Claim, Claimed, Defaults, Standing, Verdict, VolumeError, foresee_claim, foresee_defaults,
+    self, Claim, Defaults, Foreseen, Verdict, VolumeError, foresee_claim, foresee_defaults,
 };
-
-/// The plan, as lines under headings.
-#[derive(Default)]
-struct Plan(String);
-
-impl Plan {
-    fn heading(&mut self, heading: &str) {
-        self.0.push_str(&format!("{heading}\n"));
-    }
-
-    fn line(&mut self, line: impl std::fmt::Display) {
-        self.0.push_str(&format!("  {line}\n"));
-    }
-
-    /// What becomes of a directory that is handed over to somebody.
-    fn owners(&mut self, request: &Claim, user: &str, claimed: &Claimed) {
-        let directory = request.directory.display();
-        let owner = format!("{user}:{}", group_name(request.gid));
-        if claimed.created {
-            return self.line(format!("make {directory} for {owner}"));
-        }
-        let (some, all) = (claimed.foreseen.len(), claimed.checked);
-        self.line(format!(
-            "hand over to {owner}: {some} of {all} in {directory}"
-        ));
-        for path in &claimed.foreseen {
-            self.line(format!("  {path}"));
-        }
-    }
-}
 
 /// Prints the plan; the exit code.
 ///
@@ -78,28 +54,42 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
         account.gid
     ));
     let mut environment = make_environment(&start, &person);
-    home_part(&person, &mut environment, &mut plan);
+    home_part(&mut start, &person, &mut environment, &mut plan)?;
     let standing = standing.or_else(|| look_at_notebooks(&start));
     if let Some((defaults, standing)) = standing {
         notebooks_part(&mut start, &defaults, standing, &mut plan)?;
     }
     password_part(&mut start, &person, &mut environment, &mut plan)?;
-    files_part(&start, &mut plan);
-    hooks_part(
-        "user",
-        hooks::list(&start.settings.hooks.directory.join("user"))?,
-        &mut plan,
-    );
+    files_part(&mut start, &person, &mut plan)?;
+    let directory = start.settings.hooks.directory.join("user");
+    hooks_part("user", hooks::list(&directory)?, &mut plan);
+    hooks::tell_of_others(&directory);
     variables_part(&environment, &mut plan);
-    command_part(&start, &person, &mut plan);
+    let program = command_part(&start, &person, &environment, &mut plan);
     plan.heading("nothing was changed");
     // A reader that went away is no error.
-    let _ = std::io::stdout().write_all(plan.0.as_bytes());
-    Ok(0)
+    let _ = std::io::stdout().write_all(plan.text.as_bytes());
+    Ok(program.map_or(0, |program| ending(&start, &program)))
+}
+
+/// How the start would end where its program cannot be started; 0: it can.
+fn ending(start: &Start<'_>, program: &Program) -> i32 {
+    let foreseen = match start.launch {
+        Launch::Server(_) => spawn::foresee_server(program),
+        _ => spawn::foresee_command(program),
+    };
+    let Err(wrong) = foreseen else {
+        return 0;
+    };
+    match serve::mistyped(&start.launch).filter(|_| wrong.code() == 127) {
+        Some(hint) => error!("{wrong}; {hint}"),
+        None => error!("{wrong}"),
+    }
+    wrong.code()
 }
 
 /// The defaults, and how they stand.
-type Notebooks = (Defaults, Result<Standing, VolumeError>);
+type Notebooks = (Defaults, Result<Foreseen, VolumeError>);
 
 /// What root would do; ends with root gone. With the notebooks, if the user may not be
 /// able to read them yet.
@@ -108,24 +98,25 @@ fn root_part(
     root: Root,
     plan: &mut Plan,
 ) -> Result<(Person, Option<Notebooks>), Failure> {
-    let hooks = hooks::root_hooks(&start.settings.hooks.directory.join("root"));
+    let directory = start.settings.hooks.directory.join("root");
+    let hooks = hooks::root_hooks(&directory);
     let hooks = hooks.map_err(|error| start.hook_failed(error))?;
     hooks_part("root", hooks, plan);
-    let Some(User { name, group, home }) = start.settings.user.clone() else {
+    hooks::tell_of_others(&directory);
+    let named = check::account(start.settings).map_err(Failure::Settings)?;
+    let Some(mut account) = named else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
+        state_part(start, &root, &account, plan)?;
         let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
         start.report.all_degraded(degradations)?;
         return Ok((Person { account, dropped }, None));
     };
-    let mut account = resolve(&name, group.as_deref(), home.as_deref())?;
-    if account.uid == 0 {
-        return Err(DropError::ToRoot.into());
-    }
     owners_part(start, &root, &mut account, plan)?;
     // The way to the volume was judged: root follows no link of the user's on it.
     let hands_over = start.settings.notebooks.owner == VolumeOwner::Chown;
     let notebooks = hands_over.then(|| look_at_notebooks(start)).flatten();
     let groups = access_part(start, &account, plan)?;
+    state_part(start, &root, &account, plan)?;
     let target = Target {
         uid: account.uid,
         gid: account.gid,
@@ -198,6 +189,25 @@ fn access_part(
     Ok(groups)
 }
 
+/// Whether the state directory would be the user's.
+fn state_part(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
+    let directory = &start.settings.state_dir;
+    let writable = |directory: &Path| plan.foresight.writable(directory);
+    match state::foresee_preparing(root, directory, &writable) {
+        Ok(()) => {
+            plan.foresight.hands_over(directory);
+            start.recorded = true;
+            Ok(())
+        }
+        Err(error) => root_phase::state_unprepared(start, account, &error),
+    }
+}
+
 fn hooks_part(phase: &str, hooks: Vec<std::path::PathBuf>, plan: &mut Plan) {
     if hooks.is_empty() {
         return;
@@ -210,15 +220,30 @@ fn hooks_part(phase: &str, hooks: Vec<std::path::PathBuf>, plan: &mut Plan) {
         .for_each(|hook| plan.line(format!("run {}", hook.display())));
 }
 
-fn home_part(person: &Person, environment: &mut Environment, plan: &mut Plan) {
-    let base = home_elsewhere(person);
-    for (name, directory) in moved_from_home(person, environment) {
-        plan.line(format!(
-            "{directory} cannot be written in HOME: use {}",
-            base.join(directory).display()
-        ));
-        environment.set(name, base.join(directory));
+fn home_part(
+    start: &mut Start<'_>,
+    person: &Person,
+    environment: &mut Environment,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
+    let writable = |directory: &Path| plan.foresight.writable(directory).is_ok();
+    let moved = moved_from_home(person, environment, &writable);
+    if moved.is_empty() {
+        return Ok(());
     }
+    let base = home_elsewhere(person);
+    let made = plan.foresight.writable(&base);
+    if made.is_ok() {
+        for (_, directory) in &moved {
+            let place = base.join(directory);
+            plan.line(format!(
+                "{directory} cannot be written in HOME: use {}",
+                place.display()
+            ));
+        }
+    }
+    let told = home_moved(person, &moved, made, environment);
+    start.report.degraded(told)
 }
 
 fn look_at_notebooks(start: &Start<'_>) -> Option<Notebooks> {
@@ -230,26 +255,30 @@ fn look_at_notebooks(start: &Start<'_>) -> Option<Notebooks> {
 fn notebooks_part(
     start: &mut Start<'_>,
     defaults: &Defaults,
-    standing: Result<Standing, VolumeError>,
+    standing: Result<Foreseen, VolumeError>,
     plan: &mut Plan,
 ) -> Result<(), Failure> {
-    let standing = match standing {
-        Ok(standing) => standing,
+    let foreseen = match standing {
+        Ok(foreseen) => foreseen,
         // As in a start: the server goes on without them.
         Err(error) => {
             let error = super::causes(&error);
             return start.report.degraded(Degradation::note(error));
         }
     };
+    start.report.all_degraded(foreseen.degradations)?;
+    if foreseen.files.is_empty() {
+        return Ok(());
+    }
     plan.heading("notebooks");
-    for action in &standing.files {
+    for action in &foreseen.files {
         plan.line(action);
     }
     let writes = |verdict| {
         use Verdict::{Adopt, Beside, Install, Replace};
         matches!(verdict, Install | Replace | Beside | Adopt)
     };
-    if standing.files.iter().any(|action| writes(action.verdict)) {
+    if foreseen.files.iter().any(|action| writes(action.verdict)) {
         let manifest = defaults.volume.join(volume::MANIFEST);
         plan.line(format!("record them in {}", manifest.display()));
     }
@@ -264,12 +293,32 @@ fn password_part(
 ) -> Result<(), Failure> {
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
     let place = password_place(start, person, environment);
-    let foreseen = password::foresee(&person.dropped, &place, &wanted)?;
-    plan.heading("password");
-    match foreseen.outcome {
-        Outcome::Changed => plan.line(format!("write its hash to {}", place.file().display())),
-        Outcome::Unchanged => plan.line("leave it as it is"),
-        Outcome::NotSet(degradation) => start.report.degraded(degradation)?,
+    let writable = |directory: &Path| plan.foresight.writable(directory);
+    let foreseen = match password::foresee(&person.dropped, &place, &wanted, &writable) {
+        // What is another's now, and will be the user's, root alone could read.
+        Err(PasswordError::File { path, source, .. })
+            if source.kind() == ErrorKind::PermissionDenied && writable(&path).is_ok() =>
+        {
+            plan.heading("password");
+            plan.line(format!(
+                "look at {}, once it is handed over",
+                path.display()
+            ));
+            return Ok(());
+        }
+        foreseen => foreseen?,
+    };
+    let line = match foreseen.outcome {
+        Outcome::Changed => Some(format!("write its hash to {}", place.file().display())),
+        Outcome::Unchanged => Some("leave it as it is".into()),
+        Outcome::NotSet(degradation) => {
+            start.report.degraded(degradation)?;
+            None
+        }
+    };
+    if let Some(line) = line {
+        plan.heading("password");
+        plan.line(line);
     }
     if let Some((name, value)) = foreseen.variable {
         environment.set(name, value);
@@ -278,37 +327,62 @@ fn password_part(
 }
 
 /// What a start writes besides.
-fn files_part(start: &Start<'_>, plan: &mut Plan) {
-    let state = start.settings.state_dir.display();
-    plan.heading("files");
-    plan.line(format!(
-        "write {state}/state.json and {state}/settings/entrypoint.toml"
-    ));
+fn files_part(start: &mut Start<'_>, person: &Person, plan: &mut Plan) -> Result<(), Failure> {
+    let wanted = &start.settings.state_dir;
+    let writable = |directory: &Path| plan.foresight.writable(directory);
+    let state = Keeper::foresee(&person.dropped, wanted, &writable);
     let server = matches!(start.launch, Launch::Server(_));
-    if let Some(path) = start.settings.log.server_file.as_ref().filter(|_| server) {
-        plan.line(format!("append to {}", path.display()));
+    let logfile = start.settings.log.server_file.as_ref().filter(|_| server);
+    let log = logfile.map(|path| (path, Logfile::foresee(path, &writable)));
+    let mut lines = Vec::new();
+    match state {
+        Ok(found) => {
+            // What root could write down is in its own place.
+            let record = if start.recorded { wanted } else { &found };
+            let (found, record) = (found.display(), record.display());
+            lines.push(format!(
+                "write {found}/state.json and {record}/settings/entrypoint.toml"
+            ));
+        }
+        Err(error) => start.report.degraded(serve::stateless(&error))?,
     }
+    match log {
+        Some((path, Ok(()))) => lines.push(format!("append to {}", path.display())),
+        Some((path, Err(error))) => start.report.degraded(serve::no_logfile(path, &error))?,
+        None => {}
+    }
+    if !lines.is_empty() {
+        plan.heading("files");
+        lines.iter().for_each(|line| plan.line(line));
+    }
+    Ok(())
 }
 
-/// The variables that differ from those of this process. Values are shown where they
-/// are ours.
+/// The variables that differ from those of this process, by name. Values are shown where
+/// they are ours.
 fn variables_part(environment: &Environment, plan: &mut Plan) {
     let before: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    let after: BTreeMap<&OsStr, &OsStr> = environment.iter().collect();
     plan.heading("variables");
-    for (name, value) in environment.iter() {
-        if before.get(name).is_none_or(|known| known != value) {
+    for (name, value) in &after {
+        if before.get(*name).is_none_or(|known| known != value) {
             let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
             plan.line(format!("set {name}={value}"));
         }
     }
     for name in before.keys() {
-        if !environment.iter().any(|(kept, _)| kept == name) {
+        if !after.contains_key(name.as_os_str()) {
             plan.line(format!("remove {}", name.to_string_lossy()));
         }
     }
 }
 
-fn command_part(start: &Start<'_>, person: &Person, plan: &mut Plan) {
+fn command_part(
+    start: &Start<'_>,
+    person: &Person,
+    environment: &Environment,
+    plan: &mut Plan,
+) -> Option<Program> {
     plan.heading(match start.mode() {
         Mode::Lab | Mode::Hub => "server",
         Mode::Command => "command",
@@ -320,22 +394,22 @@ fn command_part(start: &Start<'_>, person: &Person, plan: &mut Plan) {
             serve::arguments(start, person, server).args,
         ),
         Launch::Command(words) => (words[0].clone(), words[1..].to_vec()), // invariant: not empty
-        Launch::Idle => return,
+        Launch::Idle => return None,
     };
-    if let (Launch::Server(_), Some(directory)) = (&start.launch, working_directory(start)) {
+    let server = matches!(start.launch, Launch::Server(_));
+    let directory = working_directory(start).filter(|_| server);
+    if let Some(directory) = &directory {
         plan.line(format!("in {}", directory.display()));
     }
     let words = std::iter::once(&program).chain(&args);
     let words: Vec<String> = words.map(|word| quoted(word)).collect();
     plan.line(words.join(" "));
-}
-
-/// A word as a shell would take it, without a secret that it may name.
-fn quoted(word: &OsStr) -> String {
-    let text = record::masked(&word.to_string_lossy());
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
+    // One that would be handed over can be entered then.
+    let directory = directory.filter(|place| plan.foresight.writable(place).is_err());
+    Some(Program {
+        name: program,
+        args,
+        environment: environment.to_vec(),
+        directory,
+    })
 }

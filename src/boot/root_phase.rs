@@ -4,15 +4,15 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::{Failure, Person, Start, report, timed};
+use super::{Failure, Person, Start, check, report, timed};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
-    AccessRequest, Account, DropError, Linux, Root, Target, grant_access, group_name, hand_over,
+    AccessRequest, Account, Linux, Root, Target, grant_access, group_name, hand_over,
     inherited_groups, resolve, root_above, supplementary,
 };
 use crate::server::environment::SYSTEM_PATH;
-use crate::settings::{User, VolumeOwner, record, table};
+use crate::settings::{VolumeOwner, record, table};
 use crate::state;
 use crate::volume::{Claim, claim};
 
@@ -25,16 +25,11 @@ pub(super) const STATE_DIRECTORIES: [&str; 5] =
 /// # Errors
 /// The user is unknown, the volume cannot be made, or root cannot be dropped.
 pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
-    let Some(user) = &start.settings.user else {
+    let named = check::account(start.settings).map_err(Failure::Settings)?;
+    let Some(mut account) = named else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
         return stay_root(start, root, account);
     };
-    let User { name, group, home } = user.clone();
-    let mut account = resolve(&name, group.as_deref(), home.as_deref())?;
-    // Another name for root is no ordinary user, and is told before anything is touched.
-    if account.uid == 0 {
-        return Err(DropError::ToRoot.into());
-    }
     run_hooks(start)?;
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
@@ -195,21 +190,31 @@ fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<
 
 fn prepare_state(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
     let directory = &start.settings.state_dir;
-    let record = || record::write(directory, &record::toml(start.settings));
+    let record = || record::write(directory, &record::running(start.settings));
     let prepared = state::prepare(root, directory, account.uid, account.gid, record);
     start.recorded = prepared.is_ok();
     match prepared {
-        // A read-only root file system: another place is found after the drop.
-        Err(error) if error.kind() != std::io::ErrorKind::ReadOnlyFilesystem => {
-            start.report.degraded(Degradation::new(
-                format!(
-                    "{} cannot be given to {}: {error}; the state is kept in /dev/shm or /tmp",
-                    directory.display(),
-                    account.name
-                ),
-                "run with --cap-add CHOWN, or name another directory with --state-dir",
-            ))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        Err(error) => state_unprepared(start, account, &error),
     }
+}
+
+/// The state directory could not be made or handed over.
+pub(super) fn state_unprepared(
+    start: &mut Start<'_>,
+    account: &Account,
+    error: &std::io::Error,
+) -> Result<(), Failure> {
+    // A read-only root file system: another place is found after the drop.
+    if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+        return Ok(());
+    }
+    start.report.degraded(Degradation::new(
+        format!(
+            "{} cannot be given to {}: {error}; the state is kept in /dev/shm or /tmp",
+            start.settings.state_dir.display(),
+            account.name
+        ),
+        "run with --cap-add CHOWN, or name another directory with --state-dir",
+    ))
 }

@@ -1,9 +1,12 @@
 //! Serving: from the decision what to run to the exit code.
 
+use std::path::Path;
+
 use tracing::info;
 
 use super::user_phase::{Ready, working_directory};
 use super::{Failure, Person, Start, variable};
+use crate::cli::verbs;
 use crate::degradation::Degradation;
 use crate::output::logfile::Logfile;
 use crate::output::notify;
@@ -44,22 +47,25 @@ fn keep_state(start: &mut Start<'_>, person: &Person) -> Result<Option<Keeper>, 
     match Keeper::open(&person.dropped, &start.settings.state_dir) {
         Ok(keeper) => {
             if !start.recorded
-                && let Err(error) = record::write(keeper.directory(), &record::toml(start.settings))
+                && let Err(error) =
+                    record::write(keeper.directory(), &record::running(start.settings))
             {
                 tracing::debug!("the settings cannot be recorded: {error}");
             }
             Ok(Some(keeper))
         }
         Err(error) => {
-            start.report.degraded(Degradation::new(
-                format!(
-                    "the state can be kept nowhere ({error}): `healthcheck` will say unhealthy"
-                ),
-                "mount a tmpfs on /run, /dev/shm or /tmp, or name a directory with --state-dir",
-            ))?;
+            start.report.degraded(stateless(&error))?;
             Ok(None)
         }
     }
+}
+
+pub(super) fn stateless(error: &std::io::Error) -> Degradation {
+    Degradation::new(
+        format!("the state can be kept nowhere ({error}): `healthcheck` will say unhealthy"),
+        "mount a tmpfs on /run, /dev/shm or /tmp, or name a directory with --state-dir",
+    )
 }
 
 fn told(start: &Start<'_>, password: Option<PasswordPlace>, keeper: Option<Keeper>) -> Told {
@@ -102,9 +108,23 @@ fn quiet(
     if start.mode() == Mode::Idle {
         info!("no server and no command is named: waiting for a signal");
     }
-    let mut observer = Quiet(told(&start, password, keeper));
+    let hint = mistyped(&start.launch);
+    let mut observer = Quiet::new(told(&start, password, keeper), hint);
     let times = times(&start);
     Ok(runtime()?.block_on(supervisor::run(main, times, start.signals, &mut observer))?)
+}
+
+/// What to say of a command that is not found and looks like a verb.
+pub(super) fn mistyped(launch: &Launch) -> Option<String> {
+    let Launch::Command(words) = launch else {
+        return None;
+    };
+    let word = words.first()?.to_str()?;
+    let verb = verbs::meant(word)?;
+    Some(match verb == word {
+        true => format!("`{verb}` is a verb only as the very first word"),
+        false => format!("did you mean the verb `{verb}`?"),
+    })
 }
 
 fn serve(
@@ -187,11 +207,15 @@ fn open_logfile(start: &mut Start<'_>) -> Result<Option<Logfile>, Failure> {
     match Logfile::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) => {
-            start.report.degraded(Degradation::new(
-                format!("the logfile {} cannot be written: {error}", path.display()),
-                "name another one with --jupyter-logfile; the console has the same lines",
-            ))?;
+            start.report.degraded(no_logfile(path, &error))?;
             Ok(None)
         }
     }
+}
+
+pub(super) fn no_logfile(path: &Path, error: &std::io::Error) -> Degradation {
+    Degradation::new(
+        format!("the logfile {} cannot be written: {error}", path.display()),
+        "name another one with --jupyter-logfile; the console has the same lines",
+    )
 }

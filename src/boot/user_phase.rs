@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, setrlimit};
 use tracing::info;
 
+use super::foresight::Foresight;
 use super::{Failure, Person, Start, report, timed, variable};
 use crate::degradation::Degradation;
 use crate::hooks;
@@ -109,11 +110,28 @@ fn own_home(
     person: &Person,
     environment: &mut Environment,
 ) -> Result<(), Failure> {
-    let home = &person.account.home;
-    let moved = moved_from_home(person, environment);
+    let nothing = Foresight::default();
+    let moved = moved_from_home(person, environment, &|directory| {
+        nothing.writable(directory).is_ok()
+    });
     if moved.is_empty() {
         return Ok(());
     }
+    let made = make_private(&home_elsewhere(person), person.account.uid);
+    start
+        .report
+        .degraded(home_moved(person, &moved, made, environment))
+}
+
+/// What is said about the directories that were moved out of HOME; they are in the
+/// environment, if there is a place for them.
+pub(super) fn home_moved(
+    person: &Person,
+    moved: &[(&'static str, &'static str)],
+    made: std::io::Result<()>,
+    environment: &mut Environment,
+) -> Degradation {
+    let home = &person.account.home;
     let base = home_elsewhere(person);
     let names: Vec<&str> = moved.iter().map(|(_, directory)| *directory).collect();
     let cause = format!(
@@ -122,7 +140,7 @@ fn own_home(
         home.display()
     );
     let mut remedy = "mount a volume or a tmpfs there, or name another directory with --home";
-    let rest = match make_private(&base, person.account.uid) {
+    let rest = match made {
         Ok(()) => {
             for (name, directory) in moved {
                 environment.set(name, base.join(directory));
@@ -140,15 +158,14 @@ fn own_home(
             )
         }
     };
-    start
-        .report
-        .degraded(Degradation::new(format!("{cause}: {rest}"), remedy))
+    Degradation::new(format!("{cause}: {rest}"), remedy)
 }
 
 /// Those of [`KEPT_IN_HOME`] that cannot be there.
 pub(super) fn moved_from_home(
     person: &Person,
     environment: &Environment,
+    writable: &dyn Fn(&Path) -> bool,
 ) -> Vec<(&'static str, &'static str)> {
     let home = &person.account.home;
     KEPT_IN_HOME
@@ -163,13 +180,6 @@ pub(super) fn home_elsewhere(person: &Person) -> PathBuf {
     std::env::temp_dir().join(format!("ai-lab-home-{}", person.account.uid))
 }
 
-/// Whether a directory can be written, or made where it is not there yet.
-fn writable(directory: &Path) -> bool {
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    let there = directory.ancestors().find(|path| path.exists());
-    there.is_some_and(|path| path.is_dir() && rustix::fs::access(path, access).is_ok())
-}
-
 /// Makes a directory that only we can enter, in a place that all can write.
 fn make_private(path: &Path, uid: u32) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -178,11 +188,11 @@ fn make_private(path: &Path, uid: u32) -> std::io::Result<()> {
         _ => {}
     }
     let data = std::fs::symlink_metadata(path)?;
-    if data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(std::io::Error::other("somebody else made it"))
+    if !(data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0) {
+        return Err(std::io::Error::other("somebody else made it"));
     }
+    // An earlier start may have made it before the file system was read-only.
+    Foresight::default().writable(path)
 }
 
 /// The defaults and how they are brought in; `None`: there are none.

@@ -98,6 +98,16 @@ pub const NAMES: &[&str] = &[
     "man",
 ];
 
+/// The verb that a word which is no program may have meant.
+pub fn meant(word: &str) -> Option<&'static str> {
+    let alike = |name: &&str| strsim::jaro_winkler(name, word);
+    let closest = NAMES.iter().map(|name| (alike(name), *name));
+    let closest = closest.max_by(|a, b| a.0.total_cmp(&b.0));
+    closest
+        .filter(|(score, _)| *score > 0.85)
+        .map(|(_, name)| name)
+}
+
 /// The grammar of the verb of this name.
 pub fn named(name: &str) -> Option<Command> {
     let command = match name {
@@ -296,6 +306,21 @@ mod tests {
             named(name).unwrap().debug_assert();
         }
         assert!(named("help").is_none());
+    }
+
+    #[test]
+    fn a_word_that_is_close_to_a_verb_may_mean_it() {
+        for (word, verb) in [
+            ("helthcheck", Some("healthcheck")),
+            ("staus", Some("status")),
+            ("notebook", Some("notebooks")),
+            ("status", Some("status")),
+            ("bash", None),
+            ("python3", None),
+            ("", None),
+        ] {
+            assert_eq!(meant(word), verb, "{word}");
+        }
     }
 
     #[test]

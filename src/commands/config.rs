@@ -17,7 +17,7 @@ pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
     let written = found
         .record
         .and_then(|path| std::fs::read_to_string(path).ok());
-    let text = written.unwrap_or_else(|| record::toml(&found.settings));
+    let text = written.unwrap_or_else(|| record::foreseen(&found.settings));
     let lines = text
         .lines()
         .map(|line| match line.rsplit_once(record::ORIGIN) {
@@ -39,7 +39,7 @@ pub fn check(file: Option<&Path>, typed: Typed) -> Result<ExitCode, VerbError> {
         config: Some(file.clone()),
         ..Typed::default()
     };
-    resolve::load(&typed, &|_| None, false)?;
+    resolve::read(&typed, &|_| None, false).finish()?;
     tell(&format!("{}: nothing is wrong\n", file.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 //! terminal, or by Docker's HEALTHCHECK.
 
 pub mod config;
-mod difference;
+pub mod difference;
 pub mod healthcheck;
 pub mod notebooks;
 pub mod password;
@@ -14,12 +14,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::boot::check;
 use crate::cli::verbs::Config;
 use crate::cli::{Verb, printed};
-use crate::identity::{DropError, Dropped, IdentityError};
+use crate::identity::{DropError, Dropped};
 use crate::server::password::PasswordError;
 use crate::settings::origin::Written;
-use crate::settings::resolve::{self, Typed};
+use crate::settings::resolve::{self, Draft, Typed};
 use crate::settings::table::DEFAULT_STATE_DIR;
 use crate::settings::{Key, SettingError, Settings, SettingsError, record};
 use crate::state::{self, State, StateError};
@@ -63,9 +64,6 @@ pub enum VerbError {
     /// The settings do not validate.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The user of the settings is unknown.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
     /// The notebooks cannot be looked at.
     #[error("{}", crate::boot::causes(.0))]
     Volume(#[from] VolumeError),
@@ -163,14 +161,20 @@ impl Setting {
             let (state, directory) = Asked::state(&supervisor, &typed).ok().unzip();
             let record = directory.and_then(|place| record::find(&place, supervisor.uid));
             return Ok(Self {
-                settings: settings(typed, record.clone())?,
+                settings: draft(typed, record.clone()).finish()?,
                 record,
                 running: state.map(|state| Asked { supervisor, state }),
                 dropped,
             });
         }
-        let settings = settings(typed, None)?;
-        let dropped = supervisor::step_down_to(settings.user.as_ref())?;
+        let mut draft = draft(typed, None);
+        let mut account = None;
+        if rustix::process::geteuid().is_root() {
+            let named = check::account(draft.so_far());
+            account = draft.checked(named).flatten();
+        }
+        let settings = draft.finish()?;
+        let dropped = supervisor::step_down_to(account)?;
         Ok(Self {
             settings,
             record: None,
@@ -181,11 +185,11 @@ impl Setting {
 }
 
 /// The settings of the start that wrote `record`, or of one that would be made now.
-fn settings(mut typed: Typed, record: Option<PathBuf>) -> Result<Settings, SettingsError> {
+fn draft(mut typed: Typed, record: Option<PathBuf>) -> Draft {
     let own = typed.config.is_some() || record.is_none();
     typed.config = typed.config.or(record);
     let environment = |name: &str| std::env::var_os(name).filter(|_| own);
-    resolve::load(&typed, &environment, rustix::process::geteuid().is_root())
+    resolve::read(&typed, &environment, rustix::process::geteuid().is_root())
 }
 
 /// The supervisor that was found, and what it says.

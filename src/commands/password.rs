@@ -1,5 +1,6 @@
 //! `password`: set, hash or check one, at a terminal or from standard input.
 
+use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,11 @@ fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
     if applied.outcome == Outcome::Unchanged {
         tell("this is the password already\n");
         return Ok(ExitCode::SUCCESS);
+    }
+    // Nobody else knows it: it is to be there after a power failure, too. Who cannot flush
+    // has it all the same.
+    for path in [place.file(), place.directory().to_owned()] {
+        let _ = File::open(path).and_then(|file| file.sync_all());
     }
     tell("the password is set\n");
     if applied.variable.is_some() {

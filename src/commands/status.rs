@@ -22,7 +22,7 @@ pub fn run(asked: &Asked, json: bool) -> ExitCode {
 }
 
 /// The state in words, at this time in milliseconds since 1970.
-fn told(state: &State, now: u64) -> String {
+pub fn told(state: &State, now: u64) -> String {
     let phase = match state.phase {
         Phase::Starting => "starting",
         Phase::Ready => "ready",
@@ -60,8 +60,13 @@ fn told(state: &State, now: u64) -> String {
     }
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter()
-        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .map(|(name, value)| format!("{name:width$}  {}\n", plain(value)))
         .collect()
+}
+
+/// The state is the user's to write: nothing in it speaks to the terminal that shows it.
+fn plain(value: &str) -> String {
+    value.replace(char::is_control, "\u{fffd}")
 }
 
 /// What a mode is called in a sentence.

@@ -5,8 +5,7 @@ use std::fs;
 use rustix::process::{Pid, getpid};
 
 use super::VerbError;
-use crate::identity::{Dropped, Linux, Root, Target, resolve};
-use crate::settings::User;
+use crate::identity::{Account, Dropped, Linux, Root, Target};
 use crate::supervisor::everyone;
 
 /// The name of the process, as far as the kernel keeps it (15 bytes).
@@ -76,13 +75,12 @@ impl Supervisor {
 /// The same where there is no supervisor: becomes whom a start would run as.
 ///
 /// # Errors
-/// The user is unknown, or root cannot be dropped.
-pub fn step_down_to(user: Option<&User>) -> Result<Dropped, VerbError> {
-    let Some(User { name, group, home }) = user else {
-        return become_user(0, 0, Vec::new());
-    };
-    let account = resolve(name, group.as_deref(), home.as_deref())?;
-    become_user(account.uid, account.gid, account.groups)
+/// Root cannot be dropped.
+pub fn step_down_to(account: Option<Account>) -> Result<Dropped, VerbError> {
+    match account {
+        Some(account) => become_user(account.uid, account.gid, account.groups),
+        None => become_user(0, 0, Vec::new()),
+    }
 }
 
 fn become_user(uid: u32, gid: u32, groups: Vec<u32>) -> Result<Dropped, VerbError> {

@@ -74,8 +74,16 @@ pub fn foresee_access(account: &Account, request: &AccessRequest) -> (Access, Ve
     let (plan, changes) = foresee(account, &wants, &request.docker_group, &request.etc);
     access.degradations.extend(plan.degradations);
     access.lost = plan.lost;
-    access.withdrawn = plan.withdrawn;
-    (access, changes)
+    match changes {
+        Ok(changes) => {
+            access.withdrawn = plan.withdrawn;
+            (access, changes)
+        }
+        Err(why) => {
+            access.degradations.push(unchanged(why, account, request));
+            (access, Vec::new())
+        }
+    }
 }
 
 /// How each path can be used, and what that needs of the group file.

@@ -38,15 +38,46 @@ impl Account {
     }
 }
 
-/// Why there is no such account.
+/// There is no such account: neither a name of this container nor a number.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum IdentityError {
-    /// Neither a name nor a number.
-    #[error("there is no user {0:?} here; name one of /etc/passwd, or a number")]
-    NoUser(String),
-    /// Neither a name nor a number.
-    #[error("there is no group {0:?} here; name one of /etc/group, or a number")]
-    NoGroup(String),
+#[error("there is no {} {name:?} here; name one of {}, or a number", kind.word(), kind.file())]
+pub struct IdentityError {
+    /// What there is none of.
+    pub kind: Kind,
+    /// As it was asked for.
+    pub name: String,
+}
+
+/// What an account is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A user.
+    User,
+    /// A group.
+    Group,
+}
+
+impl Kind {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+
+    /// The file that lists them.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::User => "/etc/passwd",
+            Self::Group => "/etc/group",
+        }
+    }
+
+    fn unknown(self, name: &str) -> IdentityError {
+        let name = name.to_owned();
+        IdentityError { kind: self, name }
+    }
 }
 
 /// The account of `user`, with `group` and `home` in place of its own.
@@ -61,29 +92,21 @@ pub fn resolve(
     group: Option<&str>,
     home: Option<&Path>,
 ) -> Result<Account, IdentityError> {
-    // A NUL cannot be in a name, and must not reach the C library.
-    let named = |text: &str| !text.contains('\0');
     let entry = Some(user)
         .filter(|user| named(user))
         .and_then(users::get_user_by_name);
     let mut account = match entry {
         Some(entry) => from_entry(&entry),
         None => {
-            let uid = number(user).ok_or_else(|| IdentityError::NoUser(user.into()))?;
+            let uid = number(user).ok_or_else(|| Kind::User.unknown(user))?;
             match users::get_user_by_uid(uid) {
                 Some(entry) => from_entry(&entry),
                 None => unknown(uid, uid),
             }
         }
     };
-    if let Some(group) = group {
-        let entry = Some(group)
-            .filter(|group| named(group))
-            .and_then(users::get_group_by_name);
-        account.gid = entry
-            .map(|entry| entry.gid())
-            .or_else(|| number(group))
-            .ok_or_else(|| IdentityError::NoGroup(group.into()))?;
+    if let Some(name) = group {
+        account.gid = self::group(name)?;
     }
     if account.known {
         account.groups = memberships(&account.name, account.gid);
@@ -92,6 +115,23 @@ pub fn resolve(
         account.home = home.to_owned();
     }
     Ok(account)
+}
+
+/// The gid of the group `name`. A name beats a number.
+///
+/// # Errors
+/// An unknown name.
+pub fn group(name: &str) -> Result<u32, IdentityError> {
+    let entry = Some(name)
+        .filter(|name| named(name))
+        .and_then(users::get_group_by_name);
+    let gid = entry.map(|entry| entry.gid()).or_else(|| number(name));
+    gid.ok_or_else(|| Kind::Group.unknown(name))
+}
+
+/// A NUL cannot be in a name, and must not reach the C library.
+fn named(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 /// The account this process runs as, for a start without root.

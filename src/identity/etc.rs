@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::process::Pid;
+
+use super::kernel::may_chown;
 
 /// How long another editor may hold a lock. Ours is a start that a person waits for;
 /// every edit takes milliseconds.
@@ -144,6 +146,23 @@ pub struct Replacement {
 }
 
 impl Replacement {
+    /// Whether [`Self::prepare`] could do it; nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn foresee(path: &Path) -> io::Result<()> {
+        refuse_mounts(path)?;
+        if is_read_only(parent(path)) {
+            return Err(io::Error::from_raw_os_error(libc::EROFS));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(old) if (old.uid(), old.gid()) != (0, 0) && !may_chown() => {
+                Err(io::Error::from_raw_os_error(libc::EPERM))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes `bytes` beside `path`, with its mode and owner; what has no file yet gets
     /// `mode` and is root's. To be called under [`Lock`].
     ///
@@ -151,11 +170,7 @@ impl Replacement {
     /// A read-only file system; an owner that we may not give a file to (no CAP_CHOWN);
     /// or a mount point: it belongs to whoever mounted it.
     pub fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Self> {
-        let places = [path, parent(path)];
-        if let Some(mount) = places.into_iter().find(|path| is_mount(path)) {
-            let text = format!("{} is a bind mount", mount.display());
-            return Err(io::Error::other(text));
-        }
+        refuse_mounts(path)?;
         // shadow(5)'s own name for a file in the making: `group+`.
         let mut name = path.as_os_str().to_owned();
         name.push("+");
@@ -182,6 +197,21 @@ impl Replacement {
         fs::rename(&self.new.0, &self.path)?;
         File::open(parent(&self.path))?.sync_all()
     }
+}
+
+fn refuse_mounts(path: &Path) -> io::Result<()> {
+    match [path, parent(path)].into_iter().find(|path| is_mount(path)) {
+        Some(mount) => {
+            let text = format!("{} is a bind mount", mount.display());
+            Err(io::Error::other(text))
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_read_only(path: &Path) -> bool {
+    let system = rustix::fs::statvfs(path);
+    system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn parent(path: &Path) -> &Path {

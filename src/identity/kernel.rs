@@ -68,6 +68,12 @@ pub trait Kernel {
 pub struct Linux;
 
 /// Every capability this kernel knows, lowest first.
+/// Whether this process may give files away.
+pub fn may_chown() -> bool {
+    let sets = thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
+}
+
 fn known_capabilities() -> impl Iterator<Item = CapabilitySet> {
     // The kernel answers EINVAL to the first number that it does not know.
     (0..u64::BITS)

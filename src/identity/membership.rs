@@ -95,16 +95,11 @@ pub fn settle(
     etc: &Path,
 ) -> (Plan, Option<String>) {
     let plan = |files: &Files| plan(files, account, wants, docker_group);
-    let files = match Files::read(etc) {
+    let (first, files) = read_and(&plan, etc);
+    let files = match files {
         Ok(files) => files,
-        Err(error) => {
-            // What the gids mean has to be said all the same.
-            let blind = plan(&Files::default());
-            let missed = blind.files != Files::default();
-            return (blind, missed.then(|| error.to_string()));
-        }
+        Err(why) => return (first, why),
     };
-    let first = plan(&files);
     if first.files == files {
         return (first, None);
     }
@@ -121,24 +116,48 @@ pub fn settle(
     }
 }
 
-/// Only plans; with what carrying it out would change: `/etc/group: - LINE` and `+ LINE`.
+/// Reads the files and plans. Also blind, where they cannot be read: what the gids mean
+/// has to be said all the same.
+fn read_and(plan: &dyn Fn(&Files) -> Plan, etc: &Path) -> (Plan, Result<Files, Option<String>>) {
+    match Files::read(etc) {
+        Ok(files) => (plan(&files), Ok(files)),
+        Err(error) => {
+            let blind = plan(&Files::default());
+            let missed = blind.files != Files::default();
+            (blind, Err(missed.then(|| error.to_string())))
+        }
+    }
+}
+
+/// Only plans; with what carrying it out would change, `/etc/group: - LINE` and `+ LINE`,
+/// or the reason why it cannot be carried out.
 pub fn foresee(
     account: &Account,
     wants: &[Want],
     docker_group: &str,
     etc: &Path,
-) -> (Plan, Vec<String>) {
-    let files = Files::read(etc).unwrap_or_default();
-    let plan = plan(&files, account, wants, docker_group);
-    let mut told = changes(&etc.join("group"), &files.group, &plan.files.group);
-    // Who may see this plan may not see what is in there.
-    let others = [
+) -> (Plan, Result<Vec<String>, String>) {
+    let plan = |files: &Files| plan(files, account, wants, docker_group);
+    let (plan, files) = read_and(&plan, etc);
+    let files = match files {
+        Ok(files) => files,
+        Err(why) => return (plan, why.map_or(Ok(Vec::new()), Err)),
+    };
+    let differs = [
+        ("group", files.group != plan.files.group),
         ("gshadow", files.gshadow != plan.files.gshadow),
         (RECORD, files.record != plan.files.record),
     ];
-    let others = others.iter().filter(|(_, differs)| *differs);
+    let mut replaced = differs.iter().filter(|(_, differs)| *differs);
+    let possible = replaced.try_for_each(|(name, _)| Replacement::foresee(&etc.join(name)));
+    if let Err(error) = possible {
+        return (plan, Err(error.to_string()));
+    }
+    let mut told = changes(&etc.join("group"), &files.group, &plan.files.group);
+    // Who may see this plan may not see what is in there.
+    let others = differs[1..].iter().filter(|(_, differs)| *differs);
     told.extend(others.map(|(name, _)| format!("{}: accordingly", etc.join(name).display())));
-    (plan, told)
+    (plan, Ok(told))
 }
 
 /// The lines that differ: those that go, and those that come in their place.

@@ -43,6 +43,27 @@ impl Logfile {
         })
     }
 
+    /// Whether [`Self::open`] could do it; `writable` tells whether a file could be made in
+    /// a directory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn foresee(path: &Path, writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(data) if data.is_symlink() => Err(io::Error::from_raw_os_error(libc::ELOOP)),
+            Ok(data) if !data.is_file() => Err(io::Error::other("it is no regular file")),
+            Ok(_) if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok() => Ok(()),
+            // It may be the user's with the directory that it is in.
+            Ok(_) => writable(path),
+            Err(_) => {
+                let directory = path.parent().unwrap_or(Path::new("/"));
+                // Nobody makes the directory.
+                fs::metadata(directory)?;
+                writable(directory)
+            }
+        }
+    }
+
     fn aside(&self, number: u32) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{number}"));

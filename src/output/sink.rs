@@ -75,6 +75,13 @@ impl Sink {
             .spawn(move || {
                 writer.run(chunks);
                 let _ = tell.send(());
+            })
+            .map_err(|error| {
+                let what = "a thread for the log cannot be started";
+                io::Error::new(
+                    error.kind(),
+                    format!("{what}: {error}; is --pids-limit too low?"),
+                )
             })?;
         let finish = Finish {
             done,

@@ -17,6 +17,12 @@ pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// Jupyter's default port.
 const DEFAULT_PORT: u16 = 8888;
 
+/// A server tells no more URLs than this; what looks like more is not looked at.
+const MOST_URLS: usize = 16;
+
+/// Nor is its page this many levels below its base URL.
+const MOST_LEVELS: usize = 32;
+
 /// How much of the server's last words is kept until it is ready.
 const TAIL: usize = 8 * 1024;
 
@@ -95,7 +101,7 @@ impl Expected {
         if let Some(base) = &self.base {
             return vec![format!("/{}/api", base.trim_matches('/')).replace("//", "/")];
         }
-        let ends = told.match_indices('/').map(|(at, _)| at);
+        let ends = told.match_indices('/').map(|(at, _)| at).take(MOST_LEVELS);
         let mut paths: Vec<String> = ends.map(|at| format!("{}/api", &told[..at])).collect();
         paths.push(format!("{}/api", told.trim_end_matches('/')));
         paths.dedup();
@@ -181,6 +187,7 @@ impl Reader {
         } else if self.urls_follow {
             let word = line.split_ascii_whitespace().next_back();
             match word.and_then(Url::parse) {
+                Some(_) if self.urls.len() == MOST_URLS => return,
                 Some(url) => self.urls.push(url),
                 None => self.urls_follow = false,
             }

@@ -363,9 +363,18 @@ fn farewell(how: Ended, early: bool, again: Option<Duration>) {
 }
 
 /// An observer of a command, or of nothing: the state alone is told.
-pub struct Quiet(pub Told);
+pub struct Quiet {
+    told: Told,
+    /// What else the command's name may have meant.
+    hint: Option<String>,
+}
 
 impl Quiet {
+    /// `hint` is told of a command that is not found.
+    pub fn new(told: Told, hint: Option<String>) -> Self {
+        Self { told, hint }
+    }
+
     /// Whether `mode` needs no more than this.
     pub fn suits(mode: Mode) -> bool {
         matches!(mode, Mode::Command | Mode::Idle)
@@ -374,17 +383,17 @@ impl Quiet {
 
 impl Observer for Quiet {
     fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>) {
-        self.0.update(|state| {
+        self.told.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
         });
     }
 
     fn stopping(&mut self, _: bool) {
-        self.0.update(|state| state.enter(Phase::Stopping));
+        self.told.update(|state| state.enter(Phase::Stopping));
     }
 
     fn ended(&mut self, how: Ended, _: Option<Duration>) {
-        self.0.update(|state| {
+        self.told.update(|state| {
             state.main_pid = None;
             state.last_exit = Some(how.code());
             state.enter(Phase::Stopping);
@@ -392,7 +401,10 @@ impl Observer for Quiet {
     }
 
     fn failed(&mut self, error: &SpawnError) {
-        error!("{error}");
-        self.0.update(|state| state.enter(Phase::Stopping));
+        match &self.hint {
+            Some(hint) if error.code() == 127 => error!("{error}; {hint}"),
+            _ => error!("{error}"),
+        }
+        self.told.update(|state| state.enter(Phase::Stopping));
     }
 }

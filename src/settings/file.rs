@@ -14,18 +14,29 @@ use super::table::{Entry, Key, Kind, TABLE};
 /// A settings file is at most this long, in bytes.
 const LIMIT: u64 = 64 * 1024;
 
+/// What a settings file gives.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// The values that can be read.
+    pub found: BTreeMap<Key, Raw>,
+    /// What is wrong with the others, each with its line.
+    pub wrong: Vec<SettingError>,
+}
+
+impl Content {
+    fn nothing_but(wrong: SettingError) -> Self {
+        Self {
+            wrong: vec![wrong],
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads the settings file. A missing file is fine unless it was `named`.
-///
-/// # Errors
-/// Everything that is wrong with the file, each with its line.
-pub fn read(path: &Path, named: bool) -> Result<BTreeMap<Key, Raw>, Vec<SettingError>> {
+pub fn read(path: &Path, named: bool) -> Content {
     let unreadable = |problem: String| {
-        vec![SettingError::new(
-            "config",
-            path.display(),
-            problem,
-            "name a readable TOML file with --config",
-        )]
+        let remedy = "name a readable TOML file with --config";
+        Content::nothing_but(SettingError::new("config", path.display(), problem, remedy))
     };
     let mut text = String::new();
     // A FIFO that nobody writes must not stop the start.
@@ -33,45 +44,45 @@ pub fn read(path: &Path, named: bool) -> Result<BTreeMap<Key, Raw>, Vec<SettingE
     options.read(true).custom_flags(libc::O_NONBLOCK);
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
-            return Ok(BTreeMap::new());
+            return Content::default();
         }
-        Err(error) => return Err(unreadable(format!("cannot be read: {error}"))),
+        Err(error) => return unreadable(format!("cannot be read: {error}")),
         Ok(file) => {
             let regular = file.metadata().is_ok_and(|data| data.is_file());
             if !regular {
-                return Err(unreadable("is not a regular file".into()));
+                return unreadable("is not a regular file".into());
             }
-            file.take(LIMIT + 1)
-                .read_to_string(&mut text)
-                .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+            if let Err(error) = file.take(LIMIT + 1).read_to_string(&mut text) {
+                return unreadable(format!("cannot be read: {error}"));
+            }
         }
     }
     if text.len() as u64 > LIMIT {
-        return Err(unreadable(format!("is longer than {LIMIT} bytes")));
+        return unreadable(format!("is longer than {LIMIT} bytes"));
     }
     parse(&text, path)
 }
 
 /// Parses the text of a settings file; `path` is for messages only.
-///
-/// # Errors
-/// Every unknown key and every value of the wrong type, each with its line.
-pub fn parse(text: &str, path: &Path) -> Result<BTreeMap<Key, Raw>, Vec<SettingError>> {
+/// Wrong is every unknown key and every value of the wrong type.
+pub fn parse(text: &str, path: &Path) -> Content {
     let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let origin_at = |offset: usize| Origin::File {
         path: path.to_owned(),
         line: line_of(offset),
     };
-    let document = DeTable::parse(text).map_err(|error| {
-        vec![SettingError::new(
-            "config",
-            origin_at(error.span().map_or(0, |span| span.start)),
-            error.message().replace('\n', " "),
-            "correct the TOML there",
-        )]
-    })?;
-    let mut found = BTreeMap::new();
-    let mut errors = Vec::new();
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            return Content::nothing_but(SettingError::new(
+                "config",
+                origin_at(error.span().map_or(0, |span| span.start)),
+                error.message().replace('\n', " "),
+                "correct the TOML there",
+            ));
+        }
+    };
+    let mut content = Content::default();
     for (name, value) in document.get_ref() {
         let origin = origin_at(name.span().start);
         match value.get_ref() {
@@ -79,17 +90,13 @@ pub fn parse(text: &str, path: &Path) -> Result<BTreeMap<Key, Raw>, Vec<SettingE
                 for (key, value) in table {
                     let full = format!("{}.{}", name.get_ref(), key.get_ref());
                     let origin = origin_at(key.span().start);
-                    take(&full, value.get_ref(), origin, &mut found, &mut errors);
+                    take(&full, value.get_ref(), origin, &mut content);
                 }
             }
-            value => take(name.get_ref(), value, origin, &mut found, &mut errors),
+            value => take(name.get_ref(), value, origin, &mut content),
         }
     }
-    if errors.is_empty() {
-        Ok(found)
-    } else {
-        Err(errors)
-    }
+    content
 }
 
 fn is_table(name: &str) -> bool {
@@ -100,15 +107,9 @@ fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter_map(|entry| entry.toml)
 }
 
-fn take(
-    name: &str,
-    value: &DeValue<'_>,
-    origin: Origin,
-    found: &mut BTreeMap<Key, Raw>,
-    errors: &mut Vec<SettingError>,
-) {
+fn take(name: &str, value: &DeValue<'_>, origin: Origin, content: &mut Content) {
     let Some(entry) = TABLE.iter().find(|entry| entry.toml == Some(name)) else {
-        errors.push(SettingError::new(
+        content.wrong.push(SettingError::new(
             name,
             origin,
             "is not a setting",
@@ -118,9 +119,9 @@ fn take(
     };
     match written(entry, value) {
         Some(written) => {
-            found.insert(entry.key, Raw { written, origin });
+            content.found.insert(entry.key, Raw { written, origin });
         }
-        None => errors.push(SettingError::new(
+        None => content.wrong.push(SettingError::new(
             name,
             origin,
             format!("is of the wrong type ({})", value.type_str()),
@@ -193,8 +194,11 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<BTreeMap<Key, Raw>, Vec<String>> {
-        parse(text, Path::new("/f.toml"))
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+        let content = parse(text, Path::new("/f.toml"));
+        match content.wrong.is_empty() {
+            true => Ok(content.found),
+            false => Err(content.wrong.iter().map(ToString::to_string).collect()),
+        }
     }
 
     #[test]
@@ -239,6 +243,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_right_is_found_beside_what_is_wrong() {
+        let content = parse("port = 1\n[log]\nformat = 'json'\n", Path::new("/f.toml"));
+        assert_eq!(content.wrong.len(), 1);
+        assert_eq!(
+            content.found[&Key::LogFormat].written,
+            Written::Text("json".into())
+        );
+    }
+
+    #[test]
     fn a_syntax_error_has_its_line() {
         let errors = parsed("strict = true\nport = = 3\n").unwrap_err();
         assert!(
@@ -250,11 +264,9 @@ mod tests {
     #[test]
     fn a_missing_file_is_fine_unless_it_was_named() {
         let path = Path::new("/nonexistent/entrypoint.toml");
-        assert!(read(path, false).unwrap().is_empty());
-        assert!(
-            read(path, true).unwrap_err()[0]
-                .to_string()
-                .contains("cannot be read")
-        );
+        let content = read(path, false);
+        assert!(content.found.is_empty() && content.wrong.is_empty());
+        let wrong = read(path, true).wrong;
+        assert!(wrong[0].to_string().contains("cannot be read"), "{wrong:?}");
     }
 }

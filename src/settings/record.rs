@@ -35,9 +35,25 @@ pub fn masked(argument: &str) -> String {
     argument.to_owned()
 }
 
+/// The settings of this start, for the verbs that come later.
+pub fn running(settings: &Settings) -> String {
+    toml(
+        "# What the running start was told. Written anew by each start.",
+        settings,
+    )
+}
+
+/// The settings of a start that would be made now.
+pub fn foreseen(settings: &Settings) -> String {
+    toml(
+        "# Nothing runs here that tells its settings. A start would be told this.",
+        settings,
+    )
+}
+
 /// All settings but the password, as a settings file; each with its origin.
-pub fn toml(settings: &Settings) -> String {
-    let mut text = String::from("# What the running start was told. Written anew by each start.\n");
+fn toml(heading: &str, settings: &Settings) -> String {
+    let mut text = format!("{heading}\n");
     for entry in TABLE.iter().filter(|entry| entry.key != Key::Password) {
         if let (Some(name), Some((value, origin))) = (entry.toml, value(entry, settings)) {
             let origin = one_line(&origin);
@@ -184,7 +200,7 @@ mod tests {
             flags: flags.collect(),
             config: file,
         };
-        resolve::load(&typed, &|_| None, false).unwrap()
+        resolve::read(&typed, &|_| None, false).finish().unwrap()
     }
 
     #[test]
@@ -217,7 +233,7 @@ mod tests {
             ],
             None,
         );
-        let text = toml(&settings);
+        let text = running(&settings);
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("server.port = 8888  # --port\n"), "{text}");
         let directory = tempfile::tempdir().unwrap();

@@ -21,18 +21,43 @@ pub struct Typed {
     pub config: Option<PathBuf>,
 }
 
+/// Settings as far as they could be read, with everything that is wrong so far: what is
+/// checked later adds to it, so that all of it is told at once.
+#[derive(Debug)]
+pub struct Draft {
+    settings: Settings,
+    wrong: Vec<SettingError>,
+}
+
+impl Draft {
+    /// What is known so far; in place of what is wrong stands the default.
+    pub fn so_far(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The value of a later check; `None`: it is wrong, too.
+    pub fn checked<T>(&mut self, result: Result<T, SettingsError>) -> Option<T> {
+        let wrong = result.map_err(|errors| self.wrong.extend(errors.0));
+        wrong.ok()
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn finish(self) -> Result<Settings, SettingsError> {
+        match self.wrong.is_empty() {
+            true => Ok(self.settings),
+            false => Err(SettingsError(self.wrong)),
+        }
+    }
+}
+
 /// Settings from all sources.
 ///
 /// `environment` returns a variable's value; `as_root`: the settings file must be
 /// writable by root alone, because it decides what root does.
-///
-/// # Errors
-/// All errors of the file, or all errors of the values.
-pub fn load(
-    typed: &Typed,
-    environment: &dyn Fn(&str) -> Option<OsString>,
-    as_root: bool,
-) -> Result<Settings, SettingsError> {
+pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_root: bool) -> Draft {
     let from_env = |name: &'static str| {
         environment(name)
             .filter(|value| !value.is_empty())
@@ -40,19 +65,22 @@ pub fn load(
     };
     let named = typed.config.clone().or_else(|| from_env(table::FILE_ENV));
     let path = named.clone().unwrap_or_else(|| table::DEFAULT_FILE.into());
-    let mut raw = BTreeMap::new();
-    if as_root {
-        trust::root_alone(&path).map_err(|problem| {
-            SettingsError(vec![SettingError::new(
-                "config",
-                path.display(),
-                problem,
-                "make it and every directory above it writable by root alone",
-            )])
-        })?;
-    }
-    raw.extend(file::read(&path, named.is_some()).map_err(SettingsError)?);
-    let mut errors = Vec::new();
+    let trusted = match as_root {
+        true => trust::root_alone(&path),
+        false => Ok(()),
+    };
+    let (mut raw, mut errors) = match trusted {
+        Ok(()) => {
+            let content = file::read(&path, named.is_some());
+            (content.found, content.wrong)
+        }
+        // Somebody else's words are neither followed nor repeated in the log.
+        Err(problem) => {
+            let remedy = "make it and every directory above it writable by root alone";
+            let wrong = SettingError::new("config", path.display(), problem, remedy);
+            (BTreeMap::new(), vec![wrong])
+        }
+    };
     for entry in TABLE {
         if let Some(name) = entry.env
             && let Some(value) = environment(name).filter(|value| !value.is_empty())
@@ -70,11 +98,9 @@ pub fn load(
         }
     }
     let mut reader = Reader { raw: &raw, errors };
-    let settings = reader.settings();
-    if reader.errors.is_empty() {
-        Ok(settings)
-    } else {
-        Err(SettingsError(reader.errors))
+    Draft {
+        settings: reader.settings(),
+        wrong: reader.errors,
     }
 }
 

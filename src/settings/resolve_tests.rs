@@ -19,7 +19,8 @@ fn load_with(typed: &Typed, environment: &[(&str, &str)]) -> Result<Settings, Ve
             .find(|(known, _)| *known == name)
             .map(|(_, value)| OsString::from(value))
     };
-    load(typed, &find, false).map_err(|e| e.0.iter().map(ToString::to_string).collect())
+    let loaded = read(typed, &find, false).finish();
+    loaded.map_err(|e| e.0.iter().map(ToString::to_string).collect())
 }
 
 fn written_file(text: &str) -> tempfile::NamedTempFile {
@@ -105,6 +106,32 @@ fn every_wrong_value_is_told_with_origin_problem_and_remedy() {
         );
     }
     assert_eq!(errors.len(), expected.len());
+}
+
+#[test]
+fn the_file_the_environment_and_the_flags_are_told_together() {
+    let file = written_file("typo = 1\n[log]\nformat = 'json'\n[server]\nport = 'x'");
+    let mut typed = flags(&[(Key::Home, "y")]);
+    typed.config = Some(file.path().to_owned());
+    let environment = |name: &str| (name == "NOTEBOOKS").then(|| "z".into());
+    let mut draft = read(&typed, &environment, false);
+    assert_eq!(draft.so_far().log.format, LogFormat::Json);
+    let later = SettingError::new("password", "there", "is wrong", "mend it");
+    let later: Result<(), _> = Err(SettingsError(vec![later]));
+    assert_eq!(draft.checked(later), None);
+    assert_eq!(draft.checked(Ok(1)), Some(1));
+    let wrong = draft.finish().unwrap_err().0;
+    let names: Vec<&str> = wrong.iter().map(|wrong| wrong.setting.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "server.port",
+            "typo",
+            "user.home",
+            "notebooks.directory",
+            "password"
+        ]
+    );
 }
 
 #[test]

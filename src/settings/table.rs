@@ -268,7 +268,7 @@ pub const TABLE: &[Entry] = &[
         Kind::Seconds,
         "SECONDS",
         SERVER,
-        "How long the server may take to stop before it is killed",
+        "How long the server may take to stop before it is killed; with --drain-timeout less than what the engine gives (Docker 10, more with its own --stop-timeout)",
     )
     .env("AI_LAB_STOP_TIMEOUT")
     .toml("server.stop_timeout")

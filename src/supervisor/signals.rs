@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 
@@ -111,9 +112,11 @@ impl Signals {
             .find(|kept| kept.is_stop())
     }
 
-    /// Forgets what arrived so far.
+    /// Forgets what arrived so far, but for what asks to stop: that may have come since
+    /// anybody looked.
     pub fn forget(&self) {
-        while self.next().is_some() {}
+        let _ = self.stop_requested();
+        self.kept.borrow_mut().retain(|kept| kept.is_stop());
     }
 
     /// Leaves real-time signals in the kernel's queue, or reads them again. Who sends
@@ -129,9 +132,15 @@ impl Signals {
     }
 
     fn read(&self) -> Option<Received> {
-        // EAGAIN is "none now"; other errors of read(2) cannot happen here.
-        let info = self.source.read_signal().ok().flatten()?;
-        Some(Received::from(&info))
+        loop {
+            return match self.source.read_signal() {
+                Ok(info) => info.as_ref().map(Received::from),
+                // Taken for "none now", it would leave us deaf until the next signal.
+                Err(Errno::EINTR) => continue,
+                // Other errors of read(2) cannot happen here.
+                Err(_) => None,
+            };
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::sys::{self, Apart};
@@ -96,6 +98,15 @@ pub struct Spawned {
 /// # Errors
 /// Why it could not be started.
 pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
+    native(&look_up(program)?)?;
+    hook(program)
+}
+
+/// Starts a hook: as a server, but on whatever the kernel runs.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn hook(program: &Program) -> Result<Spawned, SpawnError> {
     let mut command = prepared(program, Apart::Session)?;
     command
         .stdin(Stdio::null())
@@ -111,6 +122,36 @@ pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
 /// Why it could not be started.
 pub fn command(program: &Program, terminal: Option<i32>) -> Result<Spawned, SpawnError> {
     start(prepared(program, Apart::Group(terminal))?, program)
+}
+
+/// Whether [`server`] could start the program, as far as its file and its directory tell.
+///
+/// # Errors
+/// Why it could not be started.
+pub fn foresee_server(program: &Program) -> Result<(), SpawnError> {
+    foresee_command(program)?;
+    native(&look_up(program)?)
+}
+
+/// The same of [`command`].
+///
+/// # Errors
+/// Why it could not be started.
+pub fn foresee_command(program: &Program) -> Result<(), SpawnError> {
+    let path = look_up(program)?;
+    let refused = |error: Errno| reason(path.clone(), program, error.into());
+    if let Some(directory) = &program.directory {
+        let entered = access(directory, Access::EXEC_OK);
+        entered.map_err(refused)?;
+    }
+    access(&path, Access::EXEC_OK).map_err(refused)?;
+    if path.is_dir() {
+        return Err(refused(Errno::ACCESS));
+    }
+    match interpreter(&path) {
+        Some(Interpreter::Script(name)) => access(name, Access::EXEC_OK).map_err(refused),
+        _ => Ok(()),
+    }
 }
 
 fn prepared(program: &Program, apart: Apart) -> Result<Command, SpawnError> {
@@ -194,7 +235,13 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
     }
     match error.raw_os_error() {
         Some(libc::ENOENT) => match interpreter(&path) {
-            Some(interpreter) => SpawnError::Interpreter { path, interpreter },
+            Some(interpreter) => SpawnError::Interpreter {
+                path,
+                interpreter: match interpreter {
+                    Interpreter::Script(name) => name,
+                    Interpreter::Loader => "its dynamic loader".into(),
+                },
+            },
             None => SpawnError::NotFound {
                 name: path.into_os_string(),
                 hint: "there is no such file".into(),
@@ -204,7 +251,8 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
             path,
             hint: "it is a directory".into(),
         },
-        Some(libc::EACCES) => not_executable(path),
+        // It may be something else that was refused: its interpreter, /dev/null.
+        Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
         Some(libc::ENOEXEC) => SpawnError::NotExecutable {
             path,
             hint: "it is no program for this machine's architecture".into(),
@@ -216,16 +264,75 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
     }
 }
 
-/// The interpreter that an existing file asks for.
-fn interpreter(path: &Path) -> Option<String> {
+/// A program for this machine's processor, with an interpreter for it. Another one
+/// execvp(3) would give to a shell, as a script full of nonsense.
+///
+/// Asked for servers alone: others may be meant for an emulator that is set up.
+fn native(path: &Path) -> Result<(), SpawnError> {
+    let Some(foreign) = foreign(path) else {
+        return Ok(());
+    };
+    let what = foreign.display();
+    Err(SpawnError::NotExecutable {
+        path: path.to_owned(),
+        hint: format!("{what} is made for another kind of processor; was the venv made elsewhere?"),
+    })
+}
+
+fn foreign(path: &Path) -> Option<PathBuf> {
+    if let Interpreter::Script(name) = interpreter(path)? {
+        let interpreter = PathBuf::from(name);
+        return is_foreign(&beginning(&interpreter)?).then_some(interpreter);
+    }
+    is_foreign(&beginning(path)?).then(|| path.to_owned())
+}
+
+/// Whether a file that begins like this is an ELF program of another architecture:
+/// `e_machine` of elf(5).
+fn is_foreign(start: &[u8]) -> bool {
+    const NATIVE: &[u16] = match std::env::consts::ARCH.as_bytes() {
+        b"x86_64" => &[62, 3],
+        b"aarch64" => &[183, 40],
+        _ => &[],
+    };
+    let Some([0x7f, b'E', b'L', b'F', _, order, ..]) = start.first_chunk::<20>() else {
+        return false;
+    };
+    let machine = [start[18], start[19]];
+    let machine = match order {
+        1 => u16::from_le_bytes(machine),
+        _ => u16::from_be_bytes(machine),
+    };
+    !NATIVE.is_empty() && !NATIVE.contains(&machine)
+}
+
+/// The first bytes of a file.
+fn beginning(path: &Path) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    let file = fs::File::open(path).ok()?;
+    // A FIFO would be waited for.
+    let file = fs::metadata(path).ok()?.is_file().then_some(path)?;
+    let file = fs::File::open(file).ok()?;
     file.take(256).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
+/// What an existing file needs to be executed.
+enum Interpreter {
+    /// Named in its first line.
+    Script(String),
+    /// Named in its headers, which are the kernel's to read.
+    Loader,
+}
+
+/// The interpreter that an existing file asks for.
+fn interpreter(path: &Path) -> Option<Interpreter> {
+    let start = beginning(path)?;
     let Some(rest) = start.strip_prefix(b"#!") else {
-        return Some("its dynamic loader".into());
+        return Some(Interpreter::Loader);
     };
     let line = String::from_utf8_lossy(rest.split(|byte| *byte == b'\n').next()?).into_owned();
-    line.split_whitespace().next().map(str::to_owned)
+    let name = line.split_whitespace().next();
+    name.map(|name| Interpreter::Script(name.to_owned()))
 }
 
 #[cfg(test)]
@@ -253,7 +360,15 @@ mod tests {
             path.into_os_string()
         };
         let plain = make("plain", "data", 0o644);
+        let plain_path = plain.to_str().unwrap();
+        let closed = make("closed", &format!("#!{plain_path}\n"), 0o755);
         let lost = make("lost", "#!/nonexistent/python -E\n", 0o755);
+        // For a machine that nobody has any more (EM_M32).
+        let elf = "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0";
+        let foreign = make("foreign", elf, 0o755);
+        let line = format!("#!{} -E\n", Path::new(&foreign).display());
+        let script = make("script", &line, 0o755);
+        let other = "foreign is made for another kind of processor";
         for (name, code, expected) in [
             (
                 "absent".into(),
@@ -267,6 +382,11 @@ mod tests {
             ),
             (plain, 126, "cannot be executed: permission denied"),
             (
+                closed,
+                126,
+                "closed could not be started: Permission denied",
+            ),
+            (
                 "/nonexistent".into(),
                 127,
                 "/nonexistent was not found: there is no such file",
@@ -277,8 +397,13 @@ mod tests {
                 "interpreter it names, /nonexistent/python, is not",
             ),
             (dir.path().into(), 126, "it is a directory"),
+            (foreign, 126, other),
+            (script, 126, other),
         ] {
-            let error = server(&program(name, dir.path())).unwrap_err();
+            let program = program(name, dir.path());
+            let error = server(&program).unwrap_err();
+            let foreseen = foresee_server(&program).unwrap_err();
+            assert_eq!(foreseen.to_string(), error.to_string());
             assert_eq!(error.code(), code, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
         }
@@ -290,5 +415,9 @@ mod tests {
         program.directory = Some("/nonexistent".into());
         let error = server(&program).unwrap_err();
         assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
+        let error = foresee_command(&program).unwrap_err();
+        assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
+        program.directory = None;
+        assert!(foresee_command(&program).is_ok());
     }
 }

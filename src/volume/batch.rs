@@ -194,6 +194,10 @@ impl Work<'_> {
                 entry.in_volume = None;
                 self.summary.kept += 1;
             }
+            (Placed::Unread(error), _) => {
+                entry.in_volume = None;
+                self.unread.add(error, || shown(path));
+            }
             (Placed::Stray(name), _) => {
                 self.summary.kept += 1;
                 let stray = stray(tree::split(&staged.target).0, &name);

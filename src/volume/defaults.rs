@@ -171,13 +171,7 @@ fn bring(
 
     let told = &mut summary.degradations;
     let Some((mut home, mut manifest)) = settle_in(&volume, patience, stop, told)? else {
-        summary.degradations.push(Degradation::new(
-            format!(
-                "{} is read-only: the notebook defaults were left alone",
-                defaults.volume.display()
-            ),
-            "mount the volume read-write to get new defaults",
-        ));
+        summary.degradations.push(left_alone(defaults));
         return Ok(summary);
     };
     if let Some(home) = home.as_mut().filter(|home| home.was_killed()) {
@@ -243,6 +237,17 @@ fn bring(
     Ok(work.finish())
 }
 
+/// A volume that cannot be written.
+pub(super) fn left_alone(defaults: &Defaults) -> Degradation {
+    Degradation::new(
+        format!(
+            "{} is read-only: the notebook defaults were left alone",
+            defaults.volume.display()
+        ),
+        "mount the volume read-write to get new defaults",
+    )
+}
+
 /// Our directory and the manifest in it; the manifest is empty and the directory
 /// `None` where none can be kept. `None`: the volume is read-only.
 #[allow(clippy::type_complexity)]
@@ -265,5 +270,5 @@ fn settle_in(
 }
 
 #[cfg(test)]
-#[path = "defaults_tests.rs"]
+#[path = "defaults_tests/mod.rs"]
 mod tests;

@@ -70,6 +70,15 @@ pub(super) fn open(
             let remedy = "remove .ai-lab/lock from the notebooks directory";
             return Ok(without_for(why.into(), remedy));
         }
+        Err(Errno::ACCESS | Errno::PERM) if !tree::writable(volume) => {
+            let uid = rustix::process::geteuid().as_raw();
+            let why = format!(
+                "uid {uid} may not write to the notebooks directory, nothing can be saved there"
+            );
+            let remedy = "start as root, without docker run --user, so that the volume is handed \
+                          over; or as its owner, whom `ls -ldn` tells";
+            return Ok(without_for(why, remedy));
+        }
         Err(error) => return Ok(without(format!(".ai-lab: {error}"))),
     };
     let deadline = Instant::now() + limit;

@@ -138,7 +138,7 @@ pub struct Manifest {
 
 /// Why a manifest was not read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// Written by a later version of this program.
     Newer,
     /// Not what any version writes; the line's number from 1.
@@ -147,6 +147,9 @@ pub(super) enum Unreadable {
 
 impl Manifest {
     /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// Not a word of a text that is not understood to its end.
     pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
         let mut lines = text.split(|byte| *byte == b'\n').enumerate();
         let format = lines.next().and_then(|(_, line)| {
@@ -181,7 +184,11 @@ impl Manifest {
         if let Some(seen) = line.strip_prefix(b"# seen ") {
             let seen = std::str::from_utf8(seen).ok()?;
             let (volume, image) = seen.split_once(" / ")?;
+            // Only of a file that was brought in anything is remembered.
             let entry = self.entries.get_mut(last)?;
+            let Some(Content::File(_)) = entry.installed else {
+                return None;
+            };
             entry.in_volume = read_stamp(volume)?;
             entry.in_image = read_stamp(image)?;
             return Some(());
@@ -208,10 +215,14 @@ impl Manifest {
             _ => Content::File(digest),
         };
         let entry = self.entries.entry(path.clone()).or_default();
-        match kind {
-            b'p' => entry.pending = Some(content),
-            b'b' => entry.beside = Some(content),
-            _ => entry.installed = Some(content),
+        let place = match kind {
+            b'p' => &mut entry.pending,
+            b'b' => &mut entry.beside,
+            _ => &mut entry.installed,
+        };
+        // Twice is not what any version writes, nor clear which one is meant.
+        if place.replace(content).is_some() {
+            return None;
         }
         *last = path;
         Some(())

@@ -174,6 +174,12 @@ fn the_damaged_line_is_named() {
     let text = format!("# ai-lab notebooks 1\n{digest}  a\n# seen {seen}\n# end\n");
     let read = Manifest::parse(text.as_bytes());
     assert_eq!(read, Err(Unreadable::Damaged(3)));
+    let link = format!("# link {digest}  a");
+    for second in [format!("{digest}  a"), "# seen - / -".into()] {
+        let text = format!("# ai-lab notebooks 1\n{link}\n{second}\n# end\n");
+        let read = Manifest::parse(text.as_bytes());
+        assert_eq!(read, Err(Unreadable::Damaged(3)), "{second}");
+    }
 }
 
 #[test]

@@ -8,11 +8,14 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::defaults::{Defaults, bring_some, offers, offers_alone, open_both, open_source, policy};
+use super::defaults::{
+    Defaults, bring_some, left_alone, offers, offers_alone, open_both, open_source, policy,
+};
 use super::plan::{Action, Found, Verdict, plan};
 use super::survey::{Offer, survey};
 use super::tree::{self, Tree};
 use super::{Tally, VolumeError, home, place};
+use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
 /// A file is compared up to this many bytes.
@@ -58,22 +61,38 @@ fn look(defaults: &Defaults) -> Result<Standing, VolumeError> {
 /// # Errors
 ///
 /// As [`bring_in`](super::bring_in).
-pub fn foresee_defaults(defaults: &Defaults) -> Result<Standing, VolumeError> {
-    match look(defaults) {
-        Err(error) if error.is_absent() => {}
-        other => return other,
+pub fn foresee_defaults(defaults: &Defaults) -> Result<Foreseen, VolumeError> {
+    if let Ok((_, volume)) = open_both(defaults)
+        && tree::is_read_only(volume.top())
+    {
+        return Ok(Foreseen {
+            files: Vec::new(),
+            degradations: vec![left_alone(defaults)],
+        });
     }
-    let mut source = open_source(defaults)?;
-    let files = offers_alone(defaults, &mut source)?.into_keys();
-    Ok(Standing {
-        installed: None,
-        files: files
-            .map(|path| Action {
-                path,
-                verdict: Verdict::Install,
-            })
-            .collect(),
+    let files = match look(defaults) {
+        Ok(standing) => standing.files,
+        Err(error) if error.is_absent() => {
+            let mut source = open_source(defaults)?;
+            let paths = offers_alone(defaults, &mut source)?.into_keys();
+            let verdict = Verdict::Install;
+            paths.map(|path| Action { path, verdict }).collect()
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Foreseen {
+        files,
+        degradations: Vec::new(),
     })
+}
+
+/// What a start would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreseen {
+    /// About each default.
+    pub files: Vec<Action>,
+    /// What it could not do as asked.
+    pub degradations: Vec<Degradation>,
 }
 
 /// A default as it is in the volume and in the image; `None`: it is no regular file
@@ -182,7 +201,7 @@ pub fn restore(
 fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) -> bool {
     let here = |tree: &mut Tree| {
         let (dir, name) = tree.parent(path, false).ok()?;
-        place::content(dir, &name)
+        place::content(dir, &name).ok()?
     };
     match offer {
         Offer::Link(_, content) => here(volume) == Some(*content),

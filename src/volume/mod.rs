@@ -5,9 +5,10 @@
 //! that is in the volume, and nothing a person wrote is overwritten or deleted.
 
 mod batch;
+mod crew;
 mod defaults;
 mod home;
-mod manifest;
+pub mod manifest;
 mod mend;
 mod owner;
 mod place;
@@ -31,7 +32,9 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 
 pub use defaults::{Defaults, bring_in};
-pub use mend::{Restored, Standing, Versions, foresee_defaults, restore, standing, versions};
+pub use mend::{
+    Foreseen, Restored, Standing, Versions, foresee_defaults, restore, standing, versions,
+};
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};
 pub use plan::{Action, Verdict};
 pub use seal::{Sealed, seal};
@@ -138,6 +141,12 @@ impl Tally {
     fn add(&mut self, error: Errno, path: impl FnOnce() -> String) {
         let entry = self.0.entry(error.raw_os_error());
         entry.or_insert_with(|| (0, path())).0 += 1;
+    }
+
+    fn extend(&mut self, other: Self) {
+        for (code, (count, first)) in other.0 {
+            self.0.entry(code).or_insert((0, first)).0 += count;
+        }
     }
 
     /// One degradation for each reason: `could not WHAT 12 entries, first PATH: WHY`.

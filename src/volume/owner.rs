@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::tree::{self, Look};
-use super::walk::Walk;
+use super::crew::{self, Deed};
+use super::tree;
 use super::way::{Missing, open_volume};
 use super::{Progress, VolumeError};
 use crate::degradation::Degradation;
-use crate::identity::Root;
+use crate::identity::{Root, may_chown};
 use crate::settings::VolumeOwner;
 
 /// Whose the volume is to be.
@@ -62,7 +62,7 @@ pub fn claim(
         gid: claim.gid,
     };
     let (dir, created) = open_volume(&claim.directory, missing)?;
-    let claimed = settle(claim, dir, |top| Walk::new(claim, top, stop, progress))?;
+    let claimed = settle(claim, dir, Deed::Do, stop, progress)?;
     Ok(Claimed { created, ..claimed })
 }
 
@@ -72,11 +72,11 @@ pub fn claim(
 ///
 /// As [`claim`].
 pub fn foresee(_: &Root, claim: &Claim, stop: &dyn Fn() -> bool) -> Result<Claimed, VolumeError> {
-    let mut silent = |_: Progress| {};
     match open_volume(&claim.directory, Missing::Tell) {
-        Ok((dir, _)) => settle(claim, dir, |top| {
-            Walk::new(claim, top, stop, &mut silent).only_foreseeing()
-        }),
+        Ok((dir, _)) => {
+            let deed = Deed::Foresee(refusal(&dir));
+            settle(claim, dir, deed, stop, &mut |_| {})
+        }
         Err(error) if error.is_absent() => Ok(Claimed {
             created: true,
             // What is made belongs to the user from the beginning.
@@ -87,10 +87,20 @@ pub fn foresee(_: &Root, claim: &Claim, stop: &dyn Fn() -> bool) -> Result<Claim
     }
 }
 
-fn settle<'a>(
-    claim: &'a Claim,
+/// What chown(2) would say about everything on this file system.
+fn refusal(dir: &OwnedFd) -> Option<Errno> {
+    if tree::is_read_only(dir) {
+        return Some(Errno::ROFS);
+    }
+    (!may_chown()).then_some(Errno::PERM)
+}
+
+fn settle(
+    claim: &Claim,
     dir: OwnedFd,
-    walk: impl FnOnce(Look) -> Walk<'a>,
+    deed: Deed,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
     let open_error = |source: Errno| VolumeError::Open {
         directory: claim.directory.clone(),
@@ -110,14 +120,10 @@ fn settle<'a>(
                 ..Claimed::default()
             })
         }
-        VolumeOwner::Chown => {
-            let mut walk = walk(top);
-            walk.run(dir)?;
-            Ok(walk.finish())
-        }
+        VolumeOwner::Chown => crew::hand_over(claim, dir, top, deed, stop, progress),
     }
 }
 
 #[cfg(test)]
-#[path = "owner_tests.rs"]
+#[path = "owner_tests/mod.rs"]
 mod tests;

@@ -207,6 +207,8 @@ pub(super) enum Placed {
     Theirs,
     /// The file system cannot do it without a risk for someone's file.
     Unable(Errno),
+    /// What came out could not be read, so that it may be someone's: it is back.
+    Unread(Errno),
     /// Someone wrote while we swapped back: their file is under this name.
     Stray(CString),
 }
@@ -254,34 +256,36 @@ pub(super) fn replace(
             error => Placed::Unable(error),
         };
     }
-    if content(dir, &old).is_some_and(ours) {
-        discard(dir, &old);
-        return Placed::Done;
-    }
-    match able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
-        Ok(()) if content(dir, &old) == Some(new) => {
+    let back = match content(dir, &old) {
+        Ok(Some(found)) if ours(found) => {
             discard(dir, &old);
-            Placed::Theirs
+            return Placed::Done;
+        }
+        Ok(_) => Placed::Theirs,
+        Err(error) => Placed::Unread(error),
+    };
+    match able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
+        Ok(()) if content(dir, &old) == Ok(Some(new)) => {
+            discard(dir, &old);
+            back
         }
         // Deleted under its name, after an edit that came out: the edit goes back.
-        Err(Errno::NOENT) if able.rename(dir, &old, name, RenameFlags::NOREPLACE).is_ok() => {
-            Placed::Theirs
-        }
+        Err(Errno::NOENT) if able.rename(dir, &old, name, RenameFlags::NOREPLACE).is_ok() => back,
         _ => Placed::Stray(old),
     }
 }
 
-/// What `name` is, as far as a default can be that.
-pub(super) fn content(dir: BorrowedFd<'_>, name: &CStr) -> Option<Content> {
-    match tree::look(dir, name).ok()?.kind {
-        FileType::Symlink => Some(link(dir, name).ok()?.0),
+/// What `name` is; `None`: nothing that a default can be.
+pub(super) fn content(dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<Content>, Errno> {
+    Ok(match tree::look(dir, name)?.kind {
+        FileType::Symlink => Some(link(dir, name)?.0),
         FileType::RegularFile => {
-            let (digest, _) = digest(dir, name, &|| false).ok()?;
+            let (digest, _) = digest(dir, name, &|| false).map_err(Fault::errno)?;
             Some(Content::File(digest))
         }
         FileType::Directory => Some(Content::Directory),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]

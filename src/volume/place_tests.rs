@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
@@ -157,6 +158,34 @@ fn swaps_back_whatever_came_out() {
     }
 }
 
+/// Nothing else is so sure to be unreadable for root as well.
+fn without_capabilities<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let alone = || {
+        let none = rustix::thread::CapabilitySet::empty();
+        let sets = rustix::thread::CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(alone).join().unwrap())
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_an_edit() {
+    let place = Place::with(Some("old"));
+    let path = place.dir.path().join("name.ipynb");
+    let closed = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(&path, closed).unwrap();
+    let placed = without_capabilities(|| place.replace(Able::ALL, &|_| true));
+    assert_eq!(placed, Placed::Unread(Errno::ACCESS));
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&path, open).unwrap();
+    place.holds_only("old");
+}
+
 #[test]
 fn what_was_written_between_the_swaps_is_kept_too() {
     let place = Place::with(Some("edited"));
@@ -223,7 +252,6 @@ fn a_stop_leaves_nothing_staged() {
 
 #[test]
 fn staged_files_have_their_mode_whatever_the_umask() {
-    use std::os::unix::fs::PermissionsExt;
     for mode in [0o644, 0o775] {
         let dir = tempfile::tempdir().unwrap();
         let from = File::open("/dev/null").unwrap();

@@ -49,7 +49,7 @@ pub(super) fn tidy(
         for name in names {
             let bytes = name.to_bytes();
             let ours = || match place::content(list.as_fd(), &name) {
-                Some(Content::File(digest) | Content::Link(digest)) => known.contains(&digest),
+                Ok(Some(Content::File(digest) | Content::Link(digest))) => known.contains(&digest),
                 _ => false,
             };
             if place::is_temporary(bytes, NEW) || place::is_temporary(bytes, OLD) && ours() {

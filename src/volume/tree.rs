@@ -7,7 +7,9 @@ use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags, StatxTimestamp};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, StatxTimestamp,
+};
 use rustix::io::Errno;
 
 /// Opens a directory for reading its entries.
@@ -92,6 +94,19 @@ pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
 /// Opens `name` in `dir` as a handle to look at and change, never to read.
 pub(super) fn open_handle(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, HANDLE, Mode::empty())
+}
+
+/// Whether a directory can be written to by whom we are now.
+pub(super) fn writable(dir: impl AsFd) -> bool {
+    use rustix::fs::{Access, AtFlags, accessat};
+    // With one uid for everything, which kind of access is asked about is all the same.
+    accessat(dir, c".", Access::WRITE_OK, AtFlags::empty()).is_ok()
+}
+
+/// Whether nothing can be changed on the file system of `dir`.
+pub(super) fn is_read_only(dir: impl AsFd) -> bool {
+    let system = rustix::fs::fstatvfs(dir);
+    system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// The clock that stamps inodes.

@@ -1,10 +1,9 @@
-//! The walk that hands the volume over to the user.
+//! One thread's share of the walk that hands the volume over to the user.
 //!
 //! Runs as root over ground that a stranger may change meanwhile. Each entry costs
 //! one statx; only what is not the user's is opened (as a handle that cannot read),
 //! looked at again, and changed through that handle.
 
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,10 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Gid, Uid};
 use rustix::io::Errno;
 
-use super::owner::{Claim, Claimed};
-use super::tree::{self, Inode, Look, Time};
-use super::{Progress, REPORT_EVERY, Tally, VolumeError, shown};
-use crate::degradation::Degradation;
+use super::crew::{Common, Deed, Found};
+use super::tree::{self, Inode, Look};
+use super::{REPORT_EVERY, VolumeError, shown};
 
 /// Hands over what `handle` is, and nothing else: there is no name to swap.
 pub(super) fn give(handle: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
@@ -24,8 +22,8 @@ pub(super) fn give(handle: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Err
     rustix::fs::chownat(handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
-/// How many directories are held open at once; a deeper tree reopens them.
-pub(super) const OPEN_LEVELS: usize = 128;
+/// How many directories a thread holds open at once; a deeper tree reopens them.
+pub(super) const OPEN_LEVELS: usize = 64;
 
 /// A directory on the way from the volume to where the walk is.
 struct Level {
@@ -38,90 +36,115 @@ struct Level {
     path: usize,
 }
 
+/// What is still to be walked: directories that lie in each other, the outermost first,
+/// with the subdirectories that nobody has entered yet.
+pub(super) struct Part {
+    levels: Vec<Level>,
+    /// The path of the innermost one.
+    path: Vec<u8>,
+}
+
+impl Part {
+    pub fn is_done(&self) -> bool {
+        self.levels.is_empty()
+    }
+
+    /// Gives half of the outermost subdirectories away; `None`: there is nothing to give.
+    pub fn split(&mut self) -> Option<Self> {
+        let mut open = self.levels.iter_mut().filter(|level| level.dir.is_some());
+        let level = open.find(|level| !level.subdirs.is_empty())?;
+        let dir = level.dir.as_ref()?.try_clone().ok()?;
+        let kept = level.subdirs.len() / 2;
+        Some(Self {
+            path: self.path[..level.path].to_vec(),
+            levels: vec![Level {
+                dir: Some(dir),
+                inode: level.inode,
+                subdirs: level.subdirs.split_off(kept),
+                path: level.path,
+            }],
+        })
+    }
+}
+
+/// Told of how many entries more were looked at; whether the walk goes on.
+pub(super) type Tell<'a> = &'a mut dyn FnMut(u64) -> bool;
+
+/// What one thread does of it.
 pub(super) struct Walk<'a> {
-    claim: &'a Claim,
-    top: Look,
-    stop: &'a dyn Fn() -> bool,
-    progress: &'a mut dyn FnMut(Progress),
-    /// When the walk began, by the clock that stamps inodes.
-    began: Time,
-    checked: u64,
-    changed: u64,
-    /// What would be handed over; `None`: it is.
-    foreseen: Option<Vec<String>>,
+    common: &'a Common<'a>,
+    tell: Tell<'a>,
+    pub found: Found,
     /// Whether the last entry was not the user's.
     changing: bool,
-    /// The path of the current directory, for messages.
+    /// The current directory.
+    inside: Inode,
+    /// Its path, for messages.
     path: Vec<u8>,
-    /// Files with several links: how many were found, and where the first was.
-    links: HashMap<Inode, (u32, String)>,
-    refused: Tally,
-    mounts: Vec<String>,
-    devices: Vec<String>,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk that has not begun, of the volume that looks like `top`.
-    pub fn new(
-        claim: &'a Claim,
-        top: Look,
-        stop: &'a dyn Fn() -> bool,
-        progress: &'a mut dyn FnMut(Progress),
-    ) -> Self {
+    /// A walk that has not begun. `tell` is called about every thousand entries.
+    pub fn new(common: &'a Common<'a>, tell: Tell<'a>) -> Self {
         Self {
-            claim,
-            top,
-            stop,
-            progress,
-            began: tree::now(),
-            checked: 0,
-            changed: 0,
-            foreseen: None,
+            common,
+            tell,
+            found: Found::default(),
             changing: false,
-            path: claim.directory.as_os_str().as_bytes().to_vec(),
-            links: HashMap::new(),
-            refused: Tally::default(),
-            mounts: Vec::new(),
-            devices: Vec::new(),
+            inside: common.top.inode,
+            path: Vec::new(),
             buffer: vec![MaybeUninit::uninit(); 64 * 1024],
         }
     }
 
-    /// Only tells what it would hand over.
-    pub fn only_foreseeing(self) -> Self {
-        Self {
-            foreseen: Some(Vec::new()),
-            ..self
-        }
+    /// Settles the volume itself and what is in it; its subdirectories are left.
+    pub fn begin(&mut self, dir: OwnedFd) -> Result<Part, VolumeError> {
+        self.path = self.common.claim.directory.as_os_str().as_bytes().to_vec();
+        let levels = self.enter(dir, self.path.len())?.into_iter().collect();
+        let path = self.path.clone();
+        Ok(Part { levels, path })
     }
 
-    /// Hands over everything in `dir`, as long as nobody says stop.
-    pub fn run(&mut self, dir: OwnedFd) -> Result<(), VolumeError> {
-        let mut levels: Vec<Level> = Vec::new();
-        levels.extend(self.enter(dir, self.path.len())?);
-        while let Some(level) = levels.last_mut() {
-            self.path.truncate(level.path);
-            let (Some(dir), Some(name)) = (&level.dir, level.subdirs.pop()) else {
-                self.leave(&mut levels);
-                continue;
-            };
-            match tree::open_dir(dir, &name) {
-                Ok(child) => {
-                    self.path.push(b'/');
-                    self.path.extend_from_slice(name.to_bytes());
-                    if let Some(level) = self.enter(child, self.path.len())? {
-                        levels.push(level);
-                    }
-                }
-                // Swapped for something else since it was listed.
-                Err(Errno::NOTDIR | Errno::LOOP) => self.entry(dir.as_fd(), &name),
-                Err(Errno::NOENT) => {}
-                Err(error) => self.refuse(error, &name),
+    /// Walks a part to its end, or until `pause` says so before one of its directories.
+    pub fn run(
+        &mut self,
+        part: &mut Part,
+        mut pause: impl FnMut(&mut Part, &Found) -> bool,
+    ) -> Result<(), VolumeError> {
+        while !part.is_done() && !pause(part, &self.found) {
+            self.step(part)?;
+        }
+        Ok(())
+    }
+
+    /// Enters the next directory of a part, or leaves one that has no more.
+    fn step(&mut self, part: &mut Part) -> Result<(), VolumeError> {
+        let Some(level) = part.levels.last_mut() else {
+            return Ok(());
+        };
+        part.path.truncate(level.path);
+        self.path.clone_from(&part.path);
+        self.inside = level.inode;
+        let (Some(dir), Some(name)) = (&level.dir, level.subdirs.pop()) else {
+            self.leave(&mut part.levels);
+            return Ok(());
+        };
+        match tree::open_dir(dir, &name) {
+            Ok(child) => {
+                part.path.push(b'/');
+                part.path.extend_from_slice(name.to_bytes());
+                self.path.clone_from(&part.path);
+                let level = self.enter(child, part.path.len())?;
+                part.levels.extend(level);
             }
-            if let Some(far) = levels.len().checked_sub(OPEN_LEVELS) {
-                levels[far].dir = None;
-            }
+            // Swapped for something else since it was listed.
+            Err(Errno::NOTDIR | Errno::LOOP) => self.entry(dir.as_fd(), &name),
+            Err(Errno::NOENT) => {}
+            Err(error) => self.refuse(error, &name),
+        }
+        if let Some(far) = part.levels.len().checked_sub(OPEN_LEVELS) {
+            part.levels[far].dir = None;
         }
         Ok(())
     }
@@ -151,9 +174,9 @@ impl<'a> Walk<'a> {
     /// Settles one directory and its entries; its subdirectories are left to enter.
     fn enter(&mut self, dir: OwnedFd, path: usize) -> Result<Option<Level>, VolumeError> {
         let look = match tree::look_at(&dir) {
-            Ok(look) if look.same_mount(&self.top) => look,
+            Ok(look) if look.same_mount(&self.common.top) => look,
             Ok(_) => {
-                self.mounts.push(shown(&self.path));
+                self.found.mounts.push(shown(&self.path));
                 return Ok(None);
             }
             Err(error) => {
@@ -161,8 +184,9 @@ impl<'a> Walk<'a> {
                 return Ok(None);
             }
         };
+        self.inside = look.inode;
         self.count()?;
-        if look.uid != self.claim.uid {
+        if look.uid != self.common.claim.uid {
             self.hand_over(dir.as_fd(), c".");
         }
         let mut subdirs = Vec::new();
@@ -213,11 +237,11 @@ impl<'a> Walk<'a> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr) {
         if !self.changing {
             match tree::look(dir, name) {
-                Ok(look) if !look.same_mount(&self.top) => {
+                Ok(look) if !look.same_mount(&self.common.top) => {
                     let mount = self.under(name);
-                    return self.mounts.push(mount);
+                    return self.found.mounts.push(mount);
                 }
-                Ok(look) if look.uid == self.claim.uid => return,
+                Ok(look) if look.uid == self.common.claim.uid => return,
                 Ok(_) => {}
                 Err(Errno::NOENT) => return,
                 Err(error) => return self.refuse(error, name),
@@ -236,11 +260,11 @@ impl<'a> Walk<'a> {
             Ok(look) => look,
             Err(error) => return self.refuse(error, name),
         };
-        if !look.same_mount(&self.top) {
+        if !look.same_mount(&self.common.top) {
             let mount = self.under(name);
-            return self.mounts.push(mount);
+            return self.found.mounts.push(mount);
         }
-        self.changing = look.uid != self.claim.uid;
+        self.changing = look.uid != self.common.claim.uid;
         if !self.changing {
             return;
         }
@@ -248,55 +272,37 @@ impl<'a> Walk<'a> {
             // Its node is here, the device is not.
             FileType::BlockDevice | FileType::CharacterDevice => {
                 let device = self.under(name);
-                self.devices.push(device);
+                self.found.devices.push(device);
                 return;
             }
             FileType::Directory => {}
             _ if look.links > 1 && !self.all_links_found(&look, name) => return,
             _ => {}
         }
-        if self.foreseen.is_some() {
-            let path = self.under(name);
-            self.foreseen
-                .iter_mut()
-                .for_each(|all| all.push(path.clone()));
-            return;
+        match self.common.deed {
+            Deed::Do => {}
+            Deed::Foresee(Some(error)) => return self.refuse(error, name),
+            Deed::Foresee(None) => {
+                let path = self.under(name);
+                return self.found.foreseen.push(path);
+            }
         }
-        match give(handle, self.claim.uid, self.claim.gid) {
-            Ok(()) => self.changed += 1,
+        match give(handle, self.common.claim.uid, self.common.claim.gid) {
+            Ok(()) => self.found.changed += 1,
             Err(error) => self.refuse(error, name),
         }
     }
 
-    /// Counts a link; whether it is the last one.
-    ///
-    /// A name that is renamed ahead of the walk would be counted twice and stand for
-    /// one outside. Renaming, linking and unlinking stamp the inode, so a file whose
-    /// stamp is not older than the walk is not handed over this time.
-    fn all_links_found(&mut self, look: &Look, name: &CStr) -> bool {
-        let first = || shown(&[&self.path, &b"/"[..], name.to_bytes()].concat());
-        let (found, _) = self.links.entry(look.inode).or_insert_with(|| (0, first()));
-        *found += 1;
-        let complete = *found == look.links && look.changed < self.began;
-        if complete {
-            self.links.remove(&look.inode);
-        }
-        complete
+    /// Notes a link; whether all are found with it.
+    fn all_links_found(&self, look: &Look, name: &CStr) -> bool {
+        let place = (self.inside, name.to_owned());
+        self.common.links.complete(look, place, || self.under(name))
     }
 
     fn count(&mut self) -> Result<(), VolumeError> {
-        self.checked += 1;
-        if !self.checked.is_multiple_of(REPORT_EVERY) {
-            return Ok(());
-        }
-        (self.progress)(Progress {
-            done: self.checked,
-            total: None,
-        });
-        if (self.stop)() {
-            return Err(VolumeError::Stopped);
-        }
-        Ok(())
+        self.found.checked += 1;
+        let goes_on = !self.found.checked.is_multiple_of(REPORT_EVERY) || (self.tell)(REPORT_EVERY);
+        goes_on.then_some(()).ok_or(VolumeError::Stopped)
     }
 
     fn under(&self, name: &CStr) -> String {
@@ -308,48 +314,6 @@ impl<'a> Walk<'a> {
 
     fn refuse(&mut self, error: Errno, name: &CStr) {
         let path = self.under(name);
-        self.refused.add(error, || path);
-    }
-
-    /// What came of it.
-    pub fn finish(self) -> Claimed {
-        let owner = format!("{}:{}", self.claim.uid, self.claim.gid);
-        let what = format!("hand over to {owner}");
-        let remedy = "the server can still use what its user may read and write; change the owner \
-                      where the volume lives, or use --volume-owner adopt or keep";
-        let mut degradations: Vec<_> = self.refused.degradations(&what, remedy).collect();
-        let mut links: Vec<_> = self.links.into_values().map(|(_, path)| path).collect();
-        links.sort();
-        let groups = [
-            (
-                self.mounts,
-                "did not enter other mounts inside the volume",
-                "mount them with the right owner",
-            ),
-            (
-                links,
-                "did not hand over files that have links outside the volume",
-                "replace them by copies, or change their owner where the volume lives",
-            ),
-            (
-                self.devices,
-                "did not hand over device nodes",
-                "remove them from the volume",
-            ),
-        ];
-        for (paths, cause, remedy) in groups {
-            if let Some(first) = paths.first() {
-                let cause = format!("{cause}: {}, first {first}", paths.len());
-                degradations.push(Degradation::new(cause, remedy));
-            }
-        }
-        Claimed {
-            checked: self.checked,
-            changed: self.changed,
-            created: false,
-            adopted: None,
-            foreseen: self.foreseen.unwrap_or_default(),
-            degradations,
-        }
+        self.found.refused.add(error, || path);
     }
 }

@@ -63,6 +63,9 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
                     Err(error) => return Err(fail(&way, error)),
                 }
             }
+            (Err(Errno::NOENT), Missing::Tell) if tree::is_read_only(&dir) => {
+                return Err(fail(&way, Errno::ROFS));
+            }
             (other, _) => other.map_err(|e| fail(&way, e))?,
         };
         let look = tree::look_at(&handle).map_err(|e| fail(&way, e))?;

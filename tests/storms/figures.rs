@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use crate::ZOMBIES;
 use crate::support::figures::{Look, Rounds, compare};
 use crate::support::process::{children, until};
 use crate::support::{Image, Running, Start};
@@ -13,17 +14,6 @@ use crate::support::{Image, Running, Start};
 /// At each line on stdin it does its work once more; it never waits for orphans.
 const ROUNDS: &str = "
 import os, sys
-def zombies():
-    # The middle makes them and ends: all become PID 1's at once.
-    if os.fork() == 0:
-        here, there = os.pipe()
-        for _ in range(10_000):
-            if os.fork() == 0:
-                os.write(there, b'.')
-                os._exit(0)
-            os.read(here, 1)
-        os._exit(0)
-    os.wait()
 def daemons():
     for _ in range(5_000):
         if os.fork() == 0:
@@ -70,7 +60,11 @@ fn start(image: &Image, init: Init, command: &[&str]) -> (Running, UnixStream) {
 
 fn rounds(init: Init, work: &str, count: u64) -> Rounds {
     let image = Image::new();
-    let (mut running, mut talk) = start(&image, init, &["python3", "-c", ROUNDS, work]);
+    let (mut running, mut talk) = start(
+        &image,
+        init,
+        &["python3", "-c", &format!("{ZOMBIES}{ROUNDS}"), work],
+    );
     let pid = running.pid();
     let before = Look::at(pid);
     let [between, after] = [(); 2].map(|()| {

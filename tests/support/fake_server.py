@@ -22,12 +22,16 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
 
 FAKE = os.environ.get("FAKE", "").split()
 VALUES = dict(arg.removeprefix("--").split("=", 1) for arg in sys.argv[1:] if "=" in arg)
 PORT = int(VALUES.get("ServerApp.port", 8888))
 BASE = VALUES.get("ServerApp.base_url", "/").strip("/")
 BASE = f"/{BASE}/" if BASE else "/"
+if HUB := os.environ.get("JUPYTERHUB_SERVICE_URL"):
+    HUB = urllib.parse.urlsplit(HUB)
+    PORT, BASE = HUB.port, HUB.path
 SCHEME = "https" if "ServerApp.certfile" in VALUES else "http"
 
 
@@ -89,7 +93,9 @@ say(f"fake: pid {os.getpid()} in {os.getcwd()} as {os.getuid()}")
 say(f"fake: arguments {sys.argv[1:]}")
 say(f"fake: environment {sorted(os.environ)}")
 say(f"fake: stdin {os.readlink('/proc/self/fd/0')}")
-print("fake: a line for stdout", flush=True)
+# Two streams that end at one terminal do not always come line by line.
+if "FAKE_MUTE" not in os.environ:
+    print("fake: a line for stdout", flush=True)
 if "dies" in FAKE:
     say("fake: my last words")
     os._exit(3)

@@ -22,6 +22,7 @@ import sys
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
+import jupyter_kernel
 import requests
 import websocket
 
@@ -90,29 +91,12 @@ class Person:
             cookie=request.headers["Cookie"],
             timeout=120,
         )
-        link.send(json.dumps(execute(code)))
+        link.send(json.dumps(jupyter_kernel.execute(code)))
         while True:
             message = json.loads(link.recv())
             assert message["msg_type"] != "error", message
             if message["msg_type"] == "stream":
                 return message["content"]["text"].strip()
-
-
-def execute(code):
-    return {
-        "channel": "shell",
-        "header": {
-            "msg_id": "1",
-            "session": "1",
-            "username": "visitor",
-            "version": "5.3",
-            "msg_type": "execute_request",
-        },
-        "parent_header": {},
-        "metadata": {},
-        "content": {"code": code, "silent": False, "store_history": False},
-        "buffers": [],
-    }
 
 
 def of(server):

@@ -63,8 +63,8 @@ pub fn change(volume: &Path) -> Files {
 
 /// An image whose volume is memory, so that flushing it costs nothing.
 pub struct Lab {
-    _memory: Tmpfs,
-    image: Image,
+    pub memory: Tmpfs,
+    pub image: Image,
     update: &'static str,
 }
 
@@ -73,7 +73,7 @@ impl Lab {
         let image = Image::new();
         let memory = Tmpfs::mount(&image.path("memory"), "size=16m");
         Self {
-            _memory: memory,
+            memory,
             image,
             update,
         }
@@ -228,4 +228,58 @@ pub fn seen(volume: &Path) -> BTreeMap<String, String> {
 pub fn is_temporary(name: &str) -> bool {
     let last = name.rsplit('/').next().unwrap();
     last.starts_with(".ai-lab.")
+}
+
+/// Nothing but whole content of one of the states (the last is the new one) under any
+/// name, and nothing gone.
+pub fn assert_old_or_new(at: &str, volume: &Path, states: &[&Files], theirs: &Files) {
+    let seen = seen(volume);
+    for (name, content) in &seen {
+        if is_temporary(name) || name.starts_with(OURS) {
+            continue;
+        }
+        let name = name.as_str();
+        let allowed = match theirs.get(name) {
+            Some(own) => vec![own],
+            None => states.iter().filter_map(|state| state.get(name)).collect(),
+        };
+        assert!(allowed.contains(&&content.as_str()), "{at}: {seen:#?}");
+    }
+    // With one state alone, nothing was there before.
+    let before = states.split_last().map_or(&[][..], |(_, before)| before);
+    let before = before.iter().flat_map(|state| state.keys());
+    for name in before.chain(theirs.keys()) {
+        assert!(seen.contains_key(*name), "{at}: {name} is gone: {seen:#?}");
+    }
+}
+
+/// What the next start makes of it: everything new, nothing left over.
+pub fn assert_finished(at: &str, volume: &Path, expected: &Files, changed: &str) {
+    let mut seen = seen(volume);
+    assert_eq!(
+        seen.remove(".ai-lab/lock").as_deref(),
+        Some(""),
+        "{at}: the mark of a killed start"
+    );
+    assert!(seen.remove(".ai-lab/manifest.sha256").is_some(), "{at}");
+    let found: Vec<_> = seen
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.as_str()))
+        .collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(name, content)| (*name, *content))
+        .collect();
+    assert_eq!(found, expected, "{at}");
+    for (name, _) in found {
+        let data = fs::symlink_metadata(volume.join(name)).unwrap();
+        assert_eq!((data.uid(), data.gid()), (UID, UID), "{at}: {name}");
+    }
+    let checked = Command::new("sha256sum")
+        .args(["--check", "--quiet", ".ai-lab/manifest.sha256"])
+        .env("LC_ALL", "C")
+        .current_dir(volume)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&checked.stdout), changed, "{at}");
 }

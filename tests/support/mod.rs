@@ -178,14 +178,16 @@ impl Start {
         .clean()
     }
 
+    /// Nothing of the environment of whoever runs the tests shows in what is said.
     fn clean(mut self) -> Self {
-        self.command.stdin(Stdio::null());
+        self.command.stdin(Stdio::null()).env("TERM", "xterm");
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             let ours = [
                 "JUPYTER", "AI_LAB", "NOTEBOOK", "JPY_", "NO_COLOR", "NOTIFY_",
             ];
-            if ours.iter().any(|prefix| name.starts_with(prefix)) {
+            let set = ["USER", "LOGNAME", "SHELL", "VIRTUAL_ENV", "PYTHONHOME"];
+            if ours.iter().any(|prefix| name.starts_with(prefix)) || set.contains(&&*name) {
                 self.command.env_remove(&*name);
             }
         }

@@ -76,6 +76,16 @@ impl Running {
         Some(line)
     }
 
+    /// Whether it has ended; it is not waited for.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Everything that was heard so far.
+    pub fn all_heard(&self) -> Vec<&str> {
+        self.heard.iter().map(|(_, line)| &**line).collect()
+    }
+
     /// Whether it was heard already.
     pub fn has_said(&self, part: &str) -> bool {
         self.heard.iter().any(|(_, line)| line.contains(part))

@@ -17,8 +17,8 @@ use super::support::Start;
 /// A system call that is about to be made.
 pub struct Call {
     pub number: i64,
-    args: [u64; 6],
-    pid: Pid,
+    pub args: [u64; 6],
+    pub pid: Pid,
 }
 
 impl Call {
@@ -73,7 +73,7 @@ impl Call {
     }
 
     /// The string at an address of the program; at most `limit` bytes.
-    fn text(&self, address: u64, limit: usize) -> String {
+    pub fn text(&self, address: u64, limit: usize) -> String {
         let mut bytes = Vec::new();
         while bytes.len() < limit && !bytes.contains(&0) {
             let at = usize::try_from(address).unwrap() + bytes.len();
@@ -141,7 +141,7 @@ pub fn stop_before_each(start: Start, mut decide: impl FnMut(&Call) -> Then) -> 
                     give(pid, error);
                 }
                 if enters {
-                    match decide(&call(pid)) {
+                    match decide(&call(pid).unwrap()) {
                         Then::GoOn => {}
                         Then::Fail(error) => {
                             skip(pid);
@@ -170,14 +170,15 @@ pub fn stop_before_each(start: Start, mut decide: impl FnMut(&Call) -> Then) -> 
     }
 }
 
+/// The call that is about to be made; `None`: who would make it was killed.
 #[cfg(target_arch = "x86_64")]
-fn call(pid: Pid) -> Call {
-    let regs = ptrace::getregs(pid).unwrap();
-    Call {
+pub fn call(pid: Pid) -> Option<Call> {
+    let regs = ptrace::getregs(pid).ok()?;
+    Some(Call {
         number: i64::try_from(regs.orig_rax).unwrap(),
         args: [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9],
         pid,
-    }
+    })
 }
 
 /// The call that is about to be made becomes one that does not exist.
@@ -197,11 +198,11 @@ fn give(pid: Pid, error: i32) {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn call(pid: Pid) -> Call {
-    let regs = ptrace::getregs(pid).unwrap().regs;
-    Call {
+pub fn call(pid: Pid) -> Option<Call> {
+    let regs = ptrace::getregs(pid).ok()?.regs;
+    Some(Call {
         number: i64::try_from(regs[8]).unwrap(),
         args: [regs[0], regs[1], regs[2], regs[3], regs[4], regs[5]],
         pid,
-    }
+    })
 }

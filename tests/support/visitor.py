@@ -24,6 +24,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import jupyter_kernel
+
 url, verb, *words = sys.argv[1:]
 cookies = http.cookiejar.LWPCookieJar()
 browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
@@ -105,22 +107,7 @@ def new_kernel():
 
 def run(code):
     link = WebSocket(f"/api/kernels/{new_kernel()}/channels")
-    link.send(
-        {
-            "channel": "shell",
-            "header": {
-                "msg_id": "1",
-                "session": "1",
-                "username": "visitor",
-                "version": "5.3",
-                "msg_type": "execute_request",
-            },
-            "parent_header": {},
-            "metadata": {},
-            "content": {"code": code, "silent": False, "store_history": False},
-            "buffers": [],
-        }
-    )
+    link.send(jupyter_kernel.execute(code))
     while True:
         message = link.receive()
         assert message["msg_type"] != "error", message

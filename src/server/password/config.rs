@@ -2,8 +2,8 @@
 //! it and nothing else.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -17,8 +17,32 @@ const BASE: &str = "IdentityProvider";
 /// Classes of older versions, which win over [`BASE`].
 const OLD: [&str; 2] = ["ServerApp", "NotebookApp"];
 
+/// The file's mode.
+const MODE: u32 = 0o600;
+
 const HASH: &str = "hashed_password";
 const OLD_HASH: &str = "password";
+
+/// A configuration is at most this long, in bytes; the longest that Jupyter generates has
+/// a fiftieth of it.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// The content of a file of Jupyter's configuration. A FIFO that nobody writes must not
+/// stop the start, nor a file without end.
+pub(super) fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(io::Error::other("it is longer than 4 MiB"));
+    }
+    Ok(bytes)
+}
 
 /// The password hashes that one or several files give, by class.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,16 +92,20 @@ impl Hashes {
 pub struct Document {
     path: PathBuf,
     content: Map<String, Value>,
+    /// Whether there is nothing yet that could be lost.
+    first: bool,
 }
 
 impl Document {
-    /// Reads the file; one that is not there is empty.
+    /// Reads the file. One that is not there is empty; so is what [`Document::write`]
+    /// leaves where the power fails: a file of its mode without a byte.
     ///
     /// # Errors
     /// It cannot be read, is not JSON, or no object.
     pub fn read(path: &Path) -> Result<Self, PasswordError> {
         let path = path.to_owned();
-        let bytes = match fs::read(&path) {
+        let bytes = match contents(&path) {
+            Ok(bytes) if bytes.is_empty() && mode(&path) == Some(MODE) => b"{}".to_vec(),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => b"{}".to_vec(),
             Err(source) => {
@@ -86,7 +114,11 @@ impl Document {
             }
         };
         match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(content)) => Ok(Self { path, content }),
+            Ok(Value::Object(content)) => Ok(Self {
+                path,
+                first: content.is_empty(),
+                content,
+            }),
             Ok(_) => {
                 let section = "the content";
                 Err(PasswordError::Shape { path, section })
@@ -160,16 +192,35 @@ impl Document {
         }
     }
 
+    /// Whether [`Self::write`] could do it, as far as `writable` knows about directories.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn foresee_write(
+        &self,
+        writable: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> Result<(), PasswordError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        writable(directory).map_err(|source| self.unwritten(source))
+    }
+
+    fn unwritten(&self, source: io::Error) -> PasswordError {
+        PasswordError::File {
+            path: self.path.clone(),
+            verb: "written",
+            source,
+        }
+    }
+
     /// Replaces the file, whole or not at all; only the user can read it.
+    ///
+    /// Where there was none it is not flushed. That takes longer than making the hash,
+    /// at the first start of every container, and the next start can write it again.
     ///
     /// # Errors
     /// The directory or the file cannot be written.
     pub fn write(&self) -> Result<(), PasswordError> {
-        self.try_write().map_err(|source| PasswordError::File {
-            path: self.path.clone(),
-            verb: "written",
-            source,
-        })
+        self.try_write().map_err(|source| self.unwritten(source))
     }
 
     fn try_write(&self) -> io::Result<()> {
@@ -189,13 +240,21 @@ impl Document {
         let mut file = options
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(MODE)
             .open(&new.0)?;
         file.write_all(&text)?;
+        if self.first {
+            return fs::rename(&new.0, &self.path);
+        }
         file.sync_all()?;
         fs::rename(&new.0, &self.path)?;
         File::open(directory)?.sync_all()
     }
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    let data = fs::symlink_metadata(path).ok()?;
+    Some(data.mode() & 0o7777)
 }
 
 /// A file that goes away unless it was renamed.

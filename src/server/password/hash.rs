@@ -14,6 +14,12 @@ const MEMORY: u32 = 10_240;
 const PASSES: u32 = 10;
 const LANES: u32 = 8;
 
+/// What verifying may take: ten times what Jupyter's own hashes do, half a second, and
+/// 128 MiB. Others have a say in what a volume holds, and while PID 1 verifies it hears no
+/// signal: a start would take what the hash there asks for, terabytes and years.
+const MOST_WORK: u64 = 10 * MEMORY as u64 * PASSES as u64;
+const MOST_MEMORY: u32 = 128 * 1024;
+
 /// Makes the hash that Jupyter would make. Takes some 50 ms and 10 MB of memory.
 ///
 /// # Errors
@@ -107,12 +113,16 @@ pub fn well_formed(hash: &str) -> bool {
     parse(hash).is_some()
 }
 
-/// Whether the password is the one that was hashed. Takes some 50 ms with argon2.
+/// Whether the password is the one that was hashed. Takes some 50 ms with argon2, and is
+/// not found out of a hash that would take ten times as long, or over 128 MiB.
 pub fn verify(hash: &str, secret: &Secret) -> bool {
     match parse(hash) {
-        Some(Parsed::Argon2(parsed)) => Argon2::default()
-            .verify_password(secret.bytes(), &*parsed)
-            .is_ok(),
+        Some(Parsed::Argon2(parsed)) => {
+            is_bearable(&parsed)
+                && Argon2::default()
+                    .verify_password(secret.bytes(), &*parsed)
+                    .is_ok()
+        }
         Some(Parsed::Legacy {
             algorithm,
             salt,
@@ -127,6 +137,13 @@ pub fn verify(hash: &str, secret: &Secret) -> bool {
         }
         None => false,
     }
+}
+
+fn is_bearable(hash: &PasswordHash) -> bool {
+    Params::try_from(hash).is_ok_and(|params| {
+        let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
+        params.m_cost() <= MOST_MEMORY && work <= MOST_WORK
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -171,6 +188,22 @@ mod tests {
             assert!(well_formed(hash), "{hash}");
             assert!(verify(hash, &secret("Pass wörd 1")), "{hash}");
             assert!(!verify(hash, &secret("Pass wörd 2")), "{hash}");
+        }
+    }
+
+    /// It would end for want of memory, or not at all.
+    #[test]
+    fn a_hash_that_asks_for_too_much_is_not_tried() {
+        let rest = "p=8$AAECAwQFBgcICQoLDA0ODw$VtZau75RIC9a8PEn1mj7Ho3Se3BspJls9vJWR1SuwHY";
+        for cost in [
+            "m=4294967295,t=1",
+            "m=10240,t=4294967295",
+            "m=131073,t=1",
+            "m=102401,t=10",
+        ] {
+            let hash = format!("argon2:$argon2id$v=19${cost},{rest}");
+            assert!(well_formed(&hash), "{hash}");
+            assert!(!verify(&hash, &secret("Pass wörd 1")), "{hash}");
         }
     }
 

@@ -12,7 +12,7 @@ pub mod source;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
@@ -154,22 +154,28 @@ pub fn apply(_: &Dropped, place: &Place, wanted: &Wanted) -> Result<Applied, Pas
     settle(place, wanted, Deed::Do)
 }
 
-/// What [`apply`] would do; nothing is written.
+/// What [`apply`] would do; nothing is written. `writable` tells whether a file could be
+/// made in a directory.
 ///
 /// # Errors
-/// As [`apply`], but for what only writing shows.
-pub fn foresee(_: &Dropped, place: &Place, wanted: &Wanted) -> Result<Applied, PasswordError> {
-    settle(place, wanted, Deed::Foresee)
+/// As [`apply`].
+pub fn foresee(
+    _: &Dropped,
+    place: &Place,
+    wanted: &Wanted,
+    writable: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Applied, PasswordError> {
+    settle(place, wanted, Deed::Foresee(writable))
 }
 
 /// Whether a file that is to be written is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+#[derive(Clone, Copy)]
+enum Deed<'a> {
     Do,
-    Foresee,
+    Foresee(&'a dyn Fn(&Path) -> io::Result<()>),
 }
 
-fn settle(place: &Place, wanted: &Wanted, deed: Deed) -> Result<Applied, PasswordError> {
+fn settle(place: &Place, wanted: &Wanted, deed: Deed<'_>) -> Result<Applied, PasswordError> {
     match wanted {
         Wanted::Nothing => Ok(unchanged()),
         Wanted::Default(secret) => set_default(place, secret, deed),
@@ -191,7 +197,7 @@ fn unchanged() -> Applied {
     }
 }
 
-fn set_default(place: &Place, secret: &Secret, deed: Deed) -> Result<Applied, PasswordError> {
+fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
     if place.is_configured() {
         return Ok(unchanged());
@@ -216,25 +222,27 @@ fn write_default(
     place: &Place,
     own: &mut Document,
     secret: &Secret,
-    deed: Deed,
+    deed: Deed<'_>,
 ) -> Result<(), PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
     }
     // Before the 50 ms of hashing.
     own.check_replaceable()?;
-    if deed == Deed::Do {
-        own.set_default(hash::make(secret)?)?;
-        own.write()?;
+    match deed {
+        Deed::Foresee(writable) => own.foresee_write(writable),
+        Deed::Do => {
+            own.set_default(hash::make(secret)?)?;
+            own.write()
+        }
     }
-    Ok(())
 }
 
 fn force(
     place: &Place,
     verify: &dyn Fn(&str) -> bool,
     make: impl FnOnce() -> Result<String, PasswordError>,
-    deed: Deed,
+    deed: Deed<'_>,
 ) -> Result<Applied, PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
@@ -248,9 +256,12 @@ fn force(
         Outcome::Unchanged
     } else {
         own.check_replaceable()?;
-        if deed == Deed::Do {
-            own.force(make()?)?;
-            own.write()?;
+        match deed {
+            Deed::Foresee(writable) => own.foresee_write(writable)?,
+            Deed::Do => {
+                own.force(make()?)?;
+                own.write()?;
+            }
         }
         Outcome::Changed
     };

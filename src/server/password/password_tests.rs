@@ -325,6 +325,18 @@ fn broken_files_are_told_with_their_place_and_never_overwritten() {
 }
 
 #[test]
+fn what_is_left_of_a_file_where_the_power_failed_is_written_again() {
+    for (wanted, text) in [(default(), "ailab"), (forced(), "new")] {
+        let home = Home::new();
+        home.put("home/.jupyter/jupyter_server_config.json", "");
+        let permissions = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(home.own(), permissions).unwrap();
+        assert_eq!(home.outcome(&wanted), Outcome::Changed);
+        assert!(is_in_force(&home.place(), &secret(text)));
+    }
+}
+
+#[test]
 fn a_link_in_place_of_the_file_is_read_and_never_replaced() {
     let home = Home::new();
     home.put("elsewhere.json", &provider(&legacy("new")).to_string());
@@ -367,4 +379,29 @@ fn nothing_is_left_beside_the_file() {
     let directory = std::fs::read_dir(home.at("home/.jupyter")).unwrap();
     let names: Vec<_> = directory.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["jupyter_server_config.json"]);
+}
+
+/// Nobody writes the FIFO, and the other file has no end that is worth waiting for.
+#[test]
+fn what_is_no_file_of_a_sensible_length_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let long = directory.path().join("long");
+    std::fs::File::create(&long)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    for (path, problem) in [(fifo, "no regular file"), (long, "longer than 4 MiB")] {
+        let error = Document::read(&path).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+        assert!(config::contents(&path).is_err());
+    }
 }

@@ -2,12 +2,11 @@
 //! `jupyter_server.serverapp`).
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::Hashes;
+use super::config::{Hashes, contents};
 
 /// The name of the file that `jupyter server password` writes.
 const FILE: &str = "jupyter_server_config.json";
@@ -173,7 +172,7 @@ fn is_on(value: &OsStr) -> bool {
 
 /// What a JSON file gives. Jupyter ignores one that does not parse.
 fn in_json(directory: &Path, name: &str) -> Hashes {
-    let bytes = fs::read(directory.join(name).with_extension("json")).unwrap_or_default();
+    let bytes = contents(&directory.join(name).with_extension("json")).unwrap_or_default();
     let content: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     Hashes::of(&content)
 }
@@ -181,7 +180,7 @@ fn in_json(directory: &Path, name: &str) -> Hashes {
 /// Whether a Python file says something about a password. Which, only Python knows.
 fn in_python(directory: &Path) -> bool {
     NAMES.iter().any(|name| {
-        let text = fs::read(directory.join(name).with_extension("py")).unwrap_or_default();
+        let text = contents(&directory.join(name).with_extension("py")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         text.lines()
             .map(str::trim_start)

@@ -1,0 +1,111 @@
+//! What is done once for each line, entry or byte:  cargo bench [NAME]
+//!
+//! For who changes one of these loops, to compare before and after. What a start takes as
+//! a whole is in `scripts/bench`.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fmt::Write;
+use std::fs;
+
+use ai_lab_entrypoint::identity::group_file::{File, entries, grant};
+use ai_lab_entrypoint::output::json::Lines;
+use ai_lab_entrypoint::server::password::{Secret, hash};
+use ai_lab_entrypoint::server::pump::Watcher;
+use ai_lab_entrypoint::server::readiness::Words;
+use ai_lab_entrypoint::settings::{DeletedNotebooks, UpdateNotebooks};
+use ai_lab_entrypoint::volume::manifest::Manifest;
+use ai_lab_entrypoint::volume::{Defaults, foresee_defaults};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// A directory service's worth of groups, the one that is looked for at the end.
+fn group_file(criterion: &mut Criterion) {
+    let mut text = String::new();
+    for gid in 1000..3000 {
+        writeln!(text, "group{gid}:x:{gid}:alice,bob,user{gid}").unwrap();
+    }
+    text.push_str("docker:x:999:alice\n");
+    let text = text.as_bytes();
+    let mut group = criterion.benchmark_group("group file");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("grant", |bench| {
+        bench.iter(|| grant(text, File::Group, "docker", 998, "bob").unwrap());
+    });
+    group.bench_function("find a gid", |bench| {
+        bench.iter(|| entries(text).find(|entry| entry.gid == 999).is_some());
+    });
+    group.finish();
+}
+
+/// The record of 10,000 defaults.
+fn manifest(criterion: &mut Criterion) {
+    let mut text = String::from("# ai-lab notebooks 1\n# image 1.0.0\n");
+    for index in 0..10_000 {
+        let stamp = format!("120 1760000000.25 1760000000.5 {index}");
+        writeln!(text, "{index:064x}  dir{}/{index}.ipynb", index % 100).unwrap();
+        writeln!(text, "# seen {stamp} / {stamp}").unwrap();
+    }
+    text.push_str("# end\n");
+    let parsed = Manifest::parse(text.as_bytes()).unwrap();
+    let mut group = criterion.benchmark_group("manifest");
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("parse", |bench| {
+        bench.iter(|| Manifest::parse(text.as_bytes()).unwrap());
+    });
+    group.bench_function("render", |bench| bench.iter(|| parsed.render()));
+    group.finish();
+}
+
+/// What a start will do about 1,000 defaults, none of which it knows.
+fn plan(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let [source, volume] = ["source", "volume"].map(|name| directory.path().join(name));
+    for top in [&source, &volume] {
+        fs::create_dir(top).unwrap();
+        for index in 0..1_000 {
+            fs::write(top.join(format!("{index}.ipynb")), "a notebook").unwrap();
+        }
+    }
+    let defaults = Defaults {
+        source,
+        volume,
+        image_version: None,
+        update: UpdateNotebooks::Unmodified,
+        deleted: DeletedNotebooks::Restore,
+        mode: 0o644,
+    };
+    criterion.bench_function("plan 1,000 defaults", |bench| {
+        bench.iter(|| foresee_defaults(&defaults).unwrap());
+    });
+}
+
+fn password(criterion: &mut Criterion) {
+    let secret = Secret::new("a password".into());
+    let hash = hash::make(&secret).unwrap();
+    let mut group = criterion.benchmark_group("password");
+    group.sample_size(20);
+    group.bench_function("make", |bench| bench.iter(|| hash::make(&secret).unwrap()));
+    group.bench_function("verify", |bench| {
+        bench.iter(|| assert!(hash::verify(&hash, &secret)));
+    });
+    group.finish();
+}
+
+/// A chunk of the server's log, as the pump has it.
+fn log(criterion: &mut Criterion) {
+    let line = "[I 2026-01-01 00:00:00.000 ServerApp] 200 GET /api/contents (alice@::1) 1.23ms\n";
+    let chunk = line.repeat(64 * 1024 / line.len());
+    let mut group = criterion.benchmark_group("log");
+    group.throughput(Throughput::Bytes(chunk.len() as u64));
+    group.bench_function("look for where the server is", |bench| {
+        let (mut words, _told) = Words::new();
+        bench.iter(|| words.passed(chunk.as_bytes()));
+    });
+    group.bench_function("as JSON", |bench| {
+        let mut lines = Lines::new("stderr");
+        bench.iter(|| lines.wrap(chunk.as_bytes()));
+    });
+    group.finish();
+}
+
+criterion_group!(loops, group_file, manifest, plan, password, log);
+criterion_main!(loops);

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ai_lab_entrypoint_fuzz::log_lines::holds(bytes));

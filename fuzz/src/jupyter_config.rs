@@ -1,0 +1,73 @@
+//! Jupyter's configuration: a password is put into whatever is JSON, and nothing else of it
+//! changes; what is not is refused and left as it is.
+
+use std::fs;
+
+use ai_lab_entrypoint::server::password::config::{Document, Hashes};
+use serde_json::{Map, Value};
+
+const HASH: &str = "sha1:s:0123456789abcdef0123456789abcdef01234567";
+
+pub fn holds(bytes: &[u8]) {
+    let directory = super::directory();
+    for force in [false, true] {
+        let path = super::file(&directory, "jupyter_server_config.json", bytes);
+        let set = Document::read(&path).and_then(|mut document| {
+            document.check_replaceable()?;
+            if force {
+                document.force(HASH.into())?;
+            } else {
+                document.set_default(HASH.into())?;
+            }
+            document.write()
+        });
+        let after = fs::read(&path).unwrap();
+        if set.is_err() {
+            assert_eq!(after, bytes, "a refused file is left alone");
+            continue;
+        }
+        let (old, new) = (object(bytes), object(&after));
+        let hashes = Hashes::of(&Value::Object(new.clone()));
+        let given = new["IdentityProvider"]["hashed_password"].as_str();
+        assert_eq!(given, Some(HASH));
+        if force {
+            assert_eq!(hashes.in_force().as_deref(), Some(HASH));
+        }
+        kept(&old, &new);
+        // The same once more changes not a byte.
+        let mut document = Document::read(&path).unwrap();
+        match force {
+            true => document.force(HASH.into()).unwrap(),
+            false => document.set_default(HASH.into()).unwrap(),
+        }
+        document.write().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), after);
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+fn object(bytes: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+/// Everything but passwords is as it was, numbers to the last digit, and in its order.
+fn kept(old: &Map<String, Value>, new: &Map<String, Value>) {
+    let others = |content: &Map<String, Value>| -> Vec<String> {
+        let mut others = Vec::new();
+        for (class, section) in content {
+            match (class.as_str(), section) {
+                (
+                    "PasswordIdentityProvider" | "IdentityProvider" | "ServerApp" | "NotebookApp",
+                    Value::Object(section),
+                ) => {
+                    let traits = section.iter();
+                    let traits = traits.filter(|(name, _)| !name.ends_with("password"));
+                    others.extend(traits.map(|(name, value)| format!("{class}.{name}={value}")));
+                }
+                _ => others.push(format!("{class}={section}")),
+            }
+        }
+        others
+    };
+    assert_eq!(others(old), others(new));
+}

@@ -1,0 +1,153 @@
+//! What only a start asks of its settings: the accounts of this container, the hooks
+//! that root would run, the sources of the password. What is wrong here is told
+//! together with what is wrong in the values themselves.
+
+use std::ffi::OsString;
+
+use tracing::warn;
+
+use super::variable;
+use crate::hooks::{self, HookError};
+use crate::identity::{Account, IdentityError, group, resolve};
+use crate::server::password::{self, Sources, Wanted};
+use crate::server::program::{self, Launch};
+use crate::settings::resolve::Draft;
+use crate::settings::table::find;
+use crate::settings::{Key, SettingError, Settings, SettingsError, User};
+
+/// Docker kills what is left of a container so long after its TERM, in seconds, unless
+/// it was told another time.
+const DOCKERS_LIMIT: f64 = 10.0;
+
+/// What a start goes by.
+pub struct Checked {
+    /// The settings.
+    pub settings: Settings,
+    /// What will be run.
+    pub launch: Launch,
+    /// The password that is wanted.
+    pub password: Wanted,
+}
+
+/// Settings that fit this container.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn check(
+    mut draft: Draft,
+    command: &[OsString],
+    as_root: bool,
+) -> Result<Checked, SettingsError> {
+    let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
+    let configured = draft.so_far().server.program.as_deref();
+    let launch = program::decide(command, configured, service_url);
+    if as_root {
+        let account = account(draft.so_far()).map(drop);
+        draft.checked(account);
+        let hooks = trusted_hooks(draft.so_far());
+        draft.checked(hooks);
+    }
+    let password = password(draft.so_far(), &launch);
+    let password = draft.checked(password).unwrap_or(Wanted::Nothing);
+    Ok(Checked {
+        settings: draft.finish()?,
+        launch,
+        password,
+    })
+}
+
+/// Whom root becomes; `None`: no user is named, which is the old layout.
+///
+/// # Errors
+/// A user or a group that is not here, and another name for root: it is no ordinary
+/// user.
+pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
+    let Some(User { name, group, home }) = &settings.user else {
+        return Ok(None);
+    };
+    let mut wrong = Vec::new();
+    match resolve(name, None, None) {
+        Ok(account) if account.uid == 0 => wrong.push(error(
+            settings,
+            Key::User,
+            format!("{name:?} is another name for root"),
+            "name an ordinary user, or `root` for the old layout under /root",
+        )),
+        Ok(_) => {}
+        Err(unknown) => wrong.push(nobody(settings, Key::User, &unknown)),
+    }
+    if let Some(Err(unknown)) = group.as_deref().map(self::group) {
+        wrong.push(nobody(settings, Key::Group, &unknown));
+    }
+    if !wrong.is_empty() {
+        return Err(SettingsError(wrong));
+    }
+    let account = resolve(name, group.as_deref(), home.as_deref());
+    // Both were found a moment ago.
+    let account = account.map_err(|gone| SettingsError(vec![nobody(settings, Key::User, &gone)]));
+    account.map(Some)
+}
+
+fn error(settings: &Settings, key: Key, problem: String, remedy: &str) -> SettingError {
+    SettingError::new(find(key).name(), settings.origin(key), problem, remedy)
+}
+
+fn nobody(settings: &Settings, key: Key, unknown: &IdentityError) -> SettingError {
+    let IdentityError { name, kind } = unknown;
+    let problem = format!("there is no {} {name:?} here", kind.word());
+    let remedy = format!("name one of {}, or a number", kind.file());
+    error(settings, key, problem, &remedy)
+}
+
+fn trusted_hooks(settings: &Settings) -> Result<(), SettingsError> {
+    match hooks::root_hooks(&settings.hooks.directory.join("root")) {
+        Err(wrong @ HookError::Untrusted { .. }) => Err(untrusted(settings, &wrong)),
+        // What else there is to say about them is said when they are run.
+        _ => Ok(()),
+    }
+}
+
+/// A hook that cannot be trusted is a setting that does not validate.
+pub fn untrusted(settings: &Settings, wrong: &HookError) -> SettingsError {
+    let remedy = "make it and every directory above it writable by root alone";
+    SettingsError(vec![error(settings, Key::Hooks, wrong.to_string(), remedy)])
+}
+
+/// Which password is wanted. A secret's file may be root's, so this comes before the
+/// drop; JupyterHub has its own door.
+fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsError> {
+    if matches!(launch, Launch::Server(server) if server.hub) {
+        return Ok(Wanted::Nothing);
+    }
+    let default = settings.password.default.as_deref();
+    let file = settings.password.file.clone();
+    let sources = Sources {
+        default: default.map(|text| (text, settings.origin(Key::Password))),
+        file: file.map(|path| (path, settings.origin(Key::PasswordFile))),
+        environment: &|name| variable(name),
+    };
+    password::wanted(&sources).map_err(SettingsError)
+}
+
+/// Times that Docker, left alone, does not give. Whether it was told another time
+/// nobody can see from here, so this is no degradation.
+pub fn tell_times(settings: &Settings) {
+    let server = &settings.server;
+    let both = (server.stop_timeout + server.drain_timeout).as_secs_f64();
+    if both < DOCKERS_LIMIT {
+        return;
+    }
+    let told = |key, time: std::time::Duration| {
+        let (name, origin) = (find(key).name(), settings.origin(key));
+        format!("{name} {} s (from {origin})", time.as_secs_f64())
+    };
+    warn!(
+        "{} and {} are {both} s together, but Docker kills a container {DOCKERS_LIMIT} s after \
+         it asked it to stop (remedy: give it more with `docker run --stop-timeout {}`, \
+         `stop_grace_period` of Compose or `terminationGracePeriodSeconds` of Kubernetes; if that \
+         is done already, all is well)",
+        told(Key::StopTimeout, server.stop_timeout),
+        told(Key::DrainTimeout, server.drain_timeout),
+        both.floor() + 1.0,
+    );
+}

@@ -1,0 +1,64 @@
+//! What a start will be able to write, asked of the kernel by a dry run that writes
+//! nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, StatVfsMountFlags};
+use rustix::io::Errno;
+
+/// The directories that root would have handed over before the user's part began.
+#[derive(Debug, Default)]
+pub struct Foresight {
+    handed: Vec<PathBuf>,
+}
+
+impl Foresight {
+    /// Root would hand this over, and whatever is in it.
+    pub fn hands_over(&mut self, directory: impl Into<PathBuf>) {
+        self.handed.push(directory.into());
+    }
+
+    /// Whether this process could make something in `directory`, or make the directory.
+    ///
+    /// # Errors
+    /// What the kernel would say.
+    pub fn writable(&self, directory: &Path) -> io::Result<()> {
+        let ours = self.handed.iter().any(|place| directory.starts_with(place));
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        for place in directory.ancestors() {
+            // Whoever may not write there hears of that first where something is made.
+            let system = rustix::fs::statvfs(place);
+            if system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+                return Err(Errno::ROFS.into());
+            }
+            match rustix::fs::access(place, wanted) {
+                Err(Errno::NOENT) => {}
+                // What is another's now will be the user's.
+                Err(Errno::ACCESS | Errno::PERM) if ours => return Ok(()),
+                Err(error) => return Err(error.into()),
+                Ok(()) if place.is_dir() => return Ok(()),
+                Ok(()) => return Err(Errno::NOTDIR.into()),
+            }
+        }
+        Err(Errno::NOENT.into())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_decides_and_what_is_above_where_nothing_is_there() {
+        let top = tempfile::tempdir().unwrap();
+        let file = top.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let foresight = Foresight::default();
+        assert!(foresight.writable(top.path()).is_ok());
+        assert!(foresight.writable(&top.path().join("a/b")).is_ok());
+        assert!(foresight.writable(&file).is_err());
+        assert!(foresight.writable(&file.join("x")).is_err());
+    }
+}

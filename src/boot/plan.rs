@@ -1,0 +1,64 @@
+//! The plan that a dry run prints.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+
+use super::foresight::Foresight;
+use crate::identity::group_name;
+use crate::settings::record;
+use crate::volume::{Claim, Claimed, shown};
+
+/// The plan, as lines under headings, and what the user will be able to write.
+#[derive(Default)]
+pub struct Plan {
+    /// What is printed.
+    pub text: String,
+    /// What the user will be able to write.
+    pub foresight: Foresight,
+}
+
+impl Plan {
+    /// What follows is under this heading.
+    pub fn heading(&mut self, heading: &str) {
+        self.text.push_str(&format!("{heading}\n"));
+    }
+
+    /// One line of it.
+    pub fn line(&mut self, line: impl std::fmt::Display) {
+        self.text.push_str(&format!("  {line}\n"));
+    }
+
+    /// What becomes of a directory that is handed over to somebody.
+    pub fn owners(&mut self, request: &Claim, user: &str, claimed: &Claimed) {
+        // What is in it and cannot be handed over does not keep the user out of it.
+        let top = shown(request.directory.as_os_str().as_bytes());
+        let already = fs::metadata(&request.directory).is_ok_and(|data| data.uid() == request.uid);
+        if claimed.created || already || claimed.foreseen.contains(&top) {
+            self.foresight.hands_over(&request.directory);
+        }
+        let directory = request.directory.display();
+        let owner = format!("{user}:{}", group_name(request.gid));
+        if claimed.created {
+            return self.line(format!("make {directory} for {owner}"));
+        }
+        let (some, all) = (claimed.foreseen.len(), claimed.checked);
+        self.line(format!(
+            "hand over to {owner}: {some} of {all} in {directory}"
+        ));
+        for path in &claimed.foreseen {
+            self.line(format!("  {path}"));
+        }
+    }
+}
+
+/// A word as a shell would take it, without a secret that it may name.
+pub fn quoted(word: &OsStr) -> String {
+    let text = record::masked(&word.to_string_lossy());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

@@ -1,0 +1,101 @@
+//! What a hook wrote for the server's environment.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use super::{HookError, VARIABLE};
+use crate::settings::table;
+
+/// A hook says no more than this many bytes to the environment.
+const LONGEST: u64 = 64 * 1024;
+
+/// Variables that a hook asked for.
+pub type Variables = Vec<(OsString, OsString)>;
+
+/// Reads the file that was made, whatever its name leads to by now.
+pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError> {
+    let system = |source| HookError::System {
+        path: hook.to_owned(),
+        source,
+    };
+    let mut text = Vec::new();
+    file.take(LONGEST + 1)
+        .read_to_end(&mut text)
+        .map_err(system)?;
+    if text.len() as u64 > LONGEST {
+        return Err(system(io::Error::other(format!(
+            "${VARIABLE} is longer than 64 KiB"
+        ))));
+    }
+    parse(&text).map_err(|(line, problem)| HookError::Environment {
+        path: hook.to_owned(),
+        line,
+        problem,
+    })
+}
+
+/// Lines `KEY=VALUE`; empty ones and those that begin with `#` say nothing.
+///
+/// # Errors
+/// The first line that is no such thing (1 is the first), and why.
+pub fn parse(text: &[u8]) -> Result<Variables, (usize, &'static str)> {
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"));
+    lines
+        .map(|(index, line)| {
+            let wrong = |problem| Err((index + 1, problem));
+            let Some(at) = line.iter().position(|byte| *byte == b'=') else {
+                return wrong("is not KEY=VALUE");
+            };
+            let (name, value) = (&line[..at], &line[at + 1..]);
+            let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+            if name.is_empty() || name[0].is_ascii_digit() || !name.iter().all(word) {
+                return wrong("does not begin with the name of a variable and =");
+            }
+            if value.contains(&0) {
+                return wrong("contains a NUL byte");
+            }
+            let name = OsString::from_vec(name.to_vec());
+            if name == VARIABLE || table::own_environment().any(|own| name == own) {
+                return wrong(
+                    "sets a variable of the entrypoint's own, which the server never sees",
+                );
+            }
+            Ok((name, OsString::from_vec(value.to_vec())))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_a_hook_writes_becomes_variables() {
+        let text = b"A=1\n\n# a comment\nB_2=x=y \xff\nC=";
+        let expected: Variables = vec![
+            ("A".into(), "1".into()),
+            ("B_2".into(), OsString::from_vec(b"x=y \xff".to_vec())),
+            ("C".into(), "".into()),
+        ];
+        assert_eq!(parse(text), Ok(expected));
+        for (text, line, word) in [
+            ("A=1\nexport B=2", 2, "name"),
+            ("A", 1, "KEY=VALUE"),
+            ("=x", 1, "name"),
+            ("1A=x", 1, "name"),
+            ("A=\0", 1, "NUL"),
+            ("JUPYTER_PASSWORD=x", 1, "own"),
+            ("AI_LAB_ENV=x", 1, "own"),
+        ] {
+            let (at, problem) = parse(text.as_bytes()).unwrap_err();
+            assert_eq!(at, line, "{text}");
+            assert!(problem.contains(word), "{text}: {problem}");
+        }
+    }
+}

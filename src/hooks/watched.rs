@@ -1,0 +1,159 @@
+//! A running hook: its output, its end, and the time it has.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal};
+use tracing::info;
+
+use super::{HookError, Surroundings};
+use crate::supervisor::everyone;
+use crate::supervisor::reaper::{self, Found};
+use crate::supervisor::signals::Signals;
+use crate::supervisor::stop::Ended;
+use crate::sys;
+
+/// A line of a hook's output is cut after this many bytes.
+const LONGEST_LINE: usize = 8 * 1024;
+
+/// A running hook.
+pub(super) struct Watched<'a> {
+    pub hook: &'a Path,
+    pub pid: Pid,
+    pub outputs: Vec<Output>,
+}
+
+impl Watched<'_> {
+    pub fn until_its_end(&mut self, surroundings: &Surroundings<'_>) -> Result<Ended, HookError> {
+        let deadline = Instant::now() + surroundings.limit;
+        loop {
+            // In this order: an end that is noticed only after its signal was read
+            // would be waited for until the limit.
+            let stop = surroundings.signals.stop_requested().is_some();
+            let ended = self.reaped();
+            for output in &mut self.outputs {
+                output.read(self.hook);
+            }
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+            if stop {
+                return Err(HookError::Stopped(self.hook.to_owned()));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(HookError::TooLong {
+                    path: self.hook.to_owned(),
+                    limit: surroundings.limit,
+                });
+            }
+            self.wait(surroundings.signals, left);
+        }
+    }
+
+    /// Waits for output, a signal (also of a child's end), or the limit.
+    fn wait(&self, signals: &Signals, limit: Duration) {
+        let open = self.outputs.iter().filter(|output| output.open);
+        let mut watched: Vec<PollFd<'_>> = open
+            .map(|output| PollFd::new(&output.from, PollFlags::IN))
+            .collect();
+        let signals = signals.as_fd();
+        watched.push(PollFd::new(&signals, PollFlags::IN));
+        let limit = Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        // An error of poll(2) can only be EINTR here.
+        let _ = poll(&mut watched, Some(&limit));
+    }
+
+    /// The hook's end, if it came. Orphans that come to us are reaped beside it.
+    fn reaped(&self) -> Option<Ended> {
+        loop {
+            match reaper::look() {
+                Found::Ended(pid, how) if pid == self.pid => return Some(how),
+                Found::Ended(..) | Found::Stopped(_) => {}
+                Found::Nothing | Found::NobodyLeft => return None,
+            }
+        }
+    }
+}
+
+/// One of a hook's streams.
+pub(super) struct Output {
+    from: fs::File,
+    open: bool,
+    line: Vec<u8>,
+}
+
+impl Output {
+    pub fn new(from: OwnedFd) -> Self {
+        // Without it the last read would wait for what a hook left running.
+        let _ = rustix::io::ioctl_fionbio(&from, true);
+        Self {
+            from: from.into(),
+            open: true,
+            line: Vec::new(),
+        }
+    }
+
+    /// Logs what is there now, line by line.
+    fn read(&mut self, hook: &Path) {
+        let name = hook
+            .file_name()
+            .unwrap_or(OsStr::new("?"))
+            .to_string_lossy();
+        let mut bytes = [0; 4096];
+        while self.open {
+            match self.from.read(&mut bytes) {
+                Ok(0) => self.open = false,
+                Ok(size) => {
+                    for byte in &bytes[..size] {
+                        if *byte == b'\n' || self.line.len() == LONGEST_LINE {
+                            self.say(&name);
+                        }
+                        if *byte != b'\n' {
+                            self.line.push(*byte);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.open = false,
+            }
+        }
+        if !self.line.is_empty() {
+            self.say(&name);
+        }
+    }
+
+    fn say(&mut self, name: &str) {
+        info!("{name}: {}", String::from_utf8_lossy(&self.line));
+        self.line.clear();
+    }
+}
+
+pub(super) fn kill_group(leader: Pid) {
+    // It may be gone already, with its whole group.
+    let _ = sys::kill(-leader.as_raw_pid(), Signal::KILL.as_raw());
+}
+
+/// Kills and reaps everyone below us.
+pub(super) fn end_all_below() {
+    loop {
+        match reaper::look() {
+            Found::NobodyLeft => return,
+            Found::Nothing => {
+                everyone::signal(Signal::KILL);
+                // Who is dying has a moment; there is nothing else to wait for.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Found::Ended(..) | Found::Stopped(_) => {}
+        }
+    }
+}

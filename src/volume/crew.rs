@@ -1,0 +1,349 @@
+//! Handing the volume over to the user, by several threads where there is much of it.
+//!
+//! The walk begins with one: most volumes are small. What is left after the first few
+//! thousand entries is shared out; who has nothing left to do is given half of what
+//! another one still has to enter.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+
+use rustix::io::Errno;
+
+use super::owner::{Claim, Claimed};
+use super::tree::{self, Inode, Look, Time};
+use super::walk::{Part, Walk};
+use super::{Progress, Tally, VolumeError};
+use crate::degradation::Degradation;
+
+/// So many entries are walked before threads are worth their start.
+const ALONE: u64 = 4096;
+
+/// More threads wait for the same disk and the same locks of the kernel.
+const MOST: usize = 4;
+
+/// Whether what is not the user's is handed over.
+#[derive(Clone, Copy)]
+pub(super) enum Deed {
+    Do,
+    /// It is only told, or that the system would refuse it.
+    Foresee(Option<Errno>),
+}
+
+/// What all threads of a walk know.
+pub(super) struct Common<'a> {
+    pub claim: &'a Claim,
+    /// The volume's top.
+    pub top: Look,
+    pub deed: Deed,
+    pub links: Links,
+}
+
+/// Files with several links: where they were found, and the path of the first place.
+pub(super) struct Links {
+    /// When the walk began, by the clock that stamps inodes.
+    began: Time,
+    found: Mutex<HashMap<Inode, (HashSet<Place>, String)>>,
+}
+
+/// A name in a directory.
+type Place = (Inode, CString);
+
+impl Links {
+    /// Notes a link; whether all are found with it.
+    ///
+    /// None must count twice, or it would stand for one outside. A name that is moved
+    /// ahead of the walk stamps the inode, as linking and unlinking do, so a file whose
+    /// stamp is not older than the walk is not handed over this time. A directory that is
+    /// moved with the name in it stamps nothing, but stays the same directory.
+    pub fn complete(&self, look: &Look, place: Place, path: impl FnOnce() -> String) -> bool {
+        let mut all = lock(&self.found);
+        let (found, _) = all
+            .entry(look.inode)
+            .or_insert_with(|| (HashSet::new(), path()));
+        found.insert(place);
+        let complete = found.len() as u64 == u64::from(look.links) && look.changed < self.began;
+        if complete {
+            all.remove(&look.inode);
+        }
+        complete
+    }
+}
+
+/// What a thread came upon.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Entries looked at.
+    pub checked: u64,
+    /// Entries handed over.
+    pub changed: u64,
+    /// What would be handed over.
+    pub foreseen: Vec<String>,
+    pub refused: Tally,
+    pub mounts: Vec<String>,
+    pub devices: Vec<String>,
+}
+
+impl Found {
+    fn and(mut self, other: Self) -> Self {
+        self.checked += other.checked;
+        self.changed += other.changed;
+        self.foreseen.extend(other.foreseen);
+        self.refused.extend(other.refused);
+        self.mounts.extend(other.mounts);
+        self.devices.extend(other.devices);
+        self
+    }
+}
+
+/// Hands over everything in `dir`, or foresees that, until `stop` says so.
+pub(super) fn hand_over(
+    claim: &Claim,
+    dir: OwnedFd,
+    top: Look,
+    deed: Deed,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Claimed, VolumeError> {
+    let common = Common {
+        claim,
+        top,
+        deed,
+        links: Links {
+            began: tree::now(),
+            found: Mutex::default(),
+        },
+    };
+    let mut done = 0;
+    let mut tell = |more| {
+        done += more;
+        progress(Progress { done, total: None });
+        !stop()
+    };
+    let mut alone = Walk::new(&common, &mut tell);
+    let mut rest = alone.begin(dir)?;
+    alone.run(&mut rest, |_, found| found.checked >= ALONE)?;
+    let mut found = alone.found;
+    if !rest.is_done() {
+        found = found.and(share(&common, rest, &mut tell)?);
+    }
+    // Which thread finds what is chance.
+    found.foreseen.sort();
+    Ok(finish(claim, found, common.links))
+}
+
+/// Walks the rest with several threads.
+fn share(
+    common: &Common<'_>,
+    rest: Part,
+    tell: &mut dyn FnMut(u64) -> bool,
+) -> Result<Found, VolumeError> {
+    let crew = Crew::new(rest);
+    let number = match thread::available_parallelism().map_or(1, NonZero::get) {
+        // Nobody would work while another one waits.
+        1 => 0,
+        number => number.min(MOST),
+    };
+    thread::scope(|scope| {
+        // Who tells waits until it was heard, so that a stop is soon heard of, too.
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let threads: Vec<_> = (0..number)
+            .map_while(|_| {
+                let (crew, sender) = (&crew, sender.clone());
+                let mut tell = move |more| sender.send(more).is_ok() && !crew.is_stopped();
+                let work = move || crew.work(Walk::new(common, &mut tell));
+                thread::Builder::new().spawn_scoped(scope, work).ok()
+            })
+            .collect();
+        drop(sender);
+        if threads.is_empty() {
+            return crew.work(Walk::new(common, tell));
+        }
+        for more in receiver {
+            if !tell(more) {
+                crew.stop();
+            }
+        }
+        let mut all = Ok(Found::default());
+        for thread in threads {
+            // A thread that panicked has said so; what it found is unknown.
+            let found = thread.join().unwrap_or(Err(VolumeError::Stopped));
+            all = all.and_then(|all| Ok(all.and(found?)));
+        }
+        match crew.is_stopped() {
+            true => Err(VolumeError::Stopped),
+            false => all,
+        }
+    })
+}
+
+/// What is shared out.
+struct Crew {
+    left: Mutex<Left>,
+    changed: Condvar,
+    /// How many wait for a part, beyond those that lie ready.
+    wanted: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+struct Left {
+    parts: Vec<Part>,
+    /// How many threads walk a part of which they could give half away.
+    walking: usize,
+    /// How many wait for that.
+    waiting: usize,
+}
+
+impl Crew {
+    fn new(rest: Part) -> Self {
+        Self {
+            left: Mutex::new(Left {
+                parts: vec![rest],
+                walking: 0,
+                waiting: 0,
+            }),
+            changed: Condvar::new(),
+            wanted: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// What each thread does.
+    fn work(&self, mut walk: Walk<'_>) -> Result<Found, VolumeError> {
+        while let Some(mut part) = self.take() {
+            let _walking = Walking(self);
+            walk.run(&mut part, |part, _| {
+                self.give(part);
+                false
+            })?;
+        }
+        Ok(walk.found)
+    }
+
+    /// The next part; `None`: everything was walked, or is not to be.
+    fn take(&self) -> Option<Part> {
+        let mut left = lock(&self.left);
+        while !self.is_stopped() {
+            if let Some(part) = left.parts.pop() {
+                left.walking += 1;
+                return Some(part);
+            }
+            if left.walking == 0 {
+                return None;
+            }
+            left.waiting += 1;
+            self.note(&left);
+            left = self
+                .changed
+                .wait(left)
+                .unwrap_or_else(PoisonError::into_inner);
+            left.waiting -= 1;
+            self.note(&left);
+        }
+        None
+    }
+
+    /// Gives half of a part to whoever waits for one.
+    fn give(&self, part: &mut Part) {
+        if self.wanted.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(half) = part.split() {
+            let mut left = lock(&self.left);
+            left.parts.push(half);
+            self.note(&left);
+            self.changed.notify_one();
+        }
+    }
+
+    /// A part was walked, or given up.
+    fn walked(&self) {
+        let mut left = lock(&self.left);
+        left.walking -= 1;
+        if left.walking == 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn note(&self, left: &Left) {
+        let wanted = left.waiting.saturating_sub(left.parts.len());
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+}
+
+/// Somebody walks a part, until this is dropped.
+struct Walking<'a>(&'a Crew);
+
+impl Drop for Walking<'_> {
+    fn drop(&mut self) {
+        self.0.walked();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What came of it.
+fn finish(claim: &Claim, found: Found, links: Links) -> Claimed {
+    let owner = format!("{}:{}", claim.uid, claim.gid);
+    let what = format!("hand over to {owner}");
+    let remedy = "the server can still use what its user may read and write; change the owner \
+                      where the volume lives, or use --volume-owner adopt or keep";
+    let mut degradations: Vec<_> = found.refused.degradations(&what, remedy).collect();
+    let mut links: Vec<_> = links
+        .found
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_values()
+        .map(|(_, path)| path)
+        .collect();
+    links.sort();
+    let groups = [
+        (
+            found.mounts,
+            "did not enter other mounts inside the volume",
+            "mount them with the right owner",
+        ),
+        (
+            links,
+            "did not hand over files that have links outside the volume",
+            "replace them by copies, or change their owner where the volume lives",
+        ),
+        (
+            found.devices,
+            "did not hand over device nodes",
+            "remove them from the volume",
+        ),
+    ];
+    for (paths, cause, remedy) in groups {
+        if let Some(first) = paths.first() {
+            let cause = format!("{cause}: {}, first {first}", paths.len());
+            degradations.push(Degradation::new(cause, remedy));
+        }
+    }
+    Claimed {
+        checked: found.checked,
+        changed: found.changed,
+        created: false,
+        adopted: None,
+        foreseen: found.foreseen,
+        degradations,
+    }
+}
+
+#[cfg(test)]
+#[path = "crew_tests.rs"]
+mod tests;

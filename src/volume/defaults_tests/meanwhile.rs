@@ -1,0 +1,132 @@
+//! What others do while a start is at work.
+
+use super::*;
+
+#[test]
+fn an_edit_while_the_new_one_is_staged_is_kept() {
+    let lab = Lab::new(&[("a", &big('1'))]);
+    lab.start();
+    let lab = lab.image("1.1.0", &[("a", &big('2'))]);
+    let summary = lab.start_while(|_| {
+        lab.write("a", "mine");
+    });
+    assert_eq!((summary.updated, summary.kept), (0, 1));
+    lab.holds(&[("a", "mine")]);
+    // The next start knows that it is not the image's.
+    lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current");
+}
+
+#[test]
+fn what_appears_while_it_is_staged_is_kept() {
+    let lab = Lab::new(&[("a", &big('1'))]);
+    let summary = lab.start_while(|_| {
+        lab.write("a", "mine");
+    });
+    assert_eq!((summary.installed, summary.kept), (0, 1));
+    lab.holds(&[("a", "mine")]);
+    let lab = lab.image("1.1.0", &[("a", &big('2'))]);
+    lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current");
+}
+
+#[test]
+fn a_directory_swapped_for_a_link_meanwhile_leads_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("c"), "outside").unwrap();
+    let lab = Lab::new(&[("big", &big('1')), ("dir/b", "b1"), ("dir/c", "c1")]);
+    fs::create_dir(lab.volume("dir")).unwrap();
+    let there = tree_of(outside.path());
+    lab.start_while(|call| {
+        if call == 1 {
+            fs::rename(lab.volume("dir"), lab.volume("moved")).unwrap();
+            symlink(outside.path(), lab.volume("dir")).unwrap();
+        }
+    });
+    assert_eq!(tree_of(outside.path()), there);
+    assert_eq!(lab.all()["dir"], format!("-> {}", outside.path().display()));
+}
+
+#[test]
+fn a_stop_leaves_what_is_done_and_the_next_start_finishes() {
+    let mut lab = Lab::new(&[("a", "a1"), ("b", &big('b')), ("c", "c1")]);
+    lab.means.batch_files = 1;
+    let stopped = bring(
+        &lab.defaults(),
+        lab.patience,
+        lab.means,
+        &|_| true,
+        &|| true,
+        &mut |_| {},
+    );
+    assert!(matches!(stopped, Err(VolumeError::Stopped)));
+    lab.holds(&[("a", "a1")]);
+    lab.starts("2 installed, 0 updated, 0 kept (changed by you), 1 current");
+}
+
+#[test]
+fn batches_of_any_size_do_the_same() {
+    for batch_files in [1, 2, 100] {
+        let mut lab = Lab::new(&[("a", "a1"), ("b", "b1"), ("c", "c1")]);
+        lab.means.batch_files = batch_files;
+        lab.starts("3 installed, 0 updated, 0 kept (changed by you), 0 current");
+        let lab = lab.image(
+            "1.1.0",
+            &[("a", "a2"), ("b", "b2"), ("c", "c2"), ("d", "d2")],
+        );
+        lab.starts("1 installed, 3 updated, 0 kept (changed by you), 0 current")
+            .holds(&[("a", "a2"), ("b", "b2"), ("c", "c2"), ("d", "d2")]);
+    }
+}
+
+#[test]
+fn two_containers_on_one_volume_do_the_work_once() {
+    let lab = Lab::new(&[]);
+    for number in 0..200 {
+        fs::write(lab.source(&format!("{number}")), "x").unwrap();
+    }
+    let summaries = std::thread::scope(|scope| {
+        let starts = [(); 4].map(|()| scope.spawn(|| lab.start()));
+        starts.map(|start| start.join().unwrap())
+    });
+    assert_eq!(summaries.iter().map(|s| s.installed).sum::<u64>(), 200);
+    assert_eq!(summaries.iter().map(|s| s.current).sum::<u64>(), 600);
+    assert!(summaries.iter().all(|s| s.degradations.is_empty()));
+}
+
+#[test]
+fn who_does_not_get_the_lock_goes_on_and_loses_nothing() {
+    let mut lab = Lab::new(&[("a", "a1")]);
+    lab.start();
+    lab.patience = Duration::ZERO;
+    let held = fs::File::open(lab.volume(".ai-lab/lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let lab = lab.image("1.1.0", &[("a", "a2"), ("b", "b2")]);
+    let summary = lab.start();
+    assert_eq!((summary.installed, summary.updated), (1, 1));
+    assert!(causes(&summary).contains("holds .ai-lab/lock"));
+    drop(held);
+    lab.starts("0 installed, 0 updated, 0 kept (changed by you), 2 current");
+}
+
+#[test]
+fn progress_is_told_and_never_goes_back() {
+    let lab = Lab::new(&[]);
+    for number in 0..REPORT_EVERY + 10 {
+        fs::write(lab.source(&format!("{number}")), "").unwrap();
+    }
+    let mut told = Vec::new();
+    bring(
+        &lab.defaults(),
+        lab.patience,
+        lab.means,
+        &|_| true,
+        &|| false,
+        &mut |progress| told.push(progress),
+    )
+    .unwrap();
+    assert_eq!(told.len(), 2);
+    assert!(told.is_sorted_by_key(|progress| progress.done));
+    assert!(
+        told.iter()
+            .all(|p| p.total.is_some_and(|total| p.done <= total))
+    );
+}

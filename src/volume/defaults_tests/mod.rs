@@ -1,0 +1,203 @@
+//! Starts on real directories. What a row of the table means for the files.
+
+#![allow(clippy::unwrap_used)]
+
+mod anything;
+mod ground;
+mod killed;
+mod kinds;
+mod meanwhile;
+mod rows;
+mod stamps;
+
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use rustix::fs::FileType;
+
+use super::*;
+use crate::volume::manifest::{Content, Digest, Entry};
+use crate::volume::testing::{
+    UID, as_user, changed, mount_read_only, mount_tmpfs, node, owner, path, settle, tree_of,
+    with_mounts,
+};
+
+/// An image's defaults and a volume.
+struct Lab {
+    dir: tempfile::TempDir,
+    version: Option<String>,
+    update: UpdateNotebooks,
+    deleted: DeletedNotebooks,
+    patience: Duration,
+    means: Means,
+}
+
+impl Lab {
+    /// With version 1.0.0 of these defaults.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let lab = Self {
+            // Where flushing costs nothing: there are many starts here.
+            dir: tempfile::tempdir_in("/dev/shm").unwrap(),
+            version: None,
+            update: UpdateNotebooks::Unmodified,
+            deleted: DeletedNotebooks::Restore,
+            patience: PATIENCE,
+            means: MEANS,
+        };
+        fs::create_dir(lab.volume("")).unwrap();
+        lab.image("1.0.0", files)
+    }
+
+    fn policy(self, update: UpdateNotebooks, deleted: DeletedNotebooks) -> Self {
+        Self {
+            update,
+            deleted,
+            ..self
+        }
+    }
+
+    fn volume(&self, name: &str) -> PathBuf {
+        self.dir.path().join("volume").join(name)
+    }
+
+    fn source(&self, name: &str) -> PathBuf {
+        self.dir.path().join("source").join(name)
+    }
+
+    /// Another image: other defaults, another version.
+    fn image(mut self, version: &str, files: &[(&str, &str)]) -> Self {
+        self.version = Some(version.to_owned());
+        let _ = fs::remove_dir_all(self.source(""));
+        fs::create_dir(self.source("")).unwrap();
+        for (name, text) in files {
+            fs::create_dir_all(self.source(name).parent().unwrap()).unwrap();
+            fs::write(self.source(name), text).unwrap();
+        }
+        self
+    }
+
+    fn defaults(&self) -> Defaults {
+        Defaults {
+            source: self.source(""),
+            volume: self.volume(""),
+            image_version: self.version.clone(),
+            update: self.update,
+            deleted: self.deleted,
+            mode: 0o644,
+        }
+    }
+
+    fn try_start(&self) -> Result<Summary, VolumeError> {
+        bring(
+            &self.defaults(),
+            self.patience,
+            self.means,
+            &|_| true,
+            &|| false,
+            &mut |_| {},
+        )
+    }
+
+    fn start(&self) -> Summary {
+        self.try_start().unwrap()
+    }
+
+    /// A start that ends with exactly this line, and nothing to complain about.
+    fn starts(&self, summary: &str) -> &Self {
+        let got = self.start();
+        assert_eq!(got.to_string(), format!("notebooks: {summary}"));
+        assert_eq!(got.degradations, []);
+        self
+    }
+
+    /// A start with `tamper` called while the image's file, of some size, is read.
+    fn start_while(&self, tamper: impl Fn(u32)) -> Summary {
+        let calls = Cell::new(0);
+        let stop = || {
+            calls.set(calls.get() + 1);
+            tamper(calls.get());
+            false
+        };
+        let summary = bring(
+            &self.defaults(),
+            self.patience,
+            self.means,
+            &|_| true,
+            &stop,
+            &mut |_| {},
+        )
+        .unwrap();
+        assert!(calls.get() > 0);
+        summary
+    }
+
+    fn write(&self, name: &str, text: &str) -> &Self {
+        fs::write(self.volume(name), text).unwrap();
+        self
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.volume(name)).unwrap()
+    }
+
+    /// All there is in the volume but `.ai-lab`.
+    fn all(&self) -> BTreeMap<String, String> {
+        let all = tree_of(&self.volume("")).into_iter();
+        let all = all.filter(|(name, _)| !name.starts_with(b".ai-lab/") && name != b".ai-lab");
+        all.map(|(name, text)| (String::from_utf8_lossy(&name).into_owned(), text))
+            .collect()
+    }
+
+    fn holds(&self, files: &[(&str, &str)]) -> &Self {
+        let files = files.iter();
+        let files = files.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        assert_eq!(self.all(), files.collect());
+        self
+    }
+
+    fn manifest(&self) -> Manifest {
+        let text = fs::read(self.volume(".ai-lab/manifest.sha256")).unwrap();
+        Manifest::parse(&text).unwrap()
+    }
+
+    fn entry(&self, name: &str) -> Entry {
+        self.manifest().entries[name.as_bytes()].clone()
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) {
+        fs::write(self.volume(".ai-lab/manifest.sha256"), manifest.render()).unwrap();
+    }
+}
+
+fn file(text: &str) -> Content {
+    Content::File(Digest::of(text.as_bytes()))
+}
+
+fn causes(summary: &Summary) -> String {
+    let causes: Vec<&str> = summary
+        .degradations
+        .iter()
+        .map(|degradation| degradation.cause.as_str())
+        .collect();
+    causes.join("\n")
+}
+
+const TWO: &[(&str, &str)] = &[("a.ipynb", "a1"), ("dir/b.ipynb", "b1")];
+
+/// Two starts, with nothing unsettled: everything is known by its stamps.
+fn stamped(lab: &Lab, name: &str) {
+    settle(&lab.source(name));
+    lab.start();
+    settle(&lab.volume(name));
+    lab.start();
+    let entry = lab.entry(name);
+    assert!(entry.in_volume.is_some() && entry.in_image.is_some());
+}
+
+/// Larger than what is read at once, so that `stop` is asked while it is read.
+fn big(byte: char) -> String {
+    byte.to_string().repeat(300 << 10)
+}

@@ -1,0 +1,266 @@
+//! What a start cannot do as asked, and survives; and what ends it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+
+use super::golden::start;
+use super::support::{Image, PROGRAM, Start, UID};
+
+/// A usual start of `true`.
+fn usual(image: &Image, options: &[&str]) -> Start {
+    let start = Start::pid1().args(image.options());
+    start.args(options).args(["--", "true"])
+}
+
+/// The same after a script, in a mount namespace of its own.
+pub fn after(script: &str, image: &Image, options: &[&str]) -> Start {
+    let script = format!(
+        "cd {}\n{script}\nexec {PROGRAM} \"$@\"",
+        image.dir.path().display()
+    );
+    Start::wrapped("unshare")
+        .args(["-m", "sh", "-e", "-c", &script, "sh"])
+        .args(image.options())
+        .args(options)
+        .args(["--", "true"])
+}
+
+/// A socket with this gid and mode.
+fn socket(image: &Image, gid: u32, mode: u32) -> String {
+    let path = image.path("docker.sock");
+    // The listener may go; the node stays.
+    drop(UnixListener::bind(&path).unwrap());
+    chown(&path, Some(0), Some(gid)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn nothing_is_wrong() {
+    start("start-command", |image| usual(image, &[]));
+    start("start-dry-run", |image| usual(image, &["--dry-run"]));
+}
+
+#[test]
+fn the_socket() {
+    for (name, gid, mode) in [
+        ("socket-no-rw", 5000, 0o600),
+        ("socket-of-root", 0, 0o660),
+        ("socket-of-a-system-group", 6, 0o660),
+    ] {
+        // An account that every image has.
+        let daemon = ["--user", "daemon", "--docker-socket"];
+        start(name, |image| {
+            usual(image, &[&daemon[..], &[&socket(image, gid, mode)]].concat())
+        });
+    }
+    start("socket-is-no-socket", |image| {
+        usual(
+            image,
+            &["--docker-socket", image.dir.path().to_str().unwrap()],
+        )
+    });
+    start("socket-dry-run", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let options = ["--user", "daemon", "--dry-run", "--docker-socket", &socket];
+        usual(image, &options)
+    });
+    start("access-to-nothing", |image| {
+        usual(image, &["--grant-access", "/dev/nothing"])
+    });
+    start("group-file-mounted", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let script = "cp /etc/group group\nmount --bind group /etc/group";
+        after(
+            script,
+            image,
+            &["--user", "daemon", "--docker-socket", &socket],
+        )
+    });
+    start("group-has-the-users-gid", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let options = [
+            "--user",
+            "daemon",
+            "--docker-group",
+            "root",
+            "--docker-socket",
+            &socket,
+        ];
+        usual(image, &options)
+    });
+}
+
+#[test]
+fn who_the_server_runs_as() {
+    start("root-stays", |image| {
+        let path = |name| image.path(name).display().to_string();
+        let words = [
+            "--notebooks",
+            &path("notebooks"),
+            "--state-dir",
+            &path("state"),
+        ];
+        Start::pid1().args(words).args(["--", "true"])
+    });
+    start("root-above", |image| {
+        let script = format!("{PROGRAM} \"$@\"; exit $?");
+        let shell = Start::wrapped("sh").args(["-c", &script, "ai-lab-sh"]);
+        shell.args(image.options()).args(["--", "true"])
+    });
+    start("root-without-setpcap", |image| {
+        let shell = ["setpriv", "--bounding-set=-setpcap", "--inh-caps=-all"];
+        let drops = [&shell[..], &["--", PROGRAM]].concat();
+        let start = Start::wrapped(drops[0]).args(&drops[1..]);
+        start.args(image.options()).args(["--", "true"])
+    });
+    start("root-cannot-be-dropped", |image| {
+        let start = Start::wrapped("setpriv").args(["--bounding-set=-setuid", "--", PROGRAM]);
+        start.args(image.options()).args(["--", "true"])
+    });
+    start("started-without-root", |image| {
+        fs::create_dir_all(image.path("hooks/root")).unwrap();
+        fs::write(image.path("hooks/root/10-x"), "").unwrap();
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+        let ids = [format!("--reuid={UID}"), format!("--regid={UID}")];
+        let words = ["--clear-groups", "--", PROGRAM];
+        Start::wrapped("setpriv")
+            .args(ids)
+            .args(words)
+            .args(image.options())
+            .args([
+                "--hooks",
+                image.path("hooks").to_str().unwrap(),
+                "--",
+                "true",
+            ])
+    });
+}
+
+#[test]
+fn home_state_and_logfile() {
+    start("home-read-only", |image| {
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &["--password", "ailab"])
+    });
+    start("home-read-only-dry-run", |image| {
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &["--password", "ailab", "--dry-run"])
+    });
+    start("nothing-can-be-written", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        let script = "mount -t tmpfs tmpfs /dev/shm -o ro\nmount -o remount,bind,ro /";
+        after(script, image, &["--password", "ailab"])
+    });
+    start("state-is-a-link", |image| {
+        symlink("home", image.path("state")).unwrap();
+        usual(image, &[])
+    });
+}
+
+#[test]
+fn the_password_cannot_be_set() {
+    let config = |image: &Image, text: &str| {
+        fs::create_dir(image.path("home/.jupyter")).unwrap();
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::write(&file, text).unwrap();
+        for path in [image.path("home/.jupyter"), file] {
+            chown(path, Some(UID), Some(UID)).unwrap();
+        }
+    };
+    start("password-not-json", |image| {
+        config(image, "{\n  x\n}");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-other-form", |image| {
+        config(image, "[]");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-behind-a-link", |image| {
+        config(image, "{}");
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::rename(&file, image.path("home/.jupyter/x")).unwrap();
+        symlink("x", file).unwrap();
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-no-config", |image| {
+        let start = usual(image, &[]).env("JUPYTER_NO_CONFIG", "1");
+        start.env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-cannot-be-written", |image| {
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        let start = after(script, image, &[]);
+        start
+            .env("JUPYTER_CONFIG_DIR", image.path("home/c").to_str().unwrap())
+            .env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-changed", |image| {
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+}
+
+#[test]
+fn hooks_and_their_ends() {
+    let hook = |image: &Image, phase: &str, mode: u32, text: &str| {
+        let directory = image.path("hooks").join(phase);
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("10-x");
+        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+        let hooks = image.path("hooks").display().to_string();
+        usual(image, &["--hooks", &hooks, "--hook-timeout", "600"])
+    };
+    start("hook-says", |image| hook(image, "user", 0o755, "echo said"));
+    start("hook-fails", |image| hook(image, "user", 0o755, "exit 3"));
+    start("hook-not-executable", |image| {
+        hook(image, "user", 0o644, "")
+    });
+    start("hook-writes-nonsense", |image| {
+        hook(image, "user", 0o755, "echo nonsense >> \"$AI_LAB_ENV\"")
+    });
+    start("hook-writes-a-name", |image| {
+        hook(image, "user", 0o755, "echo '1=x' >> \"$AI_LAB_ENV\"")
+    });
+    start("hook-too-long", |image| {
+        let hooks = image.path("hooks").display().to_string();
+        drop(hook(image, "user", 0o755, "exec sleep 600"));
+        usual(image, &["--hooks", &hooks, "--hook-timeout", "0"])
+    });
+    start("hook-without-interpreter", |image| {
+        let start = hook(image, "user", 0o755, "");
+        fs::write(image.path("hooks/user/10-x"), "#!/nonexistent/sh\n").unwrap();
+        start
+    });
+    start("hooks-are-a-file", |image| {
+        fs::create_dir(image.path("hooks")).unwrap();
+        fs::write(image.path("hooks/user"), "").unwrap();
+        usual(image, &["--hooks", image.path("hooks").to_str().unwrap()])
+    });
+}
+
+#[test]
+fn commands_that_cannot_be_run() {
+    let run = |name: &str, command: &'static str| {
+        start(name, |image| {
+            fs::write(image.path("plain"), "x").unwrap();
+            fs::write(image.path("lost"), "#!/nonexistent/python\n").unwrap();
+            fs::write(image.path("binary"), [0x7f, b'E', b'L', b'F', 9]).unwrap();
+            for name in ["lost", "binary"] {
+                let mode = fs::Permissions::from_mode(0o755);
+                fs::set_permissions(image.path(name), mode).unwrap();
+            }
+            let command = command.replace('@', image.dir.path().to_str().unwrap());
+            Start::pid1().args(image.options()).args(["--", &command])
+        });
+    };
+    run("command-not-in-path", "no-such-program");
+    run("command-not-there", "/nonexistent");
+    run("command-not-executable", "@/plain");
+    run("command-is-a-directory", "@/home");
+    run("command-without-interpreter", "@/lost");
+    run("command-of-no-architecture", "@/binary");
+    run("command-mistyped-verb", "helthcheck");
+    run("command-misplaced-verb", "status");
+}

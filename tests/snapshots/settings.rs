@@ -1,0 +1,130 @@
+//! What can be wrong with a command line and with settings.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::golden::start;
+use super::support::{Image, Start};
+
+/// A start that gets no further than its settings.
+fn given(words: &[&str]) -> Start {
+    Start::pid1().args(words)
+}
+
+/// A settings file that only root can write.
+fn file(image: &Image, text: &str) -> tempfile::NamedTempFile {
+    let name = image.dir.path().file_name().unwrap().to_str().unwrap();
+    let mut builder = tempfile::Builder::new();
+    let file = builder
+        .prefix(name)
+        .rand_bytes(0)
+        .tempfile_in("/root")
+        .unwrap();
+    fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn a_wrong_command_line() {
+    start("line-unknown-option", |_| given(&["--prot", "1"]));
+    start("line-no-value", |_| given(&["--port"]));
+    start("line-wrong-word-of-a-verb", |_| given(&["config", "shwo"]));
+    start("line-help", |_| given(&["--help"]));
+    start("line-help-short", |_| given(&["-h"]));
+    start("line-version", |_| given(&["--version"]));
+}
+
+#[test]
+fn values_that_do_not_fit() {
+    start("settings-flags", |_| {
+        given(&[
+            "--port",
+            "0",
+            "--home",
+            "y",
+            "--stop-timeout",
+            "-1",
+            "--user",
+            "",
+        ])
+        .args(["--jupyter-server", "bin/jupyter", "--notebook-mode", "755"])
+        .args(["--jupyter-arg", "", "--grant-access", "dri"])
+    });
+    start("settings-environment", |_| {
+        given(&[])
+            .env("AI_LAB_VOLUME_OWNER", "chwon")
+            .env("AI_LAB_RESTART", "sometimes")
+            .env("NOTEBOOKS", "work")
+    });
+}
+
+#[test]
+fn a_settings_file_that_is_wrong() {
+    // The file must live as long as the start that reads it.
+    let kept = std::cell::RefCell::new(Vec::new());
+    for (name, text) in [
+        (
+            "settings-file",
+            "prot = 1\nqqq = 2\n[server]\nport = 'x'\nargs = 1\nstop_timout = 3\n[serwer]\na = 1\n\
+             [user]\nnew_privileges = 'yes'\nname = true\nhome = 1\n[server.x]\n",
+        ),
+        ("settings-file-syntax", "strict = true\nport = = 3\n"),
+    ] {
+        start(name, |image| {
+            let file = file(image, text);
+            let words = given(&["--config", file.path().to_str().unwrap()]);
+            kept.borrow_mut().push(file);
+            words
+        });
+    }
+    start("settings-file-long", |image| {
+        let file = file(image, &"#".repeat(70_000));
+        let words = given(&["--config", file.path().to_str().unwrap()]);
+        kept.borrow_mut().push(file);
+        words
+    });
+    start("settings-file-absent", |_| {
+        given(&["--config", "/nonexistent/x.toml"])
+    });
+    start("settings-file-directory", |_| given(&["--config", "/root"]));
+    start("settings-file-of-others", |image| {
+        fs::write(image.path("x.toml"), "").unwrap();
+        given(&["--config", image.path("x.toml").to_str().unwrap()])
+    });
+}
+
+#[test]
+fn accounts_hooks_and_passwords() {
+    start("settings-accounts", |_| {
+        given(&["--user", "nobody-of-that-name", "--group", "no-such-group"])
+    });
+    start("settings-hook-of-others", |image| {
+        fs::create_dir_all(image.path("hooks/root")).unwrap();
+        fs::write(image.path("hooks/root/10-x"), "").unwrap();
+        let all = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(image.path("hooks/root/10-x"), all).unwrap();
+        given(&["--hooks", image.path("hooks").to_str().unwrap()])
+    });
+    let set = |name, value: &'static str| given(&[]).env(name, value);
+    start("password-white-space", |_| set("JUPYTER_PASSWORD", " x"));
+    start("password-line-break", |_| set("JUPYTER_PASSWORD", "x\ny"));
+    start("password-hash", |_| set("JUPYTER_PASSWORD_HASH", "sha1:x"));
+    start("password-file-absent", |_| {
+        set("JUPYTER_PASSWORD_FILE", "/nonexistent")
+    });
+    start("password-two-sources", |image| {
+        fs::write(image.path("empty"), "\n").unwrap();
+        fs::write(image.path("binary"), b"\xff").unwrap();
+        given(&["--password-file", image.path("empty").to_str().unwrap()])
+            .env("JUPYTER_PASSWORD", "x")
+            .env(
+                "JUPYTER_PASSWORD_FILE",
+                image.path("binary").to_str().unwrap(),
+            )
+    });
+    start("password-file-wrong", |image| {
+        fs::write(image.path("long"), "x".repeat(5000)).unwrap();
+        given(&["--password-file", image.path("long").to_str().unwrap()])
+            .env("JUPYTER_PASSWORD_FILE", image.dir.path().to_str().unwrap())
+    });
+}

@@ -1,0 +1,217 @@
+//! Every verb's output and errors, and its help.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::golden::{compare, ours};
+use super::serving::server;
+use super::support::process::until;
+use super::support::{Image, PROGRAM, Running, Start};
+
+/// What verbs say in the namespaces of a running start, one after the other.
+struct Asked<'a> {
+    running: &'a Running,
+    image: &'a Image,
+    text: String,
+}
+
+impl Asked<'_> {
+    fn ask(&mut self, words: &[&str], input: &str) {
+        let stdin = tempfile::NamedTempFile::new().unwrap();
+        fs::write(stdin.path(), input).unwrap();
+        let output = Command::new("nsenter")
+            .args([
+                "--pid",
+                "--mount",
+                "--net",
+                "--target",
+                &self.running.pid().to_string(),
+            ])
+            .args(["--", PROGRAM])
+            .args(words)
+            .env("AI_LAB_STATE_DIR", self.image.path("state"))
+            .env("AI_LAB_VERSION", "1.1.0")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::from(fs::File::open(stdin.path()).unwrap()))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = ours(&String::from_utf8(said).unwrap(), self.image);
+        let code = output.status.code().unwrap();
+        self.text += &format!("=== {}, exit code {code}\n{said}", words.join(" "));
+    }
+}
+
+fn asked(name: &str, start: Start, image: &Image, ready: &str, ask: impl Fn(&mut Asked<'_>)) {
+    let mut running = start.start();
+    running.wait_for(ready);
+    let mut asked = Asked {
+        running: &running,
+        image,
+        text: String::new(),
+    };
+    ask(&mut asked);
+    compare(name, &asked.text);
+}
+
+#[test]
+fn of_a_running_server() {
+    let image = Image::new();
+    for name in ["work.ipynb", "same"] {
+        fs::write(image.path("defaults").join(name), "1\n").unwrap();
+    }
+    fs::write(image.path("defaults/binary"), b"\xff\n").unwrap();
+    let start = server(&image).env("AI_LAB_VERSION", "1.0.0");
+    asked("verbs-server", start, &image, "] ready in ", |asked| {
+        for name in ["work.ipynb", "binary"] {
+            fs::write(image.path("notebooks").join(name), "mine\n").unwrap();
+        }
+        asked.ask(&["healthcheck"], "");
+        asked.ask(&["notebooks", "status"], "");
+        asked.ask(&["notebooks", "status", "--json"], "");
+        asked.ask(&["notebooks", "diff"], "");
+        asked.ask(&["notebooks", "diff", "nothing"], "");
+        asked.ask(&["notebooks", "diff", "/etc/passwd"], "");
+        asked.ask(
+            &[
+                "notebooks",
+                "restore",
+                "work.ipynb",
+                "same",
+                "nothing",
+                "../x",
+            ],
+            "",
+        );
+        asked.ask(&["password", "check"], "ailab");
+        asked.ask(&["password", "check"], "other");
+        asked.ask(&["password", "set"], " x");
+        asked.ask(&["password", "set"], "another");
+        asked.ask(&["password", "set"], "another");
+        asked.ask(&["config", "show"], "");
+        asked.ask(&["config", "show", "--origin"], "");
+    });
+}
+
+#[test]
+fn of_a_command_and_of_a_hub() {
+    let image = Image::new();
+    let (input, _talk) = std::os::unix::net::UnixStream::pair().unwrap();
+    let start = image.command(["sh", "-c", "echo up; read x"]);
+    let start = start.stdin(std::os::fd::OwnedFd::from(input));
+    asked("verbs-command", start, &image, "up", |asked| {
+        let state = asked.image.path("state/state.json");
+        until("it is told what runs", || state.exists());
+        asked.ask(&["healthcheck"], "");
+        asked.ask(&["restart"], "");
+    });
+    let image = Image::new();
+    let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+    let start = server(&image).env("JUPYTERHUB_SERVICE_URL", &url);
+    asked("verbs-hub", start, &image, "] ready in ", |asked| {
+        asked.ask(&["password", "set"], "x");
+        asked.ask(&["restart"], "");
+    });
+    let image = Image::new();
+    let start = server(&image).env("FAKE", "unbound");
+    asked("verbs-starting", start, &image, "is running at:", |asked| {
+        asked.ask(&["healthcheck"], "");
+    });
+    let image = Image::new();
+    let start = server(&image).env("JUPYTER_PASSWORD", "forced");
+    asked(
+        "verbs-forced-password",
+        start,
+        &image,
+        "] ready in ",
+        |asked| {
+            asked.ask(&["password", "set"], "another");
+        },
+    );
+}
+
+#[test]
+fn without_a_start() {
+    let image = Image::new();
+    fs::write(image.path("wrong.toml"), "port = 1\n").unwrap();
+    fs::write(image.path("right.toml"), "strict = true\n").unwrap();
+    // What was changed in this very second is not sealed.
+    let file = fs::File::options()
+        .write(true)
+        .open(image.path("defaults/start.ipynb"));
+    file.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let path = |name| image.path(name).display().to_string();
+    let (wrong, right, absent) = (path("wrong.toml"), path("right.toml"), path("absent"));
+    let defaults = path("defaults");
+    let mut text = String::new();
+    for words in [
+        &["healthcheck"][..],
+        &["status"],
+        &["restart"],
+        &["config", "show"],
+        &["config", "show", "--config", "/nonexistent"],
+        &["config", "check", &wrong],
+        &["config", "check", &right],
+        &["config", "check", &absent],
+        &["notebooks", "status"],
+        &[
+            "notebooks",
+            "status",
+            "--notebooks",
+            &absent,
+            "--notebook-defaults",
+            &absent,
+        ],
+        &[
+            "notebooks",
+            "status",
+            "--notebooks",
+            &absent,
+            "--notebook-defaults",
+            &defaults,
+        ],
+        &["notebooks", "seal", &absent],
+        &["notebooks", "seal", &defaults],
+        &["notebooks", "seal", "/tmp"],
+        &["password", "hash"],
+        &["completions", "tcsh"],
+        &["healthcheck", "now"],
+    ] {
+        let ended = Start::pid1().args(words).run();
+        let said = ours(&(ended.stdout + &ended.stderr), &image);
+        text += &format!("=== {}, exit code {}\n{said}", words.join(" "), ended.code);
+    }
+    compare(
+        "verbs-alone",
+        &text.replace(image.dir.path().to_str().unwrap(), "IMAGE"),
+    );
+}
+
+#[test]
+fn the_help_of_each() {
+    let mut text = String::new();
+    for words in [
+        &["healthcheck"][..],
+        &["status"],
+        &["restart"],
+        &["notebooks"],
+        &["notebooks", "status"],
+        &["notebooks", "diff"],
+        &["notebooks", "restore"],
+        &["notebooks", "seal"],
+        &["password"],
+        &["password", "set"],
+        &["password", "hash"],
+        &["password", "check"],
+        &["config"],
+        &["config", "show"],
+        &["config", "check"],
+        &["completions"],
+        &["man"],
+    ] {
+        let ended = Start::plain().args(words).arg("--help").run();
+        assert_eq!(ended.code, 0, "{words:?}: {}", ended.stderr);
+        text += &format!("=== {}\n{}", words.join(" "), ended.stdout);
+    }
+    compare("verbs-help", &text);
+}

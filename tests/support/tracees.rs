@@ -1,0 +1,167 @@
+//! Stops PID 1, with all its threads and what it forks until that becomes another
+//! program, before every system call; a call can fail, or happen in part, or be the
+//! moment of something else.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::thread::{self, JoinHandle};
+
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::support::{PROGRAM, Running, Start};
+use super::tracer::{Call, call};
+
+/// What becomes of a call that is about to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is made.
+    Made,
+    /// It is not made, and ends with this error.
+    Fails(i32),
+    /// It is made, and ends with this error all the same.
+    Spoiled(i32),
+    /// It is made for no more than this many bytes (its third argument).
+    Short(u64),
+}
+
+/// Lets a start begin whose shell waits for a line, and asks `decide` before every call
+/// of what the shell becomes.
+///
+/// The tracer is a thread of its own: a wait of ptrace(2) is for all that it traces.
+pub fn trace(
+    start: Start,
+    mut decide: impl FnMut(&Call) -> Fate + Send + 'static,
+) -> (Running, JoinHandle<()>) {
+    let (gate, mut go) = std::io::pipe().unwrap();
+    let running = start.stdin(gate).start();
+    let first = Pid::from_raw(running.pid());
+    let tracer = thread::spawn(move || {
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK;
+        ptrace::seize(first, options).unwrap();
+        go.write_all(b"go\n").unwrap();
+        let mut tracees = Tracees {
+            first,
+            program: identity(PROGRAM).unwrap(),
+            begun: false,
+            undone: BTreeMap::new(),
+        };
+        while tracees.next(&mut decide) {}
+    });
+    (running, tracer)
+}
+
+/// What has to be done when a call ends.
+enum Undo {
+    Give(i32),
+    Size(u64),
+}
+
+struct Tracees {
+    first: Pid,
+    program: (u64, u64),
+    begun: bool,
+    undone: BTreeMap<Pid, Undo>,
+}
+
+impl Tracees {
+    /// Waits for one stop and lets it go on; whether there is anyone left.
+    fn next(&mut self, decide: &mut impl FnMut(&Call) -> Fate) -> bool {
+        let ours = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        let status = match waitpid(None, Some(ours)) {
+            Ok(status) => status,
+            Err(Errno::ECHILD) => return false,
+            // A signal that nix has no name for.
+            Err(error) => panic!("{error}"),
+        };
+        let (pid, signal) = match status {
+            WaitStatus::PtraceSyscall(pid) => {
+                self.call(pid, decide);
+                (pid, None)
+            }
+            WaitStatus::PtraceEvent(pid, _, event) if event == Event::PTRACE_EVENT_EXEC as i32 => {
+                if pid != self.first {
+                    // From here on it is another program.
+                    let _ = ptrace::detach(pid, None);
+                    return true;
+                }
+                // The shell itself was one before.
+                let program = identity(&format!("/proc/{pid}/exe"));
+                self.begun |= program.is_some_and(|program| program == self.program);
+                (pid, None)
+            }
+            WaitStatus::PtraceEvent(pid, ..) => (pid, None),
+            // It aborts. The kernel lets it, as the first process of its namespace, end
+            // by that only while it is not traced.
+            WaitStatus::Stopped(pid, Signal::SIGABRT) => {
+                let _ = ptrace::detach(pid, Signal::SIGABRT);
+                return true;
+            }
+            WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
+            _ => return true,
+        };
+        // Until the program is there, only its exec matters.
+        let _ = if self.begun {
+            ptrace::syscall(pid, signal)
+        } else {
+            ptrace::cont(pid, signal)
+        };
+        true
+    }
+
+    fn call(&mut self, pid: Pid, decide: &mut impl FnMut(&Call) -> Fate) {
+        // Who was killed meanwhile has no call any more.
+        let Ok(info) = ptrace::syscall_info(pid) else {
+            return;
+        };
+        if info.op == libc::PTRACE_SYSCALL_INFO_EXIT {
+            match self.undone.remove(&pid) {
+                Some(Undo::Give(error)) => {
+                    change(pid, |regs| regs.rax = i64::from(-error).cast_unsigned())
+                }
+                Some(Undo::Size(size)) => change(pid, |regs| regs.rdx = size),
+                None => {}
+            }
+            return;
+        }
+        let Some(call) = call(pid) else { return };
+        let undo = match decide(&call) {
+            Fate::Made => return,
+            Fate::Fails(error) => {
+                // There is no such call.
+                change(pid, |regs| regs.orig_rax = u64::MAX);
+                Undo::Give(error)
+            }
+            Fate::Spoiled(error) => Undo::Give(error),
+            Fate::Short(size) => {
+                change(pid, |regs| regs.rdx = size);
+                Undo::Size(call.args[2])
+            }
+        };
+        self.undone.insert(pid, undo);
+    }
+}
+
+/// Changes the registers. Who was killed meanwhile has none.
+#[cfg(target_arch = "x86_64")]
+fn change(pid: Pid, change: impl FnOnce(&mut libc::user_regs_struct)) {
+    if let Ok(mut regs) = ptrace::getregs(pid) {
+        change(&mut regs);
+        let _ = ptrace::setregs(pid, regs);
+    }
+}
+
+/// Which file it is, whatever its name is in a mount namespace.
+fn identity(path: &str) -> Option<(u64, u64)> {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino()))
+}
