@@ -1,0 +1,123 @@
+"""What a start does with a large volume, beside the tools that people use for it.
+
+Part of scripts/bench. Every run of ours is a whole start with `true` as its command, so
+that some milliseconds of it are not about the volume.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import time
+
+UID = 4242
+DIRECTORIES, FILES = 100, 1000
+DEFAULTS, DEFAULT_SIZE = 10_000, 100_000
+
+
+def timed(words, **options):
+    """Milliseconds that a command takes."""
+    start = time.monotonic_ns()
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True, **options)
+    return (time.monotonic_ns() - start) / 1e6
+
+
+def quiet():
+    """What was written before is not to be flushed during a measurement."""
+    subprocess.run(["sync"], check=True)
+
+
+def cold():
+    """Nothing is in the kernel's caches."""
+    quiet()
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+def give(directory, owner):
+    subprocess.run(["chown", "-R", f"{owner}:{owner}", str(directory)], check=True)
+
+
+def empty(directory):
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+class Volume:
+    def __init__(self, layout, environment, median, row, rounds):
+        self.volume, self.defaults = layout.base / "notebooks", layout.base / "defaults"
+        self.ours = [*layout.words()[:-2], "--", "true"]
+        # As in an image: what its version brought is known, and not read again.
+        self.environment = environment | {"AI_LAB_VERSION": "1.0.0"}
+        self.median, self.row = median, row
+        self.rounds = max(3, rounds)
+
+    def start(self):
+        return timed(self.ours, env=self.environment)
+
+    def paired(self, before, ours, peer, rounds=None):
+        """Medians of both, in turn, each after the same preparation."""
+        this, other = [], []
+        for _ in range(rounds or self.rounds):
+            before()
+            other.append(peer())
+            before()
+            this.append(ours())
+        return self.median(this), self.median(other)
+
+    def ownership(self):
+        for number in range(DIRECTORIES):
+            directory = self.volume / str(number)
+            directory.mkdir()
+            for file in range(FILES):
+                (directory / str(file)).touch()
+        self.start()
+        find = ["find", str(self.volume), "-not", "-user", str(UID)]
+        for name, before in (("warm", lambda: None), ("cold", cold)):
+            this, peer = self.paired(before, self.start, lambda: timed(find))
+            self.row(f"owners of 100,000 files, all right, {name}", this, peer, "ms",
+                "≤ 0.7 × find -not -user", this <= 0.7 * peer)
+
+        def roots():
+            give(self.volume, 0)
+            quiet()
+
+        chown = ["chown", "-R", f"{UID}:{UID}", str(self.volume)]
+        this, peer = self.paired(roots, self.start, lambda: timed(chown))
+        self.row("owners of 100,000 files, all to change", this, peer, "ms", "≤ 0.7 × chown -R",
+            this <= 0.7 * peer)
+        empty(self.volume)
+
+    def install(self):
+        for number in range(DEFAULTS):
+            directory = self.defaults / str(number % 100)
+            directory.mkdir(exist_ok=True)
+            (directory / f"{number}.ipynb").write_bytes(number.to_bytes(4) * (DEFAULT_SIZE // 4))
+
+        def nothing():
+            empty(self.volume)
+            quiet()
+
+        script = f"cp -rn {self.defaults}/. {self.volume} && sync -f {self.volume}"
+        copy = lambda: timed(["sh", "-c", script])
+        this, peer = self.paired(nothing, self.start, copy, 3)
+        note = ""
+        if shutil.which("rsync"):
+            nothing()
+            rsync = ["rsync", "-a", "--ignore-existing", f"{self.defaults}/", f"{self.volume}/"]
+            note = f"rsync -a --ignore-existing, not flushed: {timed(rsync):.0f} ms"
+        self.row("first install, 10,000 files, 1 GB", this, peer, "ms", "≤ cp -rn, sync -f", this <= peer, note)
+
+        nothing()
+        self.start()
+        # What a start wrote is settled once its time is not that of the next one.
+        time.sleep(0.1)
+        find = ["find", str(self.volume), str(self.defaults), "-not", "-user", str(UID)]
+        this, peer = self.paired(lambda: None, self.start, lambda: timed(find))
+        self.row("second start, 10,000 defaults, nothing changed", this, peer, "ms",
+            "≤ 1.5 × find of both", this <= 1.5 * peer)
+
+
+def volume(layout, environment, median, row, rounds):
+    """All rows about the volume."""
+    measured = Volume(layout, environment, median, row, rounds)
+    measured.ownership()
+    measured.install()
