@@ -74,7 +74,7 @@ fn plan(criterion: &mut Criterion) {
         mode: 0o644,
     };
     criterion.bench_function("plan 1,000 defaults", |bench| {
-        bench.iter(|| foresee_defaults(&defaults).unwrap());
+        bench.iter(|| foresee_defaults(&defaults, false).unwrap());
     });
 }
 

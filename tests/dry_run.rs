@@ -285,3 +285,80 @@ fn what_will_be_handed_over_is_taken_for_the_users() {
     let plan = same_as_a_start(&["--volume-owner", "adopt"]);
     assert!(plan.contains("once it is handed over"), "{plan}");
 }
+
+/// What a start as the user, or as the owner of what is adopted, could not keep or write.
+#[test]
+fn what_the_user_may_not_write_in_the_volume_is_not_promised() {
+    let own = |path: &std::path::Path, uid: u32| chown(path, Some(uid), Some(uid)).unwrap();
+    let other = UID + 1;
+    for (what, options) in [
+        ("theirs", &["--volume-owner", "keep"][..]),
+        ("record", &["--volume-owner", "adopt"]),
+        ("link", &["--volume-owner", "keep"]),
+        ("deeper", &["--volume-owner", "keep"]),
+        ("absent", &["--volume-owner", "keep"]),
+    ] {
+        let image = Image::new();
+        let volume = image.path("notebooks");
+        fs::create_dir(image.path("defaults/deep")).unwrap();
+        fs::write(image.path("defaults/deep/file"), "").unwrap();
+        if what != "absent" {
+            fs::create_dir(&volume).unwrap();
+            own(&volume, UID);
+        }
+        match what {
+            "theirs" => own(&volume, other),
+            "record" => {
+                // An earlier start, as another user, made it.
+                own(&volume, other);
+                fs::create_dir(volume.join(".ai-lab")).unwrap();
+                own(&volume.join(".ai-lab"), UID);
+            }
+            "link" => symlink("/tmp", volume.join(".ai-lab")).unwrap(),
+            "deeper" => fs::create_dir(volume.join("deep")).unwrap(),
+            _ => {}
+        }
+        let start = |more: &[&str]| {
+            let start = Start::pid1().args(image.options()).args(options);
+            start.args(more).args(["--", "true"]).run()
+        };
+        let before = volume.exists().then(|| snapshot(&volume));
+        let dry = start(&["--dry-run"]);
+        assert_eq!(dry.code, 0, "{what}: {}", dry.stderr);
+        assert_eq!(volume.exists().then(|| snapshot(&volume)), before, "{what}");
+        let real = start(&[]);
+        assert_eq!(real.code, 0, "{what}: {}", real.stderr);
+        assert_eq!(warnings(&dry.stderr), warnings(&real.stderr), "{what}");
+        for name in ["start.ipynb", "deep/file"] {
+            let promised = dry.stdout.contains(&format!("install: {name}\n"));
+            assert_eq!(
+                promised,
+                volume.join(name).exists(),
+                "{what}: {}",
+                dry.stdout
+            );
+        }
+        let recorded = volume.join(".ai-lab/manifest.sha256").exists();
+        assert_eq!(dry.stdout.contains("record them in"), recorded, "{what}");
+    }
+}
+
+/// Without root nobody makes the volume.
+#[test]
+fn a_volume_that_nobody_makes_is_not_filled() {
+    let image = Image::new();
+    let user = UID.to_string();
+    let start = |more: &[&str]| {
+        Start::wrapped("setpriv")
+            .args(["--clear-groups", "--reuid", &user, "--regid", &user, "--"])
+            .arg(PROGRAM)
+            .args(image.options())
+            .args(more)
+            .args(["--", "true"])
+            .run()
+    };
+    let (dry, real) = (start(&["--dry-run"]), start(&[]));
+    assert_eq!((dry.code, real.code), (0, 0), "{}", dry.stderr);
+    assert_eq!(warnings(&dry.stderr), warnings(&real.stderr));
+    assert!(!dry.stdout.contains("install"), "{}", dry.stdout);
+}

@@ -14,10 +14,9 @@ use tracing::error;
 use super::plan::{Plan, quoted};
 use super::user_phase::{
     defaults, home_elsewhere, home_moved, make_environment, moved_from_home, password_place,
-    working_directory,
+    without_defaults, working_directory,
 };
 use super::{Failure, Person, Start, check, root_phase, serve, without_root};
-use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
     Account, Linux, Root, Target, foresee_access, group_name, inherited_groups, resolve,
@@ -55,7 +54,7 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     ));
     let mut environment = make_environment(&start, &person);
     home_part(&mut start, &person, &mut environment, &mut plan)?;
-    let standing = standing.or_else(|| look_at_notebooks(&start));
+    let standing = standing.or_else(|| look_at_notebooks(&start, &plan));
     if let Some((defaults, standing)) = standing {
         notebooks_part(&mut start, &defaults, standing, &mut plan)?;
     }
@@ -113,8 +112,11 @@ fn root_part(
     };
     owners_part(start, &root, &mut account, plan)?;
     // The way to the volume was judged: root follows no link of the user's on it.
-    let hands_over = start.settings.notebooks.owner == VolumeOwner::Chown;
-    let notebooks = hands_over.then(|| look_at_notebooks(start)).flatten();
+    let settings = &start.settings.notebooks;
+    let chown = settings.owner == VolumeOwner::Chown;
+    let directory = settings.directory.as_ref().filter(|_| chown);
+    let handed = directory.is_some_and(|directory| plan.foresight.has(directory));
+    let notebooks = handed.then(|| look_at_notebooks(start, plan)).flatten();
     let groups = access_part(start, &account, plan)?;
     state_part(start, &root, &account, plan)?;
     let target = Target {
@@ -149,6 +151,9 @@ fn owners_part(
     start.go_on()?;
     let claimed = claimed?;
     plan.heading("owners");
+    if claimed.created {
+        plan.foresight.hands_over(&request.directory);
+    }
     if let Some((uid, gid)) = claimed.adopted {
         let volume = request.directory.display();
         plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
@@ -246,9 +251,10 @@ fn home_part(
     start.report.degraded(told)
 }
 
-fn look_at_notebooks(start: &Start<'_>) -> Option<Notebooks> {
+fn look_at_notebooks(start: &Start<'_>, plan: &Plan) -> Option<Notebooks> {
     let defaults = defaults(start)?;
-    let standing = foresee_defaults(&defaults);
+    let made = plan.foresight.has(&defaults.volume);
+    let standing = foresee_defaults(&defaults, made);
     Some((defaults, standing))
 }
 
@@ -260,11 +266,7 @@ fn notebooks_part(
 ) -> Result<(), Failure> {
     let foreseen = match standing {
         Ok(foreseen) => foreseen,
-        // As in a start: the server goes on without them.
-        Err(error) => {
-            let error = super::causes(&error);
-            return start.report.degraded(Degradation::note(error));
-        }
+        Err(error) => return start.report.degraded(without_defaults(&error)),
     };
     start.report.all_degraded(foreseen.degradations)?;
     if foreseen.files.is_empty() {
@@ -278,7 +280,8 @@ fn notebooks_part(
         use Verdict::{Adopt, Beside, Install, Replace};
         matches!(verdict, Install | Replace | Beside | Adopt)
     };
-    if foreseen.files.iter().any(|action| writes(action.verdict)) {
+    let mut written = foreseen.files.iter().map(|action| action.verdict);
+    if foreseen.recorded && written.any(writes) {
         let manifest = defaults.volume.join(volume::MANIFEST);
         plan.line(format!("record them in {}", manifest.display()));
     }

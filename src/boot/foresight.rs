@@ -19,12 +19,17 @@ impl Foresight {
         self.handed.push(directory.into());
     }
 
+    /// Whether it is the user's by then.
+    pub fn has(&self, directory: &Path) -> bool {
+        self.handed.iter().any(|place| directory.starts_with(place))
+    }
+
     /// Whether this process could make something in `directory`, or make the directory.
     ///
     /// # Errors
     /// What the kernel would say.
     pub fn writable(&self, directory: &Path) -> io::Result<()> {
-        let ours = self.handed.iter().any(|place| directory.starts_with(place));
+        let ours = self.has(directory);
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         for place in directory.ancestors() {
             // Whoever may not write there hears of that first where something is made.

@@ -18,7 +18,7 @@ use crate::server::password::{self, Outcome, Place, Secret, Wanted};
 use crate::server::program::Launch;
 use crate::settings::table;
 use crate::state::{Mode, PasswordPlace};
-use crate::volume::{Defaults, bring_in};
+use crate::volume::{Defaults, VolumeError, bring_in};
 
 /// What the user phase leaves for serving.
 pub struct Ready {
@@ -221,12 +221,7 @@ fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure
     start.go_on()?;
     let summary = match brought {
         Ok(summary) => summary,
-        // Without its defaults the lab is poorer, but the user's own work is there.
-        Err(error) => {
-            let remedy = "see the reason; the server starts without them";
-            let error = super::causes(&error);
-            return start.report.degraded(Degradation::new(error, remedy));
-        }
+        Err(error) => return start.report.degraded(without_defaults(&error)),
     };
     info!(
         "Copied notebooks from {} to {}",
@@ -238,6 +233,12 @@ fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure
         info!("{line}");
     }
     start.report.all_degraded(summary.degradations)
+}
+
+/// Without its defaults the lab is poorer, but the user's own work is there.
+pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
+    let remedy = "see the reason; the server starts without them";
+    Degradation::new(super::causes(error), remedy)
 }
 
 /// Sets the password that is wanted, if one is; with the place where it is kept.

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::manifest::{Manifest, Unreadable};
@@ -47,39 +47,10 @@ pub(super) fn open(
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
 ) -> Result<Opened, VolumeError> {
-    let without_for = |why: String, remedy: &str| {
-        Opened::Without(Degradation::new(
-            format!(
-                "no record of the notebook defaults is kept: {why}; only missing ones are added"
-            ),
-            remedy,
-        ))
-    };
-    let without = |why: String| {
-        let remedy = "make .ai-lab in the notebooks directory a directory that the user can write";
-        without_for(why, remedy)
-    };
     let (dir, lock) = match open_files(volume) {
         Ok(files) => files,
         Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
-        Err(Errno::NOTDIR | Errno::LOOP) => {
-            return Ok(without(".ai-lab is a link or no directory".into()));
-        }
-        Err(Errno::INVAL) => {
-            let why = ".ai-lab/lock is no file, or has another name elsewhere";
-            let remedy = "remove .ai-lab/lock from the notebooks directory";
-            return Ok(without_for(why.into(), remedy));
-        }
-        Err(Errno::ACCESS | Errno::PERM) if !tree::writable(volume) => {
-            let uid = rustix::process::geteuid().as_raw();
-            let why = format!(
-                "uid {uid} may not write to the notebooks directory, nothing can be saved there"
-            );
-            let remedy = "start as root, without docker run --user, so that the volume is handed \
-                          over; or as its owner, whom `ls -ldn` tells";
-            return Ok(without_for(why, remedy));
-        }
-        Err(error) => return Ok(without(format!(".ai-lab: {error}"))),
+        Err(error) => return Ok(Opened::Without(no_record(volume, error))),
     };
     let deadline = Instant::now() + limit;
     let locked = loop {
@@ -108,6 +79,64 @@ pub(super) fn open(
     })))
 }
 
+/// Whether [`open`] could open our directory and its lock, or make them; nothing is made.
+///
+/// # Errors
+/// What is told where it could not.
+pub(super) fn foresee(volume: BorrowedFd<'_>) -> Result<(), Degradation> {
+    foresee_files(volume).map_err(|error| no_record(volume, error))
+}
+
+fn foresee_files(volume: BorrowedFd<'_>) -> Result<(), Errno> {
+    let dir = match tree::open_dir(volume, NAME) {
+        Err(Errno::NOENT) => return tree::may_change(volume),
+        other => other?,
+    };
+    match tree::look(&dir, LOCK) {
+        Err(Errno::NOENT) => tree::may_change(&dir),
+        look => {
+            ours(look?)?;
+            let wanted = Access::READ_OK | Access::WRITE_OK;
+            rustix::fs::accessat(&dir, LOCK, wanted, AtFlags::empty())
+        }
+    }
+}
+
+/// What is told where no manifest can be kept, because of this.
+fn no_record(volume: BorrowedFd<'_>, error: Errno) -> Degradation {
+    let own = "make .ai-lab in the notebooks directory a directory that the user can write";
+    let (why, remedy) = match error {
+        Errno::NOTDIR | Errno::LOOP => (".ai-lab is a link or no directory".into(), own),
+        Errno::INVAL => (
+            ".ai-lab/lock is no file, or has another name elsewhere".into(),
+            "remove .ai-lab/lock from the notebooks directory",
+        ),
+        Errno::ACCESS | Errno::PERM if !tree::writable(volume) => {
+            let uid = rustix::process::geteuid().as_raw();
+            let why = format!(
+                "uid {uid} may not write to the notebooks directory, nothing can be saved there"
+            );
+            let remedy = "start as root, without docker run --user, so that the volume is handed \
+                          over; or as its owner, whom `ls -ldn` tells";
+            (why, remedy)
+        }
+        error => (format!(".ai-lab: {error}"), own),
+    };
+    Degradation::new(
+        format!("no record of the notebook defaults is kept: {why}; only missing ones are added"),
+        remedy,
+    )
+}
+
+/// The lock is written to: it must not be a device, nor a file that has its other name
+/// outside of the volume.
+fn ours(look: Look) -> Result<(), Errno> {
+    match look.kind {
+        FileType::RegularFile if look.links <= 1 => Ok(()),
+        _ => Err(Errno::INVAL),
+    }
+}
+
 fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
     match rustix::fs::mkdirat(volume, NAME, Mode::from(0o755)) {
         // A read-only file system may say so before it says that it exists.
@@ -120,12 +149,6 @@ fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
             return Err(error.err().unwrap_or(Errno::NOENT));
         }
         other => other?,
-    };
-    // The lock is written to: it must not be a device, nor a file that has its other
-    // name outside of the volume.
-    let ours = |look: Look| match look.kind {
-        FileType::RegularFile if look.links <= 1 => Ok(()),
-        _ => Err(Errno::INVAL),
     };
     match tree::look(&dir, LOCK) {
         Err(Errno::NOENT) => {}

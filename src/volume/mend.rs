@@ -11,9 +11,11 @@ use rustix::io::Errno;
 use super::defaults::{
     Defaults, bring_some, left_alone, offers, offers_alone, open_both, open_source, policy,
 };
+use super::manifest::Manifest;
 use super::plan::{Action, Found, Verdict, plan};
 use super::survey::{Offer, survey};
 use super::tree::{self, Tree};
+use super::work::REFUSED;
 use super::{Tally, VolumeError, home, place};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
@@ -36,16 +38,21 @@ pub struct Standing {
 ///
 /// As [`bring_in`](super::bring_in).
 pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeError> {
-    look(defaults)
+    let (mut source, mut volume) = open_both(defaults)?;
+    let home = tree::open_dir(volume.top(), home::NAME).ok();
+    let manifest = home.and_then(|dir| home::peek(&dir)).unwrap_or_default();
+    look(defaults, &mut source, &mut volume, manifest)
 }
 
-fn look(defaults: &Defaults) -> Result<Standing, VolumeError> {
-    let (mut source, mut volume) = open_both(defaults)?;
+fn look(
+    defaults: &Defaults,
+    source: &mut Tree,
+    volume: &mut Tree,
+    mut manifest: Manifest,
+) -> Result<Standing, VolumeError> {
     let (mut unread, mut reported) = (Tally::default(), Vec::new());
-    let offers = offers(defaults, &mut source, &volume, &mut unread, &mut reported)?;
-    let home = tree::open_dir(volume.top(), home::NAME).ok();
-    let mut manifest = home.and_then(|dir| home::peek(&dir)).unwrap_or_default();
-    let trees = (&mut source, &mut volume);
+    let offers = offers(defaults, source, volume, &mut unread, &mut reported)?;
+    let trees = (source, volume);
     let survey = survey(&offers, &manifest, trees, &mut unread, &|| false, || Ok(()))?;
     manifest.resolve(|path, content| survey.volume.get(path) == Some(&Found::Is(content)));
     let policy = policy(defaults, &manifest);
@@ -55,35 +62,80 @@ fn look(defaults: &Defaults) -> Result<Standing, VolumeError> {
     })
 }
 
-/// The same for a volume that a start may have to make first. It looks and reads, and
-/// follows no link: also root may ask, of what the user may not read yet.
+/// What a start would do, with the rights of whom we are now. Root may ask for a user to
+/// whom everything will be handed over: it looks and reads, and follows no link. `made`:
+/// a volume that is not there would be made before.
 ///
 /// # Errors
 ///
 /// As [`bring_in`](super::bring_in).
-pub fn foresee_defaults(defaults: &Defaults) -> Result<Foreseen, VolumeError> {
-    if let Ok((_, volume)) = open_both(defaults)
-        && tree::is_read_only(volume.top())
-    {
-        return Ok(Foreseen {
-            files: Vec::new(),
-            degradations: vec![left_alone(defaults)],
-        });
-    }
-    let files = match look(defaults) {
-        Ok(standing) => standing.files,
-        Err(error) if error.is_absent() => {
+pub fn foresee_defaults(defaults: &Defaults, made: bool) -> Result<Foreseen, VolumeError> {
+    let (mut source, mut volume) = match open_both(defaults) {
+        Ok(both) => both,
+        Err(error) if error.is_absent() && made => {
             let mut source = open_source(defaults)?;
             let paths = offers_alone(defaults, &mut source)?.into_keys();
             let verdict = Verdict::Install;
-            paths.map(|path| Action { path, verdict }).collect()
+            return Ok(Foreseen {
+                files: paths.map(|path| Action { path, verdict }).collect(),
+                recorded: true,
+                degradations: Vec::new(),
+            });
         }
         Err(error) => return Err(error),
     };
+    if tree::is_read_only(volume.top()) {
+        return Ok(Foreseen {
+            files: Vec::new(),
+            recorded: false,
+            degradations: vec![left_alone(defaults)],
+        });
+    }
+    let record = home::foresee(volume.top());
+    let recorded = record.is_ok();
+    // As in a start: what cannot be kept is not gone by either.
+    let home = tree::open_dir(volume.top(), home::NAME).ok();
+    let manifest = home.filter(|_| recorded).and_then(|dir| home::peek(&dir));
+    let manifest = manifest.unwrap_or_default();
+    let mut files = look(defaults, &mut source, &mut volume, manifest)?.files;
+    let mut degradations: Vec<_> = record.err().into_iter().collect();
+    degradations.extend(take_refused(&mut volume, &mut files));
     Ok(Foreseen {
         files,
-        degradations: Vec::new(),
+        recorded,
+        degradations,
     })
+}
+
+/// Takes out what the volume would refuse, as far as its directories tell.
+fn take_refused(volume: &mut Tree, files: &mut Vec<Action>) -> Vec<Degradation> {
+    use Verdict::{Beside, Install, Replace};
+    let mut refused = Tally::default();
+    files.retain(|action| {
+        let writes = matches!(action.verdict, Install | Replace | Beside);
+        let may = match writes {
+            true => may_write(volume, &action.path),
+            false => Ok(()),
+        };
+        if let Err(error) = may {
+            refused.add(error, || action.shown());
+        }
+        may.is_ok()
+    });
+    refused.degradations("write", REFUSED).collect()
+}
+
+/// Whether something could be made at `path`, and the directories above it that are not
+/// there.
+fn may_write(volume: &mut Tree, path: &[u8]) -> Result<(), Errno> {
+    let mut above = tree::split(path).0;
+    loop {
+        match volume.dir(above, false) {
+            // The top is there.
+            Err(Errno::NOENT) => above = tree::split(above).0,
+            dir => return tree::may_change(dir?),
+        }
+    }
 }
 
 /// What a start would do.
@@ -91,6 +143,8 @@ pub fn foresee_defaults(defaults: &Defaults) -> Result<Foreseen, VolumeError> {
 pub struct Foreseen {
     /// About each default.
     pub files: Vec<Action>,
+    /// Whether it could write down what it did.
+    pub recorded: bool,
     /// What it could not do as asked.
     pub degradations: Vec<Degradation>,
 }

@@ -103,6 +103,16 @@ pub(super) fn writable(dir: impl AsFd) -> bool {
     accessat(dir, c".", Access::WRITE_OK, AtFlags::empty()).is_ok()
 }
 
+/// Whether whom we are now could make, rename and remove something in a directory.
+///
+/// # Errors
+/// What the kernel would say.
+pub(super) fn may_change(dir: impl AsFd) -> Result<(), Errno> {
+    use rustix::fs::{Access, AtFlags, accessat};
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(dir, c".", wanted, AtFlags::empty())
+}
+
 /// Whether nothing can be changed on the file system of `dir`.
 pub(super) fn is_read_only(dir: impl AsFd) -> bool {
     let system = rustix::fs::fstatvfs(dir);

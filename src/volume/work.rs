@@ -14,6 +14,10 @@ use super::tree::{self, Tree};
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
 
+/// What to do about what the volume refuses.
+pub(super) const REFUSED: &str =
+    "make the notebooks directory writable for the user, or see what its file system lacks";
+
 /// How much is in flight at once, and what the file system can do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Means {
@@ -194,9 +198,7 @@ impl Work<'_> {
         }
         let remedy = "check the files and their modes";
         degradations.extend(self.unread.degradations("read", remedy));
-        let remedy = "make the notebooks directory writable for the user, or see what its file \
-                      system lacks";
-        degradations.extend(self.refused.degradations("write", remedy));
+        degradations.extend(self.refused.degradations("write", REFUSED));
         self.summary
     }
 }
