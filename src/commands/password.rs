@@ -5,6 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
 use super::{Setting, VerbError, complain, restart, tell};
 use crate::cli::verbs::Password;
 use crate::identity::current;
@@ -103,12 +105,37 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     if !io::stdin().is_terminal() {
         return Ok(source::from_input(io::stdin().lock())?);
     }
+    let _silent = Silent::start().map_err(VerbError::Terminal)?;
     let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(VerbError::Terminal);
     let typed = ask(prompt)?;
     if new && typed != ask("The same again: ")? {
         return Err(VerbError::Differ);
     }
     Ok(source::from_input(typed.as_bytes())?)
+}
+
+/// The terminal without echo. rpassword sees to that only after its prompt: what is typed
+/// or pasted at once would show.
+struct Silent {
+    terminal: File,
+    before: Termios,
+}
+
+impl Silent {
+    fn start() -> io::Result<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &silent)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
 }
 
 /// Where the running server reads its password, or one would that is started now.
