@@ -115,6 +115,17 @@ fn start(words: &[OsString]) -> Result<Action, clap::Error> {
     Ok(Action::Start { typed, command })
 }
 
+/// What was typed for a start before the word that does not fit. `None`: it is a verb.
+pub fn start_as_far_as_read(words: &[OsString]) -> Option<Typed> {
+    let first = words.get(1).and_then(|word| word.to_str());
+    if first.and_then(verbs::named).is_some() {
+        return None;
+    }
+    let matches = start_command().ignore_errors(true);
+    let matches = matches.try_get_matches_from(words).ok()?;
+    Some(typed(&matches, |_| true))
+}
+
 /// The settings that were typed, of those that this command line can have.
 fn typed(matches: &ArgMatches, has: impl Fn(&Entry) -> bool) -> Typed {
     let entries = TABLE.iter().filter(|entry| has(entry));

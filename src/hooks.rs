@@ -89,9 +89,9 @@ pub enum HookError {
         /// Why.
         source: io::Error,
     },
-    /// Somebody asked to stop.
-    #[error("stopped while the hook {} ran", .0.display())]
-    Stopped(PathBuf),
+    /// Somebody asked to stop, which the start tells.
+    #[error("stopped")]
+    Stopped,
 }
 
 /// What hooks are run with.

@@ -63,7 +63,9 @@ fn question(state: &State) -> Question {
         (Mode::Idle, ..) => Ok("there is no server to ask".into()),
         (_, Phase::Starting, _) => Err("the server is starting".into()),
         (_, Phase::Ready, Some(target)) => return Question::Ask(target),
-        (_, Phase::Ready, None) => Err("the state names no probe".into()),
+        (_, Phase::Ready, None) => {
+            Err("the state file does not say where to ask; a restart writes it anew".into())
+        }
     })
 }
 

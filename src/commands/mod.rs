@@ -56,7 +56,7 @@ pub enum VerbError {
         source: std::io::Error,
     },
     /// The restart makes no sense.
-    #[error("the container runs {mode}, and no server that could be restarted")]
+    #[error("there is no server to restart: the container runs {mode}")]
     NoServer {
         /// What it runs.
         mode: &'static str,
@@ -95,6 +95,9 @@ pub enum VerbError {
         /// The notebooks.
         directory: PathBuf,
     },
+    /// What it says cannot be told as JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
     /// The runtime could not be made.
     #[error("the probe could not be started: {0}")]
     Runtime(std::io::Error),
@@ -104,7 +107,7 @@ pub enum VerbError {
 pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
     let done = match verb {
         Verb::Healthcheck => Asked::new(&typed).and_then(|asked| healthcheck::run(&asked)),
-        Verb::Status { json } => Asked::new(&typed).map(|asked| status::run(&asked, *json)),
+        Verb::Status { json } => Asked::new(&typed).and_then(|asked| status::run(&asked, *json)),
         Verb::Restart => Asked::new(&typed).and_then(|asked| restart::run(&asked)),
         Verb::Notebooks(what) => notebooks::run(what, typed),
         Verb::Seal { directory } => notebooks::seal(directory),

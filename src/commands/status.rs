@@ -2,23 +2,21 @@
 
 use std::process::ExitCode;
 
-use super::Asked;
+use super::{Asked, VerbError};
 use crate::state::{self, Mode, Phase, State};
 
 /// Prints the state.
-pub fn run(asked: &Asked, json: bool) -> ExitCode {
+///
+/// # Errors
+/// It is not to be had as JSON.
+pub fn run(asked: &Asked, json: bool) -> Result<ExitCode, VerbError> {
     if json {
-        match serde_json::to_string_pretty(&asked.state) {
-            Ok(text) => super::tell(&format!("{text}\n")),
-            Err(error) => {
-                super::complain(&format!("the state cannot be written as JSON: {error}"));
-                return ExitCode::FAILURE;
-            }
-        }
+        let text = serde_json::to_string_pretty(&asked.state)?;
+        super::tell(&format!("{text}\n"));
     } else {
         super::tell(&told(&asked.state, state::now()));
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The state in words, at this time in milliseconds since 1970.

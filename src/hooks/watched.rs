@@ -43,7 +43,7 @@ impl Watched<'_> {
                 return Ok(ended);
             }
             if stop {
-                return Err(HookError::Stopped(self.hook.to_owned()));
+                return Err(HookError::Stopped);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

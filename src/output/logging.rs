@@ -62,6 +62,11 @@ pub fn say(text: &str) {
     }
 }
 
+/// Tells an error straight to stderr, past every [`Sink`].
+pub fn straight(message: &str) {
+    straight::write(line(style(), Level::ERROR, message).as_bytes());
+}
+
 /// The line that tells how many lines of the server found no room on the console.
 pub fn losses(lost: u64) -> Vec<u8> {
     lost_in(style(), lost)

@@ -210,7 +210,10 @@ pub async fn ready(
     // its own words that it listens, or that it cannot.
     let stranger = first_that_answers(expected, &[]).await;
     if let Some(stranger) = &stranger {
-        warn!("{stranger} answers before the server was started: the port seems to be taken");
+        warn!(
+            "{stranger} answers before the server was started: another program has the port \
+             (remedy: end that one, or choose another port with --port)"
+        );
     }
     let mut wait = Duration::from_millis(500);
     let mut next = Instant::now() + wait;

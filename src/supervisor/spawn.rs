@@ -184,11 +184,7 @@ fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError>
         _ => None,
     };
     // `child` is let go: the reaper alone waits.
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| SpawnError::System {
-        path: command.get_program().into(),
-        source: io::Error::other("it has no process id"),
-    })?;
+    let pid = Pid::from_child(&child);
     Ok(Spawned { pid, output })
 }
 
@@ -253,10 +249,6 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
         },
         // It may be something else that was refused: its interpreter, /dev/null.
         Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
-        Some(libc::ENOEXEC) => SpawnError::NotExecutable {
-            path,
-            hint: "it is no program for this machine's architecture".into(),
-        },
         _ => SpawnError::System {
             path,
             source: error,

@@ -121,8 +121,8 @@ pub enum VolumeError {
         place = .0.display()
     )]
     NotRoots(PathBuf),
-    /// The caller's `stop` said so.
-    #[error("stopped while preparing the notebooks")]
+    /// The caller's `stop` said so, who tells it.
+    #[error("stopped")]
     Stopped,
 }
 

@@ -101,6 +101,7 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
     let (look, text) = match home::text(&dir) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
+        Err(Errno::INVAL) => return Err("it is no regular file".into()),
         Err(error) => return Err(error.to_string()),
     };
     let above = [tree::look_at(source), tree::look_at(&dir)];
