@@ -107,6 +107,10 @@ fn parts(string: &str) -> Vec<String> {
 }
 
 fn is_sentence(parts: &[String]) -> bool {
+    // What is said to a server.
+    if parts.iter().any(|part| part.contains("HTTP/1.1")) {
+        return false;
+    }
     let words = parts.iter().flat_map(|part| part.split_whitespace());
     let words = words.filter(|word| {
         word.chars()

@@ -8,7 +8,7 @@ use super::golden::start;
 use super::support::{Image, PROGRAM, Start, UID};
 
 /// A usual start of `true`.
-fn usual(image: &Image, options: &[&str]) -> Start {
+pub fn usual(image: &Image, options: &[&str]) -> Start {
     let start = Start::pid1().args(image.options());
     start.args(options).args(["--", "true"])
 }
@@ -27,7 +27,7 @@ pub fn after(script: &str, image: &Image, options: &[&str]) -> Start {
 }
 
 /// A socket with this gid and mode.
-fn socket(image: &Image, gid: u32, mode: u32) -> String {
+pub fn socket(image: &Image, gid: u32, mode: u32) -> String {
     let path = image.path("docker.sock");
     // The listener may go; the node stays.
     drop(UnixListener::bind(&path).unwrap());
@@ -149,6 +149,12 @@ fn home_state_and_logfile() {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
         after(script, image, &["--password", "ailab", "--dry-run"])
     });
+    start("home-of-somebody-else", |image| {
+        fs::create_dir(image.path("temp")).unwrap();
+        fs::create_dir(image.path("temp/ai-lab-home-4242")).unwrap();
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &[]).env("TMPDIR", image.path("temp").to_str().unwrap())
+    });
     start("nothing-can-be-written", |image| {
         fs::create_dir(image.path("notebooks")).unwrap();
         let script = "mount -t tmpfs tmpfs /dev/shm -o ro\nmount -o remount,bind,ro /";
@@ -196,71 +202,11 @@ fn the_password_cannot_be_set() {
             .env("JUPYTER_CONFIG_DIR", image.path("home/c").to_str().unwrap())
             .env("JUPYTER_PASSWORD", "x")
     });
+    start("password-config-long", |image| {
+        config(image, &" ".repeat(4 * 1024 * 1024 + 1));
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
     start("password-changed", |image| {
         usual(image, &[]).env("JUPYTER_PASSWORD", "x")
     });
-}
-
-#[test]
-fn hooks_and_their_ends() {
-    let hook = |image: &Image, phase: &str, mode: u32, text: &str| {
-        let directory = image.path("hooks").join(phase);
-        fs::create_dir_all(&directory).unwrap();
-        let file = directory.join("10-x");
-        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
-        let hooks = image.path("hooks").display().to_string();
-        usual(image, &["--hooks", &hooks, "--hook-timeout", "600"])
-    };
-    start("hook-says", |image| hook(image, "user", 0o755, "echo said"));
-    start("hook-fails", |image| hook(image, "user", 0o755, "exit 3"));
-    start("hook-not-executable", |image| {
-        hook(image, "user", 0o644, "")
-    });
-    start("hook-writes-nonsense", |image| {
-        hook(image, "user", 0o755, "echo nonsense >> \"$AI_LAB_ENV\"")
-    });
-    start("hook-writes-a-name", |image| {
-        hook(image, "user", 0o755, "echo '1=x' >> \"$AI_LAB_ENV\"")
-    });
-    start("hook-too-long", |image| {
-        let hooks = image.path("hooks").display().to_string();
-        drop(hook(image, "user", 0o755, "exec sleep 600"));
-        usual(image, &["--hooks", &hooks, "--hook-timeout", "0"])
-    });
-    start("hook-without-interpreter", |image| {
-        let start = hook(image, "user", 0o755, "");
-        fs::write(image.path("hooks/user/10-x"), "#!/nonexistent/sh\n").unwrap();
-        start
-    });
-    start("hooks-are-a-file", |image| {
-        fs::create_dir(image.path("hooks")).unwrap();
-        fs::write(image.path("hooks/user"), "").unwrap();
-        usual(image, &["--hooks", image.path("hooks").to_str().unwrap()])
-    });
-}
-
-#[test]
-fn commands_that_cannot_be_run() {
-    let run = |name: &str, command: &'static str| {
-        start(name, |image| {
-            fs::write(image.path("plain"), "x").unwrap();
-            fs::write(image.path("lost"), "#!/nonexistent/python\n").unwrap();
-            fs::write(image.path("binary"), [0x7f, b'E', b'L', b'F', 9]).unwrap();
-            for name in ["lost", "binary"] {
-                let mode = fs::Permissions::from_mode(0o755);
-                fs::set_permissions(image.path(name), mode).unwrap();
-            }
-            let command = command.replace('@', image.dir.path().to_str().unwrap());
-            Start::pid1().args(image.options()).args(["--", &command])
-        });
-    };
-    run("command-not-in-path", "no-such-program");
-    run("command-not-there", "/nonexistent");
-    run("command-not-executable", "@/plain");
-    run("command-is-a-directory", "@/home");
-    run("command-without-interpreter", "@/lost");
-    run("command-of-no-architecture", "@/binary");
-    run("command-mistyped-verb", "helthcheck");
-    run("command-misplaced-verb", "status");
 }

@@ -44,6 +44,15 @@ pub fn start(name: &str, make: impl Fn(&Image) -> Start) {
 
 /// The same for a start that is accompanied: what is done with it ends with its code.
 pub fn lived(name: &str, make: impl Fn(&Image) -> Start, live: impl Fn(&mut Running) -> i32) {
+    lived_in(name, make, |running, _| live(running));
+}
+
+/// The same where the image has a part in it.
+pub fn lived_in(
+    name: &str,
+    make: impl Fn(&Image) -> Start,
+    live: impl Fn(&mut Running, &Image) -> i32,
+) {
     let mut text = String::new();
     for reader in [Reader::Plain, Reader::Json, Reader::Colour] {
         let image = Image::new();
@@ -56,7 +65,7 @@ pub fn lived(name: &str, make: impl Fn(&Image) -> Start, live: impl Fn(&mut Runn
             Reader::Json => start.env("AI_LAB_LOG_FORMAT", "json").start(),
             Reader::Colour => start.start_on(&terminal),
         };
-        let code = live(&mut running);
+        let code = live(&mut running, &image);
         text += &format!("=== {reader:?}, exit code {code}\n");
         let (stdout, stderr) = match reader {
             Reader::Colour => on_terminal(running, terminal),
@@ -73,7 +82,7 @@ pub fn lived(name: &str, make: impl Fn(&Image) -> Start, live: impl Fn(&mut Runn
 }
 
 /// Everything that appeared, up to a word that is said when the program has ended.
-fn on_terminal(mut running: Running, terminal: Terminal) -> (String, String) {
+pub fn on_terminal(mut running: Running, terminal: Terminal) -> (String, String) {
     let last = "this is the end of it";
     let mut echo = Command::new("echo");
     assert!(
@@ -118,7 +127,13 @@ fn constant(line: &str, image: &Image) -> String {
         .replace(&image.port.to_string(), "PORT")
         .replace('\x1b', "\\e");
     // `[I 2026-01-01 00:00:00.000 ai-lab]` and `"time":"2026-01-01T00:00:00.000Z"`.
-    for (before, length) in [("[I ", 23), ("[W ", 23), ("[E ", 23), ("\"time\":\"", 24)] {
+    for (before, length) in [
+        ("[I ", 23),
+        ("[D ", 23),
+        ("[W ", 23),
+        ("[E ", 23),
+        ("\"time\":\"", 24),
+    ] {
         if let Some(at) = line.find(before) {
             let at = at + before.len();
             if line.get(at..at + 2) == Some("20") {
@@ -134,6 +149,8 @@ fn constant(line: &str, image: &Image) -> String {
         let number = |text: &str| text.parse::<f64>().is_ok();
         let before = at.checked_sub(1).map(|at| words[at]).unwrap_or_default();
         match () {
+            // How long a phase has lasted.
+            () if before == "for" && next == "s" && number(word) => "N".into(),
             () if time && number(bare) => word.replace(bare, "N"),
             () if before.ends_with("process") && number(word.trim_end_matches([')', ','])) => word
                 .replace(|c: char| c.is_ascii_digit(), "")

@@ -1,9 +1,10 @@
 //! The welcome in its variants, the life of a server and its ends.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 
-use super::golden::lived;
-use super::support::{Image, PROGRAM, Running, Start};
+use super::golden::{lived, lived_in};
+use super::support::{Image, PROGRAM, Running, Start, UID};
 
 const TERM: i32 = libc::SIGTERM;
 
@@ -20,11 +21,21 @@ fn ended(running: &mut Running) -> i32 {
 
 /// In a network of its own, where nobody else can have the port.
 pub fn server(image: &Image) -> Start {
-    let script = format!("ip link set lo up\nexec {PROGRAM} \"$@\"");
+    bare(image).args(["--password", "ailab"])
+}
+
+/// The same without the time that a password takes.
+fn bare(image: &Image) -> Start {
+    server_in(image, "exec")
+}
+
+/// The same by something else that becomes the program.
+fn server_in(image: &Image, by: &str) -> Start {
+    let script = format!("ip link set lo up\n{by} {PROGRAM} \"$@\"");
     Start::wrapped("unshare")
         .args(["-n", "sh", "-e", "-c", &script, "sh"])
         .args(image.options())
-        .args(["--jupyter-server", "jupyter-lab", "--password", "ailab"])
+        .args(["--jupyter-server", "jupyter-lab"])
         .env("FAKE_MUTE", "1")
 }
 
@@ -106,8 +117,93 @@ fn what_is_told_beside_it() {
 }
 
 #[test]
+fn what_can_be_taken_away_or_was_never_there() {
+    lived(
+        "logfile-is-a-device",
+        |i| bare(i).args(["--jupyter-logfile", "/dev/null"]),
+        ready,
+    );
+    lived(
+        "notified-by-nobody",
+        |i| bare(i).env("NOTIFY_SOCKET", "/nonexistent/socket"),
+        |running| {
+            running.wait_for("READY=1");
+            running.signal(TERM);
+            running.end()
+        },
+    );
+    // Whoever made the port's listener ends when it listens.
+    lived(
+        "port-is-taken",
+        |image| {
+            fs::write(image.path("api"), "").unwrap();
+            let code = format!(
+                "import http.server as h, os; os.chdir('{}'); \
+                 s = h.HTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler); \
+                 os.fork() and os._exit(0); os.dup2(os.open('/dev/null', 1), 2); \
+                 s.serve_forever()",
+                image.dir.path().display(),
+                image.port
+            );
+            server_in(image, &format!("python3 -c \"{code}\"\nexec")).env("FAKE", "unbound silent")
+        },
+        |running| {
+            running.wait_for("another program has the port");
+            // It has its handlers by then.
+            running.wait_for("fake: stdin");
+            running.signal(TERM);
+            running.end()
+        },
+    );
+    lived_in("state-is-taken-away", bare, |running, image| {
+        running.wait_for("ready in ");
+        fs::remove_dir_all(image.path("state")).unwrap();
+        running.signal(TERM);
+        running.end()
+    });
+    lived(
+        "settings-are-not-recorded",
+        |image| {
+            fs::create_dir_all(image.path("state/settings/kept")).unwrap();
+            fs::create_dir(image.path("notebooks")).unwrap();
+            for name in ["state", "notebooks"] {
+                chown(image.path(name), Some(UID), Some(UID)).unwrap();
+            }
+            let ids = format!("setpriv --reuid={UID} --regid={UID} --clear-groups --");
+            server_in(image, &format!("exec {ids}")).args(["--log-level", "debug"])
+        },
+        ready,
+    );
+}
+
+#[test]
 fn the_ends_of_a_server() {
     lived("server-dies", |i| server(i).env("FAKE", "dies"), ended);
+    lived(
+        "server-of-another-machine",
+        |image| {
+            // For a machine that nobody has any more (EM_M32).
+            let elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0";
+            fs::write(image.path("venv/bin/jupyter-lab"), elf).unwrap();
+            bare(image)
+        },
+        ended,
+    );
+    lived(
+        "server-kept-out",
+        |image| {
+            fs::create_dir(image.path("notebooks")).unwrap();
+            let closed = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(image.path("notebooks"), closed).unwrap();
+            bare(image).args(["--volume-owner", "keep"])
+        },
+        ended,
+    );
+    lived(
+        "server-without-threads",
+        |image| server_in(image, "exec prlimit --nproc=1 --"),
+        ended,
+    );
     lived(
         "server-not-there",
         |image| {

@@ -1,10 +1,10 @@
 //! What can be wrong with a command line and with settings.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::golden::start;
-use super::support::{Image, Start};
+use super::support::{Image, PROGRAM, Start};
 
 /// A start that gets no further than its settings.
 fn given(words: &[&str]) -> Start {
@@ -50,6 +50,11 @@ fn values_that_do_not_fit() {
         .args(["--jupyter-server", "bin/jupyter", "--notebook-mode", "755"])
         .args(["--jupyter-arg", "", "--grant-access", "dri"])
     });
+    // A byte that is no UTF-8, which only a shell can name here.
+    start("settings-not-utf8", |_| {
+        let script = format!("NOTEBOOKS=$(printf '/\\377') exec {PROGRAM}");
+        Start::wrapped("sh").args(["-c", &script])
+    });
     start("settings-environment", |_| {
         given(&[])
             .env("AI_LAB_VOLUME_OWNER", "chwon")
@@ -77,6 +82,16 @@ fn a_settings_file_that_is_wrong() {
             words
         });
     }
+    start("settings-file-nul", |image| {
+        let file = file(image, "notebooks.directory = \"/n\\u0000\"\n");
+        let words = given(&["--config", file.path().to_str().unwrap()]);
+        kept.borrow_mut().push(file);
+        words
+    });
+    start("settings-file-loop", |image| {
+        symlink("loop", image.path("loop")).unwrap();
+        given(&["--config", image.path("loop").to_str().unwrap()])
+    });
     start("settings-file-long", |image| {
         let file = file(image, &"#".repeat(70_000));
         let words = given(&["--config", file.path().to_str().unwrap()]);

@@ -1,58 +1,13 @@
 //! Every verb's output and errors, and its help.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
-use super::golden::{compare, ours};
+use super::asked::asked;
+use super::golden::{compare, on_terminal, ours};
 use super::serving::server;
 use super::support::process::until;
-use super::support::{Image, PROGRAM, Running, Start};
-
-/// What verbs say in the namespaces of a running start, one after the other.
-struct Asked<'a> {
-    running: &'a Running,
-    image: &'a Image,
-    text: String,
-}
-
-impl Asked<'_> {
-    fn ask(&mut self, words: &[&str], input: &str) {
-        let stdin = tempfile::NamedTempFile::new().unwrap();
-        fs::write(stdin.path(), input).unwrap();
-        let output = Command::new("nsenter")
-            .args([
-                "--pid",
-                "--mount",
-                "--net",
-                "--target",
-                &self.running.pid().to_string(),
-            ])
-            .args(["--", PROGRAM])
-            .args(words)
-            .env("AI_LAB_STATE_DIR", self.image.path("state"))
-            .env("AI_LAB_VERSION", "1.1.0")
-            .env_remove("NO_COLOR")
-            .stdin(Stdio::from(fs::File::open(stdin.path()).unwrap()))
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = ours(&String::from_utf8(said).unwrap(), self.image);
-        let code = output.status.code().unwrap();
-        self.text += &format!("=== {}, exit code {code}\n{said}", words.join(" "));
-    }
-}
-
-fn asked(name: &str, start: Start, image: &Image, ready: &str, ask: impl Fn(&mut Asked<'_>)) {
-    let mut running = start.start();
-    running.wait_for(ready);
-    let mut asked = Asked {
-        running: &running,
-        image,
-        text: String::new(),
-    };
-    ask(&mut asked);
-    compare(name, &asked.text);
-}
+use super::support::terminal::Terminal;
+use super::support::{Image, Start};
 
 #[test]
 fn of_a_running_server() {
@@ -67,6 +22,8 @@ fn of_a_running_server() {
             fs::write(image.path("notebooks").join(name), "mine\n").unwrap();
         }
         asked.ask(&["healthcheck"], "");
+        asked.ask(&["status"], "");
+        asked.ask(&["status", "--json"], "");
         asked.ask(&["notebooks", "status"], "");
         asked.ask(&["notebooks", "status", "--json"], "");
         asked.ask(&["notebooks", "diff"], "");
@@ -143,8 +100,7 @@ fn without_a_start() {
     let path = |name| image.path(name).display().to_string();
     let (wrong, right, absent) = (path("wrong.toml"), path("right.toml"), path("absent"));
     let defaults = path("defaults");
-    let mut text = String::new();
-    for words in [
+    let asked: &[&[&str]] = &[
         &["healthcheck"][..],
         &["status"],
         &["restart"],
@@ -176,10 +132,30 @@ fn without_a_start() {
         &["password", "hash"],
         &["completions", "tcsh"],
         &["healthcheck", "now"],
-    ] {
-        let ended = Start::pid1().args(words).run();
+    ];
+    let said = |start: Start| {
+        let ended = start.run();
         let said = ours(&(ended.stdout + &ended.stderr), &image);
-        text += &format!("=== {}, exit code {}\n{said}", words.join(" "), ended.code);
+        format!(", exit code {}\n{said}", ended.code)
+    };
+    let mut text = String::new();
+    for words in asked {
+        let start = || Start::pid1().args(*words);
+        let plain = said(start());
+        // A verb speaks to whoever typed it: it has no part in the log.
+        let json = said(start().env("AI_LAB_LOG_FORMAT", "json"));
+        assert_eq!(json.replace("= \"json\"", "= \"text\""), plain, "{words:?}");
+        text += &format!("=== {}{plain}", words.join(" "));
+        if *words == ["completions", "tcsh"] || *words == ["healthcheck"] {
+            let terminal = Terminal::new();
+            let held = terminal.end();
+            let mut running = start().start_on(&terminal);
+            let code = running.end();
+            let (_, shown) = on_terminal(running, terminal);
+            drop(held);
+            let shown = ours(&shown, &image);
+            text += &format!("=== Colour, {}, exit code {code}\n{shown}", words.join(" "));
+        }
     }
     compare(
         "verbs-alone",

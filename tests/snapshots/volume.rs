@@ -17,7 +17,7 @@ fn usual(image: &Image, options: &[&str]) -> Start {
 }
 
 /// A volume of the user's in which an earlier start was.
-fn used(image: &Image) {
+pub fn used(image: &Image) {
     let ended = usual(image, &[]).run();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
 }
@@ -28,7 +28,7 @@ fn volume(image: &Image) {
 }
 
 /// A volume in which each default has another fate at the next start.
-fn every_fate(image: &Image) {
+pub fn every_fate(image: &Image) {
     for name in ["changed", "deleted", "gone", "blocked", "outdated"] {
         fs::write(image.path("defaults").join(name), "1").unwrap();
     }
@@ -88,16 +88,10 @@ fn defaults_as_they_come_and_stay() {
         symlink("/etc/passwd", image.path("defaults/link")).unwrap();
         usual(image, &[])
     });
-    start("notebooks-seal-not-trusted", |image| {
-        fs::create_dir(image.path("defaults/.ai-lab")).unwrap();
-        fs::write(image.path("defaults/.ai-lab/manifest.sha256"), "x").unwrap();
-        chown(image.path("defaults/.ai-lab"), Some(UID), None).unwrap();
-        usual(image, &[])
-    });
-    start("notebooks-seal-damaged", |image| {
-        fs::create_dir(image.path("defaults/.ai-lab")).unwrap();
-        fs::write(image.path("defaults/.ai-lab/manifest.sha256"), "x").unwrap();
-        usual(image, &[])
+    start("notebooks-never-dry-run", |image| {
+        every_fate(image);
+        let start = usual(image, &["--update-notebooks", "never", "--dry-run"]);
+        start.env("AI_LAB_VERSION", "2.0.0")
     });
 }
 
@@ -140,6 +134,21 @@ fn a_volume_that_refuses() {
         fs::create_dir(image.path("notebooks")).unwrap();
         chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
         usual(image, &["--volume-owner", "adopt"])
+    });
+    start("volume-adopted-dry-run", |image| {
+        let adopted = ["--volume-owner", "adopt", "--dry-run"];
+        fs::create_dir_all(image.path("home/.jupyter")).unwrap();
+        let config = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::write(&config, "{}").unwrap();
+        let closed = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&config, closed).unwrap();
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
+        usual(image, &adopted).env("JUPYTER_PASSWORD", "x")
+    });
+    start("volume-in-detail", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        usual(image, &["--log-level", "debug"])
     });
     start("volume-holds-what-is-not-handed-over", |image| {
         volume(image);

@@ -13,6 +13,8 @@ FAKE is a list of words:
   zombies    leaves 100 orphans that end at once
   breeds     leaves 100 such orphans at USR1, and then the file bred in HOME
   flood      prints without end as soon as it is ready
+  moody      from the first USR1 on answers 503, from the second one on never, and
+             after the third one does not listen any more
 """
 
 import http.server
@@ -32,6 +34,7 @@ BASE = f"/{BASE}/" if BASE else "/"
 if HUB := os.environ.get("JUPYTERHUB_SERVICE_URL"):
     HUB = urllib.parse.urlsplit(HUB)
     PORT, BASE = HUB.port, HUB.path
+moods = []
 SCHEME = "https" if "ServerApp.certfile" in VALUES else "http"
 
 
@@ -44,6 +47,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/crash" and "crash" in FAKE:
             os._exit(4)
+        if len(moods) > 1:
+            threading.Event().wait()
+        if moods:
+            return self.send_error(503)
         self.send_response(200 if self.path == BASE + "api" else 404)
         self.end_headers()
 
@@ -89,6 +96,18 @@ for number in (signal.SIGUSR1, signal.SIGRTMIN + 5):
     signal.signal(number, lambda number, _: say(f"fake: got signal {int(number)}"))
 if "breeds" in FAKE:
     signal.signal(signal.SIGUSR1, breed)
+
+
+def sulk(*_):
+    moods.append("worse")
+    if len(moods) == 3:
+        server.shutdown()
+        server.server_close()
+    say(f"fake: in mood {len(moods)}")
+
+
+if "moody" in FAKE:
+    signal.signal(signal.SIGUSR1, sulk)
 say(f"fake: pid {os.getpid()} in {os.getcwd()} as {os.getuid()}")
 say(f"fake: arguments {sys.argv[1:]}")
 say(f"fake: environment {sorted(os.environ)}")

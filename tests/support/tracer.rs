@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::support::Start;
+use super::support::{Running, Start};
 
 /// A system call that is about to be made.
 pub struct Call {
@@ -108,10 +108,16 @@ pub enum Then {
 }
 
 /// Runs the program and stops it before every system call.
-pub fn stop_before_each(start: Start, mut decide: impl FnMut(&Call) -> Then) -> End {
-    let (gate, mut go) = std::io::pipe().unwrap();
+pub fn stop_before_each(start: Start, decide: impl FnMut(&Call) -> Then) -> End {
+    let (gate, go) = std::io::pipe().unwrap();
     let waiting = ["sh", "-c", "read -r go && exec \"$@\"", "sh"];
     let running = start.under(&waiting).stdin(gate).start();
+    follow(&running, go, decide)
+}
+
+/// The same for a shell that reads a line from the other end of `go` before it becomes
+/// the program.
+pub fn follow(running: &Running, mut go: impl Write, mut decide: impl FnMut(&Call) -> Then) -> End {
     let pid = Pid::from_raw(running.pid());
     let options = ptrace::Options::PTRACE_O_TRACESYSGOOD
         | ptrace::Options::PTRACE_O_TRACEEXEC
