@@ -21,10 +21,23 @@ pub(super) const REFUSED: &str =
 /// How much is in flight at once, and what the file system can do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Means {
+    /// So many files are a batch, or a share of all: see [`Means::files_of`].
     pub batch_files: usize,
     pub batch_bytes: u64,
     pub able: Able,
 }
+
+impl Means {
+    /// How many files of `all` defaults are a batch. Each batch writes the whole manifest:
+    /// if there were more batches the more defaults there are, a first install would take
+    /// four times as long for twice as many.
+    fn files_of(self, all: usize) -> usize {
+        self.batch_files.max(all.div_ceil(MOST_BATCHES))
+    }
+}
+
+/// Of files as small as can be: see [`Means::files_of`].
+const MOST_BATCHES: usize = 8;
 
 /// What is being done, and what is known of it so far.
 pub(super) struct Work<'a> {
@@ -81,12 +94,8 @@ impl Work<'_> {
                 self.tell(path, "is not brought in: something else is in the way");
             }
         }
-        let Means {
-            batch_files,
-            batch_bytes,
-            ..
-        } = self.means;
-        if self.batch.len() >= batch_files || self.bytes >= batch_bytes {
+        let files = self.means.files_of(self.offers.len());
+        if self.batch.len() >= files || self.bytes >= self.means.batch_bytes {
             self.flush();
         }
         Ok(())
@@ -200,5 +209,25 @@ impl Work<'_> {
         degradations.extend(self.unread.degradations("read", remedy));
         degradations.extend(self.refused.degradations("write", REFUSED));
         self.summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_defaults_are_no_more_batches_than_a_hundred_thousand() {
+        let means = Means {
+            batch_files: 4096,
+            batch_bytes: 256 << 20,
+            able: Able::ALL,
+        };
+        assert_eq!(means.files_of(10), 4096);
+        assert_eq!(means.files_of(4096 * MOST_BATCHES), 4096);
+        for all in [100_000_usize, 1_000_000, 10_000_001] {
+            let batches = all.div_ceil(means.files_of(all));
+            assert!(batches <= MOST_BATCHES, "{all}: {batches}");
+        }
     }
 }
