@@ -25,6 +25,8 @@ mod clock;
 mod deaf;
 #[path = "faults/errors.rs"]
 mod errors;
+#[path = "faults/halves.rs"]
+mod halves;
 #[path = "faults/kills.rs"]
 mod kills;
 #[path = "faults/limits.rs"]

@@ -144,6 +144,7 @@ pub fn text(fate: Fate) -> String {
             format!("{:?}", nix::errno::Errno::from_raw(error))
         }
         Fate::Short(_) => "short".into(),
+        Fate::Later(_) => "later".into(),
     }
 }
 

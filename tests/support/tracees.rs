@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::ffi::c_void;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::thread::{self, JoinHandle};
@@ -28,6 +29,8 @@ pub enum Fate {
     Spoiled(i32),
     /// It is made for no more than this many bytes (its third argument).
     Short(u64),
+    /// It is a look at a clock, and finds it these seconds later.
+    Later(i64),
 }
 
 /// Lets a start begin whose shell waits for a line, and asks `decide` before every call
@@ -36,6 +39,23 @@ pub enum Fate {
 /// The tracer is a thread of its own: a wait of ptrace(2) is for all that it traces.
 pub fn trace(
     start: Start,
+    decide: impl FnMut(&Call) -> Fate + Send + 'static,
+) -> (Running, JoinHandle<()>) {
+    traced(start, false, decide)
+}
+
+/// The same without the kernel's library in the program's memory (vDSO): every look at a
+/// clock is a system call.
+pub fn trace_clocks(
+    start: Start,
+    decide: impl FnMut(&Call) -> Fate + Send + 'static,
+) -> (Running, JoinHandle<()>) {
+    traced(start, true, decide)
+}
+
+fn traced(
+    start: Start,
+    clocks: bool,
     mut decide: impl FnMut(&Call) -> Fate + Send + 'static,
 ) -> (Running, JoinHandle<()>) {
     let (gate, mut go) = std::io::pipe().unwrap();
@@ -53,6 +73,7 @@ pub fn trace(
             first,
             program: identity(PROGRAM).unwrap(),
             begun: false,
+            clocks,
             undone: BTreeMap::new(),
         };
         while tracees.next(&mut decide) {}
@@ -64,12 +85,16 @@ pub fn trace(
 enum Undo {
     Give(i32),
     Size(u64),
+    /// The time at this address is put forward.
+    Forward(u64, i64),
 }
 
 struct Tracees {
     first: Pid,
     program: (u64, u64),
     begun: bool,
+    /// Whether looks at clocks are calls.
+    clocks: bool,
     undone: BTreeMap<Pid, Undo>,
 }
 
@@ -97,6 +122,9 @@ impl Tracees {
                 // The shell itself was one before.
                 let program = identity(&format!("/proc/{pid}/exe"));
                 self.begun |= program.is_some_and(|program| program == self.program);
+                if self.clocks {
+                    hide_vdso(pid);
+                }
                 (pid, None)
             }
             WaitStatus::PtraceEvent(pid, ..) => (pid, None),
@@ -129,6 +157,11 @@ impl Tracees {
                     change(pid, |regs| regs.rax = i64::from(-error).cast_unsigned())
                 }
                 Some(Undo::Size(size)) => change(pid, |regs| regs.rdx = size),
+                Some(Undo::Forward(address, seconds)) => {
+                    if let Some(now) = word(pid, address) {
+                        put(pid, address, now + seconds);
+                    }
+                }
                 None => {}
             }
             return;
@@ -146,6 +179,7 @@ impl Tracees {
                 change(pid, |regs| regs.rdx = size);
                 Undo::Size(call.args[2])
             }
+            Fate::Later(seconds) => Undo::Forward(call.args[1], seconds),
         };
         self.undone.insert(pid, undo);
     }
@@ -157,6 +191,38 @@ fn change(pid: Pid, change: impl FnOnce(&mut libc::user_regs_struct)) {
     if let Ok(mut regs) = ptrace::getregs(pid) {
         change(&mut regs);
         let _ = ptrace::setregs(pid, regs);
+    }
+}
+
+/// A word of a tracee's memory. Who was killed meanwhile has none.
+fn word(pid: Pid, address: u64) -> Option<i64> {
+    ptrace::read(pid, address as *mut c_void).ok()
+}
+
+fn put(pid: Pid, address: u64, word: i64) {
+    let _ = ptrace::write(pid, address as *mut c_void, word);
+}
+
+/// Who has just become another program is not told where its vDSO is: that is in the
+/// auxiliary vector, on the stack behind the arguments and the environment.
+#[cfg(target_arch = "x86_64")]
+fn hide_vdso(pid: Pid) {
+    let Ok(regs) = ptrace::getregs(pid) else {
+        return;
+    };
+    let words = (1..).map(|at| regs.rsp + 8 * at);
+    let mut ends = 0;
+    let mut auxiliary = words.skip_while(|at| {
+        ends += usize::from(word(pid, *at).is_none_or(|word| word == 0));
+        ends < 2
+    });
+    auxiliary.next();
+    for at in auxiliary.step_by(2) {
+        match word(pid, at).map(i64::cast_unsigned) {
+            Some(libc::AT_SYSINFO_EHDR) => put(pid, at, libc::AT_IGNORE.cast_signed()),
+            Some(libc::AT_NULL) | None => return,
+            Some(_) => {}
+        }
     }
 }
 
