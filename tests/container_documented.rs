@@ -217,6 +217,11 @@ const FAULTS: &[(&str, Do)] = &[
     ("AI_LAB_SEED=7", OWN_HANDS),
 ];
 
+const GROWTH: &[(&str, Do)] = &[(
+    "scripts/growth",
+    ByHand("The command of this page is for your own hands"),
+)];
+
 const RELEASING: &[(&str, Do)] = &[
     ("scripts/release", OWN_HANDS),
     ("scripts/image ai-lab:0.1.0", OWN_HANDS),
@@ -226,6 +231,7 @@ const PAGES: &[(&str, &[(&str, Do)])] = &[
     ("README.md", README),
     ("docs/contributing.md", CONTRIBUTING),
     ("docs/faults.md", FAULTS),
+    ("docs/growth.md", GROWTH),
     ("docs/images.md", IMAGES),
     ("docs/jupyterhub.md", HUB),
     ("docs/limits.md", &[]),

@@ -98,6 +98,10 @@ fn a_clock_that_jumps_changes_nothing_but_the_times_that_are_told() {
     assert_eq!(ended.code, 0, "{}", ended.said);
     // Each line of the log has its time, and so have files that were looked at.
     assert!(looks > 10, "{looks}");
+    // It does jump.
+    scene.reset();
+    let (_, ended, _) = run(&scene, 0, JUMPS[5]);
+    assert!(ended.said.contains("[I 197"), "{}", ended.said);
     let rounds = Rounds::of(
         "a_clock_that_jumps_changes_nothing_but_the_times_that_are_told",
         12,
