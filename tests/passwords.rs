@@ -168,3 +168,39 @@ print(heard.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     );
     assert_eq!(ask(&running, &image, "check", "typed").0, 0);
 }
+
+/// Also of who is the container's first process, which the kernel ends by no signal.
+#[test]
+fn who_gives_up_at_the_prompt_gets_the_echo_back() {
+    const PERSON: &str = r#"
+import fcntl, os, pty, signal, subprocess, sys, termios
+signal.alarm(200)
+hands, terminal = pty.openpty()
+program = subprocess.Popen(
+    sys.argv[2:], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0))
+echo = lambda: bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+heard = b""
+while b"Password: " not in heard:
+    heard += os.read(hands, 1000)
+asked = echo()
+pid = program.pid
+if sys.argv[1] == "key":
+    os.write(hands, b"\x03")
+else:
+    if sys.argv[1] == "first":
+        pid = int(open(f"/proc/{pid}/task/{pid}/children").read())
+    os.kill(pid, signal.SIGTERM)
+print(asked, program.wait(), echo())
+"#;
+    let gives_up = |how: &str, line: &[&str]| {
+        let mut person = Command::new("python3");
+        person.args(["-c", PERSON, how]).args(line);
+        let output = person.args(["password", "hash"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(gives_up("key", &[PROGRAM]), "False -2 True\n");
+    assert_eq!(gives_up("signal", &[PROGRAM]), "False -15 True\n");
+    let first = ["unshare", "--pid", "--fork", "--kill-child", PROGRAM];
+    assert_eq!(gives_up("first", &first), "False 143 True\n");
+}

@@ -5,6 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
+use rustix::process::getpid;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{Setting, VerbError, complain, restart, tell};
@@ -115,10 +117,12 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
 }
 
 /// The terminal without echo. rpassword sees to that only after its prompt: what is typed
-/// or pasted at once would show.
+/// or pasted at once would show. And whoever gives up with Ctrl-C has a shell to go on
+/// with, to which the echo is given back first.
 struct Silent {
     terminal: File,
     before: Termios,
+    mask: SigSet,
 }
 
 impl Silent {
@@ -127,14 +131,42 @@ impl Silent {
         let before = tcgetattr(&terminal)?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
+        use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+        let signals: SigSet = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]
+            .into_iter()
+            .collect();
+        let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let started = Self {
+            terminal,
+            before,
+            mask,
+        };
+        let (terminal, before) = (started.terminal.try_clone()?, started.before.clone());
         tcsetattr(&terminal, OptionalActions::Now, &silent)?;
-        Ok(Self { terminal, before })
+        let watch = move || {
+            while let Ok(signal) = signals.wait() {
+                let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+                let _ = signals.thread_unblock();
+                let _ = raise(signal);
+                // The kernel ends no PID 1 like that: `docker stop` of `password hash`.
+                if getpid().is_init() && signal != SIGTSTP {
+                    std::process::exit(128 + signal as i32);
+                }
+                // It is ignored, or we were stopped and go on.
+                let _ = signals.thread_block();
+                let _ = tcsetattr(&terminal, OptionalActions::Now, &silent);
+            }
+        };
+        // Ends with the process: without the mask, every signal is this one's again.
+        std::thread::Builder::new().spawn(watch)?;
+        Ok(started)
     }
 }
 
 impl Drop for Silent {
     fn drop(&mut self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        let _ = self.mask.thread_set_mask();
     }
 }
 
