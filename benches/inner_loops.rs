@@ -14,7 +14,7 @@ use ai_lab_entrypoint::server::pump::Watcher;
 use ai_lab_entrypoint::server::readiness::Words;
 use ai_lab_entrypoint::settings::{DeletedNotebooks, UpdateNotebooks};
 use ai_lab_entrypoint::volume::manifest::Manifest;
-use ai_lab_entrypoint::volume::{Defaults, foresee_defaults};
+use ai_lab_entrypoint::volume::{Defaults, Rights, foresee_defaults};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// A directory service's worth of groups, the one that is looked for at the end.
@@ -74,7 +74,7 @@ fn plan(criterion: &mut Criterion) {
         mode: 0o644,
     };
     criterion.bench_function("plan 1,000 defaults", |bench| {
-        bench.iter(|| foresee_defaults(&defaults, false).unwrap());
+        bench.iter(|| foresee_defaults(&defaults, false, Rights::Ours, &|| false).unwrap());
     });
 }
 

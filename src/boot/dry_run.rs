@@ -11,10 +11,11 @@ use std::path::Path;
 
 use tracing::error;
 
+use super::foresight::Foresight;
 use super::plan::{Plan, quoted};
 use super::user_phase::{
     defaults, home_elsewhere, home_moved, make_environment, moved_from_home, password_place,
-    without_defaults, working_directory,
+    tell_who_wins, without_defaults, working_directory,
 };
 use super::{Failure, Person, Start, check, root_phase, serve, without_root};
 use crate::hooks;
@@ -30,7 +31,7 @@ use crate::settings::VolumeOwner;
 use crate::state::{self, Keeper, Mode};
 use crate::supervisor::spawn::{self, Program};
 use crate::volume::{
-    self, Claim, Defaults, Foreseen, Verdict, VolumeError, foresee_claim, foresee_defaults,
+    self, Claim, Defaults, Foreseen, Rights, Verdict, VolumeError, foresee_claim, foresee_defaults,
 };
 
 /// Prints the plan; the exit code.
@@ -54,7 +55,15 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     ));
     let mut environment = make_environment(&start, &person);
     home_part(&mut start, &person, &mut environment, &mut plan)?;
-    let standing = standing.or_else(|| look_at_notebooks(&start, &plan));
+    let standing = match standing {
+        Some((defaults, Ok(foreseen))) if Foresight::leads_to(&defaults.volume) => {
+            let readable = volume::unread_taken(&person.dropped, &defaults, foreseen);
+            Some((defaults, readable))
+        }
+        Some((defaults, Err(error))) => Some((defaults, Err(error))),
+        _ => look_at_notebooks(&start, &plan, Rights::Ours),
+    };
+    start.go_on()?;
     if let Some((defaults, standing)) = standing {
         notebooks_part(&mut start, &defaults, standing, &mut plan)?;
     }
@@ -116,7 +125,9 @@ fn root_part(
     let chown = settings.owner == VolumeOwner::Chown;
     let directory = settings.directory.as_ref().filter(|_| chown);
     let handed = directory.is_some_and(|directory| plan.foresight.has(directory));
-    let notebooks = handed.then(|| look_at_notebooks(start, plan)).flatten();
+    let look = || look_at_notebooks(start, plan, Rights::Owner(account.uid));
+    let notebooks = handed.then(look).flatten();
+    start.go_on()?;
     let groups = access_part(start, &account, plan)?;
     state_part(start, &root, &account, plan)?;
     let target = Target {
@@ -127,6 +138,7 @@ fn root_part(
     };
     let (dropped, degradations) = root.drop(&target, &Linux)?;
     start.report.all_degraded(degradations)?;
+    root_phase::tell_who_stays(start)?;
     Ok((Person { account, dropped }, notebooks))
 }
 
@@ -251,10 +263,10 @@ fn home_part(
     start.report.degraded(told)
 }
 
-fn look_at_notebooks(start: &Start<'_>, plan: &Plan) -> Option<Notebooks> {
+fn look_at_notebooks(start: &Start<'_>, plan: &Plan, rights: Rights) -> Option<Notebooks> {
     let defaults = defaults(start)?;
     let made = plan.foresight.has(&defaults.volume);
-    let standing = foresee_defaults(&defaults, made);
+    let standing = foresee_defaults(&defaults, made, rights, &|| start.stop_requested());
     Some((defaults, standing))
 }
 
@@ -307,7 +319,7 @@ fn password_part(
                 "look at {}, once it is handed over",
                 path.display()
             ));
-            return Ok(());
+            return tell_who_wins(start, &wanted);
         }
         foreseen => foreseen?,
     };
@@ -326,7 +338,7 @@ fn password_part(
     if let Some((name, value)) = foreseen.variable {
         environment.set(name, value);
     }
-    Ok(())
+    tell_who_wins(start, &wanted)
 }
 
 /// What a start writes besides.

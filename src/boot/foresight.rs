@@ -24,12 +24,22 @@ impl Foresight {
         self.handed.iter().any(|place| directory.starts_with(place))
     }
 
+    /// Whether this process gets to what is or will be there: nobody gets to what is his
+    /// through a directory that he may not enter.
+    pub fn leads_to(place: &Path) -> bool {
+        let above = place.ancestors().skip(1);
+        let mut entered = above.map(|place| rustix::fs::access(place, Access::EXEC_OK));
+        let first = entered.find(|entered| *entered != Err(Errno::NOENT));
+        first.is_none_or(|entered| entered.is_ok())
+    }
+
     /// Whether this process could make something in `directory`, or make the directory.
     ///
     /// # Errors
     /// What the kernel would say.
     pub fn writable(&self, directory: &Path) -> io::Result<()> {
-        let ours = self.has(directory);
+        let ours = |place: &PathBuf| directory.starts_with(place) && Self::leads_to(place);
+        let ours = self.handed.iter().any(ours);
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         for place in directory.ancestors() {
             // Whoever may not write there hears of that first where something is made.

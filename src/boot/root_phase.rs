@@ -56,12 +56,17 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
         account.name,
         group_name(account.gid)
     );
-    if let Some(process) = root_above() {
-        start.report.degraded(Degradation::note(format!(
-            "{process} stays above this process as root"
-        )))?;
-    }
+    tell_who_stays(start)?;
     Ok(Person { account, dropped })
+}
+
+/// A wrapper that stays above us as root is not ours to end.
+pub(super) fn tell_who_stays(start: &mut Start<'_>) -> Result<(), Failure> {
+    let Some(process) = root_above() else {
+        return Ok(());
+    };
+    let told = format!("{process} stays above this process as root");
+    start.report.degraded(Degradation::note(told))
 }
 
 /// The old layout under /root: no user is named anywhere.

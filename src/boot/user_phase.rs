@@ -258,13 +258,19 @@ fn set_password(
     if let Some((name, value)) = applied.variable {
         environment.set(name, value);
     }
-    if on_the_line(start) && wanted.is_forced() {
-        start.report.degraded(Degradation::new(
-            "the server's arguments name a password, which beats the one of the environment",
-            "remove that argument",
-        ))?;
-    }
+    tell_who_wins(start, &wanted)?;
     Ok((wanted, place))
+}
+
+/// A password that the container forces does not beat one on the server's line.
+pub(super) fn tell_who_wins(start: &mut Start<'_>, wanted: &Wanted) -> Result<(), Failure> {
+    if !(on_the_line(start) && wanted.is_forced()) {
+        return Ok(());
+    }
+    start.report.degraded(Degradation::new(
+        "the server's arguments name a password, which beats the one of the environment",
+        "remove that argument",
+    ))
 }
 
 /// Where Jupyter looks for its password.

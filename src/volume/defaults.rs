@@ -90,6 +90,14 @@ pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
     }
 }
 
+/// Stamps of another image's files say nothing about this one's.
+pub(super) fn forget_another_image(defaults: &Defaults, manifest: &mut Manifest) {
+    if manifest.image.is_none() || manifest.image != defaults.image_version {
+        let entries = manifest.entries.values_mut();
+        entries.for_each(|entry| entry.in_image = None);
+    }
+}
+
 pub(super) fn open_top(path: &Path) -> Result<OwnedFd, Errno> {
     // The settings may name them through a link; from here on none is followed.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -147,11 +155,12 @@ pub(super) fn offers(
 pub(super) fn offers_alone(
     defaults: &Defaults,
     source: &mut Tree,
+    unread: &mut Tally,
 ) -> Result<BTreeMap<Vec<u8>, Offer>, VolumeError> {
     let failed = |error| source_error(defaults, error);
     let top = tree::look_at(source.top()).map_err(failed)?;
     // Nothing below is its own top.
-    survey::image(source, top.inode, &mut Tally::default(), &mut Vec::new()).map_err(failed)
+    survey::image(source, top.inode, unread, &mut Vec::new()).map_err(failed)
 }
 
 fn bring(
@@ -179,11 +188,7 @@ fn bring(
         tidy(home, &mut volume, &offers, &manifest, told);
         home.mark(false);
     }
-    if manifest.image.is_none() || manifest.image != defaults.image_version {
-        // Stamps of another image's files say nothing about this one's.
-        let entries = manifest.entries.values_mut();
-        entries.for_each(|entry| entry.in_image = None);
-    }
+    forget_another_image(defaults, &mut manifest);
 
     let total = Some(2 * offers.len() as u64);
     let mut done = 0;

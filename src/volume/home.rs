@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::manifest::{Manifest, Unreadable};
 use super::plan::is_older;
-use super::tree::{Look, Time};
+use super::tree::{Look, Rights, Time};
 use super::{VolumeError, place, tree};
 use crate::degradation::Degradation;
 
@@ -50,7 +50,7 @@ pub(super) fn open(
     let (dir, lock) = match open_files(volume) {
         Ok(files) => files,
         Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
-        Err(error) => return Ok(Opened::Without(no_record(volume, error))),
+        Err(error) => return Ok(Opened::Without(no_record(volume, Rights::Ours, error))),
     };
     let deadline = Instant::now() + limit;
     let locked = loop {
@@ -79,31 +79,39 @@ pub(super) fn open(
     })))
 }
 
-/// Whether [`open`] could open our directory and its lock, or make them; nothing is made.
+/// What [`open`] and [`Home::read`] would come to; nothing is made or set aside.
 ///
 /// # Errors
-/// What is told where it could not.
-pub(super) fn foresee(volume: BorrowedFd<'_>) -> Result<(), Degradation> {
-    foresee_files(volume).map_err(|error| no_record(volume, error))
-}
-
-fn foresee_files(volume: BorrowedFd<'_>) -> Result<(), Errno> {
-    let dir = match tree::open_dir(volume, NAME) {
-        Err(Errno::NOENT) => return tree::may_change(volume),
-        other => other?,
-    };
-    match tree::look(&dir, LOCK) {
-        Err(Errno::NOENT) => tree::may_change(&dir),
-        look => {
-            ours(look?)?;
-            let wanted = Access::READ_OK | Access::WRITE_OK;
-            rustix::fs::accessat(&dir, LOCK, wanted, AtFlags::empty())
-        }
+/// What is told where no manifest could be kept.
+pub(super) fn foresee(
+    volume: BorrowedFd<'_>,
+    rights: Rights,
+    degradations: &mut Vec<Degradation>,
+) -> Result<Manifest, Degradation> {
+    let dir = foresee_files(volume, rights);
+    match dir.map_err(|error| no_record(volume, rights, error))? {
+        Some(dir) => read(&dir, || rights.may_change(&dir), degradations),
+        None => Ok(Manifest::default()),
     }
 }
 
+fn foresee_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedFd>, Errno> {
+    let dir = match tree::open_dir(volume, NAME) {
+        Err(Errno::NOENT) => return rights.may_change(volume).map(|()| None),
+        other => other?,
+    };
+    match tree::look(&dir, LOCK) {
+        Err(Errno::NOENT) => rights.may_change(&dir)?,
+        look => {
+            ours(look?)?;
+            rights.may(&dir, LOCK, Access::READ_OK | Access::WRITE_OK)?;
+        }
+    }
+    Ok(Some(dir))
+}
+
 /// What is told where no manifest can be kept, because of this.
-fn no_record(volume: BorrowedFd<'_>, error: Errno) -> Degradation {
+fn no_record(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradation {
     let own = "make .ai-lab in the notebooks directory a directory that the user can write";
     let (why, remedy) = match error {
         Errno::NOTDIR | Errno::LOOP => (".ai-lab is a link or no directory".into(), own),
@@ -111,8 +119,8 @@ fn no_record(volume: BorrowedFd<'_>, error: Errno) -> Degradation {
             ".ai-lab/lock is no file, or has another name elsewhere".into(),
             "remove .ai-lab/lock from the notebooks directory",
         ),
-        Errno::ACCESS | Errno::PERM if !tree::writable(volume) => {
-            let uid = rustix::process::geteuid().as_raw();
+        Errno::ACCESS | Errno::PERM if rights.may(volume, c".", Access::WRITE_OK).is_err() => {
+            let uid = rights.uid();
             let why = format!(
                 "uid {uid} may not write to the notebooks directory, nothing can be saved there"
             );
@@ -167,47 +175,8 @@ impl Home {
     ///
     /// A damaged one is set aside and counts as absent.
     pub fn read(&mut self, degradations: &mut Vec<Degradation>) -> Result<Manifest, Degradation> {
-        let text = match text(&self.dir) {
-            Ok(Some((_, text))) => Manifest::parse(&text),
-            Ok(None) => Ok(Manifest::default()),
-            // No regular file, one longer than any record, or one that is not ours.
-            Err(Errno::INVAL | Errno::LOOP | Errno::FBIG | Errno::ACCESS | Errno::PERM) => {
-                Err(Unreadable::Damaged(0))
-            }
-            // What cannot be read now may be readable the next time.
-            Err(error) => {
-                return Err(Degradation::new(
-                    format!(
-                        "the record of the notebook defaults cannot be read ({error}); only \
-                         missing defaults are added"
-                    ),
-                    "see what is wrong with .ai-lab/manifest.sha256 in the notebooks directory",
-                ));
-            }
-        };
-        let manifest = match text {
-            Ok(manifest) => manifest,
-            Err(Unreadable::Newer) => {
-                return Err(Degradation::new(
-                    "the record of the notebook defaults was written by a newer version of this \
-                     program and is not read; only missing defaults are added",
-                    "start the volume with the newer image",
-                ));
-            }
-            Err(Unreadable::Damaged(line)) => {
-                let aside = rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, ASIDE);
-                let done = match aside {
-                    Ok(()) => "set aside as .ai-lab/manifest.sha256.damaged".to_owned(),
-                    Err(error) => format!("not read ({error})"),
-                };
-                degradations.push(Degradation::new(
-                    format!("the record of the notebook defaults is damaged (line {line}) and was {done}"),
-                    "none needed; defaults that differ from the image's now count as yours and \
-                     are not updated: delete those you want anew",
-                ));
-                Manifest::default()
-            }
-        };
+        let aside = || rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, ASIDE);
+        let manifest = read(&self.dir, aside, degradations)?;
         self.base = manifest.clone();
         Ok(manifest)
     }
@@ -252,6 +221,57 @@ impl Home {
             _ => None,
         }
     }
+}
+
+/// The manifest in `.ai-lab`, as [`Home::read`]; `aside` sets a damaged one aside.
+fn read(
+    dir: &OwnedFd,
+    aside: impl FnOnce() -> Result<(), Errno>,
+    degradations: &mut Vec<Degradation>,
+) -> Result<Manifest, Degradation> {
+    let text = match text(dir) {
+        Ok(Some((_, text))) => Manifest::parse(&text),
+        Ok(None) => Ok(Manifest::default()),
+        // No regular file, one longer than any record, or one that is not ours.
+        Err(Errno::INVAL | Errno::LOOP | Errno::FBIG | Errno::ACCESS | Errno::PERM) => {
+            Err(Unreadable::Damaged(0))
+        }
+        // What cannot be read now may be readable the next time.
+        Err(error) => {
+            return Err(Degradation::new(
+                format!(
+                    "the record of the notebook defaults cannot be read ({error}); only \
+                     missing defaults are added"
+                ),
+                "see what is wrong with .ai-lab/manifest.sha256 in the notebooks directory",
+            ));
+        }
+    };
+    let manifest = match text {
+        Ok(manifest) => manifest,
+        Err(Unreadable::Newer) => {
+            return Err(Degradation::new(
+                "the record of the notebook defaults was written by a newer version of this \
+                 program and is not read; only missing defaults are added",
+                "start the volume with the newer image",
+            ));
+        }
+        Err(Unreadable::Damaged(line)) => {
+            let done = match aside() {
+                Ok(()) => "set aside as .ai-lab/manifest.sha256.damaged".to_owned(),
+                Err(error) => format!("not read ({error})"),
+            };
+            degradations.push(Degradation::new(
+                format!(
+                    "the record of the notebook defaults is damaged (line {line}) and was {done}"
+                ),
+                "none needed; defaults that differ from the image's now count as yours and \
+                 are not updated: delete those you want anew",
+            ));
+            Manifest::default()
+        }
+    };
+    Ok(manifest)
 }
 
 /// The manifest in `.ai-lab`, if there is one that can be read.

@@ -5,18 +5,19 @@ use std::ffi::{CStr, CString};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{Access, AtFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::defaults::{
-    Defaults, bring_some, left_alone, offers, offers_alone, open_both, open_source, policy,
+    Defaults, bring_some, forget_another_image, left_alone, offers, offers_alone, open_both,
+    open_source, policy,
 };
 use super::manifest::Manifest;
 use super::plan::{Action, Found, Verdict, plan};
 use super::survey::{Offer, survey};
-use super::tree::{self, Tree};
-use super::work::REFUSED;
-use super::{Tally, VolumeError, home, place};
+use super::tree::{self, Rights, Tree};
+use super::work::{REFUSED, UNREAD};
+use super::{REPORT_EVERY, Tally, VolumeError, home, place, shown};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
@@ -41,45 +42,66 @@ pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeErro
     let (mut source, mut volume) = open_both(defaults)?;
     let home = tree::open_dir(volume.top(), home::NAME).ok();
     let manifest = home.and_then(|dir| home::peek(&dir)).unwrap_or_default();
-    look(defaults, &mut source, &mut volume, manifest)
+    let trees = (&mut source, &mut volume);
+    Ok(look(defaults, trees, manifest, &|| false)?.0)
 }
 
+/// How they stand, and what a start would tell of it.
 fn look(
     defaults: &Defaults,
-    source: &mut Tree,
-    volume: &mut Tree,
+    (source, volume): (&mut Tree, &mut Tree),
     mut manifest: Manifest,
-) -> Result<Standing, VolumeError> {
+    stop: &dyn Fn() -> bool,
+) -> Result<(Standing, Vec<Degradation>), VolumeError> {
     let (mut unread, mut reported) = (Tally::default(), Vec::new());
     let offers = offers(defaults, source, volume, &mut unread, &mut reported)?;
+    forget_another_image(defaults, &mut manifest);
+    let mut done = 0;
+    let each = || {
+        done += 1;
+        match done % REPORT_EVERY == 0 && stop() {
+            true => Err(VolumeError::Stopped),
+            false => Ok(()),
+        }
+    };
     let trees = (source, volume);
-    let survey = survey(&offers, &manifest, trees, &mut unread, &|| false, || Ok(()))?;
+    let mut survey = survey(&offers, &manifest, trees, &mut unread, stop, each)?;
+    let mut told = std::mem::take(&mut survey.degradations);
+    told.extend(unread.degradations("read", UNREAD));
     manifest.resolve(|path, content| survey.volume.get(path) == Some(&Found::Is(content)));
     let policy = policy(defaults, &manifest);
-    Ok(Standing {
+    let standing = Standing {
         files: plan(&survey.image, &manifest, &survey.volume, policy),
         installed: manifest.image,
-    })
+    };
+    Ok((standing, told))
 }
 
-/// What a start would do, with the rights of whom we are now. Root may ask for a user to
-/// whom everything will be handed over: it looks and reads, and follows no link. `made`:
-/// a volume that is not there would be made before.
+/// What a start would do with these `rights`. Root may ask for a user to whom everything
+/// will be handed over: it looks and reads, and follows no link; what of the image that
+/// user cannot read, [`unread_taken`] takes out afterwards. `made`: a volume that is not
+/// there would be made before.
 ///
 /// # Errors
 ///
 /// As [`bring_in`](super::bring_in).
-pub fn foresee_defaults(defaults: &Defaults, made: bool) -> Result<Foreseen, VolumeError> {
+pub fn foresee_defaults(
+    defaults: &Defaults,
+    made: bool,
+    rights: Rights,
+    stop: &dyn Fn() -> bool,
+) -> Result<Foreseen, VolumeError> {
     let (mut source, mut volume) = match open_both(defaults) {
         Ok(both) => both,
         Err(error) if error.is_absent() && made => {
             let mut source = open_source(defaults)?;
-            let paths = offers_alone(defaults, &mut source)?.into_keys();
+            let mut unread = Tally::default();
+            let paths = offers_alone(defaults, &mut source, &mut unread)?.into_keys();
             let verdict = Verdict::Install;
             return Ok(Foreseen {
                 files: paths.map(|path| Action { path, verdict }).collect(),
                 recorded: true,
-                degradations: Vec::new(),
+                degradations: unread.degradations("read", UNREAD).collect(),
             });
         }
         Err(error) => return Err(error),
@@ -91,15 +113,18 @@ pub fn foresee_defaults(defaults: &Defaults, made: bool) -> Result<Foreseen, Vol
             degradations: vec![left_alone(defaults)],
         });
     }
-    let record = home::foresee(volume.top());
+    let mut degradations = Vec::new();
+    let record = home::foresee(volume.top(), rights, &mut degradations);
     let recorded = record.is_ok();
     // As in a start: what cannot be kept is not gone by either.
-    let home = tree::open_dir(volume.top(), home::NAME).ok();
-    let manifest = home.filter(|_| recorded).and_then(|dir| home::peek(&dir));
-    let manifest = manifest.unwrap_or_default();
-    let mut files = look(defaults, &mut source, &mut volume, manifest)?.files;
-    let mut degradations: Vec<_> = record.err().into_iter().collect();
-    degradations.extend(take_refused(&mut volume, &mut files));
+    let manifest = record.unwrap_or_else(|why| {
+        degradations.push(why);
+        Manifest::default()
+    });
+    let (standing, told) = look(defaults, (&mut source, &mut volume), manifest, stop)?;
+    let mut files = standing.files;
+    degradations.extend(told);
+    degradations.extend(take_refused(&mut volume, rights, &mut files));
     Ok(Foreseen {
         files,
         recorded,
@@ -108,13 +133,13 @@ pub fn foresee_defaults(defaults: &Defaults, made: bool) -> Result<Foreseen, Vol
 }
 
 /// Takes out what the volume would refuse, as far as its directories tell.
-fn take_refused(volume: &mut Tree, files: &mut Vec<Action>) -> Vec<Degradation> {
+fn take_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> Vec<Degradation> {
     use Verdict::{Beside, Install, Replace};
     let mut refused = Tally::default();
     files.retain(|action| {
         let writes = matches!(action.verdict, Install | Replace | Beside);
         let may = match writes {
-            true => may_write(volume, &action.path),
+            true => may_write(volume, rights, &action.path),
             false => Ok(()),
         };
         if let Err(error) = may {
@@ -127,15 +152,49 @@ fn take_refused(volume: &mut Tree, files: &mut Vec<Action>) -> Vec<Degradation> 
 
 /// Whether something could be made at `path`, and the directories above it that are not
 /// there.
-fn may_write(volume: &mut Tree, path: &[u8]) -> Result<(), Errno> {
+fn may_write(volume: &mut Tree, rights: Rights, path: &[u8]) -> Result<(), Errno> {
     let mut above = tree::split(path).0;
     loop {
         match volume.dir(above, false) {
             // The top is there.
             Err(Errno::NOENT) => above = tree::split(above).0,
-            dir => return tree::may_change(dir?),
+            dir => return rights.may_change(dir?),
         }
     }
+}
+
+/// Takes out of what root foresaw what the user cannot read in the image.
+///
+/// # Errors
+///
+/// The defaults cannot be opened or listed.
+pub fn unread_taken(
+    _: &Dropped,
+    defaults: &Defaults,
+    mut foreseen: Foreseen,
+) -> Result<Foreseen, VolumeError> {
+    use Verdict::{Adopt, Beside, Install, Replace};
+    let mut unread = Tally::default();
+    let mut source = open_source(defaults)?;
+    let offers = offers_alone(defaults, &mut source, &mut unread)?;
+    foreseen.files.retain(|Action { path, verdict }| {
+        let may = match offers.get(path) {
+            _ if !matches!(verdict, Install | Replace | Beside | Adopt) => Ok(()),
+            Some(Offer::File(_)) => source.parent(path, false).and_then(|(dir, name)| {
+                rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())
+            }),
+            Some(_) => Ok(()),
+            // Its directory cannot be listed, which was counted.
+            None => return false,
+        };
+        if let Err(error) = may {
+            unread.add(error, || shown(path));
+        }
+        may.is_ok()
+    });
+    let told = unread.degradations("read", UNREAD);
+    foreseen.degradations.extend(told);
+    Ok(foreseen)
 }
 
 /// What a start would do.

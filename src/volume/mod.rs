@@ -33,12 +33,14 @@ use crate::degradation::Degradation;
 
 pub use defaults::{Defaults, bring_in};
 pub use mend::{
-    Foreseen, Restored, Standing, Versions, foresee_defaults, restore, standing, versions,
+    Foreseen, Restored, Standing, Versions, foresee_defaults, restore, standing, unread_taken,
+    versions,
 };
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};
 pub use plan::{Action, Verdict};
 pub use seal::{Sealed, seal};
 pub use summary::Summary;
+pub use tree::Rights;
 
 /// Where the record of what was brought in is, below the volume.
 pub const MANIFEST: &str = ".ai-lab/manifest.sha256";

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, StatxTimestamp,
+    Access, AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, StatxTimestamp,
 };
 use rustix::io::Errno;
 
@@ -96,21 +96,51 @@ pub(super) fn open_handle(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno>
     rustix::fs::openat(dir, name, HANDLE, Mode::empty())
 }
 
-/// Whether a directory can be written to by whom we are now.
-pub(super) fn writable(dir: impl AsFd) -> bool {
-    use rustix::fs::{Access, AtFlags, accessat};
-    // With one uid for everything, which kind of access is asked about is all the same.
-    accessat(dir, c".", Access::WRITE_OK, AtFlags::empty()).is_ok()
+/// With whose rights something would be done in a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Those of whom we are now.
+    Ours,
+    /// Those of this uid, which will own everything in the volume: root asks, who may
+    /// do more, or without capabilities less.
+    Owner(u32),
 }
 
-/// Whether whom we are now could make, rename and remove something in a directory.
-///
-/// # Errors
-/// What the kernel would say.
-pub(super) fn may_change(dir: impl AsFd) -> Result<(), Errno> {
-    use rustix::fs::{Access, AtFlags, accessat};
-    let wanted = Access::WRITE_OK | Access::EXEC_OK;
-    accessat(dir, c".", wanted, AtFlags::empty())
+impl Rights {
+    /// Whose they are.
+    pub(super) fn uid(self) -> u32 {
+        match self {
+            Self::Ours => rustix::process::geteuid().as_raw(),
+            Self::Owner(uid) => uid,
+        }
+    }
+
+    /// Whether something could be made, renamed and removed in a directory.
+    ///
+    /// # Errors
+    /// What the kernel would say.
+    pub(super) fn may_change(self, dir: impl AsFd) -> Result<(), Errno> {
+        self.may(dir, c".", Access::WRITE_OK | Access::EXEC_OK)
+    }
+
+    /// Whether `name` in a directory could be used like this.
+    ///
+    /// # Errors
+    /// What the kernel would say.
+    pub(super) fn may(self, dir: impl AsFd, name: &CStr, wanted: Access) -> Result<(), Errno> {
+        let Self::Owner(_) = self else {
+            // With one uid for everything, which kind of access is asked about is all the
+            // same.
+            return rustix::fs::accessat(dir, name, wanted, AtFlags::empty());
+        };
+        if is_read_only(&dir) {
+            return Err(Errno::ROFS);
+        }
+        match look(&dir, name)?.mode >> 6 & wanted.bits() == wanted.bits() {
+            true => Ok(()),
+            false => Err(Errno::ACCESS),
+        }
+    }
 }
 
 /// Whether nothing can be changed on the file system of `dir`.

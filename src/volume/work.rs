@@ -18,6 +18,9 @@ use crate::degradation::Degradation;
 pub(super) const REFUSED: &str =
     "make the notebooks directory writable for the user, or see what its file system lacks";
 
+/// What to do about what cannot be read.
+pub(super) const UNREAD: &str = "check the files and their modes";
+
 /// How much is in flight at once, and what the file system can do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Means {
@@ -205,8 +208,7 @@ impl Work<'_> {
                 "delete the old ones and start again",
             ));
         }
-        let remedy = "check the files and their modes";
-        degradations.extend(self.unread.degradations("read", remedy));
+        degradations.extend(self.unread.degradations("read", UNREAD));
         degradations.extend(self.refused.degradations("write", REFUSED));
         self.summary
     }
