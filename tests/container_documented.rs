@@ -192,7 +192,10 @@ const HUB: &[(&str, Do)] = &[
     ("Mount(", ByHand("Not run: several machines, NFS volumes")),
     (
         "docker secret create",
-        ByHand("By hand: the single service with a secret"),
+        Proves(
+            "container_hub_swarm.rs",
+            "fn a_secret_is_the_password_of_a_single_service()",
+        ),
     ),
 ];
 

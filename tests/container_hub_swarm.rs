@@ -4,10 +4,16 @@
 
 #[path = "support/hub.rs"]
 mod hub;
+#[path = "support/blocks.rs"]
+mod pages;
 mod support;
 
+use std::fs;
+
 use hub::{Hub, NEWEST, alone};
+use pages::blocks;
 use support::docker::{Container, IMAGE, docker, docker_ok, name, text};
+use support::{Start, free_port};
 
 /// This engine as a swarm; afterwards it is what it was.
 struct Swarm {
@@ -135,4 +141,63 @@ fn a_service_is_started_used_and_stopped() {
     // Her files are there again.
     assert_eq!(hub.ask(&["start", &user]), "ready");
     assert!(hub.ask(&["files", &user]).contains("mine.txt"));
+}
+
+/// A secret of the swarm; it goes away.
+struct Secret(String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        docker(["secret", "rm", &self.0]);
+    }
+}
+
+const PORTS: &str = "{{range .Spec.EndpointSpec.Ports}}{{.PublishedPort}} {{.TargetPort}}{{end}}";
+
+#[test]
+fn a_secret_is_the_password_of_a_single_service() {
+    let _alone = alone("swarm");
+    let _swarm = Swarm::begin();
+    let secret = Secret(name());
+    let service = Belongings {
+        service: name(),
+        volume: name(),
+    };
+    let published = free_port();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("password.txt"), "of the swarm\n").unwrap();
+    // What the page tells, with names that nobody else has.
+    let mut blocks = blocks("docs/jupyterhub.md").into_iter();
+    let block = blocks.find(|block| block.text.starts_with("docker secret create"));
+    let told = block.unwrap().text;
+    let script = told
+        .replace("--name ai-lab ", &format!("--name {} ", service.service))
+        .replace("49494:49494", &format!("{published}:49494"))
+        .replace("ai-lab-password", &secret.0)
+        .replace("ai-lab:dev", IMAGE);
+    let words = ["-c", "cd \"$1\" && eval \"$2\"", "sh"];
+    let place = directory.path().to_str().unwrap();
+    let made = Start::plain_of("sh")
+        .args(words)
+        .args([place, &script])
+        .run();
+    assert_eq!(made.code, 0, "{}{}", made.stdout, made.stderr);
+    let container = Container {
+        name: service.container(),
+    };
+    container.wait_for("] ready in ");
+    let port = docker_ok(["service", "inspect", "--format", PORTS, &service.service]);
+    assert_eq!(port.trim(), format!("{published} 49494"));
+    // In the container's own network: the way through the published port is the kernel's
+    // IPVS, which not every machine has.
+    let pid = docker_ok(["inspect", "--format", "{{.State.Pid}}", &container.name]);
+    let visitor = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/visitor.py");
+    let login = |password: &str| {
+        let words = ["--target", pid.trim(), "--net", "--", "python3", visitor];
+        let visit = ["http://127.0.0.1:49494", "login", password];
+        let told = Start::plain_of("nsenter").args(words).args(visit).run();
+        told.stdout + &told.stderr
+    };
+    assert_eq!(login("of the swarm").trim(), "in");
+    assert_eq!(login("ailab").trim(), "out");
 }
