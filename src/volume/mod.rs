@@ -7,6 +7,7 @@
 mod batch;
 mod crew;
 mod defaults;
+mod foresee;
 mod home;
 pub mod manifest;
 mod mend;
@@ -32,10 +33,8 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 
 pub use defaults::{Defaults, bring_in};
-pub use mend::{
-    Foreseen, Restored, Standing, Versions, foresee_defaults, restore, standing, unread_taken,
-    versions,
-};
+pub use foresee::{Foreseen, foresee_defaults, unread_taken};
+pub use mend::{Restored, Standing, Versions, restore, standing, versions};
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};
 pub use plan::{Action, Verdict};
 pub use seal::{Sealed, seal};

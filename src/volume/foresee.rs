@@ -1,0 +1,146 @@
+//! What a start would do about the defaults, for a dry run: the same looks, and no change.
+
+use rustix::fs::{Access, AtFlags};
+use rustix::io::Errno;
+
+use super::defaults::{Defaults, left_alone, offers_alone, open_both, open_source};
+use super::manifest::Manifest;
+use super::mend::look;
+use super::plan::{Action, Verdict};
+use super::survey::Offer;
+use super::tree::{self, Rights, Tree};
+use super::work::{REFUSED, UNREAD};
+use super::{Tally, VolumeError, home, shown};
+use crate::degradation::Degradation;
+use crate::identity::Dropped;
+
+/// What a start would do with these `rights`. Root may ask for a user to whom everything
+/// will be handed over: it looks and reads, and follows no link; what of the image that
+/// user cannot read, [`unread_taken`] takes out afterwards. `made`: a volume that is not
+/// there would be made before.
+///
+/// # Errors
+///
+/// As [`bring_in`](super::bring_in).
+pub fn foresee_defaults(
+    defaults: &Defaults,
+    made: bool,
+    rights: Rights,
+    stop: &dyn Fn() -> bool,
+) -> Result<Foreseen, VolumeError> {
+    let (mut source, mut volume) = match open_both(defaults) {
+        Ok(both) => both,
+        Err(error) if error.is_absent() && made => {
+            let mut source = open_source(defaults)?;
+            let mut unread = Tally::default();
+            let paths = offers_alone(defaults, &mut source, &mut unread)?.into_keys();
+            let verdict = Verdict::Install;
+            return Ok(Foreseen {
+                files: paths.map(|path| Action { path, verdict }).collect(),
+                recorded: true,
+                degradations: unread.degradations("read", UNREAD).collect(),
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    if tree::is_read_only(volume.top()) {
+        return Ok(Foreseen {
+            files: Vec::new(),
+            recorded: false,
+            degradations: vec![left_alone(defaults)],
+        });
+    }
+    let mut degradations = Vec::new();
+    let record = home::foresee(volume.top(), rights, &mut degradations);
+    let recorded = record.is_ok();
+    // As in a start: what cannot be kept is not gone by either.
+    let manifest = record.unwrap_or_else(|why| {
+        degradations.push(why);
+        Manifest::default()
+    });
+    let (standing, told) = look(defaults, (&mut source, &mut volume), manifest, stop)?;
+    let mut files = standing.files;
+    degradations.extend(told);
+    degradations.extend(take_refused(&mut volume, rights, &mut files));
+    Ok(Foreseen {
+        files,
+        recorded,
+        degradations,
+    })
+}
+
+/// Takes out what the volume would refuse, as far as its directories tell.
+fn take_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> Vec<Degradation> {
+    use Verdict::{Beside, Install, Replace};
+    let mut refused = Tally::default();
+    files.retain(|action| {
+        let writes = matches!(action.verdict, Install | Replace | Beside);
+        let may = match writes {
+            true => may_write(volume, rights, &action.path),
+            false => Ok(()),
+        };
+        if let Err(error) = may {
+            refused.add(error, || action.shown());
+        }
+        may.is_ok()
+    });
+    refused.degradations("write", REFUSED).collect()
+}
+
+/// Whether something could be made at `path`, and the directories above it that are not
+/// there.
+fn may_write(volume: &mut Tree, rights: Rights, path: &[u8]) -> Result<(), Errno> {
+    let mut above = tree::split(path).0;
+    loop {
+        match volume.dir(above, false) {
+            // The top is there.
+            Err(Errno::NOENT) => above = tree::split(above).0,
+            dir => return rights.may_change(dir?),
+        }
+    }
+}
+
+/// Takes out of what root foresaw what the user cannot read in the image.
+///
+/// # Errors
+///
+/// The defaults cannot be opened or listed.
+pub fn unread_taken(
+    _: &Dropped,
+    defaults: &Defaults,
+    mut foreseen: Foreseen,
+) -> Result<Foreseen, VolumeError> {
+    use Verdict::{Adopt, Beside, Install, Replace};
+    let mut unread = Tally::default();
+    let mut source = open_source(defaults)?;
+    let offers = offers_alone(defaults, &mut source, &mut unread)?;
+    foreseen.files.retain(|Action { path, verdict }| {
+        let may = match offers.get(path) {
+            _ if !matches!(verdict, Install | Replace | Beside | Adopt) => Ok(()),
+            Some(Offer::File(_)) => source.parent(path, false).and_then(|(dir, name)| {
+                rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())
+            }),
+            Some(_) => Ok(()),
+            // Its directory cannot be listed, which was counted.
+            None => return false,
+        };
+        if let Err(error) = may {
+            unread.add(error, || shown(path));
+        }
+        may.is_ok()
+    });
+    let told = unread.degradations("read", UNREAD);
+    foreseen.degradations.extend(told);
+    Ok(foreseen)
+}
+
+/// What a start would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreseen {
+    /// About each default.
+    pub files: Vec<Action>,
+    /// Whether it could write down what it did.
+    pub recorded: bool,
+    /// What it could not do as asked.
+    pub degradations: Vec<Degradation>,
+}
