@@ -53,8 +53,11 @@ fn draft(typed: &Typed) -> Draft {
 /// JSON gets that as one line, too; a verb speaks to whoever typed it.
 fn refused(words: &[OsString], error: &clap::Error) -> ExitCode {
     let code = cli::exit_code(error);
-    let typed = cli::start_as_far_as_read(words).filter(|_| code != 0);
-    typed.iter().for_each(|typed| drop(draft(typed)));
+    if code != 0
+        && let Some(typed) = cli::start_as_far_as_read(words)
+    {
+        draft(&typed);
+    }
     match logging::format() {
         LogFormat::Json => tracing::error!("{}", error.to_string().trim_end()),
         // A closed stdout or stderr is no reason for another exit code.
