@@ -33,6 +33,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::state::Mode;
 use crate::supervisor::everyone;
 use crate::supervisor::signals::Signals;
+use crate::sys;
 use report::Report;
 
 /// Settings that do not validate (`EX_CONFIG` of sysexits.h).
@@ -165,6 +166,7 @@ pub struct Person {
 
 /// Starts, supervises and ends; the exit code.
 pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
+    sys::keep_no_large_blocks();
     // Before the first hook: what one leaves behind would be out of our reach.
     everyone::adopt_orphans();
     let code = match begin(draft, command, signals) {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -112,4 +113,92 @@ pub fn fresh_start(command: &mut Command, apart: Apart) {
     };
     // SAFETY: the closure allocates nothing and takes no lock; see above.
     unsafe { command.pre_exec(setup) };
+}
+
+/// Makes freed blocks of a megabyte and more go back to the kernel at once. Without
+/// this, glibc keeps what it has once seen freed: 10 MiB for hashing a password.
+pub fn keep_no_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the threshold is read by allocations that come later. Without it, they only
+    // keep more.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}
+
+/// Gives back the memory that only the start needed, in a process that lives for weeks:
+/// what was allocated in between and freed, and the code and constants that are mapped
+/// from files. The kernel maps what is used again from the same files.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: only memory that nobody has allocated is given back.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
+        return;
+    };
+    for range in as_in_file(&maps) {
+        let start = std::ptr::without_provenance_mut(range.start);
+        // SAFETY: the mapping cannot be written, and nothing in it differs from its file:
+        // whoever reads there next finds the same.
+        unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) };
+    }
+}
+
+/// The addresses of the mappings in `smaps` (proc_pid_smaps(5)) that are private ones of
+/// a file, cannot be written, and have no page that differs from it. Where the linker
+/// wrote before it took that right away, there is one.
+fn as_in_file(smaps: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut mapping = None;
+    for line in smaps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let Some(first) = words.next() else { continue };
+        if let Some(range) = addresses(first) {
+            let constant = matches!(words.next(), Some("r-xp" | "r--p"));
+            // After offset and device.
+            let of_file = words.nth(2).is_some_and(|inode| inode != "0");
+            mapping = (constant && of_file).then_some(range);
+        } else if first == "Anonymous:" && words.next() == Some("0") {
+            found.extend(mapping.take());
+        }
+    }
+    found
+}
+
+fn addresses(word: &str) -> Option<Range<usize>> {
+    let (start, end) = word.split_once('-')?;
+    let [start, end] = [start, end].map(|end| usize::from_str_radix(end, 16).ok());
+    Some(start?..end?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_as_in_its_file() {
+        let mapping =
+            |header: &str, own: u32| format!("{header}\nRss: 8 kB\nAnonymous: {own} kB\n");
+        let code = mapping("1000-3000 r-xp 00001000 fe:00 77 /usr/bin/x", 0);
+        let constants = mapping("3000-4000 r--p 00003000 fe:00 77 /usr/bin/with space", 0);
+        let others = [
+            mapping("4000-5000 r--p 00004000 fe:00 77 /usr/bin/x", 4),
+            mapping("5000-6000 rw-p 00005000 fe:00 77 /usr/bin/x", 0),
+            mapping("6000-7000 r--s 00000000 fe:00 78 /shared", 0),
+            mapping("7000-8000 r--p 00000000 00:00 0 [vvar]", 0),
+            mapping("8000-9000 r-xp 00000000 00:00 0", 0),
+            mapping(
+                "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]",
+                0,
+            ),
+            "9000-a000 r-xp 00000000 fe:00 79 /cut/short\n".into(),
+        ];
+        assert_eq!(
+            as_in_file(&(code + &constants)),
+            [0x1000..0x3000, 0x3000..0x4000]
+        );
+        assert_eq!(as_in_file(&others.concat()), []);
+    }
 }

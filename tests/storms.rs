@@ -50,12 +50,17 @@ echo ready; read line
 echo made; read line
 ";
 
-/// What a process holds: descriptors, and resident memory in KiB.
+/// A figure of a process's memory in KiB, see proc_pid_status(5).
+fn memory(running: &Running, pid: i32, which: &str) -> u64 {
+    let memory = running.status(pid, which);
+    memory.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What a process holds: descriptors, and its own resident memory in KiB. (What is
+/// mapped of its file besides comes and goes.)
 fn holds(running: &Running, pid: i32) -> (usize, u64) {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let memory = running.status(pid, "VmRSS");
-    let memory = memory.split_whitespace().next().unwrap().parse().unwrap();
-    (descriptors, memory)
+    (descriptors, memory(running, pid, "RssAnon"))
 }
 
 /// A command, and how to tell it to go on.
@@ -185,6 +190,32 @@ fn wake_ups(running: &Running, pid: i32) -> Vec<(String, String)> {
         .collect();
     found.sort();
     found
+}
+
+#[test]
+fn the_code_of_the_start_is_given_back() {
+    let (with_server, with_command) = (Image::new(), Image::new());
+    let mut server = with_server.server().start();
+    let mut command = with_command
+        .command(["sh", "-c", "echo ready; exec sleep 1000"])
+        .start();
+    server.wait_for("] ready in ");
+    command.wait_for("ready");
+    for running in [&server, &command] {
+        let pid = running.pid();
+        // All that it had at most was nearly nothing but its file.
+        until("code is given back", || {
+            eprintln!(
+                "{:?}",
+                (
+                    memory(running, pid, "VmRSS"),
+                    memory(running, pid, "VmHWM"),
+                    memory(running, pid, "RssAnon")
+                )
+            );
+            2 * memory(running, pid, "VmRSS") < memory(running, pid, "VmHWM")
+        });
+    }
 }
 
 #[test]

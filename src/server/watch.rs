@@ -25,6 +25,7 @@ use crate::state::{Keeper, Mode, Phase, State};
 use crate::supervisor::Observer;
 use crate::supervisor::spawn::SpawnError;
 use crate::supervisor::stop::Ended;
+use crate::sys;
 
 /// How long the last words of a server that ended are waited for, while a process
 /// that it left behind holds its output open.
@@ -245,6 +246,7 @@ impl Watch {
             {
                 warn!("{} does not take READY=1: {error}", notify::VARIABLE);
             }
+            sys::give_back_memory();
         }));
     }
 }
@@ -386,6 +388,7 @@ impl Observer for Quiet {
         self.told.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
         });
+        sys::give_back_memory();
     }
 
     fn stopping(&mut self, _: bool) {
