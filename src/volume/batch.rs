@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::defaults::with_x;
 use super::manifest::{Content, Stamp};
 use super::place::{self, Fault, Placed};
-use super::plan::{Action, Verdict};
-use super::survey::Offer;
+use super::plan::Verdict;
+use super::survey::{Offer, Row};
 use super::tidy::stray;
 use super::tree::{self, Look};
 use super::work::Work;
@@ -37,8 +37,8 @@ pub(super) struct Staged {
 
 impl Work<'_> {
     /// Writes the new file under a temporary name, in the directory where it goes.
-    pub fn stage(&mut self, action: &Action) -> Result<(), VolumeError> {
-        let Action { path, verdict } = action;
+    pub fn stage(&mut self, row: &Row, verdict: Verdict) -> Result<(), VolumeError> {
+        let path = &row.path;
         if self.full > 0 {
             self.full += 1;
             return Ok(());
@@ -48,8 +48,8 @@ impl Work<'_> {
         {
             home.mark(true);
         }
-        let target = match (verdict, self.survey.image.get(path)) {
-            (Verdict::Beside, Some(content)) => beside(path, self.version, *content),
+        let target = match (verdict, row.image) {
+            (Verdict::Beside, Some(content)) => beside(path, self.version, content),
             _ => path.clone(),
         };
         self.touched.insert(tree::split(&target).0.to_vec());
@@ -61,7 +61,7 @@ impl Work<'_> {
                     target,
                     temp,
                     content,
-                    verdict: *verdict,
+                    verdict,
                     look,
                 });
             }

@@ -4,7 +4,7 @@
 //! batch at a time is staged, noted as pending, flushed, put in place and noted as
 //! installed. A kill between any two steps leaves what the next start understands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,11 +15,12 @@ use rustix::io::Errno;
 use super::home::{self, Home, Opened};
 use super::manifest::Manifest;
 use super::place::Able;
-use super::plan::{Found, Policy, is_older, plan};
+use super::plan::{Policy, is_older, plan};
 use super::summary::Summary;
-use super::survey::{self, Offer, survey};
+use super::survey::{self, Offers, glances, survey};
 use super::tidy::tidy;
-use super::tree::{self, Tree};
+use super::together::together;
+use super::tree::{self, Inode, Tree};
 use super::work::{Means, Work};
 use super::{Progress, REPORT_EVERY, Tally, VolumeError};
 use crate::degradation::Degradation;
@@ -75,6 +76,10 @@ pub(super) fn with_x(mode: u32) -> u32 {
 
 /// How long the lock of another container is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// From some thousand defaults on, the record and what it names are read while the
+/// image's are listed. In bytes.
+const LONG_RECORD: u64 = 256 << 10;
 
 const MEANS: Means = Means {
     batch_files: 4096,
@@ -135,32 +140,30 @@ fn volume_error(defaults: &Defaults, error: Errno) -> VolumeError {
     }
 }
 
+/// What the image offers for the volume whose top this is.
 pub(super) fn offers(
     defaults: &Defaults,
-    source: &mut Tree,
-    volume: &Tree,
-    unread: &mut Tally,
-    reported: &mut Vec<String>,
-) -> Result<BTreeMap<Vec<u8>, Offer>, VolumeError> {
-    let here = tree::look_at(volume.top()).map_err(|error| volume_error(defaults, error))?;
-    let from = tree::look_at(source.top()).map_err(|error| source_error(defaults, error))?;
-    if here.inode == from.inode {
-        return Ok(BTreeMap::new());
+    source: &Tree,
+    volume: Inode,
+) -> Result<Offers, VolumeError> {
+    let failed = |error| source_error(defaults, error);
+    if tree::look_at(source.top()).map_err(failed)?.inode == volume {
+        return Ok(Offers::default());
     }
-    survey::image(source, here.inode, unread, reported)
-        .map_err(|error| source_error(defaults, error))
+    survey::image(source, volume).map_err(failed)
+}
+
+pub(super) fn inode(defaults: &Defaults, volume: &Tree) -> Result<Inode, VolumeError> {
+    let look = tree::look_at(volume.top());
+    Ok(look.map_err(|error| volume_error(defaults, error))?.inode)
 }
 
 /// All that the image offers, where there is no volume yet.
-pub(super) fn offers_alone(
-    defaults: &Defaults,
-    source: &mut Tree,
-    unread: &mut Tally,
-) -> Result<BTreeMap<Vec<u8>, Offer>, VolumeError> {
+pub(super) fn offers_alone(defaults: &Defaults, source: &Tree) -> Result<Offers, VolumeError> {
     let failed = |error| source_error(defaults, error);
     let top = tree::look_at(source.top()).map_err(failed)?;
     // Nothing below is its own top.
-    survey::image(source, top.inode, unread, &mut Vec::new()).map_err(failed)
+    survey::image(source, top.inode).map_err(failed)
 }
 
 fn bring(
@@ -172,14 +175,27 @@ fn bring(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, VolumeError> {
     let mut summary = Summary::default();
-    let mut unread = Tally::default();
     let (mut source, mut volume) = open_both(defaults)?;
     volume.make_with(with_x(defaults.mode));
-    let reported = &mut summary.reported;
-    let offers = offers(defaults, &mut source, &volume, &mut unread, reported)?;
-
+    let top = inode(defaults, &volume)?;
+    // With a short record a start is the same sequence of system calls each time.
+    let apart = home::length_of_record(&volume) > LONG_RECORD;
+    let list = || offers(defaults, &source, top);
     let told = &mut summary.degradations;
-    let Some((mut home, mut manifest)) = settle_in(&volume, patience, stop, told)? else {
+    let (listed, settled) = together(apart, list, || {
+        let Some((home, manifest)) = settle_in(&volume, patience, stop, told)? else {
+            return Ok(None);
+        };
+        let glances = glances(&mut volume, &manifest, stop)?;
+        Ok(Some((home, manifest, glances)))
+    });
+    let Offers {
+        by_path: offers,
+        mut unread,
+        reported,
+    } = listed?;
+    summary.reported = reported;
+    let Some((mut home, mut manifest, glances)) = settled? else {
         summary.degradations.push(left_alone(defaults));
         return Ok(summary);
     };
@@ -203,11 +219,18 @@ fn bring(
         Ok(())
     };
     let trees = (&mut source, &mut volume);
-    let mut survey = survey(&offers, &manifest, trees, &mut unread, stop, &mut each)?;
+    let mut survey = survey(
+        &offers,
+        (&manifest, glances),
+        trees,
+        &mut unread,
+        stop,
+        &mut each,
+    )?;
     summary.degradations.append(&mut survey.degradations);
-    manifest.resolve(|path, content| survey.volume.get(path) == Some(&Found::Is(content)));
+    manifest.resolve(|path, content| survey.finds(path, content));
     let policy = policy(defaults, &manifest);
-    let actions = plan(&survey.image, &manifest, &survey.volume, policy);
+    let planned = plan(&survey.rows, &manifest, policy);
     if !policy.older && defaults.image_version.is_some() {
         manifest.image.clone_from(&defaults.image_version);
     }
@@ -219,7 +242,6 @@ fn bring(
         source,
         volume,
         offers: &offers,
-        survey: &survey,
         manifest,
         home,
         means,
@@ -233,8 +255,8 @@ fn bring(
         unread,
         summary,
     };
-    for action in actions.into_iter().filter(|action| only(&action.path)) {
-        if let Err(error) = each().and_then(|()| work.act(&action)) {
+    for (row, verdict) in planned.into_iter().filter(|(row, _)| only(&row.path)) {
+        if let Err(error) = each().and_then(|()| work.act(row, verdict)) {
             work.give_up();
             return Err(error);
         }

@@ -7,7 +7,7 @@ use super::defaults::{Defaults, left_alone, offers_alone, open_both, open_source
 use super::manifest::Manifest;
 use super::mend::look;
 use super::plan::{Action, Verdict};
-use super::survey::Offer;
+use super::survey::{Offer, Offers};
 use super::tree::{self, Rights, Tree};
 use super::work::{REFUSED, UNREAD};
 use super::{Tally, VolumeError, home, shown};
@@ -31,9 +31,11 @@ pub fn foresee_defaults(
     let (mut source, mut volume) = match open_both(defaults) {
         Ok(both) => both,
         Err(error) if error.is_absent() && made => {
-            let mut source = open_source(defaults)?;
-            let mut unread = Tally::default();
-            let paths = offers_alone(defaults, &mut source, &mut unread)?.into_keys();
+            let source = open_source(defaults)?;
+            let Offers {
+                by_path, unread, ..
+            } = offers_alone(defaults, &source)?;
+            let paths = by_path.into_keys();
             let verdict = Verdict::Install;
             return Ok(Foreseen {
                 files: paths.map(|path| Action { path, verdict }).collect(),
@@ -111,9 +113,12 @@ pub fn unread_taken(
     mut foreseen: Foreseen,
 ) -> Result<Foreseen, VolumeError> {
     use Verdict::{Adopt, Beside, Install, Replace};
-    let mut unread = Tally::default();
     let mut source = open_source(defaults)?;
-    let offers = offers_alone(defaults, &mut source, &mut unread)?;
+    let Offers {
+        by_path: offers,
+        mut unread,
+        ..
+    } = offers_alone(defaults, &source)?;
     foreseen.files.retain(|Action { path, verdict }| {
         let may = match offers.get(path) {
             _ if !matches!(verdict, Install | Replace | Beside | Adopt) => Ok(()),

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::manifest::{Manifest, Unreadable};
 use super::plan::is_older;
-use super::tree::{Look, Rights, Time};
+use super::tree::{Look, Rights, Time, Tree};
 use super::{VolumeError, place, tree};
 use crate::degradation::Degradation;
 
@@ -28,8 +28,8 @@ pub(super) struct Home {
     pub dir: OwnedFd,
     lock: File,
     pub locked: bool,
-    /// What was read.
-    base: Manifest,
+    /// The text that was read, or written last.
+    base: Vec<u8>,
 }
 
 /// Whether the manifest can be kept.
@@ -75,7 +75,7 @@ pub(super) fn open(
         dir,
         lock,
         locked,
-        base: Manifest::default(),
+        base: Manifest::default().render(),
     })))
 }
 
@@ -90,7 +90,7 @@ pub(super) fn foresee(
 ) -> Result<Manifest, Degradation> {
     let dir = foresee_files(volume, rights);
     match dir.map_err(|error| no_record(volume, rights, error))? {
-        Some(dir) => read(&dir, || rights.may_change(&dir), degradations),
+        Some(dir) => Ok(read(&dir, || rights.may_change(&dir), degradations)?.0),
         None => Ok(Manifest::default()),
     }
 }
@@ -176,26 +176,31 @@ impl Home {
     /// A damaged one is set aside and counts as absent.
     pub fn read(&mut self, degradations: &mut Vec<Degradation>) -> Result<Manifest, Degradation> {
         let aside = || rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, ASIDE);
-        let manifest = read(&self.dir, aside, degradations)?;
-        self.base = manifest.clone();
+        let (manifest, text) = read(&self.dir, aside, degradations)?;
+        self.base = text;
         Ok(manifest)
     }
 
     /// Writes the manifest, durably, if it is not what is there already.
     pub fn write(&mut self, manifest: &mut Manifest) -> Result<(), Errno> {
-        if *manifest == self.base {
+        let mut new = manifest.render();
+        if new == self.base {
             return Ok(());
         }
         if !self.locked {
             let theirs = text(&self.dir).ok().flatten();
             match theirs.map(|(_, text)| Manifest::parse(&text)) {
-                Some(Ok(theirs)) => merge(manifest, &self.base, theirs),
+                Some(Ok(theirs)) => {
+                    let base = Manifest::parse(&self.base).unwrap_or_default();
+                    merge(manifest, &base, theirs);
+                    new = manifest.render();
+                }
                 Some(Err(Unreadable::Newer)) => return Ok(()),
                 _ => {}
             }
         }
-        write_text(&self.dir, &manifest.render())?;
-        self.base = manifest.clone();
+        write_text(&self.dir, &new)?;
+        self.base = new;
         Ok(())
     }
 
@@ -223,15 +228,16 @@ impl Home {
     }
 }
 
-/// The manifest in `.ai-lab`, as [`Home::read`]; `aside` sets a damaged one aside.
+/// The manifest in `.ai-lab`, as [`Home::read`], and its text; `aside` sets a damaged one
+/// aside.
 fn read(
     dir: &OwnedFd,
     aside: impl FnOnce() -> Result<(), Errno>,
     degradations: &mut Vec<Degradation>,
-) -> Result<Manifest, Degradation> {
-    let text = match text(dir) {
-        Ok(Some((_, text))) => Manifest::parse(&text),
-        Ok(None) => Ok(Manifest::default()),
+) -> Result<(Manifest, Vec<u8>), Degradation> {
+    let read = match text(dir) {
+        Ok(Some((_, text))) => Manifest::parse(&text).map(|manifest| (manifest, text)),
+        Ok(None) => Ok(nothing()),
         // No regular file, one longer than any record, or one that is not ours.
         Err(Errno::INVAL | Errno::LOOP | Errno::FBIG | Errno::ACCESS | Errno::PERM) => {
             Err(Unreadable::Damaged(0))
@@ -247,8 +253,8 @@ fn read(
             ));
         }
     };
-    let manifest = match text {
-        Ok(manifest) => manifest,
+    let read = match read {
+        Ok(read) => read,
         Err(Unreadable::Newer) => {
             return Err(Degradation::new(
                 "the record of the notebook defaults was written by a newer version of this \
@@ -268,10 +274,22 @@ fn read(
                 "none needed; defaults that differ from the image's now count as yours and \
                  are not updated: delete those you want anew",
             ));
-            Manifest::default()
+            nothing()
         }
     };
-    Ok(manifest)
+    Ok(read)
+}
+
+fn nothing() -> (Manifest, Vec<u8>) {
+    let manifest = Manifest::default();
+    let text = manifest.render();
+    (manifest, text)
+}
+
+/// How many bytes the manifest has; 0: there is none.
+pub(super) fn length_of_record(volume: &Tree) -> u64 {
+    let look = tree::open_dir(volume.top(), NAME).and_then(|dir| tree::look(dir, MANIFEST));
+    look.map_or(0, |look| look.size)
 }
 
 /// The manifest in `.ai-lab`, if there is one that can be read.
@@ -322,7 +340,8 @@ pub(super) fn text(dir: impl AsFd) -> Result<Option<(Look, Vec<u8>)>, Errno> {
     if look.size > MANIFEST_LIMIT {
         return Err(Errno::FBIG);
     }
-    let mut text = Vec::new();
+    // At most MANIFEST_LIMIT.
+    let mut text = Vec::with_capacity(look.size as usize + 1);
     let read = file.take(MANIFEST_LIMIT).read_to_end(&mut text);
     read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok(Some((look, text)))

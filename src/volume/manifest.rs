@@ -21,7 +21,6 @@
 //! image; size, mtime, ctime and inode), which spares the next start from reading it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use sha2::Digest as _;
 
@@ -161,22 +160,81 @@ impl Manifest {
             Some(FORMAT) => {}
             _ => return Err(Unreadable::Damaged(1)),
         }
-        let mut manifest = Self::default();
-        let mut last = Vec::new();
+        let mut reader = Reader::default();
         let mut count = 1;
         for (index, line) in lines {
             count = index + 1;
+            let damaged = Unreadable::Damaged(count);
             if line == END.as_bytes() {
-                return Ok(manifest);
+                return reader.manifest().ok_or(damaged);
             }
-            let read = manifest.line(line, &mut last);
-            read.ok_or(Unreadable::Damaged(index + 1))?;
+            reader.line(line).ok_or(damaged)?;
         }
         // Cut short.
         Err(Unreadable::Damaged(count))
     }
 
-    fn line(&mut self, line: &[u8], last: &mut Vec<u8>) -> Option<()> {
+    /// Settles what a killed start left pending: it came to be, or it did not.
+    pub(super) fn resolve(&mut self, is: impl Fn(&[u8], Content) -> bool) {
+        for (path, entry) in &mut self.entries {
+            if let Some(content) = entry.pending.take()
+                && is(path, content)
+            {
+                entry.installed = Some(content);
+                entry.in_volume = None;
+            }
+        }
+    }
+
+    /// The manifest's text.
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = format!("{HEAD}{FORMAT}\n").into_bytes();
+        if let Some(image) = &self.image {
+            out.extend_from_slice(format!("# image {}\n", image.replace('\n', " ")).as_bytes());
+        }
+        for (path, entry) in &self.entries {
+            if let Some(content) = entry.installed {
+                write_line(&mut out, "", content, path);
+            }
+            let is_file = matches!(entry.installed, Some(Content::File(_)));
+            if is_file && (entry.in_volume.is_some() || entry.in_image.is_some()) {
+                out.extend_from_slice(b"# seen ");
+                write_stamp(&mut out, entry.in_volume);
+                out.extend_from_slice(b" / ");
+                write_stamp(&mut out, entry.in_image);
+                out.push(b'\n');
+            }
+            if let Some(content) = entry.pending {
+                write_line(&mut out, "# pending ", content, path);
+            }
+            if let Some(content) = entry.beside {
+                write_line(&mut out, "# beside ", content, path);
+            }
+        }
+        out.extend_from_slice(END.as_bytes());
+        out.push(b'\n');
+        out
+    }
+}
+
+/// A manifest while it is read. Its paths are in order, as a rule, and become a tree at
+/// once rather than one by one.
+#[derive(Default)]
+struct Reader {
+    image: Option<String>,
+    entries: Vec<(Vec<u8>, Entry)>,
+}
+
+impl Reader {
+    /// `None`: a path is there twice.
+    fn manifest(self) -> Option<Manifest> {
+        let count = self.entries.len();
+        let entries: BTreeMap<_, _> = self.entries.into_iter().collect();
+        let image = self.image;
+        (entries.len() == count).then_some(Manifest { image, entries })
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
         if let Some(image) = line.strip_prefix(b"# image ") {
             self.image = Some(String::from_utf8(image.to_vec()).ok()?);
             return Some(());
@@ -185,7 +243,7 @@ impl Manifest {
             let seen = std::str::from_utf8(seen).ok()?;
             let (volume, image) = seen.split_once(" / ")?;
             // Only of a file that was brought in anything is remembered.
-            let entry = self.entries.get_mut(last)?;
+            let (_, entry) = self.entries.last_mut()?;
             let Some(Content::File(_)) = entry.installed else {
                 return None;
             };
@@ -214,7 +272,11 @@ impl Manifest {
             b'd' => Content::Directory,
             _ => Content::File(digest),
         };
-        let entry = self.entries.entry(path.clone()).or_default();
+        // What is known of one path is in lines that follow each other.
+        if self.entries.last().is_none_or(|(last, _)| *last != path) {
+            self.entries.push((path, Entry::default()));
+        }
+        let (_, entry) = self.entries.last_mut()?;
         let place = match kind {
             b'p' => &mut entry.pending,
             b'b' => &mut entry.beside,
@@ -224,47 +286,7 @@ impl Manifest {
         if place.replace(content).is_some() {
             return None;
         }
-        *last = path;
         Some(())
-    }
-
-    /// Settles what a killed start left pending: it came to be, or it did not.
-    pub(super) fn resolve(&mut self, is: impl Fn(&[u8], Content) -> bool) {
-        for (path, entry) in &mut self.entries {
-            if let Some(content) = entry.pending.take()
-                && is(path, content)
-            {
-                entry.installed = Some(content);
-                entry.in_volume = None;
-            }
-        }
-    }
-
-    /// The manifest's text.
-    pub fn render(&self) -> Vec<u8> {
-        let mut out = format!("{HEAD}{FORMAT}\n").into_bytes();
-        if let Some(image) = &self.image {
-            out.extend_from_slice(format!("# image {}\n", image.replace('\n', " ")).as_bytes());
-        }
-        for (path, entry) in &self.entries {
-            if let Some(content) = entry.installed {
-                write_line(&mut out, "", content, path);
-            }
-            let is_file = matches!(entry.installed, Some(Content::File(_)));
-            if is_file && (entry.in_volume.is_some() || entry.in_image.is_some()) {
-                let (volume, image) = (write_stamp(entry.in_volume), write_stamp(entry.in_image));
-                out.extend_from_slice(format!("# seen {volume} / {image}\n").as_bytes());
-            }
-            if let Some(content) = entry.pending {
-                write_line(&mut out, "# pending ", content, path);
-            }
-            if let Some(content) = entry.beside {
-                write_line(&mut out, "# beside ", content, path);
-            }
-        }
-        out.extend_from_slice(END.as_bytes());
-        out.push(b'\n');
-        out
     }
 }
 
@@ -303,6 +325,10 @@ fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
         out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
     out.extend_from_slice(b"  ");
+    if !escaped {
+        out.extend_from_slice(path);
+        return out.push(b'\n');
+    }
     for byte in path {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -322,8 +348,7 @@ fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
     let (hex, rest) = line.split_at_checked(64)?;
     let mut digest = [0; 32];
     for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
-        let [high, low] = [pair[0], pair[1]].map(|c| char::from(c).to_digit(16));
-        *byte = u8::try_from(high? << 4 | low?).ok()?;
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
     let name = rest.strip_prefix(b"  ")?;
     let mut path = Vec::with_capacity(name.len());
@@ -342,21 +367,35 @@ fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
     is_inside(&path).then_some((Digest(digest), path))
 }
 
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
 /// Whether `path` is relative, plain, and has no NUL.
 fn is_inside(path: &[u8]) -> bool {
     let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
     !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
 }
 
-fn write_stamp(stamp: Option<Stamp>) -> String {
+fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {
     let Some(stamp) = stamp else {
-        return "-".into();
+        return out.push(b'-');
     };
-    let ((ms, mn), (cs, cn)) = (stamp.modified, stamp.changed);
-    let mut text = String::with_capacity(80);
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{} {ms}.{mn} {cs}.{cn} {}", stamp.size, stamp.ino);
-    text
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(number.format(stamp.size).as_bytes());
+    for (seconds, nanos) in [stamp.modified, stamp.changed] {
+        out.push(b' ');
+        out.extend_from_slice(number.format(seconds).as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(number.format(nanos).as_bytes());
+    }
+    out.push(b' ');
+    out.extend_from_slice(number.format(stamp.ino).as_bytes());
 }
 
 /// `None`: not a stamp; `Some(None)`: no stamp.

@@ -8,13 +8,15 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::defaults::{Defaults, bring_some, forget_another_image, offers, open_both, policy};
+use super::defaults::{
+    Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
+};
 use super::manifest::Manifest;
-use super::plan::{Action, Found, plan};
-use super::survey::{Offer, survey};
+use super::plan::{Action, Verdict, plan};
+use super::survey::{Offer, Row, glances, survey};
 use super::tree::{self, Tree};
 use super::work::UNREAD;
-use super::{REPORT_EVERY, Tally, VolumeError, home, place};
+use super::{REPORT_EVERY, VolumeError, home, place};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
@@ -50,8 +52,8 @@ pub(super) fn look(
     mut manifest: Manifest,
     stop: &dyn Fn() -> bool,
 ) -> Result<(Standing, Vec<Degradation>), VolumeError> {
-    let (mut unread, mut reported) = (Tally::default(), Vec::new());
-    let offers = offers(defaults, source, volume, &mut unread, &mut reported)?;
+    let mut offers = offers(defaults, source, inode(defaults, volume)?)?;
+    let unread = &mut offers.unread;
     forget_another_image(defaults, &mut manifest);
     let mut done = 0;
     let each = || {
@@ -61,14 +63,20 @@ pub(super) fn look(
             false => Ok(()),
         }
     };
+    let known = (&manifest, glances(volume, &manifest, stop)?);
     let trees = (source, volume);
-    let mut survey = survey(&offers, &manifest, trees, &mut unread, stop, each)?;
+    let mut survey = survey(&offers.by_path, known, trees, unread, stop, each)?;
     let mut told = std::mem::take(&mut survey.degradations);
     told.extend(unread.degradations("read", UNREAD));
-    manifest.resolve(|path, content| survey.volume.get(path) == Some(&Found::Is(content)));
+    manifest.resolve(|path, content| survey.finds(path, content));
     let policy = policy(defaults, &manifest);
+    let planned = plan(&survey.rows, &manifest, policy);
+    let action = |(row, verdict): (&Row, Verdict)| Action {
+        path: row.path.clone(),
+        verdict,
+    };
     let standing = Standing {
-        files: plan(&survey.image, &manifest, &survey.volume, policy),
+        files: planned.into_iter().map(action).collect(),
         installed: manifest.image,
     };
     Ok((standing, told))
@@ -132,8 +140,7 @@ pub fn restore(
     wanted: &[Vec<u8>],
 ) -> Result<Vec<(Vec<u8>, Restored)>, VolumeError> {
     let (mut source, mut volume) = open_both(defaults)?;
-    let (mut unread, mut reported) = (Tally::default(), Vec::new());
-    let offers = offers(defaults, &mut source, &volume, &mut unread, &mut reported)?;
+    let offers = offers(defaults, &source, inode(defaults, &volume)?)?.by_path;
     let mut results = Vec::new();
     for path in wanted {
         let below = |known: &[u8]| {

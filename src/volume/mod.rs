@@ -20,6 +20,7 @@ mod survey;
 #[cfg(test)]
 mod testing;
 mod tidy;
+mod together;
 mod tree;
 mod walk;
 mod way;

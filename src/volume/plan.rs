@@ -1,10 +1,10 @@
 //! What to do about each default: the three-way comparison, as a pure function.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::manifest::{Content, Entry, Manifest};
 use super::shown;
+use super::survey::Row;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 
 /// What is in the volume at a path of interest.
@@ -103,26 +103,17 @@ pub(super) fn is_older(image: Option<&str>, known: Option<&str>) -> bool {
 }
 
 /// What to do about every path of the image or the manifest, in their order.
-///
-/// `volume` says what is at those paths; a path it does not name is absent.
-pub fn plan(
-    image: &BTreeMap<Vec<u8>, Content>,
+pub(super) fn plan<'a>(
+    rows: &'a [Row],
     manifest: &Manifest,
-    volume: &BTreeMap<Vec<u8>, Found>,
     policy: Policy,
-) -> Vec<Action> {
-    let paths: BTreeSet<&Vec<u8>> = image.keys().chain(manifest.entries.keys()).collect();
+) -> Vec<(&'a Row, Verdict)> {
     let none = Entry::default();
-    let action = |path: &Vec<u8>| {
-        let entry = manifest.entries.get(path).unwrap_or(&none);
-        let found = volume.get(path).copied().unwrap_or(Found::Absent);
-        let verdict = decide(image.get(path).copied(), entry, found, policy)?;
-        Some(Action {
-            path: path.clone(),
-            verdict,
-        })
+    let verdict = |row: &'a Row| {
+        let entry = manifest.entries.get(&row.path).unwrap_or(&none);
+        Some((row, decide(row.image, entry, row.volume, policy)?))
     };
-    paths.into_iter().filter_map(action).collect()
+    rows.iter().filter_map(verdict).collect()
 }
 
 /// One row of the table. `None`: there is nothing to say.

@@ -50,17 +50,22 @@ fn one(
     policy: Policy,
 ) -> Option<Verdict> {
     let path = b"dir/a.ipynb".to_vec();
-    let image = image.map(|content| (path.clone(), content));
     let mut manifest = Manifest::default();
     if let Some(entry) = entry {
         manifest.entries.insert(path.clone(), entry);
     }
-    let volume = BTreeMap::from([(path.clone(), found)]);
-    let mut actions = plan(&image.into_iter().collect(), &manifest, &volume, policy);
-    assert!(actions.len() <= 1, "{actions:?}");
-    let action = actions.pop()?;
-    assert_eq!(action.path, path);
-    Some(action.verdict)
+    let rows = [Row {
+        path,
+        image,
+        volume: found,
+        in_volume: None,
+        in_image: None,
+    }];
+    let mut planned = plan(&rows, &manifest, policy);
+    assert!(planned.len() <= 1, "{planned:?}");
+    let (row, verdict) = planned.pop()?;
+    assert_eq!(row.path, rows[0].path);
+    Some(verdict)
 }
 
 /// Asks for every policy; `expect` says what is right for it.
@@ -310,18 +315,6 @@ fn what_nobody_read_equals_nothing() {
     row(Some(Content::Unread), None, Found::Absent, |_| {
         Some(Verdict::Install)
     });
-}
-
-#[test]
-fn a_path_the_volume_does_not_name_is_absent() {
-    let image = BTreeMap::from([(b"a".to_vec(), file("x"))]);
-    let policy = every_policy().next().unwrap();
-    let actions = plan(&image, &Manifest::default(), &BTreeMap::new(), policy);
-    let expected = Action {
-        path: b"a".to_vec(),
-        verdict: Verdict::Install,
-    };
-    assert_eq!(actions, [expected]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::defaults::open_top;
 use super::manifest::{Content, Entry, Manifest, Stamp, Unreadable};
 use super::survey::{self, Offer};
 use super::tree::{self, Look, Tree};
-use super::{Tally, VolumeError, home, place, shown};
+use super::{VolumeError, home, place, shown};
 use crate::degradation::Degradation;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -140,10 +140,11 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
         return Err(VolumeError::NotRoots(directory.to_owned()));
     }
     let mut done = Sealed::default();
-    let mut unread = Tally::default();
-    let offers = survey::image(&mut tree, top.inode, &mut unread, &mut done.reported);
+    let offers = survey::image(&tree, top.inode).map_err(failed)?;
+    let mut unread = offers.unread;
+    done.reported = offers.reported;
     let mut manifest = Manifest::default();
-    for (path, offer) in offers.map_err(failed)? {
+    for (path, offer) in offers.by_path {
         if !matches!(offer, Offer::File(_)) {
             continue;
         }

@@ -1,5 +1,6 @@
 //! Looking before doing: what the image offers, and what the volume has there.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -13,7 +14,7 @@ use super::place::{self, Fault};
 use super::plan::Found;
 use super::seal::Seal;
 use super::tree::{self, Inode, Look, Tree};
-use super::{Tally, VolumeError, shown};
+use super::{REPORT_EVERY, Tally, VolumeError, shown};
 use crate::degradation::Degradation;
 
 /// One default of the image.
@@ -24,14 +25,22 @@ pub(super) enum Offer {
     Directory,
 }
 
-/// The image's defaults by path. What cannot be a default is told in `reported`.
-pub(super) fn image(
-    source: &mut Tree,
-    volume: Inode,
-    unread: &mut Tally,
-    reported: &mut Vec<String>,
-) -> Result<BTreeMap<Vec<u8>, Offer>, Errno> {
-    let mut offers = BTreeMap::new();
+/// What the image offers.
+#[derive(Default)]
+pub(super) struct Offers {
+    /// The defaults by path.
+    pub by_path: BTreeMap<Vec<u8>, Offer>,
+    /// What cannot be looked at.
+    pub unread: Tally,
+    /// What cannot be a default.
+    pub reported: Vec<String>,
+}
+
+/// What the image offers in `source`. A volume that lies there is not part of it.
+pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
+    let mut source = Tree::new(tree::open_dir(source.top(), c".")?);
+    let (mut unread, mut reported) = (Tally::default(), Vec::new());
+    let mut offers = Vec::new();
     let mut todo = vec![Vec::new()];
     let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
     while let Some(prefix) = todo.pop() {
@@ -44,14 +53,15 @@ pub(super) fn image(
                 if at_top && name == super::home::NAME {
                     return true;
                 }
-                let mut path = prefix.clone();
+                let mut path = Vec::with_capacity(prefix.len() + 1 + name.count_bytes());
+                path.extend_from_slice(&prefix);
                 if !at_top {
                     path.push(b'/');
                 }
                 path.extend_from_slice(name.to_bytes());
                 match offer(dir, name, &path) {
                     Ok(Some(Offer::Directory)) => todo.push(path),
-                    Ok(Some(offer)) => _ = offers.insert(path, offer),
+                    Ok(Some(offer)) => offers.push((path, offer)),
                     Ok(None) => reported.push(format!(
                         "{} is not brought in: no file, or a link that leads outside",
                         shown(&path)
@@ -63,7 +73,7 @@ pub(super) fn image(
             Ok(empty)
         });
         match listed {
-            Ok(true) if !at_top => _ = offers.insert(prefix, Offer::Directory),
+            Ok(true) if !at_top => offers.push((prefix, Offer::Directory)),
             Ok(_) => {}
             Err(error) if at_top => return Err(error),
             Err(error) => unread.add(error, || shown(&prefix)),
@@ -79,7 +89,12 @@ pub(super) fn image(
             todo.pop();
         }
     }
-    Ok(offers)
+    Ok(Offers {
+        // Sorted at once, which is faster than one by one.
+        by_path: offers.into_iter().collect(),
+        unread,
+        reported,
+    })
 }
 
 fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {
@@ -113,22 +128,97 @@ pub(super) fn stays_inside(path: &[u8], text: &[u8]) -> bool {
     !text.is_empty() && !text.starts_with(b"/") && up <= depth && rest_is_down
 }
 
+/// One path of the image or the manifest, as it is on both sides.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub path: Vec<u8>,
+    /// What the image has there.
+    pub image: Option<Content>,
+    pub volume: Found,
+    /// The stamp of the file in the volume, for the manifest.
+    pub in_volume: Option<Stamp>,
+    /// That of the one in the image.
+    pub in_image: Option<Stamp>,
+}
+
 /// Everything the plan needs to know, and the stamps that spare reading it again.
 #[derive(Default)]
 pub(super) struct Survey {
-    pub image: BTreeMap<Vec<u8>, Content>,
-    pub volume: BTreeMap<Vec<u8>, Found>,
-    /// Stamps of files in the volume and the image, for the manifest.
-    pub stamps: BTreeMap<Vec<u8>, (Option<Stamp>, Option<Stamp>)>,
+    /// In the order of their paths.
+    pub rows: Vec<Row>,
     /// What is wrong with the image's side.
     pub degradations: Vec<Degradation>,
 }
 
-/// Looks at every path of the image or the manifest; reads files only where their
-/// stamps say nothing. `each` is called for every path and can stop it.
+impl Survey {
+    /// Whether the volume has this at `path`.
+    pub fn finds(&self, path: &[u8], content: Content) -> bool {
+        let row = self
+            .rows
+            .binary_search_by(|row| row.path.as_slice().cmp(path));
+        row.is_ok_and(|at| self.rows[at].volume == Found::Is(content))
+    }
+}
+
+/// Every path of the image or the manifest, in order.
+fn paths<'a>(
+    offers: &'a BTreeMap<Vec<u8>, Offer>,
+    manifest: &'a Manifest,
+) -> impl Iterator<Item = (&'a [u8], Option<&'a Offer>, Option<&'a Entry>)> {
+    let mut offers = offers.iter().peekable();
+    let mut entries = manifest.entries.iter().peekable();
+    std::iter::from_fn(move || {
+        let order = match (offers.peek(), entries.peek()) {
+            (Some((offered, _)), Some((recorded, _))) => offered.cmp(recorded),
+            (_, None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let offer = offers.next_if(|_| order.is_le());
+        let entry = entries.next_if(|_| order.is_ge());
+        let path = offer
+            .map(|(path, _)| path)
+            .or(entry.map(|(path, _)| path))?;
+        Some((
+            path.as_slice(),
+            offer.map(|(_, offer)| offer),
+            entry.map(|(_, entry)| entry),
+        ))
+    })
+}
+
+/// How something in the volume looks; an error also where nothing is.
+pub(super) type Glance = Result<Look, Errno>;
+
+/// Looks at every path of the manifest, in order.
+///
+/// # Errors
+/// `stop`.
+pub(super) fn glances(
+    volume: &mut Tree,
+    manifest: &Manifest,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<Glance>, VolumeError> {
+    let mut glances = Vec::with_capacity(manifest.entries.len());
+    for path in manifest.entries.keys() {
+        if (glances.len() as u64 + 1).is_multiple_of(REPORT_EVERY) && stop() {
+            return Err(VolumeError::Stopped);
+        }
+        glances.push(glance(volume, path));
+    }
+    Ok(glances)
+}
+
+fn glance(volume: &mut Tree, path: &[u8]) -> Glance {
+    let (dir, name) = volume.parent(path, false)?;
+    tree::look(dir, &name)
+}
+
+/// Surveys every path of the image or the manifest, of which the `glances` are; reads
+/// files only where their stamps say nothing. `each` is called for every path and can
+/// stop it.
 pub(super) fn survey(
     offers: &BTreeMap<Vec<u8>, Offer>,
-    manifest: &Manifest,
+    (manifest, glances): (&Manifest, Vec<Glance>),
     (source, volume): (&mut Tree, &mut Tree),
     unread: &mut Tally,
     stop: &dyn Fn() -> bool,
@@ -138,17 +228,22 @@ pub(super) fn survey(
     let none = Entry::default();
     // Looked for when it is needed first.
     let mut seal = None;
-    let gone = manifest
-        .entries
-        .keys()
-        .filter(|path| !offers.contains_key(*path));
-    for path in offers.keys().chain(gone) {
+    let mut glances = glances.into_iter();
+    for (path, offer, entry) in paths(offers, manifest) {
         each()?;
-        let offer = offers.get(path);
-        let entry = manifest.entries.get(path).unwrap_or(&none);
-        let found = told(find(volume, path, offer, entry, stop), unread, path)?;
+        let seen = entry.and_then(|_| glances.next());
+        let seen = seen.unwrap_or_else(|| glance(volume, path));
+        let entry = entry.unwrap_or(&none);
+        let found = match find(volume, path, seen, (offer, entry), stop) {
+            // Gone since it was seen.
+            Err(Fault::Source(Errno::NOENT) | Fault::Volume(Errno::NOENT)) => {
+                Ok((Found::Absent, None))
+            }
+            found => found,
+        };
+        let found = told(found, unread, path)?;
         let (found, in_volume) = found.unwrap_or((Found::InTheWay, None));
-        let (content, in_image) = match offer {
+        let (image, in_image) = match offer {
             None => (None, None),
             Some(Offer::Directory) => (Some(Content::Directory), None),
             Some(Offer::Link(_, content)) => (Some(*content), None),
@@ -175,11 +270,13 @@ pub(super) fn survey(
                 }
             },
         };
-        if let Some(content) = content {
-            survey.image.insert(path.clone(), content);
-        }
-        survey.volume.insert(path.clone(), found);
-        survey.stamps.insert(path.clone(), (in_volume, in_image));
+        survey.rows.push(Row {
+            path: path.to_vec(),
+            image,
+            volume: found,
+            in_volume,
+            in_image,
+        });
     }
     Ok(survey)
 }
@@ -200,28 +297,27 @@ fn told<T>(
     }
 }
 
-/// What the volume has at `path`.
+/// What the volume has at `path`, where it was `seen`.
 fn find(
     volume: &mut Tree,
     path: &[u8],
-    offer: Option<&Offer>,
-    entry: &Entry,
+    seen: Glance,
+    (offer, entry): (Option<&Offer>, &Entry),
     stop: &dyn Fn() -> bool,
 ) -> Result<(Found, Option<Stamp>), Fault> {
-    let (dir, name) = match volume.parent(path, false) {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok((Found::Absent, None)),
-        Err(Errno::NOTDIR | Errno::LOOP) => return Ok((Found::InTheWay, None)),
-        Err(error) => return Err(Fault::Volume(error)),
-    };
-    let look = match tree::look(dir, &name) {
+    let look = match seen {
         Ok(look) => look,
         Err(Errno::NOENT) => return Ok((Found::Absent, None)),
+        // Above it is something else than a directory.
+        Err(Errno::NOTDIR | Errno::LOOP) => return Ok((Found::InTheWay, None)),
         Err(error) => return Err(Fault::Volume(error)),
     };
     let found = match look.kind {
         FileType::Directory => Found::Is(Content::Directory),
-        FileType::Symlink => Found::Is(place::link(dir, &name).map_err(Fault::Volume)?.0),
+        FileType::Symlink => {
+            let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
+            Found::Is(place::link(dir, &name).map_err(Fault::Volume)?.0)
+        }
         FileType::RegularFile => match (entry.installed, entry.in_volume) {
             (Some(known), Some(stamp)) if stamp.fits(&look) => {
                 return Ok((Found::Is(known), Some(stamp)));
@@ -235,6 +331,7 @@ fn find(
                 return Ok((Found::Changed, entry.in_volume));
             }
             _ => {
+                let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
                 let (content, stamp) = known_by_reading(dir, &name, stop)?;
                 return Ok((Found::Is(content), stamp));
             }

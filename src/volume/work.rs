@@ -7,9 +7,9 @@ use super::batch::Staged;
 use super::home::Home;
 use super::manifest::{Content, Manifest};
 use super::place::{Able, NEW, OLD, is_temporary};
-use super::plan::{Action, Verdict};
+use super::plan::Verdict;
 use super::summary::Summary;
-use super::survey::{Offer, Survey};
+use super::survey::{Offer, Row};
 use super::tree::{self, Tree};
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
@@ -47,7 +47,6 @@ pub(super) struct Work<'a> {
     pub source: Tree,
     pub volume: Tree,
     pub offers: &'a BTreeMap<Vec<u8>, Offer>,
-    pub survey: &'a Survey,
     pub manifest: Manifest,
     /// `None`: no manifest is kept.
     pub home: Option<Box<Home>>,
@@ -77,19 +76,19 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Does what the plan says about one path.
-    pub fn act(&mut self, action: &Action) -> Result<(), VolumeError> {
-        let Action { path, verdict } = action;
-        let is_dir = matches!(self.offers.get(path), Some(Offer::Directory));
+    pub fn act(&mut self, row: &Row, verdict: Verdict) -> Result<(), VolumeError> {
+        let path = &row.path;
+        let is_dir = row.image == Some(Content::Directory);
         let counted = u64::from(!is_dir);
         match verdict {
-            Verdict::Install if is_dir => self.make_dir(path),
-            Verdict::Install | Verdict::Replace | Verdict::Beside => self.stage(action)?,
+            Verdict::Install if is_dir => self.make_dir(row),
+            Verdict::Install | Verdict::Replace | Verdict::Beside => self.stage(row, verdict)?,
             Verdict::Adopt | Verdict::Current => {
-                self.note(path, self.survey.image.get(path).copied());
+                self.note(row);
                 self.summary.current += counted;
             }
             Verdict::Left => self.summary.left += counted,
-            Verdict::Kept => self.keep(path, counted),
+            Verdict::Kept => self.keep(row, counted),
             Verdict::Deleted => self.summary.deleted += counted,
             Verdict::Gone => self.tell(path, "is no longer a default; it stays"),
             Verdict::InTheWay => {
@@ -110,31 +109,31 @@ impl Work<'_> {
         self.summary.reported.push(line);
     }
 
-    /// Notes that `path` is `content` now, with what the survey knows of it.
-    fn note(&mut self, path: &[u8], content: Option<Content>) {
-        let entry = self.manifest.entries.entry(path.to_vec()).or_default();
-        let stamps = self.survey.stamps.get(path).copied().unwrap_or_default();
-        entry.installed = content;
-        entry.in_volume = stamps.0;
-        entry.in_image = stamps.1.filter(|_| self.version_known);
+    /// Notes that the volume has what the image has, with what the survey knows of it.
+    fn note(&mut self, row: &Row) {
+        let entry = match self.manifest.entries.get_mut(&row.path) {
+            Some(entry) => entry,
+            None => self.manifest.entries.entry(row.path.clone()).or_default(),
+        };
+        entry.installed = row.image;
+        entry.in_volume = row.in_volume;
+        entry.in_image = row.in_image.filter(|_| self.version_known);
     }
 
     /// Counts a changed file, and spares the next start from reading the image's.
-    fn keep(&mut self, path: &[u8], counted: u64) {
+    fn keep(&mut self, row: &Row, counted: u64) {
         self.summary.kept += counted;
-        let image = self.survey.image.get(path).copied();
-        if let Some(entry) = self.manifest.entries.get_mut(path)
-            && entry.installed == image
+        if let Some(entry) = self.manifest.entries.get_mut(&row.path)
+            && entry.installed == row.image
         {
-            let stamp = self.survey.stamps.get(path).and_then(|stamps| stamps.1);
-            entry.in_image = stamp.filter(|_| self.version_known);
+            entry.in_image = row.in_image.filter(|_| self.version_known);
         }
     }
 
-    fn make_dir(&mut self, path: &[u8]) {
-        match self.volume.dir(path, true) {
-            Ok(_) => self.note(path, Some(Content::Directory)),
-            Err(error) => self.refused.add(error, || shown(path)),
+    fn make_dir(&mut self, row: &Row) {
+        match self.volume.dir(&row.path, true) {
+            Ok(_) => self.note(row),
+            Err(error) => self.refused.add(error, || shown(&row.path)),
         }
     }
 

@@ -11,6 +11,7 @@ mod rows;
 mod stamps;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
