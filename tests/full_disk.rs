@@ -137,6 +137,47 @@ fn a_first_install_with_too_few_inodes_is_whole_files_and_finished_when_there_ar
 }
 
 #[test]
+fn many_files_by_several_threads_are_whole_or_not_there_and_are_counted() {
+    let image = Image::new();
+    let _ = fs::remove_file(image.path("defaults/start.ipynb"));
+    let number = 300;
+    let offered: BTreeMap<String, Vec<u8>> = (0..number)
+        .map(|number: usize| {
+            let name = format!("dir{}/{number}.ipynb", number % 7);
+            (
+                name,
+                format!("{number} ")
+                    .repeat(500 + number % 4000)
+                    .into_bytes(),
+            )
+        })
+        .collect();
+    for (name, bytes) in &offered {
+        let path = image.path("defaults").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let volume = image.path("notebooks");
+    for room in ["200k", "500k", "900k"] {
+        let disk = Tmpfs::mount(&volume, &format!("size={room}"));
+        let ended = start(&image, 1);
+        let found = files(&volume);
+        for (name, bytes) in &found {
+            assert!(offered.get(name) == Some(bytes), "{room}: {name}");
+        }
+        let told = "the volume is full: ";
+        let (_, told) = ended.stderr.split_once(told).unwrap();
+        let missing = told.split(' ').next().unwrap();
+        assert_eq!(missing, (number - found.len()).to_string(), "{room}");
+        disk.remount("size=16m");
+        let ended = start(&image, 1);
+        assert!(!ended.stderr.contains("[W "), "{room}: {}", ended.stderr);
+        assert!(files(&volume) == offered, "{room}");
+        assert_recorded(&volume, "");
+    }
+}
+
+#[test]
 fn an_update_with_too_little_room_leaves_the_old_or_the_new_and_is_finished_later() {
     let image = Image::new();
     let volume = image.path("notebooks");

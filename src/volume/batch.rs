@@ -8,10 +8,10 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::defaults::with_x;
 use super::manifest::{Content, Stamp};
 use super::place::{self, Fault, Placed};
 use super::plan::Verdict;
+use super::stage::{Halt, Job, Written, write_all};
 use super::survey::{Offer, Row};
 use super::tidy::stray;
 use super::tree::{self, Look};
@@ -23,93 +23,92 @@ use super::{VolumeError, shown};
 const FEW: usize = 16;
 
 /// A complete file that waits for its batch to be flushed.
-pub(super) struct Staged {
-    /// The default's path.
-    path: Vec<u8>,
-    /// Where it goes: `path`, or the name beside it.
-    target: Vec<u8>,
+pub(super) struct Staged<'a> {
+    job: Job<'a>,
     temp: CString,
     content: Content,
-    verdict: Verdict,
     /// How the temporary file looked; `None`: a link.
     look: Option<Look>,
 }
 
-impl Work<'_> {
-    /// Writes the new file under a temporary name, in the directory where it goes.
-    pub fn stage(&mut self, row: &Row, verdict: Verdict) -> Result<(), VolumeError> {
-        let path = &row.path;
+impl<'a> Work<'a> {
+    /// Notes that a default is to be written with the next batch.
+    pub fn queue(&mut self, row: &'a Row, verdict: Verdict) -> Result<(), VolumeError> {
         if self.full > 0 {
             self.full += 1;
-            return Ok(());
-        }
-        if self.batch.is_empty()
-            && let Some(home) = &mut self.home
-        {
-            home.mark(true);
+            return (self.each)();
         }
         let target = match (verdict, row.image) {
-            (Verdict::Beside, Some(content)) => beside(path, self.version, content),
-            _ => path.clone(),
+            (Verdict::Beside, Some(content)) => beside(&row.path, self.version, content),
+            _ => row.path.clone(),
         };
         self.touched.insert(tree::split(&target).0.to_vec());
-        match self.write(path, &target) {
-            Ok((temp, content, look)) => {
-                self.bytes += look.map_or(0, |look| look.size);
-                self.batch.push(Staged {
-                    path: path.clone(),
-                    target,
+        let offer = self.writer.offers.get(&row.path);
+        self.bytes += offer.map_or(0, Offer::size);
+        self.jobs.push(Job {
+            row,
+            verdict,
+            target,
+        });
+        let files = self.means.files_of(self.writer.offers.len());
+        match self.jobs.len() >= files || self.bytes >= self.means.batch_bytes {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what is queued under temporary names, in the directories where it goes.
+    fn stage(&mut self, jobs: &[Job<'a>]) -> Result<(), Halt> {
+        let mut done = 0;
+        let mut take = |number: usize, written: Written| {
+            let job: &Job<'a> = &jobs[number];
+            match written {
+                Ok((temp, content, look)) => self.batch.push(Staged {
+                    job: job.clone(),
                     temp,
                     content,
-                    verdict,
                     look,
-                });
+                }),
+                Err(Fault::Stopped) => return Err(Halt::Stopped),
+                Err(Fault::Source(error)) => self.unread.add(error, || shown(&job.row.path)),
+                Err(Fault::Volume(Errno::NOSPC | Errno::DQUOT)) => return Err(Halt::Full),
+                Err(Fault::Volume(error)) => self.refused.add(error, || shown(&job.row.path)),
             }
-            Err(Fault::Stopped) => return Err(VolumeError::Stopped),
-            Err(Fault::Source(error)) => self.unread.add(error, || shown(path)),
-            Err(Fault::Volume(Errno::NOSPC | Errno::DQUOT)) => self.full += 1,
-            Err(Fault::Volume(error)) => self.refused.add(error, || shown(path)),
+            done += 1;
+            (self.each)().map_err(|_| Halt::Stopped)
+        };
+        let (writer, apart) = (&mut self.writer, self.means.apart);
+        let halted = write_all(jobs, writer, apart, self.stop, &mut take);
+        if halted == Err(Halt::Full) {
+            self.full += (jobs.len() - done) as u64;
         }
-        Ok(())
+        // Threads end in any order.
+        self.batch
+            .sort_by(|one, other| one.job.target.cmp(&other.job.target));
+        halted
     }
 
-    fn write(
-        &mut self,
-        path: &[u8],
-        target: &[u8],
-    ) -> Result<(CString, Content, Option<Look>), Fault> {
-        let (dir, _) = self.volume.parent(target, true).map_err(Fault::Volume)?;
-        match self.offers.get(path) {
-            Some(Offer::Link(text, content)) => {
-                let temp = place::stage_link(dir, text).map_err(Fault::Volume)?;
-                Ok((temp, *content, None))
-            }
-            Some(Offer::File(_)) => {
-                let (from, name) = self.source.parent(path, false).map_err(Fault::Source)?;
-                let (file, look) = place::open_file(from, &name).map_err(Fault::Source)?;
-                let mode = match look.mode & 0o111 {
-                    0 => self.mode,
-                    _ => with_x(self.mode),
-                };
-                let (temp, content, look) = place::stage_file(dir, file, mode, self.stop)?;
-                Ok((temp, content, Some(look)))
-            }
-            _ => Err(Fault::Source(Errno::INVAL)),
-        }
-    }
-
-    /// Puts the batch in place: note as pending, flush, rename, note as installed.
-    pub fn flush(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
+    /// Writes what is queued and puts it in place: note as pending, flush, rename, note as
+    /// installed.
+    ///
+    /// # Errors
+    /// `stop`. What was written waits in `batch`.
+    pub fn flush(&mut self) -> Result<(), VolumeError> {
+        let jobs = std::mem::take(&mut self.jobs);
         self.bytes = 0;
-        if batch.is_empty() {
-            return;
+        if jobs.is_empty() {
+            return Ok(());
         }
-        for staged in &batch {
-            if staged.verdict != Verdict::Beside {
-                let entry = self.manifest.entries.entry(staged.path.clone());
-                entry.or_default().pending = Some(staged.content);
-            }
+        if let Some(home) = &mut self.home {
+            home.mark(true);
+        }
+        if self.stage(&jobs) == Err(Halt::Stopped) {
+            return Err(VolumeError::Stopped);
+        }
+        let batch = std::mem::take(&mut self.batch);
+        for staged in batch.iter().filter(|staged| !staged.is_beside()) {
+            let entry = self.manifest.entries.entry(staged.job.row.path.clone());
+            entry.or_default().pending = Some(staged.content);
         }
         if let Err(error) = self.save().and_then(|()| self.sync(&batch)) {
             // Nothing was renamed: the old state, as a whole.
@@ -117,14 +116,15 @@ impl Work<'_> {
                 self.drop_staged(staged);
                 match error {
                     Errno::NOSPC | Errno::DQUOT => self.full += 1,
-                    error => self.refused.add(error, || shown(&staged.path)),
+                    error => self.refused.add(error, || shown(&staged.job.row.path)),
                 }
             }
-            return;
+            return Ok(());
         }
         for staged in batch {
             self.settle(&staged);
         }
+        Ok(())
     }
 
     /// Writes the manifest, if one is kept.
@@ -137,13 +137,13 @@ impl Work<'_> {
 
     /// One fsync for each of a few files, or one syncfs for each file system that the
     /// batch is on: that waits for what everybody else has written there too.
-    fn sync(&mut self, batch: &[Staged]) -> Result<(), Errno> {
+    fn sync(&mut self, batch: &[Staged<'_>]) -> Result<(), Errno> {
         let mut synced = BTreeSet::new();
         for staged in batch {
             let Some(look) = staged.look else { continue };
             let few = batch.len() <= FEW;
             if few || synced.insert(look.inode.dev) {
-                let (dir, _) = self.volume.parent(&staged.target, false)?;
+                let (dir, _) = self.writer.volume.parent(&staged.job.target, false)?;
                 if few {
                     fsync(dir, &staged.temp)?;
                 } else {
@@ -155,31 +155,32 @@ impl Work<'_> {
     }
 
     /// Renames one staged file and notes how that ended.
-    fn settle(&mut self, staged: &Staged) {
-        let Staged { path, content, .. } = staged;
+    fn settle(&mut self, staged: &Staged<'_>) {
+        let Staged { job, content, .. } = staged;
+        let path = &job.row.path;
         let entry = self.manifest.entries.entry(path.clone()).or_default();
         entry.pending = None;
         let was = entry.installed;
-        let (dir, name) = match self.volume.parent(&staged.target, false) {
+        let (dir, name) = match self.writer.volume.parent(&job.target, false) {
             Ok(found) => found,
             Err(error) => return self.refused.add(error, || shown(path)),
         };
         let able = self.means.able;
         let ours = |found| found == *content || was == Some(found);
-        let placed = match staged.verdict {
+        let placed = match job.verdict {
             Verdict::Replace => place::replace(dir, &staged.temp, &name, *content, able, &ours),
             _ => place::install(dir, &staged.temp, &name, able),
         };
-        if staged.verdict == Verdict::Beside && matches!(placed, Placed::Done | Placed::Theirs) {
+        if staged.is_beside() && matches!(placed, Placed::Done | Placed::Theirs) {
             // What has the name already is a person's: it is not tried at each start.
             entry.beside = Some(*content);
         }
-        match (placed, staged.verdict) {
+        match (placed, job.verdict) {
             (Placed::Done, Verdict::Beside) => {
                 self.summary.beside += 1;
                 self.summary.kept += 1;
                 let what = format!("is new; yours is kept in {}", shown(path));
-                self.tell(&staged.target, &what);
+                self.tell(&job.target, &what);
             }
             (Placed::Done, verdict) => {
                 let now = tree::look(dir, &name).ok();
@@ -200,7 +201,7 @@ impl Work<'_> {
             }
             (Placed::Stray(name), _) => {
                 self.summary.kept += 1;
-                let stray = stray(tree::split(&staged.target).0, &name);
+                let stray = stray(tree::split(&job.target).0, &name);
                 self.summary.degradations.push(stray);
             }
             (Placed::Unable(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP), Verdict::Replace) => {
@@ -212,30 +213,38 @@ impl Work<'_> {
 
     /// Notes what was put in place and looks like `now`, so that the next start need
     /// not read it.
-    fn placed(&mut self, staged: &Staged, now: Option<Look>) {
+    fn placed(&mut self, staged: &Staged<'_>, now: Option<Look>) {
         let clock = tree::now();
         let untouched = now.zip(staged.look).filter(|(now, then)| {
             now.inode == then.inode && now.modified == then.modified && now.size == then.size
         });
-        let in_image = match self.offers.get(&staged.path) {
+        let path = &staged.job.row.path;
+        let in_image = match self.writer.offers.get(path) {
             Some(Offer::File(look)) if self.version_known => Stamp::settled(look, clock),
             _ => None,
         };
-        let entry = self.manifest.entries.entry(staged.path.clone());
-        let entry = entry.or_default();
+        let entry = self.manifest.entries.entry(path.clone()).or_default();
         entry.installed = Some(staged.content);
         entry.in_volume = untouched.and_then(|(now, _)| Stamp::renamed(&now, clock));
         entry.in_image = in_image;
     }
 
     /// Removes what was staged and does not get its name.
-    pub fn drop_staged(&mut self, staged: &Staged) {
-        if let Ok((dir, _)) = self.volume.parent(&staged.target, false) {
+    pub fn drop_staged(&mut self, staged: &Staged<'_>) {
+        let job = &staged.job;
+        if let Ok((dir, _)) = self.writer.volume.parent(&job.target, false) {
             place::discard(dir, &staged.temp);
         }
-        if let Some(entry) = self.manifest.entries.get_mut(&staged.path) {
+        if let Some(entry) = self.manifest.entries.get_mut(&job.row.path) {
             entry.pending = None;
         }
+    }
+}
+
+impl Staged<'_> {
+    /// Whether it goes beside the default's name.
+    fn is_beside(&self) -> bool {
+        self.job.verdict == Verdict::Beside
     }
 }
 

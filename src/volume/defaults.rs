@@ -16,6 +16,7 @@ use super::home::{self, Home, Opened};
 use super::manifest::Manifest;
 use super::place::Able;
 use super::plan::{Policy, is_older, plan};
+use super::stage::Writer;
 use super::summary::Summary;
 use super::survey::{self, Offers, glances, survey};
 use super::tidy::tidy;
@@ -85,6 +86,7 @@ const MEANS: Means = Means {
     batch_files: 4096,
     batch_bytes: 256 << 20,
     able: Able::ALL,
+    apart: false,
 };
 
 pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
@@ -179,7 +181,7 @@ fn bring(
     volume.make_with(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
     // With a short record a start is the same sequence of system calls each time.
-    let apart = home::length_of_record(&volume) > LONG_RECORD;
+    let apart = means.apart || home::length_of_record(&volume) > LONG_RECORD;
     let list = || offers(defaults, &source, top);
     let told = &mut summary.degradations;
     let (listed, settled) = together(apart, list, || {
@@ -237,31 +239,32 @@ fn bring(
 
     let mut work = Work {
         version: defaults.image_version.as_deref(),
-        mode: defaults.mode,
         version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
-        source,
-        volume,
-        offers: &offers,
+        writer: Writer::new(source, volume, &offers, defaults.mode),
         manifest,
         home,
         means,
         stop,
+        each: &mut each,
+        jobs: Vec::new(),
+        bytes: 0,
         batch: Vec::new(),
         touched: BTreeSet::new(),
-        bytes: 0,
         full: 0,
         unexchanged: 0,
         refused: Tally::default(),
         unread,
         summary,
     };
-    for (row, verdict) in planned.into_iter().filter(|(row, _)| only(&row.path)) {
-        if let Err(error) = each().and_then(|()| work.act(row, verdict)) {
+    let mut wanted = planned.into_iter().filter(|(row, _)| only(&row.path));
+    let done = wanted.try_for_each(|(row, verdict)| work.act(row, verdict));
+    match done.and_then(|()| work.flush()) {
+        Ok(()) => Ok(work.finish()),
+        Err(error) => {
             work.give_up();
-            return Err(error);
+            Err(error)
         }
     }
-    Ok(work.finish())
 }
 
 /// A volume that cannot be written.

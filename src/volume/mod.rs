@@ -15,6 +15,7 @@ mod owner;
 mod place;
 mod plan;
 mod seal;
+mod stage;
 mod summary;
 mod survey;
 #[cfg(test)]

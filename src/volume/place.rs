@@ -61,16 +61,19 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-/// Hashes `from` and writes it to `to`.
+/// In pieces of at most so many bytes files are read and written.
+pub(super) const BUFFER: usize = 256 << 10;
+
+/// Hashes `from` and writes it to `to`. Asks `stop` each time the buffer was filled.
 fn pump(
     from: &mut File,
     mut to: Option<&mut File>,
+    buffer: &mut [u8],
     stop: &dyn Fn() -> bool,
 ) -> Result<Digest, Fault> {
     let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
     loop {
-        let size = match from.read(&mut buffer) {
+        let size = match from.read(buffer) {
             Ok(0) => return Ok(Digest(hash.finalize().into())),
             Ok(size) => size,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -108,7 +111,10 @@ pub(super) fn digest(
     stop: &dyn Fn() -> bool,
 ) -> Result<(Digest, Option<Look>), Fault> {
     let (mut file, before) = open_file(dir, name).map_err(Fault::Source)?;
-    let digest = pump(&mut file, None, stop)?;
+    let size = usize::try_from(before.size).unwrap_or(BUFFER);
+    // A byte more than it has, to see its end.
+    let mut buffer = vec![0; BUFFER.min(size.saturating_add(1))];
+    let digest = pump(&mut file, None, &mut buffer, stop)?;
     let after = tree::look_at(&file).map_err(Fault::Source)?;
     let same = after.changed == before.changed && after.size == before.size;
     Ok((digest, same.then_some(before)))
@@ -122,18 +128,20 @@ pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString
 
 /// Writes a complete file under a temporary name in `dir`.
 ///
-/// It is not on disk before the caller has flushed the file system.
+/// It is not on disk before the caller has flushed the file system. What is in `buffer`
+/// does not matter, and it must not be empty.
 pub(super) fn stage_file(
     dir: BorrowedFd<'_>,
     mut from: File,
     mode: u32,
+    buffer: &mut [u8],
     stop: &dyn Fn() -> bool,
 ) -> Result<(CString, Content, Look), Fault> {
     let name = temporary(NEW);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = rustix::fs::openat(dir, &name, flags, Mode::from(0o600)).map_err(Fault::Volume)?;
     let mut to = File::from(to);
-    let staged = pump(&mut from, Some(&mut to), stop).and_then(|digest| {
+    let staged = pump(&mut from, Some(&mut to), buffer, stop).and_then(|digest| {
         match rustix::fs::fchmod(&to, Mode::from(mode)) {
             Ok(()) => {}
             // Some file systems have no modes: the file is still right.

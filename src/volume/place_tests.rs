@@ -30,7 +30,8 @@ impl Place {
         std::fs::write(&source, "new").unwrap();
         let from = File::open(&source).unwrap();
         std::fs::remove_file(source).unwrap();
-        let (temp, new, _) = stage_file(handle.as_fd(), from, 0o644, &|| false).unwrap();
+        let (temp, new, _) =
+            stage_file(handle.as_fd(), from, 0o644, &mut [0; BUFFER], &|| false).unwrap();
         let place = Self {
             dir,
             handle,
@@ -245,7 +246,13 @@ fn a_stop_leaves_nothing_staged() {
     let source = tempfile::NamedTempFile::new().unwrap();
     source.as_file().set_len(1 << 20).unwrap();
     let from = File::open(source.path()).unwrap();
-    let staged = stage_file(open(dir.path()).as_fd(), from, 0o644, &|| true);
+    let staged = stage_file(
+        open(dir.path()).as_fd(),
+        from,
+        0o644,
+        &mut [0; BUFFER],
+        &|| true,
+    );
     assert_eq!(staged.unwrap_err(), Fault::Stopped);
     assert_eq!(tree_of(dir.path()).len(), 0);
 }
@@ -255,8 +262,14 @@ fn staged_files_have_their_mode_whatever_the_umask() {
     for mode in [0o644, 0o775] {
         let dir = tempfile::tempdir().unwrap();
         let from = File::open("/dev/null").unwrap();
-        let (temp, content, _) =
-            stage_file(open(dir.path()).as_fd(), from, mode, &|| false).unwrap();
+        let (temp, content, _) = stage_file(
+            open(dir.path()).as_fd(),
+            from,
+            mode,
+            &mut [0; BUFFER],
+            &|| false,
+        )
+        .unwrap();
         assert_eq!(content, file(""));
         let data = dir.path().join(temp.to_str().unwrap()).metadata().unwrap();
         assert_eq!(data.permissions().mode() & 0o7777, mode);

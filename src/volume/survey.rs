@@ -25,6 +25,16 @@ pub(super) enum Offer {
     Directory,
 }
 
+impl Offer {
+    /// How many bytes have to be written for it.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File(look) => look.size,
+            Self::Link(..) | Self::Directory => 0,
+        }
+    }
+}
+
 /// What the image offers.
 #[derive(Default)]
 pub(super) struct Offers {
@@ -38,7 +48,7 @@ pub(super) struct Offers {
 
 /// What the image offers in `source`. A volume that lies there is not part of it.
 pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
-    let mut source = Tree::new(tree::open_dir(source.top(), c".")?);
+    let mut source = source.again()?;
     let (mut unread, mut reported) = (Tally::default(), Vec::new());
     let mut offers = Vec::new();
     let mut todo = vec![Vec::new()];

@@ -175,6 +175,16 @@ impl Tree {
         }
     }
 
+    /// The same tree for another thread.
+    ///
+    /// # Errors
+    /// openat(2)'s.
+    pub fn again(&self) -> Result<Self, Errno> {
+        let mut again = Self::new(open_dir(&self.top, c".")?);
+        again.make_with(self.mode);
+        Ok(again)
+    }
+
     /// Directories that are made from here on get this mode.
     pub fn make_with(&mut self, mode: u32) {
         self.mode = mode;

@@ -1,6 +1,6 @@
 //! Carrying out the plan: one action after the other, and keeping the books.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 
 use super::batch::Staged;
@@ -8,9 +8,10 @@ use super::home::Home;
 use super::manifest::{Content, Manifest};
 use super::place::{Able, NEW, OLD, is_temporary};
 use super::plan::Verdict;
+use super::stage::{Job, Writer};
 use super::summary::Summary;
-use super::survey::{Offer, Row};
-use super::tree::{self, Tree};
+use super::survey::Row;
+use super::tree;
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
 
@@ -28,13 +29,15 @@ pub(super) struct Means {
     pub batch_files: usize,
     pub batch_bytes: u64,
     pub able: Able,
+    /// Tests only: also what is little is done by several threads.
+    pub apart: bool,
 }
 
 impl Means {
     /// How many files of `all` defaults are a batch. Each batch writes the whole manifest:
     /// if there were more batches the more defaults there are, a first install would take
     /// four times as long for twice as many.
-    fn files_of(self, all: usize) -> usize {
+    pub fn files_of(self, all: usize) -> usize {
         self.batch_files.max(all.div_ceil(MOST_BATCHES))
     }
 }
@@ -44,25 +47,25 @@ const MOST_BATCHES: usize = 8;
 
 /// What is being done, and what is known of it so far.
 pub(super) struct Work<'a> {
-    pub source: Tree,
-    pub volume: Tree,
-    pub offers: &'a BTreeMap<Vec<u8>, Offer>,
+    pub writer: Writer<'a>,
     pub manifest: Manifest,
     /// `None`: no manifest is kept.
     pub home: Option<Box<Home>>,
     pub means: Means,
     /// The image's.
     pub version: Option<&'a str>,
-    /// The mode of a file.
-    pub mode: u32,
     /// Whether stamps of the image's files are worth noting.
     pub version_known: bool,
     pub stop: &'a dyn Fn() -> bool,
-    pub batch: Vec<Staged>,
+    /// Called for each path that is done with; an error ends the work.
+    pub each: &'a mut dyn FnMut() -> Result<(), VolumeError>,
+    /// What the next batch is to write, and how many bytes that has.
+    pub jobs: Vec<Job<'a>>,
+    pub bytes: u64,
+    /// What of a batch is written and not yet in place.
+    pub batch: Vec<Staged<'a>>,
     /// Directories that had temporary files.
     pub touched: BTreeSet<Vec<u8>>,
-    /// Size of the batch.
-    pub bytes: u64,
     /// How many defaults found no room.
     pub full: u64,
     /// How many newer defaults the file system cannot put in place safely.
@@ -74,15 +77,17 @@ pub(super) struct Work<'a> {
     pub summary: Summary,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// Does what the plan says about one path.
-    pub fn act(&mut self, row: &Row, verdict: Verdict) -> Result<(), VolumeError> {
+    pub fn act(&mut self, row: &'a Row, verdict: Verdict) -> Result<(), VolumeError> {
         let path = &row.path;
         let is_dir = row.image == Some(Content::Directory);
         let counted = u64::from(!is_dir);
         match verdict {
             Verdict::Install if is_dir => self.make_dir(row),
-            Verdict::Install | Verdict::Replace | Verdict::Beside => self.stage(row, verdict)?,
+            Verdict::Install | Verdict::Replace | Verdict::Beside => {
+                return self.queue(row, verdict);
+            }
             Verdict::Adopt | Verdict::Current => {
                 self.note(row);
                 self.summary.current += counted;
@@ -96,11 +101,7 @@ impl Work<'_> {
                 self.tell(path, "is not brought in: something else is in the way");
             }
         }
-        let files = self.means.files_of(self.offers.len());
-        if self.batch.len() >= files || self.bytes >= self.means.batch_bytes {
-            self.flush();
-        }
-        Ok(())
+        (self.each)()
     }
 
     /// One line for a person who wants to know.
@@ -131,7 +132,7 @@ impl Work<'_> {
     }
 
     fn make_dir(&mut self, row: &Row) {
-        match self.volume.dir(&row.path, true) {
+        match self.writer.volume.dir(&row.path, true) {
             Ok(_) => self.note(row),
             Err(error) => self.refused.add(error, || shown(&row.path)),
         }
@@ -158,7 +159,7 @@ impl Work<'_> {
     fn is_clean(&mut self) -> bool {
         let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
         std::mem::take(&mut self.touched).iter().all(|path| {
-            let list = self.volume.dir(path, false);
+            let list = self.writer.volume.dir(path, false);
             let list = list.and_then(|dir| tree::open_dir(dir, c"."));
             let mut clean = true;
             let seen = list.and_then(|list| {
@@ -172,9 +173,8 @@ impl Work<'_> {
         })
     }
 
-    /// Places what is staged, writes the manifest and says how it went.
+    /// Writes the manifest and says how it went.
     pub fn finish(mut self) -> Summary {
-        self.flush();
         self.manifest.entries.retain(|_, entry| {
             entry.installed.is_some() || entry.beside.is_some() || entry.pending.is_some()
         });
@@ -223,6 +223,7 @@ mod tests {
             batch_files: 4096,
             batch_bytes: 256 << 20,
             able: Able::ALL,
+            apart: false,
         };
         assert_eq!(means.files_of(10), 4096);
         assert_eq!(means.files_of(4096 * MOST_BATCHES), 4096);

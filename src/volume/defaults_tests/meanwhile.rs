@@ -63,10 +63,36 @@ fn a_stop_leaves_what_is_done_and_the_next_start_finishes() {
 }
 
 #[test]
+fn a_stop_is_heard_while_every_thread_is_busy_and_leaves_nothing_behind() {
+    let mut lab = Lab::new(&[]);
+    lab.means.apart = true;
+    for number in 0..8 {
+        let file = fs::File::create(lab.source(&format!("{number}"))).unwrap();
+        // Takes far longer to write than to ask three times.
+        file.set_len(1 << 30).unwrap();
+    }
+    let asked = Cell::new(0);
+    let stopped = bring(
+        &lab.defaults(),
+        lab.patience,
+        lab.means,
+        &|_| true,
+        &|| {
+            asked.set(asked.get() + 1);
+            asked.get() == 3
+        },
+        &mut |_| {},
+    );
+    assert!(matches!(stopped, Err(VolumeError::Stopped)));
+    lab.holds(&[]);
+}
+
+#[test]
 fn batches_of_any_size_do_the_same() {
-    for batch_files in [1, 2, 100] {
+    for (batch_files, apart) in [(1, false), (2, false), (100, false), (2, true), (100, true)] {
         let mut lab = Lab::new(&[("a", "a1"), ("b", "b1"), ("c", "c1")]);
         lab.means.batch_files = batch_files;
+        lab.means.apart = apart;
         lab.starts("3 installed, 0 updated, 0 kept (changed by you), 0 current");
         let lab = lab.image(
             "1.1.0",

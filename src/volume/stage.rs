@@ -1,0 +1,194 @@
+//! Writing the files of a batch under temporary names, by several threads where there
+//! is much of it: reading, hashing and writing a file keeps a processor busy.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::defaults::with_x;
+use super::manifest::Content;
+use super::place::{self, BUFFER, Fault};
+use super::plan::Verdict;
+use super::survey::{Offer, Row};
+use super::tree::{Look, Tree};
+
+/// From so many files, or bytes, on threads are worth their start.
+const MANY: usize = 64;
+const MUCH: u64 = 4 << 20;
+
+/// More threads wait for the same disk.
+const MOST: usize = 4;
+
+/// How long a stop may go unnoticed while every thread is busy with a large file.
+const NOTICE: Duration = Duration::from_millis(20);
+
+/// A default that is to be written.
+#[derive(Clone)]
+pub(super) struct Job<'a> {
+    pub row: &'a Row,
+    pub verdict: Verdict,
+    /// Where it goes: the default's path, or the name beside it.
+    pub target: Vec<u8>,
+}
+
+/// The temporary name in the target's directory, what is in it, and how a file looks.
+pub(super) type Written = Result<(CString, Content, Option<Look>), Fault>;
+
+/// Who writes.
+pub(super) struct Writer<'a> {
+    pub source: Tree,
+    pub volume: Tree,
+    pub offers: &'a BTreeMap<Vec<u8>, Offer>,
+    /// The mode of a file.
+    pub mode: u32,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(
+        source: Tree,
+        volume: Tree,
+        offers: &'a BTreeMap<Vec<u8>, Offer>,
+        mode: u32,
+    ) -> Self {
+        Self {
+            source,
+            volume,
+            offers,
+            mode,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// One for another thread.
+    fn another(&self) -> Result<Self, Errno> {
+        let (source, volume) = (self.source.again()?, self.volume.again()?);
+        Ok(Self::new(source, volume, self.offers, self.mode))
+    }
+
+    fn write(&mut self, job: &Job<'_>, stop: &dyn Fn() -> bool) -> Written {
+        let path = &job.row.path;
+        let (dir, _) = self
+            .volume
+            .parent(&job.target, true)
+            .map_err(Fault::Volume)?;
+        match self.offers.get(path) {
+            Some(Offer::Link(text, content)) => {
+                let temp = place::stage_link(dir, text).map_err(Fault::Volume)?;
+                Ok((temp, *content, None))
+            }
+            Some(Offer::File(_)) => {
+                let (from, name) = self.source.parent(path, false).map_err(Fault::Source)?;
+                let (file, look) = place::open_file(from, &name).map_err(Fault::Source)?;
+                let mode = match look.mode & 0o111 {
+                    0 => self.mode,
+                    _ => with_x(self.mode),
+                };
+                self.buffer.resize(BUFFER, 0);
+                let staged = place::stage_file(dir, file, mode, &mut self.buffer, stop);
+                let (temp, content, look) = staged?;
+                Ok((temp, content, Some(look)))
+            }
+            _ => Err(Fault::Source(Errno::INVAL)),
+        }
+    }
+}
+
+/// Why not everything was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The volume is full.
+    Full,
+    /// The caller's `stop` said so.
+    Stopped,
+}
+
+/// Told of a job by its number, and how it went; whether others are still to be written.
+pub(super) type Each<'a> = &'a mut dyn FnMut(usize, Written) -> Result<(), Halt>;
+
+/// Writes every job and tells `each`, which hears of all that was written also when it
+/// has halted. `apart`: by several threads, however little it is.
+///
+/// # Errors
+/// What `each` or `stop` said first.
+pub(super) fn write_all(
+    jobs: &[Job<'_>],
+    writer: &mut Writer<'_>,
+    apart: bool,
+    stop: &dyn Fn() -> bool,
+    each: Each<'_>,
+) -> Result<(), Halt> {
+    let threads = match thread::available_parallelism().map_or(1, NonZero::get) {
+        _ if !apart && is_little(jobs, writer.offers) => 1,
+        number => number.min(MOST),
+    };
+    let crew: Vec<_> = match threads {
+        1 => Vec::new(),
+        number => (0..number).map_while(|_| writer.another().ok()).collect(),
+    };
+    if let Some(done) = write_apart(jobs, crew, stop, each) {
+        return done;
+    }
+    for (number, job) in jobs.iter().enumerate() {
+        each(number, writer.write(job, stop))?;
+    }
+    Ok(())
+}
+
+fn is_little(jobs: &[Job<'_>], offers: &BTreeMap<Vec<u8>, Offer>) -> bool {
+    let size = |job: &Job<'_>| offers.get(&job.row.path).map_or(0, Offer::size);
+    jobs.len() < MANY && jobs.iter().map(size).sum::<u64>() < MUCH
+}
+
+/// Writes with a thread for each of the `crew`. `None`: there is no thread to be had.
+fn write_apart(
+    jobs: &[Job<'_>],
+    crew: Vec<Writer<'_>>,
+    stop: &dyn Fn() -> bool,
+    each: Each<'_>,
+) -> Option<Result<(), Halt>> {
+    let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let is_over = || over.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let mut alone = true;
+        for mut writer in crew {
+            let (next, sender) = (&next, sender.clone());
+            let work = move || {
+                while !is_over() {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(number) else { break };
+                    let written = writer.write(job, &is_over);
+                    if sender.send((number, written)).is_err() {
+                        break;
+                    }
+                }
+            };
+            let started = thread::Builder::new().spawn_scoped(scope, work);
+            alone &= started.is_err();
+        }
+        if alone {
+            return None;
+        }
+        drop(sender);
+        let mut done = Ok(());
+        loop {
+            let went = match receiver.recv_timeout(NOTICE) {
+                Ok((number, written)) => each(number, written),
+                Err(RecvTimeoutError::Timeout) if stop() => Err(Halt::Stopped),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Some(done),
+            };
+            done = done.and(went);
+            if done.is_err() {
+                over.store(true, Ordering::Relaxed);
+            }
+        }
+    })
+}
