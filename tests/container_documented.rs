@@ -234,6 +234,7 @@ const PAGES: &[(&str, &[(&str, Do)])] = &[
     ("README.md", README),
     ("docs/contributing.md", CONTRIBUTING),
     ("docs/faults.md", FAULTS),
+    ("docs/figures.md", &[]),
     ("docs/growth.md", GROWTH),
     ("docs/images.md", IMAGES),
     ("docs/jupyterhub.md", HUB),

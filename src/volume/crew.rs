@@ -21,7 +21,7 @@ use super::{Progress, Tally, VolumeError};
 use crate::degradation::Degradation;
 
 /// So many entries are walked before threads are worth their start.
-const ALONE: u64 = 4096;
+const ALONE: u64 = 1024;
 
 /// More threads wait for the same disk and the same locks of the kernel.
 const MOST: usize = 4;
