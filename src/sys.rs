@@ -141,14 +141,15 @@ pub fn give_back_memory() {
     for range in as_in_file(&maps) {
         let start = std::ptr::without_provenance_mut(range.start);
         // SAFETY: the mapping cannot be written, and nothing in it differs from its file:
-        // whoever reads there next finds the same.
+        // whoever reads there next finds the same. No mapping of a file is taken away
+        // between the look and this: libraries stay.
         unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) };
     }
 }
 
 /// The addresses of the mappings in `smaps` (proc_pid_smaps(5)) that are private ones of
-/// a file, cannot be written, and have no page that differs from it. Where the linker
-/// wrote before it took that right away, there is one.
+/// a file, cannot be written, and have no page that differs from it, in memory or swapped
+/// out. Where the linker wrote before it took that right away, there is one.
 fn as_in_file(smaps: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut mapping = None;
@@ -160,8 +161,12 @@ fn as_in_file(smaps: &str) -> Vec<Range<usize>> {
             // After offset and device.
             let of_file = words.nth(2).is_some_and(|inode| inode != "0");
             mapping = (constant && of_file).then_some(range);
-        } else if first == "Anonymous:" && words.next() == Some("0") {
-            found.extend(mapping.take());
+        } else if first == "Anonymous:" && words.next() != Some("0") {
+            mapping = None;
+        } else if first == "Swap:" {
+            // Comes after Anonymous.
+            let mapping = mapping.take();
+            found.extend(mapping.filter(|_| words.next() == Some("0")));
         }
     }
     found
@@ -179,18 +184,21 @@ mod tests {
 
     #[test]
     fn only_what_is_as_in_its_file() {
-        let mapping =
-            |header: &str, own: u32| format!("{header}\nRss: 8 kB\nAnonymous: {own} kB\n");
-        let code = mapping("1000-3000 r-xp 00001000 fe:00 77 /usr/bin/x", 0);
-        let constants = mapping("3000-4000 r--p 00003000 fe:00 77 /usr/bin/with space", 0);
+        let mapping = |header: &str, own: u32, swapped: u32| {
+            format!("{header}\nRss: 8 kB\nAnonymous: {own} kB\nSwap: {swapped} kB\n")
+        };
+        let code = mapping("1000-3000 r-xp 00001000 fe:00 77 /usr/bin/x", 0, 0);
+        let constants = mapping("3000-4000 r--p 00003000 fe:00 77 /usr/bin/with space", 0, 0);
         let others = [
-            mapping("4000-5000 r--p 00004000 fe:00 77 /usr/bin/x", 4),
-            mapping("5000-6000 rw-p 00005000 fe:00 77 /usr/bin/x", 0),
-            mapping("6000-7000 r--s 00000000 fe:00 78 /shared", 0),
-            mapping("7000-8000 r--p 00000000 00:00 0 [vvar]", 0),
-            mapping("8000-9000 r-xp 00000000 00:00 0", 0),
+            mapping("4000-5000 r--p 00004000 fe:00 77 /usr/bin/x", 4, 0),
+            mapping("4000-5000 r--p 00004000 fe:00 77 /usr/bin/x", 0, 4),
+            mapping("5000-6000 rw-p 00005000 fe:00 77 /usr/bin/x", 0, 0),
+            mapping("6000-7000 r--s 00000000 fe:00 78 /shared", 0, 0),
+            mapping("7000-8000 r--p 00000000 00:00 0 [vvar]", 0, 0),
+            mapping("8000-9000 r-xp 00000000 00:00 0", 0, 0),
             mapping(
                 "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]",
+                0,
                 0,
             ),
             "9000-a000 r-xp 00000000 fe:00 79 /cut/short\n".into(),

@@ -169,12 +169,29 @@ fn many_files_by_several_threads_are_whole_or_not_there_and_are_counted() {
         let (_, told) = ended.stderr.split_once(told).unwrap();
         let missing = told.split(' ').next().unwrap();
         assert_eq!(missing, (number - found.len()).to_string(), "{room}");
+        let lock = volume.join(".ai-lab/lock");
+        assert_eq!(fs::metadata(&lock).unwrap().len(), 0, "{room}");
         disk.remount("size=16m");
         let ended = start(&image, 1);
         assert!(!ended.stderr.contains("[W "), "{room}: {}", ended.stderr);
         assert!(files(&volume) == offered, "{room}");
         assert_recorded(&volume, "");
     }
+}
+
+#[test]
+fn where_there_is_room_for_one_of_two_that_one_is_installed() {
+    let image = Image::new();
+    fs::remove_file(image.path("defaults/start.ipynb")).unwrap();
+    for name in ["a", "b"] {
+        fs::write(image.path("defaults").join(name), vec![b'x'; 6 << 20]).unwrap();
+    }
+    let volume = image.path("notebooks");
+    let _disk = Tmpfs::mount(&volume, "size=7m");
+    let ended = start(&image, 1);
+    let found: Vec<String> = files(&volume).into_keys().collect();
+    assert_eq!(found, ["a"], "{}", ended.stderr);
+    assert!(ended.stderr.contains("the volume is full: 1 notebook"));
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl<'a> Work<'a> {
 
     /// Writes what is queued under temporary names, in the directories where it goes.
     fn stage(&mut self, jobs: &[Job<'a>]) -> Result<(), Halt> {
+        // What found no room may be tried again.
         let mut done = 0;
         let mut take = |number: usize, written: Written| {
             let job: &Job<'a> = &jobs[number];
@@ -106,6 +107,9 @@ impl<'a> Work<'a> {
             return Err(VolumeError::Stopped);
         }
         let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
         for staged in batch.iter().filter(|staged| !staged.is_beside()) {
             let entry = self.manifest.entries.entry(staged.job.row.path.clone());
             entry.or_default().pending = Some(staged.content);

@@ -1,6 +1,6 @@
 //! Handing the volume over to the user, by several threads where there is much of it.
 //!
-//! The walk begins with one: most volumes are small. What is left after the first few
+//! The walk begins with one: most volumes are small. What is left after the first
 //! thousand entries is shared out; who has nothing left to do is given half of what
 //! another one still has to enter.
 

@@ -180,17 +180,21 @@ fn bring(
     let (mut source, mut volume) = open_both(defaults)?;
     volume.make_with(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
-    // With a short record a start is the same sequence of system calls each time.
     let apart = means.apart || home::length_of_record(&volume) > LONG_RECORD;
     let list = || offers(defaults, &source, top);
     let told = &mut summary.degradations;
-    let (listed, settled) = together(apart, list, || {
+    let mut settle = || {
         let Some((home, manifest)) = settle_in(&volume, patience, stop, told)? else {
             return Ok(None);
         };
         let glances = glances(&mut volume, &manifest, stop)?;
         Ok(Some((home, manifest, glances)))
-    });
+    };
+    let (listed, settled) = match apart {
+        true => together(list, &mut settle),
+        // Nothing is touched before the image's are known.
+        false => (Ok(list()?), settle()),
+    };
     let Offers {
         by_path: offers,
         mut unread,

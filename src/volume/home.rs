@@ -28,7 +28,8 @@ pub(super) struct Home {
     pub dir: OwnedFd,
     lock: File,
     pub locked: bool,
-    /// The text that was read, or written last.
+    /// The text that was read, or written last. One that says the same in other words, as
+    /// somebody else's would, is written anew.
     base: Vec<u8>,
 }
 
@@ -340,7 +341,7 @@ pub(super) fn text(dir: impl AsFd) -> Result<Option<(Look, Vec<u8>)>, Errno> {
     if look.size > MANIFEST_LIMIT {
         return Err(Errno::FBIG);
     }
-    // At most MANIFEST_LIMIT.
+    // No longer than MANIFEST_LIMIT, which fits.
     let mut text = Vec::with_capacity(look.size as usize + 1);
     let read = file.take(MANIFEST_LIMIT).read_to_end(&mut text);
     read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;

@@ -226,12 +226,16 @@ struct Reader {
 }
 
 impl Reader {
-    /// `None`: a path is there twice.
+    /// `None`: something is said twice of a path.
     fn manifest(self) -> Option<Manifest> {
-        let count = self.entries.len();
-        let entries: BTreeMap<_, _> = self.entries.into_iter().collect();
+        let in_order = self.entries.is_sorted_by(|(one, _), (next, _)| one < next);
+        let entries = match in_order {
+            true => self.entries.into_iter().collect(),
+            // Somebody sorted the lines, or put two records together.
+            false => joined(self.entries)?,
+        };
         let image = self.image;
-        (entries.len() == count).then_some(Manifest { image, entries })
+        Some(Manifest { image, entries })
     }
 
     fn line(&mut self, line: &[u8]) -> Option<()> {
@@ -288,6 +292,28 @@ impl Reader {
         }
         Some(())
     }
+}
+
+/// Joins what is said of the same path in several places.
+fn joined(all: Vec<(Vec<u8>, Entry)>) -> Option<BTreeMap<Vec<u8>, Entry>> {
+    let mut entries: BTreeMap<_, Entry> = BTreeMap::new();
+    for (path, more) in all {
+        let entry = entries.entry(path).or_default();
+        let places = [
+            (&mut entry.installed, more.installed),
+            (&mut entry.pending, more.pending),
+            (&mut entry.beside, more.beside),
+        ];
+        for (place, content) in places {
+            if place.is_some() && content.is_some() {
+                return None;
+            }
+            *place = place.or(content);
+        }
+        entry.in_volume = entry.in_volume.or(more.in_volume);
+        entry.in_image = entry.in_image.or(more.in_image);
+    }
+    Some(entries)
 }
 
 fn known_type(line: &[u8]) -> (u8, &[u8]) {

@@ -112,8 +112,8 @@ pub(super) fn digest(
 ) -> Result<(Digest, Option<Look>), Fault> {
     let (mut file, before) = open_file(dir, name).map_err(Fault::Source)?;
     let size = usize::try_from(before.size).unwrap_or(BUFFER);
-    // A byte more than it has, to see its end.
-    let mut buffer = vec![0; BUFFER.min(size.saturating_add(1))];
+    // A byte more than it has, to see its end. Some file systems tell no size.
+    let mut buffer = vec![0; size.saturating_add(1).clamp(4096, BUFFER)];
     let digest = pump(&mut file, None, &mut buffer, stop)?;
     let after = tree::look_at(&file).map_err(Fault::Source)?;
     let same = after.changed == before.changed && after.size == before.size;

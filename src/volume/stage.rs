@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -25,7 +25,7 @@ const MUCH: u64 = 4 << 20;
 /// More threads wait for the same disk.
 const MOST: usize = 4;
 
-/// How long a stop may go unnoticed while every thread is busy with a large file.
+/// How long a stop may go unnoticed while the threads write.
 const NOTICE: Duration = Duration::from_millis(20);
 
 /// A default that is to be written.
@@ -124,21 +124,38 @@ pub(super) fn write_all(
     stop: &dyn Fn() -> bool,
     each: Each<'_>,
 ) -> Result<(), Halt> {
-    let threads = match thread::available_parallelism().map_or(1, NonZero::get) {
-        _ if !apart && is_little(jobs, writer.offers) => 1,
-        number => number.min(MOST),
-    };
-    let crew: Vec<_> = match threads {
-        1 => Vec::new(),
-        number => (0..number).map_while(|_| writer.another().ok()).collect(),
-    };
-    if let Some(done) = write_apart(jobs, crew, stop, each) {
-        return done;
+    let mut done = vec![false; jobs.len()];
+    if apart || !is_little(jobs, writer.offers) {
+        let mut each = |number, written: Written| {
+            done[number] = !is_left(&written);
+            each(number, written)
+        };
+        match write_apart(jobs, crew(writer), stop, &mut each) {
+            // Where there was no room for several at once there may be for one.
+            Some(Err(Halt::Full)) | None => {}
+            Some(done) => return done,
+        }
     }
-    for (number, job) in jobs.iter().enumerate() {
+    for (number, job) in jobs.iter().enumerate().filter(|(number, _)| !done[*number]) {
         each(number, writer.write(job, stop))?;
     }
     Ok(())
+}
+
+/// Whether it may be written yet: there was no room, or it was given up.
+fn is_left(written: &Written) -> bool {
+    use Fault::{Stopped, Volume};
+    matches!(written, Err(Stopped | Volume(Errno::NOSPC | Errno::DQUOT)))
+}
+
+/// Writers for as many threads as there are processors; none where there is one.
+fn crew<'a>(writer: &Writer<'a>) -> Vec<Writer<'a>> {
+    match thread::available_parallelism().map_or(1, NonZero::get) {
+        1 => Vec::new(),
+        number => (0..number.min(MOST))
+            .map_while(|_| writer.another().ok())
+            .collect(),
+    }
 }
 
 fn is_little(jobs: &[Job<'_>], offers: &BTreeMap<Vec<u8>, Offer>) -> bool {
@@ -178,14 +195,18 @@ fn write_apart(
         }
         drop(sender);
         let mut done = Ok(());
+        let mut asked = Instant::now();
         loop {
             let went = match receiver.recv_timeout(NOTICE) {
                 Ok((number, written)) => each(number, written),
-                Err(RecvTimeoutError::Timeout) if stop() => Err(Halt::Stopped),
                 Err(RecvTimeoutError::Timeout) => Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Some(done),
             };
             done = done.and(went);
+            if asked.elapsed() >= NOTICE {
+                asked = Instant::now();
+                done = done.and(if stop() { Err(Halt::Stopped) } else { Ok(()) });
+            }
             if done.is_err() {
                 over.store(true, Ordering::Relaxed);
             }

@@ -246,9 +246,7 @@ pub(super) fn survey(
         let entry = entry.unwrap_or(&none);
         let found = match find(volume, path, seen, (offer, entry), stop) {
             // Gone since it was seen.
-            Err(Fault::Source(Errno::NOENT) | Fault::Volume(Errno::NOENT)) => {
-                Ok((Found::Absent, None))
-            }
+            Err(fault) if fault.errno() == Errno::NOENT => Ok((Found::Absent, None)),
             found => found,
         };
         let found = told(found, unread, path)?;

@@ -4,15 +4,12 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Does both; `apart`: at the same time, if there are two processors and a thread can be
-/// had.
+/// Does both, at the same time if there are two processors and a thread can be had.
 pub(super) fn together<A: Send, B>(
-    apart: bool,
     theirs: impl Fn() -> A + Sync,
     ours: impl FnOnce() -> B,
 ) -> (A, B) {
-    let alone = || thread::available_parallelism().map_or(1, NonZero::get) == 1;
-    if !apart || alone() {
+    if thread::available_parallelism().map_or(1, NonZero::get) == 1 {
         return (theirs(), ours());
     }
     thread::scope(|scope| {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 
+use rustix::io::Errno;
+
 use super::batch::Staged;
 use super::home::Home;
 use super::manifest::{Content, Manifest};
@@ -161,6 +163,10 @@ impl<'a> Work<'a> {
         std::mem::take(&mut self.touched).iter().all(|path| {
             let list = self.writer.volume.dir(path, false);
             let list = list.and_then(|dir| tree::open_dir(dir, c"."));
+            if list.as_ref().is_err_and(|error| *error == Errno::NOENT) {
+                // It came to nothing there.
+                return true;
+            }
             let mut clean = true;
             let seen = list.and_then(|list| {
                 tree::entries(&list, &mut buffer, |name, _| {

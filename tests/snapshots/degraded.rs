@@ -141,13 +141,19 @@ fn who_the_server_runs_as() {
 
 #[test]
 fn home_state_and_logfile() {
+    let temp = |image: &Image| {
+        let temp = image.path("temp");
+        fs::create_dir(&temp).unwrap();
+        chown(&temp, Some(UID), Some(UID)).unwrap();
+        temp.to_str().unwrap().to_owned()
+    };
     start("home-read-only", |image| {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
-        after(script, image, &["--password", "ailab"])
+        after(script, image, &["--password", "ailab"]).env("TMPDIR", &temp(image))
     });
     start("home-read-only-dry-run", |image| {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
-        after(script, image, &["--password", "ailab", "--dry-run"])
+        after(script, image, &["--password", "ailab", "--dry-run"]).env("TMPDIR", &temp(image))
     });
     start("home-of-somebody-else", |image| {
         fs::create_dir(image.path("temp")).unwrap();
