@@ -183,6 +183,34 @@ fn the_damaged_line_is_named() {
 }
 
 #[test]
+fn lines_in_another_order_say_the_same() {
+    let [one, two] = ["0", "1"].map(|digit| digit.repeat(64));
+    let read = |lines: &[String]| {
+        let text = format!("# ai-lab notebooks 1\n{}\n# end\n", lines.join("\n"));
+        Manifest::parse(text.as_bytes())
+    };
+    let in_order = [
+        format!("{one}  a"),
+        format!("# pending {two}  a"),
+        format!("{two}  b"),
+    ];
+    let expected = read(&in_order).unwrap();
+    assert_eq!(expected.entries.len(), 2);
+    for order in [[0, 2, 1], [2, 0, 1], [1, 2, 0]] {
+        assert_eq!(
+            read(&order.map(|at| in_order[at].clone())),
+            Ok(expected.clone())
+        );
+    }
+    let twice = [
+        format!("{one}  a"),
+        format!("{two}  b"),
+        format!("{one}  a"),
+    ];
+    assert!(matches!(read(&twice), Err(Unreadable::Damaged(_))));
+}
+
+#[test]
 fn what_was_pending_came_to_be_or_did_not() {
     let mut manifest = sample();
     manifest.resolve(|path, content| path == b"intro.ipynb" && content == file("two"));
