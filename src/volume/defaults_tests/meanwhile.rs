@@ -49,14 +49,7 @@ fn a_directory_swapped_for_a_link_meanwhile_leads_nowhere() {
 fn a_stop_leaves_what_is_done_and_the_next_start_finishes() {
     let mut lab = Lab::new(&[("a", "a1"), ("b", &big('b')), ("c", "c1")]);
     lab.means.batch_files = 1;
-    let stopped = bring(
-        &lab.defaults(),
-        lab.patience,
-        lab.means,
-        &|_| true,
-        &|| true,
-        &mut |_| {},
-    );
+    let stopped = lab.start_until(&|| true);
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
     lab.holds(&[("a", "a1")]);
     lab.starts("2 installed, 0 updated, 0 kept (changed by you), 1 current");
@@ -72,17 +65,10 @@ fn a_stop_is_heard_while_every_thread_is_busy_and_leaves_nothing_behind() {
         file.set_len(1 << 30).unwrap();
     }
     let asked = Cell::new(0);
-    let stopped = bring(
-        &lab.defaults(),
-        lab.patience,
-        lab.means,
-        &|_| true,
-        &|| {
-            asked.set(asked.get() + 1);
-            asked.get() >= 3
-        },
-        &mut |_| {},
-    );
+    let stopped = lab.start_until(&|| {
+        asked.set(asked.get() + 1);
+        asked.get() >= 3
+    });
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
     lab.holds(&[]);
     assert_eq!(fs::read(lab.volume(".ai-lab/lock")).unwrap(), b"");
@@ -96,14 +82,7 @@ fn a_stop_is_heard_between_files_that_follow_each_other_fast() {
         fs::create_dir(lab.source(&format!("dir{number}"))).unwrap();
         fs::write(lab.source(&format!("dir{number}/x")), [b'x'; 20_000]).unwrap();
     }
-    let stopped = bring(
-        &lab.defaults(),
-        lab.patience,
-        lab.means,
-        &|_| true,
-        &|| true,
-        &mut |_| {},
-    );
+    let stopped = lab.start_until(&|| true);
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
     assert_eq!(fs::read(lab.volume(".ai-lab/lock")).unwrap(), b"");
     lab.starts("1000 installed, 0 updated, 0 kept (changed by you), 0 current");

@@ -92,12 +92,16 @@ impl Lab {
     }
 
     fn try_start(&self) -> Result<Summary, VolumeError> {
+        self.start_until(&|| false)
+    }
+
+    fn start_until(&self, stop: &dyn Fn() -> bool) -> Result<Summary, VolumeError> {
         bring(
             &self.defaults(),
             self.patience,
             self.means,
             &|_| true,
-            &|| false,
+            stop,
             &mut |_| {},
         )
     }
@@ -122,15 +126,7 @@ impl Lab {
             tamper(calls.get());
             false
         };
-        let summary = bring(
-            &self.defaults(),
-            self.patience,
-            self.means,
-            &|_| true,
-            &stop,
-            &mut |_| {},
-        )
-        .unwrap();
+        let summary = self.start_until(&stop).unwrap();
         assert!(calls.get() > 0);
         summary
     }
