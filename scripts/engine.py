@@ -1,0 +1,106 @@
+"""A Docker engine of one's own: its own socket, data and network, and no trace after it."""
+
+import ctypes
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+LIMIT = 240
+CLONE_NEWNET = 0x40000000
+
+
+def run(*words):
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 0, f"{words}: {ended.stdout}{ended.stderr}"
+    return (ended.stdout + ended.stderr).strip()
+
+
+def until(what, look):
+    deadline = time.monotonic() + LIMIT
+    while not look():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.1)
+
+
+def driver():
+    """The storage driver of the machine's engine."""
+    return json.loads(run("docker", "info", "--format", "{{json .Driver}}"))
+
+
+def enter_own_network():
+    """Gives this process and its children a network without a way out.
+
+    An engine with a bridge changes the network that it is in; an engine without one removes
+    the bridge of the machine's.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "a network of our own cannot be made")
+    run("ip", "link", "set", "lo", "up")
+
+
+class Engine:
+    """An engine in the network of this process; needs root and dockerd.
+
+    `words` are further options of dockerd's. It ends with the `with` block, and its
+    containers before it.
+    """
+
+    def __init__(self, storage_driver, *words):
+        self.directory = tempfile.TemporaryDirectory(prefix="ai-lab-engine-")
+        self.base = pathlib.Path(self.directory.name)
+        self.socket = f"unix://{self.base}/sock"
+        (self.base / "daemon.json").write_text("{}")
+        self.words = ["--storage-driver", storage_driver, *words]
+        self.start()
+
+    def start(self):
+        words = ["dockerd", "--config-file", self.base / "daemon.json", "--host", self.socket]
+        for name in ("data-root", "exec-root", "pidfile"):
+            words += [f"--{name}", self.base / name]
+        with open(self.base / "log", "ab") as log:
+            self.process = subprocess.Popen(words + self.words, stdout=log, stderr=log)
+        until("the engine answers", self.answers)
+
+    def answers(self):
+        assert self.process.poll() is None, f"the engine ended: {self.log()}"
+        words = ["docker", "--host", self.socket, "version"]
+        return subprocess.run(words, capture_output=True).returncode == 0
+
+    def log(self):
+        return (self.base / "log").read_text()[-4000:]
+
+    def load(self, *images):
+        """Takes images over from the machine's engine."""
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
+            load = ["docker", "--host", self.socket, "load"]
+            subprocess.run(load, stdin=save.stdout, stdout=subprocess.DEVNULL, check=True)
+        assert save.returncode == 0, f"docker save: {save.returncode}"
+
+    def end(self, how):
+        self.process.send_signal(how)
+        self.process.wait(LIMIT)
+        # Its containerd went with it; this engine would wait for the one of that number.
+        if how == signal.SIGKILL:
+            (self.base / "exec-root/containerd/containerd.pid").unlink()
+
+    def __call__(self, *words):
+        return run("docker", "--host", self.socket, *words)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            print(self.log(), file=sys.stderr)
+        ids = self("ps", "--all", "--quiet").split()
+        if ids:
+            self("rm", "--force", "--volumes", *ids)
+        self.end(signal.SIGTERM)
+        # Some storage drivers leave it mounted on itself.
+        subprocess.run(["umount", "--lazy", self.base / "data-root"], capture_output=True)
+        self.directory.cleanup()
