@@ -89,6 +89,13 @@ pub enum HookError {
         /// Why.
         source: io::Error,
     },
+    /// What they left running would go on as root beside the server.
+    #[error(
+        "what the root hooks left running could not be killed in {} s: let them wait for what \
+         they start, or run with --cap-add KILL",
+        watched::PATIENCE.as_secs()
+    )]
+    Left,
     /// Somebody asked to stop, which the start tells.
     #[error("stopped")]
     Stopped,
@@ -115,10 +122,8 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
             path: hook.clone(),
             problem,
         };
-        // What is judged is what runs, whatever becomes of a link on the way.
-        let real = fs::canonicalize(&hook).map_err(|error| untrusted(error.to_string()))?;
-        trust::root_alone(&real).map_err(untrusted)?;
-        *hook = real;
+        trust::root_alone(hook).map_err(untrusted)?;
+        *hook = fs::canonicalize(&hook).map_err(|error| untrusted(error.to_string()))?;
     }
     Ok(hooks)
 }
@@ -135,8 +140,8 @@ pub fn run_as_root(
     let hooks = root_hooks(directory)?;
     tell_of_others(directory);
     let result = run_all(&hooks, surroundings);
-    if !hooks.is_empty() {
-        end_all_below();
+    if !hooks.is_empty() && !end_all_below() {
+        return Err(HookError::Left);
     }
     result
 }
@@ -210,11 +215,12 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         source,
     };
     // For root not where TMPDIR says: in a directory of the user's, the user could put a
-    // link to another file there, and the hook would write to it.
-    let place = if rustix::process::geteuid().is_root() {
-        PathBuf::from("/tmp")
-    } else {
-        std::env::temp_dir()
+    // link to another file there, and the hook would write to it. Nor does root work where
+    // the container does: an interpreter looks there for what to load.
+    let as_root = rustix::process::geteuid().is_root();
+    let place = match as_root {
+        true => PathBuf::from("/tmp"),
+        false => std::env::temp_dir(),
     };
     let asked = tempfile::Builder::new()
         .prefix(".ai-lab-env-")
@@ -226,7 +232,7 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         name: hook.into(),
         args: Vec::new(),
         environment,
-        directory: None,
+        directory: as_root.then(|| "/".into()),
     };
     let started = spawn::hook(&program).map_err(|source| HookError::NotStarted {
         path: hook.to_owned(),
@@ -242,7 +248,8 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
     };
     let how = watched.until_its_end(surroundings).inspect_err(|_| {
         kill_group(started.pid);
-        end_all_below();
+        // The start ends here: with it, as PID 1, whoever is left.
+        let _ = end_all_below();
     })?;
     match how {
         Ended::Exit(0) => variables::read(hook, asked.as_file()),

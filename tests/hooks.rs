@@ -87,6 +87,41 @@ fn they_run_in_name_order_as_root_and_as_the_user_and_are_heard() {
 }
 
 #[test]
+fn a_root_hook_works_where_no_user_can_put_what_it_would_load() {
+    let image = Image::new();
+    let planted = image.path("home/json.py");
+    fs::write(&planted, "print('planted')").unwrap();
+    let script = "pwd; python3 -c 'import json'; python3 -m json.tool --help >/dev/null";
+    let hooks = Hooks::new().with("root/a", script);
+    let home = image.path("home").display().to_string();
+    let ended = hooks.start(&image).under(&["env", "--chdir", &home]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("] a: /\n"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("planted"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_a_hook_says_of_jupyters_configuration_is_where_the_password_goes() {
+    for phase in ["root", "user"] {
+        let image = Image::new();
+        let place = image.path("home/elsewhere");
+        let line = format!("echo JUPYTER_CONFIG_DIR={} >$AI_LAB_ENV", place.display());
+        let hooks = Hooks::new().with(&format!("{phase}/a"), &line);
+        let directory = hooks.0.path().display().to_string();
+        let start = image.server().args(["--hooks", &directory]);
+        let mut running = start.start();
+        running.wait_for("] ready in ");
+        let written = fs::read_to_string(place.join("jupyter_server_config.json"));
+        assert!(written.unwrap().contains("argon2:"), "{phase}");
+        running.signal(15);
+        assert_eq!(running.end(), 0);
+        let (_, stderr) = running.everything();
+        // It is in force there, which is what the welcome looks for.
+        assert!(stderr.contains("Password:              ailab"), "{stderr}");
+    }
+}
+
+#[test]
 fn what_they_write_goes_into_the_environment() {
     let image = Image::new();
     let hooks = Hooks::new()
@@ -141,6 +176,12 @@ fn they_see_no_secret_and_nothing_that_an_interpreter_would_load() {
     );
 }
 
+/// Writes without end, faster than anybody logs it, and always has a megabyte ahead.
+const ENDLESS: &str = "echo up; exec python3 -c \"
+import fcntl, os
+fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
+while True: os.write(1, b'more\\n' * 4096)\"";
+
 #[test]
 fn one_that_fails_or_hangs_ends_the_start() {
     let image = Image::new();
@@ -148,6 +189,7 @@ fn one_that_fails_or_hangs_ends_the_start() {
         ("echo why; exit 3", "60", "failed with exit code 3"),
         ("kill -9 $$", "60", "failed with signal 9"),
         ("exec sleep 1000", "0.2", "took longer than 0.2 s"),
+        (ENDLESS, "0.2", "took longer than 0.2 s"),
     ] {
         for phase in ["root", "user"] {
             let hooks = Hooks::new().with(&format!("{phase}/a"), script);
@@ -163,8 +205,12 @@ fn one_that_fails_or_hangs_ends_the_start() {
 #[test]
 fn a_stop_ends_a_hook_at_once() {
     let image = Image::new();
-    for phase in ["root", "user"] {
-        let hooks = Hooks::new().with(&format!("{phase}/a"), "echo up; exec sleep 1000");
+    let scripts = ["echo up; exec sleep 1000", ENDLESS];
+    for (phase, script) in ["root", "user"]
+        .map(|phase| scripts.map(|script| (phase, script)))
+        .concat()
+    {
+        let hooks = Hooks::new().with(&format!("{phase}/a"), script);
         let mut running = hooks.start(&image).start();
         running.wait_for("a: up");
         running.signal(15);
@@ -234,6 +280,59 @@ fn a_root_hook_that_others_could_write_is_refused() {
         );
         assert!(!ended.stderr.contains("a: ran"), "{}", ended.stderr);
     }
+    // A link to what root alone can write, in a directory where others can put one.
+    let hooks = Hooks::new().with("real/a", "echo ran");
+    let directory = hooks.0.path().join("root");
+    fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::symlink("../real/a", directory.join("a")).unwrap();
+    assert!(hooks.start(&image).run().stderr.contains("a: ran"));
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+    let ended = hooks.start(&image).run();
+    assert_eq!(ended.code, 78, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("a: ran"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_root_may_not_kill_ends_the_start_in_time() {
+    let image = Image::new();
+    let left = "f=$(mktemp -u); mkfifo -m 666 $f
+        setpriv --reuid 1 --clear-groups sh -c \"echo left >$f; exec sleep 1000\" &
+        read line <$f; rm $f";
+    let hooks = Hooks::new().with("root/a", left);
+    let start = Start::wrapped("setpriv").args(["--bounding-set=-kill", PROGRAM]);
+    let ended = hooks.command_of(start, &image, "echo never").run();
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let said = "what the root hooks left running could not be killed";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn no_verb_writes_as_root_what_will_be_the_users() {
+    let image = Image::new();
+    let hooks = Hooks::new().with("root/a", "echo up; exec sleep 1000");
+    let mut running = hooks.start(&image).start();
+    running.wait_for("a: up");
+    let target = running.pid().to_string();
+    let home = image.path("home");
+    let mut asking = std::process::Command::new("nsenter");
+    asking.args(["--pid", "--mount", "--target", &target, "--", PROGRAM]);
+    asking
+        .args(["password", "set", "--state-dir"])
+        .arg(image.path("state"))
+        .env("HOME", &home);
+    asking.stdin(std::process::Stdio::piped());
+    asking.stderr(std::process::Stdio::piped());
+    let mut asked = asking.spawn().unwrap();
+    // It may not wait for what it is to be told.
+    let _ = asked.stdin.take().unwrap().write_all(b"of my own\n");
+    let ended = asked.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("it is still preparing the start"), "{said}");
+    assert!(!home.join(".jupyter").exists(), "{said}");
+    running.signal(15);
+    assert_eq!(running.end(), 143);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Ready {
 /// A password that cannot be set, or under `--warning-as-error` any degradation.
 pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     let mut environment = make_environment(start, person);
+    // Now: they may say where Jupyter's configuration is, and the password with it.
+    take_variables(start, &mut environment);
     own_home(start, person, &mut environment)?;
 
     let (result, time) = timed(|| bring_notebooks(start, person));
@@ -43,16 +45,21 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     start.report.took("notebooks", time);
     start.go_on()?;
 
-    let (result, time) = timed(|| set_password(start, person, &mut environment));
-    let (wanted, place) = result?;
+    let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
+    let (place, time) = timed(|| set_password(start, person, &wanted, &mut environment));
+    let mut place = place?;
     start.report.took("password", time);
     start.go_on()?;
 
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     info!("Disabled coredumps");
     take_variables(start, &mut environment);
+    let before = password_place(start, person, &environment);
     start.run_hooks("user", environment.to_vec(), hooks::run_as_user)?;
     take_variables(start, &mut environment);
+    if password_place(start, person, &environment) != before {
+        place = set_password(start, person, &wanted, &mut environment)?;
+    }
     if let Some(path) = environment.get("PATH") {
         info!(
             "Changed environment variable PATH to {}",
@@ -81,7 +88,9 @@ fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
 }
 
 pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
-    let removed: Vec<&str> = table::own_environment().chain([notify::VARIABLE]).collect();
+    // A command speaks for itself, for a server we do.
+    let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::VARIABLE);
+    let removed: Vec<&str> = table::own_environment().chain(ours).collect();
     let account = &person.account;
     let who = environment::Person {
         name: &account.name,
@@ -241,15 +250,15 @@ pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
     Degradation::new(super::causes(error), remedy)
 }
 
-/// Sets the password that is wanted, if one is; with the place where it is kept.
+/// Sets the password that is wanted, if one is; the place where it is kept.
 fn set_password(
     start: &mut Start<'_>,
     person: &Person,
+    wanted: &Wanted,
     environment: &mut Environment,
-) -> Result<(Wanted, Place), Failure> {
-    let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
+) -> Result<Place, Failure> {
     let place = password_place(start, person, environment);
-    let applied = password::apply(&person.dropped, &place, &wanted)?;
+    let applied = password::apply(&person.dropped, &place, wanted)?;
     match applied.outcome {
         Outcome::Changed => info!("{}", password::CHANGED),
         Outcome::Unchanged => {}
@@ -258,8 +267,8 @@ fn set_password(
     if let Some((name, value)) = applied.variable {
         environment.set(name, value);
     }
-    tell_who_wins(start, &wanted)?;
-    Ok((wanted, place))
+    tell_who_wins(start, wanted)?;
+    Ok(place)
 }
 
 /// A password that the container forces does not beat one on the server's line.

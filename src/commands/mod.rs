@@ -161,7 +161,13 @@ impl Setting {
     pub fn find(typed: Typed) -> Result<Self, VerbError> {
         if let Some(supervisor) = Supervisor::find() {
             let dropped = supervisor.step_down()?;
-            let (state, directory) = Asked::state(&supervisor, &typed).ok().unzip();
+            let found = Asked::state(&supervisor, &typed);
+            let (state, directory) = match supervisor.uid {
+                // As long as nothing is told it may be on its way to become somebody: what
+                // root writes in its place would be in that user's way.
+                0 => Some(found?).unzip(),
+                _ => found.ok().unzip(),
+            };
             let record = directory.and_then(|place| record::find(&place, supervisor.uid));
             return Ok(Self {
                 settings: draft(typed, record.clone()).finish()?,

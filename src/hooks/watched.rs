@@ -21,6 +21,14 @@ use crate::sys;
 /// A line of a hook's output is cut after this many bytes.
 const LONGEST_LINE: usize = 8 * 1024;
 
+/// How much of a hook's output is logged before its time and the signals are looked at: one
+/// that never ceases must not hold up its own end. As much as a pipe holds.
+const READS: usize = 16;
+
+/// How long killed processes may take to vanish: one in uninterruptible sleep, or one that
+/// root without CAP_KILL may not kill, must not hold up the start for ever.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A running hook.
 pub(super) struct Watched<'a> {
     pub hook: &'a Path,
@@ -36,7 +44,7 @@ impl Watched<'_> {
             // would be waited for until the limit.
             let stop = surroundings.signals.stop_requested().is_some();
             let ended = self.reaped();
-            for output in &mut self.outputs {
+            for output in self.outputs.iter_mut().filter(|output| output.open) {
                 output.read(self.hook);
             }
             if let Some(ended) = ended {
@@ -102,16 +110,16 @@ impl Output {
         }
     }
 
-    /// Logs what is there now, line by line.
+    /// Logs what is there now, line by line, as far as [`READS`] go.
     fn read(&mut self, hook: &Path) {
         let name = hook
             .file_name()
             .unwrap_or(OsStr::new("?"))
             .to_string_lossy();
         let mut bytes = [0; 4096];
-        while self.open {
+        for _ in 0..READS {
             match self.from.read(&mut bytes) {
-                Ok(0) => self.open = false,
+                Ok(0) => return self.close(&name),
                 Ok(size) => {
                     for byte in &bytes[..size] {
                         if *byte == b'\n' || self.line.len() == LONGEST_LINE {
@@ -124,11 +132,16 @@ impl Output {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.open = false,
+                Err(_) => return self.close(&name),
             }
         }
+    }
+
+    /// The last line may have no end.
+    fn close(&mut self, name: &str) {
+        self.open = false;
         if !self.line.is_empty() {
-            self.say(&name);
+            self.say(name);
         }
     }
 
@@ -143,11 +156,13 @@ pub(super) fn kill_group(leader: Pid) {
     let _ = sys::kill(-leader.as_raw_pid(), Signal::KILL.as_raw());
 }
 
-/// Kills and reaps everyone below us.
-pub(super) fn end_all_below() {
+/// Kills and reaps everyone below us; whether nobody is left.
+pub(super) fn end_all_below() -> bool {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match reaper::look() {
-            Found::NobodyLeft => return,
+            Found::NobodyLeft => return true,
+            Found::Nothing if Instant::now() > deadline => return false,
             Found::Nothing => {
                 everyone::signal(Signal::KILL);
                 // Who is dying has a moment; there is nothing else to wait for.

@@ -1,41 +1,87 @@
 //! What root is told to do, only root may have written.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-/// Checks that `path` and every directory above it are writable by root alone.
-///
-/// Links are resolved first, so that the real place is judged. A path that does not
-/// exist passes: whether it may be absent is for the reader to say.
+/// As many links as the kernel follows in one path.
+const MOST_LINKS: usize = 40;
+
+/// Checks that `path`, every directory above it, and every directory on the way of the
+/// links in it are writable by root alone: who can put a link somewhere else chooses what
+/// root takes for the file. A path that does not exist passes: whether it may be absent is
+/// for the reader to say.
 ///
 /// # Errors
 /// The first thing another user could write, as a sentence without its subject.
 pub fn root_alone(path: &Path) -> Result<(), String> {
-    let real = match fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("cannot be resolved: {error}")),
-    };
-    for place in real.ancestors() {
-        let data = fs::metadata(place)
-            .map_err(|error| format!("{} cannot be examined: {error}", place.display()))?;
-        let writable_by = if data.uid() != 0 {
-            format!("uid {}", data.uid())
-        } else if data.mode() & 0o002 != 0 {
-            "everyone".into()
-        } else if data.mode() & 0o020 != 0 {
-            format!("gid {}", data.gid())
-        } else {
+    let unresolved = |error: io::Error| format!("cannot be resolved: {error}");
+    let path = std::path::absolute(path).map_err(unresolved)?;
+    let mut here = PathBuf::from("/");
+    let mut places = vec![(here.clone(), fs::metadata(&here).map_err(unresolved)?)];
+    let mut rest = names(&path);
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            here.pop();
             continue;
+        }
+        let next = here.join(name);
+        let data = match fs::symlink_metadata(&next) {
+            Ok(data) => data,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unresolved(error)),
         };
-        return Err(format!(
-            "{} can be written by {writable_by}",
-            place.display()
-        ));
+        if !data.is_symlink() {
+            places.push((next.clone(), data));
+            here = next;
+            continue;
+        }
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(unresolved(io::Error::from_raw_os_error(libc::ELOOP)));
+        }
+        let target = fs::read_link(&next).map_err(unresolved)?;
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+        rest.extend(names(&target));
     }
-    Ok(())
+    // What is nearest to the file comes first.
+    places
+        .iter()
+        .rev()
+        .try_for_each(|(place, data)| judge(place, data))
+}
+
+/// The names in a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let components = path.components().rev();
+    components
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn judge(place: &Path, data: &Metadata) -> Result<(), String> {
+    let writable_by = if data.uid() != 0 {
+        format!("uid {}", data.uid())
+    } else if data.mode() & 0o002 != 0 {
+        "everyone".into()
+    } else if data.mode() & 0o020 != 0 {
+        format!("gid {}", data.gid())
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "{} can be written by {writable_by}",
+        place.display()
+    ))
 }
 
 #[cfg(test)]
@@ -56,6 +102,37 @@ mod tests {
             chown(base.path(), Some(uid), Some(gid)).unwrap();
             assert!(root_alone(&file).unwrap_err().contains("can be written by"));
         }
+    }
+
+    #[test]
+    fn a_link_that_another_user_could_put_elsewhere_is_refused() {
+        use std::os::unix::fs::symlink;
+        let base = tempfile::tempdir_in("/root").unwrap();
+        let at = |name: &str| base.path().join(name);
+        for name in ["open", "ours", "ours/d"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("ours/d/f"), "").unwrap();
+        symlink("../ours/d", at("open/way")).unwrap();
+        symlink("d/../d/f", at("ours/link")).unwrap();
+        symlink(at("open/way/f"), at("ours/round")).unwrap();
+        symlink("loop", at("ours/loop")).unwrap();
+        assert_eq!(root_alone(&at("ours/link")), Ok(()));
+        assert_eq!(root_alone(&at("ours/round")), Ok(()));
+        assert!(
+            root_alone(&at("ours/loop"))
+                .unwrap_err()
+                .contains("os error")
+        );
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        for name in ["open/way/f", "ours/round"] {
+            let problem = root_alone(&at(name)).unwrap_err();
+            assert!(
+                problem.contains("/open can be written"),
+                "{name}: {problem}"
+            );
+        }
+        assert_eq!(root_alone(&at("ours/link")), Ok(()));
     }
 
     #[test]
