@@ -368,6 +368,96 @@ fn whoever_asked_to_be_notified_is() {
 }
 
 #[test]
+fn a_boot_is_over_when_a_server_is_ready_be_it_the_second() {
+    let image = Image::new();
+    let path = image.path("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    std::os::unix::fs::chown(&path, Some(UID), None).unwrap();
+    socket.set_read_timeout(Some(support::LIMIT)).unwrap();
+    let mut running = image
+        .server()
+        .env("FAKE", "reluctant")
+        .env("NOTIFY_SOCKET", &path.display().to_string())
+        .args(["--restart", "on-failure"])
+        .start();
+    running.wait_for("terminated with error code 3 before it was ready");
+    running.wait_for(WELCOME);
+    running.wait_for("Password:              ailab");
+    let line = running.wait_for("] ready in ");
+    assert!(line.contains("claim "), "{line}");
+    let mut heard = [0; 64];
+    let length = socket.recv(&mut heard).unwrap();
+    assert_eq!(heard[..length].trim_ascii_end(), b"READY=1");
+    // After that a restart is no boot.
+    running.signal(1);
+    let line = running.wait_for_next("] ready in ");
+    assert!(!line.contains("claim "), "{line}");
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+    let (_, stderr) = running.everything();
+    assert_eq!(stderr.matches(WELCOME).count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_command_speaks_for_itself_to_whoever_asked_to_be_notified() {
+    let image = Image::new();
+    let start = image.command(["printenv", "NOTIFY_SOCKET"]);
+    let ended = start.env("NOTIFY_SOCKET", "/the/socket").run();
+    assert_eq!(ended.stdout, "/the/socket\n", "{}", ended.stderr);
+}
+
+/// Somebody who comes into the namespace as `docker exec` does; ready when it says so.
+fn stranger(running: &support::Running, uid: u32, script: &str) -> std::process::Child {
+    let uid = uid.to_string();
+    let mut child = std::process::Command::new("nsenter")
+        .args(["--pid", "--target", &running.pid().to_string(), "--"])
+        .args([
+            "setpriv",
+            "--reuid",
+            &uid,
+            "--clear-groups",
+            "sh",
+            "-c",
+            script,
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 3];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    assert_eq!(&said, b"up\n");
+    child
+}
+
+#[test]
+fn what_docker_exec_started_has_the_drain_time_too() {
+    let image = Image::new();
+    let mut running = image.server().args(["--drain-timeout", "100"]).start();
+    running.wait_for("] ready in ");
+    let saved = image.path("home/saved");
+    let script = format!(
+        "trap 'sleep 0.5; echo saved >{}; exit' TERM; echo up; while :; do sleep 0.05; done",
+        saved.display()
+    );
+    let mut child = stranger(&running, UID, &script);
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+    assert!(saved.exists());
+    child.wait().unwrap();
+}
+
+#[test]
+fn nobody_waits_for_a_process_that_may_not_be_told_to_end() {
+    let image = Image::new();
+    let mut running = image.server().args(["--drain-timeout", "1000"]).start();
+    running.wait_for("] ready in ");
+    let mut child = stranger(&running, 0, "echo up; exec sleep 1000");
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+    child.wait().unwrap();
+}
+
+#[test]
 fn a_forced_password_is_in_force_though_the_venv_has_one() {
     let image = Image::new();
     let stale = r#"{"PasswordIdentityProvider": {"hashed_password": "sha1:x:y"}}"#;

@@ -1,6 +1,7 @@
 //! Serving: from the decision what to run to the exit code.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tracing::info;
 
@@ -148,7 +149,7 @@ fn serve(
         .default_password
         .map(|(secret, place)| DefaultPassword {
             text: start.settings.password.default.clone().unwrap_or_default(),
-            in_force: Box::new(move || password::is_in_force(&place, &secret)),
+            in_force: Arc::new(move || password::is_in_force(&place, &secret)),
         });
     let plan = Plan {
         hub: server.hub,

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,11 +41,12 @@ const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
 
 /// The default password, and how to find out whether it is the one in force.
+#[derive(Clone)]
 pub struct DefaultPassword {
     /// The password; public by nature.
     pub text: String,
     /// Whether it is in force. Takes some 50 ms of computing.
-    pub in_force: Box<dyn FnOnce() -> bool + Send>,
+    pub in_force: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What is known about the server before it is started.
@@ -112,6 +114,8 @@ pub struct Watch {
     readiness: Option<JoinHandle<()>>,
     /// Whether the server was asked to stop.
     asked: bool,
+    /// Whether a server was ready, and the world was told that the start is over.
+    announced: Arc<AtomicBool>,
     farewells: Vec<JoinHandle<()>>,
 }
 
@@ -151,6 +155,7 @@ impl Watch {
             pumps: Vec::new(),
             readiness: None,
             asked: false,
+            announced: Arc::default(),
             farewells: Vec::new(),
         })
     }
@@ -198,17 +203,18 @@ impl Watch {
         let timeout = self.plan.ready_timeout;
         let told = self.told.clone();
         let spawned = Instant::now();
-        // Only the first start is a boot; a restart tells its own part alone.
-        let parts = std::mem::take(&mut self.plan.parts);
-        let start = if parts.is_empty() {
-            spawned
-        } else {
-            self.plan.start
+        // The first server that is ready ends the boot, whichever attempt it is; a restart
+        // after that tells its own part alone.
+        let announced = self.announced.clone();
+        let boot = !announced.load(Ordering::Relaxed);
+        let (start, parts) = match boot {
+            true => (self.plan.start, self.plan.parts.clone()),
+            false => (spawned, Vec::new()),
         };
-        let first = self.plan.notify_socket.take();
-        let default_password = self.plan.default_password.take().map(in_force);
+        let notify_socket = self.plan.notify_socket.clone().filter(|_| boot);
+        let default_password = self.plan.default_password.clone().filter(|_| boot);
+        let default_password = default_password.map(in_force);
         let hub = self.plan.hub;
-        let welcome = !parts.is_empty();
         self.readiness = Some(tokio::spawn(async move {
             let late = || {
                 error!(
@@ -223,6 +229,7 @@ impl Watch {
                 Some(answer) => answer.await.ok(),
                 None => None,
             };
+            announced.store(true, Ordering::Relaxed);
             let mut parts = parts;
             parts.push(("server", spawned.elapsed()));
             told.update(|state| {
@@ -232,7 +239,7 @@ impl Watch {
                 state.probe = Some(target.to_string());
                 state.boot = milliseconds(&parts);
             });
-            if welcome {
+            if boot {
                 let welcome = Welcome {
                     hub,
                     target: &target,
@@ -241,7 +248,7 @@ impl Watch {
                 logging::say(&welcome.text());
             }
             info!("ready in {}", spent(start.elapsed(), &parts));
-            if let Some(socket) = first
+            if let Some(socket) = notify_socket
                 && let Err(error) = notify::ready(&socket)
             {
                 warn!("{} does not take READY=1: {error}", notify::VARIABLE);

@@ -6,6 +6,7 @@ use std::fs;
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper,
+    test_kill_process,
 };
 
 use crate::sys;
@@ -50,6 +51,22 @@ pub fn must_sweep_again() -> bool {
     !getpid().is_init()
 }
 
+/// Whether anyone is left who is not below us and whom we may signal: as PID 1, what
+/// `docker exec` and the like brought into the namespace. Its end is not told to us.
+pub fn strangers_are_left() -> bool {
+    getpid().is_init()
+        && processes().any(|pid| {
+            let alive = pid != getpid() && stat(pid).is_some_and(|stat| !stat.ended);
+            alive && test_kill_process(pid).is_ok()
+        })
+}
+
+/// Every process of this namespace.
+fn processes() -> impl Iterator<Item = Pid> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    numbers.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+}
+
 /// What `/proc/PID/stat` says, as far as it concerns us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -57,6 +74,8 @@ pub struct Stat {
     pub parent: i32,
     /// When it started, in clock ticks since boot. With the pid it names a process.
     pub start: u64,
+    /// It has ended, and only its parent has not taken note.
+    pub ended: bool,
 }
 
 /// Reads `/proc/PID/stat`.
@@ -68,16 +87,16 @@ fn parse(text: &str) -> Option<Stat> {
     // The second field is the command's name in parentheses, and may hold anything.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
     Some(Stat {
-        parent: fields.nth(1)?.parse().ok()?,
+        parent: fields.next()?.parse().ok()?,
         start: fields.nth(17)?.parse().ok()?,
+        ended,
     })
 }
 
 fn descendants(root: Pid) -> Vec<(Pid, u64)> {
-    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let all: Vec<(Pid, Stat)> = numbers
-        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+    let all: Vec<(Pid, Stat)> = processes()
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .collect();
     let mut ours = BTreeSet::from([root.as_raw_pid()]);
@@ -105,8 +124,11 @@ mod tests {
         let expected = Stat {
             parent: 3,
             start: 12345,
+            ended: false,
         };
         assert_eq!(parse(text), Some(expected));
+        let ended = parse(&text.replace(" S ", " Z "));
+        assert!(ended.is_some_and(|stat| stat.ended));
         assert_eq!(parse("7 (x"), None);
     }
 

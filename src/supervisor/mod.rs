@@ -61,6 +61,10 @@ const MOST_HELD: usize = 16 * 1024;
 /// How soon room is looked for again in a full queue of real-time signals.
 const NO_ROOM: Duration = Duration::from_millis(1);
 
+/// How soon it is looked again, during the drain, whether strangers have ended: they are
+/// nobody's whose end we hear of.
+const STRANGERS: Duration = Duration::from_millis(5);
+
 /// Starts the main process and looks after everything until the end; returns the
 /// exit code. Call it on a current-thread runtime, with no other thread alive that
 /// could wait for a process, after [`everyone::adopt_orphans`].
@@ -91,6 +95,7 @@ pub async fn run(
             ready = source.readable() => ready?.clear_ready(),
             () = life.timer() => life.check_timer(),
             () = life.room() => life.pass_on(),
+            () = life.strangers() => {}
         }
     }
 }
@@ -105,6 +110,8 @@ struct Life<'a> {
     pid: Option<Pid>,
     /// Real-time signals for which the main process's queue has no room.
     held: VecDeque<Received>,
+    /// Whether only those are left whose end we do not hear of.
+    strangers: bool,
     since: Instant,
     alarm: Option<Instant>,
     terminal: Option<Terminal>,
@@ -129,6 +136,7 @@ impl<'a> Life<'a> {
             state,
             pid: None,
             held: VecDeque::new(),
+            strangers: false,
             since: Instant::now(),
             alarm: None,
             terminal,
@@ -183,6 +191,13 @@ impl<'a> Life<'a> {
         tokio::time::sleep(NO_ROOM).await;
     }
 
+    async fn strangers(&self) {
+        if !self.strangers {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(STRANGERS).await;
+    }
+
     /// Reads a batch of signals; whether there may be more.
     fn read_signals(&mut self) -> bool {
         for _ in 0..BATCH {
@@ -210,7 +225,13 @@ impl<'a> Life<'a> {
                     return false;
                 }
                 Found::NobodyLeft => {
-                    self.event(Event::NobodyLeft);
+                    // With us, the kernel kills who was not below us; they have the
+                    // same time to end by themselves as everyone else.
+                    let draining = matches!(self.state, State::Draining { .. });
+                    self.strangers = draining && everyone::strangers_are_left();
+                    if !self.strangers {
+                        self.event(Event::NobodyLeft);
+                    }
                     return false;
                 }
             }

@@ -7,6 +7,7 @@ FAKE is a list of words:
   unbound    prints the ready line and never listens
   deaf       ignores TERM
   dies       says some last words and exits with 3 before it listens
+  reluctant  exits with 3 before it listens, the first time
   crash      exits with 4 at GET /crash
   orphan     leaves a process behind that ignores TERM
   cleaner    leaves a process behind that needs half a second to end after TERM
@@ -117,6 +118,9 @@ if "FAKE_MUTE" not in os.environ:
     print("fake: a line for stdout", flush=True)
 if "dies" in FAKE:
     say("fake: my last words")
+    os._exit(3)
+if "reluctant" in FAKE and not os.path.exists(tried := os.environ["HOME"] + "/tried"):
+    open(tried, "w").close()
     os._exit(3)
 if "orphan" in FAKE:
     helper("import signal,sys,time;signal.signal(15,signal.SIG_IGN);print('fake: orphan lives',file=sys.stderr,flush=True);time.sleep(1000)")
