@@ -256,8 +256,10 @@ impl Keeper {
     fn try_out(&self) -> io::Result<()> {
         let _ = fs::remove_file(self.directory.join(FILE));
         let probe = self.temporary();
-        drop(create(&probe)?);
-        fs::remove_file(probe)
+        // A file system that is full lets an empty file be made, but not this one.
+        let written = create(&probe)?.write_all(&[b' '; 4096]);
+        fs::remove_file(probe)?;
+        written
     }
 
     fn temporary(&self) -> PathBuf {
@@ -325,6 +327,7 @@ pub enum StateError {
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf), StateError> {
+    let mut unreadable = None;
     for directory in places(wanted, uid) {
         let path = directory.join(FILE);
         match read_file(&path, uid) {
@@ -335,13 +338,16 @@ pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf)
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(StateError::Unreadable { path, source }),
+            // Such as another user's, of a container that this one was made of.
+            Err(source) => {
+                unreadable.get_or_insert(StateError::Unreadable { path, source });
+            }
         }
     }
-    Err(StateError::Absent {
+    Err(unreadable.unwrap_or_else(|| StateError::Absent {
         pid: supervisor.as_raw_pid(),
         directory: wanted.to_owned(),
-    })
+    }))
 }
 
 fn read_file(path: &Path, uid: u32) -> io::Result<State> {

@@ -3,6 +3,9 @@
 
 mod support;
 
+#[path = "support/tmpfs.rs"]
+mod tmpfs;
+
 use std::process::Command;
 
 use support::{Image, PROGRAM, Running, Start, UID};
@@ -119,6 +122,47 @@ fn a_command_is_healthy_while_it_runs() {
     let mut running = image
         .command(["sh", "-c", "echo up; read x"])
         .stdin(std::os::fd::OwnedFd::from(input))
+        .start();
+    running.wait_for("up");
+    let (code, text) = ask(&running, &image, &["healthcheck"]);
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn what_another_user_left_does_not_hide_what_a_start_tells() {
+    const ANOTHER: &str = "4343";
+    let image = Image::new();
+    let state = image.path("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join("state.json"), "{}").unwrap();
+    std::os::unix::fs::chown(state.join("state.json"), Some(UID), None).unwrap();
+    let start = Start::wrapped("setpriv")
+        .args([
+            "--reuid",
+            ANOTHER,
+            "--regid",
+            ANOTHER,
+            "--clear-groups",
+            PROGRAM,
+        ])
+        .args(["--state-dir", state.to_str().unwrap()])
+        .args(["--", "sh", "-c", "echo up; exec sleep 1000"]);
+    let mut running = start.start();
+    running.wait_for("up");
+    let (code, text) = ask(&running, &image, &["healthcheck"]);
+    drop(running);
+    std::fs::remove_dir_all(format!("/dev/shm/ai-lab-{ANOTHER}")).unwrap();
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn where_the_disk_is_full_the_state_is_elsewhere() {
+    let image = Image::new();
+    let options = "size=4k,mode=777";
+    let _full = tmpfs::Tmpfs::mount(&image.path("state"), options);
+    std::fs::write(image.path("state/room"), [0; 4096]).unwrap();
+    let mut running = image
+        .command(["sh", "-c", "echo up; exec sleep 1000"])
         .start();
     running.wait_for("up");
     let (code, text) = ask(&running, &image, &["healthcheck"]);

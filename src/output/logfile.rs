@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A file of this many bytes is put aside.
@@ -70,7 +70,16 @@ impl Logfile {
         name.into()
     }
 
+    /// Puts the file aside and begins a new one. Where somebody took it away or put another
+    /// one in its place, there is nothing to put aside.
     fn rotate(&mut self) -> io::Result<()> {
+        let there = fs::symlink_metadata(&self.path);
+        let ours = self.file.metadata()?;
+        let same = |data: &fs::Metadata| (data.dev(), data.ino()) == (ours.dev(), ours.ino());
+        if !there.is_ok_and(|data| same(&data)) {
+            *self = Self::open(&self.path)?;
+            return Ok(());
+        }
         for number in (1..KEEP).rev() {
             let _ = fs::rename(self.aside(number), self.aside(number + 1));
         }
@@ -119,6 +128,35 @@ mod tests {
         names.sort();
         assert_eq!(names, ["log", "log.1", "log.2", "log.3"]);
         assert_eq!(fs::read(dir.path().join("log.1")).unwrap(), b"next\x05");
+    }
+
+    #[test]
+    fn one_that_was_taken_away_begins_anew_and_costs_no_kept_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        let mut log = Logfile::open(&path).unwrap();
+        log.write_all(b"first").unwrap();
+        log.size = ROTATE_AT;
+        log.write_all(b"second").unwrap();
+        // Removed; then moved, with another one in its place.
+        fs::remove_file(&path).unwrap();
+        log.size = ROTATE_AT;
+        log.write_all(b"third").unwrap();
+        assert_eq!(
+            (read("log"), read("log.1")),
+            ("third".into(), "first".into())
+        );
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        fs::write(&path, "theirs, ").unwrap();
+        log.size = ROTATE_AT;
+        log.write_all(b"fourth").unwrap();
+        assert_eq!(read("log"), "theirs, fourth");
+        assert_eq!(
+            (read("moved"), read("log.1")),
+            ("third".into(), "first".into())
+        );
+        assert!(!dir.path().join("log.2").exists());
     }
 
     #[test]

@@ -96,16 +96,14 @@ pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv 
     }
     let mut kept: Vec<Item> = Vec::new();
     for layer in layers {
-        for item in &layer {
-            if let Some(name) = &item.name {
-                // Whatever a lower layer said about this trait is superseded.
-                let single = SINGLE.contains(&name.as_str());
-                let in_this_layer = |old: &Item| layer.iter().any(|i| i.words == old.words);
-                kept.retain(|old| {
-                    old.name.as_ref() != Some(name) || (!single && in_this_layer(old))
-                });
+        // Whatever lower layers said about a trait of this one is superseded.
+        let named = |old: &Item| layer.iter().any(|item| item.name == old.name);
+        kept.retain(|old| old.name.is_none() || !named(old));
+        for item in layer {
+            if names(&item, &SINGLE) {
+                kept.retain(|old| old.name != item.name);
             }
-            kept.push(item.clone());
+            kept.push(item);
         }
     }
     if plan.hub {
@@ -275,6 +273,11 @@ mod tests {
                 &["--A.b=1"],
                 &["--A.b=2"],
                 vec![ip, port, retries, browser, root, "--A.b=2"],
+            ),
+            (
+                &["--A.b=1", "--A.l=1", "--A.l=2"],
+                &["--A.b=1", "--A.l=2"],
+                vec![ip, port, retries, browser, root, "--A.b=1", "--A.l=2"],
             ),
             (
                 &[],
