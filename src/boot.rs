@@ -4,8 +4,9 @@
 //! Settings → root phase → Dropped → user phase → Serve → exit code
 //! ```
 //!
-//! This is the only place that knows the order. The root phase is over, and root is
-//! gone for good, before any other thread or the runtime exists.
+//! This is the only place that knows the order. The root phase is over, the threads that
+//! shared the look at a large volume have ended, and root is gone for good, before any
+//! other thread or the runtime exists.
 
 pub mod check;
 mod dry_run;

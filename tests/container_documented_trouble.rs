@@ -58,6 +58,7 @@ fn people_see_the_words_of_the_table() {
     let mount = volume.option();
     let read_only = format!("{mount}:ro");
     let full = format!("--mount=type=tmpfs,destination={NOTEBOOKS},tmpfs-size=8192");
+    let made_by_root = format!("--mount=type=tmpfs,destination={NOTEBOOKS}");
     let socket = Mounted::new("/sockets");
     let _listener = UnixListener::bind(socket.0.path().join("s")).unwrap();
     open(&socket.0.path().join("s"), 0o600);
@@ -118,6 +119,12 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             &["is read-only: the notebook defaults were left alone"],
         ),
         (&[&full], end, 0, &["the volume is full"]),
+        (
+            &[&made_by_root],
+            &["--volume-owner=adopt", "true"],
+            1,
+            &["it belongs to root (uid 0)"],
+        ),
         (
             &[&newer.1],
             end,
