@@ -271,7 +271,8 @@ fn judge(what: &str, hit: &Hit, blow: Blow, asked: bool, ended: &Ended) -> &'sta
         }
         // Before its handlers exist the server dies of TERM.
         ("PID 1", Blow::Signal(Signal::SIGTERM)) => {
-            let again = hit.phase == Phase::Stop && by_signal(9);
+            // A second one goes straight to KILL, be it the first that came unexpected.
+            let again = (asked || hit.phase == Phase::Stop) && by_signal(9);
             let ended = in_order || stopped || by_signal(15) || again;
             assert!(ended, "{what}: {code} {said}");
             return "stopped in order";
