@@ -56,7 +56,6 @@ class Engine:
         self.socket = f"unix://{self.base}/sock"
         (self.base / "daemon.json").write_text("{}")
         self.words = ["--storage-driver", storage_driver, *words]
-        self.start()
 
     def start(self):
         words = ["dockerd", "--config-file", self.base / "daemon.json", "--host", self.socket]
@@ -92,15 +91,27 @@ class Engine:
         return run("docker", "--host", self.socket, *words)
 
     def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.process.kill()
+            self.clean()
+            raise
         return self
 
     def __exit__(self, kind, *_):
         if kind:
             print(self.log(), file=sys.stderr)
-        ids = self("ps", "--all", "--quiet").split()
-        if ids:
-            self("rm", "--force", "--volumes", *ids)
-        self.end(signal.SIGTERM)
+        try:
+            ids = self("ps", "--all", "--quiet").split()
+            if ids:
+                self("rm", "--force", "--volumes", *ids)
+        finally:
+            self.end(signal.SIGTERM)
+            self.clean()
+
+    def clean(self):
+        self.process.wait(LIMIT)
         # Some storage drivers leave it mounted on itself.
         subprocess.run(["umount", "--lazy", self.base / "data-root"], capture_output=True)
         self.directory.cleanup()

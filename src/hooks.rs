@@ -129,7 +129,8 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
 }
 
 /// Runs the hooks in `directory` as root. Only root may have written them and every
-/// directory above; what one leaves running is killed.
+/// directory above; what one leaves running is killed. They work in `/`, not where the
+/// container does: an interpreter looks there for what to load.
 ///
 /// # Errors
 /// The first thing that went wrong.
@@ -139,11 +140,14 @@ pub fn run_as_root(
 ) -> Result<Variables, HookError> {
     let hooks = root_hooks(directory)?;
     tell_of_others(directory);
-    let result = run_all(&hooks, surroundings);
-    if !hooks.is_empty() && !end_all_below() {
-        return Err(HookError::Left);
+    let result = run_all(&hooks, surroundings, Some("/"));
+    let ended = hooks.is_empty() || end_all_below();
+    let variables = result?;
+    if ended {
+        Ok(variables)
+    } else {
+        Err(HookError::Left)
     }
-    result
 }
 
 /// Runs the hooks in `directory` as the user, who nobody else needs to be protected
@@ -157,13 +161,21 @@ pub fn run_as_user(
 ) -> Result<Variables, HookError> {
     let hooks = list(directory)?;
     tell_of_others(directory);
-    run_all(&hooks, surroundings)
+    run_all(&hooks, surroundings, None).inspect_err(|_| {
+        // The start ends here: with it, as PID 1, whoever is left.
+        let _ = end_all_below();
+    })
 }
 
-fn run_all(hooks: &[PathBuf], surroundings: &Surroundings<'_>) -> Result<Variables, HookError> {
+/// Runs them in `directory`, or in ours.
+fn run_all(
+    hooks: &[PathBuf],
+    surroundings: &Surroundings<'_>,
+    directory: Option<&str>,
+) -> Result<Variables, HookError> {
     let mut variables = Vec::new();
     for hook in hooks {
-        variables.extend(run(hook, surroundings)?);
+        variables.extend(run(hook, surroundings, directory)?);
     }
     Ok(variables)
 }
@@ -209,18 +221,21 @@ fn files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
     Ok(paths.into_iter().partition(executable))
 }
 
-fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookError> {
+fn run(
+    hook: &Path,
+    surroundings: &Surroundings<'_>,
+    directory: Option<&str>,
+) -> Result<Variables, HookError> {
     let system = |source| HookError::System {
         path: hook.to_owned(),
         source,
     };
     // For root not where TMPDIR says: in a directory of the user's, the user could put a
-    // link to another file there, and the hook would write to it. Nor does root work where
-    // the container does: an interpreter looks there for what to load.
-    let as_root = rustix::process::geteuid().is_root();
-    let place = match as_root {
-        true => PathBuf::from("/tmp"),
-        false => std::env::temp_dir(),
+    // link to another file there, and the hook would write to it.
+    let place = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/tmp")
+    } else {
+        std::env::temp_dir()
     };
     let asked = tempfile::Builder::new()
         .prefix(".ai-lab-env-")
@@ -232,7 +247,7 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         name: hook.into(),
         args: Vec::new(),
         environment,
-        directory: as_root.then(|| "/".into()),
+        directory: directory.map(PathBuf::from),
     };
     let started = spawn::hook(&program).map_err(|source| HookError::NotStarted {
         path: hook.to_owned(),
@@ -246,11 +261,9 @@ fn run(hook: &Path, surroundings: &Surroundings<'_>) -> Result<Variables, HookEr
         pid: started.pid,
         outputs: vec![Output::new(stdout), Output::new(stderr)],
     };
-    let how = watched.until_its_end(surroundings).inspect_err(|_| {
-        kill_group(started.pid);
-        // The start ends here: with it, as PID 1, whoever is left.
-        let _ = end_all_below();
-    })?;
+    let how = watched
+        .until_its_end(surroundings)
+        .inspect_err(|_| kill_group(started.pid))?;
     match how {
         Ended::Exit(0) => variables::read(hook, asked.as_file()),
         Ended::Exit(code) => Err(failed(hook, format!("exit code {code}"))),

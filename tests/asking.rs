@@ -128,30 +128,28 @@ fn a_command_is_healthy_while_it_runs() {
     assert_eq!(code, 0, "{text}");
 }
 
+/// A start with a /dev/shm of its own, by way of another program.
+fn with_its_own_memory(outer: &str) -> Start {
+    let script = format!("mount -t tmpfs -o mode=1777 tmpfs /dev/shm && exec {outer} \"$@\"");
+    Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM])
+}
+
 #[test]
 fn what_another_user_left_does_not_hide_what_a_start_tells() {
-    const ANOTHER: &str = "4343";
     let image = Image::new();
     let state = image.path("state");
     std::fs::create_dir(&state).unwrap();
     std::fs::write(state.join("state.json"), "{}").unwrap();
     std::os::unix::fs::chown(state.join("state.json"), Some(UID), None).unwrap();
-    let start = Start::wrapped("setpriv")
-        .args([
-            "--reuid",
-            ANOTHER,
-            "--regid",
-            ANOTHER,
-            "--clear-groups",
-            PROGRAM,
-        ])
+    let home = image.path("home");
+    std::os::unix::fs::chown(&home, Some(4343), None).unwrap();
+    let start = with_its_own_memory("setpriv --reuid 4343 --regid 4343 --clear-groups")
         .args(["--state-dir", state.to_str().unwrap()])
+        .args(["--home", home.to_str().unwrap()])
         .args(["--", "sh", "-c", "echo up; exec sleep 1000"]);
     let mut running = start.start();
     running.wait_for("up");
     let (code, text) = ask(&running, &image, &["healthcheck"]);
-    drop(running);
-    std::fs::remove_dir_all(format!("/dev/shm/ai-lab-{ANOTHER}")).unwrap();
     assert_eq!(code, 0, "{text}");
 }
 
@@ -161,8 +159,9 @@ fn where_the_disk_is_full_the_state_is_elsewhere() {
     let options = "size=4k,mode=777";
     let _full = tmpfs::Tmpfs::mount(&image.path("state"), options);
     std::fs::write(image.path("state/room"), [0; 4096]).unwrap();
-    let mut running = image
-        .command(["sh", "-c", "echo up; exec sleep 1000"])
+    let start = with_its_own_memory("").args(image.options());
+    let mut running = start
+        .args(["--", "sh", "-c", "echo up; exec sleep 1000"])
         .start();
     running.wait_for("up");
     let (code, text) = ask(&running, &image, &["healthcheck"]);

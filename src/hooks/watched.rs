@@ -22,8 +22,11 @@ use crate::sys;
 const LONGEST_LINE: usize = 8 * 1024;
 
 /// How much of a hook's output is logged before its time and the signals are looked at: one
-/// that never ceases must not hold up its own end. As much as a pipe holds.
+/// that never ceases must not hold up its own end. As much as a pipe usually holds.
 const READS: usize = 16;
+
+/// How much is logged of what it said before its end: as much as a pipe can hold.
+const LAST_READS: usize = 257;
 
 /// How long killed processes may take to vanish: one in uninterruptible sleep, or one that
 /// root without CAP_KILL may not kill, must not hold up the start for ever.
@@ -44,10 +47,14 @@ impl Watched<'_> {
             // would be waited for until the limit.
             let stop = surroundings.signals.stop_requested().is_some();
             let ended = self.reaped();
+            let most = if ended.is_some() { LAST_READS } else { READS };
             for output in self.outputs.iter_mut().filter(|output| output.open) {
-                output.read(self.hook);
+                output.read(self.hook, most);
             }
             if let Some(ended) = ended {
+                for output in &mut self.outputs {
+                    output.close(self.hook);
+                }
                 return Ok(ended);
             }
             if stop {
@@ -110,20 +117,16 @@ impl Output {
         }
     }
 
-    /// Logs what is there now, line by line, as far as [`READS`] go.
-    fn read(&mut self, hook: &Path) {
-        let name = hook
-            .file_name()
-            .unwrap_or(OsStr::new("?"))
-            .to_string_lossy();
+    /// Logs what is there now, line by line, as far as so many reads go.
+    fn read(&mut self, hook: &Path, most: usize) {
         let mut bytes = [0; 4096];
-        for _ in 0..READS {
+        for _ in 0..most {
             match self.from.read(&mut bytes) {
-                Ok(0) => return self.close(&name),
+                Ok(0) => return self.close(hook),
                 Ok(size) => {
                     for byte in &bytes[..size] {
                         if *byte == b'\n' || self.line.len() == LONGEST_LINE {
-                            self.say(&name);
+                            self.say(hook);
                         }
                         if *byte != b'\n' {
                             self.line.push(*byte);
@@ -132,20 +135,22 @@ impl Output {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(&name),
+                Err(_) => return self.close(hook),
             }
         }
     }
 
     /// The last line may have no end.
-    fn close(&mut self, name: &str) {
+    fn close(&mut self, hook: &Path) {
         self.open = false;
         if !self.line.is_empty() {
-            self.say(name);
+            self.say(hook);
         }
     }
 
-    fn say(&mut self, name: &str) {
+    fn say(&mut self, hook: &Path) {
+        let name = hook.file_name().unwrap_or(OsStr::new("?"));
+        let name = name.to_string_lossy();
         info!("{name}: {}", String::from_utf8_lossy(&self.line));
         self.line.clear();
     }

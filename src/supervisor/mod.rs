@@ -217,6 +217,7 @@ impl<'a> Life<'a> {
                 Found::Ended(..) => {}
                 Found::Stopped(pid) => self.stopped(pid),
                 Found::Nothing => {
+                    self.strangers = false;
                     if matches!(self.state, State::DrainKilling { .. })
                         && everyone::must_sweep_again()
                     {
