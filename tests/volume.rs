@@ -4,9 +4,9 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use support::{Image, UID};
+use support::{Image, PROGRAM, Start, UID};
 
 #[test]
 fn the_defaults_are_in_the_volume_and_the_users() {
@@ -23,6 +23,32 @@ fn the_defaults_are_in_the_volume_and_the_users() {
         (file.uid(), file.gid(), file.mode() & 0o777),
         (UID, UID, 0o644)
     );
+}
+
+#[test]
+fn a_volume_that_root_may_not_list_is_the_users_all_the_same() {
+    for policy in ["chown", "adopt", "keep"] {
+        let image = Image::new();
+        let volume = image.path("notebooks");
+        fs::create_dir(&volume).unwrap();
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&volume, Some(UID), Some(UID)).unwrap();
+        let ended = Start::wrapped("setpriv")
+            .args(["--bounding-set=-dac_override,-dac_read_search", PROGRAM])
+            .args(image.options())
+            .args([
+                "--volume-owner",
+                policy,
+                "--",
+                "ls",
+                volume.to_str().unwrap(),
+            ])
+            .run();
+        assert_eq!(ended.code, 0, "{policy}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "start.ipynb\n", "{policy}: {}", ended.stderr);
+        let told = ended.stderr.contains("could not hand over to");
+        assert_eq!(told, policy == "chown", "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::output::logfile::Logfile;
 use crate::server::environment::Environment;
 use crate::server::password::{self, Outcome, PasswordError, Wanted};
 use crate::server::program::Launch;
-use crate::settings::VolumeOwner;
+use crate::settings::{VolumeOwner, record};
 use crate::state::{self, Keeper, Mode};
 use crate::supervisor::spawn::{self, Program};
 use crate::volume::{
@@ -169,6 +169,7 @@ fn owners_part(
     if let Some((uid, gid)) = claimed.adopted {
         let volume = request.directory.display();
         plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
+        root_phase::tell_whose(start, account, uid)?;
         account.adopt(uid, gid);
         for name in root_phase::STATE_DIRECTORIES {
             let request = Claim {
@@ -417,7 +418,8 @@ fn command_part(
         plan.line(format!("in {}", directory.display()));
     }
     let words = std::iter::once(&program).chain(&args);
-    let words: Vec<String> = words.map(|word| quoted(word)).collect();
+    let words = record::all_masked(words.map(|word| word.to_string_lossy()));
+    let words: Vec<String> = words.into_iter().map(quoted).collect();
     plan.line(words.join(" "));
     // One that would be handed over can be entered then.
     let directory = directory.filter(|place| plan.foresight.writable(place).is_err());

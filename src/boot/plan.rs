@@ -1,13 +1,11 @@
 //! The plan that a dry run prints.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use super::foresight::Foresight;
 use crate::identity::group_name;
-use crate::settings::record;
 use crate::volume::{Claim, Claimed, shown};
 
 /// The plan, as lines under headings, and what the user will be able to write.
@@ -53,9 +51,8 @@ impl Plan {
     }
 }
 
-/// A word as a shell would take it, without a secret that it may name.
-pub fn quoted(word: &OsStr) -> String {
-    let text = record::masked(&word.to_string_lossy());
+/// A word as a shell would take it.
+pub fn quoted(text: String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text;

@@ -9,7 +9,7 @@ use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
     AccessRequest, Account, Linux, Root, Target, grant_access, group_name, hand_over,
-    inherited_groups, resolve, root_above, supplementary,
+    inherited_groups, known_user, resolve, root_above, supplementary,
 };
 use crate::server::environment::SYSTEM_PATH;
 use crate::settings::{VolumeOwner, record, table};
@@ -147,6 +147,7 @@ fn adopt(
     uid: u32,
     gid: u32,
 ) -> Result<(), Failure> {
+    tell_whose(start, account, uid)?;
     account.adopt(uid, gid);
     for name in STATE_DIRECTORIES {
         let request = Claim {
@@ -162,6 +163,24 @@ fn adopt(
         }
     }
     Ok(())
+}
+
+/// An owner who is somebody else in this container may have more there than the volume.
+pub(super) fn tell_whose(
+    start: &mut Start<'_>,
+    account: &Account,
+    uid: u32,
+) -> Result<(), Failure> {
+    let Some(name) = known_user(uid).filter(|_| uid != account.uid) else {
+        return Ok(());
+    };
+    start.report.degraded(Degradation::new(
+        format!(
+            "the owner of the notebooks, uid {uid}, is {name} in this container: \
+             the server has whatever is {name}'s here"
+        ),
+        "give the directory to another uid on the host, or use --volume-owner chown",
+    ))
 }
 
 /// What the user is to have access to.

@@ -34,6 +34,7 @@ impl Account {
         }
         self.uid = uid;
         self.gid = gid;
+        self.known = known_user(uid).is_some();
         self.name = user_name(uid);
     }
 }
@@ -157,10 +158,13 @@ pub fn current() -> Account {
 
 /// The user's name; the number as text if it has none.
 pub fn user_name(uid: u32) -> String {
-    users::get_user_by_uid(uid).map_or_else(
-        || uid.to_string(),
-        |user| user.name().to_string_lossy().into_owned(),
-    )
+    known_user(uid).unwrap_or_else(|| uid.to_string())
+}
+
+/// The user's name, if it has one.
+pub fn known_user(uid: u32) -> Option<String> {
+    let user = users::get_user_by_uid(uid)?;
+    Some(user.name().to_string_lossy().into_owned())
 }
 
 /// The group's name; the number as text if it has none.

@@ -35,6 +35,26 @@ pub fn masked(argument: &str) -> String {
     argument.to_owned()
 }
 
+/// Arguments of the server without the secrets that they may name, in the next word or in
+/// the same.
+pub fn all_masked<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Vec<String> {
+    let mut secret = false;
+    let mut shown = Vec::new();
+    for argument in arguments {
+        let argument = argument.as_ref();
+        let value = secret && !argument.starts_with('-');
+        // As if it had its value.
+        let named = format!("{argument}=");
+        let alone = argument.starts_with("--") && !argument.contains('=');
+        secret = alone && masked(&named) != named;
+        shown.push(match value {
+            true => "…".to_owned(),
+            false => masked(argument),
+        });
+    }
+    shown
+}
+
 /// The settings of this start, for the verbs that come later.
 pub fn running(settings: &Settings) -> String {
     toml(
@@ -78,7 +98,10 @@ fn value(entry: &Entry, settings: &Settings) -> Option<(String, Origin)> {
     let value = match written {
         Written::Switch(on) => on.to_string(),
         Written::List(items) => {
-            let items: Vec<String> = items.iter().map(|item| quoted(&masked(item))).collect();
+            let items = all_masked(&items)
+                .iter()
+                .map(|item| quoted(item))
+                .collect::<Vec<_>>();
             format!("[{}]", items.join(", "))
         }
         Written::Text(text) => match entry.kind {
@@ -201,6 +224,31 @@ mod tests {
             config: file,
         };
         resolve::read(&typed, &|_| None, false).finish().unwrap()
+    }
+
+    #[test]
+    fn a_secret_may_be_the_next_word() {
+        let words = [
+            "--A.token",
+            "t",
+            "--A.token=u",
+            "v",
+            "--A.secret",
+            "--B.c",
+            "d",
+            "lab",
+        ];
+        let shown = [
+            "--A.token",
+            "…",
+            "--A.token=…",
+            "v",
+            "--A.secret",
+            "--B.c",
+            "d",
+            "lab",
+        ];
+        assert_eq!(all_masked(words), shown);
     }
 
     #[test]

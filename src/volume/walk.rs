@@ -203,8 +203,11 @@ impl<'a> Walk<'a> {
         });
         self.buffer = buffer;
         stopped?;
-        if let Err(error) = listed {
-            self.refuse(error, c".");
+        match listed {
+            Ok(()) => {}
+            // Of the volume there may be no more than a handle.
+            Err(Errno::BADF) => self.refuse(Errno::ACCESS, c"."),
+            Err(error) => self.refuse(error, c"."),
         }
         Ok(Some(Level {
             dir: Some(dir),

@@ -97,7 +97,13 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
             _ => return Err(fail(&way, Errno::NOTDIR)),
         }
     }
-    let dir = tree::open_dir(&dir, c".").map_err(|e| fail(&way, e))?;
+    let dir = match tree::open_dir(&dir, c".") {
+        Ok(dir) => dir,
+        // Root that may not list it (squashed, or without CAP_DAC_OVERRIDE) can still look
+        // at it and hand it over; the walk tells that it goes no further.
+        Err(Errno::ACCESS | Errno::PERM) => dir,
+        Err(error) => return Err(fail(&way, error)),
+    };
     let root = tree::look_at(start(true)?).map_err(|e| fail(&way, e))?;
     let here = tree::look_at(&dir).map_err(|e| fail(&way, e))?;
     if root.inode == here.inode && root.same_mount(&here) {

@@ -135,6 +135,16 @@ fn a_volume_that_refuses() {
         chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
         usual(image, &["--volume-owner", "adopt"])
     });
+    for (name, option) in [
+        ("volume-of-another-account", "--restart=never"),
+        ("volume-of-another-account-dry-run", "--dry-run"),
+    ] {
+        start(name, |image| {
+            fs::create_dir(image.path("notebooks")).unwrap();
+            chown(image.path("notebooks"), Some(2), Some(2)).unwrap();
+            usual(image, &["--volume-owner", "adopt", option])
+        });
+    }
     start("volume-adopted-dry-run", |image| {
         let adopted = ["--volume-owner", "adopt", "--dry-run"];
         fs::create_dir_all(image.path("home/.jupyter")).unwrap();
