@@ -160,7 +160,11 @@ fn restore(
     let paths = files.iter().map(|file| inside(defaults, file));
     let paths = paths.collect::<Result<Vec<_>, _>>()?;
     let mut whole = true;
-    for (path, result) in volume::restore(&setting.dropped, defaults, &paths)? {
+    let (results, degradations) = volume::restore(&setting.dropped, defaults, &paths)?;
+    for degradation in degradations {
+        complain(&degradation);
+    }
+    for (path, result) in results {
         let name = volume::shown(&path);
         let text = match result {
             Restored::Back => format!("{name}: restored\n"),
@@ -178,6 +182,12 @@ fn restore(
                 complain(&format!(
                     "{name}: not restored: {why}; see the directory and its owner"
                 ));
+                whole = false;
+                continue;
+            }
+            Restored::Left(aside) => {
+                let aside = volume::shown(&aside);
+                complain(&format!("{name}: not restored, and yours is now {aside}"));
                 whole = false;
                 continue;
             }

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::defaults::{
@@ -126,10 +126,16 @@ pub enum Restored {
     Unknown,
     /// What is there could not be put aside, or the default not be put in place.
     Refused(Errno),
+    /// The same, and what was there could not be put back: it is under this name.
+    Left(Vec<u8>),
 }
 
+/// What became of each default that was asked for.
+pub type Restores = Vec<(Vec<u8>, Restored)>;
+
 /// Brings these defaults back, and every default below one that is a directory. What
-/// a person wrote is put aside, under a name that tells whose it is.
+/// a person wrote is put aside, under a name that tells whose it is; and put back, if the
+/// default does not come. With what was in the way.
 ///
 /// # Errors
 ///
@@ -138,7 +144,7 @@ pub fn restore(
     _: &Dropped,
     defaults: &Defaults,
     wanted: &[Vec<u8>],
-) -> Result<Vec<(Vec<u8>, Restored)>, VolumeError> {
+) -> Result<(Restores, Vec<Degradation>), VolumeError> {
     let (mut source, mut volume) = open_both(defaults)?;
     let offers = offers(defaults, &source, inode(defaults, &volume)?)?.by_path;
     let mut results = Vec::new();
@@ -175,13 +181,19 @@ pub fn restore(
         deleted: crate::settings::DeletedNotebooks::Restore,
         ..defaults.clone()
     };
-    bring_some(&anyway, &|path| todo.contains(path))?;
+    let brought = bring_some(&anyway, &|path| todo.contains(path));
     for (path, result) in results.iter_mut().filter(|(_, result)| absent(result)) {
-        if !is_current(&mut source, &mut volume, path, &offers[path]) {
-            *result = Restored::Refused(Errno::IO);
+        if is_current(&mut source, &mut volume, path, &offers[path]) {
+            continue;
         }
+        *result = match std::mem::replace(result, Restored::Refused(Errno::IO)) {
+            Restored::Aside(aside) if put_back(&mut volume, path, &aside).is_err() => {
+                Restored::Left(aside)
+            }
+            _ => Restored::Refused(Errno::IO),
+        };
     }
-    Ok(results)
+    Ok((results, brought?.degradations))
 }
 
 fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) -> bool {
@@ -233,13 +245,40 @@ fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
         };
         let new = [stem, mark.as_bytes(), extension].concat();
         let new = CString::new(new).map_err(|_| Errno::INVAL)?;
-        match rustix::fs::renameat_with(dir, name, dir, &new, RenameFlags::NOREPLACE) {
+        match rename(dir, name, &new) {
             Ok(()) => return Ok(new),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
     }
     Err(Errno::EXIST)
+}
+
+/// The name that [`put_aside`] took away.
+fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
+    let (dir, name) = volume.parent(path, false)?;
+    let (_, aside) = tree::split(aside);
+    let aside = CString::new(aside).map_err(|_| Errno::INVAL)?;
+    rename(dir, &aside, &name)
+}
+
+/// Renames, and never onto anything.
+fn rename(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rename_without_flags(dir, from, to),
+        other => other,
+    }
+}
+
+/// The same where the file system knows no such rename (NFS, 9p): a link is made or a
+/// directory only where nothing is.
+fn rename_without_flags(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    if tree::look(dir, from)?.kind == FileType::Directory {
+        rustix::fs::mkdirat(dir, to, Mode::from(0o755))?;
+        return rustix::fs::renameat(dir, from, dir, to);
+    }
+    rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+    rustix::fs::unlinkat(dir, from, AtFlags::empty())
 }
 
 #[cfg(test)]

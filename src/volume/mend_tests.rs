@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
@@ -56,7 +57,7 @@ impl Lab {
 
     fn restore(&self, names: &[&str]) -> Vec<(String, Restored)> {
         let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let results = restore(&Dropped::for_tests(), &self.defaults(), &names).unwrap();
+        let (results, _) = restore(&Dropped::for_tests(), &self.defaults(), &names).unwrap();
         let text = |path: Vec<u8>| String::from_utf8(path).unwrap();
         results
             .into_iter()
@@ -165,6 +166,37 @@ fn a_default_comes_back_and_what_a_person_wrote_is_put_aside() {
         lab.restore(&["a.ipynb"]),
         [("a.ipynb".into(), Restored::Current)]
     );
+}
+
+#[test]
+fn what_was_put_aside_comes_back_where_the_default_does_not() {
+    let lab = Lab::new(&[("a.ipynb", "default")]);
+    lab.start();
+    fs::write(lab.at("volume", "a.ipynb"), "mine").unwrap();
+    // Nobody reads a directory as a file, be it root.
+    fs::remove_file(lab.at("source", "a.ipynb")).unwrap();
+    symlink("/nowhere", lab.at("source", "a.ipynb")).unwrap();
+    let results = lab.restore(&["a.ipynb"]);
+    assert!(!matches!(results[0].1, Restored::Aside(_)), "{results:?}");
+    assert_eq!(lab.reads("a.ipynb"), "mine");
+}
+
+#[test]
+fn nothing_is_renamed_onto_another_where_no_flag_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let handle = fs::File::open(dir.path()).unwrap();
+    fs::write(at("f"), "f").unwrap();
+    fs::create_dir(at("d")).unwrap();
+    fs::write(at("d/in"), "").unwrap();
+    let rename = |from: &CStr, to: &CStr| rename_without_flags(handle.as_fd(), from, to);
+    for (from, to) in [(c"f", c"d"), (c"d", c"f")] {
+        assert_eq!(rename(from, to), Err(Errno::EXIST));
+    }
+    rename(c"f", c"f2").unwrap();
+    rename(c"d", c"d2").unwrap();
+    assert_eq!(fs::read_to_string(at("f2")).unwrap(), "f");
+    assert!(at("d2/in").exists() && !at("f").exists() && !at("d").exists());
 }
 
 #[test]
