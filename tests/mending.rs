@@ -121,6 +121,17 @@ fn the_settings_of_the_running_start_are_shown_without_the_password() {
 }
 
 #[test]
+fn the_file_that_is_checked_is_the_one_that_a_start_would_read() {
+    let image = Image::new();
+    let file = image.path("entrypoint.toml").display().to_string();
+    fs::write(&file, "[password]\ndefault = ' x '\n").unwrap();
+    let check = Start::plain().args(["config", "check"]);
+    let checked = check.env("AI_LAB_CONFIG", &file).run();
+    assert_eq!(checked.code, 78, "{}", checked.stdout);
+    assert!(checked.stderr.contains("white space"), "{}", checked.stderr);
+}
+
+#[test]
 fn a_settings_file_is_checked_as_a_whole() {
     let image = Image::new();
     let file = image.path("entrypoint.toml");

@@ -399,6 +399,16 @@ fn a_boot_is_over_when_a_server_is_ready_be_it_the_second() {
 }
 
 #[test]
+fn what_jupyter_takes_for_on_where_it_is_empty_is_not_passed_on() {
+    let image = Image::new();
+    let script = "printenv JUPYTER_PLATFORM_DIRS JUPYTER_PREFER_ENV_PATH | cat; echo end";
+    let start = image.command(["sh", "-c", script]);
+    let start = start.env("JUPYTER_PLATFORM_DIRS", "");
+    let ended = start.env("JUPYTER_PREFER_ENV_PATH", "0").run();
+    assert_eq!(ended.stdout, "0\nend\n", "{}", ended.stderr);
+}
+
+#[test]
 fn a_command_speaks_for_itself_to_whoever_asked_to_be_notified() {
     let image = Image::new();
     let start = image.command(["printenv", "NOTIFY_SOCKET"]);

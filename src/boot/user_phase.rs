@@ -13,7 +13,7 @@ use crate::degradation::Degradation;
 use crate::hooks;
 use crate::output::notify;
 use crate::server::environment::{self, Environment};
-use crate::server::password::place::{Surroundings, names_a_password};
+use crate::server::password::place::{CONFIG_PATH, Surroundings, names_a_file, names_a_password};
 use crate::server::password::{self, Outcome, Place, Secret, Wanted};
 use crate::server::program::Launch;
 use crate::settings::table;
@@ -46,9 +46,11 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     start.go_on()?;
 
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
+    let path = environment.get(CONFIG_PATH).map(OsStr::to_owned);
     let (place, time) = timed(|| set_password(start, person, &wanted, &mut environment));
     let mut place = place?;
     start.report.took("password", time);
+    tell_who_wins(start, &wanted)?;
     start.go_on()?;
 
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
@@ -58,7 +60,15 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     start.run_hooks("user", environment.to_vec(), hooks::run_as_user)?;
     take_variables(start, &mut environment);
     if password_place(start, person, &environment) != before {
+        // What was put there for the first place is of no use to another one.
+        let ours = before.path() == environment.get(CONFIG_PATH).unwrap_or_default();
+        match path.filter(|_| ours) {
+            Some(path) => environment.set(CONFIG_PATH, path),
+            None if ours => environment.remove(CONFIG_PATH),
+            None => {}
+        }
         place = set_password(start, person, &wanted, &mut environment)?;
+        start.go_on()?;
     }
     if let Some(path) = environment.get("PATH") {
         info!(
@@ -90,7 +100,10 @@ fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
 pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
     // A command speaks for itself, for a server we do.
     let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::VARIABLE);
-    let removed: Vec<&str> = table::own_environment().chain(ours).collect();
+    let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let empty = ON_IF_THERE.into_iter().filter(empty);
+    let own = table::own_environment();
+    let removed: Vec<&str> = own.chain(ours).chain(empty).collect();
     let account = &person.account;
     let who = environment::Person {
         name: &account.name,
@@ -111,6 +124,9 @@ const KEPT_IN_HOME: [(&str, &str); 6] = [
     ("MPLCONFIGDIR", ".config/matplotlib"),
     ("XDG_CACHE_HOME", ".cache"),
 ];
+
+/// Variables that `jupyter_core` takes for set, and on, where they are empty.
+const ON_IF_THERE: [&str; 2] = ["JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"];
 
 /// Jupyter needs a few directories of its own. Those that cannot be in HOME (an unknown
 /// uid, a read-only root file system) are elsewhere.
@@ -267,19 +283,28 @@ fn set_password(
     if let Some((name, value)) = applied.variable {
         environment.set(name, value);
     }
-    tell_who_wins(start, wanted)?;
     Ok(place)
 }
 
 /// A password that the container forces does not beat one on the server's line.
 pub(super) fn tell_who_wins(start: &mut Start<'_>, wanted: &Wanted) -> Result<(), Failure> {
-    if !(on_the_line(start) && wanted.is_forced()) {
+    if !wanted.is_forced() {
         return Ok(());
     }
-    start.report.degraded(Degradation::new(
-        "the server's arguments name a password, which beats the one of the environment",
-        "remove that argument",
-    ))
+    if on_the_line(start, names_a_password) {
+        start.report.degraded(Degradation::new(
+            "the server's arguments name a password, which beats the one of the environment",
+            "remove that argument",
+        ))?;
+    }
+    if on_the_line(start, names_a_file) {
+        start.report.degraded(Degradation::new(
+            "the server's arguments name a configuration file, and Jupyter reads no other: the \
+             password of the environment is not in force",
+            "remove that argument, or write the password's hash into that file",
+        ))?;
+    }
+    Ok(())
 }
 
 /// Where Jupyter looks for its password.
@@ -294,12 +319,12 @@ pub(super) fn password_place(
         home: &person.account.home,
         venv,
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
-        on_the_line: on_the_line(start),
+        on_the_line: on_the_line(start, names_a_password) || on_the_line(start, names_a_file),
     })
 }
 
-/// Whether the server's arguments name a password.
-fn on_the_line(start: &Start<'_>) -> bool {
+/// Whether one of the server's arguments is such.
+fn on_the_line(start: &Start<'_>, such: fn(&OsStr) -> bool) -> bool {
     let Launch::Server(server) = &start.launch else {
         return false;
     };
@@ -309,7 +334,7 @@ fn on_the_line(start: &Start<'_>) -> bool {
         .iter()
         .map(|arg| arg.as_os_str())
         .chain(configured);
-    all.any(names_a_password)
+    all.any(such)
 }
 
 fn owns(person: &Person, path: &Path) -> bool {

@@ -4,18 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Setting, VerbError, tell};
+use crate::server::password::source::{self, Sources};
 use crate::settings::resolve::Typed;
-use crate::settings::{record, resolve, table};
+use crate::settings::{Key, SettingsError, record, resolve, table};
 
 /// Shows the settings as a settings file; the password is never among them.
 ///
 /// # Errors
 /// The settings do not validate, or root cannot be dropped.
 pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
+    let named = typed.config.is_some();
     let found = Setting::find(typed)?;
     // What a start wrote down knows where each value came from.
     let written = found
         .record
+        .filter(|_| !named)
         .and_then(|path| std::fs::read_to_string(path).ok());
     let text = written.unwrap_or_else(|| record::foreseen(&found.settings));
     let lines = text
@@ -34,12 +37,21 @@ pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
 /// Everything that is wrong with it.
 pub fn check(file: Option<&Path>, typed: Typed) -> Result<ExitCode, VerbError> {
     let file = file.map(PathBuf::from).or(typed.config);
+    let variable = || std::env::var_os(table::FILE_ENV).filter(|value| !value.is_empty());
+    let file = file.or_else(|| variable().map(PathBuf::from));
     let file = file.unwrap_or_else(|| table::DEFAULT_FILE.into());
     let typed = Typed {
         config: Some(file.clone()),
         ..Typed::default()
     };
-    resolve::read(&typed, &|_| None, false).finish()?;
+    let settings = resolve::read(&typed, &|_| None, false).finish()?;
+    let default = settings.password.default.as_deref();
+    source::wanted(&Sources {
+        default: default.map(|text| (text, settings.origin(Key::Password))),
+        file: None,
+        environment: &|_| None,
+    })
+    .map_err(SettingsError)?;
     tell(&format!("{}: nothing is wrong\n", file.display()));
     Ok(ExitCode::SUCCESS)
 }

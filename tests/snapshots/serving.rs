@@ -98,6 +98,14 @@ fn what_is_told_beside_it() {
         ready,
     );
     lived(
+        "password-in-another-file",
+        |image| {
+            let start = server(image).args(["--jupyter-arg", "--config=/nonexistent/x.py"]);
+            start.env("JUPYTER_PASSWORD", "x")
+        },
+        ready,
+    );
+    lived(
         "logfile-cannot-be-written",
         |image| {
             let log = image.path("home/no/log").display().to_string();

@@ -123,6 +123,8 @@ fn accounts_hooks_and_passwords() {
     let set = |name, value: &'static str| given(&[]).env(name, value);
     start("password-white-space", |_| set("JUPYTER_PASSWORD", " x"));
     start("password-line-break", |_| set("JUPYTER_PASSWORD", "x\ny"));
+    start("password-control", |_| set("JUPYTER_PASSWORD", "x\x1by"));
+    start("password-mark", |_| set("JUPYTER_PASSWORD", "\u{feff}x"));
     start("password-hash", |_| set("JUPYTER_PASSWORD_HASH", "sha1:x"));
     start("password-file-absent", |_| {
         set("JUPYTER_PASSWORD_FILE", "/nonexistent")

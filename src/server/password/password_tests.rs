@@ -300,6 +300,51 @@ fn a_password_on_the_command_line_is_the_users_word() {
 }
 
 #[test]
+fn a_file_on_the_command_line_is_the_only_one() {
+    use place::names_a_file;
+    for yes in [
+        "--config",
+        "--config=x",
+        "--ServerApp.config_file=x",
+        "--JupyterApp.config_file",
+    ] {
+        assert!(names_a_file(yes.as_ref()), "{yes}");
+    }
+    for no in [
+        "--config-dir=x",
+        "--LabApp.x=--config",
+        "config",
+        "--ServerApp.port=1",
+    ] {
+        assert!(!names_a_file(no.as_ref()), "{no}");
+    }
+}
+
+#[test]
+fn what_python_says_counts_where_it_names_a_password_and_is_not_beaten() {
+    let home = Home::new();
+    let venv = "venv/etc/jupyter/jupyter_server_config.py";
+    home.put(venv, "c.ServerApp.password_required = True\n");
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+    // The user's own file comes before that of a venv which is not the user's.
+    home.put(venv, "c.ServerApp.password = 'sha1:x:y'\n");
+    assert!(
+        is_in_force(&home.place(), &secret("ailab"))
+            == home.json().get("PasswordIdentityProvider").is_some()
+    );
+    assert_eq!(home.outcome(&forced()), Outcome::Changed);
+    assert!(is_in_force(&home.place(), &secret("new")));
+    home.put(
+        "home/.jupyter/jupyter_lab_config.py",
+        "c.ServerApp.password = ''\n",
+    );
+    assert!(
+        !is_in_force(&home.place(), &secret("new")),
+        "only Python knows"
+    );
+}
+
+#[test]
 fn broken_files_are_told_with_their_place_and_never_overwritten() {
     for (content, place) in [
         ("{\n  \"a\": tru,\n}", "line 2, column 11"),

@@ -23,7 +23,8 @@ const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
 /// How the names of traits end that hold a password's hash.
 const TRAITS: [&str; 2] = [".hashed_password", "App.password"];
 
-const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
+/// The variable with the directories that come before all others.
+pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 
 /// What decides where Jupyter looks.
 pub struct Surroundings<'a> {
@@ -35,7 +36,8 @@ pub struct Surroundings<'a> {
     pub venv: Option<&'a Path>,
     /// Whether the server's user owns the venv: then its configuration beats HOME's.
     pub owns_venv: bool,
-    /// Whether the command line names a password, which beats every file.
+    /// Whether the command line names a password or the only file to read, which beats
+    /// every file that is looked at here.
     pub on_the_line: bool,
 }
 
@@ -100,6 +102,11 @@ impl Place {
         &self.user
     }
 
+    /// `JUPYTER_CONFIG_PATH` as it was.
+    pub fn path(&self) -> &OsStr {
+        &self.config_path
+    }
+
     /// The file with the user's password.
     pub fn file(&self) -> PathBuf {
         self.user.join(FILE)
@@ -112,7 +119,17 @@ impl Place {
 
     /// The hash in force; `None` also where something else than JSON decides.
     pub fn in_force(&self) -> Option<String> {
-        if self.on_the_line || self.all.iter().any(|directory| in_python(directory)) {
+        if self.on_the_line {
+            return None;
+        }
+        // Nobody before it, and nobody after it has a say: whatever Python says there.
+        if self.first_of_all().is_none() && !in_python(&self.user) {
+            let own = in_json(&self.user, NAMES[0]);
+            if own.wins_over_all() {
+                return own.in_force();
+            }
+        }
+        if self.all.iter().any(|directory| in_python(directory)) {
             return None;
         }
         self.hashes().in_force()
@@ -164,6 +181,15 @@ pub fn names_a_password(argument: &OsStr) -> bool {
     name.starts_with(b"--") && TRAITS.iter().any(|known| name.ends_with(known.as_bytes()))
 }
 
+/// Whether an argument of the server names a configuration file. Jupyter then reads it in
+/// place of all others of that name.
+pub fn names_a_file(argument: &OsStr) -> bool {
+    let argument = argument.as_encoded_bytes();
+    let name = argument.split(|byte| *byte == b'=').next();
+    let name = name.unwrap_or_default();
+    name == b"--config" || name.starts_with(b"--") && name.ends_with(b".config_file")
+}
+
 /// What counts as on for `jupyter_core`.
 fn is_on(value: &OsStr) -> bool {
     let value = value.to_string_lossy().to_lowercase();
@@ -184,6 +210,13 @@ fn in_python(directory: &Path) -> bool {
         let text = String::from_utf8_lossy(&text);
         text.lines()
             .map(str::trim_start)
-            .any(|line| !line.starts_with('#') && TRAITS.iter().any(|known| line.contains(known)))
+            .any(|line| !line.starts_with('#') && TRAITS.iter().any(|known| names(line, known)))
     })
+}
+
+/// Whether a line names a trait, and not another one that begins like it.
+fn names(line: &str, known: &str) -> bool {
+    let more = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(known)
+        .any(|(at, _)| !line[at + known.len()..].starts_with(more))
 }

@@ -191,10 +191,16 @@ fn checked(secret: Secret, origin: &Origin) -> Result<(), SettingError> {
     let text = secret.text();
     // What Python's str.strip() removes: Unicode's white space and four more.
     let space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
+    // What Tornado's get_argument() puts a space in place of.
+    let replaced = |c: char| matches!(c, '\x01'..='\x08' | '\x0e'..='\x1f');
     let problem = if text.is_empty() {
         "it is empty, which would let everyone in"
     } else if text.contains(['\0', '\n', '\r']) {
         "it contains a line break or NUL, which nobody can type into the login form"
+    } else if text.contains(replaced) {
+        "it contains a control character, which Jupyter's login replaces: nobody could log in"
+    } else if text.starts_with('\u{feff}') {
+        "it begins with a byte order mark, which an editor added and nobody types"
     } else if text.starts_with(space) || text.ends_with(space) {
         "it begins or ends with white space, which Jupyter's login removes: nobody could log in"
     } else {
