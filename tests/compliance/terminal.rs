@@ -10,6 +10,9 @@ use crate::{Init, Init::*, Table};
 const LISTENER: &str = "
 import os, signal, sys, termios
 heard = []
+def say(*words):
+    # Not print(): a handler may run in the middle of it, and may not enter it again.
+    os.write(1, (' '.join(map(str, words)) + '\\n').encode())
 def hear(number, _):
     if 'HUP' in heard:
         # CONT comes with it, and there is no terminal any more to tell it.
@@ -17,13 +20,13 @@ def hear(number, _):
     if number != signal.SIGUSR1:
         heard.append(signal.Signals(number).name[3:])
     if number == signal.SIGINT:
-        print('interrupted', flush=True)
+        say('interrupted')
     if number == signal.SIGCONT:
-        print('continued', flush=True)
+        say('continued')
     if number == signal.SIGWINCH:
-        print('window', *os.get_terminal_size(), flush=True)
+        say('window', *os.get_terminal_size())
     if number == signal.SIGUSR1:
-        print('heard', *heard, flush=True)
+        say('heard', *heard)
         sys.exit(3)
     if number == signal.SIGHUP:
         open(sys.argv[1], 'w').write(' '.join(heard))
@@ -34,7 +37,7 @@ signal.set_wakeup_fd(wakes)
 for name in 'INT', 'QUIT', 'WINCH', 'CONT', 'HUP', 'USR1':
     signal.signal(getattr(signal, 'SIG' + name), hear)
 foreground = os.tcgetpgrp(0) == os.getpgrp()
-print('listening', *os.get_terminal_size(), 'in front' if foreground else 'behind', flush=True)
+say('listening', *os.get_terminal_size(), 'in front' if foreground else 'behind')
 while True:
     os.read(woken, 1)
 ";

@@ -40,8 +40,8 @@ SCHEME = "https" if "ServerApp.certfile" in VALUES else "http"
 
 
 def say(text):
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    # Not sys.stderr: a handler may run in the middle of a write, and may not enter it again.
+    os.write(2, (text + "\n").encode())
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
