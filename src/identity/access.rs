@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::Root;
 use super::account::Account;
+use super::kernel::stands_for_another;
 use super::membership::{RECORD, Want, foresee, settle};
 use crate::degradation::Degradation;
 
@@ -170,6 +171,14 @@ fn examine(path: &Path, docker: bool, account: &Account) -> Result<Found, Degrad
     // The kernel looks at the first class that fits, and at no other.
     if account.uid == 0 || data.uid() == account.uid && offers(6) {
         Ok(Found::Open)
+    } else if offers(3) && stands_for_another(data.gid()) {
+        Err(Degradation::new(
+            format!(
+                "No access is given to {shown}: its group has no number in this user namespace"
+            ),
+            "map that group (/etc/subgid of a rootless engine), or mount the rootless engine's own \
+             socket",
+        ))
     } else if offers(3) {
         Ok(Found::ByGroup(data.gid()))
     } else if offers(0) && data.gid() != account.gid && !account.groups.contains(&data.gid()) {

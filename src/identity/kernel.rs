@@ -67,13 +67,22 @@ pub trait Kernel {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Linux;
 
-/// Every capability this kernel knows, lowest first.
 /// Whether this process may give files away.
 pub fn may_chown() -> bool {
     let sets = thread::capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
 }
 
+/// Whether a file that shows this gid has another one, which our user namespace has no
+/// number for: all such files show the overflow gid (user_namespaces(7)).
+pub fn stands_for_another(gid: u32) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let whole = |map: &str| ids(map).any(|(first, count)| first == 0 && count == u32::MAX);
+    read("/proc/sys/kernel/overflowgid").trim() == gid.to_string()
+        && !whole(&read("/proc/self/gid_map"))
+}
+
+/// Every capability this kernel knows, lowest first.
 fn known_capabilities() -> impl Iterator<Item = CapabilitySet> {
     // The kernel answers EINVAL to the first number that it does not know.
     (0..u64::BITS)
@@ -174,23 +183,24 @@ impl Kernel for Linux {
 
 /// What the two maps of a user namespace (user_namespaces(7)) do not have.
 fn lacks(uids: &str, gids: &str, uid: u32, gid: u32) -> Option<String> {
-    let mapped = |map: &str, id: u32| {
-        map.lines().any(|line| {
-            // First id inside, first id outside, how many.
-            let mut numbers = line.split_whitespace().map(str::parse::<u32>);
-            let (Some(Ok(first)), _, Some(Ok(count))) =
-                (numbers.next(), numbers.next(), numbers.next())
-            else {
-                return false;
-            };
-            id.checked_sub(first).is_some_and(|offset| offset < count)
-        })
+    let mapped = |map, id: u32| {
+        let inside = |(first, count)| id.checked_sub(first).is_some_and(|offset| offset < count);
+        ids(map).any(inside)
     };
     match (mapped(uids, uid), mapped(gids, gid)) {
         (false, _) => Some(format!("it has no uid {uid}")),
         (_, false) => Some(format!("it has no gid {gid}")),
         _ => None,
     }
+}
+
+/// The ids that a map has: of each line the first inside, and how many.
+fn ids(map: &str) -> impl Iterator<Item = (u32, u32)> {
+    map.lines().filter_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse);
+        let (first, _outside, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some((first.ok()?, count.ok()?))
+    })
 }
 
 #[cfg(test)]

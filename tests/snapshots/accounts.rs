@@ -65,7 +65,7 @@ fn another_name_for_root() {
 }
 
 /// A start as root of a user namespace with these maps.
-fn in_namespace(image: &Image, uids: &str, gids: &str, setgroups: &str) -> Start {
+fn in_namespace(image: &Image, [uids, gids, setgroups]: [&str; 3], options: &[&str]) -> Start {
     let script = format!(
         "cd {}\nmkfifo up go\n\
          unshare --user sh -c 'echo up >up; read x <go; exec {PROGRAM} \"$@\"' sh \"$@\" &\n\
@@ -78,20 +78,30 @@ fn in_namespace(image: &Image, uids: &str, gids: &str, setgroups: &str) -> Start
         image.dir.path().display()
     );
     let start = Start::wrapped("sh").args(["-c", &script, "sh"]);
-    start.args(image.options()).args(["--", "true"])
+    let start = start.args(image.options()).args(options);
+    start.args(["--", "true"])
 }
 
 #[test]
 fn a_user_namespace_that_lacks_an_id() {
-    for (name, uids, gids, setgroups) in [
-        ("namespace-no-uid", "0 0 1", "0 0 1", "allow"),
-        ("namespace-no-gid", "0 0 9999", "0 0 1", "allow"),
-        ("namespace-no-setgroups", "0 0 9999", "0 0 9999", "deny"),
+    for (name, maps) in [
+        ("namespace-no-uid", ["0 0 1", "0 0 1", "allow"]),
+        ("namespace-no-gid", ["0 0 9999", "0 0 1", "allow"]),
+        ("namespace-no-setgroups", ["0 0 9999", "0 0 9999", "deny"]),
     ] {
         lived(
             name,
-            |image| in_namespace(image, uids, gids, setgroups),
+            |image| in_namespace(image, maps, &[]),
             |running| running.end(),
         );
     }
+}
+
+#[test]
+fn a_socket_whose_group_the_user_namespace_lacks() {
+    start("socket-of-no-group-here", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let maps = ["0 0 9999", "0 0 9999", "allow"];
+        in_namespace(image, maps, &["--docker-socket", &socket])
+    });
 }
