@@ -109,13 +109,12 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 fn take(name: &str, value: &DeValue<'_>, origin: Origin, content: &mut Content) {
     let Some(entry) = TABLE.iter().find(|entry| entry.toml == Some(name)) else {
-        content.wrong.push(SettingError::new(
-            name,
-            origin,
-            "is not a setting",
-            suggestion(name),
-        ));
-        return;
+        let (problem, remedy) = match is_table(name) {
+            true => (wrong_type(value), format!("put its keys below `[{name}]`")),
+            false => ("is not a setting".into(), suggestion(name)),
+        };
+        let error = SettingError::new(name, origin, problem, remedy);
+        return content.wrong.push(error);
     };
     match written(entry, value) {
         Some(written) => {
@@ -124,10 +123,14 @@ fn take(name: &str, value: &DeValue<'_>, origin: Origin, content: &mut Content) 
         None => content.wrong.push(SettingError::new(
             name,
             origin,
-            format!("is of the wrong type ({})", value.type_str()),
+            wrong_type(value),
             format!("give {}", expected(entry.kind)),
         )),
     }
+}
+
+fn wrong_type(value: &DeValue<'_>) -> String {
+    format!("is of the wrong type ({})", value.type_str())
 }
 
 fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn tells_all_errors_at_once_with_their_lines() {
         let errors =
-            parsed("[server]\nstop_timout = 3\nport = 'x'\n[serwer]\na = 1\n[qqq]\n").unwrap_err();
+            parsed("[server]\nstop_timout = 3\nport = 'x'\n[serwer]\na = 1\n[qqq]\n[[user]]\n")
+                .unwrap_err();
         assert_eq!(
             errors,
             [
@@ -238,6 +242,7 @@ mod tests {
                 "server.port (from /f.toml:3): is of the wrong type (string); give an integer",
                 "server.stop_timout (from /f.toml:2): is not a setting; did you mean `server.stop_timeout`?",
                 "serwer (from /f.toml:4): is not a setting; did you mean `server`?",
+                "user (from /f.toml:7): is of the wrong type (array); put its keys below `[user]`",
             ]
         );
     }
