@@ -209,14 +209,7 @@ pub async fn ready(
 ) -> Target {
     let deadline = Instant::now() + timeout;
     let mut late = Some(late);
-    // No server is that fast: who answers now was there before, and ours will say in
-    // its own words that it listens, or that it cannot.
-    let mut stranger = first_that_answers(expected, &[]).await;
-    if stranger.is_some() {
-        // Unless we are late, on a busy machine: then it has said so, and we hear it soon.
-        sleep(HEARSAY).await;
-        stranger = stranger.filter(|_| told.borrow().is_empty());
-    }
+    let stranger = stranger(expected, &told).await;
     if let Some(stranger) = &stranger {
         warn!(
             "{stranger} answers before the server was started: another program has the port \
@@ -261,6 +254,20 @@ pub async fn ready(
     }
 }
 
+/// Who answers before the server can: it was there before, and ours will say in its own
+/// words that it listens, or that it cannot.
+async fn stranger(expected: &Expected, told: &watch::Receiver<Vec<Url>>) -> Option<Target> {
+    let stranger = first_that_answers(expected, &[]).await?;
+    // On a busy machine we may be late ourselves: then ours has said so, and is heard soon.
+    // A look of its own: whoever waits for the URLs still finds them new.
+    let mut told = told.clone();
+    let heard = told.wait_for(|urls| !urls.is_empty());
+    match tokio::time::timeout(HEARSAY, heard).await {
+        Ok(Ok(_)) => None,
+        _ => Some(stranger),
+    }
+}
+
 async fn first_that_answers(expected: &Expected, urls: &[Url]) -> Option<Target> {
     for target in expected.targets(urls) {
         if probe(&target, PROBE_LIMIT).await.is_ok() {
@@ -273,6 +280,8 @@ async fn first_that_answers(expected: &Expected, urls: &[Url]) -> Option<Target>
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     fn heard(chunks: &[&[u8]]) -> Vec<String> {
@@ -326,6 +335,36 @@ mod tests {
 
     fn shown(targets: &[Target]) -> Vec<String> {
         targets.iter().map(Target::to_string).collect()
+    }
+
+    #[test]
+    fn who_answers_at_once_is_a_stranger_unless_the_server_has_said_that_it_is_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = format!("--port={}", listener.local_addr().unwrap().port());
+        let expected = Expected::by_argv(&argv(&["--ip=127.0.0.1", &port]));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                client.read_exact(&mut [0; 16]).unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                client.write_all(answer).unwrap();
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (_words, told) = Words::new();
+            assert!(stranger(&expected, &told).await.is_some());
+            let (mut words, told) = Words::new();
+            let says = async {
+                // It is on its way while the server is asked.
+                words.passed(b"Jupyter Server 2 is running at:\nhttp://host/lab\n");
+            };
+            let (found, ()) = tokio::join!(stranger(&expected, &told), says);
+            assert_eq!(found, None);
+        });
     }
 
     #[test]
