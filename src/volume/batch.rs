@@ -194,10 +194,17 @@ impl<'a> Work<'a> {
                     _ => self.summary.installed += 1,
                 }
             }
-            (Placed::Theirs, _) => {
+            (Placed::Theirs, verdict) => {
                 // What the stamp was taken of is not what is there.
                 entry.in_volume = None;
-                self.summary.kept += 1;
+                let same = place::content(dir, &name) == Ok(Some(*content));
+                if same && verdict != Verdict::Beside {
+                    // Another start was faster, on a volume without locks.
+                    entry.installed = Some(*content);
+                    self.summary.current += 1;
+                } else {
+                    self.summary.kept += 1;
+                }
             }
             (Placed::Unread(error), _) => {
                 entry.in_volume = None;

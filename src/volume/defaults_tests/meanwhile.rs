@@ -135,6 +135,30 @@ fn who_does_not_get_the_lock_goes_on_and_loses_nothing() {
 }
 
 #[test]
+fn what_another_start_installs_meanwhile_is_known_without_a_lock() {
+    let mut lab = Lab::new(&[("a", &big('1'))]);
+    lab.patience = Duration::ZERO;
+    fs::create_dir(lab.volume(".ai-lab")).unwrap();
+    let held = fs::File::create(lab.volume(".ai-lab/lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let staged = || fs::read_dir(lab.volume("")).unwrap().count() > 1;
+    let other = Cell::new(None);
+    let summary = lab.start_while(|_| {
+        if staged() && !lab.volume("a").exists() {
+            other.set(Some(lab.start().installed));
+        }
+    });
+    assert_eq!(other.get(), Some(1));
+    assert_eq!(
+        (summary.installed, summary.kept, summary.current),
+        (0, 0, 1)
+    );
+    drop(held);
+    let lab = lab.image("1.1.0", &[("a", &big('2'))]);
+    lab.starts("0 installed, 1 updated, 0 kept (changed by you), 0 current");
+}
+
+#[test]
 fn progress_is_told_and_never_goes_back() {
     let lab = Lab::new(&[]);
     for number in 0..REPORT_EVERY + 10 {
