@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
-use crate::volume::tree::Inode;
 
 fn file(text: &str) -> Content {
     Content::File(Digest::of(text.as_bytes()))
@@ -231,67 +230,6 @@ fn a_version_with_a_newline_adds_no_line() {
     };
     let read = Manifest::parse(&manifest.render()).unwrap();
     assert_eq!(read.image.as_deref(), Some("1 # end"));
-}
-
-fn look(modified: Time, changed: Time) -> Look {
-    let dir = tempfile::tempdir().unwrap();
-    let handle = std::fs::File::open(dir.path()).unwrap();
-    let look = crate::volume::tree::look_at(&handle).unwrap();
-    Look {
-        inode: Inode {
-            dev: (0, 0),
-            ino: 7,
-        },
-        size: 12,
-        modified,
-        changed,
-        ..look
-    }
-}
-
-#[test]
-fn a_stamp_is_taken_only_when_a_later_change_would_bear_another() {
-    let seen = look((100, 5), (200, 500_000_000));
-    assert_eq!(Stamp::settled(&seen, (200, 500_000_001)), None);
-    assert_eq!(Stamp::settled(&seen, (200, 540_000_000)), None);
-    assert!(Stamp::settled(&seen, (200, 550_000_001)).is_some());
-    // Whole seconds: a file system that has no finer ones.
-    let coarse = look((200, 0), (200, 0));
-    assert_eq!(Stamp::settled(&coarse, (202, 0)), None);
-    assert!(Stamp::settled(&coarse, (204, 0)).is_some());
-    // From the future.
-    assert_eq!(Stamp::settled(&seen, (100, 0)), None);
-}
-
-#[test]
-fn of_what_was_renamed_just_now_the_last_write_counts() {
-    let seen = look((100, 5), (200, 5));
-    assert_eq!(Stamp::settled(&seen, (200, 5)), None);
-    assert!(Stamp::renamed(&seen, (200, 5)).is_some());
-    let seen = look((200, 5), (200, 5));
-    assert_eq!(Stamp::renamed(&seen, (200, 5)), None);
-}
-
-#[test]
-fn a_stamp_fits_only_the_very_same() {
-    let seen = look((100, 5), (200, 6));
-    let stamp = Stamp::settled(&seen, (300, 0)).unwrap();
-    assert!(stamp.fits(&seen));
-    let others = [
-        Look { size: 13, ..seen },
-        look((100, 6), (200, 6)),
-        look((100, 5), (200, 7)),
-        Look {
-            inode: Inode {
-                dev: (0, 0),
-                ino: 8,
-            },
-            ..seen
-        },
-    ];
-    for other in others {
-        assert!(!stamp.fits(&other), "{other:?}");
-    }
 }
 
 fn any_content() -> impl Strategy<Value = Content> {

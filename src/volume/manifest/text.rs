@@ -1,0 +1,332 @@
+//! What a manifest is written as.
+//!
+//! `NOTEBOOKS/.ai-lab/manifest.sha256` is a file that `sha256sum -c --quiet` checks
+//! when called in NOTEBOOKS. What sha256sum has no words for is in comments:
+//!
+//! ```text
+//! # ai-lab notebooks 1
+//! # image 1.4.0
+//! 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  intro.ipynb
+//! # seen 120 1760000000.25 1760000000.5 4711 / 120 1750000000.0 1750000001.0 815
+//! # link 5a4b…  latest.ipynb
+//! # directory e3b0…  data
+//! # pending 9c56…  intro.ipynb
+//! # beside 9c56…  changed.ipynb
+//! # end
+//! ```
+//!
+//! `link` has the digest of the link's text; `pending` what a start was about to put
+//! there when it was killed; `beside` what was put next to a changed file; `seen`
+//! when the file above was last found to have that digest (in the volume / in the
+//! image; size, mtime, ctime and inode), which spares the next start from reading it.
+use std::collections::BTreeMap;
+
+use super::{Content, Digest, Entry, Manifest, Stamp};
+
+/// The newest format this program reads and writes.
+const FORMAT: u32 = 1;
+const HEAD: &str = "# ai-lab notebooks ";
+const END: &str = "# end";
+
+/// Why a manifest was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Written by a later version of this program.
+    Newer,
+    /// Not what any version writes; the line's number from 1.
+    Damaged(usize),
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// Not a word of a text that is not understood to its end.
+    pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        let mut lines = text.split(|byte| *byte == b'\n').enumerate();
+        let format = lines.next().and_then(|(_, line)| {
+            let format = std::str::from_utf8(line).ok()?.strip_prefix(HEAD)?;
+            format.parse::<u32>().ok()
+        });
+        match format {
+            Some(format) if format > FORMAT => return Err(Unreadable::Newer),
+            Some(FORMAT) => {}
+            _ => return Err(Unreadable::Damaged(1)),
+        }
+        let mut reader = Reader::default();
+        let mut count = 1;
+        for (index, line) in lines {
+            count = index + 1;
+            let damaged = Unreadable::Damaged(count);
+            if line == END.as_bytes() {
+                return reader.manifest().ok_or(damaged);
+            }
+            reader.line(line).ok_or(damaged)?;
+        }
+        // Cut short.
+        Err(Unreadable::Damaged(count))
+    }
+
+    /// The manifest's text.
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = format!("{HEAD}{FORMAT}\n").into_bytes();
+        if let Some(image) = &self.image {
+            out.extend_from_slice(format!("# image {}\n", image.replace('\n', " ")).as_bytes());
+        }
+        for (path, entry) in &self.entries {
+            if let Some(content) = entry.installed {
+                write_line(&mut out, "", content, path);
+            }
+            let is_file = matches!(entry.installed, Some(Content::File(_)));
+            if is_file && (entry.in_volume.is_some() || entry.in_image.is_some()) {
+                out.extend_from_slice(b"# seen ");
+                write_stamp(&mut out, entry.in_volume);
+                out.extend_from_slice(b" / ");
+                write_stamp(&mut out, entry.in_image);
+                out.push(b'\n');
+            }
+            if let Some(content) = entry.pending {
+                write_line(&mut out, "# pending ", content, path);
+            }
+            if let Some(content) = entry.beside {
+                write_line(&mut out, "# beside ", content, path);
+            }
+        }
+        out.extend_from_slice(END.as_bytes());
+        out.push(b'\n');
+        out
+    }
+}
+
+/// A manifest while it is read. Its paths are in order, as a rule, and become a tree at
+/// once rather than one by one.
+#[derive(Default)]
+struct Reader {
+    image: Option<String>,
+    entries: Vec<(Vec<u8>, Entry)>,
+}
+
+impl Reader {
+    /// `None`: something is said twice of a path.
+    fn manifest(self) -> Option<Manifest> {
+        let in_order = self.entries.is_sorted_by(|(one, _), (next, _)| one < next);
+        let entries = match in_order {
+            true => self.entries.into_iter().collect(),
+            // Somebody sorted the lines, or put two records together.
+            false => joined(self.entries)?,
+        };
+        let image = self.image;
+        Some(Manifest { image, entries })
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        if let Some(image) = line.strip_prefix(b"# image ") {
+            self.image = Some(String::from_utf8(image.to_vec()).ok()?);
+            return Some(());
+        }
+        if let Some(seen) = line.strip_prefix(b"# seen ") {
+            let seen = std::str::from_utf8(seen).ok()?;
+            let (volume, image) = seen.split_once(" / ")?;
+            // Only of a file that was brought in anything is remembered.
+            let (_, entry) = self.entries.last_mut()?;
+            let Some(Content::File(_)) = entry.installed else {
+                return None;
+            };
+            entry.in_volume = read_stamp(volume)?;
+            entry.in_image = read_stamp(image)?;
+            return Some(());
+        }
+        let kinds: [(&[u8], u8); 4] = [
+            (b"# link ", b'l'),
+            (b"# directory ", b'd'),
+            (b"# pending ", b'p'),
+            (b"# beside ", b'b'),
+        ];
+        let known = kinds
+            .iter()
+            .find_map(|(prefix, kind)| Some((*kind, line.strip_prefix(*prefix)?)));
+        let (kind, line) = known.unwrap_or((b'f', line));
+        // Pending and beside name the type of what is pending.
+        let (content_kind, line) = match (kind, line) {
+            (b'p' | b'b', line) => known_type(line),
+            _ => (kind, line),
+        };
+        let (digest, path) = read_line(line)?;
+        let content = match content_kind {
+            b'l' => Content::Link(digest),
+            b'd' => Content::Directory,
+            _ => Content::File(digest),
+        };
+        // What is known of one path is in lines that follow each other.
+        if self.entries.last().is_none_or(|(last, _)| *last != path) {
+            self.entries.push((path, Entry::default()));
+        }
+        let (_, entry) = self.entries.last_mut()?;
+        let place = match kind {
+            b'p' => &mut entry.pending,
+            b'b' => &mut entry.beside,
+            _ => &mut entry.installed,
+        };
+        // Twice is not what any version writes, nor clear which one is meant.
+        if place.replace(content).is_some() {
+            return None;
+        }
+        Some(())
+    }
+}
+
+/// Joins what is said of the same path in several places.
+fn joined(all: Vec<(Vec<u8>, Entry)>) -> Option<BTreeMap<Vec<u8>, Entry>> {
+    let mut entries: BTreeMap<_, Entry> = BTreeMap::new();
+    for (path, more) in all {
+        let entry = entries.entry(path).or_default();
+        let places = [
+            (&mut entry.installed, more.installed),
+            (&mut entry.pending, more.pending),
+            (&mut entry.beside, more.beside),
+        ];
+        for (place, content) in places {
+            if place.is_some() && content.is_some() {
+                return None;
+            }
+            *place = place.or(content);
+        }
+        entry.in_volume = entry.in_volume.or(more.in_volume);
+        entry.in_image = entry.in_image.or(more.in_image);
+    }
+    Some(entries)
+}
+
+fn known_type(line: &[u8]) -> (u8, &[u8]) {
+    match (
+        line.strip_prefix(b"link "),
+        line.strip_prefix(b"directory "),
+    ) {
+        (Some(line), _) => (b'l', line),
+        (_, Some(line)) => (b'd', line),
+        _ => (b'f', line),
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
+    let (kind, digest) = match content {
+        Content::File(digest) => ("", digest),
+        Content::Link(digest) => ("link ", digest),
+        Content::Directory => ("directory ", Digest::of(b"")),
+        Content::Unread => return,
+    };
+    let comment = if prefix.is_empty() && !kind.is_empty() {
+        "# "
+    } else {
+        prefix
+    };
+    let escaped = path
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
+    let mark = if escaped { "\\" } else { "" };
+    out.extend_from_slice(comment.as_bytes());
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(mark.as_bytes());
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in digest.0 {
+        out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    out.extend_from_slice(b"  ");
+    if !escaped {
+        out.extend_from_slice(path);
+        return out.push(b'\n');
+    }
+    for byte in path {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            other => out.push(*other),
+        }
+    }
+    out.push(b'\n');
+}
+
+fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let (hex, rest) = line.split_at_checked(64)?;
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    let name = rest.strip_prefix(b"  ")?;
+    let mut path = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if escaped => path.push(match bytes.next()? {
+                b'\\' => b'\\',
+                b'n' => b'\n',
+                b'r' => b'\r',
+                _ => return None,
+            }),
+            other => path.push(*other),
+        }
+    }
+    is_inside(&path).then_some((Digest(digest), path))
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Whether `path` is relative, plain, and has no NUL.
+fn is_inside(path: &[u8]) -> bool {
+    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
+    !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
+}
+
+fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {
+    let Some(stamp) = stamp else {
+        return out.push(b'-');
+    };
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(number.format(stamp.size).as_bytes());
+    for (seconds, nanos) in [stamp.modified, stamp.changed] {
+        out.push(b' ');
+        out.extend_from_slice(number.format(seconds).as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(number.format(nanos).as_bytes());
+    }
+    out.push(b' ');
+    out.extend_from_slice(number.format(stamp.ino).as_bytes());
+}
+
+/// `None`: not a stamp; `Some(None)`: no stamp.
+fn read_stamp(text: &str) -> Option<Option<Stamp>> {
+    if text == "-" {
+        return Some(None);
+    }
+    let mut fields = text.split(' ');
+    let size = fields.next()?.parse().ok()?;
+    let mut time = || {
+        let (seconds, nanos) = fields.next()?.split_once('.')?;
+        let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
+        Some((seconds.parse().ok()?, nanos))
+    };
+    let (modified, changed) = (time()?, time()?);
+    let ino = fields.next()?.parse().ok()?;
+    Some(Some(Stamp {
+        size,
+        modified,
+        changed,
+        ino,
+    }))
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;
