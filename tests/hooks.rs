@@ -203,6 +203,21 @@ fn one_that_fails_or_hangs_ends_the_start() {
 }
 
 #[test]
+fn what_a_hook_says_before_its_end_is_told_to_the_last_word() {
+    // As much as a pipe can hold, at once, and gone before it can have been read.
+    let script = "exec python3 -c \"
+import fcntl, os
+fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
+os.write(1, (b'x' * 1023 + bytes([10])) * 1000 + b'the last word')\"";
+    let image = Image::new();
+    let ended = Hooks::new().with("user/a", script).start(&image).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let said = ended.stderr.matches("a: xxx").count();
+    assert_eq!(said, 1000);
+    assert!(ended.stderr.contains("a: the last word\n"));
+}
+
+#[test]
 fn a_stop_ends_a_hook_at_once() {
     let image = Image::new();
     let scripts = ["echo up; exec sleep 1000", ENDLESS];

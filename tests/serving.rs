@@ -348,18 +348,26 @@ fn hub_mode_lets_the_hub_say_where_to_listen() {
     assert!(!image.path("home/.jupyter").exists(), "no password at all");
 }
 
-#[test]
-fn whoever_asked_to_be_notified_is() {
-    let image = Image::new();
+/// A socket to be notified at, and what comes there next.
+fn notified(image: &Image) -> (String, impl Fn() -> String) {
     let path = image.path("notify.sock");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     std::os::unix::fs::chown(&path, Some(UID), None).unwrap();
     socket.set_read_timeout(Some(support::LIMIT)).unwrap();
-    let name = path.display().to_string();
-    let mut running = image.server().env("NOTIFY_SOCKET", &name).start();
-    let mut heard = [0; 64];
-    let length = socket.recv(&mut heard).unwrap();
-    assert_eq!(heard[..length].trim_ascii_end(), b"READY=1");
+    let next = move || {
+        let mut heard = [0; 64];
+        let length = socket.recv(&mut heard).unwrap();
+        String::from_utf8_lossy(heard[..length].trim_ascii_end()).into_owned()
+    };
+    (path.display().to_string(), next)
+}
+
+#[test]
+fn whoever_asked_to_be_notified_is() {
+    let image = Image::new();
+    let (path, told) = notified(&image);
+    let mut running = image.server().env("NOTIFY_SOCKET", &path).start();
+    assert_eq!(told(), "READY=1");
     let line = running.wait_for("fake: environment");
     assert!(
         !line.contains("NOTIFY_SOCKET"),
@@ -370,14 +378,11 @@ fn whoever_asked_to_be_notified_is() {
 #[test]
 fn a_boot_is_over_when_a_server_is_ready_be_it_the_second() {
     let image = Image::new();
-    let path = image.path("notify.sock");
-    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    std::os::unix::fs::chown(&path, Some(UID), None).unwrap();
-    socket.set_read_timeout(Some(support::LIMIT)).unwrap();
+    let (path, told) = notified(&image);
     let mut running = image
         .server()
         .env("FAKE", "reluctant")
-        .env("NOTIFY_SOCKET", &path.display().to_string())
+        .env("NOTIFY_SOCKET", &path)
         .args(["--restart", "on-failure"])
         .start();
     running.wait_for("terminated with error code 3 before it was ready");
@@ -385,9 +390,7 @@ fn a_boot_is_over_when_a_server_is_ready_be_it_the_second() {
     running.wait_for("Password:              ailab");
     let line = running.wait_for("] ready in ");
     assert!(line.contains("claim "), "{line}");
-    let mut heard = [0; 64];
-    let length = socket.recv(&mut heard).unwrap();
-    assert_eq!(heard[..length].trim_ascii_end(), b"READY=1");
+    assert_eq!(told(), "READY=1");
     // After that a restart is no boot.
     running.signal(1);
     let line = running.wait_for_next("] ready in ");
