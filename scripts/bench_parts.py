@@ -38,6 +38,18 @@ def environment():
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
+def run(*words, **options):
+    """What a command writes."""
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+
+def timed(words, **options):
+    """Milliseconds that a command takes."""
+    start = time.monotonic_ns()
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True, **options)
+    return (time.monotonic_ns() - start) / 1e6
+
+
 class Layout:
     """What an image has, with a server made of a script's or any other program."""
 

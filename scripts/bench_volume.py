@@ -9,16 +9,12 @@ import shutil
 import subprocess
 import time
 
+from bench_parts import timed
+from bench_table import row
+
 UID = 4242
 DIRECTORIES, FILES = 100, 1000
 DEFAULTS, DEFAULT_SIZE = 10_000, 100_000
-
-
-def timed(words, **options):
-    """Milliseconds that a command takes."""
-    start = time.monotonic_ns()
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True, **options)
-    return (time.monotonic_ns() - start) / 1e6
 
 
 def quiet():
@@ -42,12 +38,12 @@ def empty(directory):
 
 
 class Volume:
-    def __init__(self, layout, environment, median, row, rounds):
+    def __init__(self, layout, environment, median, rounds):
         self.volume, self.defaults = layout.base / "notebooks", layout.base / "defaults"
         self.ours = [*layout.words()[:-2], "--", "true"]
         # As in an image: what its version brought is known, and not read again.
         self.environment = environment | {"AI_LAB_VERSION": "1.0.0"}
-        self.median, self.row = median, row
+        self.median = median
         self.rounds = max(3, rounds)
 
     def start(self):
@@ -73,7 +69,7 @@ class Volume:
         find = ["find", str(self.volume), "-not", "-user", str(UID)]
         for name, before in (("warm", lambda: None), ("cold", cold)):
             this, peer = self.paired(before, self.start, lambda: timed(find))
-            self.row(f"owners of 100,000 files, all right, {name}", this, peer, "ms",
+            row(f"owners of 100,000 files, all right, {name}", this, peer, "ms",
                 "≤ 0.7 × find -not -user", this <= 0.7 * peer)
 
         def roots():
@@ -82,7 +78,7 @@ class Volume:
 
         chown = ["chown", "-R", f"{UID}:{UID}", str(self.volume)]
         this, peer = self.paired(roots, self.start, lambda: timed(chown))
-        self.row("owners of 100,000 files, all to change", this, peer, "ms", "≤ 0.7 × chown -R",
+        row("owners of 100,000 files, all to change", this, peer, "ms", "≤ 0.7 × chown -R",
             this <= 0.7 * peer)
         empty(self.volume)
 
@@ -104,7 +100,7 @@ class Volume:
             nothing()
             rsync = ["rsync", "-a", "--ignore-existing", f"{self.defaults}/", f"{self.volume}/"]
             note = f"rsync -a --ignore-existing, not flushed: {timed(rsync):.0f} ms"
-        self.row("first install, 10,000 files, 1 GB", this, peer, "ms", "≤ cp -rn, sync -f", this <= peer, note)
+        row("first install, 10,000 files, 1 GB", this, peer, "ms", "≤ cp -rn, sync -f", this <= peer, note)
 
         nothing()
         self.start()
@@ -112,12 +108,12 @@ class Volume:
         time.sleep(0.1)
         find = ["find", str(self.volume), str(self.defaults), "-not", "-user", str(UID)]
         this, peer = self.paired(lambda: None, self.start, lambda: timed(find))
-        self.row("second start, 10,000 defaults, nothing changed", this, peer, "ms",
+        row("second start, 10,000 defaults, nothing changed", this, peer, "ms",
             "≤ 1.5 × find of both", this <= 1.5 * peer)
 
 
-def volume(layout, environment, median, row, rounds):
+def volume(layout, environment, median, rounds):
     """All rows about the volume."""
-    measured = Volume(layout, environment, median, row, rounds)
+    measured = Volume(layout, environment, median, rounds)
     measured.ownership()
     measured.install()

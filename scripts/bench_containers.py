@@ -1,0 +1,171 @@
+"""Containers of the image, beside a bare server in it. Part of scripts/bench."""
+
+import calendar
+import os
+import pathlib
+import select
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from statistics import median
+
+import engine
+from bench_parts import TINI, children, environment, memory, run, timed
+from bench_table import row
+
+
+def answers(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as link:
+            link.sendall(b"GET /api HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            return link.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+class Container:
+    """Started, and waited for until it answers; removed in the end."""
+
+    def __init__(self, image, bare):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.name = f"ai-lab-bench-{uuid.uuid4().hex[:12]}"
+        options = ["--env", "JUPYTER_PASSWORD=of my own"]
+        words = []
+        if bare:
+            venv = "/home/jupyter/jupyterenv/bin"
+            options = ["--user", "jupyter", "--entrypoint", "/usr/bin/tini"]
+            options += ["--volume", f"{TINI}:/usr/bin/tini:ro", "--env", "HOME=/home/jupyter"]
+            words = ["--", f"{venv}/jupyter-lab", "--ip=0.0.0.0", "--port=49494", "--no-browser"]
+            words.append("--ServerApp.root_dir=/home/jupyter/notebooks")
+        publish = f"127.0.0.1:{port}:49494"
+        run(
+            *("docker", "create", "--name", self.name, "--publish", publish, "--no-healthcheck"),
+            *options, image, *words,
+        )
+        start = time.monotonic_ns()
+        run("docker", "start", self.name)
+        while not answers(port):
+            assert time.monotonic_ns() - start < 120e9, "it never answers"
+            time.sleep(0.002)
+        self.answered = time.time()
+        self.time = (time.monotonic_ns() - start) / 1e6
+        self.pid = int(run("docker", "inspect", "--format", "{{.State.Pid}}", self.name))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["docker", "rm", "--force", "--volumes", self.name], capture_output=True)
+
+    def log_time(self, part):
+        """When Docker heard a line, in seconds since 1970."""
+        for _ in range(1000):
+            words = ["docker", "logs", "--timestamps", self.name]
+            said = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for line in said.stdout.splitlines():
+                if part in line:
+                    stamp = line.split(" ")[0]
+                    whole, fraction = stamp.rstrip("Z").split(".")
+                    seconds = time.strptime(whole, "%Y-%m-%dT%H:%M:%S")
+                    return calendar.timegm(seconds) + float("0." + fraction)
+            time.sleep(0.01)
+        raise AssertionError(f"the log never says {part}")
+
+    def stop(self):
+        """Milliseconds from the server's end to PID 1's, after a TERM."""
+        server = os.pidfd_open(int(children(self.pid)[0]))
+        first = os.pidfd_open(self.pid)
+        poll = select.poll()
+        poll.register(server, select.POLLIN)
+        os.kill(self.pid, signal.SIGTERM)
+        poll.poll()
+        start = time.monotonic_ns()
+        poll.unregister(server)
+        poll.register(first, select.POLLIN)
+        poll.poll()
+        return (time.monotonic_ns() - start) / 1e6
+
+
+def wake_ups(pid):
+    count = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches"):
+                count += int(line.split()[1])
+    return count
+
+
+def healthcheck(pid, rounds):
+    inside = ["nsenter", "--target", str(pid), "--pid", "--mount", "--net", "--"]
+    ours, peers = [], []
+    for _ in range(rounds * 10):
+        peers.append(timed([*inside, "/bin/true"], env=environment()))
+        ours.append(timed([*inside, "/usr/local/bin/ai-lab-entrypoint", "healthcheck"], env=environment()))
+    this = median(ours) - median(peers)
+    row("healthcheck, idle server", this, None, "ms", "≤ 5 ms", this <= 5, "beyond /bin/true in the same place")
+
+
+def containers(image, stock, rounds):
+    ours, bares, stocks, welcomes, ends, peer_ends = [], [], [], [], [], []
+    for number in range(rounds):
+        with Container(image, True) as bare:
+            bares.append(bare.time)
+            peer_ends.append(bare.stop())
+        if stock:
+            with Container(stock, True) as bare:
+                stocks.append(bare.time)
+        with Container(image, False) as this:
+            ours.append(this.time)
+            heard = this.log_time("has been started successfully")
+            welcomes.append((heard - this.answered) * 1000)
+            if number == rounds - 1:
+                this.log_time("] ready in ")
+                pss, dirty = memory(this.pid)
+                row("PID 1 when ready, Pss", pss, None, "MB", "≤ 3.0 MB", pss <= 3)
+                row("PID 1 when ready, private dirty", dirty, None, "MB", "≤ 1.0 MB", dirty <= 1)
+                healthcheck(this.pid, rounds)
+                before = wake_ups(this.pid)
+                time.sleep(10)
+                woken = wake_ups(this.pid) - before
+                row("idle wake-ups in 10 s", woken, None, "", "0", woken == 0)
+            ends.append(this.stop())
+    this, peer = median(ours), median(bares)
+    row("container start → HTTP 200", this, peer, "ms", "≤ bare, same venv, + 70 ms", this <= peer + 70,
+        f"{this - peer:+.0f} ms, {engine.driver()}")
+    if stock:
+        peer = median(stocks)
+        row("container start → HTTP 200", this, peer, "ms", "≤ 0.6 × bare, stock venv", this <= 0.6 * peer)
+    late = median(welcomes)
+    row("first HTTP 200 → welcome", late, None, "ms", "≤ 30 ms", late <= 30, "looked for every 2 ms")
+    this, peer = median(ends), median(peer_ends)
+    row("server's end → exit", this, peer, "ms", "≤ 15 ms", this <= 15, "peer: tini")
+
+
+def build_stock(image):
+    name = f"{image}-stock"
+    recipe = f"FROM {image}\nRUN /home/jupyter/jupyterenv/bin/pip install --upgrade 'jsonschema[format-nongpl]>=4.25'\n"
+    run("docker", "build", "--quiet", "--tag", name, "-", input=recipe)
+    return name
+
+
+def containers_with_overlay2(image, stock, rounds):
+    engine.enter_own_network()
+    with engine.Engine("overlay2") as own:
+        own.load(image, *[stock] * bool(stock))
+        before = os.environ.get("DOCKER_HOST")
+        os.environ["DOCKER_HOST"] = own.socket
+        try:
+            containers(image, stock, rounds)
+        finally:
+            os.environ.pop("DOCKER_HOST")
+            if before:
+                os.environ["DOCKER_HOST"] = before
+
+
+def measure(image, stock, overlay2, rounds):
+    """All rows about containers."""
+    of_stock = build_stock(image) if stock else None
+    (containers_with_overlay2 if overlay2 else containers)(image, of_stock, rounds)
