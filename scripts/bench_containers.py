@@ -26,12 +26,19 @@ def answers(port):
 
 
 class Container:
-    """Started, and waited for until it answers; removed in the end."""
+    """Started, and waited for until it answers; removed in the end, and when that fails."""
 
     def __init__(self, image, bare):
+        self.name = f"ai-lab-bench-{uuid.uuid4().hex[:12]}"
+        try:
+            self.start(image, bare)
+        except BaseException:
+            self.remove()
+            raise
+
+    def start(self, image, bare):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self.name = f"ai-lab-bench-{uuid.uuid4().hex[:12]}"
         options = ["--env", "JUPYTER_PASSWORD=of my own"]
         words = []
         if bare:
@@ -58,6 +65,9 @@ class Container:
         return self
 
     def __exit__(self, *_):
+        self.remove()
+
+    def remove(self):
         subprocess.run(["docker", "rm", "--force", "--volumes", self.name], capture_output=True)
 
     def log_time(self, part):
