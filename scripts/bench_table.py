@@ -1,38 +1,64 @@
-"""The table of scripts/bench: its rows, printed and kept."""
+"""The table of scripts/bench: its rows with all their samples, printed and kept."""
 
 import json
 import os
 import sys
+from statistics import median
 
 from bench_parts import ROOT
 
 ROWS = []
 
 
-def row(figure, this, peer, unit, goal, met, note=""):
-    """One line of the table; `peer` may be None, `met` whether the goal is reached."""
-    ratio = this / peer if peer else None
+def row(figure, ours, peers, unit, goal="–", met=None, note="", others=None):
+    """One line of the table: samples of ours and of the peer's (or None), all in `unit`.
+
+    The medians are compared. `met` tells from both of them whether the goal is reached; it
+    is None where there is no goal. The note ends with the medians of `others`, which are
+    names with samples.
+    """
+    this, peer = median(ours), median(peers) if peers else None
+    others = others or {}
+    notes = [note] * bool(note)
+    notes += [f"{name} {median(samples):.2f} {unit}" for name, samples in others.items()]
     ROWS.append(
-        dict(figure=figure, this=this, peer=peer, unit=unit, ratio=ratio, goal=goal, met=met, note=note)
+        dict(
+            figure=figure, this=this, peer=peer, unit=unit, ratio=this / peer if peer else None,
+            goal=goal, met=met and met(this, peer), note=", ".join(notes),
+            samples=dict(this=ours, peer=peers, others=others),
+        )
     )
     print(f"  {figure}: {this:.3g} {unit}", file=sys.stderr)
 
 
+def number(value):
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def spread(samples):
+    """The smallest and the largest of some samples, and how many they are."""
+    if len(samples) == 1:
+        return "–"
+    return f"{number(min(samples))}–{number(max(samples))} of {len(samples)}"
+
+
 def table():
-    heads = ("figure", "this", "peer", "ratio", "goal", "met", "")
-    lines = [heads]
+    lines = [("figure", "this", "least–most", "peer", "ratio", "goal", "met", "")]
     for each in ROWS:
-        number = lambda value: "–" if value is None else f"{value:.2f} {each['unit']}".strip()
+        amount = lambda value: "–" if value is None else f"{number(value)} {each['unit']}".strip()
         ratio = "–" if each["ratio"] is None else f"{each['ratio']:.2f}"
-        met = "yes" if each["met"] else "NO"
-        lines.append((each["figure"], number(each["this"]), number(each["peer"]), ratio, each["goal"], met, each["note"]))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+        met = {True: "yes", False: "NO", None: "–"}[each["met"]]
+        lines.append((
+            each["figure"], amount(each["this"]), spread(each["samples"]["this"]),
+            amount(each["peer"]), ratio, each["goal"], met, each["note"],
+        ))
+    widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
 def finish():
-    """Prints the table, and writes it to target/bench.json."""
+    """Prints the table, and writes it with all samples to target/bench.json."""
     load = os.getloadavg()[0]
     table()
     print(f"load average {load:.1f} on {os.cpu_count()} processors")

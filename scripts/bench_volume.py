@@ -38,26 +38,24 @@ def empty(directory):
 
 
 class Volume:
-    def __init__(self, layout, environment, median, rounds):
+    def __init__(self, layout, environment, rounds):
         self.volume, self.defaults = layout.base / "notebooks", layout.base / "defaults"
         self.ours = [*layout.words()[:-2], "--", "true"]
         # As in an image: what its version brought is known, and not read again.
         self.environment = environment | {"AI_LAB_VERSION": "1.0.0"}
-        self.median = median
         self.rounds = max(3, rounds)
 
     def start(self):
         return timed(self.ours, env=self.environment)
 
-    def paired(self, before, ours, peer, rounds=None):
-        """Medians of both, in turn, each after the same preparation."""
-        this, other = [], []
+    def in_turn(self, before, *measured, rounds=None):
+        """Samples of each, taken in turn, each after the same preparation."""
+        samples = [[] for _ in measured]
         for _ in range(rounds or self.rounds):
-            before()
-            other.append(peer())
-            before()
-            this.append(ours())
-        return self.median(this), self.median(other)
+            for once, taken in zip(measured, samples):
+                before()
+                taken.append(once())
+        return samples
 
     def ownership(self):
         for number in range(DIRECTORIES):
@@ -68,18 +66,18 @@ class Volume:
         self.start()
         find = ["find", str(self.volume), "-not", "-user", str(UID)]
         for name, before in (("warm", lambda: None), ("cold", cold)):
-            this, peer = self.paired(before, self.start, lambda: timed(find))
-            row(f"owners of 100,000 files, all right, {name}", this, peer, "ms",
-                "≤ 0.7 × find -not -user", this <= 0.7 * peer)
+            peers, ours = self.in_turn(before, lambda: timed(find), self.start)
+            row(f"owners of 100,000 files, all right, {name}", ours, peers, "ms",
+                "≤ 0.7 × find -not -user", lambda this, peer: this <= 0.7 * peer)
 
         def roots():
             give(self.volume, 0)
             quiet()
 
         chown = ["chown", "-R", f"{UID}:{UID}", str(self.volume)]
-        this, peer = self.paired(roots, self.start, lambda: timed(chown))
-        row("owners of 100,000 files, all to change", this, peer, "ms", "≤ 0.7 × chown -R",
-            this <= 0.7 * peer)
+        peers, ours = self.in_turn(roots, lambda: timed(chown), self.start)
+        row("owners of 100,000 files, all to change", ours, peers, "ms", "≤ 0.7 × chown -R",
+            lambda this, peer: this <= 0.7 * peer)
         empty(self.volume)
 
     def install(self):
@@ -94,26 +92,27 @@ class Volume:
 
         script = f"cp -rn {self.defaults}/. {self.volume} && sync -f {self.volume}"
         copy = lambda: timed(["sh", "-c", script])
-        this, peer = self.paired(nothing, self.start, copy, 3)
+        peers, ours = self.in_turn(nothing, copy, self.start, rounds=3)
         note = ""
         if shutil.which("rsync"):
             nothing()
             rsync = ["rsync", "-a", "--ignore-existing", f"{self.defaults}/", f"{self.volume}/"]
             note = f"rsync -a --ignore-existing, not flushed: {timed(rsync):.0f} ms"
-        row("first install, 10,000 files, 1 GB", this, peer, "ms", "≤ cp -rn, sync -f", this <= peer, note)
+        row("first install, 10,000 files, 1 GB", ours, peers, "ms", "≤ cp -rn, sync -f",
+            lambda this, peer: this <= peer, note)
 
         nothing()
         self.start()
         # What a start wrote is settled once its time is not that of the next one.
         time.sleep(0.1)
         find = ["find", str(self.volume), str(self.defaults), "-not", "-user", str(UID)]
-        this, peer = self.paired(lambda: None, self.start, lambda: timed(find))
-        row("second start, 10,000 defaults, nothing changed", this, peer, "ms",
-            "≤ 1.5 × find of both", this <= 1.5 * peer)
+        peers, ours = self.in_turn(lambda: None, lambda: timed(find), self.start)
+        row("second start, 10,000 defaults, nothing changed", ours, peers, "ms",
+            "≤ 1.5 × find of both", lambda this, peer: this <= 1.5 * peer)
 
 
-def volume(layout, environment, median, rounds):
+def volume(layout, environment, rounds):
     """All rows about the volume."""
-    measured = Volume(layout, environment, median, rounds)
+    measured = Volume(layout, environment, rounds)
     measured.ownership()
     measured.install()
