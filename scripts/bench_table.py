@@ -1,11 +1,13 @@
 """The table of scripts/bench: its rows with all their samples, printed and kept."""
 
+import datetime
 import json
 import os
+import subprocess
 import sys
 from statistics import median
 
-from bench_parts import ROOT
+from bench_parts import PROGRAM, ROOT, run
 
 ROWS = []
 
@@ -57,12 +59,31 @@ def table():
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
-def finish():
-    """Prints the table, and writes it with all samples to target/bench.json."""
+def measured(image):
+    """What is about to be measured, and when (UTC); `image` may be None.
+
+    The program is what was just built of the checkout; the image has one of its own.
+    """
+    commit = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    commit = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    what = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "program": run(PROGRAM, "--version").strip(),
+        "checkout": commit or "unknown",
+    }
+    if image:
+        version = run("docker", "run", "--rm", "--network", "none", image, "--version")
+        what |= {"image": image, "program of the image": version.strip()}
+    return what
+
+
+def finish(what):
+    """Prints the table and `what` was measured, and writes both to target/bench.json."""
     load = os.getloadavg()[0]
     table()
+    print(", ".join(f"{name}: {value}" for name, value in what.items()))
     print(f"load average {load:.1f} on {os.cpu_count()} processors")
-    result = {"load": load, "processors": os.cpu_count(), "rows": ROWS}
+    result = what | {"load": load, "processors": os.cpu_count(), "rows": ROWS}
     place = ROOT / "target/bench.json"
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
