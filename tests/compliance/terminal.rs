@@ -12,11 +12,11 @@ import os, signal, sys, termios
 heard = []
 def say(*words):
     # Not print(): a handler may run in the middle of it, and may not enter it again.
-    os.write(1, (' '.join(map(str, words)) + '\\n').encode())
+    try:
+        os.write(1, (' '.join(map(str, words)) + '\\n').encode())
+    except OSError:
+        pass  # There is no terminal any more: HUP is on its way.
 def hear(number, _):
-    if 'HUP' in heard:
-        # CONT comes with it, and there is no terminal any more to tell it.
-        return
     if number != signal.SIGUSR1:
         heard.append(signal.Signals(number).name[3:])
     if number == signal.SIGINT:
@@ -29,8 +29,10 @@ def hear(number, _):
         say('heard', *heard)
         sys.exit(3)
     if number == signal.SIGHUP:
-        open(sys.argv[1], 'w').write(' '.join(heard))
-        sys.exit(129)
+        # CONT comes with it, and may run in the middle of this.
+        before = [name for name in heard if name != 'CONT']
+        open(sys.argv[1], 'w').write(' '.join(before))
+        os._exit(129)
 woken, wakes = os.pipe()
 os.set_blocking(wakes, False)
 signal.set_wakeup_fd(wakes)
