@@ -168,8 +168,9 @@ fn run(
                 scene.assert_no_zombie(&mut running);
                 let mut killing = killing.lock().unwrap();
                 killing.phases.stop();
-                if !running.has_ended() {
-                    let _ = kill(Pid::from_raw(running.pid()), Signal::SIGTERM);
+                // The blow may have ended it just now.
+                if let Some(pid) = running.living() {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
                 }
                 break true;
             }

@@ -322,7 +322,7 @@ impl Running {
     }
 
     /// The pid of the program, if it has not ended.
-    fn living(&self) -> Option<i32> {
+    pub fn living(&self) -> Option<i32> {
         let own = i32::try_from(self.child.id()).unwrap();
         if !self.pid1 {
             return Some(own);
