@@ -5,11 +5,11 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use support::docker::{Container, docker_ok, text};
+use support::free_port;
 
 /// Selenium, which Debian does not have, in an environment of its own.
 fn python() -> PathBuf {
@@ -32,15 +32,10 @@ fn python() -> PathBuf {
     python
 }
 
-/// A port that stays the container's when it starts again: cookies go by it.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[test]
 fn a_notebook_is_run_and_saved_and_a_restart_disturbs_nobody() {
     let python = python();
+    // It stays the container's when it starts again: cookies go by it.
     let port = free_port();
     let publish = format!("--publish=127.0.0.1:{port}:49494");
     let container = Container::start(&[&publish], &[]);

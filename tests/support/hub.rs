@@ -3,12 +3,11 @@
 #![allow(dead_code)]
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support::docker::{self, Container, docker, text};
-use super::support::{Running, Start};
+use super::support::{Running, Start, free_port};
 
 /// What is installed beside the hub. Changed versions make a new venv.
 pub const NEWEST: &[&str] = &[
@@ -74,7 +73,7 @@ impl Hub {
             .prefix("ai-lab-test-")
             .tempdir()
             .unwrap();
-        let [port, hub_port, proxy_port] = free_ports();
+        let [port, hub_port, proxy_port] = [(); 3].map(|()| free_port());
         let example = path(example);
         let scopes = "['admin:users', 'admin:servers', 'list:users']";
         let config = format!(
@@ -174,12 +173,6 @@ impl Drop for Hub {
 /// A file of this project.
 pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// Ports that are free and differ.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// One test at a time, also of other processes, until this is dropped.

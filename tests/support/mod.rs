@@ -5,18 +5,20 @@
 pub mod docker;
 pub mod figures;
 pub mod granted;
+mod ports;
 pub mod process;
 pub mod terminal;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use ports::free_port;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ai-lab-entrypoint");
@@ -108,11 +110,6 @@ impl Image {
 
 /// The user of the process tests: nobody's uid.
 pub const UID: u32 = 4242;
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// How the program is started.
 pub struct Start {
