@@ -97,7 +97,8 @@ fn a_terminal_shows_a_bar_that_goes_away() {
     thread::sleep(Duration::from_millis(300));
     send(pid, libc::SIGCONT);
     let line = running.wait_for("Copied notebooks from ");
-    let (before, after) = line.rsplit_once("\x1b[K").unwrap();
+    let bar = line.rsplit_once("\x1b[K");
+    let (before, after) = bar.unwrap_or_else(|| panic!("done before it was held: {line:?}"));
     assert!(before.contains("bringing in the notebooks [#"), "{line:?}");
     assert!(before.contains(" of 60"), "{line:?}");
     assert!(

@@ -20,14 +20,18 @@ const TERM: i32 = 15;
 /// Holds the program in the middle of its work, as soon as it has begun, and asks it
 /// to stop: what it does from then on is what it does about that.
 fn stop_in_the_middle(running: &mut Running, begun: impl FnMut() -> bool) {
-    until("the work has begun", begun);
     let pid = running.pid();
+    until("the work has begun", begun);
     send(pid, STOP);
-    running.signal(TERM);
+    send(pid, TERM);
     send(pid, CONT);
-    assert_eq!(running.end(), 128 + TERM);
-    let said = "stopped by signal 15 before anything was started";
-    running.wait_for(said);
+    let code = running.end();
+    let (_, stderr) = running.everything();
+    assert!(
+        stderr.contains("stopped by signal 15 before anything was started"),
+        "the work was done before it was held, or went on: exit code {code}: {stderr}"
+    );
+    assert_eq!(code, 128 + TERM, "{stderr}");
 }
 
 fn entries(directory: &Path) -> Vec<fs::DirEntry> {
@@ -63,7 +67,7 @@ fn while_a_volume_of_many_files_is_claimed() {
     let mut running = image.command(["echo", "ran"]).start();
     stop_in_the_middle(&mut running, one_of_each);
     let done = all();
-    assert!(0 < done && done < COUNT, "{done}");
+    assert!(0 < done && done < COUNT, "held after {done} of {COUNT}");
     assert_eq!(running.everything().0, "", "no command was started");
 
     let ended = image.command(["echo", "ran"]).run();
@@ -83,7 +87,11 @@ fn while_ten_thousand_defaults_are_copied() {
     // The first files, under whatever name.
     stop_in_the_middle(&mut running, || entries(&notebooks).len() > 10);
     let done = entries(&notebooks);
-    assert!(done.len() < DEFAULTS, "{}", done.len());
+    assert!(
+        done.len() < DEFAULTS,
+        "held after {} of {DEFAULTS}",
+        done.len()
+    );
     for entry in done {
         // What has its name is complete; nothing under another name is left.
         let name = entry.file_name().into_string().unwrap();
