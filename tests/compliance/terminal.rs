@@ -3,8 +3,18 @@ use std::time::Duration;
 
 use crate::support::process::{children, send, until};
 use crate::support::terminal::{CTRL_C, CTRL_Z, Terminal};
-use crate::support::{Image, Running, Start};
+use crate::support::{Image, LIMIT, Running, Start};
 use crate::{Init, Init::*, Table};
+
+/// How long this one may take to say something: no longer than a second where it is known
+/// to stay silent.
+fn patience(init: Init, silent: &[Init]) -> Duration {
+    if silent.contains(&init) {
+        Duration::from_secs(1)
+    } else {
+        LIMIT
+    }
+}
 
 /// Tells what a terminal sends; ends with what it got so far when USR1 asks.
 const LISTENER: &str = "
@@ -77,8 +87,8 @@ fn ctrl_z(image: &Image, init: Init) -> String {
     // What is typed next appears when the terminal is done with it.
     terminal.press("typed\n");
     running.wait_for("typed");
-    let second = Duration::from_secs(1);
-    if running.has_said("continued") || running.next_line(second).is_some() {
+    let patience = patience(init, &[Tini, DumbInit, Catatonit]);
+    if running.has_said("continued") || running.next_line(patience).is_some() {
         running.wait_for("continued");
         assert_eq!(heard(&mut running), "CONT");
         return "goes on".into();
@@ -117,12 +127,12 @@ fn hang_up(image: &Image, init: Init) -> String {
 }
 
 /// Whether the shell says, after Ctrl-Z, that its job has stopped.
-fn stops_a_job(terminal: &Terminal, running: &mut Running) -> bool {
+fn stops_a_job(terminal: &Terminal, running: &mut Running, patience: Duration) -> bool {
     terminal.press(CTRL_Z);
     // Without a shell that listens again this is only echoed.
     terminal.press("typed\n");
     while !running.has_said("Stopped") {
-        if running.next_line(Duration::from_secs(1)).is_none() {
+        if running.next_line(patience).is_none() {
             return false;
         }
     }
@@ -148,7 +158,7 @@ fn job_control(image: &Image, init: Init) -> String {
     terminal.press("hello\n");
     running.wait_for("hello");
     running.wait_for_next("hello"); // one is the echo, the other is cat's
-    if !stops_a_job(&terminal, &mut running) {
+    if !stops_a_job(&terminal, &mut running, patience(init, &[Catatonit])) {
         return "Ctrl-Z stops nothing".into();
     }
     let job = cat()[0];
@@ -201,7 +211,7 @@ fn under_a_shell(image: &Image, init: Init) -> String {
     terminal.press("hello\n");
     running.wait_for("hello");
     running.wait_for_next("hello");
-    if !stops_a_job(&terminal, &mut running) {
+    if !stops_a_job(&terminal, &mut running, patience(init, &[Tini, Catatonit])) {
         // What stays stopped would outlive its shell.
         send(cat, 9);
         return "the shell does not notice".into();
