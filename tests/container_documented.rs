@@ -510,7 +510,7 @@ fn what_users_are_told() {
 #[test]
 fn what_operators_are_told() {
     let reader = follow("docs/operators.md", |_, _| {});
-    assert_eq!(reader.ai_lab.stop().0, 0);
+    assert_eq!(reader.ai_lab.stop(), 0);
 }
 
 #[test]

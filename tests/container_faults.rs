@@ -28,7 +28,7 @@ fn a_server_that_takes_all_memory_is_ended_and_told_and_the_next_start_serves() 
     let log = next.wait_for(READY);
     let warns = |line: &str| line.starts_with("[W ") && line.contains(" ai-lab] ");
     assert!(!log.lines().any(warns), "{log}");
-    assert_eq!(next.stop().0, 0);
+    assert_eq!(next.stop(), 0);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_server_that_takes_all_memory_comes_back_where_that_is_wanted() {
         (&state["restarts"], &state["phase"]),
         (&1.into(), &"ready".into())
     );
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_process_beside_the_server_that_takes_all_memory_ends_alone() {
     let (ok, said) = container.exec("jupyter", &["python3", "-c", HOG]);
     assert!(!ok, "{said}");
     container.exec_ok("jupyter", &["ai-lab-entrypoint", "healthcheck"]);
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn jupyterlabs_lines_have_their_fields() {
     // A login that fails is a warning.
     assert_eq!(container.visit(&["login", "wrong"]), "out");
     container.wait_for("401 POST /login");
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
     let objects = objects(&container);
     for logger in ["ServerApp", "LabApp"] {
         for line in of(&objects, logger) {

@@ -154,7 +154,7 @@ fn no_new_privileges_of_the_engine_cost_nothing() {
     let container = Container::start(&options, &["--warning-as-error"]);
     container.wait_for(READY);
     assert_eq!(container.visit(&["login", "ailab"]), "in");
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn under_dockers_own_init_everything_works_and_init_is_told() {
         .skip(1)
         .filter(|line| line.trim().starts_with("0 "));
     assert_eq!(root.count(), 1, "only the init that was asked for: {said}");
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
 }
 
 const AS_UBUNTU: [&str; 4] = ["--user", "ubuntu", "--entrypoint", ""];

@@ -60,13 +60,13 @@ fn the_whole_old_line_and_a_life_of_stops_starts_and_a_commit() {
     container.exec_ok("jupyter", &["sh", "-ec", INSTALL]);
     container.visit(&["save", "of my own", "mine.txt"]);
 
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
     container.begin();
     ready_again(&container, 2);
     assert_eq!(container.visit(&["login", "of my own"]), "in");
     assert_eq!(answer(&container, "jupyter"), "42\n");
     assert_eq!(answer(&container, "root"), "42\n");
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
 
     // The image of it, elsewhere: another volume, another password, no socket.
     let image = name();
@@ -110,7 +110,7 @@ fn the_old_layout_under_root_without_a_settings_file() {
         let root = ["stat", "-c", "%u", "/root/notebooks/start.ipynb"];
         assert_eq!(container.exec_ok("root", &root), "0\n");
         assert!(container.file("/root/jupyter-server.log").len() > 100);
-        assert_eq!(container.stop().0, 0);
+        assert_eq!(container.stop(), 0);
     }
 }
 
@@ -156,7 +156,7 @@ fn other_first_processes_of_derived_images() {
         {
             assert!(process.trim().starts_with("1000 "), "{said}");
         }
-        assert_eq!(container.stop().0, 0, "{command:?}");
+        assert_eq!(container.stop(), 0, "{command:?}");
     }
 }
 

@@ -71,7 +71,7 @@ fn a_restart_ends_the_kernels_cleanly_and_keeps_the_login() {
         assert_eq!(container.visit(&["again", cookies]), "in");
     }
     assert_eq!((pid1(&container), container.port()), (first, port));
-    assert_eq!(container.stop().0, 0);
+    assert_eq!(container.stop(), 0);
 }
 
 #[test]

@@ -258,7 +258,7 @@ fn a_fork_bomb_without_room_for_more_ends_like_any_command() {
     let container = Container::start(&["--pids-limit", "200"], &command);
     container.wait_for("full");
     // Not 137: it was not Docker that ended it.
-    assert_eq!(container.stop().0, 143);
+    assert_eq!(container.stop(), 143);
 }
 
 /// The same, with room made again and again: who finds none ends, and leaves orphans.
@@ -315,7 +315,7 @@ fn a_fork_bomb_under_a_pids_limit_costs_what_it_costs_tini() {
             reaped.push(last - before);
             Look::at(pid)
         });
-        assert_eq!(container.stop().0, 143);
+        assert_eq!(container.stop(), 143);
         Rounds {
             looks,
             reaped: [reaped[1], reaped[2]],

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::LIMIT;
 
@@ -197,11 +197,10 @@ impl Container {
         said
     }
 
-    /// `docker stop`; the exit code and how long it took.
-    pub fn stop(&self) -> (i32, Duration) {
-        let start = Instant::now();
+    /// `docker stop`; the exit code.
+    pub fn stop(&self) -> i32 {
         docker_ok(["stop", &self.name]);
-        (self.exit_code(), start.elapsed())
+        self.exit_code()
     }
 
     /// Sends a signal to PID 1.
