@@ -212,6 +212,7 @@ fn judge(
         "{what}: silence: {} {said}",
         ended.code
     );
+    assert!(ended.is_explained(), "{what}: why {}? {said}", ended.code);
     match told {
         true => "went on, and told",
         false => "went on, whole",

@@ -2,6 +2,7 @@
 //! that becomes read-only.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::chance::{Chance, Rounds};
@@ -10,6 +11,9 @@ use crate::record::record;
 use crate::scene::{Ended, Scene, Stage};
 use crate::support::UID;
 use crate::tracees::{Fate, trace};
+
+/// Nothing came of it.
+const WHOLE: &str = "went on, whole";
 
 #[derive(Debug, Clone)]
 enum Limit {
@@ -54,6 +58,7 @@ fn limits_may_be_anything() {
     rounds.run(|round, mut chance| {
         let limit = Limit::choose(&mut chance);
         scene.reset();
+        let mut met = true;
         let (stage, ended) = match &limit {
             Limit::Process(option) => serve(&scene, &["prlimit", option]),
             Limit::Room(pages) => {
@@ -61,12 +66,20 @@ fn limits_may_be_anything() {
                 scene.remount(&format!("size={}", used + pages * 4096));
                 serve(&scene, &[])
             }
-            Limit::ReadOnly(phase, nth) => becoming_read_only(&scene, *phase, *nth),
+            Limit::ReadOnly(phase, nth) => {
+                let (stage, ended);
+                (stage, ended, met) = becoming_read_only(&scene, *phase, *nth);
+                (stage, ended)
+            }
         };
         eprintln!("{round}: {limit:?}: {stage:?} {}", ended.code);
         scene.remount("rw,size=16m");
         let what = format!("{limit:?}");
-        let outcome = judge(&scene, &what, &limit, stage, &ended);
+        let mut outcome = judge(&scene, &what, &limit, stage, &ended);
+        if !met {
+            assert_eq!(outcome, WHOLE, "{what}: {}", ended.said);
+            outcome = "it never became read-only";
+        }
         record(limit.name(), "all", outcome);
         scene.assert_nothing_lost(&what);
         scene.assert_next_start_is_healthy(&what);
@@ -119,17 +132,22 @@ fn traced(
 }
 
 /// The disk becomes read-only as soon as it can: while a file is open for writing, the
-/// kernel refuses.
-fn becoming_read_only(scene: &Scene, phase: Phase, nth: usize) -> (Stage, Ended) {
+/// kernel refuses. Last of all whether it ever did.
+fn becoming_read_only(scene: &Scene, phase: Phase, nth: usize) -> (Stage, Ended, bool) {
     let disk = scene.memory();
-    traced(scene, move |now, count| {
+    let is_so = Arc::new(AtomicBool::new(false));
+    let became = is_so.clone();
+    let (stage, ended) = traced(scene, move |now, count| {
         let reached = now as usize > phase as usize || now == phase && count >= nth;
         reached && {
             let mut mount = Command::new("mount");
             mount.args(["-o", "remount,ro"]).arg(&disk);
-            mount.stderr(Stdio::null()).status().unwrap().success()
+            let done = mount.stderr(Stdio::null()).status().unwrap().success();
+            became.store(done, Ordering::Relaxed);
+            done
         }
-    })
+    });
+    (stage, ended, is_so.load(Ordering::Relaxed))
 }
 
 /// Whether exit code and log tell the truth; the outcome.
@@ -155,11 +173,8 @@ fn judge(scene: &Scene, what: &str, limit: &Limit, stage: Stage, ended: &Ended) 
         Stage::Serves => {
             let whole = *code == 0 && scene.is_whole();
             assert!(whole || told, "{what}: silence: {code} {said}");
-            if told {
-                "went on, and told"
-            } else {
-                "went on, whole"
-            }
+            assert!(ended.is_explained(), "{what}: why {code}? {said}");
+            if told { "went on, and told" } else { WHOLE }
         }
     }
 }

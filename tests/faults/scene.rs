@@ -37,6 +37,23 @@ pub struct Ended {
     pub said: String,
 }
 
+impl Ended {
+    /// Whether what was said tells why it ended with this code.
+    pub fn is_explained(&self) -> bool {
+        let Self { code, said } = self;
+        let told = |code: &str| {
+            let mut told = said.split("error code ").skip(1);
+            told.any(|rest| rest.split(|char: char| !char.is_ascii_digit()).next() == Some(code))
+        };
+        match code {
+            0 => true,
+            1 if said.contains("[E ") => true,
+            134 if said.contains("memory allocation of") => true,
+            code => told(&code.to_string()),
+        }
+    }
+}
+
 impl Scene {
     pub fn new() -> Self {
         let lab = Lab::new("unmodified");
