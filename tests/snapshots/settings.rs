@@ -70,7 +70,7 @@ fn a_settings_file_that_is_wrong() {
     for (name, text) in [
         (
             "settings-file",
-            "prot = 1\nqqq = 2\n[server]\nport = 'x'\nargs = 1\nstop_timout = 3\n[serwer]\na = 1\n\
+            "prot = 1\nqqq = 2\ndocker = []\n[server]\nport = 'x'\nargs = 1\nstop_timout = 3\n[serwer]\na = 1\n\
              [user]\nnew_privileges = 'yes'\nname = true\nhome = 1\n[server.x]\n",
         ),
         ("settings-file-syntax", "strict = true\nport = = 3\n"),
