@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::io::Write;
 use std::process::Stdio;
 
+use support::process::until;
 use support::{Image, Start};
 
 #[test]
@@ -31,6 +33,28 @@ fn the_user_can_open_the_streams_that_were_roots() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert_eq!(ended.stdout, "one\n");
     assert!(ended.stderr.contains("\ntwo\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_log_that_nobody_reads_is_not_the_commands_business() {
+    // Our own lines meet a closed pipe, and the kernel sends SIGPIPE for them.
+    let closed = "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 2); \
+                  os.execvp(sys.argv[1], sys.argv[1:])";
+    let image = Image::new();
+    let told = image.path("home/told").display().to_string();
+    let script =
+        format!("trap 'echo PIPE' PIPE; trap 'echo XFSZ' XFSZ; echo up >{told}; read x; echo $x");
+    let (stdin, mut keys) = std::io::pipe().unwrap();
+    let mut running = Start::wrapped("python3")
+        .args(["-c", closed, support::PROGRAM])
+        .args(image.options())
+        .args(["--", "bash", "-c", &script])
+        .stdin(stdin)
+        .start();
+    until("it runs", || std::path::Path::new(&told).exists());
+    keys.write_all(b"heard\n").unwrap();
+    assert_eq!(running.end(), 0);
+    assert_eq!(running.everything().0, "heard\n");
 }
 
 #[test]

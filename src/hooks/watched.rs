@@ -92,7 +92,7 @@ impl Watched<'_> {
         loop {
             match reaper::look() {
                 Found::Ended(pid, how) if pid == self.pid => return Some(how),
-                Found::Ended(..) | Found::Stopped(_) => {}
+                Found::Ended(..) | Found::Stopped(..) => {}
                 Found::Nothing | Found::NobodyLeft => return None,
             }
         }
@@ -173,7 +173,7 @@ pub(super) fn end_all_below() -> bool {
                 // Who is dying has a moment; there is nothing else to wait for.
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Found::Ended(..) | Found::Stopped(_) => {}
+            Found::Ended(..) | Found::Stopped(..) => {}
         }
     }
 }

@@ -72,15 +72,23 @@ pub fn losses(lost: u64) -> Vec<u8> {
     lost_in(style(), lost)
 }
 
+/// The same for those of its stdout: that carries only what it writes itself.
+pub fn losses_of_stdout(lost: u64) -> Vec<u8> {
+    emit(line(style(), Level::WARN, &lost_lines(lost, "on stdout")));
+    Vec::new()
+}
+
 /// The same for the logfile, which has the server's lines as they are.
 pub fn losses_of_logfile(lost: u64) -> Vec<u8> {
     lost_in(PLAIN, lost)
 }
 
 fn lost_in(style: Style, lost: u64) -> Vec<u8> {
-    let text =
-        format!("{lost} lines of the log found no room here: whoever reads it made no progress");
-    line(style, Level::WARN, &text).into_bytes()
+    line(style, Level::WARN, &lost_lines(lost, "here")).into_bytes()
+}
+
+fn lost_lines(lost: u64, place: &str) -> String {
+    format!("{lost} lines of the log found no room {place}: whoever reads it made no progress")
 }
 
 /// The format that was chosen.

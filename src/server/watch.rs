@@ -138,7 +138,7 @@ impl Watch {
         let stdout = console(rustix::stdio::stdout())?;
         let stderr = console(rustix::stdio::stderr())?;
         let outputs = Outputs {
-            stdout: sink(Sink::start(stdout, logging::losses)?),
+            stdout: sink(Sink::start(stdout, logging::losses_of_stdout)?),
             stderr: sink(Sink::start(stderr, logging::losses)?),
             logfile: match logfile {
                 Some(file) => Some(sink(Sink::start(file, logging::losses_of_logfile)?)),
@@ -327,10 +327,7 @@ impl Observer for Watch {
         self.told.update(|state| {
             state.main_pid = None;
             state.last_exit = Some(how.code());
-            state.enter(match again {
-                Some(_) => Phase::Restarting,
-                None => Phase::Stopping,
-            });
+            state.enter(phase_after(again));
         });
         let pumps: Vec<_> = self.pumps.drain(..).collect();
         self.farewells.retain(|task| !task.is_finished());
@@ -344,9 +341,10 @@ impl Observer for Watch {
         }));
     }
 
-    fn failed(&mut self, error: &SpawnError) {
+    fn failed(&mut self, error: &SpawnError, again: Option<Duration>) {
         error!("{error}");
-        self.told.update(|state| state.enter(Phase::Stopping));
+        tell_again(again);
+        self.told.update(|state| state.enter(phase_after(again)));
     }
 }
 
@@ -366,8 +364,19 @@ fn farewell(how: Ended, early: bool, again: Option<Duration>) {
     } else {
         info!("the server ended{early}");
     }
+    tell_again(again);
+}
+
+fn tell_again(again: Option<Duration>) {
     if let Some(wait) = again.filter(|wait| !wait.is_zero()) {
         warn!("the server is started again in {} s", wait.as_secs());
+    }
+}
+
+fn phase_after(again: Option<Duration>) -> Phase {
+    match again {
+        Some(_) => Phase::Restarting,
+        None => Phase::Stopping,
     }
 }
 
@@ -410,7 +419,7 @@ impl Observer for Quiet {
         });
     }
 
-    fn failed(&mut self, error: &SpawnError) {
+    fn failed(&mut self, error: &SpawnError, _: Option<Duration>) {
         match &self.hint {
             Some(hint) if error.code() == 127 => error!("{error}; {hint}"),
             _ => error!("{error}"),

@@ -61,6 +61,12 @@ pub fn strangers_are_left() -> bool {
         })
 }
 
+/// Whether anyone in this process group has not ended.
+pub fn group_lives(group: Pid) -> bool {
+    let of_it = |stat: Stat| stat.group == group.as_raw_pid() && !stat.ended;
+    processes().any(|pid| stat(pid).is_some_and(of_it))
+}
+
 /// Every process of this namespace.
 fn processes() -> impl Iterator<Item = Pid> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -72,6 +78,8 @@ fn processes() -> impl Iterator<Item = Pid> {
 pub struct Stat {
     /// The parent's process id; 0: none in this namespace.
     pub parent: i32,
+    /// The process group's.
+    pub group: i32,
     /// When it started, in clock ticks since boot. With the pid it names a process.
     pub start: u64,
     /// It has ended, and only its parent has not taken note.
@@ -90,7 +98,8 @@ fn parse(text: &str) -> Option<Stat> {
     let ended = matches!(fields.next()?, "Z" | "X");
     Some(Stat {
         parent: fields.next()?.parse().ok()?,
-        start: fields.nth(17)?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        start: fields.nth(16)?.parse().ok()?,
         ended,
     })
 }
@@ -123,6 +132,7 @@ mod tests {
         let text = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
         let expected = Stat {
             parent: 3,
+            group: 7,
             start: 12345,
             ended: false,
         };

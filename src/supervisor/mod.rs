@@ -46,8 +46,8 @@ pub trait Observer {
     fn stopping(&mut self, again: bool);
     /// It ended; `again`: it is started again after this time.
     fn ended(&mut self, how: Ended, again: Option<Duration>);
-    /// It could not be started.
-    fn failed(&mut self, error: &SpawnError);
+    /// It could not be started; `again`: that is tried again after this time.
+    fn failed(&mut self, error: &SpawnError, again: Option<Duration>);
 }
 
 /// How many children are reaped before signals get their turn, and how many signals
@@ -64,6 +64,10 @@ const NO_ROOM: Duration = Duration::from_millis(1);
 /// How soon it is looked again, during the drain, whether strangers have ended: they are
 /// nobody's whose end we hear of.
 const STRANGERS: Duration = Duration::from_millis(5);
+
+/// How soon it is looked again whether a command that waits for the terminal can have it:
+/// the end of others is told to their parents.
+const FOREGROUND: Duration = Duration::from_millis(20);
 
 /// Starts the main process and looks after everything until the end; returns the
 /// exit code. Call it on a current-thread runtime, with no other thread alive that
@@ -96,6 +100,7 @@ pub async fn run(
             () = life.timer() => life.check_timer(),
             () = life.room() => life.pass_on(),
             () = life.strangers() => {}
+            () = life.foreground() => life.bring_to_the_front(),
         }
     }
 }
@@ -108,10 +113,14 @@ struct Life<'a> {
     observer: &'a mut dyn Observer,
     state: State,
     pid: Option<Pid>,
+    /// Whether it wants the terminal and waits for the foreground.
+    waits_for_the_terminal: bool,
     /// Real-time signals for which the main process's queue has no room.
     held: VecDeque<Received>,
     /// Whether only those are left whose end we do not hear of.
     strangers: bool,
+    /// Whether the main process could be started once: what fails later is no misprint.
+    came_up: bool,
     since: Instant,
     alarm: Option<Instant>,
     terminal: Option<Terminal>,
@@ -135,8 +144,10 @@ impl<'a> Life<'a> {
             observer,
             state,
             pid: None,
+            waits_for_the_terminal: false,
             held: VecDeque::new(),
             strangers: false,
+            came_up: false,
             since: Instant::now(),
             alarm: None,
             terminal,
@@ -159,13 +170,21 @@ impl<'a> Life<'a> {
         match spawned {
             Ok(spawned) => {
                 self.pid = Some(spawned.pid);
+                self.came_up = true;
                 self.since = Instant::now();
                 self.observer.started(spawned.pid, spawned.output);
             }
             Err(error) => {
-                self.observer.failed(&error);
-                let code = error.code();
-                self.event(Event::SpawnFailed { code });
+                self.take_terminal_back();
+                let ended = Ended::Exit(error.code());
+                let again = match &mut self.main {
+                    Main::Server(_, backoff) if self.came_up => {
+                        backoff.after(ended, Duration::ZERO)
+                    }
+                    _ => None,
+                };
+                self.observer.failed(&error, again);
+                self.event(Event::SpawnFailed { ended, again });
             }
         }
     }
@@ -198,6 +217,13 @@ impl<'a> Life<'a> {
         tokio::time::sleep(STRANGERS).await;
     }
 
+    async fn foreground(&self) {
+        if !self.waits_for_the_terminal {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(FOREGROUND).await;
+    }
+
     /// Reads a batch of signals; whether there may be more.
     fn read_signals(&mut self) -> bool {
         for _ in 0..BATCH {
@@ -215,7 +241,7 @@ impl<'a> Life<'a> {
             match reaper::look() {
                 Found::Ended(pid, how) if self.pid == Some(pid) => self.main_ended(how),
                 Found::Ended(..) => {}
-                Found::Stopped(pid) => self.stopped(pid),
+                Found::Stopped(pid, by) => self.stopped(pid, by),
                 Found::Nothing => {
                     self.strangers = false;
                     if matches!(self.state, State::DrainKilling { .. })
@@ -246,12 +272,9 @@ impl<'a> Life<'a> {
     fn main_ended(&mut self, ended: Ended) {
         self.pid = None;
         self.held.clear();
+        self.waits_for_the_terminal = false;
         self.hold();
-        if let Some(terminal) = self.terminal
-            && !getpid().is_init()
-        {
-            terminal.take_back();
-        }
+        self.take_terminal_back();
         let again = match (&mut self.main, self.state) {
             (Main::Server(_, backoff), State::Running) => {
                 backoff.after(ended, self.since.elapsed())
@@ -265,16 +288,44 @@ impl<'a> Life<'a> {
         self.event(Event::MainEnded { ended, again });
     }
 
+    /// Whoever is above us, if anybody is, waits for the terminal.
+    fn take_terminal_back(&self) {
+        if let Some(terminal) = self.terminal
+            && !getpid().is_init()
+        {
+            terminal.take_back();
+        }
+    }
+
     /// A command that stopped itself: as PID 1 there is nobody who could continue
     /// it; otherwise we stop too, so that the shell above us sees a stopped job.
-    fn stopped(&mut self, pid: Pid) {
+    fn stopped(&mut self, pid: Pid, by: i32) {
         if self.pid != Some(pid) || !matches!(self.main, Main::Command(_)) {
             return;
         }
-        if getpid().is_init() {
-            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
-        } else {
+        if !getpid().is_init() {
             let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
+        } else if [Signal::TTIN, Signal::TTOU]
+            .map(Signal::as_raw)
+            .contains(&by)
+        {
+            self.waits_for_the_terminal = true;
+            self.bring_to_the_front();
+        } else {
+            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
+        }
+    }
+
+    /// A command that uses the terminal from the background would be stopped again and
+    /// again. Where nobody is left in the foreground, it gets it; until then it waits.
+    fn bring_to_the_front(&mut self) {
+        let waits = self.pid.filter(|_| self.waits_for_the_terminal);
+        if let (Some(pid), Some(terminal)) = (waits, self.terminal)
+            && terminal.is_nobodys()
+        {
+            self.waits_for_the_terminal = false;
+            terminal.give_to(pid);
+            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
         }
     }
 

@@ -10,8 +10,8 @@ use super::stop::Ended;
 pub enum Found {
     /// This child ended, and is reaped: its number means nothing any more.
     Ended(Pid, Ended),
-    /// This child was stopped (by TSTP, TTIN, TTOU or STOP) and can be continued.
-    Stopped(Pid),
+    /// This child was stopped by this signal (TSTP, TTIN, TTOU or STOP) and can be continued.
+    Stopped(Pid, i32),
     /// There are children, and nothing to tell about them now.
     Nothing,
     /// There is no child.
@@ -27,7 +27,7 @@ pub fn look() -> Found {
         return match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
             Ok(Some((pid, status))) => match change(status) {
                 Some(Change::Ended(ended)) => Found::Ended(pid, ended),
-                Some(Change::Stopped) => Found::Stopped(pid),
+                Some(Change::Stopped(by)) => Found::Stopped(pid, by),
                 None => continue,
             },
             Ok(None) => Found::Nothing,
@@ -40,7 +40,7 @@ pub fn look() -> Found {
 
 enum Change {
     Ended(Ended),
-    Stopped,
+    Stopped(i32),
 }
 
 fn change(status: WaitStatus) -> Option<Change> {
@@ -50,5 +50,5 @@ fn change(status: WaitStatus) -> Option<Change> {
     if let Some(number) = status.terminating_signal() {
         return Some(Change::Ended(Ended::Signal(number)));
     }
-    status.stopped().then_some(Change::Stopped)
+    status.stopping_signal().map(Change::Stopped)
 }

@@ -134,6 +134,7 @@ impl Signals {
     fn read(&self) -> Option<Received> {
         loop {
             return match self.source.read_signal() {
+                Ok(Some(info)) if is_of_our_writing(&info) => continue,
                 Ok(info) => info.as_ref().map(Received::from),
                 // Taken for "none now", it would leave us deaf until the next signal.
                 Err(Errno::EINTR) => continue,
@@ -142,6 +143,16 @@ impl Signals {
             };
         }
     }
+}
+
+/// Whether it is what the kernel sends whoever writes where nobody reads, or too much: a
+/// blocked signal comes although it is ignored. The failed write says the same.
+fn is_of_our_writing(info: &siginfo) -> bool {
+    const OF_WRITING: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
+    OF_WRITING
+        .iter()
+        .any(|signal| *signal as u32 == info.ssi_signo)
+        && info.ssi_pid == std::process::id()
 }
 
 impl AsFd for Signals {

@@ -50,10 +50,12 @@ pub enum Event {
         /// When the restart policy starts it again, if it does.
         again: Option<Duration>,
     },
-    /// The main process could not be started again.
+    /// The main process could not be started.
     SpawnFailed {
-        /// The exit code that says so: 126 or 127.
-        code: i32,
+        /// With the exit code that says so: 126 or 127.
+        ended: Ended,
+        /// When the restart policy tries it again, if it does.
+        again: Option<Duration>,
     },
     /// No child is left.
     NobodyLeft,
@@ -164,11 +166,12 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
         Running => match event {
             Event::Stop => (Stopping { again: false }, vec![TermMain, Arm(times.stop)]),
             Event::Restart => (Stopping { again: true }, vec![TermMain, Arm(times.stop)]),
-            Event::MainEnded { ended, again } => match again {
-                Some(wait) => (Backoff { code: ended.code() }, vec![Arm(wait)]),
-                None => drain(ended.code(), false),
-            },
-            Event::SpawnFailed { code } => drain(code, false),
+            Event::MainEnded { ended, again } | Event::SpawnFailed { ended, again } => {
+                match again {
+                    Some(wait) => (Backoff { code: ended.code() }, vec![Arm(wait)]),
+                    None => drain(ended.code(), false),
+                }
+            }
             Event::NobodyLeft | Event::Timeout => stay,
         },
         Stopping { again } => match event {
@@ -180,11 +183,13 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
             Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,
         },
         Killing { again } => match event {
-            Event::Stop => (Killing { again: false }, Vec::new()),
+            Event::Stop if again => (Killing { again: false }, vec![Arm(KILL_PATIENCE)]),
             Event::MainEnded { .. } if again => (Running, vec![Disarm, Spawn]),
             Event::MainEnded { ended, .. } => drain(ended.code(), true),
+            // A server that hangs on a disk is the one that people restart: it is waited for.
+            Event::Timeout if again => stay,
             Event::Timeout => drain(KILLED, true),
-            Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,
+            _ => stay,
         },
         Backoff { code } => match event {
             Event::Stop => drain(code, true),

@@ -6,6 +6,13 @@ const TIMES: Times = Times {
     drain: Duration::from_millis(1500),
 };
 
+fn spawn_failed() -> Event {
+    Event::SpawnFailed {
+        ended: Ended::Exit(127),
+        again: None,
+    }
+}
+
 fn ended(code: i32) -> Event {
     Event::MainEnded {
         ended: Ended::Exit(code),
@@ -22,7 +29,7 @@ fn every_state_meets_every_event() {
         Event::Stop,
         Event::Restart,
         ended(3),
-        Event::SpawnFailed { code: 127 },
+        spawn_failed(),
         Event::NobodyLeft,
         Event::Timeout,
     ];
@@ -98,12 +105,12 @@ fn every_state_meets_every_event() {
         (
             k(true),
             [
-                stay(k(false)),
+                (k(false), vec![Arm(KILL_PATIENCE)]),
                 stay(k(true)),
                 spawn.clone(),
                 stay(k(true)),
                 stay(k(true)),
-                drain(137, true),
+                stay(k(true)),
             ],
         ),
         (
@@ -155,14 +162,16 @@ fn every_state_meets_every_event() {
 #[test]
 fn the_restart_policy_leads_to_backoff() {
     let wait = Duration::from_secs(4);
-    let event = Event::MainEnded {
-        ended: Ended::Signal(11),
-        again: Some(wait),
-    };
-    assert_eq!(
-        step(State::Running, event, TIMES),
-        (State::Backoff { code: 139 }, vec![Effect::Arm(wait)])
-    );
+    let (ended, again) = (Ended::Signal(11), Some(wait));
+    for event in [
+        Event::MainEnded { ended, again },
+        Event::SpawnFailed { ended, again },
+    ] {
+        assert_eq!(
+            step(State::Running, event, TIMES),
+            (State::Backoff { code: 139 }, vec![Effect::Arm(wait)])
+        );
+    }
 }
 
 /// What the world may do next, if it is possible then.
@@ -223,7 +232,7 @@ impl Life {
                     assert_eq!(self.limit, None, "it was to stop: {story}");
                     self.main = self.spawns.pop().unwrap_or(true);
                     if !self.main {
-                        self.event(Event::SpawnFailed { code: 127 });
+                        self.event(spawn_failed());
                     }
                 }
             }

@@ -6,6 +6,8 @@ use rustix::process::{Pid, getpgrp};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
+use super::everyone;
+
 /// The controlling terminal, whose foreground we hand to the command.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal(BorrowedFd<'static>);
@@ -35,6 +37,11 @@ impl Terminal {
     /// Whether our own group is in the foreground.
     pub fn is_ours_now(self) -> bool {
         tcgetpgrp(self.0).is_ok_and(|group| group == getpgrp())
+    }
+
+    /// Whether nobody is left of the group in the foreground.
+    pub fn is_nobodys(self) -> bool {
+        tcgetpgrp(self.0).is_ok_and(|group| !everyone::group_lives(group))
     }
 
     /// Takes the foreground back.
