@@ -375,6 +375,40 @@ fn whoever_asked_to_be_notified_is() {
     );
 }
 
+/// A server that says nothing and answers before it is first asked, on a busy machine.
+#[test]
+fn who_was_taken_for_another_program_is_ready_in_the_end() {
+    let image = Image::new();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", image.port)).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            use std::io::{Read, Write};
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 1024]);
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let mut running = image.server().env("FAKE", "silent unbound").start();
+    running.wait_for("another program has the port");
+    running.wait_for("] ready in ");
+}
+
+#[test]
+fn a_program_that_is_missing_for_a_moment_is_tried_again() {
+    let image = Image::new();
+    let program = image.path("venv/bin/jupyter-lab");
+    let mut running = image.server().args(["--restart", "always"]).start();
+    running.wait_for("] ready in ");
+    let away = image.path("venv/bin/away");
+    std::fs::rename(&program, &away).unwrap();
+    let server = running.main_pid();
+    support::process::send(server, libc::SIGKILL);
+    running.wait_for("the server is started again in 1 s");
+    running.wait_for("the server is started again in 2 s");
+    std::fs::rename(&away, &program).unwrap();
+    running.wait_for_next("] ready in ");
+}
+
 #[test]
 fn a_boot_is_over_when_a_server_is_ready_be_it_the_second() {
     let image = Image::new();

@@ -143,6 +143,7 @@ fn serve(
         environment: ready.environment.to_vec(),
         directory: working_directory(&start),
     };
+    let directory = program.directory.clone().unwrap_or_default();
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
     let default_password = ready
@@ -153,7 +154,7 @@ fn serve(
         });
     let plan = Plan {
         hub: server.hub,
-        expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv)),
+        expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
         default_password,
         notify_socket: variable(notify::VARIABLE),

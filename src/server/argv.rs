@@ -185,15 +185,13 @@ fn items(words: &[OsString]) -> Vec<Item> {
 }
 
 fn canonical(name: &str) -> String {
-    let name = ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == name)
-        .map_or(name, |(_, full)| full);
     // Classes that ServerApp took the place of; their traits are still accepted.
-    match name.split_once('.') {
+    let name = match name.split_once('.') {
         Some(("NotebookApp" | "SingleUserNotebookApp", rest)) => format!("ServerApp.{rest}"),
         _ => name.to_owned(),
-    }
+    };
+    let full = ALIASES.iter().find(|(alias, _)| *alias == name);
+    full.map_or(name, |(_, full)| (*full).into())
 }
 
 fn takes_value(option: &str) -> bool {
@@ -253,6 +251,11 @@ mod tests {
                 &[],
                 &["--NotebookApp.port=2"],
                 vec![ip, retries, browser, root, "--NotebookApp.port=2"],
+            ),
+            (
+                &[],
+                &["--NotebookApp.notebook_dir=/d"],
+                vec![ip, port, retries, browser, "--NotebookApp.notebook_dir=/d"],
             ),
             (
                 &["--port=2"],

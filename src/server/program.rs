@@ -28,37 +28,49 @@ pub struct ServerProgram {
 /// The name of JupyterHub's single-user server.
 pub const SINGLEUSER: &str = "jupyterhub-singleuser";
 
+/// The same with JupyterLab's own settings, as older hubs' configurations name it.
+const LABHUB: &str = "jupyter-labhub";
+
 /// Decides what to run.
 ///
 /// `command` is COMMAND and its arguments, `configured` the setting
 /// `server.program`, `service_url` whether `JUPYTERHUB_SERVICE_URL` is set.
 pub fn decide(command: &[OsString], configured: Option<&str>, service_url: bool) -> Launch {
-    let (program, args) = match (named_server(command), command.is_empty(), configured) {
+    let named = named_server(command, service_url);
+    let (program, args) = match (named, command.is_empty(), configured) {
         (Some(found), ..) => found,
         (None, false, _) => return Launch::Command(command.to_vec()),
         (None, true, Some(program)) => (program.into(), Vec::new()),
         (None, true, None) => return Launch::Idle,
     };
-    let named = base_name(&program) == SINGLEUSER;
+    let single_user = base_name(&program) == SINGLEUSER;
+    let labhub = base_name(&program) == LABHUB;
     Launch::Server(ServerProgram {
         // The image's own CMD names jupyter-lab; under the hub it means the
         // single-user server of the same venv.
-        program: if service_url && !named {
+        program: if service_url && !single_user {
             SINGLEUSER.into()
         } else {
             program
         },
         args,
-        hub: named || service_url,
+        hub: single_user || labhub || service_url,
     })
 }
 
-/// The server that COMMAND names, with its arguments.
-fn named_server(command: &[OsString]) -> Option<(OsString, Vec<OsString>)> {
+/// The server that COMMAND names, with its arguments; `by_hub`: a hub wants one, so that
+/// it may be any of Jupyter's.
+fn named_server(command: &[OsString], by_hub: bool) -> Option<(OsString, Vec<OsString>)> {
     let (program, args) = command.split_first()?;
     let (program, args) = match (base_name(program).to_str()?, args.first()) {
-        (SINGLEUSER | "jupyter-lab" | "jupyter-server", _) => (program.clone(), args),
-        ("jupyter", Some(word)) if word == "lab" || word == "server" => {
+        (SINGLEUSER | LABHUB | "jupyter-lab" | "jupyter-server", _) => (program.clone(), args),
+        ("jupyter-notebook", _) if by_hub => (program.clone(), args),
+        ("jupyter", Some(word))
+            if word == "lab"
+                || word == "server"
+                || word == "labhub"
+                || by_hub && word == "notebook" =>
+        {
             let name = format!("jupyter-{}", word.to_string_lossy());
             // /opt/venv/bin/jupyter lab is /opt/venv/bin/jupyter-lab.
             let path = Path::new(program).with_file_name(name);
@@ -203,6 +215,30 @@ mod tests {
                 lab,
                 false,
                 Launch::Command(words(&["jupyter", "server", "list"])),
+            ),
+            (
+                &["jupyter-labhub"],
+                lab,
+                true,
+                server(SINGLEUSER, &[], true),
+            ),
+            (
+                &["jupyter", "labhub", "--debug"],
+                lab,
+                false,
+                server("jupyter-labhub", &["--debug"], true),
+            ),
+            (
+                &["jupyter", "notebook"],
+                lab,
+                true,
+                server(SINGLEUSER, &[], true),
+            ),
+            (
+                &["jupyter-notebook"],
+                lab,
+                false,
+                Launch::Command(words(&["jupyter-notebook"])),
             ),
             (
                 &["bash", "-c", "jupyter-lab"],

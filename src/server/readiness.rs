@@ -1,5 +1,6 @@
 //! When the server is ready: its own words trigger the probe, the probe decides.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,22 +33,26 @@ pub struct Expected {
     endpoints: Vec<Endpoint>,
     tls: bool,
     base: Option<String>,
+    /// Where the server works: the paths of its sockets may be relative to that.
+    directory: PathBuf,
 }
 
 impl Expected {
     /// From `JUPYTERHUB_SERVICE_URL`: the hub decided everything.
     pub fn by_hub(service_url: &str) -> Option<Self> {
+        let directory = PathBuf::new();
         let url = Url::parse(service_url)?;
         Some(Self {
             endpoints: url.endpoints,
             tls: url.tls,
             base: Some(url.path),
+            directory,
         })
     }
 
     /// From the command line. A configuration file may say otherwise, which the
-    /// server's own words will tell.
-    pub fn by_argv(argv: &Argv) -> Self {
+    /// server's own words will tell. It works in `directory`.
+    pub fn by_argv(argv: &Argv, directory: PathBuf) -> Self {
         let port = argv.value("ServerApp.port");
         let port = port.and_then(|port| port.parse().ok());
         let host = match argv.value("ServerApp.ip") {
@@ -62,6 +67,7 @@ impl Expected {
             endpoints,
             tls: argv.value("ServerApp.certfile").is_some(),
             base: argv.value("ServerApp.base_url").map(str::to_owned),
+            directory,
         }
     }
 
@@ -69,8 +75,12 @@ impl Expected {
     fn targets(&self, told: &[Url]) -> Vec<Target> {
         let mut targets = Vec::new();
         let mut add = |endpoint: &Endpoint, tls, path| {
+            let endpoint = match endpoint {
+                Endpoint::Unix(path) => Endpoint::Unix(self.directory.join(path)),
+                tcp => tcp.clone(),
+            };
             let target = Target {
-                endpoint: endpoint.clone(),
+                endpoint,
                 tls,
                 path,
             };
@@ -199,6 +209,10 @@ impl Reader {
 /// How long what a server has said already may be on its way to us.
 const HEARSAY: Duration = Duration::from_millis(100);
 
+/// A server whose port is another's has given up by then. If ours lives, and answers
+/// without a word (its log is elsewhere, or was lost), it was no stranger.
+const GIVES_WAY: Duration = Duration::from_secs(10);
+
 /// Waits until the server answers; where. `late` is called once if that takes longer
 /// than `timeout`, and the waiting goes on.
 pub async fn ready(
@@ -207,7 +221,8 @@ pub async fn ready(
     timeout: Duration,
     late: impl FnOnce(),
 ) -> Target {
-    let deadline = Instant::now() + timeout;
+    let began = Instant::now();
+    let deadline = began + timeout;
     let mut late = Some(late);
     let stranger = stranger(expected, &told).await;
     if let Some(stranger) = &stranger {
@@ -242,7 +257,7 @@ pub async fn ready(
                     return target;
                 }
             }
-        } else if (stranger.is_none() || !urls.is_empty())
+        } else if (stranger.is_none() || !urls.is_empty() || began.elapsed() > GIVES_WAY)
             && let Some(target) = first_that_answers(expected, &urls).await
         {
             return target;
@@ -333,6 +348,10 @@ mod tests {
         super::super::argv::merge(plan, &words, &[])
     }
 
+    fn expected(words: &[&str]) -> Expected {
+        Expected::by_argv(&argv(words), "/notebooks".into())
+    }
+
     fn shown(targets: &[Target]) -> Vec<String> {
         targets.iter().map(Target::to_string).collect()
     }
@@ -341,7 +360,7 @@ mod tests {
     fn who_answers_at_once_is_a_stranger_unless_the_server_has_said_that_it_is_there() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = format!("--port={}", listener.local_addr().unwrap().port());
-        let expected = Expected::by_argv(&argv(&["--ip=127.0.0.1", &port]));
+        let expected = expected(&["--ip=127.0.0.1", &port]);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let mut client = client.unwrap();
@@ -369,7 +388,7 @@ mod tests {
 
     #[test]
     fn targets_follow_the_command_line_until_the_server_spoke() {
-        for (words, expected) in [
+        for (words, targets) in [
             (
                 &[][..],
                 &["http://127.0.0.1:1/api", "http://[::1]:1/api"][..],
@@ -385,11 +404,9 @@ mod tests {
             ),
             (&["--certfile=/c", "--ip=::1"], &["https://[::1]:1/api"]),
             (&["--sock=/s"], &["http+unix://%2Fs/api"]),
+            (&["--sock=s"], &["http+unix://%2Fnotebooks%2Fs/api"]),
         ] {
-            assert_eq!(
-                shown(&Expected::by_argv(&argv(words)).targets(&[])),
-                expected
-            );
+            assert_eq!(shown(&expected(words).targets(&[])), targets);
         }
         let hub = Expected::by_hub("http://0.0.0.0:8888/user/a/").unwrap();
         assert_eq!(
@@ -407,7 +424,7 @@ mod tests {
             Url::parse("http://host:9/x/lab").unwrap(),
             Url::parse("http://127.0.0.1:9/x/lab").unwrap(),
         ];
-        let targets = Expected::by_argv(&argv(&["--ip=127.0.0.1"])).targets(&told);
+        let targets = expected(&["--ip=127.0.0.1"]).targets(&told);
         assert_eq!(
             shown(&targets)[..3],
             [
