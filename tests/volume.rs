@@ -51,6 +51,69 @@ fn a_volume_that_root_may_not_list_is_the_users_all_the_same() {
     }
 }
 
+/// Where the user may go and root may not, as over NFS, the user makes the directory.
+#[test]
+fn what_root_may_not_get_to_is_made_and_filled_by_the_user() {
+    for policy in ["chown", "keep", "adopt"] {
+        let image = Image::new();
+        let above = image.path("above");
+        fs::create_dir(&above).unwrap();
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&above, Some(UID), Some(UID)).unwrap();
+        let volume = above.join("notebooks").display().to_string();
+        let start = |more: &[&str]| {
+            Start::wrapped("setpriv")
+                .args(["--bounding-set=-dac_override,-dac_read_search", PROGRAM])
+                .args(image.options())
+                .args(["--notebooks", &volume, "--volume-owner", policy])
+                .args(more)
+                .args(["--", "ls", &volume])
+                .run()
+        };
+        let (dry, real) = (start(&["--dry-run"]), start(&[]));
+        if policy == "adopt" {
+            // Whose it is nobody can tell.
+            assert_eq!((dry.code, real.code), (1, 1), "{}", real.stderr);
+            continue;
+        }
+        assert_eq!((dry.code, real.code), (0, 0), "{}", real.stderr);
+        assert_eq!(real.stdout, "start.ipynb\n", "{}", real.stderr);
+        let made = format!("notebooks directory\n  make {volume}\n");
+        assert!(dry.stdout.contains(&made), "{}", dry.stdout);
+        assert!(
+            dry.stdout.contains("install: start.ipynb"),
+            "{}",
+            dry.stdout
+        );
+        for said in [&dry.stderr, &real.stderr] {
+            assert!(said.contains("its owner stays as it is"), "{said}");
+        }
+        assert!(!real.stderr.contains("Did chown"), "{}", real.stderr);
+    }
+}
+
+#[test]
+fn without_root_the_user_makes_the_directory() {
+    let image = Image::new();
+    let above = image.path("above");
+    fs::create_dir(&above).unwrap();
+    std::os::unix::fs::chown(&above, Some(UID), Some(UID)).unwrap();
+    let start = |volume: &str| {
+        let user = UID.to_string();
+        Start::wrapped("setpriv")
+            .args(["--clear-groups", "--reuid", &user, "--regid", &user, "--"])
+            .arg(PROGRAM)
+            .args(image.options())
+            .args(["--notebooks", volume, "--", "ls", volume])
+            .run()
+    };
+    let ended = start(above.join("a/b").to_str().unwrap());
+    assert_eq!(ended.stdout, "start.ipynb\n", "{}", ended.stderr);
+    let ended = start("/proc/nowhere");
+    let told = "cannot open or create the notebooks directory /proc/nowhere";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
 #[test]
 fn an_update_replaces_what_nobody_changed_and_nothing_else() {
     let image = Image::new();

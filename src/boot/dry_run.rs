@@ -4,6 +4,8 @@
 //! Root is dropped as in a start, so that the user's part is looked at with the user's
 //! rights; what only root could look at was looked at before.
 
+mod as_root;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write};
@@ -14,25 +16,20 @@ use tracing::error;
 use super::foresight::Foresight;
 use super::plan::{Plan, quoted};
 use super::user_phase::{
-    defaults, home_elsewhere, home_moved, make_environment, moved_from_home, password_place,
-    tell_who_wins, without_defaults, working_directory,
+    defaults, home_elsewhere, home_moved, make_environment, moved_from_home, no_notebooks,
+    password_place, tell_who_wins, without_defaults, working_directory,
 };
-use super::{Failure, Person, Start, check, root_phase, serve, without_root};
+use super::{Failure, Person, Start, serve, without_root};
 use crate::hooks;
-use crate::identity::{
-    Account, Linux, Root, Target, foresee_access, group_name, inherited_groups, resolve,
-    supplementary,
-};
+use crate::identity::{Root, group_name};
 use crate::output::logfile::Logfile;
 use crate::server::environment::Environment;
 use crate::server::password::{self, Outcome, PasswordError, Wanted};
 use crate::server::program::Launch;
-use crate::settings::{VolumeOwner, record};
-use crate::state::{self, Keeper, Mode};
+use crate::settings::record;
+use crate::state::{Keeper, Mode};
 use crate::supervisor::spawn::{self, Program};
-use crate::volume::{
-    self, Claim, Defaults, Foreseen, Rights, Verdict, VolumeError, foresee_claim, foresee_defaults,
-};
+use crate::volume::{self, Defaults, Foreseen, Rights, Verdict, VolumeError, foresee_defaults};
 
 /// Prints the plan; the exit code.
 ///
@@ -41,7 +38,7 @@ use crate::volume::{
 pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut plan = Plan::default();
     let (person, standing) = match Root::detect() {
-        Some(root) => root_part(&mut start, root, &mut plan)?,
+        Some(root) => as_root::part(&mut start, root, &mut plan)?,
         None => (without_root(&mut start)?, None),
     };
     let account = &person.account;
@@ -55,13 +52,14 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     ));
     let mut environment = make_environment(&start, &person);
     home_part(&mut start, &person, &mut environment, &mut plan)?;
-    let standing = match standing {
-        Some((defaults, Ok(foreseen))) if Foresight::leads_to(&defaults.volume) => {
+    let there = directory_part(&mut start, &mut plan)?;
+    let standing = match standing.filter(|_| there) {
+        Some((defaults, Ok(foreseen))) => {
             let readable = volume::unread_taken(&person.dropped, &defaults, foreseen);
             Some((defaults, readable))
         }
-        Some((defaults, Err(error))) => Some((defaults, Err(error))),
-        _ => look_at_notebooks(&start, &plan, Rights::Ours),
+        None if there => look_at_notebooks(&start, &plan, Rights::Ours),
+        other => other,
     };
     start.go_on()?;
     if let Some((defaults, standing)) = standing {
@@ -99,133 +97,6 @@ fn ending(start: &Start<'_>, program: &Program) -> i32 {
 /// The defaults, and how they stand.
 type Notebooks = (Defaults, Result<Foreseen, VolumeError>);
 
-/// What root would do; ends with root gone. With the notebooks, if the user may not be
-/// able to read them yet.
-fn root_part(
-    start: &mut Start<'_>,
-    root: Root,
-    plan: &mut Plan,
-) -> Result<(Person, Option<Notebooks>), Failure> {
-    let directory = start.settings.hooks.directory.join("root");
-    let hooks = hooks::root_hooks(&directory);
-    let hooks = hooks.map_err(|error| start.hook_failed(error))?;
-    hooks_part("root", hooks, plan);
-    hooks::tell_of_others(&directory);
-    let named = check::account(start.settings).map_err(Failure::Settings)?;
-    let Some(mut account) = named else {
-        let account = resolve("root", None, Some(Path::new("/root")))?;
-        state_part(start, &root, &account, plan)?;
-        let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
-        start.report.all_degraded(degradations)?;
-        return Ok((Person { account, dropped }, None));
-    };
-    owners_part(start, &root, &mut account, plan)?;
-    // The way to the volume was judged: root follows no link of the user's on it.
-    let settings = &start.settings.notebooks;
-    let chown = settings.owner == VolumeOwner::Chown;
-    let directory = settings.directory.as_ref().filter(|_| chown);
-    let handed = directory.is_some_and(|directory| plan.foresight.has(directory));
-    let look = || look_at_notebooks(start, plan, Rights::Owner(account.uid));
-    let notebooks = handed.then(look).flatten();
-    start.go_on()?;
-    let groups = access_part(start, &account, plan)?;
-    state_part(start, &root, &account, plan)?;
-    let target = Target {
-        uid: account.uid,
-        gid: account.gid,
-        groups,
-        new_privileges: start.settings.new_privileges,
-    };
-    let (dropped, degradations) = root.drop(&target, &Linux)?;
-    start.report.all_degraded(degradations)?;
-    root_phase::tell_who_stays(start)?;
-    Ok((Person { account, dropped }, notebooks))
-}
-
-fn owners_part(
-    start: &mut Start<'_>,
-    root: &Root,
-    account: &mut Account,
-    plan: &mut Plan,
-) -> Result<(), Failure> {
-    let Some(directory) = start.settings.notebooks.directory.clone() else {
-        return Ok(());
-    };
-    let policy = start.settings.notebooks.owner;
-    let (uid, gid) = (account.uid, account.gid);
-    let request = Claim {
-        directory,
-        policy,
-        uid,
-        gid,
-    };
-    let claimed = foresee_claim(root, &request, &|| start.stop_requested());
-    start.go_on()?;
-    let claimed = claimed?;
-    plan.heading("owners");
-    if claimed.created {
-        plan.foresight.hands_over(&request.directory);
-    }
-    if let Some((uid, gid)) = claimed.adopted {
-        let volume = request.directory.display();
-        plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
-        root_phase::tell_whose(start, account, uid)?;
-        account.adopt(uid, gid);
-        for name in root_phase::STATE_DIRECTORIES {
-            let request = Claim {
-                directory: account.home.join(name),
-                policy: VolumeOwner::Chown,
-                uid,
-                gid,
-            };
-            if let Ok(claimed) = foresee_claim(root, &request, &|| start.stop_requested()) {
-                plan.owners(&request, &account.name, &claimed);
-            }
-        }
-    } else if policy == VolumeOwner::Chown {
-        plan.owners(&request, &account.name, &claimed);
-    }
-    start.report.all_degraded(claimed.degradations)
-}
-
-fn access_part(
-    start: &mut Start<'_>,
-    account: &Account,
-    plan: &mut Plan,
-) -> Result<Vec<u32>, Failure> {
-    let (access, changes) = foresee_access(account, &root_phase::access_request(start));
-    plan.heading("access");
-    for path in &access.enabled {
-        plan.line(format!("enable access to {}", path.display()));
-    }
-    changes.iter().for_each(|change| plan.line(change));
-    let own = access.own_groups(account);
-    let groups = supplementary(&own, &access.gids, &inherited_groups(&Linux)?);
-    let named: Vec<String> = groups.iter().map(u32::to_string).collect();
-    plan.line(format!("supplementary groups: {}", named.join(" ")));
-    start.report.all_degraded(access.degradations)?;
-    Ok(groups)
-}
-
-/// Whether the state directory would be the user's.
-fn state_part(
-    start: &mut Start<'_>,
-    root: &Root,
-    account: &Account,
-    plan: &mut Plan,
-) -> Result<(), Failure> {
-    let directory = &start.settings.state_dir;
-    let writable = |directory: &Path| plan.foresight.writable(directory);
-    match state::foresee_preparing(root, directory, &writable) {
-        Ok(()) => {
-            plan.foresight.hands_over(directory);
-            start.recorded = true;
-            Ok(())
-        }
-        Err(error) => root_phase::state_unprepared(start, account, &error),
-    }
-}
-
 fn hooks_part(phase: &str, hooks: Vec<std::path::PathBuf>, plan: &mut Plan) {
     if hooks.is_empty() {
         return;
@@ -262,6 +133,31 @@ fn home_part(
     }
     let told = home_moved(person, &moved, made, environment);
     start.report.degraded(told)
+}
+
+/// Whoever is the user makes the directory where root would not have; whether it is there
+/// then.
+fn directory_part(start: &mut Start<'_>, plan: &mut Plan) -> Result<bool, Failure> {
+    let Some(directory) = &start.settings.notebooks.directory else {
+        return Ok(true);
+    };
+    let made = plan.foresight.has(directory) && Foresight::leads_to(directory);
+    if made || directory.is_dir() {
+        return Ok(true);
+    }
+    match plan.foresight.writable(directory) {
+        Ok(()) => {
+            plan.heading("notebooks directory");
+            plan.line(format!("make {}", directory.display()));
+            plan.foresight.hands_over(directory);
+            Ok(true)
+        }
+        Err(error) => {
+            let told = no_notebooks(directory, &error);
+            start.report.degraded(told)?;
+            Ok(false)
+        }
+    }
 }
 
 fn look_at_notebooks(start: &Start<'_>, plan: &Plan, rights: Rights) -> Option<Notebooks> {

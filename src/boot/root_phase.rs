@@ -126,7 +126,7 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
     if let Some((uid, gid)) = claimed.adopted {
         info!("Adopted the owner of {volume}: {uid}:{gid}");
         adopt(start, root, account, uid, gid)?;
-    } else if policy == VolumeOwner::Chown {
+    } else if policy == VolumeOwner::Chown && claimed.checked > 0 {
         let owner = format!("{}:{}", account.name, group_name(account.gid));
         info!("Did chown -R {owner} {volume}");
         tracing::debug!(
@@ -239,6 +239,6 @@ pub(super) fn state_unprepared(
             start.settings.state_dir.display(),
             account.name
         ),
-        "run with --cap-add CHOWN, or name another directory with --state-dir",
+        "name a directory of its own with --state-dir, or run with --cap-add CHOWN",
     ))
 }

@@ -40,7 +40,10 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     take_variables(start, &mut environment);
     own_home(start, person, &mut environment)?;
 
-    let (result, time) = timed(|| bring_notebooks(start, person));
+    let (result, time) = timed(|| {
+        make_notebooks(start)?;
+        bring_notebooks(start, person)
+    });
     result?;
     start.report.took("notebooks", time);
     start.go_on()?;
@@ -79,6 +82,11 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     let password = (start.mode() != Mode::Hub).then(|| PasswordPlace {
         directory: place.directory().to_owned(),
         forced: wanted.is_forced(),
+        on_the_line: names_a_way_in(start),
+        config_path: environment
+            .get(CONFIG_PATH)
+            .and_then(|path| path.to_str())
+            .map(str::to_owned),
     });
     Ok(Ready {
         environment,
@@ -202,7 +210,7 @@ pub(super) fn moved_from_home(
 
 /// Where they are instead.
 pub(super) fn home_elsewhere(person: &Person) -> PathBuf {
-    std::env::temp_dir().join(format!("ai-lab-home-{}", person.account.uid))
+    environment::temporary().join(format!("ai-lab-home-{}", person.account.uid))
 }
 
 /// Makes a directory that only we can enter, in a place that all can write.
@@ -233,8 +241,30 @@ pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
     })
 }
 
+/// Root has made the directory, if there was root and it was let in.
+fn make_notebooks(start: &mut Start<'_>) -> Result<(), Failure> {
+    let Some(directory) = &start.settings.notebooks.directory else {
+        return Ok(());
+    };
+    match std::fs::create_dir_all(directory) {
+        Ok(()) => Ok(()),
+        Err(error) => start.report.degraded(no_notebooks(directory, &error)),
+    }
+}
+
+/// There is no directory for notebooks, and none can be made.
+pub(super) fn no_notebooks(directory: &Path, error: &std::io::Error) -> Degradation {
+    Degradation::new(
+        format!(
+            "cannot open or create the notebooks directory {}: {error}",
+            directory.display()
+        ),
+        "mount a volume there that the user may write, or name another directory with --notebooks",
+    )
+}
+
 fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure> {
-    let Some(defaults) = defaults(start) else {
+    let Some(defaults) = defaults(start).filter(|defaults| defaults.volume.is_dir()) else {
         return Ok(());
     };
     let brought = bring_in(
@@ -319,8 +349,13 @@ pub(super) fn password_place(
         home: &person.account.home,
         venv,
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
-        on_the_line: on_the_line(start, names_a_password) || on_the_line(start, names_a_file),
+        on_the_line: names_a_way_in(start),
     })
+}
+
+/// Whether the server's arguments decide about the password.
+fn names_a_way_in(start: &Start<'_>) -> bool {
+    on_the_line(start, names_a_password) || on_the_line(start, names_a_file)
 }
 
 /// Whether one of the server's arguments is such.

@@ -39,8 +39,18 @@ pub(super) struct Common<'a> {
     pub claim: &'a Claim,
     /// The volume's top.
     pub top: Look,
+    /// The tops of other mounts, where looks do not tell the mount.
+    pub mounts: HashSet<Inode>,
     pub deed: Deed,
     pub links: Links,
+}
+
+impl Common<'_> {
+    /// Whether what was seen is on the volume's own mount.
+    pub fn is_of_the_volume(&self, look: &Look) -> bool {
+        look.same_mount(&self.top)
+            && (look.inode == self.top.inode || !self.mounts.contains(&look.inode))
+    }
 }
 
 /// Files with several links: where they were found, and the path of the first place.
@@ -112,6 +122,10 @@ pub(super) fn hand_over(
     let common = Common {
         claim,
         top,
+        mounts: match top.mount {
+            Some(_) => HashSet::new(),
+            None => tree::mount_tops(),
+        },
         deed,
         links: Links {
             began: tree::now(),

@@ -154,6 +154,7 @@ fn a_directory_that_is_moved_ahead_of_the_walk_makes_no_second_link() {
             gid: GID,
         },
         top: tree::look_at(&dir).unwrap(),
+        mounts: HashSet::new(),
         deed: Deed::Do,
         links: Links {
             began: tree::now(),

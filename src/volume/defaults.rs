@@ -198,6 +198,7 @@ fn bring(
     let Offers {
         by_path: offers,
         mut unread,
+        closed,
         reported,
     } = listed?;
     summary.reported = reported;
@@ -226,7 +227,7 @@ fn bring(
     };
     let trees = (&mut source, &mut volume);
     let mut survey = survey(
-        &offers,
+        (&offers, &closed),
         (&manifest, glances),
         trees,
         &mut unread,

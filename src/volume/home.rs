@@ -64,7 +64,8 @@ pub(super) fn open(
             Err(Errno::WOULDBLOCK) => {
                 degradations.push(Degradation::new(
                     format!("another container holds .ai-lab/lock for more than {limit:?}; went on without it"),
-                    "look for a container that hangs on the same volume",
+                    "none if another container was still bringing its defaults in; otherwise look \
+                     for one that hangs on the same volume",
                 ));
                 break false;
             }
@@ -129,6 +130,7 @@ fn no_record(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradatio
                           over; or as its owner, whom `ls -ldn` tells";
             (why, remedy)
         }
+        Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), "make room and start again"),
         error => (format!(".ai-lab: {error}"), own),
     };
     Degradation::new(

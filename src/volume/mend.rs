@@ -65,7 +65,14 @@ pub(super) fn look(
     };
     let known = (&manifest, glances(volume, &manifest, stop)?);
     let trees = (source, volume);
-    let mut survey = survey(&offers.by_path, known, trees, unread, stop, each)?;
+    let mut survey = survey(
+        (&offers.by_path, &offers.closed),
+        known,
+        trees,
+        unread,
+        stop,
+        each,
+    )?;
     let mut told = std::mem::take(&mut survey.degradations);
     told.extend(unread.degradations("read", UNREAD));
     manifest.resolve(|path, content| survey.finds(path, content));

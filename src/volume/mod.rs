@@ -132,7 +132,16 @@ pub enum VolumeError {
 impl VolumeError {
     /// Whether the volume is not there.
     fn is_absent(&self) -> bool {
-        matches!(self, Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        self.is_of(std::io::ErrorKind::NotFound)
+    }
+
+    /// Whether we may not go or make where the volume is.
+    fn is_refused(&self) -> bool {
+        self.is_of(std::io::ErrorKind::PermissionDenied)
+    }
+
+    fn is_of(&self, kind: std::io::ErrorKind) -> bool {
+        matches!(self, Self::Open { source, .. } if source.kind() == kind)
     }
 }
 

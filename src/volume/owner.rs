@@ -50,7 +50,8 @@ pub struct Claimed {
 /// # Errors
 ///
 /// When the directory cannot be opened or created, `adopt` finds uid 0, or `stop`
-/// said so; what a single entry refuses is a degradation.
+/// said so; what a single entry refuses is a degradation, and so is a directory that root
+/// may not get to, unless it is to be adopted.
 pub fn claim(
     _: &Root,
     claim: &Claim,
@@ -61,9 +62,27 @@ pub fn claim(
         uid: claim.uid,
         gid: claim.gid,
     };
-    let (dir, created) = open_volume(&claim.directory, missing)?;
+    let (dir, created) = match open_volume(&claim.directory, missing) {
+        Err(error) if error.is_refused() => return unreached(claim, error),
+        opened => opened?,
+    };
     let claimed = settle(claim, dir, Deed::Do, stop, progress)?;
     Ok(Claimed { created, ..claimed })
+}
+
+/// Root may be let in less far than its user (NFS squashes it, CAP_DAC_OVERRIDE is away):
+/// then the owners stay as they are, and the user goes on.
+fn unreached(claim: &Claim, error: VolumeError) -> Result<Claimed, VolumeError> {
+    if claim.policy == VolumeOwner::Adopt {
+        return Err(error);
+    }
+    let cause = format!("root: {error}: not permitted; its owner stays as it is");
+    let remedy = "none if the user may write there; otherwise let root enter the directories \
+                  above it (NFS: no_root_squash; Docker: --cap-add DAC_OVERRIDE)";
+    Ok(Claimed {
+        degradations: vec![Degradation::new(cause, remedy)],
+        ..Claimed::default()
+    })
 }
 
 /// What [`claim`] would do; nothing is changed.
@@ -83,6 +102,7 @@ pub fn foresee(_: &Root, claim: &Claim, stop: &dyn Fn() -> bool) -> Result<Claim
             adopted: (claim.policy == VolumeOwner::Adopt).then_some((claim.uid, claim.gid)),
             ..Claimed::default()
         }),
+        Err(error) if error.is_refused() => unreached(claim, error),
         Err(error) => Err(error),
     }
 }

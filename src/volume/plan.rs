@@ -113,7 +113,10 @@ pub(super) fn plan<'a>(
         let entry = manifest.entries.get(&row.path).unwrap_or(&none);
         Some((row, decide(row.image, entry, row.volume, policy)?))
     };
-    rows.iter().filter_map(verdict).collect()
+    rows.iter()
+        .filter(|row| !row.unknown)
+        .filter_map(verdict)
+        .collect()
 }
 
 /// One row of the table. `None`: there is nothing to say.

@@ -57,6 +57,7 @@ fn one(
     let rows = [Row {
         path,
         image,
+        unknown: false,
         volume: found,
         in_volume: None,
         in_image: None,

@@ -42,6 +42,8 @@ pub(super) struct Offers {
     pub by_path: BTreeMap<Vec<u8>, Offer>,
     /// What cannot be looked at.
     pub unread: Tally,
+    /// Where that is: nobody knows what is there, or below.
+    pub closed: Vec<Vec<u8>>,
     /// What cannot be a default.
     pub reported: Vec<String>,
 }
@@ -50,6 +52,7 @@ pub(super) struct Offers {
 pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
     let mut source = source.again()?;
     let (mut unread, mut reported) = (Tally::default(), Vec::new());
+    let mut closed = Vec::new();
     let mut offers = Vec::new();
     let mut todo = vec![Vec::new()];
     let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
@@ -76,7 +79,10 @@ pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
                         "{} is not brought in: no file, or a link that leads outside",
                         shown(&path)
                     )),
-                    Err(error) => unread.add(error, || shown(&path)),
+                    Err(error) => {
+                        unread.add(error, || shown(&path));
+                        closed.push(path);
+                    }
                 }
                 true
             })?;
@@ -86,7 +92,10 @@ pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
             Ok(true) if !at_top => offers.push((prefix, Offer::Directory)),
             Ok(_) => {}
             Err(error) if at_top => return Err(error),
-            Err(error) => unread.add(error, || shown(&prefix)),
+            Err(error) => {
+                unread.add(error, || shown(&prefix));
+                closed.push(prefix);
+            }
         }
         // Defaults that contain the volume would multiply at each start.
         while let Some(next) = todo.last() {
@@ -103,6 +112,7 @@ pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
         // Sorted at once, which is faster than one by one.
         by_path: offers.into_iter().collect(),
         unread,
+        closed,
         reported,
     })
 }
@@ -144,6 +154,8 @@ pub(super) struct Row {
     pub path: Vec<u8>,
     /// What the image has there.
     pub image: Option<Content>,
+    /// Whether that could not be read: then nothing is to be done, nor said of it.
+    pub unknown: bool,
     pub volume: Found,
     /// The stamp of the file in the volume, for the manifest.
     pub in_volume: Option<Stamp>,
@@ -224,10 +236,10 @@ fn glance(volume: &mut Tree, path: &[u8]) -> Glance {
 }
 
 /// Surveys every path of the image or the manifest, of which the `glances` are; reads
-/// files only where their stamps say nothing. `each` is called for every path and can
-/// stop it.
+/// files only where their stamps say nothing. What is `closed` in the image is unknown.
+/// `each` is called for every path and can stop it.
 pub(super) fn survey(
-    offers: &BTreeMap<Vec<u8>, Offer>,
+    (offers, closed): (&BTreeMap<Vec<u8>, Offer>, &[Vec<u8>]),
     (manifest, glances): (&Manifest, Vec<Glance>),
     (source, volume): (&mut Tree, &mut Tree),
     unread: &mut Tally,
@@ -251,8 +263,12 @@ pub(super) fn survey(
         };
         let found = told(found, unread, path)?;
         let (found, in_volume) = found.unwrap_or((Found::InTheWay, None));
+        let mut unknown = false;
         let (image, in_image) = match offer {
-            None => (None, None),
+            None => {
+                unknown = closed.iter().any(|closed| is_in(path, closed));
+                (None, None)
+            }
             Some(Offer::Directory) => (Some(Content::Directory), None),
             Some(Offer::Link(_, content)) => (Some(*content), None),
             Some(Offer::File(_)) if matches!(found, Found::Absent | Found::InTheWay) => {
@@ -272,8 +288,10 @@ pub(super) fn survey(
                     };
                     match told(read, unread, path)? {
                         Some((content, stamp)) => (Some(content), stamp),
-                        // Unreadable in the image: as if it were not there.
-                        None => (None, None),
+                        None => {
+                            unknown = true;
+                            (None, None)
+                        }
                     }
                 }
             },
@@ -281,12 +299,19 @@ pub(super) fn survey(
         survey.rows.push(Row {
             path: path.to_vec(),
             image,
+            unknown,
             volume: found,
             in_volume,
             in_image,
         });
     }
     Ok(survey)
+}
+
+/// Whether `path` is this one or below it.
+fn is_in(path: &[u8], directory: &[u8]) -> bool {
+    let rest = path.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// A fault that concerns one path is counted, and the path left out.

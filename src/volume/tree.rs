@@ -3,6 +3,7 @@
 //! No call here takes a path of more than one component and none follows a link,
 //! so nothing outside the tree can be reached whatever is renamed meanwhile.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,6 +25,13 @@ pub(super) const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFl
 pub(super) struct Inode {
     pub dev: (u32, u32),
     pub ino: u64,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What a look does not tell, as on an older kernel.
+    pub(super) static AS_BEFORE_5_8: std::cell::Cell<StatxFlags> =
+        const { std::cell::Cell::new(StatxFlags::empty()) };
 }
 
 /// A point in time of the file system's clock: seconds and nanoseconds.
@@ -54,6 +62,33 @@ impl Look {
     }
 }
 
+/// The tops of all mounts, as far as they can be seen: what tells them apart where a look
+/// does not. A mount that is made later is not among them.
+pub(super) fn mount_tops() -> HashSet<Inode> {
+    let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n');
+    let places = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    let looks = places.filter_map(|place| {
+        let place = CString::new(unescaped(place)).ok()?;
+        look(rustix::fs::CWD, &place).ok()
+    });
+    looks.map(|look| look.inode).collect()
+}
+
+/// A path of mountinfo: a backslash has three octal digits after it (proc(5)).
+fn unescaped(place: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(place.len());
+    let mut rest = place;
+    while let Some((byte, after)) = rest.split_first() {
+        let code = after.first_chunk().filter(|_| *byte == b'\\');
+        let code = code
+            .and_then(|code: &[u8; 3]| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
+        path.push(code.unwrap_or(*byte));
+        rest = &after[if code.is_some() { 3 } else { 0 }..];
+    }
+    path
+}
+
 /// Looks at `name` in `dir`; a link is looked at itself.
 pub(super) fn look(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
     statx(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
@@ -68,6 +103,8 @@ fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Look, Errno
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let stat = rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)?;
     let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    #[cfg(test)]
+    let told = told - AS_BEFORE_5_8.get();
     let time = |t: StatxTimestamp| (t.tv_sec, t.tv_nsec);
     Ok(Look {
         inode: Inode {

@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
     /// Settles one directory and its entries; its subdirectories are left to enter.
     fn enter(&mut self, dir: OwnedFd, path: usize) -> Result<Option<Level>, VolumeError> {
         let look = match tree::look_at(&dir) {
-            Ok(look) if look.same_mount(&self.common.top) => look,
+            Ok(look) if self.common.is_of_the_volume(&look) => look,
             Ok(_) => {
                 self.found.mounts.push(shown(&self.path));
                 return Ok(None);
@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr) {
         if !self.changing {
             match tree::look(dir, name) {
-                Ok(look) if !look.same_mount(&self.common.top) => {
+                Ok(look) if !self.common.is_of_the_volume(&look) => {
                     let mount = self.under(name);
                     return self.found.mounts.push(mount);
                 }
@@ -263,7 +263,7 @@ impl<'a> Walk<'a> {
             Ok(look) => look,
             Err(error) => return self.refuse(error, name),
         };
-        if !look.same_mount(&self.common.top) {
+        if !self.common.is_of_the_volume(&look) {
             let mount = self.under(name);
             return self.found.mounts.push(mount);
         }

@@ -37,6 +37,38 @@ fn files_that_cannot_be_read_are_the_users_business() {
 }
 
 #[test]
+fn what_cannot_be_read_in_the_image_is_not_said_to_be_gone() {
+    let lab = Lab::new(&[("a", "a1"), ("b", "b1"), ("closed/c", "c1")]);
+    fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(lab.volume(""), Some(UID), None).unwrap();
+    as_user(|| lab.start());
+    let lab = lab.image("1.1.0", &[("a", "a2"), ("b", "b2"), ("closed/c", "c2")]);
+    for (name, mode) in [("a", 0o600), ("closed", 0o700)] {
+        fs::set_permissions(lab.source(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let summary = as_user(|| lab.start());
+    assert_eq!(
+        summary.to_string(),
+        "notebooks: 0 installed, 1 updated, 0 kept (changed by you), 0 current"
+    );
+    assert_eq!(summary.reported, Vec::<String>::new());
+    assert!(causes(&summary).starts_with("could not read 2 entries, first closed"));
+    lab.holds(&[
+        ("a", "a1"),
+        ("b", "b2"),
+        ("closed", "dir"),
+        ("closed/c", "c1"),
+    ]);
+    // Once it can be read again, it is brought in.
+    for (name, mode) in [("a", 0o644), ("closed", 0o755)] {
+        fs::set_permissions(lab.source(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    as_user(|| {
+        lab.starts("0 installed, 2 updated, 0 kept (changed by you), 1 current");
+    });
+}
+
+#[test]
 fn a_read_only_volume_is_left_alone_and_that_is_told() {
     let lab = Lab::new(TWO);
     with_mounts(|| {

@@ -171,8 +171,17 @@ fn special_files_block_nobody_and_devices_stay_roots() {
 
 #[test]
 fn other_mounts_are_not_entered_and_are_told() {
+    other_mounts(StatxFlags::empty());
+}
+
+#[test]
+fn nor_are_they_where_the_kernel_does_not_tell_mounts_apart() {
+    other_mounts(StatxFlags::MNT_ID);
+}
+
+fn other_mounts(untold: StatxFlags) {
     let ground = Ground::new();
-    let mount = ground.volume("mount");
+    let mount = ground.volume("a mount");
     fs::create_dir(&mount).unwrap();
     let file = ground.file("file");
     ground.file("after");
@@ -187,6 +196,7 @@ fn other_mounts_are_not_entered_and_are_told() {
         // On the same file system, so that the device says nothing.
         rustix::mount::mount_bind(ground.outside("bound"), &file).unwrap();
         rustix::mount::mount_bind(ground.outside("dir"), ground.volume("dir")).unwrap();
+        AS_BEFORE_5_8.set(untold);
         let claimed = ground.chown();
         assert_eq!(owner(&mount).0, 0);
         assert_eq!(owner(&mount.join("inside")).0, 0);

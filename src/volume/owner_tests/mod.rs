@@ -11,13 +11,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, StatxFlags};
 
 use super::*;
 use crate::volume::REPORT_EVERY;
 use crate::volume::testing::{
     GID, UID, changed, mount_read_only, mount_tmpfs, node, owner, path, settle, with_mounts,
 };
+use crate::volume::tree::AS_BEFORE_5_8;
 use crate::volume::walk::OPEN_LEVELS;
 
 /// A volume with a directory outside it, on the same file system.

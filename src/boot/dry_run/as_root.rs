@@ -1,0 +1,141 @@
+//! The part of a dry run that root looks at.
+
+use std::path::Path;
+
+use super::{Notebooks, hooks_part, look_at_notebooks};
+use crate::boot::plan::Plan;
+use crate::boot::{Failure, Person, Start, check, root_phase};
+use crate::hooks;
+use crate::identity::{
+    Account, Linux, Root, Target, foresee_access, inherited_groups, resolve, supplementary,
+};
+use crate::settings::VolumeOwner;
+use crate::state;
+use crate::volume::{Claim, Rights, foresee_claim};
+
+/// What root would do; ends with root gone. With the notebooks, if the user may not be
+/// able to read them yet.
+pub(super) fn part(
+    start: &mut Start<'_>,
+    root: Root,
+    plan: &mut Plan,
+) -> Result<(Person, Option<Notebooks>), Failure> {
+    let directory = start.settings.hooks.directory.join("root");
+    let hooks = hooks::root_hooks(&directory);
+    let hooks = hooks.map_err(|error| start.hook_failed(error))?;
+    hooks_part("root", hooks, plan);
+    hooks::tell_of_others(&directory);
+    let named = check::account(start.settings).map_err(Failure::Settings)?;
+    let Some(mut account) = named else {
+        let account = resolve("root", None, Some(Path::new("/root")))?;
+        state_part(start, &root, &account, plan)?;
+        let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
+        start.report.all_degraded(degradations)?;
+        return Ok((Person { account, dropped }, None));
+    };
+    owners_part(start, &root, &mut account, plan)?;
+    // The way to the volume was judged: root follows no link of the user's on it.
+    let settings = &start.settings.notebooks;
+    let chown = settings.owner == VolumeOwner::Chown;
+    let directory = settings.directory.as_ref().filter(|_| chown);
+    let handed = directory.is_some_and(|directory| plan.foresight.has(directory));
+    let look = || look_at_notebooks(start, plan, Rights::Owner(account.uid));
+    let notebooks = handed.then(look).flatten();
+    start.go_on()?;
+    let groups = access_part(start, &account, plan)?;
+    state_part(start, &root, &account, plan)?;
+    let target = Target {
+        uid: account.uid,
+        gid: account.gid,
+        groups,
+        new_privileges: start.settings.new_privileges,
+    };
+    let (dropped, degradations) = root.drop(&target, &Linux)?;
+    start.report.all_degraded(degradations)?;
+    root_phase::tell_who_stays(start)?;
+    Ok((Person { account, dropped }, notebooks))
+}
+
+fn owners_part(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &mut Account,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
+    let Some(directory) = start.settings.notebooks.directory.clone() else {
+        return Ok(());
+    };
+    let policy = start.settings.notebooks.owner;
+    let (uid, gid) = (account.uid, account.gid);
+    let request = Claim {
+        directory,
+        policy,
+        uid,
+        gid,
+    };
+    let claimed = foresee_claim(root, &request, &|| start.stop_requested());
+    start.go_on()?;
+    let claimed = claimed?;
+    plan.heading("owners");
+    if claimed.created {
+        plan.foresight.hands_over(&request.directory);
+    }
+    if let Some((uid, gid)) = claimed.adopted {
+        let volume = request.directory.display();
+        plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
+        root_phase::tell_whose(start, account, uid)?;
+        account.adopt(uid, gid);
+        for name in root_phase::STATE_DIRECTORIES {
+            let request = Claim {
+                directory: account.home.join(name),
+                policy: VolumeOwner::Chown,
+                uid,
+                gid,
+            };
+            if let Ok(claimed) = foresee_claim(root, &request, &|| start.stop_requested()) {
+                plan.owners(&request, &account.name, &claimed);
+            }
+        }
+    } else if policy == VolumeOwner::Chown {
+        plan.owners(&request, &account.name, &claimed);
+    }
+    start.report.all_degraded(claimed.degradations)
+}
+
+fn access_part(
+    start: &mut Start<'_>,
+    account: &Account,
+    plan: &mut Plan,
+) -> Result<Vec<u32>, Failure> {
+    let (access, changes) = foresee_access(account, &root_phase::access_request(start));
+    plan.heading("access");
+    for path in &access.enabled {
+        plan.line(format!("enable access to {}", path.display()));
+    }
+    changes.iter().for_each(|change| plan.line(change));
+    let own = access.own_groups(account);
+    let groups = supplementary(&own, &access.gids, &inherited_groups(&Linux)?);
+    let named: Vec<String> = groups.iter().map(u32::to_string).collect();
+    plan.line(format!("supplementary groups: {}", named.join(" ")));
+    start.report.all_degraded(access.degradations)?;
+    Ok(groups)
+}
+
+/// Whether the state directory would be the user's.
+fn state_part(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+    plan: &mut Plan,
+) -> Result<(), Failure> {
+    let directory = &start.settings.state_dir;
+    let writable = |directory: &Path| plan.foresight.writable(directory);
+    match state::foresee_preparing(root, directory, &writable) {
+        Ok(()) => {
+            plan.foresight.hands_over(directory);
+            start.recorded = true;
+            Ok(())
+        }
+        Err(error) => root_phase::state_unprepared(start, account, &error),
+    }
+}
