@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::server::environment::temporary;
 use crate::settings::trust;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn::{self, Program, SpawnError};
@@ -235,7 +236,7 @@ fn run(
     let place = if rustix::process::geteuid().is_root() {
         PathBuf::from("/tmp")
     } else {
-        std::env::temp_dir()
+        temporary()
     };
     let asked = tempfile::Builder::new()
         .prefix(".ai-lab-env-")

@@ -1,8 +1,9 @@
 //! What the supervisor tells the world: `state.json`, for `status` and `healthcheck`.
 //!
 //! It lives in a directory of the user's, `/run/ai-lab` unless named otherwise;
-//! where that cannot be written, in `/dev/shm/ai-lab-UID` or `/tmp/ai-lab-UID`. It
-//! names the supervisor by pid and start time, so that a stale one is known.
+//! where that cannot be written, in `/dev/shm/ai-lab-UID-CONTAINER` or the same in `/tmp`:
+//! containers may share both. It names the supervisor by pid and start time, so that a
+//! stale one is known.
 
 mod keeper;
 
@@ -16,6 +17,7 @@ use rustix::process::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
 use crate::degradation::Degradation;
+use crate::identity;
 use crate::supervisor::everyone;
 pub use keeper::{Keeper, foresee_preparing, prepare};
 
@@ -94,6 +96,12 @@ pub struct PasswordPlace {
     pub directory: PathBuf,
     /// Whether each start of the container sets it.
     pub forced: bool,
+    /// Whether the server's arguments name one, or the only file to read: that wins.
+    #[serde(default)]
+    pub on_the_line: bool,
+    /// The server's JUPYTER_CONFIG_PATH.
+    #[serde(default)]
+    pub config_path: Option<String>,
 }
 
 impl State {
@@ -134,10 +142,11 @@ pub fn now() -> u64 {
 
 /// Where a state may be: in the directory that is wanted, or in one of the user's own.
 fn places(wanted: &Path, uid: u32) -> [PathBuf; 3] {
+    let own = format!("ai-lab-{uid}-{}", identity::container());
     [
         wanted.to_owned(),
-        format!("/dev/shm/ai-lab-{uid}").into(),
-        format!("/tmp/ai-lab-{uid}").into(),
+        format!("/dev/shm/{own}").into(),
+        format!("/tmp/{own}").into(),
     ]
 }
 

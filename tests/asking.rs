@@ -32,6 +32,36 @@ fn ask(running: &Running, image: &Image, words: &[&str]) -> (i32, String) {
 }
 
 #[test]
+fn a_state_directory_of_the_settings_file_is_known_to_verbs() {
+    let image = Image::new();
+    // Where nobody but root can write.
+    let roots = tempfile::tempdir_in("/run").unwrap();
+    let file = roots.path().join("entrypoint.toml");
+    let state = image.path("state of mine").display().to_string();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(roots.path(), everybody).unwrap();
+    std::fs::write(&file, format!("state.directory = {state:?}\n")).unwrap();
+    let file = file.display().to_string();
+    let mut options = image.options();
+    let at = options
+        .iter()
+        .position(|word| word == "--state-dir")
+        .unwrap();
+    options.drain(at..at + 2);
+    let start = Start::wrapped("env").args([&format!("AI_LAB_CONFIG={file}"), PROGRAM]);
+    let script = ["--", "sh", "-c", "echo up; exec sleep 1000"];
+    let mut running = start.args(options).args(script).start();
+    running.wait_for("up");
+    let output = Command::new("nsenter")
+        .args(["--pid", "--mount", "--target", &running.pid().to_string()])
+        .args(["--", PROGRAM, "healthcheck"])
+        .env("AI_LAB_CONFIG", &file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn a_server_is_healthy_when_it_answers() {
     let image = Image::new();
     let mut running = image.server().env("FAKE", "unbound").start();

@@ -32,6 +32,18 @@ fn ask(running: &Running, image: &Image, what: &str, typed: &str) -> (i32, Strin
     (code, text(output.stdout), text(output.stderr))
 }
 
+#[test]
+fn a_password_on_the_servers_line_wins_and_that_is_told() {
+    let image = Image::new();
+    let named = "--PasswordIdentityProvider.hashed_password=argon2:x";
+    let running = started(image.server().args(["--", "jupyter-lab", named]));
+    for what in ["set", "check"] {
+        let (_, _, stderr) = ask(&running, &image, what, "mine");
+        let told = "the server's arguments name a password";
+        assert!(stderr.contains(told), "{what}: {stderr}");
+    }
+}
+
 fn started(start: Start) -> Running {
     let mut running = start.start();
     running.wait_for("] ready in ");

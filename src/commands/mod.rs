@@ -19,10 +19,8 @@ use crate::cli::verbs::Config;
 use crate::cli::{Verb, printed};
 use crate::identity::{DropError, Dropped};
 use crate::server::password::PasswordError;
-use crate::settings::origin::Written;
 use crate::settings::resolve::{self, Draft, Typed};
-use crate::settings::table::DEFAULT_STATE_DIR;
-use crate::settings::{Key, SettingError, Settings, SettingsError, record};
+use crate::settings::{SettingError, Settings, SettingsError, record};
 use crate::state::{self, State, StateError};
 use crate::volume::VolumeError;
 use supervisor::Supervisor;
@@ -222,11 +220,8 @@ impl Asked {
 
     /// What a supervisor says, and the directory where it does.
     fn state(supervisor: &Supervisor, typed: &Typed) -> Result<(State, PathBuf), StateError> {
-        let named = std::env::var_os("AI_LAB_STATE_DIR").filter(|value| !value.is_empty());
-        let directory = match typed.flags.get(&Key::StateDir) {
-            Some(Written::Text(text)) => text.into(),
-            _ => named.map_or_else(|| DEFAULT_STATE_DIR.into(), PathBuf::from),
-        };
-        state::read(&directory, supervisor.pid, supervisor.uid)
+        let settings = draft(typed.clone(), None);
+        let directory = &settings.so_far().state_dir;
+        state::read(directory, supervisor.pid, supervisor.uid)
     }
 }

@@ -12,7 +12,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use super::{Setting, VerbError, complain, restart, tell};
 use crate::cli::verbs::Password;
 use crate::identity::current;
-use crate::server::password::place::Surroundings;
+use crate::server::password::place::{CONFIG_PATH, Surroundings};
 use crate::server::password::{self, Outcome, Place, Secret, Wanted, hash, source};
 use crate::settings::Settings;
 use crate::settings::resolve::Typed;
@@ -35,6 +35,12 @@ pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
         return Err(VerbError::Hub);
     }
     let place = place(&setting);
+    if place.is_on_the_line() {
+        complain(
+            &"the server's arguments name a password or a configuration file, and that wins over \
+              what is set here: remove that argument",
+        );
+    }
     if what == Password::Set {
         return set(&setting, &place);
     }
@@ -178,6 +184,7 @@ fn place(setting: &Setting) -> Place {
     Place::resolve(&Surroundings {
         environment: &|name| match (name, kept) {
             ("JUPYTER_CONFIG_DIR", Some(kept)) => Some(kept.directory.clone().into()),
+            (CONFIG_PATH, Some(kept)) => kept.config_path.clone().map(Into::into),
             _ => std::env::var_os(name),
         },
         home: &home(&setting.settings),
@@ -186,7 +193,7 @@ fn place(setting: &Setting) -> Place {
             use std::os::unix::fs::MetadataExt;
             std::fs::metadata(venv).is_ok_and(|data| data.uid() == current().uid)
         }),
-        on_the_line: false,
+        on_the_line: kept.is_some_and(|kept| kept.on_the_line),
     })
 }
 

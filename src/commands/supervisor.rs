@@ -32,7 +32,8 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// The first process of that name to have started in this PID namespace: the
-    /// other ones are verbs like us.
+    /// other ones are verbs like us. With the host's processes there may be those of other
+    /// containers; ours is in our control group.
     pub fn find() -> Option<Self> {
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let pids = processes
@@ -42,7 +43,15 @@ impl Supervisor {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm"));
                 name.is_ok_and(|name| name.trim_end() == NAME)
             });
-        let pid = pids.min_by_key(|pid| everyone::stat(*pid).map(|stat| stat.start))?;
+        let group = |pid: Pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
+        let ours = group(getpid());
+        // Who has just ended is nobody's supervisor.
+        let found = pids.filter_map(|pid| {
+            let started = everyone::stat(pid)?.start;
+            Some((group(pid) != ours, started, pid.as_raw_pid()))
+        });
+        let (.., pid) = found.min()?;
+        let pid = Pid::from_raw(pid)?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Self::parse(pid, &status)
     }

@@ -124,7 +124,8 @@ fn unchanged(why: String, account: &Account, request: &AccessRequest) -> Degrada
             account.name
         ),
         format!(
-            "let {} be a writable part of the container, and root have CAP_CHOWN there",
+            "let {} be a writable part of the container, and root have CAP_CHOWN there; if only \
+             its lock was held, start again",
             file.display()
         ),
     )

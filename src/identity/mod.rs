@@ -18,7 +18,7 @@ pub mod stdio;
 pub use above::root_above;
 pub use access::{Access, AccessRequest, foresee_access, grant_access};
 pub use account::{Account, IdentityError, current, group, group_name, known_user, resolve};
-pub use kernel::{Kernel, Linux, may_chown};
+pub use kernel::{Kernel, Linux, container, may_chown};
 pub use privileges::{DropError, Target, inherited_groups, supplementary};
 pub use stdio::hand_over;
 

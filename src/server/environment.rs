@@ -34,6 +34,9 @@ impl Environment {
             .into_iter()
             .filter(|(name, _)| !removed.iter().any(|removed| name == removed));
         let mut environment = Self(kept.collect());
+        if environment.get("PATH").is_some_and(OsStr::is_empty) {
+            environment.remove("PATH");
+        }
         environment.set("HOME", person.home);
         environment.set("USER", person.name);
         environment.set("LOGNAME", person.name);
@@ -81,6 +84,12 @@ impl Environment {
             .iter()
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
+}
+
+/// Where temporary files go. An empty TMPDIR counts as unset.
+pub fn temporary() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());
+    named.map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 
 /// `path` with `first` before everything else, and only there.

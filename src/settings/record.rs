@@ -28,7 +28,7 @@ pub const ORIGIN: &str = "  # ";
 pub fn masked(argument: &str) -> String {
     let name = argument.split('=').next().unwrap_or_default();
     let last = name.rsplit('.').next().unwrap_or_default().to_lowercase();
-    let secret = ["password", "token", "secret"];
+    let secret = ["password", "passwd", "pwd", "token", "secret"];
     if name.len() < argument.len() && secret.iter().any(|word| last.contains(word)) {
         return format!("{name}=…");
     }

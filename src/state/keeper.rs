@@ -25,6 +25,7 @@ pub fn prepare(
     gid: u32,
     fill: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
+    judge(directory)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -45,6 +46,23 @@ pub fn prepare(
     filled
 }
 
+/// Root gives nothing away that a link of somebody else's leads to, nor what everybody
+/// uses, such as /tmp.
+fn judge(directory: &Path) -> io::Result<()> {
+    let theirs = |place: &Path| {
+        let data = fs::symlink_metadata(place);
+        data.is_ok_and(|data| data.is_symlink() && (data.uid() != 0 || place == directory))
+    };
+    if let Some(link) = directory.ancestors().find(|place| theirs(place)) {
+        let text = format!("{} is a symbolic link", link.display());
+        return Err(io::Error::other(text));
+    }
+    match fs::metadata(directory) {
+        Ok(data) if data.mode() & 0o002 != 0 => Err(io::Error::other("everybody may write there")),
+        _ => Ok(()),
+    }
+}
+
 /// Whether [`prepare`] could do it; nothing is changed.
 ///
 /// # Errors
@@ -54,10 +72,8 @@ pub fn foresee_preparing(
     directory: &Path,
     writable: &dyn Fn(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    match fs::symlink_metadata(directory) {
-        Ok(data) if data.is_symlink() => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
-        _ => writable(directory)?,
-    }
+    judge(directory)?;
+    writable(directory)?;
     match may_chown() {
         true => Ok(()),
         false => Err(io::Error::from_raw_os_error(libc::EPERM)),
@@ -172,6 +188,8 @@ fn create(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -198,5 +216,15 @@ mod tests {
         let link = base.path().join("link");
         std::os::unix::fs::symlink("/etc", &link).unwrap();
         assert!(prepare(&root, &link, 1234, 5678, fill).is_err());
+        // A link of the user's on the way, and a directory that is everybody's.
+        let way = base.path().join("way");
+        std::os::unix::fs::symlink(base.path(), &way).unwrap();
+        std::os::unix::fs::lchown(&way, Some(1234), None).unwrap();
+        assert!(prepare(&root, &way.join("a/b"), 1234, 5678, fill).is_err());
+        let all = base.path().join("all");
+        fs::create_dir(&all).unwrap();
+        fs::set_permissions(&all, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(prepare(&root, &all, 1234, 5678, fill).is_err());
+        assert_eq!(fs::metadata(all).unwrap().uid(), 0);
     }
 }

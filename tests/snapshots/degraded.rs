@@ -119,6 +119,27 @@ fn who_the_server_runs_as() {
         let start = Start::wrapped("setpriv").args(["--bounding-set=-setuid", "--", PROGRAM]);
         start.args(image.options()).args(["--", "true"])
     });
+    start("notebooks-root-may-not-get-to", |image| {
+        let above = image.path("above");
+        fs::create_dir(&above).unwrap();
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o700)).unwrap();
+        chown(&above, Some(UID), Some(UID)).unwrap();
+        let no_override = [
+            "--bounding-set=-dac_override,-dac_read_search",
+            "--",
+            PROGRAM,
+        ];
+        let start = Start::wrapped("setpriv").args(no_override);
+        let volume = above.join("notebooks").display().to_string();
+        let start = start.args(image.options()).args(["--notebooks", &volume]);
+        start.args(["--", "true"])
+    });
+    start("notebooks-cannot-be-made", |image| {
+        let user = UID.to_string();
+        let as_user = ["--clear-groups", "--reuid", &user, "--regid", &user, "--"];
+        let start = Start::wrapped("setpriv").args(as_user).arg(PROGRAM);
+        start.args(image.options()).args(["--", "true"])
+    });
     start("started-without-root", |image| {
         fs::create_dir_all(image.path("hooks/root")).unwrap();
         fs::write(image.path("hooks/root/10-x"), "").unwrap();
@@ -165,6 +186,12 @@ fn home_state_and_logfile() {
         fs::create_dir(image.path("notebooks")).unwrap();
         let script = "mount -t tmpfs tmpfs /dev/shm -o ro\nmount -o remount,bind,ro /";
         after(script, image, &["--password", "ailab"])
+    });
+    start("state-is-everybodys", |image| {
+        fs::create_dir(image.path("state")).unwrap();
+        let everybodys = fs::Permissions::from_mode(0o1777);
+        fs::set_permissions(image.path("state"), everybodys).unwrap();
+        usual(image, &[])
     });
     start("state-is-a-link", |image| {
         symlink("home", image.path("state")).unwrap();

@@ -51,6 +51,23 @@ fn of_a_running_server() {
 }
 
 #[test]
+fn of_a_server_whose_password_is_on_the_line() {
+    let image = Image::new();
+    let named = "--PasswordIdentityProvider.hashed_password=argon2:x";
+    let start = image.server().args(["--", "jupyter-lab", named]);
+    asked(
+        "verbs-password-on-the-line",
+        start,
+        &image,
+        "] ready in ",
+        |asked| {
+            asked.ask(&["password", "check"], "ailab");
+            asked.ask(&["password", "set"], "another");
+        },
+    );
+}
+
+#[test]
 fn of_a_command_and_of_a_hub() {
     let image = Image::new();
     let (input, _talk) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::PasswordError;
+use crate::identity;
 
 /// The class whose hash wins over every other.
 const PROVIDER: &str = "PasswordIdentityProvider";
@@ -232,6 +233,8 @@ impl Document {
             .mode(0o700)
             .create(directory)?;
         let mut name = self.path.clone().into_os_string();
+        // Another container that shares the directory may be process 1 as well.
+        name.push(format!(".{}", identity::container()));
         name.push(format!(".{}.tmp", std::process::id()));
         let new = Temporary(name.into());
         // What a killed start left behind.
@@ -243,12 +246,15 @@ impl Document {
             .mode(MODE)
             .open(&new.0)?;
         file.write_all(&text)?;
-        if self.first {
-            return fs::rename(&new.0, &self.path);
+        if !self.first {
+            file.sync_all()?;
         }
-        file.sync_all()?;
         fs::rename(&new.0, &self.path)?;
-        File::open(directory)?.sync_all()
+        if !self.first {
+            // It is there, whether this file system flushes directories or not.
+            let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        }
+        Ok(())
     }
 }
 

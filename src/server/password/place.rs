@@ -117,6 +117,11 @@ impl Place {
         self.ignored
     }
 
+    /// Whether the server's arguments decide.
+    pub fn is_on_the_line(&self) -> bool {
+        self.on_the_line
+    }
+
     /// The hash in force; `None` also where something else than JSON decides.
     pub fn in_force(&self) -> Option<String> {
         if self.on_the_line {
