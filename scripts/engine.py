@@ -61,6 +61,9 @@ class Engine:
         words = ["dockerd", "--config-file", self.base / "daemon.json", "--host", self.socket]
         for name in ("data-root", "exec-root", "pidfile"):
             words += [f"--{name}", self.base / name]
+        # Where a containerd of the system's runs, engines share it.
+        words += ["--containerd-namespace", f"ai-lab-{os.getpid()}"]
+        words += ["--containerd-plugins-namespace", f"plugins.ai-lab-{os.getpid()}"]
         with open(self.base / "log", "ab") as log:
             self.process = subprocess.Popen(words + self.words, stdout=log, stderr=log)
         until("the engine answers", self.answers)
@@ -83,9 +86,10 @@ class Engine:
     def end(self, how):
         self.process.send_signal(how)
         self.process.wait(LIMIT)
-        # Its containerd went with it; this engine would wait for the one of that number.
+        # If it had a containerd of its own, that went with it; this engine would wait for the
+        # one of that number.
         if how == signal.SIGKILL:
-            (self.base / "exec-root/containerd/containerd.pid").unlink()
+            (self.base / "exec-root/containerd/containerd.pid").unlink(missing_ok=True)
 
     def __call__(self, *words):
         return run("docker", "--host", self.socket, *words)

@@ -183,7 +183,7 @@ const HUB: &[(&str, Do)] = &[
     ),
     (
         "scripts/image",
-        Proves("support/hub.rs", "configurable-http-proxy"),
+        Proves("container_hub.rs", "fn the_lines_of_the_page_start_a_hub()"),
     ),
     (
         "FROM ai-lab:dev",
@@ -222,6 +222,7 @@ const CONTRIBUTING: &[(&str, Do)] = &[
 const FAULTS: &[(&str, Do)] = &[
     ("scripts/faults 600s", BY_SCRIPT),
     ("AI_LAB_SEED=7", BY_SCRIPT),
+    ("scripts/daemon-restart", BY_SCRIPT),
 ];
 
 const GROWTH: &[(&str, Do)] = &[("scripts/growth", BY_SCRIPT)];

@@ -2,14 +2,17 @@
 //! real hub, the real DockerSpawner, `examples/jupyterhub_config.py` as it stands.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/blocks.rs"]
+mod blocks;
 #[path = "support/hub.rs"]
 mod hub;
 mod support;
 
 use std::time::{Duration, Instant};
 
-use hub::Hub;
-use support::docker::docker_ok;
+use hub::{Hub, path};
+use support::Start;
+use support::docker::{IMAGE, docker_ok};
 
 /// What Docker gives a container between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(10);
@@ -40,6 +43,28 @@ fn an_image_and_no_cmd_is_enough() {
     println!("stopped by the hub in {took:.2?}");
     assert!(took < GRACE, "Docker had to kill: {took:?}");
     assert_eq!(hub.ask(&["servers"]), "");
+}
+
+/// The page's own lines, in a clean clone, with the newest hub and in a network of their
+/// own: theirs are the ports of everybody.
+#[test]
+fn the_lines_of_the_page_start_a_hub() {
+    let mut blocks = blocks::blocks("docs/jupyterhub.md").into_iter();
+    let block = blocks.find(|block| block.first_line() == "scripts/image");
+    let text = block.unwrap().text;
+    let (build, hub) = text.rsplit_once('\n').unwrap();
+    let build = build.replace("scripts/image", &format!("scripts/image {IMAGE}"));
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!(
+        "git clone --quiet --no-hardlinks {top} {here}/clone; cd {here}/clone; {build}\n\
+         exec unshare --net sh -ec 'ip link set lo up; exec {hub}'",
+        top = path("").display(),
+        here = directory.path().display(),
+    );
+    let mut running = Start::script("/bin/bash").args(["-euc", &script]).start();
+    running.wait_for("JupyterHub is now running at http://127.0.0.1:8000");
+    running.signal(libc::SIGTERM);
+    running.end();
 }
 
 #[test]
