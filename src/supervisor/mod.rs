@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid};
+use tracing::error;
 
 use crate::sys;
 use reaper::Found;
@@ -65,9 +66,9 @@ const NO_ROOM: Duration = Duration::from_millis(1);
 /// nobody's whose end we hear of.
 const STRANGERS: Duration = Duration::from_millis(5);
 
-/// How soon it is looked again whether a command that waits for the terminal can have it:
-/// the end of others is told to their parents.
-const FOREGROUND: Duration = Duration::from_millis(20);
+/// How soon it is looked again, among all processes, whether a command that waits for the
+/// terminal can have it: the end of others is told to their parents.
+const FOREGROUND: Duration = Duration::from_millis(100);
 
 /// Starts the main process and looks after everything until the end; returns the
 /// exit code. Call it on a current-thread runtime, with no other thread alive that
@@ -199,6 +200,9 @@ impl<'a> Life<'a> {
     fn check_timer(&mut self) {
         if self.alarm.is_some_and(|alarm| alarm <= Instant::now()) {
             self.alarm = None;
+            if let State::Killing { again: true } = self.state {
+                error!("the server has not ended after KILL: it is waited for");
+            }
             self.event(Event::Timeout);
         }
     }
@@ -319,14 +323,19 @@ impl<'a> Life<'a> {
     /// A command that uses the terminal from the background would be stopped again and
     /// again. Where nobody is left in the foreground, it gets it; until then it waits.
     fn bring_to_the_front(&mut self) {
-        let waits = self.pid.filter(|_| self.waits_for_the_terminal);
-        if let (Some(pid), Some(terminal)) = (waits, self.terminal)
-            && terminal.is_nobodys()
-        {
-            self.waits_for_the_terminal = false;
-            terminal.give_to(pid);
-            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
+        let Some(pid) = self.pid.filter(|_| self.waits_for_the_terminal) else {
+            return;
+        };
+        let front = self.terminal.and_then(Terminal::foreground);
+        let other = front.filter(|front| *front != pid);
+        if other.is_some_and(everyone::group_lives) {
+            return;
         }
+        if let (Some(_), Some(terminal)) = (other, self.terminal) {
+            terminal.give_to(pid);
+        }
+        self.waits_for_the_terminal = false;
+        let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
     }
 
     fn signal(&mut self, received: Received) {
@@ -368,6 +377,12 @@ impl<'a> Life<'a> {
         }
         // That it just ended, or may not be signalled by us, is as it is.
         let _ = sys::kill(target, received.number);
+        if self.waits_for_the_terminal {
+            // It hears nothing as long as it is stopped; if it still wants the terminal, it
+            // will be stopped again.
+            self.waits_for_the_terminal = false;
+            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
+        }
     }
 
     /// Passes on what was held, in order, as far as there is room.

@@ -189,7 +189,7 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
             // A server that hangs on a disk is the one that people restart: it is waited for.
             Event::Timeout if again => stay,
             Event::Timeout => drain(KILLED, true),
-            _ => stay,
+            Event::Stop | Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,
         },
         Backoff { code } => match event {
             Event::Stop => drain(code, true),

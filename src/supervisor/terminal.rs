@@ -6,8 +6,6 @@ use rustix::process::{Pid, getpgrp};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
-use super::everyone;
-
 /// The controlling terminal, whose foreground we hand to the command.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal(BorrowedFd<'static>);
@@ -39,9 +37,9 @@ impl Terminal {
         tcgetpgrp(self.0).is_ok_and(|group| group == getpgrp())
     }
 
-    /// Whether nobody is left of the group in the foreground.
-    pub fn is_nobodys(self) -> bool {
-        tcgetpgrp(self.0).is_ok_and(|group| !everyone::group_lives(group))
+    /// The group in the foreground. `None`: it is no longer our terminal.
+    pub fn foreground(self) -> Option<Pid> {
+        tcgetpgrp(self.0).ok()
     }
 
     /// Takes the foreground back.
