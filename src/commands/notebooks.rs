@@ -79,10 +79,14 @@ fn status(setting: &Setting, defaults: &Defaults, json: bool) -> Result<ExitCode
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         tell(&as_text(defaults, &standing, colour));
     }
+    standing.degradations.iter().for_each(|told| complain(told));
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(defaults: &Defaults, Standing { installed, files }: &Standing) -> serde_json::Value {
+fn as_json(defaults: &Defaults, standing: &Standing) -> serde_json::Value {
+    let Standing {
+        installed, files, ..
+    } = standing;
     let file = |action: &Action| json!({"path": action.shown(), "state": words(action.verdict).0});
     json!({
         "notebooks": defaults.volume.display().to_string(),
@@ -297,6 +301,7 @@ mod tests {
             verdict,
         };
         let standing = Standing {
+            degradations: Vec::new(),
             installed: Some("1.0.0".into()),
             files: vec![
                 action("a.ipynb", Verdict::Current),

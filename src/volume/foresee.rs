@@ -60,9 +60,9 @@ pub fn foresee_defaults(
         degradations.push(why);
         Manifest::default()
     });
-    let (standing, told) = look(defaults, (&mut source, &mut volume), manifest, stop)?;
+    let standing = look(defaults, (&mut source, &mut volume), manifest, stop)?;
     let mut files = standing.files;
-    degradations.extend(told);
+    degradations.extend(standing.degradations);
     degradations.extend(take_refused(&mut volume, rights, &mut files));
     Ok(Foreseen {
         files,

@@ -13,7 +13,7 @@ use super::defaults::{
 };
 use super::manifest::Manifest;
 use super::plan::{Action, Verdict, plan};
-use super::survey::{Offer, Row, glances, survey};
+use super::survey::{Offer, Offers, Row, glances, is_in, survey};
 use super::tree::{self, Tree};
 use super::work::UNREAD;
 use super::{REPORT_EVERY, VolumeError, home, place};
@@ -30,6 +30,8 @@ pub struct Standing {
     pub installed: Option<String>,
     /// What the next start will do about each default.
     pub files: Vec<Action>,
+    /// What it will tell besides.
+    pub degradations: Vec<Degradation>,
 }
 
 /// How the defaults stand; changes nothing and takes no lock.
@@ -42,16 +44,16 @@ pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeErro
     let home = tree::open_dir(volume.top(), home::NAME).ok();
     let manifest = home.and_then(|dir| home::peek(&dir)).unwrap_or_default();
     let trees = (&mut source, &mut volume);
-    Ok(look(defaults, trees, manifest, &|| false)?.0)
+    look(defaults, trees, manifest, &|| false)
 }
 
-/// How they stand, and what a start would tell of it.
+/// How they stand, as far as a start would look.
 pub(super) fn look(
     defaults: &Defaults,
     (source, volume): (&mut Tree, &mut Tree),
     mut manifest: Manifest,
     stop: &dyn Fn() -> bool,
-) -> Result<(Standing, Vec<Degradation>), VolumeError> {
+) -> Result<Standing, VolumeError> {
     let mut offers = offers(defaults, source, inode(defaults, volume)?)?;
     let unread = &mut offers.unread;
     forget_another_image(defaults, &mut manifest);
@@ -82,11 +84,11 @@ pub(super) fn look(
         path: row.path.clone(),
         verdict,
     };
-    let standing = Standing {
+    Ok(Standing {
         files: planned.into_iter().map(action).collect(),
         installed: manifest.image,
-    };
-    Ok((standing, told))
+        degradations: told,
+    })
 }
 
 /// A default as it is in the volume and in the image; `None`: it is no regular file
@@ -153,16 +155,21 @@ pub fn restore(
     wanted: &[Vec<u8>],
 ) -> Result<(Restores, Vec<Degradation>), VolumeError> {
     let (mut source, mut volume) = open_both(defaults)?;
-    let offers = offers(defaults, &source, inode(defaults, &volume)?)?.by_path;
+    let Offers {
+        by_path: offers,
+        closed,
+        ..
+    } = offers(defaults, &source, inode(defaults, &volume)?)?;
     let mut results = Vec::new();
     for path in wanted {
-        let below = |known: &[u8]| {
-            let rest = known.strip_prefix(path.as_slice());
-            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        let mut known = offers.keys().filter(|known| below(known)).peekable();
+        let mut known = offers.keys().filter(|known| is_in(known, path)).peekable();
         if known.peek().is_none() {
-            results.push((path.clone(), Restored::Unknown));
+            let hidden = closed.iter().any(|closed| is_in(path, closed));
+            let result = match hidden {
+                true => Restored::Refused(Errno::ACCESS),
+                false => Restored::Unknown,
+            };
+            results.push((path.clone(), result));
         }
         for path in known {
             let same = is_current(&mut source, &mut volume, path, &offers[path]);

@@ -309,7 +309,7 @@ pub(super) fn survey(
 }
 
 /// Whether `path` is this one or below it.
-fn is_in(path: &[u8], directory: &[u8]) -> bool {
+pub(super) fn is_in(path: &[u8], directory: &[u8]) -> bool {
     let rest = path.strip_prefix(directory);
     rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::tree;
@@ -65,6 +65,12 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
             }
             (Err(Errno::NOENT), Missing::Tell) if tree::is_read_only(&dir) => {
                 return Err(fail(&way, Errno::ROFS));
+            }
+            (Err(Errno::NOENT), Missing::Tell) => {
+                // What making it would say.
+                let wanted = Access::WRITE_OK | Access::EXEC_OK;
+                let may = rustix::fs::accessat(&dir, c".", wanted, AtFlags::EACCESS);
+                return Err(fail(&way, may.err().unwrap_or(Errno::NOENT)));
             }
             (other, _) => other.map_err(|e| fail(&way, e))?,
         };

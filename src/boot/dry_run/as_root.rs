@@ -96,7 +96,7 @@ fn owners_part(
                 plan.owners(&request, &account.name, &claimed);
             }
         }
-    } else if policy == VolumeOwner::Chown {
+    } else if policy == VolumeOwner::Chown && (claimed.created || claimed.checked > 0) {
         plan.owners(&request, &account.name, &claimed);
     }
     start.report.all_degraded(claimed.degradations)

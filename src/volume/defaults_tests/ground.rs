@@ -59,6 +59,14 @@ fn what_cannot_be_read_in_the_image_is_not_said_to_be_gone() {
         ("closed", "dir"),
         ("closed/c", "c1"),
     ]);
+    let standing =
+        as_user(|| crate::volume::standing(&Dropped::for_tests(), &lab.defaults()).unwrap());
+    let files: Vec<_> = standing
+        .files
+        .iter()
+        .map(crate::volume::Action::shown)
+        .collect();
+    assert_eq!((files, standing.degradations.len()), (vec!["b".into()], 1));
     // Once it can be read again, it is brought in.
     for (name, mode) in [("a", 0o644), ("closed", 0o755)] {
         fs::set_permissions(lab.source(name), fs::Permissions::from_mode(mode)).unwrap();

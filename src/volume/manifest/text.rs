@@ -19,6 +19,7 @@
 //! there when it was killed; `beside` what was put next to a changed file; `seen`
 //! when the file above was last found to have that digest (in the volume / in the
 //! image; size, mtime, ctime and inode), which spares the next start from reading it.
+
 use std::collections::BTreeMap;
 
 use super::{Content, Digest, Entry, Manifest, Stamp};
