@@ -239,6 +239,6 @@ pub(super) fn state_unprepared(
             start.settings.state_dir.display(),
             account.name
         ),
-        "name a directory of its own with --state-dir, or run with --cap-add CHOWN",
+        "name a directory of its own with --state-dir; run with --cap-add CHOWN",
     ))
 }

@@ -48,7 +48,12 @@ impl Supervisor {
         // Who has just ended is nobody's supervisor.
         let found = pids.filter_map(|pid| {
             let started = everyone::stat(pid)?.start;
-            Some((group(pid) != ours, started, pid.as_raw_pid()))
+            Some((
+                !pid.is_init(),
+                group(pid) != ours,
+                started,
+                pid.as_raw_pid(),
+            ))
         });
         let (.., pid) = found.min()?;
         let pid = Pid::from_raw(pid)?;

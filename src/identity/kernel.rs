@@ -73,16 +73,13 @@ pub fn may_chown() -> bool {
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
 }
 
-/// What tells this container from others that share a directory with it, as part of a
-/// file's name: its host name, and the device and inode of its root directory. Another
-/// start of the same container has mostly the same.
+/// What tells this container from others of this machine that share a directory with it,
+/// as part of a file's name: the device and inode of its root directory. Another start of
+/// the same container has mostly the same.
 pub fn container() -> String {
     use std::os::unix::fs::MetadataExt;
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let plain = |c: char| !c.is_ascii_alphanumeric();
-    let host = host.trim_end().replace(plain, "-");
     let root = fs::metadata("/").map_or((0, 0), |root| (root.dev(), root.ino()));
-    format!("{host}-{:x}-{:x}", root.0, root.1)
+    format!("{:x}-{:x}", root.0, root.1)
 }
 
 /// Whether a file that shows this gid has another one, which our user namespace has no

@@ -25,6 +25,7 @@ pub fn prepare(
     gid: u32,
     fill: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
+    let directory = &plain(directory);
     judge(directory)?;
     DirBuilder::new()
         .recursive(true)
@@ -46,8 +47,13 @@ pub fn prepare(
     filled
 }
 
-/// Root gives nothing away that a link of somebody else's leads to, nor what everybody
-/// uses, such as /tmp.
+/// The path without a slash at its end, with which a link is followed.
+fn plain(directory: &Path) -> PathBuf {
+    directory.components().collect()
+}
+
+/// Root gives nothing away that a link of somebody else's leads to, nor what others
+/// use, such as /tmp.
 fn judge(directory: &Path) -> io::Result<()> {
     let theirs = |place: &Path| {
         let data = fs::symlink_metadata(place);
@@ -57,10 +63,20 @@ fn judge(directory: &Path) -> io::Result<()> {
         let text = format!("{} is a symbolic link", link.display());
         return Err(io::Error::other(text));
     }
-    match fs::metadata(directory) {
-        Ok(data) if data.mode() & 0o002 != 0 => Err(io::Error::other("everybody may write there")),
-        _ => Ok(()),
+    match is_shared(directory) {
+        true => Err(io::Error::other("it is the system's, and others use it")),
+        false => Ok(()),
     }
+}
+
+/// Whether a directory is one of those that every system has.
+fn is_shared(directory: &Path) -> bool {
+    const SHARED: [&str; 12] = [
+        "/", "/dev", "/dev/shm", "/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var",
+        "/var/tmp",
+    ];
+    let real = fs::canonicalize(directory);
+    real.is_ok_and(|real| SHARED.iter().any(|shared| real == Path::new(shared)))
 }
 
 /// Whether [`prepare`] could do it; nothing is changed.
@@ -72,6 +88,7 @@ pub fn foresee_preparing(
     directory: &Path,
     writable: &dyn Fn(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
+    let directory = &plain(directory);
     judge(directory)?;
     writable(directory)?;
     match may_chown() {
@@ -94,7 +111,10 @@ impl Keeper {
     pub fn open(_: &Dropped, wanted: &Path) -> io::Result<Self> {
         let uid = getuid().as_raw();
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for directory in places(wanted, uid) {
+        for directory in places(wanted, uid)
+            .into_iter()
+            .filter(|place| !is_shared(place))
+        {
             let made = DirBuilder::new().mode(0o700).create(&directory);
             match made {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -128,7 +148,10 @@ impl Keeper {
     ) -> io::Result<PathBuf> {
         let uid = getuid().as_raw();
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for directory in places(wanted, uid) {
+        for directory in places(wanted, uid)
+            .into_iter()
+            .filter(|place| !is_shared(place))
+        {
             let ours = match fs::symlink_metadata(&directory) {
                 Ok(data) => data.is_dir() && data.uid() == uid,
                 Err(_) => true,
@@ -188,8 +211,6 @@ fn create(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -216,15 +237,15 @@ mod tests {
         let link = base.path().join("link");
         std::os::unix::fs::symlink("/etc", &link).unwrap();
         assert!(prepare(&root, &link, 1234, 5678, fill).is_err());
+        let slash = PathBuf::from(format!("{}/", link.display()));
+        assert!(prepare(&root, &slash, 1234, 5678, fill).is_err());
         // A link of the user's on the way, and a directory that is everybody's.
         let way = base.path().join("way");
         std::os::unix::fs::symlink(base.path(), &way).unwrap();
         std::os::unix::fs::lchown(&way, Some(1234), None).unwrap();
         assert!(prepare(&root, &way.join("a/b"), 1234, 5678, fill).is_err());
-        let all = base.path().join("all");
-        fs::create_dir(&all).unwrap();
-        fs::set_permissions(&all, fs::Permissions::from_mode(0o1777)).unwrap();
-        assert!(prepare(&root, &all, 1234, 5678, fill).is_err());
+        let all = Path::new("/var/tmp");
+        assert!(prepare(&root, all, 1234, 5678, fill).is_err());
         assert_eq!(fs::metadata(all).unwrap().uid(), 0);
     }
 }

@@ -234,6 +234,9 @@ impl Document {
             .create(directory)?;
         let mut name = self.path.clone().into_os_string();
         // Another container that shares the directory may be process 1 as well.
+        // And one of another machine, the same in every number.
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.push(format!(".{}", host.trim_end().replace('/', "-")));
         name.push(format!(".{}", identity::container()));
         name.push(format!(".{}.tmp", std::process::id()));
         let new = Temporary(name.into());
