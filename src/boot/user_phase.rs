@@ -40,9 +40,9 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     take_variables(start, &mut environment);
     own_home(start, person, &mut environment)?;
 
-    let (result, time) = timed(|| {
-        make_notebooks(start)?;
-        bring_notebooks(start, person)
+    let (result, time) = timed(|| match make_notebooks(start)? {
+        true => bring_notebooks(start, person),
+        false => Ok(()),
     });
     result?;
     start.report.took("notebooks", time);
@@ -241,15 +241,16 @@ pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
     })
 }
 
-/// Root has made the directory, if there was root and it was let in.
-fn make_notebooks(start: &mut Start<'_>) -> Result<(), Failure> {
+/// Root has made the directory, if there was root and it was let in. Whether it is there.
+fn make_notebooks(start: &mut Start<'_>) -> Result<bool, Failure> {
     let Some(directory) = &start.settings.notebooks.directory else {
-        return Ok(());
+        return Ok(true);
     };
-    match std::fs::create_dir_all(directory) {
-        Ok(()) => Ok(()),
-        Err(error) => start.report.degraded(no_notebooks(directory, &error)),
+    let made = std::fs::create_dir_all(directory);
+    if let Err(error) = &made {
+        start.report.degraded(no_notebooks(directory, error))?;
     }
+    Ok(made.is_ok())
 }
 
 /// There is no directory for notebooks, and none can be made.
@@ -264,7 +265,7 @@ pub(super) fn no_notebooks(directory: &Path, error: &std::io::Error) -> Degradat
 }
 
 fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure> {
-    let Some(defaults) = defaults(start).filter(|defaults| defaults.volume.is_dir()) else {
+    let Some(defaults) = defaults(start) else {
         return Ok(());
     };
     let brought = bring_in(

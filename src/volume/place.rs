@@ -97,7 +97,8 @@ pub(super) fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> Result<(File, Look)
         return Err(Errno::INVAL);
     }
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    let look = tree::look_at(&file)?;
+    // Whoever could open it may look at it: what fails now is not its mode.
+    let look = tree::look_at(&file).map_err(|_| Errno::IO)?;
     match look.kind {
         FileType::RegularFile => Ok((File::from(file), look)),
         _ => Err(Errno::INVAL),

@@ -329,7 +329,9 @@ impl Running {
             if let Some(pid) = process::children(own).first() {
                 return Some(*pid);
             }
-            if self.status(own, "State").starts_with('Z') {
+            // Ended, and perhaps waited for.
+            let state = process::state(own);
+            if state.is_none_or(|state| state == "Z") {
                 return None;
             }
         }

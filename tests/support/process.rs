@@ -35,6 +35,13 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// The letter of a process's state, see proc_pid_stat(5); `None`: there is none.
+pub fn state(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').next().map(str::to_owned)
+}
+
 /// The pids of the children, as this namespace knows them.
 pub fn children(pid: i32) -> Vec<i32> {
     let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
