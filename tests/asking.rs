@@ -49,9 +49,9 @@ fn a_state_directory_of_the_settings_file_is_known_to_verbs() {
         .unwrap();
     options.drain(at..at + 2);
     let start = Start::wrapped("env").args([&format!("AI_LAB_CONFIG={file}"), PROGRAM]);
-    let script = ["--", "sh", "-c", "echo up; exec sleep 1000"];
+    let script = ["--", "sh", "-c", "echo it runs; exec sleep 1000"];
     let mut running = start.args(options).args(script).start();
-    running.wait_for("up");
+    running.wait_for("it runs");
     let output = Command::new("nsenter")
         .args(["--pid", "--mount", "--target", &running.pid().to_string()])
         .args(["--", PROGRAM, "healthcheck"])
@@ -150,10 +150,10 @@ fn a_command_is_healthy_while_it_runs() {
     let image = Image::new();
     let (input, _talk) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut running = image
-        .command(["sh", "-c", "echo up; read x"])
+        .command(["sh", "-c", "echo it runs; read x"])
         .stdin(std::os::fd::OwnedFd::from(input))
         .start();
-    running.wait_for("up");
+    running.wait_for("it runs");
     let (code, text) = ask(&running, &image, &["healthcheck"]);
     assert_eq!(code, 0, "{text}");
 }
@@ -176,9 +176,9 @@ fn what_another_user_left_does_not_hide_what_a_start_tells() {
     let start = with_its_own_memory("setpriv --reuid 4343 --regid 4343 --clear-groups")
         .args(["--state-dir", state.to_str().unwrap()])
         .args(["--home", home.to_str().unwrap()])
-        .args(["--", "sh", "-c", "echo up; exec sleep 1000"]);
+        .args(["--", "sh", "-c", "echo it runs; exec sleep 1000"]);
     let mut running = start.start();
-    running.wait_for("up");
+    running.wait_for("it runs");
     let (code, text) = ask(&running, &image, &["healthcheck"]);
     assert_eq!(code, 0, "{text}");
 }
@@ -191,9 +191,9 @@ fn where_the_disk_is_full_the_state_is_elsewhere() {
     std::fs::write(image.path("state/room"), [0; 4096]).unwrap();
     let start = with_its_own_memory("").args(image.options());
     let mut running = start
-        .args(["--", "sh", "-c", "echo up; exec sleep 1000"])
+        .args(["--", "sh", "-c", "echo it runs; exec sleep 1000"])
         .start();
-    running.wait_for("up");
+    running.wait_for("it runs");
     let (code, text) = ask(&running, &image, &["healthcheck"]);
     assert_eq!(code, 0, "{text}");
 }

@@ -295,8 +295,8 @@ fn without_the_right_to_drop_root_it_ends_with_the_remedy() {
 
 #[test]
 fn pip_works_for_the_user() {
-    let container = Container::start(&[], &["sh", "-c", "echo up; exec sleep 1000"]);
-    container.wait_for("up");
+    let container = Container::start(&[], &["sh", "-c", "echo it runs; exec sleep 1000"]);
+    container.wait_for("it runs");
     let pip = "/home/jupyter/jupyterenv/bin/pip";
     let said = container.exec_ok(
         "jupyter",

@@ -155,9 +155,9 @@ fn notebooks_of_every_fate() {
         .args(image.options())
         .args(["--update-notebooks", "never", "--volume-owner", "keep"])
         .args(["--deleted-notebooks", "respect", "--"])
-        .args(["sh", "-c", "echo up; exec sleep 600"])
+        .args(["sh", "-c", "echo it runs; exec sleep 600"])
         .env("AI_LAB_VERSION", "1.0.0");
-    asked("verbs-notebooks", start, &image, "up", |asked| {
+    asked("verbs-notebooks", start, &image, "it runs", |asked| {
         with_state(asked.image)();
         chown(&closed, Some(0), Some(0)).unwrap();
         fs::remove_file(asked.image.path("notebooks/new")).unwrap();

@@ -71,9 +71,9 @@ fn of_a_server_whose_password_is_on_the_line() {
 fn of_a_command_and_of_a_hub() {
     let image = Image::new();
     let (input, _talk) = std::os::unix::net::UnixStream::pair().unwrap();
-    let start = image.command(["sh", "-c", "echo up; read x"]);
+    let start = image.command(["sh", "-c", "echo it runs; read x"]);
     let start = start.stdin(std::os::fd::OwnedFd::from(input));
-    asked("verbs-command", start, &image, "up", |asked| {
+    asked("verbs-command", start, &image, "it runs", |asked| {
         let state = asked.image.path("state/state.json");
         until("it is told what runs", || state.exists());
         asked.ask(&["healthcheck"], "");
