@@ -384,7 +384,7 @@ fn who_was_taken_for_another_program_is_ready_in_the_end() {
         for client in listener.incoming() {
             use std::io::{Read, Write};
             let mut client = client.unwrap();
-            let _ = client.read(&mut [0; 1024]);
+            let _ = client.read(&mut [0; 4096]);
             let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         }
     });
