@@ -66,8 +66,8 @@ const NO_ROOM: Duration = Duration::from_millis(1);
 /// nobody's whose end we hear of.
 const STRANGERS: Duration = Duration::from_millis(5);
 
-/// How soon it is looked again, among all processes, whether a command that waits for the
-/// terminal can have it: the end of others is told to their parents.
+/// How long a command that was stopped for want of the foreground stays so while others
+/// have it: continued at once, it would be stopped again and again.
 const FOREGROUND: Duration = Duration::from_millis(100);
 
 /// Starts the main process and looks after everything until the end; returns the
@@ -101,7 +101,7 @@ pub async fn run(
             () = life.timer() => life.check_timer(),
             () = life.room() => life.pass_on(),
             () = life.strangers() => {}
-            () = life.foreground() => life.bring_to_the_front(),
+            () = life.foreground() => life.go_on(),
         }
     }
 }
@@ -114,8 +114,8 @@ struct Life<'a> {
     observer: &'a mut dyn Observer,
     state: State,
     pid: Option<Pid>,
-    /// Whether it wants the terminal and waits for the foreground.
-    waits_for_the_terminal: bool,
+    /// When it goes on, if it was stopped for want of the foreground.
+    goes_on: Option<Instant>,
     /// Real-time signals for which the main process's queue has no room.
     held: VecDeque<Received>,
     /// Whether only those are left whose end we do not hear of.
@@ -145,7 +145,7 @@ impl<'a> Life<'a> {
             observer,
             state,
             pid: None,
-            waits_for_the_terminal: false,
+            goes_on: None,
             held: VecDeque::new(),
             strangers: false,
             came_up: false,
@@ -222,10 +222,10 @@ impl<'a> Life<'a> {
     }
 
     async fn foreground(&self) {
-        if !self.waits_for_the_terminal {
-            return std::future::pending().await;
+        match self.goes_on {
+            Some(time) => tokio::time::sleep_until(time.into()).await,
+            None => std::future::pending().await,
         }
-        tokio::time::sleep(FOREGROUND).await;
     }
 
     /// Reads a batch of signals; whether there may be more.
@@ -276,7 +276,7 @@ impl<'a> Life<'a> {
     fn main_ended(&mut self, ended: Ended) {
         self.pid = None;
         self.held.clear();
-        self.waits_for_the_terminal = false;
+        self.goes_on = None;
         self.hold();
         self.take_terminal_back();
         let again = match (&mut self.main, self.state) {
@@ -309,33 +309,32 @@ impl<'a> Life<'a> {
         }
         if !getpid().is_init() {
             let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
-        } else if [Signal::TTIN, Signal::TTOU]
-            .map(Signal::as_raw)
-            .contains(&by)
-        {
-            self.waits_for_the_terminal = true;
-            self.bring_to_the_front();
-        } else {
-            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
+            return;
+        }
+        // It uses the terminal, and is not in its foreground.
+        let behind = [Signal::TTIN, Signal::TTOU]
+            .iter()
+            .any(|wants| wants.as_raw() == by);
+        let front = self.terminal.and_then(Terminal::foreground);
+        match (self.terminal, front.filter(|front| behind && *front != pid)) {
+            (Some(_), Some(others)) if everyone::group_lives(others) => {
+                self.goes_on = Some(Instant::now() + FOREGROUND);
+            }
+            // Nobody is left there.
+            (Some(terminal), Some(_)) => {
+                terminal.give_to(pid);
+                self.go_on();
+            }
+            _ => self.go_on(),
         }
     }
 
-    /// A command that uses the terminal from the background would be stopped again and
-    /// again. Where nobody is left in the foreground, it gets it; until then it waits.
-    fn bring_to_the_front(&mut self) {
-        let Some(pid) = self.pid.filter(|_| self.waits_for_the_terminal) else {
-            return;
-        };
-        let front = self.terminal.and_then(Terminal::foreground);
-        let other = front.filter(|front| *front != pid);
-        if other.is_some_and(everyone::group_lives) {
-            return;
+    /// The command goes on, with everyone who was stopped with it.
+    fn go_on(&mut self) {
+        self.goes_on = None;
+        if let Some(pid) = self.pid {
+            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
         }
-        if let (Some(_), Some(terminal)) = (other, self.terminal) {
-            terminal.give_to(pid);
-        }
-        self.waits_for_the_terminal = false;
-        let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
     }
 
     fn signal(&mut self, received: Received) {
@@ -377,12 +376,6 @@ impl<'a> Life<'a> {
         }
         // That it just ended, or may not be signalled by us, is as it is.
         let _ = sys::kill(target, received.number);
-        if self.waits_for_the_terminal {
-            // It hears nothing as long as it is stopped; if it still wants the terminal, it
-            // will be stopped again.
-            self.waits_for_the_terminal = false;
-            let _ = sys::kill(-pid.as_raw_pid(), Signal::CONT.as_raw());
-        }
     }
 
     /// Passes on what was held, in order, as far as there is room.
