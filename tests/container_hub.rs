@@ -57,7 +57,7 @@ fn the_lines_of_the_page_start_a_hub() {
     let directory = tempfile::tempdir().unwrap();
     let script = format!(
         "git clone --quiet --no-hardlinks {top} {here}/clone; cd {here}/clone; {build}\n\
-         exec unshare --net sh -ec 'ip link set lo up; {any}; exec {hub}'",
+         exec unshare --net --pid --fork --kill-child sh -ec 'ip link set lo up; {any}; exec {hub}'",
         // The bridge's address, at which containers would find the hub, is there, too.
         any = "ip route add local 0.0.0.0/0 dev lo",
         top = path("").display(),
@@ -65,7 +65,8 @@ fn the_lines_of_the_page_start_a_hub() {
     );
     let mut running = Start::script("/bin/bash").args(["-euc", &script]).start();
     running.wait_for("JupyterHub is now running at http://127.0.0.1:8000");
-    running.signal(libc::SIGTERM);
+    // With the first process of its namespace the hub ends, and its proxy.
+    running.signal(libc::SIGKILL);
     running.end();
 }
 
