@@ -476,7 +476,7 @@ pub const TABLE: &[Entry] = &[
 /// The file that is read if no other is named; absent is fine.
 pub const DEFAULT_FILE: &str = "/etc/ai-lab/entrypoint.toml";
 /// Where `state.json` is kept if nothing else is named.
-pub const DEFAULT_STATE_DIR: &str = "/run/ai-lab";
+const DEFAULT_STATE_DIR: &str = "/run/ai-lab";
 /// Names another settings file.
 pub const FILE_ENV: &str = "AI_LAB_CONFIG";
 /// The sources of a forced password, besides `--password-file`.
