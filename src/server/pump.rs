@@ -59,7 +59,11 @@ pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> 
                     pass(buffer, &mut to, watcher).await;
                     break;
                 }
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => rest = buffer,
+                Err(error) => {
+                    pass(buffer, &mut to, watcher).await;
+                    return Err(error);
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who asks PID 1 to stop is heard, whenever that is.
+//! Who asks PID 1 to stop is heard, whenever that is; and so is what the server says.
 
 use std::sync::{Arc, Mutex};
 
@@ -82,6 +82,41 @@ fn a_look_at_the_signals_that_is_interrupted_forgets_none() {
     running.signal(15);
     assert_stopped("interrupted", &scene.end(&mut running));
     tracer.join().unwrap();
+}
+
+/// Whether it reads what somebody else writes for the log.
+fn reads_log(call: &Call) -> bool {
+    let place = format!("/proc/{}/fd/{}", call.pid, call.args[0]);
+    let of_pipe =
+        || std::fs::read_link(place).is_ok_and(|to| to.to_string_lossy().starts_with("pipe:"));
+    call.number == libc::SYS_read && call.args[2] >= 64 * 1024 && of_pipe()
+}
+
+#[test]
+fn a_look_at_the_servers_log_that_is_interrupted_loses_none_of_it() {
+    let scene = Scene::new();
+    scene.reset();
+    let mut looks = 0;
+    let (mut running, tracer) = trace(scene.start("read -r go", &[]), move |call| {
+        let interrupted = reads_log(call) && {
+            looks += 1;
+            looks % 2 == 1
+        };
+        match interrupted {
+            true => Fate::Fails(libc::EINTR),
+            false => Fate::Made,
+        }
+    });
+    assert_eq!(scene.until_it_serves(&mut running), Stage::Serves);
+    running.signal(15);
+    let ended = scene.end(&mut running);
+    tracer.join().unwrap();
+    assert_stopped("interrupted", &ended);
+    for word in ["fault: hook of user", "fault: server got TERM"] {
+        assert!(ended.said.contains(word), "no {word}: {}", ended.said);
+    }
+    let warned = ["[W ", "[E "].iter().any(|word| ended.said.contains(word));
+    assert!(!warned, "{}", ended.said);
 }
 
 /// What a start says, one after the other.
