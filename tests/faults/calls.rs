@@ -106,7 +106,7 @@ fn run(
 #[test]
 fn every_system_call_may_fail_once() {
     let scene = Scene::new();
-    let rounds = Rounds::of("every_system_call_may_fail_once", 40);
+    let rounds = Rounds::of("every_system_call_may_fail_once", 300);
     let places = |changes: bool| {
         let nth = |phase: Phase| 0..phase.most_calls() / if changes { 4 } else { 1 };
         let at = |phase| {

@@ -214,7 +214,7 @@ fn release(running: &mut Running, pid: i32, blow: Blow) -> bool {
 #[test]
 fn anyone_may_be_killed_or_held_up_at_any_moment() {
     let scene = Scene::new();
-    let rounds = Rounds::of("anyone_may_be_killed_or_held_up_at_any_moment", 25);
+    let rounds = Rounds::of("anyone_may_be_killed_or_held_up_at_any_moment", 200);
     rounds.run(|round, mut chance: Chance| {
         let phase = *chance.of(&Phase::ALL[1..]);
         let at = (phase, chance.below(2 * phase.most_calls()));

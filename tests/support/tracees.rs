@@ -3,7 +3,7 @@
 //! moment of something else.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -33,6 +33,9 @@ pub enum Fate {
     Later(i64),
 }
 
+/// The calls that the kernel itself refused: number and error.
+pub type Refused = BTreeSet<(i64, i32)>;
+
 /// Lets a start begin whose shell waits for a line, and asks `decide` before every call
 /// of what the shell becomes.
 ///
@@ -40,7 +43,7 @@ pub enum Fate {
 pub fn trace(
     start: Start,
     decide: impl FnMut(&Call) -> Fate + Send + 'static,
-) -> (Running, JoinHandle<()>) {
+) -> (Running, JoinHandle<Refused>) {
     traced(start, false, decide)
 }
 
@@ -49,7 +52,7 @@ pub fn trace(
 pub fn trace_clocks(
     start: Start,
     decide: impl FnMut(&Call) -> Fate + Send + 'static,
-) -> (Running, JoinHandle<()>) {
+) -> (Running, JoinHandle<Refused>) {
     traced(start, true, decide)
 }
 
@@ -57,7 +60,7 @@ fn traced(
     start: Start,
     clocks: bool,
     mut decide: impl FnMut(&Call) -> Fate + Send + 'static,
-) -> (Running, JoinHandle<()>) {
+) -> (Running, JoinHandle<Refused>) {
     let (gate, mut go) = std::io::pipe().unwrap();
     let running = start.stdin(gate).start();
     let first = Pid::from_raw(running.pid());
@@ -74,9 +77,12 @@ fn traced(
             program: identity(PROGRAM).unwrap(),
             begun: false,
             clocks,
+            inside: BTreeMap::new(),
             undone: BTreeMap::new(),
+            refused: Refused::new(),
         };
         while tracees.next(&mut decide) {}
+        tracees.refused
     });
     (running, tracer)
 }
@@ -95,7 +101,10 @@ struct Tracees {
     begun: bool,
     /// Whether looks at clocks are calls.
     clocks: bool,
+    /// The call that each of them makes.
+    inside: BTreeMap<Pid, i64>,
     undone: BTreeMap<Pid, Undo>,
+    refused: Refused,
 }
 
 impl Tracees {
@@ -128,10 +137,10 @@ impl Tracees {
                 (pid, None)
             }
             WaitStatus::PtraceEvent(pid, ..) => (pid, None),
-            // It aborts. The kernel lets it, as the first process of its namespace, end
-            // by that only while it is not traced.
-            WaitStatus::Stopped(pid, Signal::SIGABRT) => {
-                let _ = ptrace::detach(pid, Signal::SIGABRT);
+            // It aborts, or cannot even be loaded. The kernel lets it, as the first process
+            // of its namespace, end by that only while it is not traced.
+            WaitStatus::Stopped(pid, signal) if is_its_own(pid, signal) => {
+                let _ = ptrace::detach(pid, signal);
                 return true;
             }
             WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
@@ -152,6 +161,7 @@ impl Tracees {
             return;
         };
         if info.op == libc::PTRACE_SYSCALL_INFO_EXIT {
+            let number = self.inside.remove(&pid);
             match self.undone.remove(&pid) {
                 Some(Undo::Give(error)) => {
                     change(pid, |regs| regs.rax = i64::from(-error).cast_unsigned())
@@ -162,11 +172,12 @@ impl Tracees {
                         put(pid, address, now + seconds);
                     }
                 }
-                None => {}
+                None => self.refused.extend(number.zip(error(pid))),
             }
             return;
         }
         let Some(call) = call(pid) else { return };
+        self.inside.insert(pid, call.number);
         let undo = match decide(&call) {
             Fate::Made => return,
             Fate::Fails(error) => {
@@ -183,6 +194,21 @@ impl Tracees {
         };
         self.undone.insert(pid, undo);
     }
+}
+
+/// Whether this signal is due to what it did, and nobody sent it.
+fn is_its_own(pid: Pid, signal: Signal) -> bool {
+    let by_kernel = || ptrace::getsiginfo(pid).is_ok_and(|told| told.si_code > 0);
+    signal == Signal::SIGABRT || signal == Signal::SIGSEGV && by_kernel()
+}
+
+/// The error that a call ended with, at its end.
+#[cfg(target_arch = "x86_64")]
+fn error(pid: Pid) -> Option<i32> {
+    let value = ptrace::getregs(pid).ok()?.rax.cast_signed();
+    (-4095..0)
+        .contains(&value)
+        .then(|| i32::try_from(-value).unwrap())
 }
 
 /// Changes the registers. Who was killed meanwhile has none.
