@@ -59,17 +59,22 @@ def table():
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
+def checkout():
+    """The commit, and whether that is all there is."""
+    commit = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    said = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return said or "unknown"
+
+
 def measured(image):
     """What is about to be measured, and when (UTC); `image` may be None.
 
     The program is what was just built of the checkout; the image has one of its own.
     """
-    commit = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    commit = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     what = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "program": run(PROGRAM, "--version").strip(),
-        "checkout": commit or "unknown",
+        "checkout": checkout(),
     }
     if image:
         version = run("docker", "run", "--rm", "--network", "none", image, "--version")

@@ -46,9 +46,10 @@ def told(result):
     """What it was measured with."""
     machine, versions = result["machine"], result["versions"]
     return (
-        f"Measured {machine['date']}: {machine['processors']} processors ({machine['processor']}), "
-        f"{machine['memory']} GB, Linux {machine['kernel'].split('-')[0]}, load average "
-        f"{result['load']:.1f} at the end (at {machine['processors']} or less nobody else worked); "
+        f"Measured {machine['date']} on {result['checkout']}: "
+        f"{machine['processors']} processors ({machine['processor']}), {machine['memory']} GB, "
+        f"Linux {machine['kernel'].split('-')[0]}, load average {result['load']:.1f} at "
+        f"the end (at {machine['processors']} or less nobody else worked); "
         f"{'; '.join(versions.values())}."
     )
 
