@@ -12,6 +12,7 @@ pub mod check;
 mod dry_run;
 mod foresight;
 mod plan;
+mod quiet;
 mod report;
 mod root_phase;
 mod serve;

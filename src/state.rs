@@ -6,6 +6,7 @@
 //! stale one is known.
 
 mod keeper;
+mod told;
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -20,6 +21,7 @@ use crate::degradation::Degradation;
 use crate::identity;
 use crate::supervisor::everyone;
 pub use keeper::{Keeper, foresee_preparing, prepare};
+pub use told::Told;
 
 /// The name of the file.
 pub const FILE: &str = "state.json";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use super::quiet::Quiet;
 use super::user_phase::{Ready, working_directory};
 use super::{Failure, Person, Start, variable};
 use crate::cli::verbs;
@@ -15,9 +16,9 @@ use crate::server::argv::{self, Argv};
 use crate::server::password;
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::readiness::Expected;
-use crate::server::watch::{DefaultPassword, Plan, Quiet, Told, Watch, milliseconds, spent};
+use crate::server::watch::{DefaultPassword, Plan, Watch, milliseconds, spent};
 use crate::settings::record;
-use crate::state::{Keeper, Mode, PasswordPlace, Phase, State};
+use crate::state::{Keeper, Mode, PasswordPlace, Phase, State, Told};
 use crate::supervisor::restart::Backoff;
 use crate::supervisor::spawn::Program;
 use crate::supervisor::stop::Times;

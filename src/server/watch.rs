@@ -5,8 +5,8 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -22,7 +22,7 @@ use crate::output::json::Lines;
 use crate::output::sink::{Finish, Sink};
 use crate::output::{logging, notify};
 use crate::settings::LogFormat;
-use crate::state::{Keeper, Mode, Phase, State};
+use crate::state::{Phase, Told};
 use crate::supervisor::Observer;
 use crate::supervisor::spawn::SpawnError;
 use crate::supervisor::stop::Ended;
@@ -65,35 +65,6 @@ pub struct Plan {
     pub start: Instant,
     /// The parts of the boot line that are over.
     pub parts: Vec<(&'static str, Duration)>,
-}
-
-/// The state, and where it is kept; shared with the tasks.
-#[derive(Clone)]
-pub struct Told {
-    keeper: Option<Keeper>,
-    state: Arc<Mutex<State>>,
-}
-
-impl Told {
-    /// Starts with this state. Without a keeper nobody is told.
-    pub fn new(keeper: Option<Keeper>, state: State) -> Self {
-        let told = Self {
-            keeper,
-            state: Arc::new(Mutex::new(state)),
-        };
-        told.update(|_| {});
-        told
-    }
-
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        if let Some(keeper) = &self.keeper
-            && let Err(error) = keeper.write(&state)
-        {
-            warn!("the state cannot be written: {error}");
-        }
-    }
 }
 
 /// Where the server's output goes.
@@ -377,53 +348,5 @@ fn phase_after(again: Option<Duration>) -> Phase {
     match again {
         Some(_) => Phase::Restarting,
         None => Phase::Stopping,
-    }
-}
-
-/// An observer of a command, or of nothing: the state alone is told.
-pub struct Quiet {
-    told: Told,
-    /// What else the command's name may have meant.
-    hint: Option<String>,
-}
-
-impl Quiet {
-    /// `hint` is told of a command that is not found.
-    pub fn new(told: Told, hint: Option<String>) -> Self {
-        Self { told, hint }
-    }
-
-    /// Whether `mode` needs no more than this.
-    pub fn suits(mode: Mode) -> bool {
-        matches!(mode, Mode::Command | Mode::Idle)
-    }
-}
-
-impl Observer for Quiet {
-    fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>) {
-        self.told.update(|state| {
-            state.main_pid = Some(pid.as_raw_pid());
-        });
-        sys::give_back_memory();
-    }
-
-    fn stopping(&mut self, _: bool) {
-        self.told.update(|state| state.enter(Phase::Stopping));
-    }
-
-    fn ended(&mut self, how: Ended, _: Option<Duration>) {
-        self.told.update(|state| {
-            state.main_pid = None;
-            state.last_exit = Some(how.code());
-            state.enter(Phase::Stopping);
-        });
-    }
-
-    fn failed(&mut self, error: &SpawnError, _: Option<Duration>) {
-        match &self.hint {
-            Some(hint) if error.code() == 127 => error!("{error}; {hint}"),
-            _ => error!("{error}"),
-        }
-        self.told.update(|state| state.enter(Phase::Stopping));
     }
 }

@@ -5,6 +5,8 @@
 //! main process lives (its log, its readiness) runs as tasks beside it.
 
 pub mod everyone;
+mod executable;
+mod held;
 pub mod reaper;
 pub mod restart;
 pub mod signals;
@@ -12,7 +14,6 @@ pub mod spawn;
 pub mod stop;
 pub mod terminal;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use rustix::process::{Pid, Signal, getpid};
 use tracing::error;
 
 use crate::sys;
+use held::Held;
 use reaper::Found;
 use restart::Backoff;
 use signals::{Received, Signals};
@@ -54,13 +56,6 @@ pub trait Observer {
 /// How many children are reaped before signals get their turn, and how many signals
 /// are read before children get theirs: a storm of one must not hold up the other.
 const BATCH: usize = 256;
-
-/// How many real-time signals wait here for room in the main process's queue. More
-/// stay in our own, until the kernel tells their sender that it is full.
-const MOST_HELD: usize = 16 * 1024;
-
-/// How soon room is looked for again in a full queue of real-time signals.
-const NO_ROOM: Duration = Duration::from_millis(1);
 
 /// How soon it is looked again, during the drain, whether strangers have ended: they are
 /// nobody's whose end we hear of.
@@ -99,7 +94,7 @@ pub async fn run(
         tokio::select! {
             ready = source.readable() => ready?.clear_ready(),
             () = life.timer() => life.check_timer(),
-            () = life.room() => life.pass_on(),
+            () = life.held.room() => life.pass_on(),
             () = life.strangers() => {}
             () = life.foreground() => life.go_on(),
         }
@@ -116,8 +111,7 @@ struct Life<'a> {
     pid: Option<Pid>,
     /// When it goes on, if it was stopped for want of the foreground.
     goes_on: Option<Instant>,
-    /// Real-time signals for which the main process's queue has no room.
-    held: VecDeque<Received>,
+    held: Held<'a>,
     /// Whether only those are left whose end we do not hear of.
     strangers: bool,
     /// Whether the main process could be started once: what fails later is no misprint.
@@ -146,7 +140,7 @@ impl<'a> Life<'a> {
             state,
             pid: None,
             goes_on: None,
-            held: VecDeque::new(),
+            held: Held::new(signals),
             strangers: false,
             came_up: false,
             since: Instant::now(),
@@ -205,13 +199,6 @@ impl<'a> Life<'a> {
             }
             self.event(Event::Timeout);
         }
-    }
-
-    async fn room(&self) {
-        if self.held.is_empty() {
-            return std::future::pending().await;
-        }
-        tokio::time::sleep(NO_ROOM).await;
     }
 
     async fn strangers(&self) {
@@ -277,7 +264,6 @@ impl<'a> Life<'a> {
         self.pid = None;
         self.held.clear();
         self.goes_on = None;
-        self.hold();
         self.take_terminal_back();
         let again = match (&mut self.main, self.state) {
             (Main::Server(_, backoff), State::Running) => {
@@ -352,16 +338,10 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Passes a signal on, once, and never waits: a real-time one may find a full
-    /// queue, and only those behind it wait for room.
+    /// Passes a signal on, once, and never waits.
     fn forward(&mut self, pid: Pid, received: Received) {
         if received.is_real_time() {
-            let behind = !self.held.is_empty();
-            if behind || !has_room(pid, received) {
-                self.held.push_back(received);
-                self.hold();
-            }
-            return;
+            return self.held.send(pid, received);
         }
         let mut target = pid.as_raw_pid();
         if received.number == Signal::CONT.as_raw()
@@ -378,23 +358,10 @@ impl<'a> Life<'a> {
         let _ = sys::kill(target, received.number);
     }
 
-    /// Passes on what was held, in order, as far as there is room.
     fn pass_on(&mut self) {
-        let Some(pid) = self.pid else { return };
-        while let Some(held) = self.held.front() {
-            if !has_room(pid, *held) {
-                break;
-            }
-            self.held.pop_front();
+        if let Some(pid) = self.pid {
+            self.held.pass_on(pid);
         }
-        self.hold();
-    }
-
-    /// Our own queue and the main process's share one limit, as they share a user: what
-    /// is left in ours may be what takes its room. So they are taken out of it first.
-    fn hold(&self) {
-        let hold = self.held.len() >= MOST_HELD;
-        self.signals.hold_real_time(hold);
     }
 
     fn event(&mut self, event: Event) {
@@ -432,11 +399,4 @@ impl<'a> Life<'a> {
             }
         }
     }
-}
-
-/// Sends a real-time signal; whether there was room for it. Any other failure (it just
-/// ended, or may not be signalled by us) is as it is.
-fn has_room(pid: Pid, received: Received) -> bool {
-    let sent = sys::queue(pid.as_raw_pid(), received.number, received.value);
-    !sent.is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN))
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -13,6 +13,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use super::executable::{self, Interpreter, interpreter};
 use crate::sys::{self, Apart};
 
 /// What is started, again and again if need be.
@@ -261,7 +262,7 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
 ///
 /// Asked for servers alone: others may be meant for an emulator that is set up.
 fn native(path: &Path) -> Result<(), SpawnError> {
-    let Some(foreign) = foreign(path) else {
+    let Some(foreign) = executable::foreign(path) else {
         return Ok(());
     };
     let what = foreign.display();
@@ -269,62 +270,6 @@ fn native(path: &Path) -> Result<(), SpawnError> {
         path: path.to_owned(),
         hint: format!("{what} is made for another kind of processor; was the venv made elsewhere?"),
     })
-}
-
-fn foreign(path: &Path) -> Option<PathBuf> {
-    if let Interpreter::Script(name) = interpreter(path)? {
-        let interpreter = PathBuf::from(name);
-        return is_foreign(&beginning(&interpreter)?).then_some(interpreter);
-    }
-    is_foreign(&beginning(path)?).then(|| path.to_owned())
-}
-
-/// Whether a file that begins like this is an ELF program of another architecture:
-/// `e_machine` of elf(5).
-fn is_foreign(start: &[u8]) -> bool {
-    const NATIVE: &[u16] = match std::env::consts::ARCH.as_bytes() {
-        b"x86_64" => &[62, 3],
-        b"aarch64" => &[183, 40],
-        _ => &[],
-    };
-    let Some([0x7f, b'E', b'L', b'F', _, order, ..]) = start.first_chunk::<20>() else {
-        return false;
-    };
-    let machine = [start[18], start[19]];
-    let machine = match order {
-        1 => u16::from_le_bytes(machine),
-        _ => u16::from_be_bytes(machine),
-    };
-    !NATIVE.is_empty() && !NATIVE.contains(&machine)
-}
-
-/// The first bytes of a file.
-fn beginning(path: &Path) -> Option<Vec<u8>> {
-    let mut start = Vec::new();
-    // A FIFO would be waited for.
-    let file = fs::metadata(path).ok()?.is_file().then_some(path)?;
-    let file = fs::File::open(file).ok()?;
-    file.take(256).read_to_end(&mut start).ok()?;
-    Some(start)
-}
-
-/// What an existing file needs to be executed.
-enum Interpreter {
-    /// Named in its first line.
-    Script(String),
-    /// Named in its headers, which are the kernel's to read.
-    Loader,
-}
-
-/// The interpreter that an existing file asks for.
-fn interpreter(path: &Path) -> Option<Interpreter> {
-    let start = beginning(path)?;
-    let Some(rest) = start.strip_prefix(b"#!") else {
-        return Some(Interpreter::Loader);
-    };
-    let line = String::from_utf8_lossy(rest.split(|byte| *byte == b'\n').next()?).into_owned();
-    let name = line.split_whitespace().next();
-    name.map(|name| Interpreter::Script(name.to_owned()))
 }
 
 #[cfg(test)]
