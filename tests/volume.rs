@@ -143,6 +143,19 @@ fn an_update_replaces_what_nobody_changed_and_nothing_else() {
 }
 
 #[test]
+fn a_start_that_waits_for_another_one_says_so() {
+    let image = Image::new();
+    assert_eq!(image.command(["true"]).run().code, 0);
+    let lock = fs::File::open(image.path("notebooks/.ai-lab/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut running = image.command(["true"]).start();
+    running.wait_for("into the same notebooks; it is waited for, 30s at most");
+    drop(lock);
+    running.wait_for("notebooks: 0 installed, 0 updated, 0 kept (changed by you), 1 current");
+    assert_eq!(running.end(), 0);
+}
+
+#[test]
 fn links_out_of_the_volume_are_not_followed() {
     let image = Image::new();
     let secret = image.path("secret");

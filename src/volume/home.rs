@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
+use tracing::info;
 
 use super::manifest::{Manifest, Unreadable};
 use super::plan::is_older;
@@ -22,6 +23,9 @@ const MANIFEST: &CStr = c"manifest.sha256";
 const ASIDE: &CStr = c"manifest.sha256.damaged";
 /// A manifest of 100,000 files has about 30 MB.
 const MANIFEST_LIMIT: u64 = 256 << 20;
+
+/// How long a wait may be without a word.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Our directory, open, and locked if the file system can.
 pub(super) struct Home {
@@ -53,12 +57,36 @@ pub(super) fn open(
         Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
         Err(error) => return Ok(Opened::Without(no_record(volume, Rights::Ours, error))),
     };
-    let deadline = Instant::now() + limit;
-    let locked = loop {
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break true,
+    let locked = take(&lock, limit, stop, degradations)?;
+    Ok(Opened::Home(Box::new(Home {
+        dir,
+        lock,
+        locked,
+        base: Manifest::default().render(),
+    })))
+}
+
+/// Takes the lock, for which `limit` is waited at most; whether it is ours.
+fn take(
+    lock: &File,
+    limit: Duration,
+    stop: &dyn Fn() -> bool,
+    degradations: &mut Vec<Degradation>,
+) -> Result<bool, VolumeError> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) if stop() => return Err(VolumeError::Stopped),
-            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+            Err(Errno::WOULDBLOCK) if start.elapsed() < limit => {
+                if !told && start.elapsed() >= SILENCE {
+                    info!(
+                        "another container brings its defaults into the same notebooks; it is \
+                         waited for, {limit:?} at most"
+                    );
+                    told = true;
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(Errno::WOULDBLOCK) => {
@@ -67,18 +95,12 @@ pub(super) fn open(
                     "none if another container was still bringing its defaults in; otherwise look \
                      for one that hangs on the same volume",
                 ));
-                break false;
+                return Ok(false);
             }
             // No locks here: the manifest is merged when it is written.
-            Err(_) => break false,
+            Err(_) => return Ok(false),
         }
-    };
-    Ok(Opened::Home(Box::new(Home {
-        dir,
-        lock,
-        locked,
-        base: Manifest::default().render(),
-    })))
+    }
 }
 
 /// What [`open`] and [`Home::read`] would come to; nothing is made or set aside.
