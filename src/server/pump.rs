@@ -32,7 +32,7 @@ pub struct Outputs {
 /// the end of a line if they can, so that lines of different sources are not mixed.
 ///
 /// # Errors
-/// The pipe could not be watched.
+/// The pipe could not be watched, or read.
 pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> io::Result<()> {
     let from = Receiver::from_owned_fd(from)?;
     let mut rest = Vec::new();
@@ -62,6 +62,7 @@ pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> 
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => rest = buffer,
                 Err(error) => {
                     pass(buffer, &mut to, watcher).await;
+                    to.end().await;
                     return Err(error);
                 }
             }
