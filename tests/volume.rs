@@ -149,7 +149,7 @@ fn a_start_that_waits_for_another_one_says_so() {
     let lock = fs::File::open(image.path("notebooks/.ai-lab/lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let mut running = image.command(["true"]).start();
-    running.wait_for("into the same notebooks; it is waited for, 30s at most");
+    running.wait_for("on the same notebooks; it is waited for, 30s at most");
     drop(lock);
     running.wait_for("notebooks: 0 installed, 0 updated, 0 kept (changed by you), 1 current");
     assert_eq!(running.end(), 0);

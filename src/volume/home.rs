@@ -82,8 +82,8 @@ fn take(
             Err(Errno::WOULDBLOCK) if start.elapsed() < limit => {
                 if !told && start.elapsed() >= SILENCE {
                     info!(
-                        "another container brings its defaults into the same notebooks; it is \
-                         waited for, {limit:?} at most"
+                        "another start or `notebooks restore` is at work on the same notebooks; it \
+                         is waited for, {limit:?} at most"
                     );
                     told = true;
                 }
