@@ -33,7 +33,7 @@ pub enum Fate {
     Later(i64),
 }
 
-/// The calls that the kernel itself refused: number and error.
+/// The calls that the kernel itself refused or interrupted: number and error.
 pub type Refused = BTreeSet<(i64, i32)>;
 
 /// Lets a start begin whose shell waits for a line, and asks `decide` before every call
@@ -196,10 +196,16 @@ impl Tracees {
     }
 }
 
-/// Whether this signal is due to what it did, and nobody sent it.
+/// Whether it ends by its own doing: it aborts, or the kernel stops it at what it did.
 fn is_its_own(pid: Pid, signal: Signal) -> bool {
+    const MISDEEDS: [Signal; 4] = [
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGSEGV,
+    ];
     let by_kernel = || ptrace::getsiginfo(pid).is_ok_and(|told| told.si_code > 0);
-    signal == Signal::SIGABRT || signal == Signal::SIGSEGV && by_kernel()
+    signal == Signal::SIGABRT || MISDEEDS.contains(&signal) && by_kernel()
 }
 
 /// The error that a call ended with, at its end.
