@@ -96,24 +96,38 @@ fn reads_log(call: &Call) -> bool {
 fn a_look_at_the_servers_log_that_is_interrupted_loses_none_of_it() {
     let scene = Scene::new();
     scene.reset();
-    let mut looks = 0;
+    let looks = Arc::new(Mutex::new(0));
+    let shared = looks.clone();
     let (mut running, tracer) = trace(scene.start("read -r go", &[]), move |call| {
-        let interrupted = reads_log(call) && {
-            looks += 1;
-            looks % 2 == 1
-        };
-        match interrupted {
-            true => Fate::Fails(libc::EINTR),
-            false => Fate::Made,
+        if !reads_log(call) {
+            return Fate::Made;
+        }
+        let mut looks = shared.lock().unwrap();
+        *looks += 1;
+        // Each of them once.
+        match *looks % 2 {
+            1 => Fate::Fails(libc::EINTR),
+            _ => Fate::Made,
         }
     });
     assert_eq!(scene.until_it_serves(&mut running), Stage::Serves);
     running.signal(15);
     let ended = scene.end(&mut running);
     tracer.join().unwrap();
+    let looks = *looks.lock().unwrap();
+    assert!(looks > 5, "only {looks} looks");
     assert_stopped("interrupted", &ended);
-    for word in ["fault: hook of user", "fault: server got TERM"] {
-        assert!(ended.said.contains(word), "no {word}: {}", ended.said);
+    let servers = ["hook of user", "server", "kernel", "server got TERM"];
+    for words in servers.map(|who| format!("fault: {who}")) {
+        assert!(ended.said.contains(&words), "no {words}: {}", ended.said);
+    }
+    for line in ["is running at:", "Use Control-C to stop this server"] {
+        assert_eq!(
+            ended.said.matches(line).count(),
+            1,
+            "{line}: {}",
+            ended.said
+        );
     }
     let warned = ["[W ", "[E "].iter().any(|word| ended.said.contains(word));
     assert!(!warned, "{}", ended.said);
