@@ -1,9 +1,9 @@
 //! Whatever is parsed, something holds for any bytes: for those in `fuzz/corpus`, and for
 //! what becomes of them by chance.
 //!
-//! Each kind of text is tried for ten seconds, or `AI_LAB_FUZZ_SECONDS`, and always with the
-//! same ones in the same order: a failure tells what `AI_LAB_SEED` was. `scripts/fuzz` looks
-//! for new ones with libFuzzer, by what they reach.
+//! Each kind of text for ten seconds, or for `AI_LAB_FUZZ_SECONDS`, in an order that only
+//! `AI_LAB_SEED` decides: a failure tells what it was. `scripts/fuzz` looks for new ones with
+//! libFuzzer, by what they reach.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../fuzz/src/lib.rs"]
