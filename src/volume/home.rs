@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use tracing::info;
 
@@ -263,10 +263,9 @@ fn read(
     let read = match text(dir) {
         Ok(Some((_, text))) => Manifest::parse(&text).map(|manifest| (manifest, text)),
         Ok(None) => Ok(nothing()),
-        // No regular file, one longer than any record, or one that is not ours.
-        Err(Errno::INVAL | Errno::LOOP | Errno::FBIG | Errno::ACCESS | Errno::PERM) => {
-            Err(Unreadable::Damaged(0))
-        }
+        // No regular file, or one longer than any record.
+        Err(Errno::INVAL | Errno::LOOP | Errno::FBIG) => Err(Unreadable::Damaged(0)),
+        Err(Errno::ACCESS | Errno::PERM) if is_kept_from_us(dir) => Err(Unreadable::Damaged(0)),
         // What cannot be read now may be readable the next time.
         Err(error) => {
             return Err(Degradation::new(
@@ -303,6 +302,13 @@ fn read(
         }
     };
     Ok(read)
+}
+
+/// Whether the record is somebody else's, who does not let us read it: a refusal may be
+/// the file system's of a moment.
+fn is_kept_from_us(dir: &OwnedFd) -> bool {
+    let asked = rustix::fs::accessat(dir, MANIFEST, Access::READ_OK, AtFlags::empty());
+    matches!(asked, Err(Errno::ACCESS | Errno::PERM))
 }
 
 fn nothing() -> (Manifest, Vec<u8>) {

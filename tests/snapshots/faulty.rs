@@ -104,6 +104,10 @@ fn a_volume_that_fails() {
     faulty("record-unreadable", outdated, |call| {
         call.opens("manifest.sha256").then_some(libc::EIO)
     });
+    faulty("record-refused", outdated, |call| {
+        let looks = call.number == libc::SYS_statx && is_record(call, call.args[1]);
+        looks.then_some(libc::EACCES)
+    });
     faulty("record-unwritable", usual, |call| {
         let renames = [libc::SYS_renameat, libc::SYS_renameat2].contains(&call.number);
         (renames && is_record(call, call.args[3])).then_some(libc::EIO)
