@@ -217,6 +217,7 @@ const CONTRIBUTING: &[(&str, Do)] = &[
     ("scripts/fuzz 10", BY_SCRIPT),
     ("AI_LAB_WRITE_DOCS=1", BY_SCRIPT),
     ("scripts/bench --quick", BY_SCRIPT),
+    ("scripts/profile", BY_SCRIPT),
 ];
 
 const FAULTS: &[(&str, Do)] = &[
