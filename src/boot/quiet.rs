@@ -1,5 +1,5 @@
-//! What is told of a command, or of nothing, while it runs: the state alone. It speaks
-//! for itself.
+//! What is told of a command, or of nothing: its state, and why it could not be started.
+//! For the rest it speaks for itself.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
