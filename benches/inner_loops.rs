@@ -6,11 +6,15 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::thread;
 
 use ai_lab_entrypoint::identity::group_file::{File, entries, grant};
 use ai_lab_entrypoint::output::json::Lines;
+use ai_lab_entrypoint::output::sink::Sink;
 use ai_lab_entrypoint::server::password::{Secret, hash};
-use ai_lab_entrypoint::server::pump::Watcher;
+use ai_lab_entrypoint::server::pump::{Outputs, Watcher, pump};
 use ai_lab_entrypoint::server::readiness::Words;
 use ai_lab_entrypoint::settings::{DeletedNotebooks, UpdateNotebooks};
 use ai_lab_entrypoint::volume::manifest::Manifest;
@@ -90,10 +94,36 @@ fn password(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A chunk of the server's log, as the pump has it.
+const LINE: &str =
+    "[I 2026-01-01 00:00:00.000 ServerApp] 200 GET /api/contents (alice@::1) 1.23ms\n";
+
+/// From the server's pipe to who reads the console, on a runtime as PID 1 has it: how many
+/// bytes arrived.
+fn pumped(text: &[u8]) -> u64 {
+    let (from, mut server) = io::pipe().unwrap();
+    let (mut reader, console) = UnixStream::pair().unwrap();
+    let (console, written) = Sink::start(console, |_| Vec::new()).unwrap();
+    let to = Outputs {
+        console,
+        json: None,
+        logfile: None,
+    };
+    let (mut words, _told) = Words::new();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    thread::scope(|scope| {
+        scope.spawn(move || server.write_all(text).unwrap());
+        let arrived = scope.spawn(move || io::copy(&mut reader, &mut io::sink()).unwrap());
+        runtime.enable_all().build().unwrap().block_on(async {
+            pump(from.into(), to, &mut words).await.unwrap();
+            written.wait().await;
+        });
+        arrived.join().unwrap()
+    })
+}
+
+/// A chunk of the server's log, as the pump has it; and the pump.
 fn log(criterion: &mut Criterion) {
-    let line = "[I 2026-01-01 00:00:00.000 ServerApp] 200 GET /api/contents (alice@::1) 1.23ms\n";
-    let chunk = line.repeat(64 * 1024 / line.len());
+    let chunk = LINE.repeat(64 * 1024 / LINE.len());
     let mut group = criterion.benchmark_group("log");
     group.throughput(Throughput::Bytes(chunk.len() as u64));
     group.bench_function("look for where the server is", |bench| {
@@ -103,6 +133,12 @@ fn log(criterion: &mut Criterion) {
     group.bench_function("as JSON", |bench| {
         let mut lines = Lines::new("stderr");
         bench.iter(|| lines.wrap(chunk.as_bytes()));
+    });
+    let text = chunk.repeat(256);
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.sample_size(10);
+    group.bench_function("pump", |bench| {
+        bench.iter(|| assert_eq!(pumped(text.as_bytes()), text.len() as u64));
     });
     group.finish();
 }

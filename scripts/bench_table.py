@@ -39,20 +39,21 @@ def number(value):
 
 def spread(samples):
     """The smallest and the largest of some samples, and how many they are."""
-    if len(samples) == 1:
+    if not samples or len(samples) == 1:
         return "–"
     return f"{number(min(samples))}–{number(max(samples))} of {len(samples)}"
 
 
 def table():
-    lines = [("figure", "this", "least–most", "peer", "ratio", "goal", "met", "")]
+    lines = [("figure", "this", "least–most", "peer", "least–most", "ratio", "goal", "met", "")]
     for each in ROWS:
         amount = lambda value: "–" if value is None else f"{number(value)} {each['unit']}".strip()
         ratio = "–" if each["ratio"] is None else f"{each['ratio']:.2f}"
         met = {True: "yes", False: "NO", None: "–"}[each["met"]]
         lines.append((
             each["figure"], amount(each["this"]), spread(each["samples"]["this"]),
-            amount(each["peer"]), ratio, each["goal"], met, each["note"],
+            amount(each["peer"]), spread(each["samples"]["peer"]), ratio, each["goal"], met,
+            each["note"],
         ))
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
