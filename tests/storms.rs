@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::process::{children, until};
 use support::{Image, Running, UID};
@@ -148,15 +148,8 @@ fn twenty_thousand_living_orphans_leave_nothing_behind() {
     until("they are reaped", || children(pid).len() == 10_001);
     compare(before, holds(&running, pid));
     // The others end with the command.
-    let start = Instant::now();
     running.signal(15);
     assert_eq!(running.end(), 143);
-    // Killing ten thousand processes takes the kernel a while; asking them none.
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        start.elapsed()
-    );
 }
 
 #[test]
