@@ -70,8 +70,7 @@ class Engine:
 
     def answers(self):
         assert self.process.poll() is None, f"the engine ended: {self.log()}"
-        words = ["docker", "--host", self.socket, "version"]
-        return subprocess.run(words, capture_output=True).returncode == 0
+        return self.ask("version").returncode == 0
 
     def log(self):
         return (self.base / "log").read_text()[-4000:]
@@ -93,6 +92,11 @@ class Engine:
 
     def __call__(self, *words):
         return run("docker", "--host", self.socket, *words)
+
+    def ask(self, *words):
+        """The same where it may fail: what came of it."""
+        words = ["docker", "--host", self.socket, *words]
+        return subprocess.run(words, capture_output=True, text=True)
 
     def __enter__(self):
         try:

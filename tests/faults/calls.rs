@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::chance::{Chance, Rounds, shuffled};
+use crate::chance::{Chance, Rounds};
 use crate::errors::{fitting, name, text};
 use crate::phases::{Phase, Phases};
 use crate::record::record;
@@ -217,4 +217,15 @@ fn judge(
         true => "went on, and told",
         false => "went on, whole",
     }
+}
+
+/// The numbers below `count` in an order that the seed chooses: each comes once before
+/// any comes twice.
+fn shuffled(seed: u64, count: usize) -> Vec<usize> {
+    let mut chance = Chance::new(seed, 0);
+    let mut all: Vec<usize> = (0..count).collect();
+    for at in (1..count).rev() {
+        all.swap(at, chance.below(at + 1));
+    }
+    all
 }

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::record::record;
 
+/// The file of tests that this is part of.
+const FILE: &str = env!("CARGO_CRATE_NAME");
+
 /// Numbers from a seed (SplitMix64): the same everywhere and for ever.
 #[derive(Clone)]
 pub struct Chance(u64);
@@ -88,7 +91,7 @@ impl Rounds {
                 let Self { test, seed, .. } = self;
                 eprintln!(
                     "seed {seed}, round {number} failed; to repeat it:\n    AI_LAB_SEED={seed} \
-                     AI_LAB_ROUND={number} cargo nextest run --test faults {test}"
+                     AI_LAB_ROUND={number} cargo nextest run --test {FILE} {test}"
                 );
                 record("a round failed", test, "failed");
                 failed.push(number);
@@ -103,15 +106,4 @@ fn most_of(text: &str) -> Most {
         Some(seconds) => Most::Time(Duration::from_secs(seconds.parse().unwrap())),
         None => Most::Rounds(text.parse().unwrap()),
     }
-}
-
-/// The numbers below `count` in an order that the seed chooses: each comes once before
-/// any comes twice.
-pub fn shuffled(seed: u64, count: usize) -> Vec<usize> {
-    let mut chance = Chance::new(seed, 0);
-    let mut all: Vec<usize> = (0..count).collect();
-    for at in (1..count).rev() {
-        all.swap(at, chance.below(at + 1));
-    }
-    all
 }

@@ -211,9 +211,8 @@ impl Container {
     /// Waits for the end; the exit code.
     pub fn end(&self) -> i32 {
         self.until("it ends", || {
-            let format = "{{.State.Running}}";
-            let running = docker_ok(["inspect", "--format", format, &self.name]);
-            (running.trim() == "false").then_some(())
+            let running = self.inspect("{{.State.Running}}");
+            (running == "false").then_some(())
         });
         self.exit_code()
     }
@@ -235,12 +234,14 @@ impl Container {
         std::fs::read_to_string(copy).ok()
     }
 
+    /// What `docker inspect --format` says.
+    pub fn inspect(&self, format: &str) -> String {
+        let said = docker_ok(["inspect", "--format", format, &self.name]);
+        said.trim().to_owned()
+    }
+
     pub fn exit_code(&self) -> i32 {
-        let format = "{{.State.ExitCode}}";
-        docker_ok(["inspect", "--format", format, &self.name])
-            .trim()
-            .parse()
-            .unwrap()
+        self.inspect("{{.State.ExitCode}}").parse().unwrap()
     }
 
     /// A person at the browser: see `visitor.py`.
