@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::chance::{Chance, Rounds};
-use crate::errors::{fitting, name, text};
+use crate::errors::{all_errors, fitting, name, text};
 use crate::phases::{Phase, Phases};
 use crate::record::record;
 use crate::scene::{Ended, Scene, Stage};
@@ -16,26 +16,39 @@ use crate::tracer::Call;
 struct Fault {
     call: String,
     fate: Fate,
+    phase: Phase,
     /// Whether it was one of those with which the log is written.
     of_log: bool,
 }
 
-/// The call that ends badly.
-#[derive(Debug, Clone, Copy)]
-struct At {
-    phase: Phase,
-    /// Of all that can fail, or of those alone that change something.
-    changes: bool,
-    nth: usize,
+/// The calls of which one ends badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Among {
+    All(Phase),
+    /// Those alone that change something, which is one call of ten.
+    Changing(Phase),
+    /// Those of any phase that can end with this error: few can with some.
+    Ending(i32),
+}
+
+impl Among {
+    /// From how many of them a round chooses.
+    fn most(self) -> usize {
+        match self {
+            Self::All(phase) => phase.most_calls(),
+            Self::Changing(phase) => phase.most_calls() / 4,
+            Self::Ending(_) => 8,
+        }
+    }
 }
 
 /// Counts the calls of each phase that can fail, and lets one of them.
 struct Failing {
     phases: Phases,
     counts: [usize; Phase::ALL.len()],
-    /// The same of those that change something.
-    changes: [usize; Phase::ALL.len()],
-    at: At,
+    among: Among,
+    /// How many of those come before the one that fails.
+    left: usize,
     chance: Chance,
     fault: Option<Fault>,
 }
@@ -47,44 +60,47 @@ impl Failing {
         if fates.is_empty() {
             return Fate::Made;
         }
-        let changes = !call.only_looks() && !is_of_log(call) && phase != Phase::Loader;
-        let all = self.counts[phase as usize];
-        let changing = self.changes[phase as usize];
         self.counts[phase as usize] += 1;
-        self.changes[phase as usize] += usize::from(changes);
-        let At {
-            changes: few, nth, ..
-        } = self.at;
-        let reached = if few {
-            changes && changing == nth
-        } else {
-            all == nth
+        let changes = || !call.only_looks() && !is_of_log(call) && phase != Phase::Loader;
+        let fitting: Vec<Fate> = match self.among {
+            Among::All(of) if of == phase => fates,
+            Among::Changing(of) if of == phase && changes() => fates,
+            Among::Ending(error) => {
+                let ends = |fate: &Fate| *fate == Fate::Fails(error);
+                fates.into_iter().filter(ends).collect()
+            }
+            Among::All(_) | Among::Changing(_) => Vec::new(),
         };
-        if phase != self.at.phase || !reached {
+        if fitting.is_empty() || self.fault.is_some() {
             return Fate::Made;
         }
-        let fate = *self.chance.of(&fates);
+        if self.left > 0 {
+            self.left -= 1;
+            return Fate::Made;
+        }
+        let fate = *self.chance.of(&fitting);
         // A call of the log leaves its line out, and nothing else.
         self.fault = Some(Fault {
             call: name(call),
             fate,
+            phase,
             of_log: is_of_log(call),
         });
         fate
     }
 }
 
-/// A start, served until TERM, in which this call fails.
+/// A start, served until TERM, in which the call after so many of these fails.
 fn run(
     scene: &Scene,
-    at: At,
+    (among, nth): (Among, usize),
     chance: Chance,
 ) -> (Stage, Ended, Option<Fault>, [usize; Phase::ALL.len()]) {
     let failing = Arc::new(Mutex::new(Failing {
         phases: Phases::new(UID),
         counts: Default::default(),
-        changes: Default::default(),
-        at,
+        among,
+        left: nth,
         chance,
         fault: None,
     }));
@@ -93,7 +109,7 @@ fn run(
     let (mut running, tracer) = trace(start, move |call| shared.lock().unwrap().decide(call));
     let stage = scene.until_it_serves(&mut running);
     if stage == Stage::Serves {
-        scene.assert_no_zombie(&mut running);
+        scene.assert_server_alone(&mut running);
         failing.lock().unwrap().phases.stop();
         running.signal(15);
     }
@@ -107,50 +123,41 @@ fn run(
 fn every_system_call_may_fail_once() {
     let scene = Scene::new();
     let rounds = Rounds::of("every_system_call_may_fail_once", 300);
-    let places = |changes: bool| {
-        let nth = |phase: Phase| 0..phase.most_calls() / if changes { 4 } else { 1 };
-        let at = |phase| {
-            nth(phase).map(move |nth| At {
-                phase,
-                changes,
-                nth,
-            })
-        };
-        let all: Vec<At> = Phase::ALL.into_iter().flat_map(at).collect();
-        let order = shuffled(rounds.seed, all.len());
-        order
-            .into_iter()
-            .map(|place| all[place])
-            .collect::<Vec<_>>()
+    let seed = rounds.seed;
+    let places = |among: Vec<Among>| {
+        let nth = |among: Among| (0..among.most()).map(move |nth| (among, nth));
+        shuffled(seed, among.into_iter().flat_map(nth).collect())
     };
-    // Every second round is about what is written, which is one call of ten.
-    let (all, changes) = (places(false), places(true));
+    let kinds = [
+        places(Phase::ALL.map(Among::All).into()),
+        places(Phase::ALL.map(Among::Changing).into()),
+        places(all_errors().into_iter().map(Among::Ending).collect()),
+    ];
     rounds.run(|round, chance| {
-        let turn = usize::try_from(round / 2).unwrap();
-        let at = match round % 2 {
-            0 => all[turn % all.len()],
-            _ => changes[turn % changes.len()],
-        };
-        let At { phase, nth, .. } = at;
+        let turn = usize::try_from(round).unwrap();
+        let kind = &kinds[turn % kinds.len()];
+        let at = kind[turn / kinds.len() % kind.len()];
         scene.reset();
         let (stage, ended, fault, counts) = run(&scene, at, chance);
         let Some(fault) = fault else {
-            // There are not so many. If there ever are more than a round chooses from,
-            // some would never fail.
-            let made = counts[phase as usize];
-            assert!(made < phase.most_calls(), "{phase:?}: {made} calls");
+            // There are not so many. If there ever are more than a round chooses from, some
+            // would never fail.
+            for phase in Phase::ALL {
+                let made = counts[phase as usize];
+                assert!(made < phase.most_calls(), "{phase:?}: {made} calls");
+            }
             assert_eq!((stage, ended.code), (Stage::Serves, 0), "{}", ended.said);
             return;
         };
         let what = format!(
-            "{}, call {nth}: {} fails with {}",
-            phase.name(),
+            "{}, {at:?}: {} fails with {}",
+            fault.phase.name(),
             fault.call,
             text(fault.fate)
         );
         eprintln!("{round}: {what}: {stage:?} {}", ended.code);
-        let outcome = judge(&scene, &what, (phase, stage), &ended, &fault);
-        record(&text(fault.fate), phase.name(), outcome);
+        let outcome = judge(&scene, &what, stage, &ended, &fault);
+        record(&text(fault.fate), fault.phase.name(), outcome);
         scene.assert_nothing_lost(&what);
         scene.assert_next_start_is_healthy(&what);
     });
@@ -164,27 +171,22 @@ fn is_of_log(call: &Call) -> bool {
 }
 
 /// Whether exit code and log tell the truth; the outcome.
-fn judge(
-    scene: &Scene,
-    what: &str,
-    (phase, stage): (Phase, Stage),
-    ended: &Ended,
-    fault: &Fault,
-) -> &'static str {
+fn judge(scene: &Scene, what: &str, stage: Stage, ended: &Ended, fault: &Fault) -> &'static str {
     let said = &ended.said;
+    let loading = fault.phase == Phase::Loader;
     // Where the standard library finds no memory for a thread's own stack of signals it
     // panics, with that reason; where anything else finds none, it aborts.
     let no_stack = said.contains("alternative stack") && said.contains("Cannot allocate memory");
     let no_memory = no_stack || said.contains("memory allocation of");
     let bug = ["panicked", "which is a bug", "RUST_BACKTRACE"];
     let bug = bug.iter().any(|word| said.contains(word));
-    assert!(!bug || no_stack || phase == Phase::Loader, "{what}: {said}");
+    assert!(!bug || no_stack || loading, "{what}: {said}");
     let told = ["[W ", "[E ", "lines of the log found no room"];
     let told = told.iter().any(|word| said.contains(word));
     if stage == Stage::Ended {
         assert_ne!(ended.code, 0, "{what}: {said}");
         assert!(!said.is_empty(), "{what}: silence");
-        if phase == Phase::Loader || no_memory {
+        if loading || no_memory {
             return "ended, and told";
         }
         // Before there is a log, it is told without.
@@ -219,12 +221,10 @@ fn judge(
     }
 }
 
-/// The numbers below `count` in an order that the seed chooses: each comes once before
-/// any comes twice.
-fn shuffled(seed: u64, count: usize) -> Vec<usize> {
+/// These in an order that the seed chooses: each comes once before any comes twice.
+fn shuffled<T>(seed: u64, mut all: Vec<T>) -> Vec<T> {
     let mut chance = Chance::new(seed, 0);
-    let mut all: Vec<usize> = (0..count).collect();
-    for at in (1..count).rev() {
+    for at in (1..all.len()).rev() {
         all.swap(at, chance.below(at + 1));
     }
     all

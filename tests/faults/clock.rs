@@ -80,7 +80,7 @@ fn run(scene: &Scene, nth: usize, jump: i64) -> (Stage, Ended, usize) {
     });
     let stage = scene.until_it_serves(&mut running);
     if stage == Stage::Serves {
-        scene.assert_no_zombie(&mut running);
+        scene.assert_server_alone(&mut running);
         running.signal(15);
     }
     let ended = scene.end(&mut running);

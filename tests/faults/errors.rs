@@ -1,6 +1,7 @@
 //! How a system call may end badly: the errors that its man page knows and that this
 //! machine, a disk, a network or a limit could really be the reason of.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use libc::{
@@ -197,6 +198,13 @@ pub fn fitting(call: &Call) -> Vec<Fate> {
             known.map_or_else(Vec::new, |(_, _, errors)| fails(errors))
         }
     }
+}
+
+/// Every error that some call ends with.
+pub fn all_errors() -> BTreeSet<i32> {
+    let opening = [EMFILE, ENFILE, EINTR];
+    let named = CALLS.iter().flat_map(|(_, _, errors)| *errors);
+    named.chain(&opening).copied().collect()
 }
 
 fn is_directory(call: &Call) -> bool {

@@ -165,7 +165,7 @@ fn run(
         match scene.look(&mut running) {
             Some(Stage::Ended) => break false,
             Some(Stage::Serves) => {
-                scene.assert_no_zombie(&mut running);
+                scene.assert_server_alone(&mut running);
                 let mut killing = killing.lock().unwrap();
                 killing.phases.stop();
                 // The blow may have ended it just now.

@@ -159,7 +159,7 @@ fn traced(
     });
     let stage = scene.until_it_serves(&mut running);
     if stage == Stage::Serves {
-        scene.assert_no_zombie(&mut running);
+        scene.assert_server_alone(&mut running);
         freezing.lock().unwrap().phases.stop();
         running.signal(15);
     }

@@ -26,7 +26,7 @@ impl Phase {
     pub fn most_calls(self) -> usize {
         match self {
             Self::Loader => 64,
-            Self::Root => 512,
+            Self::Root => 800,
             Self::User => 768,
             Self::Serving => 256,
             Self::Stop => 96,

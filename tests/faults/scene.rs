@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Files, Lab, assert_finished, assert_old_or_new, change, first, second};
+use crate::support::process::children;
 use crate::support::{PROGRAM, Running, Start};
 
 /// No fault holds anybody up for as long.
@@ -195,18 +196,20 @@ impl Scene {
         }
     }
 
-    /// Nobody waits to be reaped, once what happens has happened.
-    pub fn assert_no_zombie(&self, running: &mut Running) {
+    /// Once what happens has happened, PID 1 has one child, the server, and nobody waits to
+    /// be reaped.
+    pub fn assert_server_alone(&self, running: &mut Running) {
         let Some(pid) = running.living() else {
             return;
         };
         let deadline = Instant::now() + LIMIT;
         loop {
-            let waiting = zombies(pid);
-            if waiting.is_empty() || running.has_ended() {
+            let (waiting, children) = (zombies(pid), children(pid));
+            if waiting.is_empty() && children.len() == 1 || running.has_ended() {
                 return;
             }
-            assert!(Instant::now() < deadline, "zombies: {waiting:?}");
+            let late = Instant::now() >= deadline;
+            assert!(!late, "zombies: {waiting:?}, children: {children:?}");
             let _ = running.next_line(Duration::from_millis(2));
         }
     }
@@ -238,7 +241,7 @@ impl Scene {
         let mut running = self.start(":", &[]).start();
         let stage = self.until_it_serves(&mut running);
         if stage == Stage::Serves {
-            self.assert_no_zombie(&mut running);
+            self.assert_server_alone(&mut running);
             running.signal(15);
         }
         let ended = self.end(&mut running);
