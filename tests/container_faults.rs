@@ -41,6 +41,9 @@ fn an_engine_may_end_at_any_moment() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/daemon-restart");
     let mut command = Command::new(script);
     command.args([&most, "--seed", &seed, "--image", IMAGE]);
+    if let Ok(round) = env::var("AI_LAB_ROUND") {
+        command.args(["--round", &round]);
+    }
     let status = command.status().unwrap();
     assert!(status.success(), "{status}");
 }

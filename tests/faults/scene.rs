@@ -196,8 +196,8 @@ impl Scene {
         }
     }
 
-    /// Once what happens has happened, PID 1 has one child, the server, and nobody waits to
-    /// be reaped.
+    /// Once what happens has happened, PID 1 of one that serves has one child, and nobody
+    /// waits to be reaped.
     pub fn assert_server_alone(&self, running: &mut Running) {
         let Some(pid) = running.living() else {
             return;
