@@ -68,6 +68,12 @@ class Engine:
             self.process = subprocess.Popen(words + self.words, stdout=log, stderr=log)
         until("the engine answers", self.answers)
 
+    def revive(self):
+        """Starts it if it has ended, waits for it if it is on its way."""
+        if self.process.poll() is not None:
+            self.start()
+        until("the engine answers", self.answers)
+
     def answers(self):
         assert self.process.poll() is None, f"the engine ended: {self.log()}"
         return self.ask("version").returncode == 0
@@ -111,6 +117,7 @@ class Engine:
         if kind:
             print(self.log(), file=sys.stderr)
         try:
+            self.revive()
             ids = self("ps", "--all", "--quiet").split()
             if ids:
                 self("rm", "--force", "--volumes", *ids)
