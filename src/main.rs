@@ -1,6 +1,12 @@
 //! The command `ai-lab-entrypoint`: parse, load settings, run one command, exit with
 //! its code.
 
+#[cfg(not(target_feature = "crt-static"))]
+compile_error!(
+    "root must load nothing, so the binary is static: add `-C target-feature=+crt-static` to \
+     RUSTFLAGS, or leave RUSTFLAGS to .cargo/config.toml"
+);
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
 //! Accounts: from a name or a number to everything a start needs to know.
 
-use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, getegid, geteuid, getgrouplist, getgroups};
-use users::os::unix::UserExt;
+use nix::unistd::{Gid, getegid, geteuid, getgroups};
+
+use super::database::{self, Group, User, id};
 
 /// An account of this container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,15 +93,14 @@ pub fn resolve(
     group: Option<&str>,
     home: Option<&Path>,
 ) -> Result<Account, IdentityError> {
-    let entry = Some(user)
-        .filter(|user| named(user))
-        .and_then(users::get_user_by_name);
-    let mut account = match entry {
-        Some(entry) => from_entry(&entry),
+    let users = database::users();
+    let named = users.iter().find(|entry| entry.name == user);
+    let mut account = match named {
+        Some(entry) => from_entry(entry),
         None => {
-            let uid = number(user).ok_or_else(|| Kind::User.unknown(user))?;
-            match users::get_user_by_uid(uid) {
-                Some(entry) => from_entry(&entry),
+            let uid = id(user).ok_or_else(|| Kind::User.unknown(user))?;
+            match users.iter().find(|entry| entry.uid == uid) {
+                Some(entry) => from_entry(entry),
                 None => unknown(uid, uid),
             }
         }
@@ -110,7 +109,7 @@ pub fn resolve(
         account.gid = self::group(name)?;
     }
     if account.known {
-        account.groups = memberships(&account.name, account.gid);
+        account.groups = memberships(&account.name, account.gid, &database::groups());
     }
     if let Some(home) = home {
         account.home = home.to_owned();
@@ -123,16 +122,10 @@ pub fn resolve(
 /// # Errors
 /// An unknown name.
 pub fn group(name: &str) -> Result<u32, IdentityError> {
-    let entry = Some(name)
-        .filter(|name| named(name))
-        .and_then(users::get_group_by_name);
-    let gid = entry.map(|entry| entry.gid()).or_else(|| number(name));
+    let groups = database::groups();
+    let named = groups.iter().find(|group| group.name == name);
+    let gid = named.map(|group| group.gid).or_else(|| id(name));
     gid.ok_or_else(|| Kind::Group.unknown(name))
-}
-
-/// A NUL cannot be in a name, and must not reach the C library.
-fn named(text: &str) -> bool {
-    !text.contains('\0')
 }
 
 /// The account this process runs as, for a start without root.
@@ -140,7 +133,7 @@ fn named(text: &str) -> bool {
 /// An unknown uid (OpenShift) has the HOME of the environment, or `/`.
 pub fn current() -> Account {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let mut account = match users::get_user_by_uid(uid) {
+    let mut account = match user(uid) {
         Some(entry) => from_entry(&entry),
         None => {
             let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -152,7 +145,8 @@ pub fn current() -> Account {
         }
     };
     account.gid = gid;
-    account.groups = sorted(getgroups().unwrap_or_default(), gid);
+    let groups = getgroups().unwrap_or_default();
+    account.groups = sorted(groups.into_iter().map(Gid::as_raw), gid);
     account
 }
 
@@ -163,29 +157,32 @@ pub fn user_name(uid: u32) -> String {
 
 /// The user's name, if it has one.
 pub fn known_user(uid: u32) -> Option<String> {
-    let user = users::get_user_by_uid(uid)?;
-    Some(user.name().to_string_lossy().into_owned())
+    user(uid).map(|user| user.name)
 }
 
 /// The group's name; the number as text if it has none.
 pub fn group_name(gid: u32) -> String {
-    users::get_group_by_gid(gid).map_or_else(
-        || gid.to_string(),
-        |group| group.name().to_string_lossy().into_owned(),
-    )
+    let mut groups = database::groups().into_iter();
+    let group = groups.find(|group| group.gid == gid);
+    group.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
-fn from_entry(entry: &users::User) -> Account {
+fn user(uid: u32) -> Option<User> {
+    let mut users = database::users().into_iter();
+    users.find(|user| user.uid == uid)
+}
+
+fn from_entry(entry: &User) -> Account {
     let or = |path: &Path, default: &str| match path.as_os_str().is_empty() {
         true => PathBuf::from(default),
         false => path.to_owned(),
     };
     Account {
-        name: entry.name().to_string_lossy().into_owned(),
-        uid: entry.uid(),
-        gid: entry.primary_group_id(),
-        home: or(entry.home_dir(), "/"),
-        shell: or(entry.shell(), "/bin/sh"),
+        name: entry.name.clone(),
+        uid: entry.uid,
+        gid: entry.gid,
+        home: or(&entry.home, "/"),
+        shell: or(&entry.shell, "/bin/sh"),
         groups: Vec::new(),
         known: true,
     }
@@ -203,24 +200,14 @@ fn unknown(uid: u32, gid: u32) -> Account {
     }
 }
 
-/// A uid or gid; the highest number means "unchanged" to the kernel and is none.
-fn number(text: &str) -> Option<u32> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|_| digits);
-    number.filter(|number| *number != u32::MAX)
+/// Returns the gids of the groups that list this user, without the primary one.
+fn memberships(name: &str, primary: u32, groups: &[Group]) -> Vec<u32> {
+    let lists = |group: &&Group| group.members.iter().any(|member| member == name);
+    sorted(groups.iter().filter(lists).map(|group| group.gid), primary)
 }
 
-fn memberships(name: &str, gid: u32) -> Vec<u32> {
-    let Ok(name) = CString::new(name) else {
-        return Vec::new();
-    };
-    let groups = getgrouplist(&name, Gid::from_raw(gid)).unwrap_or_default();
-    sorted(groups, gid)
-}
-
-fn sorted(groups: Vec<Gid>, primary: u32) -> Vec<u32> {
-    let mut gids: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
-    gids.retain(|gid| *gid != primary);
+fn sorted(gids: impl Iterator<Item = u32>, primary: u32) -> Vec<u32> {
+    let mut gids: Vec<u32> = gids.filter(|gid| *gid != primary).collect();
     gids.sort_unstable();
     gids.dedup();
     gids
@@ -274,7 +261,7 @@ mod tests {
 
     #[test]
     fn memberships_come_without_the_primary_group() {
-        assert_eq!(sorted([5, 3, 5, 1].map(Gid::from_raw).to_vec(), 1), [3, 5]);
+        assert_eq!(sorted([5, 3, 5, 1].into_iter(), 1), [3, 5]);
     }
 
     /// This test again, with another group file in a mount namespace of its own.

@@ -8,6 +8,7 @@
 pub mod above;
 pub mod access;
 pub mod account;
+pub mod database;
 pub mod etc;
 pub mod group_file;
 pub mod kernel;

@@ -1,0 +1,135 @@
+//! The user and group databases, `/etc/passwd` and `/etc/group`, read without NSS.
+//!
+//! The C library asks the services of `nsswitch.conf` and loads a module for each of them,
+//! also into a static program and from wherever `LD_LIBRARY_PATH` says (passwd(5),
+//! group(5), nss(5)). Root loads nothing, so accounts of other services do not exist here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One line of `/etc/passwd`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The login name.
+    pub name: String,
+    /// The uid.
+    pub uid: u32,
+    /// The primary gid.
+    pub gid: u32,
+    /// The home directory; may be empty.
+    pub home: PathBuf,
+    /// The login shell; may be empty.
+    pub shell: PathBuf,
+}
+
+/// One line of `/etc/group`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The name.
+    pub name: String,
+    /// The gid.
+    pub gid: u32,
+    /// The names of the users who are in it beside those whose primary group it is.
+    pub members: Vec<String>,
+}
+
+/// Returns the users in the order of the file; none if it cannot be read.
+pub fn users() -> Vec<User> {
+    read(Path::new("/etc/passwd"), user)
+}
+
+/// Returns the groups in the order of the file; none if it cannot be read.
+pub fn groups() -> Vec<Group> {
+    read(Path::new("/etc/group"), group)
+}
+
+fn read<T>(path: &Path, parse: fn(&str) -> Option<T>) -> Vec<T> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().filter_map(parse).collect()
+}
+
+fn user(line: &str) -> Option<User> {
+    let [name, _, uid, gid, _, home, shell] = fields(line)?;
+    Some(User {
+        name: name.to_owned(),
+        uid: id(uid)?,
+        gid: id(gid)?,
+        home: home.into(),
+        shell: shell.into(),
+    })
+}
+
+fn group(line: &str) -> Option<Group> {
+    let [name, _, gid, members] = fields(line)?;
+    let members = members.split(',').filter(|member| !member.is_empty());
+    Some(Group {
+        name: name.to_owned(),
+        gid: id(gid)?,
+        members: members.map(str::to_owned).collect(),
+    })
+}
+
+/// Returns the fields of a line; `None` for a comment, an entry of NIS (`+`, `-`) and a line
+/// with another number of fields.
+fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
+    if line.starts_with(['#', '+', '-', ':']) {
+        return None;
+    }
+    let fields: Vec<&str> = line.split(':').collect();
+    fields.try_into().ok()
+}
+
+/// Returns the uid or gid that a text is. The highest number means "unchanged" to the
+/// kernel and is none.
+pub(super) fn id(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.filter(|number| *number != u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_users_and_groups() {
+        let found = user("ann:x:1000:1001:Ann,,:/home/ann:/bin/zsh");
+        let expected = User {
+            name: "ann".into(),
+            uid: 1000,
+            gid: 1001,
+            home: "/home/ann".into(),
+            shell: "/bin/zsh".into(),
+        };
+        assert_eq!(found, Some(expected));
+        let found = group("docker:x:999:ann,,bob");
+        let expected = Group {
+            name: "docker".into(),
+            gid: 999,
+            members: vec!["ann".into(), "bob".into()],
+        };
+        assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn lines_that_are_none_are_left_out() {
+        for line in [
+            "",
+            "# ann:x:1:1::/:",
+            "+ann:x:1:1::/:",
+            "-:x:1:1::/:",
+            ":x:1:1::/:",
+            "ann:x:1:1::/",
+            "ann:x:+1:1::/:",
+            "ann:x::1::/:",
+            "ann:x:4294967295:1::/:",
+            "ann:x:1:4294967296::/:",
+        ] {
+            assert_eq!(user(line), None, "{line:?}");
+        }
+        for line in ["", "#a:x:1:", "a:x:1", "a:x::", "a:x:-1:"] {
+            assert_eq!(group(line), None, "{line:?}");
+        }
+    }
+}
