@@ -7,14 +7,15 @@
 # with BuildKit and with the classic builder: no mounts, no heredocs, no --chmod.
 # Layers come in the order in which they change: a new notebook costs one small layer.
 
-# The entrypoint, built on an older system than the image's, so that the binary runs on
-# other images, too. The dependencies are a layer of their own, built for an empty crate.
+# The entrypoint, static: it runs on other images, too. The dependencies are a layer of
+# their own, built for an empty crate.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 # The same sources give the same bytes wherever they are built (scripts/release), and
-# nothing in them tells where.
-ENV RUSTFLAGS="--remap-path-prefix=/usr/local/cargo/registry/src=/crates"
+# nothing in them tells where. RUSTFLAGS replaces the flags of .cargo/config.toml.
+ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry/src=/crates"
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN mkdir benches src \
     && echo 'fn main() {}' | tee src/main.rs >benches/inner_loops.rs \
     && touch src/lib.rs \
@@ -26,7 +27,7 @@ ARG AI_LAB_COMMIT
 # read, the kernel does not let him look into: a health check has the container's
 # environment, and in a container without root it is the user's from its first moment.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
-    && chmod 711 target/release/ai-lab-entrypoint
+    && install -m 711 target/*/release/ai-lab-entrypoint /usr/local/bin/
 
 # The notebooks, sealed: a start need not read what has its digest written down. Whatever
 # umask they were checked out with, root alone can write them, or their seal would not
@@ -34,7 +35,7 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
 FROM build AS notebooks
 COPY notebook-defaults /notebook-defaults
 RUN chmod -R u=rwX,go=rX /notebook-defaults \
-    && target/release/ai-lab-entrypoint notebooks seal /notebook-defaults
+    && ai-lab-entrypoint notebooks seal /notebook-defaults
 
 # What the venv and the final image share: the system packages and the user.
 FROM debian:trixie-slim AS system
@@ -73,7 +74,9 @@ ARG VERSION=0.1.0
 # What rarely changes comes before the large layer of the venv, the notebooks come last.
 VOLUME /home/jupyter/notebooks
 EXPOSE 49494
-WORKDIR /home/jupyter
+# What the engine starts as root (HEALTHCHECK, `docker exec`) starts in the working
+# directory: no user may write there. Servers work in the notebooks directory all the same.
+WORKDIR /
 # Older engines know no start-interval: during the start period 5 s is short enough.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["ai-lab-entrypoint", "healthcheck"]
 ENTRYPOINT ["ai-lab-entrypoint"]
@@ -91,7 +94,7 @@ LABEL org.opencontainers.image.title="AI Lab" \
       org.opencontainers.image.licenses=MIT
 COPY LICENSE THIRD-PARTY-LICENSES /usr/local/share/doc/ai-lab-entrypoint/
 COPY image/entrypoint.toml /etc/ai-lab/
-COPY --from=build /build/target/release/ai-lab-entrypoint /usr/local/bin/
+COPY --from=build /usr/local/bin/ai-lab-entrypoint /usr/local/bin/
 COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
 
 # What old hub configurations expect: user ubuntu with sudo, and the script

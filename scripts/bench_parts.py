@@ -3,13 +3,13 @@ at a first process."""
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-PROGRAM = TARGET / "release/ai-lab-entrypoint"
 TINI = shutil.which("tini-static") or shutil.which("tini")
 UID = 4242
 
@@ -41,6 +41,11 @@ def environment():
 def run(*words, **options):
     """What a command writes."""
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+
+# As in .cargo/config.toml, the target is named, and cargo has a directory for it.
+HOST = re.search("^host: (.*)$", run("rustc", "-vV"), re.MULTILINE)[1]
+PROGRAM = TARGET / HOST / "release/ai-lab-entrypoint"
 
 
 def timed(words, **options):

@@ -46,7 +46,7 @@ fn it_runs_with_the_oldest_c_library_that_is_promised() {
 
 #[test]
 fn it_tells_from_which_commit_it_was_built() {
-    let parts = ["--", "Cargo.toml", "Cargo.lock", "src"];
+    let parts = ["--", ".cargo", "Cargo.toml", "Cargo.lock", "src"];
     let git = |words: &[&str]| {
         let mut git = Command::new("git");
         let output = git.args(words).args(parts).output().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Failure, Person, Start, check, report, timed};
 use crate::degradation::Degradation;
@@ -12,7 +12,7 @@ use crate::identity::{
     inherited_groups, known_user, resolve, root_above, supplementary,
 };
 use crate::server::environment::SYSTEM_PATH;
-use crate::settings::{VolumeOwner, record, table};
+use crate::settings::{VolumeOwner, record, table, trust};
 use crate::state;
 use crate::volume::{Claim, claim};
 
@@ -25,6 +25,7 @@ pub(super) const STATE_DIRECTORIES: [&str; 5] =
 /// # Errors
 /// The user is unknown, the volume cannot be made, or root cannot be dropped.
 pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
+    warn_of_directory();
     let named = check::account(start.settings).map_err(Failure::Settings)?;
     let Some(mut account) = named else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
@@ -58,6 +59,17 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     );
     tell_who_stays(start)?;
     Ok(Person { account, dropped })
+}
+
+/// Warns of a working directory that others can write. This program loads nothing from
+/// there, but what `docker exec` starts as root may.
+fn warn_of_directory() {
+    if let Err(problem) = trust::root_writes_alone(Path::new(".")) {
+        warn!(
+            "the container works in a directory of others: {problem}, and `docker exec` starts \
+             root's programs there (remedy: `WORKDIR /` in the image, or `docker run --workdir /`)"
+        );
+    }
 }
 
 /// A wrapper that stays above us as root is not ours to end.

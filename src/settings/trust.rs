@@ -68,6 +68,16 @@ fn names(path: &Path) -> Vec<OsString> {
         .collect()
 }
 
+/// Checks that the directory `path` itself is writable by root alone, wherever it is.
+///
+/// # Errors
+/// As [`root_alone`].
+pub fn root_writes_alone(path: &Path) -> Result<(), String> {
+    let unresolved = |error: io::Error| format!("cannot be resolved: {error}");
+    let path = fs::canonicalize(path).map_err(unresolved)?;
+    judge(&path, &fs::metadata(&path).map_err(unresolved)?)
+}
+
 fn judge(place: &Path, data: &Metadata) -> Result<(), String> {
     let writable_by = if data.uid() != 0 {
         format!("uid {}", data.uid())

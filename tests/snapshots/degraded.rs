@@ -104,6 +104,14 @@ fn who_the_server_runs_as() {
         ];
         Start::pid1().args(words).args(["--", "true"])
     });
+    start("directory-of-others", |image| {
+        let directory = image.dir.path().join("theirs");
+        std::fs::create_dir(&directory).unwrap();
+        let script = format!("chmod 777 \"$0\" && cd \"$0\" && exec {PROGRAM} \"$@\"");
+        let shell = Start::wrapped("unshare").args(["-pf", "--mount-proc", "sh", "-c", &script]);
+        let shell = shell.args([directory.to_str().unwrap()]);
+        shell.args(image.options()).args(["--", "true"])
+    });
     start("root-above", |image| {
         let script = format!("{PROGRAM} \"$@\"; exit $?");
         let shell = Start::wrapped("sh").args(["-c", &script, "ai-lab-sh"]);
