@@ -110,8 +110,6 @@ RUN useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
     && chmod 440 /etc/sudoers.d/ai-lab \
     && chown root:jupyter /home/jupyter \
     && chmod 1775 /home/jupyter
-# sudo -E keeps HOME: root's Python must not load what a user put under ~/.local there.
-ENV PYTHONNOUSERSITE=1
 # Their sudo line is the container's whole command: behind another entrypoint it would
 # run after root was given up.
 ENTRYPOINT []

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use ai_lab_entrypoint::cli::verbs;
-use support::docker::{Container, Volume};
+use support::docker::{COMPAT, Container, Volume, run_image};
 
 /// What a derived image, a compose file or a profile may set, and a loader, the C library
 /// or a runtime may take for a place to read from. Relative ones are below the user's
@@ -91,10 +91,13 @@ fn strace(name: &str, words: &[&str]) -> Vec<String> {
 /// The files that root opened, as far as it was to read or to execute what is in them, in
 /// a trace that ends when root is dropped.
 fn opened(trace: &str) -> BTreeSet<String> {
+    // All three of them: sudo changes one at a time, and back.
     let dropped = |line: &&str| {
-        let uid = line.split_once("setresuid(").map(|(_, rest)| rest);
-        let became = |rest: &str| !rest.starts_with("0,") && rest.ends_with("= 0");
-        uid.is_some_and(became)
+        let (_, call) = line.split_once("setresuid(").unwrap_or_default();
+        let (uids, answer) = call.split_once(')').unwrap_or_default();
+        let uids: Vec<&str> = uids.split(", ").collect();
+        let all = uids.windows(2).all(|pair| pair[0] == pair[1]);
+        all && !["0", "-1"].contains(&uids[0]) && answer.ends_with("= 0")
     };
     let as_root = trace.lines().take_while(|line| !dropped(line));
     as_root.filter_map(path).collect()
@@ -240,9 +243,12 @@ fn root_opens_nothing_of_a_users() {
     let container = Container::create(&options, &rest);
     let trace = |name: &str| fs::read_to_string(traces.path().join(name)).unwrap();
     // A container passes through the same twice; the second time it finds the user's things.
-    for _ in 0..2 {
+    for start in 1..=2 {
         container.begin();
-        container.wait_for("The server for Jupyter has been started successfully.");
+        let welcome = "The server for Jupyter has been started successfully.";
+        container.until("the server is ready", || {
+            (container.logs().matches(welcome).count() == start).then_some(())
+        });
         let found = opened(&trace("start"));
         for known in [
             "/etc/ai-lab/entrypoint.toml",
@@ -275,6 +281,64 @@ fn root_opens_nothing_of_a_users() {
         assert!(found.iter().any(|path| path.starts_with(HERE)), "{found:?}");
         container.stop();
     }
+}
+
+/// Python's own variables, of which sudo passes on those that it does not know.
+const PYTHONS: [&str; 8] = [
+    "PYTHONHOME=.",
+    "PYTHONPYCACHEPREFIX=.",
+    "PYTHONPLATLIBDIR=.",
+    "PYTHONUSERBASE=.",
+    "PYTHONSTARTUP=startup.py",
+    "PYTHONWARNINGS=error::evil.Evil",
+    "PYTHONBREAKPOINT=evil.evil",
+    "PYTHONEXECUTABLE=evil",
+];
+
+/// The predecessor's line, in which sudo and a Python of root's come first.
+#[test]
+fn root_opens_nothing_of_a_users_on_the_old_way() {
+    let traces = tempfile::tempdir().unwrap();
+    let traces_option = format!("--volume={}:{TRACES}", traces.path().display());
+    let old = [
+        "sudo",
+        "-E",
+        "python3",
+        "/home/jupyter/entrypoint.py",
+        "true",
+    ];
+    let mut line = strace("old", &["-u", "ubuntu"]);
+    line.extend(
+        PYTHONS
+            .iter()
+            .flat_map(|set| ["-E", set])
+            .map(str::to_owned),
+    );
+    line.extend(old.map(str::to_owned));
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    let options = [
+        "--user=root",
+        "--cap-add=SYS_PTRACE",
+        "--workdir",
+        HERE,
+        &traces_option,
+        "--volume=/usr:/machine/usr:ro",
+    ];
+    let (code, _, stderr) = run_image(COMPAT, &options, &line);
+    assert_eq!(code, 0, "{stderr}");
+    let trace = fs::read_to_string(traces.path().join("old")).unwrap();
+    let mut found = opened(&trace);
+    for known in [
+        "/usr/bin/python3",
+        "/home/jupyter/entrypoint.py",
+        "/etc/ai-lab/entrypoint.toml",
+    ] {
+        assert!(found.contains(known), "{known} of {found:#?}");
+    }
+    // Its directory is root's and sticky; container_hub_old.rs tries to replace it there.
+    found.remove("/home/jupyter/entrypoint.py");
+    let container = Container::start_image(COMPAT, &["--workdir", HERE], &["sleep", "60"]);
+    assert_eq!(of_others(&container, &found), Vec::<String>::new());
 }
 
 /// Runs a command as root with the hostile environment, as `docker exec` does, with a
