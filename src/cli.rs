@@ -147,7 +147,7 @@ fn written(entry: &Entry, matches: &ArgMatches) -> Option<Written> {
         Kind::Switch => matches
             .get_flag(entry.flag)
             .then_some(Written::Switch(true)),
-        Kind::Texts | Kind::Paths => matches
+        kind if kind.is_list() => matches
             .get_many::<String>(entry.flag)
             .map(|items| Written::List(items.cloned().collect())),
         _ => matches
@@ -229,7 +229,7 @@ fn argument(entry: &'static Entry) -> Arg {
             .action(ArgAction::Append)
             .allow_hyphen_values(true)
             .value_name(entry.value_name),
-        Kind::Paths => argument
+        kind if kind.is_list() => argument
             .action(ArgAction::Append)
             .allow_negative_numbers(true)
             .value_name(entry.value_name),

@@ -5,6 +5,8 @@
 //! the log. Lines `KEY=VALUE` that they write to the file named by `$AI_LAB_ENV` go
 //! into the server's environment. One that fails ends the start.
 
+pub mod environment;
+mod trusted;
 pub mod variables;
 mod watched;
 
@@ -18,7 +20,6 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::server::environment::temporary;
-use crate::settings::trust;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn::{self, Program, SpawnError};
 use crate::supervisor::stop::Ended;
@@ -115,7 +116,8 @@ pub struct Surroundings<'a> {
 /// The hooks in `directory` that root would run.
 ///
 /// # Errors
-/// One that others than root could have written; a directory that cannot be listed.
+/// One that others than root could have written, or its interpreter; a directory that cannot
+/// be listed.
 pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     let mut hooks = list(directory)?;
     for hook in &mut hooks {
@@ -123,14 +125,14 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
             path: hook.clone(),
             problem,
         };
-        trust::root_alone(hook).map_err(untrusted)?;
+        trusted::judge(hook).map_err(untrusted)?;
         *hook = fs::canonicalize(&hook).map_err(|error| untrusted(error.to_string()))?;
     }
     Ok(hooks)
 }
 
-/// Runs the hooks in `directory` as root. Only root may have written them and every
-/// directory above; what one leaves running is killed. They work in `/`, not where the
+/// Runs the hooks in `directory` as root. Only root may have written them, their interpreters
+/// and every directory above; what one leaves running is killed. They work in `/`, not where the
 /// container does: an interpreter looks there for what to load.
 ///
 /// # Errors

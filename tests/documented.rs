@@ -27,6 +27,8 @@ fn value(entry: &Entry) -> String {
         Kind::Seconds => entry.default.unwrap().into(),
         Kind::Texts => "[\"--ServerApp.allow_remote_access=True\"]".into(),
         Kind::Paths => "[\"/dev/dri/renderD128\"]".into(),
+        Kind::Groups => "[\"video\"]".into(),
+        Kind::Variables => "[\"HTTPS_PROXY\"]".into(),
         Kind::Choice(_) | Kind::Mode => text(entry.default.unwrap()),
         Kind::Path => text(entry.default.unwrap_or("/home/jupyter/…")),
         Kind::Program => text("jupyter-lab"),

@@ -37,6 +37,8 @@ fn value(entry: &Entry, ground: &Path, which: usize) -> (String, String) {
         // A flag can only switch on.
         Kind::Switch => ["false", "true"][which].into(),
         Kind::Texts => ["--A.b=1", "--A.b=2"][which].into(),
+        Kind::Groups => USERS[which].to_string(),
+        Kind::Variables => ["OF_ONE", "OF_ANOTHER"][which].into(),
         Kind::Path | Kind::Paths => {
             let path = ground.join(format!("{}-{which}", entry.flag));
             place(entry, &path, USERS[which]);
@@ -45,7 +47,7 @@ fn value(entry: &Entry, ground: &Path, which: usize) -> (String, String) {
     };
     let toml = match entry.kind {
         Kind::Port | Kind::Seconds | Kind::Switch => typed.clone(),
-        Kind::Texts | Kind::Paths => format!("[{typed:?}]"),
+        kind if kind.is_list() => format!("[{typed:?}]"),
         _ => format!("{typed:?}"),
     };
     (typed, toml)

@@ -147,33 +147,165 @@ fn what_they_write_goes_into_the_environment() {
 }
 
 #[test]
-fn they_see_no_secret_and_nothing_that_an_interpreter_would_load() {
+fn they_see_no_secret_and_root_hooks_see_what_is_listed_alone() {
     let image = Image::new();
-    let hooks = Hooks::new().with("root/a", "env").with("user/b", "env");
-    let ended = hooks
-        .start(&image)
-        .env("JUPYTER_PASSWORD", "s3cret")
-        .env("PYTHONPATH", "/evil")
-        .env("BASH_ENV", "/evil")
-        .env("OF_THE_IMAGE", "fine")
-        .run();
+    // What the shell itself adds is not ours.
+    let all = "tr '\\0' '\\n' </proc/$$/environ";
+    let hooks = Hooks::new().with("root/a", all).with("user/b", all);
+    let given = [
+        "env",
+        "-i",
+        "PATH=/evil:/usr/bin:/bin",
+        "JUPYTER_PASSWORD=s3cret",
+        "PYTHONPATH=/evil",
+        "SOME_INTERPRETER_OF_TOMORROW_LOADS=/evil",
+        "HOME=/evil",
+        "USER=evil",
+        "TERM=xterm",
+        "LANG=de_DE.UTF-8",
+        "LC_TIME=/evil/locale",
+        "TZ=Europe/Berlin",
+        "AI_LAB_VERSION=3.2.1",
+        "OF_THE_IMAGE=a/b",
+        "SECOND_OF_THE_IMAGE=%",
+    ];
+    let start = Start::pid1().args(["--hook-env", "OF_THE_IMAGE"]);
+    let ended = hooks.command_of(start, &image, "true").under(&given).run();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+    let of = |hook: &str| -> Vec<&str> {
+        let lines = ended.stderr.lines();
+        let mut lines: Vec<&str> = lines
+            .filter_map(|line| line.split_once(hook).map(|(_, said)| said))
+            .filter(|line| !line.starts_with("AI_LAB_ENV="))
+            .collect();
+        lines.sort_unstable();
+        lines
+    };
+    let expected = [
+        "AI_LAB_VERSION=3.2.1",
+        "HOME=/root",
+        "LANG=de_DE.UTF-8",
+        "LOGNAME=root",
+        "OF_THE_IMAGE=a/b",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "SHELL=/bin/sh",
+        "TERM=xterm",
+        "TZ=Europe/Berlin",
+        "USER=root",
+    ];
+    assert_eq!(of("] a: "), expected, "{}", ended.stderr);
+    // A user hook's environment is the user's own business.
     assert!(
-        !ended.stderr.contains("] a: PYTHONPATH"),
+        of("] b: ").contains(&"PYTHONPATH=/evil"),
         "{}",
         ended.stderr
     );
-    assert!(!ended.stderr.contains("] a: BASH_ENV"), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("] a: OF_THE_IMAGE=fine"),
+        of("] b: ").contains(&"SECOND_OF_THE_IMAGE=%"),
         "{}",
         ended.stderr
     );
-    assert!(
-        ended.stderr.contains("] b: PYTHONPATH=/evil"),
-        "the user's own business"
+}
+
+#[test]
+fn variables_that_are_roots_or_secret_cannot_be_named_for_hooks() {
+    let image = Image::new();
+    for (name, problem) in [
+        ("PATH", "is not passed on to hooks"),
+        ("AI_LAB_ENV", "is not passed on to hooks"),
+        ("JUPYTER_PASSWORD", "is not passed on to hooks"),
+        ("A=B", "is not the name of an environment variable"),
+        ("1A", "is not the name of an environment variable"),
+    ] {
+        let start = Start::pid1().args(["--hook-env", name]);
+        let ended = Hooks::new().command_of(start, &image, "echo ran").run();
+        assert_eq!((ended.code, &*ended.stdout), (78, ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains(problem), "{}", ended.stderr);
+    }
+}
+
+/// A place of the user's with an interpreter in it, and a link to that where only root can
+/// write.
+fn planted(image: &Image, hooks: &Hooks) -> [String; 2] {
+    let real = image.path("home/sh");
+    fs::copy("/bin/sh", &real).unwrap();
+    let link = hooks.0.path().join("sh-link");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    [real, link].map(|path| path.display().to_string())
+}
+
+#[test]
+fn a_root_hook_whose_interpreter_others_could_write_is_refused() {
+    let image = Image::new();
+    let hooks = Hooks::new();
+    let [real, link] = planted(&image, &hooks);
+    let script = hooks.0.path().join("script").display().to_string();
+    fs::write(&script, format!("#!{real}\n")).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = image.path("home").display().to_string();
+    for line in [
+        format!("#!{real}"),
+        format!("#! {link} -e"),
+        // An interpreter that is a script.
+        format!("#!{script}"),
+        format!("#!/usr/bin/env {real}"),
+        format!("#!/usr/bin/env -S A=1 {real} -e"),
+        format!("#!/usr/bin/env -S{link}"),
+        // What env would make of this is not followed.
+        format!("#!/usr/bin/env -S PATH={home} sh"),
+        "#!/usr/bin/env -S -i sh".into(),
+        "#!/usr/bin/env -S ${HOME}/sh".into(),
+        format!("#!/usr/bin/env -S A='1 {real}' {real}"),
+    ] {
+        let hooks = Hooks::new().with("root/a", "");
+        let path = hooks.0.path().join("root/a");
+        fs::write(&path, format!("{line}\necho ran\n")).unwrap();
+        let ended = hooks.start(&image).run();
+        assert_eq!(ended.code, 78, "{line}: {}", ended.stderr);
+        let said = ["can be written by uid 4242", "has env decide what to start"];
+        assert!(
+            said.iter().any(|said| ended.stderr.contains(said)),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("a: ran"), "{}", ended.stderr);
+    }
+    for line in [
+        "#!/bin/sh",
+        "#! /usr/bin/env sh",
+        "#!/usr/bin/env -S A=1 sh -e",
+        "",
+    ] {
+        let hooks = Hooks::new().with("root/a", "");
+        let path = hooks.0.path().join("root/a");
+        fs::write(&path, format!("{line}\necho ran\n")).unwrap();
+        let ended = hooks.start(&image).run();
+        assert!(ended.stderr.contains("a: ran"), "{line}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_root_hook_finds_programs_only_where_root_alone_can_write() {
+    let image = Image::new();
+    let hooks = Hooks::new().with("root/a", "#!/bin/sh\necho ran");
+    let elsewhere = image.path("local");
+    fs::create_dir_all(elsewhere.join("bin")).unwrap();
+    let script = format!(
+        "mount --bind {} /usr/local && exec \"$@\"",
+        elsewhere.display()
     );
+    let start = || Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM]);
+    let ended = hooks.command_of(start(), &image, "true").run();
+    assert!(ended.stderr.contains("a: ran"), "{}", ended.stderr);
+    for (uid, mode) in [(UID, 0o755), (0, 0o775)] {
+        std::os::unix::fs::chown(&elsewhere, Some(uid), None).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(mode)).unwrap();
+        let ended = hooks.command_of(start(), &image, "true").run();
+        assert_eq!(ended.code, 78, "{}", ended.stderr);
+        let said = "it finds programs in its PATH, and /usr/local can be written by";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
 }
 
 /// Writes without end, faster than anybody logs it, and always has a megabyte ahead.

@@ -109,7 +109,7 @@ fn trusted_hooks(settings: &Settings) -> Result<(), SettingsError> {
 
 /// A hook that cannot be trusted is a setting that does not validate.
 pub fn untrusted(settings: &Settings, wrong: &HookError) -> SettingsError {
-    let remedy = "make it and every directory above it writable by root alone";
+    let remedy = "make it, its interpreter and every directory above them writable by root alone";
     SettingsError(vec![error(settings, Key::Hooks, wrong.to_string(), remedy)])
 }
 

@@ -11,8 +11,7 @@ use crate::identity::{
     AccessRequest, Account, Linux, Root, Target, grant_access, group_name, hand_over,
     inherited_groups, known_user, resolve, root_above, supplementary,
 };
-use crate::server::environment::SYSTEM_PATH;
-use crate::settings::{VolumeOwner, record, table, trust};
+use crate::settings::{VolumeOwner, record, trust};
 use crate::state;
 use crate::volume::{Claim, claim};
 
@@ -90,29 +89,10 @@ fn stay_root(start: &mut Start<'_>, root: Root, account: Account) -> Result<Pers
     Ok(Person { account, dropped })
 }
 
-/// Root hooks see nothing that tells an interpreter or the loader what to load: under
-/// `sudo -E` it could be an unprivileged user's.
 fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
-    const LOADERS: [&str; 9] = [
-        "LD_",
-        "PYTHON",
-        "PERL",
-        "RUBY",
-        "NODE_",
-        "BASH",
-        "SHELLOPTS",
-        "GCONV",
-        "GLIBC_",
-    ];
-    let own: Vec<&str> = table::own_environment().collect();
-    let kept = std::env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy();
-        let loads = LOADERS.iter().any(|prefix| name.starts_with(prefix));
-        !loads && !["ENV", "IFS", "PATH", "HOME"].contains(&&*name) && !own.contains(&&*name)
-    });
-    let fixed = [("PATH", SYSTEM_PATH), ("HOME", "/root")];
-    let fixed = fixed.map(|(name, value)| (name.into(), value.into()));
-    start.run_hooks("root", kept.chain(fixed).collect(), hooks::run_as_root)
+    let named = &start.settings.hooks.environment;
+    let environment = hooks::environment::of_root(std::env::vars_os(), named);
+    start.run_hooks("root", environment, hooks::run_as_root)
 }
 
 fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {

@@ -136,12 +136,13 @@ fn wrong_type(value: &DeValue<'_>) -> String {
 fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
     match (entry.kind, value) {
         (Kind::Switch, DeValue::Boolean(on)) => Some(Written::Switch(*on)),
-        (Kind::Texts | Kind::Paths, DeValue::Array(items)) => items
+        (kind, DeValue::Array(items)) if kind.is_list() => items
             .iter()
             .map(|item| item.get_ref().as_str().map(str::to_owned))
             .collect::<Option<Vec<_>>>()
             .map(Written::List),
-        (Kind::Switch | Kind::Texts | Kind::Paths, _) => None,
+        (Kind::Switch, _) => None,
+        (kind, _) if kind.is_list() => None,
         (Kind::Port | Kind::Seconds, DeValue::Integer(number)) if number.radix() == 10 => {
             Some(Written::Text(number.as_str().to_owned()))
         }
@@ -159,7 +160,7 @@ fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
 fn expected(kind: Kind) -> &'static str {
     match kind {
         Kind::Switch => "true or false",
-        Kind::Texts | Kind::Paths => "a list of strings",
+        Kind::Texts | Kind::Paths | Kind::Groups | Kind::Variables => "a list of strings",
         Kind::Port => "an integer",
         Kind::Seconds => "a number",
         Kind::Text | Kind::Path | Kind::Program | Kind::Mode | Kind::Choice(_) => "a string",

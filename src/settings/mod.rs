@@ -159,6 +159,8 @@ pub struct Hooks {
     pub directory: PathBuf,
     /// How long one of them may take.
     pub timeout: Duration,
+    /// The variables that root hooks get beside the usual ones.
+    pub environment: Vec<String>,
 }
 
 /// Everything a start depends on, validated.
@@ -172,6 +174,8 @@ pub struct Settings {
     pub user: Option<User>,
     /// Leave no_new_privs off and keep the bounding set.
     pub new_privileges: bool,
+    /// The groups to keep although they are root's in the image.
+    pub keep_groups: Vec<String>,
     /// Docker socket and friends.
     pub docker: Docker,
     /// Password settings.

@@ -264,6 +264,7 @@ impl Reader<'_> {
             },
             user,
             new_privileges: self.switch(Key::NewPrivileges),
+            keep_groups: self.list(Key::KeepGroup),
             docker: Docker {
                 socket: self.path(Key::DockerSocket).unwrap_or_default(),
                 group: self.text(Key::DockerGroup).unwrap_or_default(),
@@ -297,6 +298,7 @@ impl Reader<'_> {
             hooks: Hooks {
                 directory: self.path(Key::Hooks).unwrap_or_default(),
                 timeout: self.seconds(Key::HookTimeout),
+                environment: self.list(Key::HookEnv),
             },
             state_dir: self.path(Key::StateDir).unwrap_or_default(),
             strict: self.switch(Key::Strict),
@@ -319,6 +321,16 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
         Kind::Path | Kind::Paths if !text.starts_with('/') => wrong(
             "is not an absolute path",
             format!("write it from the root, such as /{text}"),
+        ),
+        Kind::Variables if !is_variable(text) => wrong(
+            "is not the name of an environment variable",
+            "give letters, digits and _, such as HTTPS_PROXY".into(),
+        ),
+        Kind::Variables if table::NOT_FOR_HOOKS.contains(&text) => wrong(
+            "is not passed on to hooks",
+            "remove it: root hooks have values of their own for PATH, HOME, USER, LOGNAME and \
+             SHELL, and see no password"
+                .into(),
         ),
         Kind::Program if !text.starts_with('/') && text.contains('/') => wrong(
             "is a relative path",
@@ -362,6 +374,11 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
         }
         _ => Ok(()),
     }
+}
+
+fn is_variable(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(word)
 }
 
 #[cfg(test)]

@@ -25,6 +25,20 @@ pub enum Kind {
     Texts,
     /// Several absolute paths; the flag may be repeated.
     Paths,
+    /// Several groups, by name or number; the flag may be repeated.
+    Groups,
+    /// Several names of environment variables; the flag may be repeated.
+    Variables,
+}
+
+impl Kind {
+    /// Reports whether a value is a list.
+    pub fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::Texts | Self::Paths | Self::Groups | Self::Variables
+        )
+    }
 }
 
 /// The settings, by name.
@@ -51,6 +65,7 @@ pub enum Key {
     Group,
     Home,
     NewPrivileges,
+    KeepGroup,
     DockerSocket,
     DockerGroup,
     GrantAccess,
@@ -61,6 +76,7 @@ pub enum Key {
     LogLevel,
     Hooks,
     HookTimeout,
+    HookEnv,
     StateDir,
     Strict,
     DryRun,
@@ -343,6 +359,15 @@ pub const TABLE: &[Entry] = &[
     )
     .toml("user.new_privileges"),
     entry(
+        Key::KeepGroup,
+        "keep-group",
+        Kind::Groups,
+        "NAME",
+        IDENTITY,
+        "Keep this group of --group-add though the image's /etc/group gives it to root, too (name or number); may be repeated",
+    )
+    .toml("user.keep_groups"),
+    entry(
         Key::DockerSocket,
         "docker-socket",
         Kind::Path,
@@ -444,6 +469,15 @@ pub const TABLE: &[Entry] = &[
     .toml("hooks.timeout")
     .default("120"),
     entry(
+        Key::HookEnv,
+        "hook-env",
+        Kind::Variables,
+        "NAME",
+        OPERATION,
+        "Pass this environment variable on to root hooks, which get only a short list; may be repeated",
+    )
+    .toml("hooks.environment"),
+    entry(
         Key::StateDir,
         "state-dir",
         Kind::Path,
@@ -485,6 +519,19 @@ pub const PASSWORD_ENV: &str = "JUPYTER_PASSWORD";
 pub const PASSWORD_FILE_ENV: &str = "JUPYTER_PASSWORD_FILE";
 /// The forced password's hash in Jupyter's format.
 pub const PASSWORD_HASH_ENV: &str = "JUPYTER_PASSWORD_HASH";
+
+/// The variables whose value in a root hook does not come from the container: root's own, the
+/// file for variables, and the passwords, which no hook sees.
+pub const NOT_FOR_HOOKS: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "AI_LAB_ENV",
+    PASSWORD_ENV,
+    PASSWORD_HASH_ENV,
+];
 
 /// The entry of `key`.
 pub fn find(key: Key) -> &'static Entry {

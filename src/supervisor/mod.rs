@@ -5,8 +5,8 @@
 //! main process lives (its log, its readiness) runs as tasks beside it.
 
 pub mod everyone;
-mod executable;
 mod held;
+pub mod interpreter;
 pub mod reaper;
 pub mod restart;
 pub mod signals;

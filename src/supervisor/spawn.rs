@@ -4,7 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +12,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::executable::{self, Interpreter, interpreter};
+use super::interpreter::{Interpreter, foreign, interpreter, on_path};
 use crate::sys::{self, Apart};
 
 /// What is started, again and again if need be.
@@ -150,7 +149,7 @@ pub fn foresee_command(program: &Program) -> Result<(), SpawnError> {
         return Err(refused(Errno::ACCESS));
     }
     match interpreter(&path) {
-        Some(Interpreter::Script(name)) => access(name, Access::EXEC_OK).map_err(refused),
+        Ok(Interpreter::Script(line)) => access(line.path, Access::EXEC_OK).map_err(refused),
         _ => Ok(()),
     }
 }
@@ -200,16 +199,7 @@ fn look_up(program: &Program) -> Result<PathBuf, SpawnError> {
         .iter()
         .find_map(|(key, value)| (key == "PATH").then_some(value.as_os_str()));
     let path = path.unwrap_or(OsStr::new(crate::server::environment::SYSTEM_PATH));
-    let mut refused = None;
-    for place in std::env::split_paths(path) {
-        let candidate = place.join(name);
-        match fs::metadata(&candidate) {
-            Ok(data) if data.is_file() && data.mode() & 0o111 != 0 => return Ok(candidate),
-            Ok(data) if data.is_file() => drop(refused.get_or_insert(candidate)),
-            _ => {}
-        }
-    }
-    Err(match refused {
+    on_path(&program.name, path).map_err(|refused| match refused {
         Some(path) => not_executable(path),
         None => SpawnError::NotFound {
             name: program.name.clone(),
@@ -232,14 +222,14 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
     }
     match error.raw_os_error() {
         Some(libc::ENOENT) => match interpreter(&path) {
-            Some(interpreter) => SpawnError::Interpreter {
+            Ok(interpreter) => SpawnError::Interpreter {
                 path,
-                interpreter: match interpreter {
-                    Interpreter::Script(name) => name,
-                    Interpreter::Loader => "its dynamic loader".into(),
+                interpreter: match interpreter.path() {
+                    Some(path) => path.display().to_string(),
+                    None => "its dynamic loader".into(),
                 },
             },
-            None => SpawnError::NotFound {
+            Err(_) => SpawnError::NotFound {
                 name: path.into_os_string(),
                 hint: "there is no such file".into(),
             },
@@ -262,7 +252,7 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
 ///
 /// Asked for servers alone: others may be meant for an emulator that is set up.
 fn native(path: &Path) -> Result<(), SpawnError> {
-    let Some(foreign) = executable::foreign(path) else {
+    let Some(foreign) = foreign(path) else {
         return Ok(());
     };
     let what = foreign.display();

@@ -1,0 +1,190 @@
+//! The interpreter of an executable file, read as the kernel and execvp(3) do.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How much of a file the kernel looks at (`BINPRM_BUF_SIZE`).
+const START: usize = 256;
+
+/// The shell of execvp(3).
+const SHELL: &str = "/bin/sh";
+
+/// The program that executes an existing file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interpreter {
+    /// The one that its first line names.
+    Script(Shebang),
+    /// The kernel, with the loader that its headers name.
+    Loader,
+    /// The shell: it is a script that names no interpreter.
+    Shell,
+}
+
+/// The first line of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shebang {
+    /// The interpreter.
+    pub path: PathBuf,
+    /// The rest of the line, which the interpreter gets as one argument.
+    pub argument: Option<OsString>,
+}
+
+impl Interpreter {
+    /// The file that has to exist, if it is known.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Script(shebang) => Some(&shebang.path),
+            Self::Shell => Some(Path::new(SHELL)),
+            Self::Loader => None,
+        }
+    }
+}
+
+/// Returns the interpreter of a file.
+///
+/// # Errors
+/// The file is not there, cannot be read, or is not a regular file.
+pub fn interpreter(path: &Path) -> io::Result<Interpreter> {
+    Ok(parse(&beginning(path)?))
+}
+
+/// Returns the program of another architecture that this file is, or that its first line names.
+pub fn foreign(path: &Path) -> Option<PathBuf> {
+    let start = beginning(path).ok()?;
+    if let Interpreter::Script(Shebang { path, .. }) = parse(&start) {
+        return is_foreign(&beginning(&path).ok()?).then_some(path);
+    }
+    is_foreign(&start).then(|| path.to_owned())
+}
+
+/// Finds a program on a PATH as execvp(3) does.
+///
+/// # Errors
+/// There is none; with the first file of that name that is not executable.
+pub fn on_path(name: &OsStr, path: &OsStr) -> Result<PathBuf, Option<PathBuf>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut refused = None;
+    for directory in std::env::split_paths(path) {
+        let candidate = directory.join(name);
+        match fs::metadata(&candidate) {
+            Ok(data) if data.is_file() && data.mode() & 0o111 != 0 => return Ok(candidate),
+            Ok(data) if data.is_file() => drop(refused.get_or_insert(candidate)),
+            _ => {}
+        }
+    }
+    Err(refused)
+}
+
+/// Reads the first line as `load_script` of the kernel's `fs/binfmt_script.c`: a name that may
+/// have been cut off is none.
+fn parse(start: &[u8]) -> Interpreter {
+    let Some(rest) = start.strip_prefix(b"#!") else {
+        return match start.starts_with(b"\x7fELF") {
+            true => Interpreter::Loader,
+            false => Interpreter::Shell,
+        };
+    };
+    let whole = rest.contains(&b'\n') || start.len() < START;
+    let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = trimmed(line);
+    let ends = |byte: &u8| is_blank(*byte) || *byte == 0;
+    let end = line.iter().position(ends);
+    let name = &line[..end.unwrap_or(line.len())];
+    if name.is_empty() || end.is_none() && !whole {
+        return Interpreter::Shell;
+    }
+    let rest = end.filter(|end| line[*end] != 0).map(|end| &line[end..]);
+    let argument = rest.and_then(|rest| trimmed(rest).split(|byte| *byte == 0).next());
+    Interpreter::Script(Shebang {
+        path: OsStr::from_bytes(name).into(),
+        argument: argument
+            .filter(|text| !text.is_empty())
+            .map(|text| OsStr::from_bytes(text).into()),
+    })
+}
+
+fn is_blank(byte: u8) -> bool {
+    [b' ', b'\t'].contains(&byte)
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    let text = |byte: &u8| !is_blank(*byte);
+    match (line.iter().position(text), line.iter().rposition(text)) {
+        (Some(first), Some(last)) => &line[first..=last],
+        _ => &[],
+    }
+}
+
+/// Reports whether a file that begins like this is an ELF program of another architecture:
+/// `e_machine` of elf(5).
+fn is_foreign(start: &[u8]) -> bool {
+    const NATIVE: &[u16] = match std::env::consts::ARCH.as_bytes() {
+        b"x86_64" => &[62, 3],
+        b"aarch64" => &[183, 40],
+        _ => &[],
+    };
+    let Some([0x7f, b'E', b'L', b'F', _, order, ..]) = start.first_chunk::<20>() else {
+        return false;
+    };
+    let machine = [start[18], start[19]];
+    let machine = match order {
+        1 => u16::from_le_bytes(machine),
+        _ => u16::from_be_bytes(machine),
+    };
+    !NATIVE.is_empty() && !NATIVE.contains(&machine)
+}
+
+/// The first bytes of a file.
+fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    // A FIFO would be waited for.
+    if !fs::metadata(path)?.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let file = fs::File::open(path)?;
+    file.take(START as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(path: &str, argument: Option<&str>) -> Interpreter {
+        Interpreter::Script(Shebang {
+            path: path.into(),
+            argument: argument.map(Into::into),
+        })
+    }
+
+    #[test]
+    fn a_first_line_is_read_as_the_kernel_reads_it() {
+        let long = format!("#!/{}", "x".repeat(300));
+        let cut = |text: &str| text[..START].to_owned();
+        for (start, expected) in [
+            ("#!/bin/sh", script("/bin/sh", None)),
+            ("#! \t/bin/sh -e \t\nx", script("/bin/sh", Some("-e"))),
+            ("#!/bin/env -S a  b\n", script("/bin/env", Some("-S a  b"))),
+            ("#!sh\n", script("sh", None)),
+            ("#!/bin/sh\r\n", script("/bin/sh\r", None)),
+            ("#!/bin/sh\0 -e\n", script("/bin/sh", None)),
+            ("#!/bin/sh -e\0f\n", script("/bin/sh", Some("-e"))),
+            ("#!\n/bin/sh", Interpreter::Shell),
+            ("#! \t\n", Interpreter::Shell),
+            ("#!", Interpreter::Shell),
+            ("echo", Interpreter::Shell),
+            ("", Interpreter::Shell),
+            ("\x7fELF", Interpreter::Loader),
+            (&cut(&long), Interpreter::Shell),
+            (
+                &cut(&format!("#!/bin/sh {long}")),
+                script("/bin/sh", Some(&long[..START - 10])),
+            ),
+        ] {
+            assert_eq!(parse(start.as_bytes()), expected, "{start:?}");
+        }
+    }
+}
