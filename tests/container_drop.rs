@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use support::docker::{Container, docker_ok, run};
+use support::docker::{Container, IMAGE, docker, docker_ok, name, run, run_image};
 use support::granted::Host;
 
 const READY: &str = "] ready in ";
@@ -64,6 +64,61 @@ fn a_command_has_lost_everything_too() {
     let (code, stdout, stderr) = run(&["--group-add", "7777"], &["cat", "/proc/self/status"]);
     assert_eq!(code, 0, "{stderr}");
     has_nothing_of_roots(&stdout, "7777");
+}
+
+/// An image made from the one under test; it is removed in the end.
+struct Derived(String);
+
+impl Derived {
+    fn new(step: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("Dockerfile");
+        fs::write(&file, format!("FROM {IMAGE}\n{step}\n")).unwrap();
+        let name = name();
+        docker_ok(["build", "-t", &name, directory.path().to_str().unwrap()]);
+        Self(name)
+    }
+}
+
+impl Drop for Derived {
+    fn drop(&mut self) {
+        docker(["rmi", &self.0]);
+    }
+}
+
+#[test]
+fn groups_that_the_image_gives_to_root_are_not_the_users() {
+    // Debian's are 42 and 6.
+    let image = Derived::new("RUN usermod -aG shadow,disk root");
+    let left_out = "Groups not passed on to the user: disk (6), shadow (42); ";
+    for (options, flags, groups, told) in [
+        (&[][..], &[][..], "", true),
+        (&["--group-add", "7777"], &[], "7777", true),
+        (&["--group-add", "disk"], &[], "", true),
+        (
+            &["--group-add", "disk"],
+            &["--keep-group", "disk"],
+            "6",
+            false,
+        ),
+    ] {
+        let command = [flags, &["--", "cat", "/proc/self/status"]].concat();
+        let (code, stdout, stderr) = run_image(&image.0, options, &command);
+        assert_eq!(code, 0, "{stderr}");
+        has_nothing_of_roots(&stdout, groups);
+        assert_eq!(stderr.contains(left_out), told, "{stderr}");
+    }
+    // Seen from outside, and by a verb that starts as root.
+    let container = Container::start_image(&image.0, &[], &["sh", "-c", "echo up; sleep 1000"]);
+    container.wait_for("up\n");
+    let pid = container.inspect("{{.State.Pid}}");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    has_nothing_of_roots(&status, "");
+    let healthy = ["ai-lab-entrypoint", "healthcheck"];
+    assert_eq!(
+        container.exec_ok("root", &healthy),
+        "healthy: the command runs\n"
+    );
 }
 
 /// A setuid shell of root's and, in the second place, `su` to a root without password.

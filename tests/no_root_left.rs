@@ -70,6 +70,92 @@ fn groups_of_the_container_are_kept_but_roots() {
     assert_eq!(ended.stdout, format!("{UID} 7777\n"), "{}", ended.stderr);
 }
 
+/// Groups of the process, options of the start, the user's groups in the end, and the
+/// groups that a warning names.
+type Kept<'a> = (&'a str, &'a [&'a str], &'a str, Option<&'a str>);
+
+#[test]
+fn groups_that_the_image_gives_to_root_are_not_passed_on() {
+    let image = Image::new();
+    let passwd = image.path("passwd");
+    std::fs::write(
+        &passwd,
+        "root:x:0:0::/:\nother:x:0:0::/:\nx:x:4242:4242::/:\n",
+    )
+    .unwrap();
+    let group = image.path("group");
+    let text = "disk:x:6:root\nshadow:x:42:y,other\nown:x:77:root,x\nfree:x:88:y\n";
+    std::fs::write(&group, text).unwrap();
+    let script = format!(
+        "mount --bind {} /etc/passwd && mount --bind {} /etc/group && exec \"$@\"",
+        passwd.display(),
+        group.display()
+    );
+    let both = Some("disk (6), shadow (42); the image's /etc/group gives them to root");
+    let cases: [Kept<'_>; 6] = [
+        ("0,6,42", &[], "77", both),
+        ("0,6,42,77,88,7777", &[], "77 88 7777", both),
+        ("6,7777", &[], "77 7777", Some(": disk (6); ")),
+        (
+            "6,42",
+            &["--keep-group", "disk", "--keep-group=42"],
+            "42 6 77",
+            None,
+        ),
+        // Who was not started with it does not get it.
+        ("88", &["--keep-group", "disk"], "77 88", None),
+        ("77", &[], "77", None),
+    ];
+    for (groups, options, expected, told) in cases {
+        let start = || {
+            let start = Start::wrapped("sh").args(["-c", &script, "sh", "setpriv"]);
+            start
+                .args(["--groups", groups, PROGRAM])
+                .args(image.options())
+                .args(options)
+        };
+        let ended = start()
+            .args(["--", "sh", "-c", "id -G | tr ' ' '\\n' | sort"])
+            .run();
+        let expected = format!("{expected} {UID}");
+        let mut expected: Vec<&str> = expected.split(' ').collect();
+        expected.sort_unstable();
+        let found: Vec<&str> = ended.stdout.lines().collect();
+        assert_eq!(found, expected, "{groups} {options:?}: {}", ended.stderr);
+        let warned = ended.stderr.contains("Groups not passed on to the user");
+        assert_eq!(warned, told.is_some(), "{groups}: {}", ended.stderr);
+        assert!(
+            told.is_none_or(|told| ended.stderr.contains(told)),
+            "{}",
+            ended.stderr
+        );
+        let strict = start().args(["--warning-as-error", "--", "true"]).run();
+        assert_eq!(strict.code, i32::from(warned), "{}", strict.stderr);
+        let dry = start().arg("--dry-run").run();
+        let line = dry
+            .stdout
+            .lines()
+            .find(|line| line.contains("supplementary groups"));
+        let mut planned: Vec<&str> = line.unwrap().split(' ').skip(4).collect();
+        planned.push("4242");
+        planned.sort_unstable();
+        assert_eq!(planned, expected, "{}", dry.stdout);
+        assert_eq!(
+            dry.stderr.contains("Groups not passed on to the user"),
+            warned
+        );
+    }
+    for (name, problem) in [
+        ("nosuch", "there is no group \"nosuch\" here"),
+        ("0", "\"0\" is root's own group"),
+    ] {
+        let start = Start::pid1().args(image.options());
+        let ended = start.args(["--keep-group", name, "--", "true"]).run();
+        assert_eq!(ended.code, 78, "{}", ended.stderr);
+        assert!(ended.stderr.contains(problem), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn a_root_that_stays_above_is_told() {
     let image = Image::new();

@@ -44,6 +44,8 @@ pub fn check(
     if as_root {
         let account = account(draft.so_far()).map(drop);
         draft.checked(account);
+        let groups = kept_groups(draft.so_far());
+        draft.checked(groups);
         let hooks = trusted_hooks(draft.so_far());
         draft.checked(hooks);
     }
@@ -86,6 +88,31 @@ pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
     // Both were found a moment ago.
     let account = account.map_err(|gone| SettingsError(vec![nobody(settings, Key::User, &gone)]));
     account.map(Some)
+}
+
+/// The gids of the groups that are kept although they are root's in the image.
+///
+/// # Errors
+/// A group that is not here, and root's own.
+pub fn kept_groups(settings: &Settings) -> Result<Vec<u32>, SettingsError> {
+    let mut wrong = Vec::new();
+    let mut gids = Vec::new();
+    for name in &settings.keep_groups {
+        match group(name) {
+            Ok(0) => wrong.push(error(
+                settings,
+                Key::KeepGroup,
+                format!("{name:?} is root's own group, which is never kept"),
+                "name another one",
+            )),
+            Ok(gid) => gids.push(gid),
+            Err(unknown) => wrong.push(nobody(settings, Key::KeepGroup, &unknown)),
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(gids),
+        false => Err(SettingsError(wrong)),
+    }
 }
 
 fn error(settings: &Settings, key: Key, problem: String, remedy: &str) -> SettingError {

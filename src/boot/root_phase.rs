@@ -8,8 +8,8 @@ use super::{Failure, Person, Start, check, report, timed};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::identity::{
-    AccessRequest, Account, Linux, Root, Target, grant_access, group_name, hand_over,
-    inherited_groups, known_user, resolve, root_above, supplementary,
+    Access, AccessRequest, Account, Linux, Root, Target, grant_access, group_name, groups_of_root,
+    hand_over, inherited_groups, known_user, passed_on, resolve, root_above, supplementary,
 };
 use crate::settings::{VolumeOwner, record, trust};
 use crate::state;
@@ -198,9 +198,36 @@ fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<
             account.name
         );
     }
-    let own = access.own_groups(account);
-    let groups = supplementary(&own, &access.gids, &inherited_groups(&Linux)?);
+    supplementary_groups(start, account, access)
+}
+
+/// The user's supplementary groups: the account's own, those granted, and those of
+/// `--group-add`.
+pub(super) fn supplementary_groups(
+    start: &mut Start<'_>,
+    account: &Account,
+    access: Access,
+) -> Result<Vec<u32>, Failure> {
+    let named = check::kept_groups(start.settings).map_err(Failure::Settings)?;
+    let (passed, left_out) = passed_on(&inherited_groups(&Linux)?, &groups_of_root(), &named);
+    let groups = supplementary(&access.own_groups(account), &access.gids, &passed);
     start.report.all_degraded(access.degradations)?;
+    let missed = |gid: &u32| ![0, account.gid].contains(gid) && !groups.contains(gid);
+    let missed = left_out.into_iter().filter(missed);
+    let missed: Vec<String> = missed
+        .map(|gid| format!("{} ({gid})", group_name(gid)))
+        .collect();
+    if !missed.is_empty() {
+        start.report.degraded(Degradation::new(
+            format!(
+                "Groups not passed on to the user: {}; the image's /etc/group gives them to root, \
+                 and the same of --group-add cannot be told from that",
+                missed.join(", ")
+            ),
+            "keep one with --keep-group NAME, or take root out of it in the image with \
+             `gpasswd --delete root NAME`",
+        ))?;
+    }
     Ok(groups)
 }
 

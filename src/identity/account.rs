@@ -128,6 +128,14 @@ pub fn group(name: &str) -> Result<u32, IdentityError> {
     gid.ok_or_else(|| Kind::Group.unknown(name))
 }
 
+/// Returns the gids of the groups that list root, by any name with uid 0.
+pub fn groups_of_root() -> Vec<u32> {
+    let groups = database::groups();
+    let roots = database::users().into_iter().filter(|user| user.uid == 0);
+    let gids = roots.flat_map(|user| memberships(&user.name, 0, &groups));
+    gids.collect()
+}
+
 /// The account this process runs as, for a start without root.
 ///
 /// An unknown uid (OpenShift) has the HOME of the environment, or `/`.

@@ -18,9 +18,11 @@ pub mod stdio;
 
 pub use above::root_above;
 pub use access::{Access, AccessRequest, foresee_access, grant_access};
-pub use account::{Account, IdentityError, current, group, group_name, known_user, resolve};
+pub use account::{
+    Account, IdentityError, current, group, group_name, groups_of_root, known_user, resolve,
+};
 pub use kernel::{Kernel, Linux, container, may_chown};
-pub use privileges::{DropError, Target, inherited_groups, supplementary};
+pub use privileges::{DropError, Target, inherited_groups, passed_on, supplementary};
 pub use stdio::hand_over;
 
 /// Proof that this process is root and has not dropped yet.

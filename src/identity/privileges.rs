@@ -252,12 +252,20 @@ fn difference(wanted: &State, now: &State) -> String {
     differing.join(", ")
 }
 
-/// The groups to keep: the account's own, those granted, and those this process was
-/// started with (`docker run --group-add`) except 0, which came with root. Sorted,
-/// unique.
-pub fn supplementary(own: &[u32], granted: &[u32], inherited: &[u32]) -> Vec<u32> {
-    let kept = inherited.iter().filter(|gid| **gid != 0);
-    let mut groups: Vec<u32> = own.iter().chain(granted).chain(kept).copied().collect();
+/// Splits the supplementary groups this process was started with into those that are passed
+/// on and those that are not: 0, which came with root, and what the image's group file gives
+/// to root, unless it is named. The engine adds the latter by itself, so that they look like
+/// those of `docker run --group-add`.
+pub fn passed_on(started_with: &[u32], of_root: &[u32], named: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let passes = |gid: &u32| *gid != 0 && (!of_root.contains(gid) || named.contains(gid));
+    started_with.iter().copied().partition(passes)
+}
+
+/// The groups to keep: the account's own, those granted, and those that are passed on.
+/// Sorted, unique.
+pub fn supplementary(own: &[u32], granted: &[u32], passed_on: &[u32]) -> Vec<u32> {
+    let all = own.iter().chain(granted).chain(passed_on);
+    let mut groups: Vec<u32> = all.copied().collect();
     groups.sort_unstable();
     groups.dedup();
     groups

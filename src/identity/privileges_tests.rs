@@ -251,10 +251,12 @@ fn staying_root_warns_and_is_restricted_as_every_mode_is() {
 }
 
 #[test]
-fn groups_are_own_granted_and_inherited_without_root() {
-    assert_eq!(supplementary(&[5, 3], &[9, 3], &[0, 7, 9]), [3, 5, 7, 9]);
-    assert_eq!(supplementary(&[], &[0], &[0]), [0]);
-    assert_eq!(supplementary(&[], &[], &[0]), Vec::<u32>::new());
+fn groups_are_own_granted_and_passed_on_without_roots() {
+    assert_eq!(supplementary(&[5, 3], &[9, 3], &[7, 9]), [3, 5, 7, 9]);
+    assert_eq!(supplementary(&[], &[0], &[]), [0]);
+    let split = passed_on(&[0, 6, 7, 42], &[6, 8, 42], &[42, 77]);
+    assert_eq!(split, (vec![7, 42], vec![0, 6]));
+    assert_eq!(passed_on(&[0], &[], &[0]), (vec![], vec![0]));
 }
 
 /// Ids are the process's, not the thread's: the real drop happens in a process of

@@ -6,9 +6,7 @@ use super::{Notebooks, hooks_part, look_at_notebooks};
 use crate::boot::plan::Plan;
 use crate::boot::{Failure, Person, Start, check, root_phase};
 use crate::hooks;
-use crate::identity::{
-    Account, Linux, Root, Target, foresee_access, inherited_groups, resolve, supplementary,
-};
+use crate::identity::{Account, Linux, Root, Target, foresee_access, resolve};
 use crate::settings::VolumeOwner;
 use crate::state;
 use crate::volume::{Claim, Rights, foresee_claim};
@@ -113,11 +111,9 @@ fn access_part(
         plan.line(format!("enable access to {}", path.display()));
     }
     changes.iter().for_each(|change| plan.line(change));
-    let own = access.own_groups(account);
-    let groups = supplementary(&own, &access.gids, &inherited_groups(&Linux)?);
+    let groups = root_phase::supplementary_groups(start, account, access)?;
     let named: Vec<String> = groups.iter().map(u32::to_string).collect();
     plan.line(format!("supplementary groups: {}", named.join(" ")));
-    start.report.all_degraded(access.degradations)?;
     Ok(groups)
 }
 
