@@ -5,6 +5,8 @@ mod support;
 
 #[path = "support/tmpfs.rs"]
 mod tmpfs;
+#[path = "support/tracer.rs"]
+mod tracer;
 
 use std::process::Command;
 
@@ -239,4 +241,26 @@ fn without_a_supervisor_there_is_nobody_to_ask() {
             ended.stderr
         );
     }
+}
+
+/// A health check runs every few seconds, beside any number of processes.
+#[test]
+fn a_supervisor_that_is_pid_1_is_found_without_a_look_at_every_process() {
+    let image = Image::new();
+    let mut running = image
+        .command(["sh", "-c", "echo up; exec sleep 1000"])
+        .start();
+    running.wait_for("up");
+    let target = running.pid().to_string();
+    let state = image.path("state").display().to_string();
+    // In its mount namespace, whose /proc is that of its processes.
+    let start = Start::plain().args(["healthcheck", "--state-dir", &state]);
+    let start = start.under(&["nsenter", "--mount", "--target", &target, "--"]);
+    let (mut first, mut all) = (0, 0);
+    let end = tracer::stop_before_each(start, |call| {
+        first += u32::from(call.opens("/proc/1/comm"));
+        all += u32::from(call.opens("/proc"));
+        tracer::Then::GoOn
+    });
+    assert_eq!((end, first, all), (tracer::End::Exited(0), 1, 0));
 }

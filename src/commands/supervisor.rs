@@ -31,32 +31,14 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// The first process of that name to have started in this PID namespace: the
-    /// other ones are verbs like us. With the host's processes there may be those of other
-    /// containers; ours is in our control group.
+    /// Finds PID 1 if it has that name, otherwise the first process of that name to have
+    /// started in this PID namespace: the other ones are verbs like us. With the host's
+    /// processes there may be those of other containers; ours is in our control group.
     pub fn find() -> Option<Self> {
-        let processes = fs::read_dir("/proc").ok()?.flatten();
-        let pids = processes
-            .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
-            .filter(|pid| *pid != getpid())
-            .filter(|pid| {
-                let name = fs::read_to_string(format!("/proc/{pid}/comm"));
-                name.is_ok_and(|name| name.trim_end() == NAME)
-            });
-        let group = |pid: Pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
-        let ours = group(getpid());
-        // Who has just ended is nobody's supervisor.
-        let found = pids.filter_map(|pid| {
-            let started = everyone::stat(pid)?.start;
-            Some((
-                !pid.is_init(),
-                group(pid) != ours,
-                started,
-                pid.as_raw_pid(),
-            ))
-        });
-        let (.., pid) = found.min()?;
-        let pid = Pid::from_raw(pid)?;
+        let pid = match has_name(Pid::INIT) {
+            true => Pid::INIT,
+            false => first_of_name()?,
+        };
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Self::parse(pid, &status)
     }
@@ -84,6 +66,25 @@ impl Supervisor {
     pub fn step_down(&self) -> Result<Dropped, VerbError> {
         become_user(self.uid, self.gid, self.groups.clone())
     }
+}
+
+/// Reports whether another process than this one has the supervisor's name.
+fn has_name(pid: Pid) -> bool {
+    let name = || fs::read_to_string(format!("/proc/{pid}/comm"));
+    pid != getpid() && name().is_ok_and(|name| name.trim_end() == NAME)
+}
+
+fn first_of_name() -> Option<Pid> {
+    let group = |pid: Pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
+    let ours = group(getpid());
+    // A process that has just ended is no supervisor.
+    let found = everyone::processes()
+        .filter(|pid| has_name(*pid))
+        .filter_map(|pid| {
+            let started = everyone::stat(pid)?.start;
+            Some((group(pid) != ours, started, pid.as_raw_pid()))
+        });
+    Pid::from_raw(found.min()?.2)
 }
 
 /// The same where there is no supervisor: becomes whom a start would run as.

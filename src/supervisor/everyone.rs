@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper,
     test_kill_process,
@@ -31,17 +32,32 @@ pub fn signal(signal: Signal) {
         return;
     }
     for (pid, start) in descendants(getpid()) {
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-            continue;
+        signal_one(pid, start, signal);
+    }
+}
+
+/// Signals the process that had this pid and started at that time. The pid may belong to
+/// another one by now, but no more once it is open.
+fn signal_one(pid: Pid, start: u64, signal: Signal) {
+    let opened = pidfd_open(pid, PidfdFlags::empty());
+    if !stat(pid).is_some_and(|now| now.start == start) {
+        return;
+    }
+    let send = |signal| {
+        let sent = match &opened {
+            Ok(process) => pidfd_send_signal(process, signal),
+            Err(error) => Err(*error),
         };
-        // The number may have been given to another process since it was listed;
-        // once it is open, it cannot be any more.
-        if stat(pid).is_some_and(|now| now.start == start) {
-            let _ = pidfd_send_signal(&process, signal);
-            if signal == Signal::TERM {
-                let _ = pidfd_send_signal(&process, Signal::CONT);
-            }
+        // Where the kernel or a sandbox does not know or allow these calls, kill(2) remains:
+        // the time between the stat and the signal is too short for all pids to be used up.
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(_) => drop(sys::kill(pid.as_raw_pid(), signal.as_raw())),
         }
+    };
+    send(signal);
+    if signal == Signal::TERM {
+        send(Signal::CONT);
     }
 }
 
@@ -68,7 +84,7 @@ pub fn group_lives(group: Pid) -> bool {
 }
 
 /// Every process of this namespace.
-fn processes() -> impl Iterator<Item = Pid> {
+pub fn processes() -> impl Iterator<Item = Pid> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     numbers.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
 }
