@@ -29,7 +29,7 @@
 //! - [`output`]: our own log and the server's, to a console that may stall.
 //! - [`hooks`]: programs of the image's author that take part in a start.
 //! - [`degradation`]: what could not be done as asked, as data.
-//! - `sys`: the few system calls that need `unsafe`.
+//! - `sys`: the few system calls that need `unsafe`, and the escaper of foreign text.
 
 pub mod boot;
 pub mod cli;

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use super::foresight::Foresight;
 use crate::identity::group_name;
-use crate::volume::{Claim, Claimed, shown};
+use crate::sys::text::shown;
+use crate::volume::{Claim, Claimed};
 
 /// The plan, as lines under headings, and what the user will be able to write.
 #[derive(Default)]
@@ -25,6 +26,7 @@ impl Plan {
 
     /// One line of it.
     pub fn line(&mut self, line: impl std::fmt::Display) {
+        let line = shown(&line.to_string());
         self.text.push_str(&format!("  {line}\n"));
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Asked, VerbError, tell};
 use crate::server::probe::{Target, Url, probe};
 use crate::state::{Mode, Phase, State};
+use crate::sys::text::shown;
 
 /// How long the server may take to answer.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -30,11 +31,11 @@ pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
     };
     Ok(match verdict {
         Ok(text) => {
-            tell(&format!("healthy: {text}\n"));
+            tell(&format!("healthy: {}\n", shown(&text)));
             ExitCode::SUCCESS
         }
         Err(text) => {
-            tell(&format!("unhealthy: {text}\n"));
+            tell(&format!("unhealthy: {}\n", shown(&text)));
             ExitCode::FAILURE
         }
     })

@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::supervisor::Supervisor;
-use super::{Setting, VerbError, complain, difference, tell};
+use super::{Setting, VerbError, complain, difference, print, tell, tell_json};
 use crate::cli::verbs::Notebooks;
 use crate::settings::Settings;
 use crate::settings::resolve::Typed;
+use crate::sys::text::shown;
 use crate::volume::{self, Action, Defaults, Restored, Standing, Verdict};
 
 /// Does what was asked of the notebooks.
@@ -73,11 +74,12 @@ fn words(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
 fn status(setting: &Setting, defaults: &Defaults, json: bool) -> Result<ExitCode, VerbError> {
     let standing = volume::standing(&setting.dropped, defaults)?;
     if json {
-        tell(&format!("{:#}\n", as_json(defaults, &standing)));
+        tell_json(&format!("{:#}", as_json(defaults, &standing)));
     } else {
         let colour = std::io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        tell(&as_text(defaults, &standing, colour));
+        // Every name in it is escaped, and the colours are ours.
+        print(as_text(defaults, &standing, colour).as_bytes());
     }
     standing.degradations.iter().for_each(|told| complain(told));
     Ok(ExitCode::SUCCESS)
@@ -97,10 +99,10 @@ fn as_json(defaults: &Defaults, standing: &Standing) -> serde_json::Value {
 }
 
 fn as_text(defaults: &Defaults, standing: &Standing, colour: bool) -> String {
-    let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "no version".into());
+    let version = |version: &Option<String>| version.as_ref().map_or("no version".into(), shown);
     let mut text = format!(
         "{}: defaults of {}, last brought in by {}\n",
-        defaults.volume.display(),
+        shown(defaults.volume.as_os_str().as_bytes()),
         version(&defaults.image_version),
         version(&standing.installed),
     );
@@ -136,7 +138,7 @@ fn diff(
     };
     let mut found = true;
     for path in paths {
-        let name = volume::shown(&path);
+        let name = shown(&path);
         let versions = volume::versions(&setting.dropped, defaults, &path)?;
         let (Some(yours), Some(image)) = (versions.yours, versions.image) else {
             complain(&format!("{name}: not a file here and among the defaults"));
@@ -169,11 +171,11 @@ fn restore(
         complain(&degradation);
     }
     for (path, result) in results {
-        let name = volume::shown(&path);
+        let name = shown(&path);
         let text = match result {
             Restored::Back => format!("{name}: restored\n"),
             Restored::Aside(aside) => {
-                format!("{name}: restored; yours is {}\n", volume::shown(&aside))
+                format!("{name}: restored; yours is {}\n", shown(&aside))
             }
             Restored::Current => format!("{name}: is the default already\n"),
             Restored::Unknown => {
@@ -190,7 +192,7 @@ fn restore(
                 continue;
             }
             Restored::Left(aside) => {
-                let aside = volume::shown(&aside);
+                let aside = shown(&aside);
                 complain(&format!("{name}: not restored, and yours is now {aside}"));
                 whole = false;
                 continue;

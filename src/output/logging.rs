@@ -22,6 +22,7 @@ use tracing_subscriber::registry;
 use super::sink::Sink;
 use super::straight;
 use crate::settings::LogFormat;
+use crate::sys::text;
 
 static STYLE: OnceLock<Style> = OnceLock::new();
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
@@ -55,10 +56,10 @@ pub fn through(sink: Option<Sink>) {
 
 /// Says something to the person in front of the log, as it is: several lines
 /// without the head of a log line. In JSON it is one message.
-pub fn say(text: &str) {
+pub fn say(said: &str) {
     match style().format {
-        LogFormat::Text => emit(format!("{text}\n")),
-        LogFormat::Json => emit(line(style(), Level::INFO, text)),
+        LogFormat::Text => emit(format!("{}\n", text::shown_lines(said))),
+        LogFormat::Json => emit(line(style(), Level::INFO, said)),
     }
 }
 
@@ -155,7 +156,8 @@ fn line(style: Style, level: Level, message: &str) -> String {
                 Level::TRACE => ('T', "35"),
             };
             let head = format!("[{letter} {date} {time} ai-lab]");
-            let message = one_line(message);
+            // A file's name may hold a line break or an escape sequence; a log line may not.
+            let message = text::shown(message);
             if style.colour {
                 format!("\x1b[{colour}m{head}\x1b[0m {message}\n")
             } else {
@@ -169,22 +171,9 @@ fn line(style: Style, level: Level, message: &str) -> String {
                 "logger": "ai-lab",
                 "message": message,
             });
-            format!("{object}\n")
+            format!("{}\n", text::json(&object.to_string()))
         }
     }
-}
-
-/// A file's name may hold a line break or an escape sequence; a log line may not.
-fn one_line(message: &str) -> String {
-    message
-        .chars()
-        .flat_map(|char| {
-            let escape = char.is_control();
-            let plain = (!escape).then_some(char);
-            let escaped = escape.then(|| char.escape_default());
-            plain.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
+use crate::sys::text::shown;
 
 pub use defaults::{Defaults, bring_in};
 pub use foresee::{Foreseen, foresee_defaults, unread_taken};
@@ -176,15 +177,4 @@ impl Tally {
             )
         })
     }
-}
-
-/// A path of the volume as one safe line: no control characters, no raw bytes.
-pub fn shown(path: &[u8]) -> String {
-    let text = String::from_utf8_lossy(path);
-    let safe = |c: char| {
-        let escaped = c.is_control().then(|| c.escape_default());
-        let plain = escaped.is_none().then_some(c);
-        escaped.into_iter().flatten().chain(plain)
-    };
-    text.chars().flat_map(safe).collect()
 }

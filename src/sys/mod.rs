@@ -1,0 +1,7 @@
+//! The ground floor: the system calls that need `unsafe`, and the one escaper of text
+//! that others may have written.
+
+mod calls;
+pub mod text;
+
+pub use calls::*;
