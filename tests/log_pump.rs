@@ -244,3 +244,121 @@ fn a_console_that_stalls_costs_the_lines_that_are_counted_and_the_logfile_none()
         "the logfile has all of them"
     );
 }
+
+/// Begins a line on stdout, says a line on stderr, and goes on with the first one; the
+/// second time only when it is told that its beginning was seen.
+const HALVES: &str = "
+import os, sys, time
+home = os.environ['HOME']
+def halves(name, between):
+    os.write(1, b'begun %s' % name)
+    between()
+    os.write(2, b'[I 2026-01-01 00:00:00.000 A] whole %s\\n' % name)
+    os.write(1, b' ended %s\\n' % name)
+def seen():
+    while not os.path.exists(home + '/seen'):
+        time.sleep(0.001)
+halves(b'at once', lambda: None)
+halves(b'later', seen)
+os.write(2, b'no end')
+";
+
+/// Runs it until the beginning of a line is seen, and to its end: what came out of stdout
+/// and of stderr, which may be the same pipe.
+fn halves(image: &Image, start: Start, together: bool) -> (String, String) {
+    let ((mut stdout, out), (stderr, err)) = (pipe().unwrap(), pipe().unwrap());
+    let mut running = match together {
+        true => {
+            drop(err);
+            start.start_into(out.try_clone().unwrap(), out)
+        }
+        false => start.start_into(out, err),
+    };
+    let (mut said, mut byte) = (Vec::new(), [0]);
+    while !said.ends_with(b"begun later") {
+        stdout.read_exact(&mut byte).unwrap();
+        said.extend(byte);
+    }
+    fs::write(image.path("home/seen"), "").unwrap();
+    let stderr = all(stderr);
+    stdout.read_to_end(&mut said).unwrap();
+    assert_eq!(running.end(), 0);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(said), text(stderr.join().unwrap()))
+}
+
+/// Every line is of one stream: the first two are whole, the next one is in two parts,
+/// because its beginning was shown.
+fn are_apart(text: &str) {
+    let head = "[I 2026-01-01 00:00:00.000 A] ";
+    let of_the_server = ["begun", "whole", " ended", "no end"];
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| of_the_server.iter().any(|part| line.contains(part)))
+        .filter(|line| !line.contains("ai-lab] "))
+        .map(|line| line.strip_prefix(head).unwrap_or(line))
+        .collect();
+    let (mut first, rest) = (lines[..2].to_vec(), &lines[2..]);
+    first.sort_unstable();
+    assert_eq!(
+        first,
+        ["begun at once ended at once", "whole at once"],
+        "{text}"
+    );
+    assert_eq!(rest[..2], ["begun later", "whole later"], "{text}");
+    assert!(
+        rest[2..].contains(&" ended later") && rest[2..].contains(&"no end"),
+        "{text}"
+    );
+    assert_eq!(rest.len(), 4, "{text}");
+}
+
+#[test]
+fn a_line_that_has_not_ended_is_not_glued_to_one_of_the_other_stream() {
+    for together in [true, false] {
+        let image = Image::new();
+        let logfile = image.path("home/server.log");
+        let options = ["--jupyter-logfile", logfile.to_str().unwrap()];
+        let start = server(&image, HALVES).args(options);
+        let (stdout, stderr) = halves(&image, start, together);
+        are_apart(&fs::read_to_string(&logfile).unwrap());
+        if together {
+            are_apart(&stdout);
+        } else {
+            // Nor to a line of ours.
+            assert!(stderr.contains("\nno end\n["), "{stderr}");
+            assert!(stdout.contains("begun at once ended at once\nbegun later ended later\n"));
+        }
+    }
+}
+
+#[test]
+fn nor_in_json_where_every_line_is_whole() {
+    let image = Image::new();
+    let format = ["--log-format", "json", "--jupyter-logfile"];
+    let logfile = image.path("home/server.log");
+    let start = server(&image, HALVES).args(format);
+    let start = start.arg(logfile.to_str().unwrap());
+    let (stdout, err) = pipe().unwrap();
+    let mut running = start.start_into(err.try_clone().unwrap(), err);
+    let said = all(stdout);
+    // The logfile has them as they are.
+    until("it has begun", || {
+        fs::read_to_string(&logfile).is_ok_and(|text| text.ends_with("begun later"))
+    });
+    fs::write(image.path("home/seen"), "").unwrap();
+    assert_eq!(running.end(), 0);
+    let text = String::from_utf8(said.join().unwrap()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let said = |message: &str, stream: &str| {
+        let found =
+            |line: &&serde_json::Value| line["message"] == message && line["stream"] == stream;
+        assert_eq!(lines.iter().filter(found).count(), 1, "{message}: {text}");
+    };
+    for name in ["at once", "later"] {
+        said(&format!("begun {name} ended {name}"), "stdout");
+        said(&format!("whole {name}"), "stderr");
+    }
+    said("no end", "stderr");
+}

@@ -23,8 +23,16 @@ const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// One place to write to. Clones write to the same place, in the order of sending.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    queue: mpsc::Sender<Vec<u8>>,
+    queue: mpsc::Sender<Chunk>,
     shared: Arc<Shared>,
+    source: u32,
+}
+
+/// What one source has to say.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    source: u32,
 }
 
 /// The other end of a [`Sink`], for whoever waits until everything is written.
@@ -67,7 +75,7 @@ impl Sink {
             place,
             notice,
             shared: shared.clone(),
-            mid_line: false,
+            unfinished: None,
         };
         thread::Builder::new()
             .name("writer".into())
@@ -87,7 +95,22 @@ impl Sink {
             done,
             shared: shared.clone(),
         };
-        Ok((Self { queue, shared }, finish))
+        let source = 0;
+        let sink = Self {
+            queue,
+            shared,
+            source,
+        };
+        Ok((sink, finish))
+    }
+
+    /// Returns the same place for another source. A line that one source has not ended is
+    /// ended before another one writes.
+    pub fn of(&self, source: u32) -> Self {
+        Self {
+            source,
+            ..self.clone()
+        }
     }
 
     /// Sends a chunk of whole lines; waits for room as long as the reader makes
@@ -96,22 +119,27 @@ impl Sink {
         if self.shared.stalled.load(Ordering::Relaxed) {
             return self.offer(chunk);
         }
-        match self.queue.send_timeout(chunk, PATIENCE).await {
+        match self.queue.send_timeout(self.chunk(chunk), PATIENCE).await {
             Ok(()) | Err(SendTimeoutError::Closed(_)) => {}
             Err(SendTimeoutError::Timeout(chunk)) => {
                 self.shared.stalled.store(true, Ordering::Relaxed);
-                self.shared.lose(&chunk);
+                self.shared.lose(&chunk.bytes);
             }
         }
     }
 
     /// Sends a chunk if there is room now, and counts it as lost if not.
     pub fn offer(&self, chunk: Vec<u8>) {
-        match self.queue.try_send(chunk) {
+        match self.queue.try_send(self.chunk(chunk)) {
             Ok(()) => self.shared.stalled.store(false, Ordering::Relaxed),
-            Err(TrySendError::Full(chunk)) => self.shared.lose(&chunk),
+            Err(TrySendError::Full(chunk)) => self.shared.lose(&chunk.bytes),
             Err(TrySendError::Closed(_)) => {}
         }
+    }
+
+    fn chunk(&self, bytes: Vec<u8>) -> Chunk {
+        let source = self.source;
+        Chunk { bytes, source }
     }
 }
 
@@ -133,29 +161,35 @@ struct Writer<W> {
     place: W,
     notice: fn(u64) -> Vec<u8>,
     shared: Arc<Shared>,
-    mid_line: bool,
+    /// The source of a line that has not ended yet.
+    unfinished: Option<u32>,
 }
 
 impl<W: Write> Writer<W> {
-    fn run(mut self, mut chunks: mpsc::Receiver<Vec<u8>>) {
-        while let Some(chunk) = chunks.blocking_recv() {
-            match self.place.write_all(&chunk) {
+    fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) {
+        while let Some(Chunk { bytes, source }) = chunks.blocking_recv() {
+            let interrupts = self.unfinished.is_some_and(|other| other != source);
+            let ended = match interrupts {
+                true => self.place.write_all(b"\n"),
+                false => Ok(()),
+            };
+            match ended.and_then(|()| self.place.write_all(&bytes)) {
                 Ok(()) => {
-                    self.mid_line = chunk.last() != Some(&b'\n');
+                    self.unfinished = (bytes.last() != Some(&b'\n')).then_some(source);
                     self.shared.written.fetch_add(1, Ordering::Relaxed);
                     self.tell_losses();
                 }
                 // A closed pipe, a full disk: what is not there cannot be told there
                 // now; the count is, should it come back.
-                Err(_) => self.shared.lose(&chunk),
+                Err(_) => self.shared.lose(&bytes),
             }
         }
-        self.mid_line = false;
+        self.unfinished = None;
         self.tell_losses();
     }
 
     fn tell_losses(&mut self) {
-        if self.mid_line {
+        if self.unfinished.is_some() {
             return;
         }
         let lost = self.shared.lost.swap(0, Ordering::Relaxed);
@@ -201,6 +235,24 @@ mod tests {
         });
         let expected: String = (0..10_000).map(|number| format!("{number}\n")).collect();
         assert_eq!(reader.join().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_that_a_source_has_not_ended_is_ended_before_another_writes() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (sink, finish) = Sink::start(ours, notice).unwrap();
+        let other = sink.of(1);
+        runtime().block_on(async {
+            sink.send(b"a".to_vec()).await;
+            sink.send(b"b".to_vec()).await;
+            other.send(b"c\n".to_vec()).await;
+            sink.send(b"d\n".to_vec()).await;
+            drop((sink, other));
+            finish.wait().await;
+        });
+        let mut all = String::new();
+        theirs.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "ab\nc\nd\n");
     }
 
     #[test]

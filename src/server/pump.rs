@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
+use tokio::time::{Instant, timeout_at};
 
 use crate::output::json::Lines;
 use crate::output::sink::Sink;
@@ -28,16 +30,32 @@ pub struct Outputs {
     pub logfile: Option<Sink>,
 }
 
+/// How long a line that has not ended is held back: its writer may only have paused, and
+/// what others write would come in between.
+const HOLD: Duration = Duration::from_millis(100);
+
 /// Passes everything on from `from`, until every writer has closed it. Chunks end at
-/// the end of a line if they can, so that lines of different sources are not mixed.
+/// the end of a line if they can, so that lines of different sources are not mixed; the
+/// beginning of a line is shown when its writer makes a longer pause.
 ///
 /// # Errors
 /// The pipe could not be watched, or read.
 pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> io::Result<()> {
     let from = Receiver::from_owned_fd(from)?;
     let mut rest = Vec::new();
+    let mut shown_at = None;
     loop {
-        from.readable().await?;
+        match shown_at {
+            None => from.readable().await?,
+            Some(time) => match timeout_at(time, from.readable()).await {
+                Ok(readable) => readable?,
+                Err(_) => {
+                    shown_at = None;
+                    pass(std::mem::take(&mut rest), &mut to, watcher).await;
+                    continue;
+                }
+            },
+        }
         loop {
             let mut buffer = std::mem::take(&mut rest);
             buffer.reserve(CHUNK);
@@ -52,11 +70,16 @@ pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> 
                     if rest.len() >= CHUNK {
                         buffer.append(&mut rest); // a very long line goes in parts
                     }
+                    if !buffer.is_empty() {
+                        shown_at = None;
+                    }
                     pass(buffer, &mut to, watcher).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // The writer paused in the middle of a line: show what is there.
-                    pass(buffer, &mut to, watcher).await;
+                    if !buffer.is_empty() {
+                        rest = buffer;
+                        shown_at = shown_at.or_else(|| Some(Instant::now() + HOLD));
+                    }
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => rest = buffer,

@@ -2,7 +2,7 @@
 
 mod expected;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,16 +22,19 @@ const MOST_URLS: usize = 16;
 /// How much of the server's last words is kept until it is ready.
 const TAIL: usize = 8 * 1024;
 
-/// What the server said about itself, read as its log passes.
+/// What the server said about itself, read as its log passes. Each clone reads a stream of
+/// its own.
 #[derive(Debug, Clone)]
-pub struct Words(Arc<Mutex<Reader>>);
+pub struct Words {
+    reader: Arc<Mutex<Reader>>,
+    line: Vec<u8>,
+    urls_follow: bool,
+}
 
 #[derive(Debug)]
 struct Reader {
     done: bool,
-    urls_follow: bool,
     urls: Vec<Url>,
-    line: Vec<u8>,
     tail: Vec<u8>,
     tell: watch::Sender<Vec<Url>>,
 }
@@ -42,26 +45,32 @@ impl Words {
         let (tell, told) = watch::channel(Vec::new());
         let reader = Reader {
             done: false,
-            urls_follow: false,
             urls: Vec::new(),
-            line: Vec::new(),
             tail: Vec::new(),
             tell,
         };
-        (Self(Arc::new(Mutex::new(reader))), told)
+        let words = Self {
+            reader: Arc::new(Mutex::new(reader)),
+            line: Vec::new(),
+            urls_follow: false,
+        };
+        (words, told)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody listens any more: the rest of the log passes unread.
     pub fn stop_reading(&self) {
-        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = self.reader();
         reader.done = true;
         reader.tail = Vec::new();
-        reader.line = Vec::new();
     }
 
     /// The server's last words, as long as they are read.
     pub fn last(&self) -> String {
-        let reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = self.reader();
         let text = String::from_utf8_lossy(&reader.tail).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -70,18 +79,13 @@ impl Words {
 
 impl Watcher for Words {
     fn passed(&mut self, chunk: &[u8]) {
-        let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !reader.done {
-            reader.read(chunk);
+        let reader = self.reader.clone();
+        let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if reader.done {
+            self.line = Vec::new();
+            return;
         }
-    }
-}
-
-impl Reader {
-    fn read(&mut self, chunk: &[u8]) {
-        self.tail.extend_from_slice(chunk);
-        let excess = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..excess);
+        reader.keep(chunk);
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
             // No line that concerns us is longer than this.
             if self.line.len() < 4096 {
@@ -89,23 +93,33 @@ impl Reader {
             }
             if part.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
-                self.line(String::from_utf8_lossy(&line).trim_end());
+                self.read(String::from_utf8_lossy(&line).trim_end(), &mut reader);
             }
         }
     }
+}
 
-    fn line(&mut self, line: &str) {
+impl Words {
+    fn read(&mut self, line: &str, reader: &mut Reader) {
         if line.contains("Jupyter Server ") && line.ends_with(" is running at:") {
             self.urls_follow = true;
         } else if self.urls_follow {
             let word = line.split_ascii_whitespace().next_back();
             match word.and_then(Url::parse) {
-                Some(_) if self.urls.len() == MOST_URLS => return,
-                Some(url) => self.urls.push(url),
+                Some(_) if reader.urls.len() == MOST_URLS => return,
+                Some(url) => reader.urls.push(url),
                 None => self.urls_follow = false,
             }
-            self.tell.send_replace(self.urls.clone());
+            reader.tell.send_replace(reader.urls.clone());
         }
+    }
+}
+
+impl Reader {
+    fn keep(&mut self, chunk: &[u8]) {
+        self.tail.extend_from_slice(chunk);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
     }
 }
 
@@ -224,6 +238,16 @@ mod tests {
         for cut in 0..log.len() {
             assert_eq!(heard(&[&log[..cut], &log[cut..]]), expected);
         }
+    }
+
+    #[test]
+    fn what_one_stream_has_not_ended_does_not_hide_what_the_other_says() {
+        let (mut stderr, told) = Words::new();
+        let mut stdout = stderr.clone();
+        stderr.passed(b"Jupyter Server 2 is run");
+        stdout.passed(b"no end");
+        stderr.passed(b"ning at:\nhttp://host:1/b/lab\n");
+        assert_eq!(told.borrow().len(), 1);
     }
 
     #[test]
