@@ -26,8 +26,11 @@ pub use told::Told;
 /// The name of the file.
 pub const FILE: &str = "state.json";
 
-/// No state is longer than this many bytes; a longer one is not ours.
-const LONGEST: u64 = 64 * 1024;
+/// No state is longer than this many bytes: none is written, and none is read.
+const LONGEST: usize = 64 * 1024;
+
+/// How many bytes of one cause or one remedy are kept: the log has the whole.
+const LONGEST_TEXT: usize = 1024;
 
 /// What the container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +92,9 @@ pub struct State {
     pub password: Option<PasswordPlace>,
     /// What is not as asked.
     pub degradations: Vec<Degradation>,
+    /// How many more there were, for which there was no room here.
+    #[serde(default)]
+    pub degradations_left_out: usize,
 }
 
 /// Where the password is kept.
@@ -124,7 +130,39 @@ impl State {
             boot,
             password: None,
             degradations,
+            degradations_left_out: 0,
         }
+    }
+
+    /// The text of the file. What makes it longer than its readers accept is taken out
+    /// first.
+    ///
+    /// # Errors
+    /// The state cannot be told as JSON.
+    pub fn text(&mut self) -> serde_json::Result<Vec<u8>> {
+        let mut text = self.json()?;
+        if text.len() > LONGEST {
+            self.degradations.iter_mut().for_each(shorten);
+            text = self.json()?;
+        }
+        while text.len() > LONGEST {
+            let all = self.degradations.len();
+            if all > 0 {
+                let kept = (all * LONGEST / text.len()).min(all - 1);
+                self.degradations.truncate(kept);
+                self.degradations_left_out += all - kept;
+            } else if self.password.take().is_none() && self.probe.take().is_none() {
+                break; // everything else is short
+            }
+            text = self.json()?;
+        }
+        Ok(text)
+    }
+
+    fn json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
     }
 
     /// Enters a phase, now.
@@ -132,6 +170,29 @@ impl State {
         self.phase = phase;
         self.since = now();
     }
+}
+
+/// Shortens what a start had to say at length.
+fn shorten(degradation: &mut Degradation) {
+    let texts = [Some(&mut degradation.cause), degradation.remedy.as_mut()];
+    for text in texts.into_iter().flatten() {
+        if text.len() > LONGEST_TEXT {
+            let end = (0..=LONGEST_TEXT)
+                .rev()
+                .find(|at| text.is_char_boundary(*at));
+            text.truncate(end.unwrap_or(0));
+            text.push('…');
+        }
+    }
+}
+
+/// Names a supervisor for what it writes down: a process id alone may be another's later.
+pub fn name_of(supervisor: Pid) -> String {
+    let start = everyone::stat(supervisor).map_or(0, |stat| stat.start);
+    format!(
+        "process {}, started at tick {start}",
+        supervisor.as_raw_pid()
+    )
 }
 
 /// Milliseconds since 1970.
@@ -217,7 +278,7 @@ fn read_file(path: &Path, uid: u32) -> io::Result<State> {
         ));
     }
     let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text)?;
+    file.take(LONGEST as u64).read_to_end(&mut text)?;
     Ok(parse(&text)?)
 }
 
@@ -247,8 +308,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let (dir, keeper) = keeper();
-        let state = State::new(Mode::Lab, vec![("claim".into(), 3)], Vec::new());
-        keeper.write(&state).unwrap();
+        let mut state = State::new(Mode::Lab, vec![("claim".into(), 3)], Vec::new());
+        keeper.write(&state.text().unwrap()).unwrap();
         let uid = getuid().as_raw();
         let (found, directory) = read(dir.path(), getpid(), uid).unwrap();
         assert_eq!((found, directory.as_path()), (state, dir.path()));
@@ -259,11 +320,43 @@ mod tests {
     }
 
     #[test]
+    fn a_state_is_never_longer_than_its_readers_accept() {
+        let (dir, keeper) = keeper();
+        let long = |length: usize| Degradation::new("é".repeat(length), "\u{1}".repeat(length));
+        let password = |length: usize| PasswordPlace {
+            directory: "/".into(),
+            forced: false,
+            on_the_line: false,
+            config_path: Some("x".repeat(length)),
+        };
+        for (degradations, length, config_path) in [
+            (400, 100, 0),
+            (1, 1_000_000, 0),
+            (10_000, 5_000, 10),
+            (400, 100, 130_000),
+            (0, 0, 130_000),
+        ] {
+            let given = vec![long(length); degradations];
+            let mut state = State::new(Mode::Lab, Vec::new(), given);
+            state.password = Some(password(config_path));
+            state.probe = Some("http://127.0.0.1:1/api".into());
+            keeper.write(&state.text().unwrap()).unwrap();
+            let (found, _) = read(dir.path(), getpid(), getuid().as_raw()).unwrap();
+            let all = found.degradations.len() + found.degradations_left_out;
+            assert_eq!((all, &found), (degradations, &state));
+            assert!(found.probe.is_some(), "what is asked for health stays");
+            if config_path < 1000 && degradations > 0 {
+                assert!(!found.degradations.is_empty(), "{degradations}");
+            }
+        }
+    }
+
+    #[test]
     fn a_stale_state_is_none() {
         let (dir, keeper) = keeper();
         let mut state = State::new(Mode::Lab, Vec::new(), Vec::new());
         state.started -= 1;
-        keeper.write(&state).unwrap();
+        keeper.write(&state.text().unwrap()).unwrap();
         let result = read(dir.path(), getpid(), getuid().as_raw());
         assert!(matches!(result, Err(StateError::Absent { .. })));
     }
@@ -273,9 +366,8 @@ mod tests {
         let (dir, keeper) = keeper();
         let uid = getuid().as_raw();
         let file = dir.path().join(FILE);
-        keeper
-            .write(&State::new(Mode::Lab, Vec::new(), Vec::new()))
-            .unwrap();
+        let mut state = State::new(Mode::Lab, Vec::new(), Vec::new());
+        keeper.write(&state.text().unwrap()).unwrap();
         let unreadable = |uid| {
             matches!(
                 read(dir.path(), getpid(), uid),

@@ -37,7 +37,7 @@ fn ask(running: &Running, image: &Image, words: &[&str]) -> (i32, String) {
 fn a_state_directory_of_the_settings_file_is_known_to_verbs() {
     let image = Image::new();
     // Where nobody but root can write.
-    let roots = tempfile::tempdir_in("/run").unwrap();
+    let roots = tempfile::tempdir_in("/srv").unwrap();
     let file = roots.path().join("entrypoint.toml");
     let state = image.path("state of mine").display().to_string();
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -263,4 +263,135 @@ fn a_supervisor_that_is_pid_1_is_found_without_a_look_at_every_process() {
         tracer::Then::GoOn
     });
     assert_eq!((end, first, all), (tracer::End::Exited(0), 1, 0));
+}
+
+#[test]
+fn however_much_a_start_could_not_do_its_state_can_be_read() {
+    let many: Vec<String> = (0..400)
+        .map(|n| format!("/none/{n}/{}", "x".repeat(150)))
+        .collect();
+    let one = vec![format!("/none/{}", "y".repeat(120_000))];
+    for (paths, left) in [(many, true), (one, false)] {
+        let image = Image::new();
+        let options = paths.iter().flat_map(|path| ["--grant-access", path]);
+        let mut running = image.server().args(options).start();
+        running.wait_for("] ready in ");
+        let (code, text) = ask(&running, &image, &["healthcheck"]);
+        assert_eq!(code, 0, "{text}");
+        let (code, text) = ask(&running, &image, &["status"]);
+        assert_eq!(code, 0, "{text}");
+        let warnings = text.lines().filter(|line| line.starts_with("warning"));
+        let mut told = warnings.clone().count();
+        let more = warnings.filter_map(|line| line.split("and ").nth(1)?.split(' ').next());
+        let more: Vec<usize> = more.filter_map(|count| count.parse().ok()).collect();
+        assert_eq!(more.len(), usize::from(left), "{text}");
+        told -= more.len();
+        assert_eq!(told + more.iter().sum::<usize>(), paths.len(), "{text}");
+        assert!(told > 0, "{text}");
+        let file = std::fs::metadata(image.path("state/state.json")).unwrap();
+        assert!(file.len() <= 64 * 1024, "{}", file.len());
+        let (code, text) = ask(&running, &image, &["restart"]);
+        assert_eq!(code, 0, "{text}");
+        running.wait_for_next("] ready in ");
+    }
+}
+
+/// What the user may put in the place of the state file, or make of its directory.
+const OBSTACLES: [&str; 7] = [
+    "mkdir -p state.json/a/b && touch state.json/a/b/c",
+    "mkdir state.json .state.json.1 && touch .state.json.1/c",
+    "mkfifo state.json .state.json.1",
+    "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"state.json\")'",
+    "ln -s /etc/passwd state.json && ln -s /etc .state.json.1",
+    "touch state.json && chmod 0 state.json && mkdir d && chmod 0 d",
+    "mkdir state.json && chmod 0 .",
+];
+
+/// A shell's words before the program that make it the user's.
+fn as_user() -> String {
+    format!("setpriv --reuid={UID} --regid={UID} --clear-groups")
+}
+
+#[test]
+fn whatever_the_user_put_in_its_place_the_next_start_keeps_its_state() {
+    for obstacle in OBSTACLES {
+        // Root without CAP_DAC_OVERRIDE has to be let in first.
+        let meek = "setpriv --inh-caps=-dac_override,-dac_read_search \
+                    --bounding-set=-dac_override,-dac_read_search";
+        for identity in ["", meek, &as_user()] {
+            let image = Image::new();
+            std::fs::create_dir(image.path("state")).unwrap();
+            std::fs::create_dir(image.path("notebooks")).unwrap();
+            for name in ["state", "notebooks"] {
+                std::os::unix::fs::chown(image.path(name), Some(UID), Some(UID)).unwrap();
+            }
+            let script = format!(
+                "mount -t tmpfs -o mode=1777 tmpfs /dev/shm && \
+                 (cd {state} && {user} sh -c '{obstacle}') && exec {identity} \"$@\"",
+                state = image.path("state").display(),
+                user = as_user(),
+                obstacle = obstacle.replace('\'', "'\\''"),
+            );
+            let start = Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM]);
+            let start = start.args(image.options());
+            let strict = ["--warning-as-error"];
+            let strict = strict.iter().filter(|_| !identity.contains("reuid"));
+            let command = ["--", "sh", "-c", "echo it runs; exec sleep 1000"];
+            let mut running = start.args(strict).args(command).start();
+            running.wait_for("it runs");
+            let (code, text) = ask(&running, &image, &["healthcheck"]);
+            assert_eq!(code, 0, "{obstacle}, {identity}: {text}");
+            let there = std::fs::metadata(image.path("state/state.json"));
+            let fits = there.is_ok_and(|data| data.is_file());
+            assert!(
+                fits || obstacle.ends_with("chmod 0 ."),
+                "{obstacle}, {identity}: elsewhere"
+            );
+        }
+    }
+}
+
+#[test]
+fn nor_does_it_matter_what_is_in_the_place_of_the_directory() {
+    let obstacles = [
+        "touch \"$1\"",
+        "ln -s /etc \"$1\"",
+        "mkfifo \"$1\"",
+        "mkdir \"$1\" && chmod 0 \"$1\"",
+        "mkdir -p \"$1\"/state.json/a",
+    ];
+    for obstacle in obstacles {
+        for identity in ["", &as_user()] {
+            let image = Image::new();
+            std::fs::create_dir(image.path("notebooks")).unwrap();
+            std::os::unix::fs::chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+            // The same in the place of the directory that is named and of the one in memory.
+            let script = format!(
+                "mount -t tmpfs -o mode=1777 tmpfs /dev/shm && \
+                 own=$(printf 'ai-lab-{UID}-%x-%x' $(stat -c '%d %i' /)) && \
+                 for place in {home}/state /dev/shm/$own; do \
+                 {user} sh -c '{obstacle}' sh $place || exit 1; done && exec {identity} \"$@\"",
+                home = image.path("home").display(),
+                user = as_user(),
+            );
+            let start = Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM]);
+            let state = image.path("home/state").display().to_string();
+            let start = start.args(image.options()).args(["--state-dir", &state]);
+            let strict = ["--warning-as-error"];
+            let strict = strict.iter().filter(|_| !identity.contains("reuid"));
+            let command = ["--", "sh", "-c", "echo it runs; exec sleep 1000"];
+            let mut running = start.args(strict).args(command).start();
+            running.wait_for("it runs");
+            let health = Command::new("nsenter")
+                .args(["--pid", "--mount", "--target", &running.pid().to_string()])
+                .args(["--", PROGRAM, "healthcheck", "--state-dir", &state])
+                .output()
+                .unwrap();
+            assert_eq!(
+                health.status.code(),
+                Some(0),
+                "{obstacle}, {identity}: {health:?}"
+            );
+        }
+    }
 }

@@ -79,7 +79,7 @@ fn has(entry: &Entry, layer: Layer) -> bool {
 #[test]
 fn of_every_setting_the_strongest_value_is_told_with_its_origin() {
     // Where nobody but root can write, as far up as it goes.
-    let ground = tempfile::tempdir_in("/run").unwrap();
+    let ground = tempfile::tempdir_in("/srv").unwrap();
     fs::set_permissions(ground.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let file = ground.path().join("settings.toml");
     // What has no key is of a start's own line only, and not shown.

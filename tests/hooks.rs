@@ -15,7 +15,7 @@ struct Hooks(tempfile::TempDir);
 
 impl Hooks {
     fn new() -> Self {
-        let dir = tempfile::tempdir_in("/run").unwrap();
+        let dir = tempfile::tempdir_in("/srv").unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self(dir)
     }

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "support/tmpfs.rs"]
+mod tmpfs;
+
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::process::Stdio;
@@ -12,6 +15,7 @@ use std::time::{Duration, Instant};
 use support::process::until;
 use support::terminal::{CTRL_S, Terminal};
 use support::{Image, Running, Start, get};
+use tmpfs::Disk;
 
 /// The grace periods: those of the server and of everyone else.
 const GRACE: Duration = Duration::from_millis(7000 + 1500);
@@ -131,6 +135,46 @@ fn for_a_logfile_on_a_full_disk() {
     // The console goes on.
     running.wait_for_next("xxx");
     reaps_and_stops(&image, &mut running);
+}
+
+/// How soon the server has its TERM, whatever a disk does.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
+#[test]
+fn for_a_disk_that_takes_no_writes() {
+    // The machine may be busy with something else; the disk is not what is waited for.
+    let fastest = (0..5)
+        .map(|_| stopped_on_a_frozen_disk())
+        .find(|time| *time < AT_ONCE);
+    assert!(fastest.is_some());
+}
+
+/// Stops a server whose state and logfile are on a frozen disk: how long it took until the
+/// server had its TERM.
+fn stopped_on_a_frozen_disk() -> Duration {
+    let image = Image::new();
+    let disk = Disk::mount(&image.path("disk.img"), &image.path("disk"));
+    let path = |name: &str| image.path("disk").join(name).display().to_string();
+    let (state, log) = (path("state"), path("server.log"));
+    fs::write(&log, "").unwrap();
+    std::os::unix::fs::chown(&log, Some(support::UID), None).unwrap();
+    let options = ["--state-dir", &state, "--jupyter-logfile", &log];
+    let server = image.server().args(options);
+    let mut running = server.start();
+    running.wait_for("] ready in ");
+    let pid = running.pid();
+    let frozen = disk.freeze();
+    let start = Instant::now();
+    running.signal(15);
+    running.wait_for_next("fake: got TERM");
+    let time = start.elapsed();
+    // It does not wait for the disk either, but the kernel does, for what was on its way.
+    until("it ends as far as it can", || {
+        support::process::state(pid).is_none_or(|state| state == "Z")
+    });
+    drop(frozen);
+    assert_eq!(running.end(), 0);
+    time
 }
 
 /// Has room for 100 SIGRTMIN+6, and takes them only after TERM, 10,000 in all; leaves

@@ -31,12 +31,12 @@ fn recorded(bytes: &[u8]) {
     let Some(settings) = loaded(bytes) else {
         return;
     };
-    let record = running(&settings);
+    let record = running(&settings, "process 1");
     let again = parse(&record, Path::new(PLACE));
     assert!(again.wrong.is_empty(), "{:?}: {record}", again.wrong);
     assert!(!again.found.contains_key(&Key::Password));
     let again = loaded(record.as_bytes()).expect("a record is settings");
-    assert_eq!(values(&running(&again)), values(&record));
+    assert_eq!(values(&running(&again, "process 1")), values(&record));
     for argument in &settings.server.args {
         assert_eq!(masked(&masked(argument)), masked(argument));
     }

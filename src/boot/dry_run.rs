@@ -249,12 +249,12 @@ fn files_part(start: &mut Start<'_>, person: &Person, plan: &mut Plan) -> Result
     let mut lines = Vec::new();
     match state {
         Ok(found) => {
-            // What root could write down is in its own place.
-            let record = if start.recorded { wanted } else { &found };
+            let record = match start.recorded {
+                true => record::ROOTS.into(),
+                false => record::own(&found),
+            };
             let (found, record) = (found.display(), record.display());
-            lines.push(format!(
-                "write {found}/state.json and {record}/settings/entrypoint.toml"
-            ));
+            lines.push(format!("write {found}/state.json and {record}"));
         }
         Err(error) => start.report.degraded(serve::stateless(&error))?,
     }

@@ -44,9 +44,15 @@ impl Report {
                 "{degradation} (--warning-as-error makes this the end)"
             )));
         }
+        self.noticed(degradation);
+        Ok(())
+    }
+
+    /// Logs and remembers what the user could have brought about: never fatal, or the user
+    /// could end every later start with it.
+    pub fn noticed(&mut self, degradation: Degradation) {
         warn!("{degradation}");
         self.degradations.push(degradation);
-        Ok(())
     }
 
     /// Several of them.

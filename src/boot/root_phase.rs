@@ -1,7 +1,9 @@
 //! The root phase: the volume's ownership, the socket, stdio, and the drop.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::process::getpid;
 use tracing::{info, warn};
 
 use super::{Failure, Person, Start, check, report, timed};
@@ -232,13 +234,25 @@ pub(super) fn supplementary_groups(
 }
 
 fn prepare_state(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
+    let text = record::running(start.settings, &state::name_of(getpid()));
+    unless_recorded(start, record::write_as_root(&text));
     let directory = &start.settings.state_dir;
-    let record = || record::write(directory, &record::running(start.settings));
-    let prepared = state::prepare(root, directory, account.uid, account.gid, record);
-    start.recorded = prepared.is_ok();
-    match prepared {
+    match state::prepare(root, directory, account.uid, account.gid) {
         Ok(()) => Ok(()),
         Err(error) => state_unprepared(start, account, &error),
+    }
+}
+
+/// Remembers whether root could write its settings down. Where it could not, such as in a
+/// read-only container, the user keeps a record, which root's verbs do not believe.
+pub(super) fn unless_recorded(start: &mut Start<'_>, written: std::io::Result<()>) {
+    start.recorded = written.is_ok();
+    if let Err(error) = written {
+        info!(
+            "the settings are not kept in {}: {error}; verbs that run as root will know those of \
+             the environment and the settings file alone",
+            record::ROOTS
+        );
     }
 }
 
@@ -252,12 +266,26 @@ pub(super) fn state_unprepared(
     if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
         return Ok(());
     }
-    start.report.degraded(Degradation::new(
+    let directory = &start.settings.state_dir;
+    let degradation = Degradation::new(
         format!(
             "{} cannot be given to {}: {error}; the state is kept in /dev/shm or /tmp",
-            start.settings.state_dir.display(),
+            directory.display(),
             account.name
         ),
         "name a directory of its own with --state-dir; run with --cap-add CHOWN",
-    ))
+    );
+    match is_obstructed_by_another(directory) {
+        true => start.report.noticed(degradation),
+        false => start.report.degraded(degradation)?,
+    }
+    Ok(())
+}
+
+/// Whether something is in the way of a directory that another than root put there. The
+/// user could end every later start with it if it were fatal.
+fn is_obstructed_by_another(directory: &Path) -> bool {
+    let places = directory.ancestors();
+    let mut found = places.filter_map(|place| std::fs::symlink_metadata(place).ok());
+    found.any(|data| !data.is_dir() && data.uid() != 0)
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::process::getpid;
 use tracing::info;
 
 use super::quiet::Quiet;
@@ -18,7 +19,7 @@ use crate::server::program::{Launch, ServerProgram};
 use crate::server::readiness::Expected;
 use crate::server::watch::{DefaultPassword, Plan, Watch, milliseconds, spent};
 use crate::settings::record;
-use crate::state::{Keeper, Mode, PasswordPlace, Phase, State, Told};
+use crate::state::{self, Keeper, Mode, PasswordPlace, Phase, State, Told};
 use crate::supervisor::restart::Backoff;
 use crate::supervisor::spawn::Program;
 use crate::supervisor::stop::Times;
@@ -48,9 +49,9 @@ pub fn run(mut start: Start<'_>, person: &Person, ready: Ready) -> Result<i32, F
 fn keep_state(start: &mut Start<'_>, person: &Person) -> Result<Option<Keeper>, Failure> {
     match Keeper::open(&person.dropped, &start.settings.state_dir) {
         Ok(keeper) => {
+            let text = record::running(start.settings, &state::name_of(getpid()));
             if !start.recorded
-                && let Err(error) =
-                    record::write(keeper.directory(), &record::running(start.settings))
+                && let Err(error) = record::write_own(keeper.directory(), &text)
             {
                 tracing::debug!("the settings cannot be recorded: {error}");
             }
@@ -111,9 +112,15 @@ fn quiet(
         info!("no server and no command is named: waiting for a signal");
     }
     let hint = mistyped(&start.launch);
-    let mut observer = Quiet::new(told(&start, password, keeper), hint);
+    let told = told(&start, password, keeper);
     let times = times(&start);
-    Ok(runtime()?.block_on(supervisor::run(main, times, start.signals, &mut observer))?)
+    runtime()?.block_on(async {
+        told.written().await;
+        let mut observer = Quiet::new(told.clone(), hint);
+        let code = supervisor::run(main, times, start.signals, &mut observer).await;
+        told.written().await;
+        Ok(code?)
+    })
 }
 
 /// What to say of a command that is not found and looks like a verb.
@@ -169,8 +176,10 @@ fn serve(
     let told = told(&start, ready.password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {
-        let mut watch = Watch::new(plan, told, logfile)?;
+        let mut watch = Watch::new(plan, told.clone(), logfile)?;
+        told.written().await;
         let code = supervisor::run(main, times, start.signals, &mut watch).await;
+        told.written().await;
         watch.finish().await;
         Ok(code?)
     })

@@ -16,11 +16,9 @@ pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
     let named = typed.config.is_some();
     let found = Setting::find(typed)?;
     // What a start wrote down knows where each value came from.
-    let written = found
-        .record
-        .filter(|_| !named)
-        .and_then(|path| std::fs::read_to_string(path).ok());
-    let text = written.unwrap_or_else(|| record::foreseen(&found.settings));
+    let written = found.record.filter(|_| !named);
+    let text = written.map(|record| record.text);
+    let text = text.unwrap_or_else(|| record::foreseen(&found.settings));
     let lines = text
         .lines()
         .map(|line| match line.rsplit_once(record::ORIGIN) {

@@ -11,7 +11,7 @@ pub mod status;
 pub mod supervisor;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::boot::check;
@@ -19,9 +19,11 @@ use crate::cli::verbs::Config;
 use crate::cli::{Verb, printed};
 use crate::identity::{DropError, Dropped};
 use crate::server::password::PasswordError;
+use crate::settings::record::{self, Record};
 use crate::settings::resolve::{self, Draft, Typed};
-use crate::settings::{SettingError, Settings, SettingsError, record};
+use crate::settings::{SettingError, Settings, SettingsError, trust};
 use crate::state::{self, State, StateError};
+use crate::sys::text;
 use crate::volume::VolumeError;
 use supervisor::Supervisor;
 
@@ -115,27 +117,40 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
         Verb::Completions(shell) => Ok(print(printed::completions(*shell).as_bytes())),
         Verb::Man => Ok(print(&printed::manual())),
     };
-    done.unwrap_or_else(|error| {
-        complain(&error);
-        match error {
-            VerbError::Settings(_) => ExitCode::from(crate::boot::EX_CONFIG),
-            _ => ExitCode::FAILURE,
+    done.unwrap_or_else(|error| match error {
+        VerbError::Settings(SettingsError(wrong)) => {
+            for wrong in wrong {
+                complain(&format!("settings: {wrong}"));
+            }
+            ExitCode::from(crate::boot::EX_CONFIG)
+        }
+        error => {
+            complain(&error);
+            ExitCode::FAILURE
         }
     })
 }
 
-/// Prints what a verb has to tell. A reader that went away is no error.
-fn tell(text: &str) {
-    print(text.as_bytes());
+/// Prints what a verb has to tell, without anything that a terminal would obey but line
+/// breaks and tabs: files and names of the user's are in it.
+fn tell(what: &str) {
+    print(text::shown_lines(what).as_bytes());
 }
 
-fn print(text: &[u8]) -> ExitCode {
-    let _ = std::io::stdout().write_all(text);
+/// Prints what a verb has to tell as JSON.
+fn tell_json(what: &str) {
+    print(format!("{}\n", text::json(what)).as_bytes());
+}
+
+/// Prints text of ours as it is. A reader that went away is no error.
+fn print(what: &[u8]) -> ExitCode {
+    let _ = std::io::stdout().write_all(what);
     ExitCode::SUCCESS
 }
 
+/// Writes one line to stderr.
 fn complain(what: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{what}");
+    let _ = writeln!(std::io::stderr(), "{}", text::shown(&what.to_string()));
 }
 
 /// Whose settings and rights a verb has that can do without a supervisor.
@@ -144,7 +159,7 @@ pub struct Setting {
     /// The settings of the running start, or those that a start would have.
     pub settings: Settings,
     /// What the running start wrote down.
-    pub record: Option<PathBuf>,
+    pub record: Option<Record>,
     /// The running start, and what it says.
     pub running: Option<Asked>,
     /// Proof that root is gone.
@@ -157,23 +172,30 @@ impl Setting {
     /// # Errors
     /// The settings do not validate, the user is unknown, or root cannot be dropped.
     pub fn find(typed: Typed) -> Result<Self, VerbError> {
-        if let Some(supervisor) = Supervisor::find() {
-            let dropped = supervisor.step_down()?;
-            let found = Asked::state(&supervisor, &typed);
-            let (state, directory) = match supervisor.uid {
-                // As long as nothing is told it may be on its way to become somebody: what
-                // root writes in its place would be in that user's way.
-                0 => Some(found?).unzip(),
-                _ => found.ok().unzip(),
-            };
-            let record = directory.and_then(|place| record::find(&place, supervisor.uid));
-            return Ok(Self {
-                settings: draft(typed, record.clone()).finish()?,
-                record,
-                running: state.map(|state| Asked { supervisor, state }),
-                dropped,
-            });
-        }
+        let Some(supervisor) = Supervisor::find() else {
+            return Self::alone(typed);
+        };
+        let reached = Reached::new(supervisor)?;
+        let found = reached.state(&typed);
+        let (state, directory) = match reached.supervisor.uid {
+            // As long as nothing is told it may be on its way to become somebody: what
+            // root writes in its place would be in that user's way.
+            0 => Some(found?).unzip(),
+            _ => found.ok().unzip(),
+        };
+        let record = directory.and_then(|directory| reached.record_in(&directory));
+        let record = reached.record.or(record);
+        let supervisor = reached.supervisor;
+        Ok(Self {
+            settings: draft(typed, record.as_ref()).finish()?,
+            record,
+            running: state.map(|state| Asked { supervisor, state }),
+            dropped: reached.dropped,
+        })
+    }
+
+    /// Where nothing runs.
+    fn alone(typed: Typed) -> Result<Self, VerbError> {
         let mut draft = draft(typed, None);
         let mut account = None;
         if rustix::process::geteuid().is_root() {
@@ -192,11 +214,61 @@ impl Setting {
 }
 
 /// The settings of the start that wrote `record`, or of one that would be made now.
-fn draft(mut typed: Typed, record: Option<PathBuf>) -> Draft {
+fn draft(mut typed: Typed, record: Option<&Record>) -> Draft {
     let own = typed.config.is_some() || record.is_none();
-    typed.config = typed.config.or(record);
+    typed.config = typed.config.or(record.map(|record| record.path.clone()));
     let environment = |name: &str| std::env::var_os(name).filter(|_| own);
     resolve::read(&typed, &environment, rustix::process::geteuid().is_root())
+}
+
+/// A supervisor whose user this process has become.
+struct Reached {
+    supervisor: Supervisor,
+    dropped: Dropped,
+    /// Whether it was root who asked.
+    by_root: bool,
+    /// What root wrote down of its settings.
+    record: Option<Record>,
+}
+
+impl Reached {
+    /// Becomes whom the supervisor runs as, and only then opens anything of its user's.
+    fn new(supervisor: Supervisor) -> Result<Self, VerbError> {
+        let by_root = rustix::process::geteuid().is_root();
+        let dropped = supervisor.step_down()?;
+        let record = record::find_roots(&state::name_of(supervisor.pid));
+        Ok(Self {
+            supervisor,
+            dropped,
+            by_root,
+            record,
+        })
+    }
+
+    /// What the supervisor says, and the directory where it does.
+    fn state(&self, typed: &Typed) -> Result<(State, PathBuf), StateError> {
+        let settings = draft(typed.clone(), self.record.as_ref());
+        let directory = &settings.so_far().state_dir;
+        state::read(directory, self.supervisor.pid, self.supervisor.uid)
+    }
+
+    /// What a start without root wrote down. Root does not believe what others can write.
+    fn record_in(&self, directory: &Path) -> Option<Record> {
+        let Supervisor { pid, uid, .. } = self.supervisor;
+        let found = record::find_own(directory, uid, &state::name_of(pid));
+        let found = found.filter(|_| self.record.is_none())?;
+        match trust::root_alone(&found.path) {
+            Err(problem) if self.by_root => {
+                complain(&format!(
+                    "the settings of this start are in {}, which root does not read: {problem}; \
+                     for those settings use the verb as uid {uid} (`docker exec --user {uid}`)",
+                    found.path.display()
+                ));
+                None
+            }
+            _ => Some(found),
+        }
+    }
 }
 
 /// The supervisor that was found, and what it says.
@@ -209,19 +281,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Finds the supervisor, becomes whom it runs as, and only then opens anything
-    /// of its user's.
+    /// Finds the supervisor, and reads what it says.
     fn new(typed: &Typed) -> Result<Self, VerbError> {
         let supervisor = Supervisor::find().ok_or(VerbError::NoSupervisor)?;
-        let _: Dropped = supervisor.step_down()?;
-        let (state, _) = Self::state(&supervisor, typed)?;
+        let reached = Reached::new(supervisor)?;
+        let (state, _) = reached.state(typed)?;
+        let supervisor = reached.supervisor;
         Ok(Self { supervisor, state })
-    }
-
-    /// What a supervisor says, and the directory where it does.
-    fn state(supervisor: &Supervisor, typed: &Typed) -> Result<(State, PathBuf), StateError> {
-        let settings = draft(typed.clone(), None);
-        let directory = &settings.so_far().state_dir;
-        state::read(directory, supervisor.pid, supervisor.uid)
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{Asked, VerbError};
 use crate::state::{self, Mode, Phase, State};
+use crate::sys::text::shown;
 
 /// Prints the state.
 ///
@@ -11,8 +12,7 @@ use crate::state::{self, Mode, Phase, State};
 /// It is not to be had as JSON.
 pub fn run(asked: &Asked, json: bool) -> Result<ExitCode, VerbError> {
     if json {
-        let text = serde_json::to_string_pretty(&asked.state)?;
-        super::tell(&format!("{text}\n"));
+        super::tell_json(&serde_json::to_string_pretty(&asked.state)?);
     } else {
         super::tell(&told(&asked.state, state::now()));
     }
@@ -56,15 +56,17 @@ pub fn told(state: &State, now: u64) -> String {
     for degradation in &state.degradations {
         rows.push(("warning", degradation.to_string()));
     }
+    if state.degradations_left_out > 0 {
+        let more = format!(
+            "and {} more, which are in the log",
+            state.degradations_left_out
+        );
+        rows.push(("warning", more));
+    }
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter()
-        .map(|(name, value)| format!("{name:width$}  {}\n", plain(value)))
+        .map(|(name, value)| format!("{name:width$}  {}\n", shown(value)))
         .collect()
-}
-
-/// The state is the user's to write: nothing in it speaks to the terminal that shows it.
-fn plain(value: &str) -> String {
-    value.replace(char::is_control, "\u{fffd}")
 }
 
 /// What a mode is called in a sentence.

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -81,6 +82,8 @@ pub struct Watch {
     outputs: Option<Outputs>,
     finishes: Vec<Finish>,
     words: Option<Words>,
+    /// How many streams of servers there were so far.
+    streams: u32,
     pumps: Vec<JoinHandle<()>>,
     readiness: Option<JoinHandle<()>>,
     /// Whether the server was asked to stop.
@@ -108,9 +111,15 @@ impl Watch {
         let console = |stream| rustix::io::fcntl_dupfd_cloexec(stream, 3).map(std::fs::File::from);
         let stdout = console(rustix::stdio::stdout())?;
         let stderr = console(rustix::stdio::stderr())?;
+        let same = is_same(&stdout, &stderr);
+        let stderr = sink(Sink::start(stderr, logging::losses)?);
         let outputs = Outputs {
-            stdout: sink(Sink::start(stdout, logging::losses_of_stdout)?),
-            stderr: sink(Sink::start(stderr, logging::losses)?),
+            // One queue for one place, such as a terminal, keeps both streams in order.
+            stdout: match same {
+                true => stderr.clone(),
+                false => sink(Sink::start(stdout, logging::losses_of_stdout)?),
+            },
+            stderr,
             logfile: match logfile {
                 Some(file) => Some(sink(Sink::start(file, logging::losses_of_logfile)?)),
                 None => None,
@@ -123,6 +132,7 @@ impl Watch {
             outputs: Some(outputs),
             finishes,
             words: None,
+            streams: 0,
             pumps: Vec::new(),
             readiness: None,
             asked: false,
@@ -152,14 +162,15 @@ impl Watch {
 
     fn pump(&mut self, from: OwnedFd, stream: &'static str, words: &Words) {
         let Some(outputs) = &self.outputs else { return };
+        self.streams += 1;
         let console = match stream {
             STDOUT => &outputs.stdout,
             _ => &outputs.stderr,
         };
         let to = pump::Outputs {
-            console: console.clone(),
+            console: console.of(self.streams),
             json: (logging::format() == LogFormat::Json).then(|| Lines::new(stream)),
-            logfile: outputs.logfile.clone(),
+            logfile: outputs.logfile.as_ref().map(|file| file.of(self.streams)),
         };
         let mut words = words.clone();
         self.pumps.push(tokio::spawn(async move {
@@ -210,6 +221,8 @@ impl Watch {
                 state.probe = Some(target.to_string());
                 state.boot = milliseconds(&parts);
             });
+            // Who reads that it is ready may ask at once.
+            told.written().await;
             if boot {
                 let welcome = Welcome {
                     hub,
@@ -219,10 +232,8 @@ impl Watch {
                 logging::say(&welcome.text());
             }
             info!("ready in {}", spent(start.elapsed(), &parts));
-            if let Some(socket) = notify_socket
-                && let Err(error) = notify::ready(&socket)
-            {
-                warn!("{} does not take READY=1: {error}", notify::VARIABLE);
+            if let Some(socket) = notify_socket {
+                let _ = tokio::time::timeout(LAST_WORDS, told_ready(socket)).await;
             }
             sys::give_back_memory();
         }));
@@ -242,6 +253,29 @@ fn in_force(default: DefaultPassword) -> oneshot::Receiver<String> {
             }
         });
     answer
+}
+
+/// Says to a service manager that the start is over. Its socket may be on a disk that
+/// hangs, so a thread of its own looks for it.
+async fn told_ready(socket: OsString) {
+    let (tell, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("notify".into());
+    let started = thread.stack_size(64 * 1024).spawn(move || {
+        let _ = tell.send(notify::ready(&socket));
+    });
+    let answer = match started {
+        Ok(_) => answer.await.unwrap_or(Ok(())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = answer {
+        warn!("{} does not take READY=1: {error}", notify::VARIABLE);
+    }
+}
+
+/// Whether two descriptors are the same pipe, terminal or file.
+fn is_same(one: &std::fs::File, other: &std::fs::File) -> bool {
+    let identity = |file: &std::fs::File| file.metadata().map(|data| (data.dev(), data.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The boot line's figures: `0.71 s (claim 3 ms, server 640 ms)`.

@@ -12,7 +12,7 @@ use super::origin::{Origin, Raw, SettingError, Written};
 use super::table::{Entry, Key, Kind, TABLE};
 
 /// A settings file is at most this long, in bytes.
-const LIMIT: u64 = 64 * 1024;
+pub const LIMIT: u64 = 64 * 1024;
 
 /// What a settings file gives.
 #[derive(Debug, Default)]

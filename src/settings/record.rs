@@ -1,25 +1,31 @@
 //! The settings of this start, written down for the verbs.
 //!
 //! A verb knows neither the command line nor the environment of the start. What the
-//! start resolved, without the password, stands in `settings/entrypoint.toml` under
-//! the state directory: the form of the settings file, so that the same code reads it.
+//! start resolved, without the password, stands in a file in the form of the settings
+//! file, so that the same code reads it. Root's record is [`ROOTS`], which nobody else
+//! can replace; a start without root keeps one of its own in its state directory. A
+//! record names the supervisor that it is of: one that a container was made with, or
+//! that an earlier start left behind, is none.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, mkdirat, openat, renameat, unlinkat};
-use rustix::io::Errno;
 
 use super::origin::Written;
 use super::table::{Entry, Key, Kind, TABLE};
-use super::{Origin, Settings};
+use super::{Origin, Settings, file, trust};
+use crate::sys::text;
 
-const DIRECTORY: &str = "settings";
-const FILE: &str = "entrypoint.toml";
-const NEW: &str = ".entrypoint.toml.new";
+/// The record that root writes and that root's verbs believe: below directories that are
+/// root's alone, at a place that no setting changes.
+pub const ROOTS: &str = "/run/ai-lab-settings.toml";
+
+/// The directory of [`ROOTS`].
+const RUN: &str = "/run";
+
+/// The record of a start without root, in its state directory.
+const OWN: &str = "settings.toml";
 
 /// What stands between a value and its origin.
 pub const ORIGIN: &str = "  # ";
@@ -55,12 +61,16 @@ pub fn all_masked<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Vec<
     shown
 }
 
-/// The settings of this start, for the verbs that come later.
-pub fn running(settings: &Settings) -> String {
-    toml(
-        "# What the running start was told. Written anew by each start.",
-        settings,
-    )
+/// The settings of this start, for the verbs that come later; `supervisor` says which
+/// process it is.
+pub fn running(settings: &Settings, supervisor: &str) -> String {
+    let heading = "# What the running start was told. Written anew by each start.";
+    toml(&format!("{heading}\n{}", of(supervisor)), settings)
+}
+
+/// The line of a record that says whose it is.
+fn of(supervisor: &str) -> String {
+    format!("# By {supervisor}.")
 }
 
 /// The settings of a start that would be made now.
@@ -76,12 +86,12 @@ fn toml(heading: &str, settings: &Settings) -> String {
     let mut text = format!("{heading}\n");
     for entry in TABLE.iter().filter(|entry| entry.key != Key::Password) {
         if let (Some(name), Some((value, origin))) = (entry.toml, value(entry, settings)) {
-            let origin = one_line(&origin);
+            let origin = text::shown(&origin.to_string());
             text.push_str(&format!("{name} = {value}{ORIGIN}{origin}\n"));
         }
     }
     if settings.password.default.is_some() {
-        let origin = one_line(&settings.origin(Key::Password));
+        let origin = text::shown(&settings.origin(Key::Password).to_string());
         text.push_str(&format!(
             "# password.default is not shown{ORIGIN}{origin}\n"
         ));
@@ -115,12 +125,12 @@ fn value(entry: &Entry, settings: &Settings) -> Option<(String, Origin)> {
 }
 
 /// A string as TOML's basic string.
-fn quoted(text: &str) -> String {
+fn quoted(value: &str) -> String {
     let mut quoted = String::from('"');
-    for c in text.chars() {
+    for c in value.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
+            c if text::is_escaped(c) => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
             c => quoted.push(c),
         }
     }
@@ -128,79 +138,98 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// An origin may name a file, whose name may hold anything.
-fn one_line(origin: &Origin) -> String {
-    let text = origin.to_string();
-    text.chars().filter(|c| !c.is_control()).collect()
-}
-
-/// Writes the record under the state directory: whole, or not at all.
-///
-/// Its directory belongs to whoever writes, and nobody else can write there; started
-/// as root that is root, so that the user cannot tell a later verb something else.
+/// Writes root's record: whole, or not at all.
 ///
 /// # Errors
-/// The directory cannot be made, or somebody else made it.
-pub fn write(state_dir: &Path, text: &str) -> io::Result<()> {
-    let above = rustix::fs::open(state_dir, LIST, Mode::empty())?;
-    let directory = match own_directory(&above)? {
-        Some(directory) => directory,
-        // An earlier start, as another user, made it. Nothing but our own names goes.
-        None => {
-            remove(&above);
-            own_directory(&above)?.ok_or_else(|| {
-                let path = state_dir.join(DIRECTORY);
-                io::Error::other(format!("{} was made by somebody else", path.display()))
-            })?
-        }
-    };
+/// Its directory cannot be written, or others can write there as well.
+pub fn write_as_root(text: &str) -> io::Result<()> {
+    let mut directory = DirBuilder::new();
+    directory.recursive(true).mode(0o755).create(RUN)?;
+    trust::root_alone(RUN.as_ref()).map_err(io::Error::other)?;
+    write(ROOTS.as_ref(), text)
+}
+
+/// Whether [`write_as_root`] could do it; `writable` tells whether a directory can be
+/// written.
+///
+/// # Errors
+/// As [`write_as_root`].
+pub fn foresee_as_root(writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    trust::root_alone(RUN.as_ref()).map_err(io::Error::other)?;
+    writable(RUN.as_ref())
+}
+
+/// Writes the record of a start without root: whole, or not at all.
+///
+/// # Errors
+/// The state directory cannot be written.
+pub fn write_own(state_dir: &Path, text: &str) -> io::Result<()> {
+    write(&own(state_dir), text)
+}
+
+/// The record of a start without root that keeps its state there.
+pub fn own(state_dir: &Path) -> PathBuf {
+    state_dir.join(OWN)
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if text.len() > file::LIMIT as usize {
+        return Err(io::Error::other(format!(
+            "they are longer than {} bytes",
+            file::LIMIT
+        )));
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
     // What a killed start left behind.
-    let _ = unlinkat(&directory, NEW, AtFlags::empty());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut file = File::from(openat(&directory, NEW, flags, Mode::from(0o644))?);
+    let _ = fs::remove_file(&new);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let mut file = options.open(&new)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text.as_bytes())?;
-    Ok(renameat(&directory, NEW, &directory, FILE)?)
+    fs::rename(new, path)
 }
 
-const LIST: OFlags = OFlags::DIRECTORY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+/// A record that was found.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it, for people.
+    pub text: String,
+}
 
-/// The directory, made if it is not there; `None`: others could write in it.
-fn own_directory(above: &OwnedFd) -> io::Result<Option<OwnedFd>> {
-    match mkdirat(above, DIRECTORY, Mode::from(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
+/// Returns root's record of this supervisor, if only root could have written it.
+pub fn find_roots(supervisor: &str) -> Option<Record> {
+    trust::root_alone(ROOTS.as_ref()).ok()?;
+    find(ROOTS.as_ref(), 0, supervisor)
+}
+
+/// Returns the record that a start without root, as `uid`, keeps there.
+pub fn find_own(state_dir: &Path, uid: u32, supervisor: &str) -> Option<Record> {
+    find(&own(state_dir), uid, supervisor)
+}
+
+fn find(path: &Path, uid: u32, supervisor: &str) -> Option<Record> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path).ok()?;
+    let data = file.metadata().ok()?;
+    if !data.is_file() || data.uid() != uid || data.len() > file::LIMIT {
+        return None;
     }
-    let directory = match openat(above, DIRECTORY, LIST, Mode::empty()) {
-        Ok(directory) => directory,
-        Err(Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let data = fstat(&directory)?;
-    let ours = data.st_uid == rustix::process::geteuid().as_raw() && data.st_mode & 0o022 == 0;
-    Ok(ours.then_some(directory))
-}
-
-/// Removes a record that others could write, as far as it holds nothing else.
-fn remove(above: &OwnedFd) {
-    if let Ok(directory) = openat(above, DIRECTORY, LIST, Mode::empty()) {
-        for name in [FILE, NEW] {
-            let _ = unlinkat(&directory, name, AtFlags::empty());
-        }
-    }
-    let _ = unlinkat(above, DIRECTORY, AtFlags::REMOVEDIR);
-}
-
-/// The record under `state_dir`, if it is root's or `uid`'s.
-pub fn find(state_dir: &Path, uid: u32) -> Option<PathBuf> {
-    let directory = state_dir.join(DIRECTORY);
-    let path = directory.join(FILE);
-    let trusted = |owner: u32| owner == 0 || owner == uid;
-    let above = fs::symlink_metadata(&directory).ok()?;
-    let data = fs::symlink_metadata(&path).ok()?;
-    let right = above.is_dir() && trusted(above.uid()) && data.is_file() && trusted(data.uid());
-    right.then_some(path)
+    let mut text = String::new();
+    file.take(file::LIMIT).read_to_string(&mut text).ok()?;
+    let line = format!("{}\n", of(supervisor));
+    let (heading, rest) = text.split_once('\n')?;
+    let rest = rest.strip_prefix(&line)?;
+    Some(Record {
+        path: path.to_owned(),
+        text: format!("{heading}\n{rest}"),
+    })
 }
 
 #[cfg(test)]
@@ -281,14 +310,16 @@ mod tests {
             ],
             None,
         );
-        let text = running(&settings);
+        let text = running(&settings, "process 1");
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("server.port = 8888  # --port\n"), "{text}");
         let directory = tempfile::tempdir().unwrap();
-        write(directory.path(), &text).unwrap();
-        write(directory.path(), &text).unwrap();
+        write_own(directory.path(), &text).unwrap();
+        write_own(directory.path(), &text).unwrap();
         let uid = rustix::process::geteuid().as_raw();
-        let again = load(&[], find(directory.path(), uid));
+        let found = find_own(directory.path(), uid, "process 1").unwrap();
+        assert!(!found.text.contains("process 1"), "{}", found.text);
+        let again = load(&[], Some(found.path));
         assert_eq!(again.notebooks.directory, settings.notebooks.directory);
         assert_eq!(again.server.port, Some(8888));
         assert_eq!(again.server.stop_timeout, settings.server.stop_timeout);
@@ -298,23 +329,33 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_put_there_is_neither_written_nor_read() {
+    fn only_a_file_of_the_users_that_names_the_supervisor_is_a_record() {
         let directory = tempfile::tempdir().unwrap();
-        let inside = directory.path().join(DIRECTORY);
-        std::os::unix::fs::symlink("/tmp", &inside).unwrap();
-        assert!(write(directory.path(), "").is_err());
-        assert!(find(directory.path(), 0).is_none());
-        fs::remove_file(&inside).unwrap();
-        fs::create_dir(&inside).unwrap();
-        fs::write(inside.join(FILE), "").unwrap();
-        std::os::unix::fs::chown(&inside, Some(4242), None).unwrap();
-        assert!(find(directory.path(), 4243).is_none());
-        assert!(find(directory.path(), 4242).is_some());
-        // A record is replaced by one of our own; whatever else is there stays.
-        fs::write(inside.join("other"), "").unwrap();
-        assert!(write(directory.path(), "").is_err());
-        fs::remove_file(inside.join("other")).unwrap();
-        write(directory.path(), "").unwrap();
-        assert_eq!(fs::metadata(inside).unwrap().uid(), 0);
+        let (state, path) = (directory.path(), own(directory.path()));
+        let uid = rustix::process::geteuid().as_raw();
+        let text = running(&load(&[], None), "process 7, started at 5");
+        let found = |uid, supervisor| find_own(state, uid, supervisor).is_some();
+        write_own(state, &text).unwrap();
+        assert!(found(uid, "process 7, started at 5"));
+        assert!(!found(uid, "process 7, started at 55"));
+        assert!(!found(uid, "process 7"));
+        assert!(!found(uid + 1, "process 7, started at 5"));
+        // Links, directories and FIFOs are none, and nothing waits for them.
+        let elsewhere = state.join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(!found(uid, "process 7, started at 5"));
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(!found(uid, "process 7, started at 5"));
+        write_own(state, &text).unwrap();
+        assert!(found(uid, "process 7, started at 5"));
+    }
+
+    #[test]
+    fn what_no_verb_could_read_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(write_own(directory.path(), &"#".repeat(70_000)).is_err());
+        assert!(!own(directory.path()).exists());
     }
 }

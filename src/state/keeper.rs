@@ -1,50 +1,64 @@
 //! Where the state is kept: the directory, and who may write there.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{getpid, getuid};
 
-use super::{FILE, State, places};
+use super::{FILE, places};
 use crate::identity::{Dropped, Root, may_chown};
 
-/// Makes the directory as root, removes an old state, lets `fill` write what is root's,
-/// and hands the directory to the user.
+/// Makes the directory as root, removes an old state, and hands the directory to the user.
 ///
 /// While root works in it, it is root's: root without CAP_DAC_OVERRIDE cannot write in
-/// a directory of the user's, as it is after an earlier start.
+/// a directory of the user's, as it is after an earlier start. Whatever the user made of
+/// it, it is as a fresh one afterwards.
 ///
 /// # Errors
 /// The directory cannot be made or handed over, or something else is in its place.
-pub fn prepare(
-    _: &Root,
-    directory: &Path,
-    uid: u32,
-    gid: u32,
-    fill: impl FnOnce() -> io::Result<()>,
-) -> io::Result<()> {
+pub fn prepare(_: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let directory = &plain(directory);
     judge(directory)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(directory)?;
+    // Found without a right of its own, which the user may have taken away.
     let handle = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY)
         .open(directory)?;
-    let hand_to = |uid, gid| std::os::unix::fs::fchown(&handle, Some(uid), Some(gid));
-    hand_to(0, 0)?;
-    match rustix::fs::unlinkat(&handle, FILE, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
+    let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+    chown(&held, Some(0), Some(0))?;
+    fs::set_permissions(&held, Permissions::from_mode(0o755))?;
+    let cleared = clear(&held.join(FILE));
+    // What could not be removed does not keep the user from writing elsewhere.
+    chown(&held, Some(uid), Some(gid))?;
+    cleared
+}
+
+/// Makes room at a path: whatever is there is removed, and a directory with something in
+/// it is moved aside, which takes no longer for a large one.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            fs::remove_dir(path).or_else(|_| fs::rename(path, aside(path)))
+        }
+        done => done,
     }
-    // What could not be written does not keep the user from writing.
-    let filled = fill();
-    hand_to(uid, gid)?;
-    filled
+}
+
+/// A name beside a path that nobody has thought of yet.
+fn aside(path: &Path) -> PathBuf {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".aside-{}", time.map_or(0, |time| time.as_nanos())));
+    name.into()
 }
 
 /// The path without a slash at its end, with which a link is followed.
@@ -115,18 +129,24 @@ impl Keeper {
             .into_iter()
             .filter(|place| !is_shared(place))
         {
-            let made = DirBuilder::new().mode(0o700).create(&directory);
-            match made {
+            let make = || DirBuilder::new().mode(0o700).create(&directory);
+            match make() {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     last = error;
                     continue;
                 }
                 _ => {}
             }
-            // One that somebody else made in a place that all can write is not ours.
-            let owner = fs::symlink_metadata(&directory).map(|data| (data.is_dir(), data.uid()));
-            if directory != wanted && !matches!(owner, Ok((true, owner)) if owner == uid) {
-                continue;
+            if directory != wanted {
+                let owner = fs::symlink_metadata(&directory).map(|data| data.uid());
+                // One that somebody else made in a place that all can write is not ours.
+                if !owner.is_ok_and(|owner| owner == uid) {
+                    continue;
+                }
+                if let Err(error) = own(&directory, make) {
+                    last = error;
+                    continue;
+                }
             }
             let keeper = Self { directory };
             match keeper.try_out() {
@@ -173,7 +193,7 @@ impl Keeper {
     }
 
     fn try_out(&self) -> io::Result<()> {
-        let _ = fs::remove_file(self.directory.join(FILE));
+        clear(&self.directory.join(FILE))?;
         let probe = self.temporary();
         // A file system that is full lets an empty file be made, but not this one.
         let written = create(&probe)?.write_all(&[b' '; 4096]);
@@ -185,27 +205,42 @@ impl Keeper {
         self.directory.join(format!(".{FILE}.{}", getpid()))
     }
 
-    /// Writes the state: whole, or not at all.
+    /// Writes the text of the state: whole, or not at all.
     ///
     /// # Errors
     /// write(2)'s and rename(2)'s.
-    pub fn write(&self, state: &State) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(state)?;
-        text.push(b'\n');
-        let temporary = self.temporary();
-        create(&temporary)?.write_all(&text)?;
-        fs::rename(temporary, self.directory.join(FILE))
+    pub fn write(&self, text: &[u8]) -> io::Result<()> {
+        let (temporary, path) = (self.temporary(), self.directory.join(FILE));
+        create(&temporary)?.write_all(text)?;
+        match fs::rename(&temporary, &path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                clear(&path)?;
+                fs::rename(temporary, path)
+            }
+            done => done,
+        }
     }
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    let _ = fs::remove_file(path);
-    OpenOptions::new()
+    clear(path)?;
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o644)
         .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    Ok(file)
+}
+
+/// Makes what is in the place of a directory of our own one again: an earlier process of
+/// ours may have left something else, or one without rights.
+fn own(directory: &Path, make: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    if !fs::symlink_metadata(directory)?.is_dir() {
+        fs::remove_file(directory)?;
+        make()?;
+    }
+    fs::set_permissions(directory, Permissions::from_mode(0o700))
 }
 
 #[cfg(test)]
@@ -218,34 +253,63 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("a/b");
         let root = Root::detect().unwrap();
-        let fill = || {
-            let data = fs::metadata(&directory)?;
-            assert_eq!(
-                (data.uid(), data.gid()),
-                (0, 0),
-                "root's while root is in it"
-            );
-            fs::write(directory.join("root's"), "")
+        let prepare = |directory: &Path| prepare(&root, directory, 1234, 5678);
+        let user = |directory: &Path| {
+            let data = fs::metadata(directory).unwrap();
+            assert_eq!((data.uid(), data.gid()), (1234, 5678));
+            assert_eq!(data.mode() & 0o7777, 0o755);
         };
-        prepare(&root, &directory, 1234, 5678, fill).unwrap();
+        prepare(&directory).unwrap();
+        user(&directory);
         fs::write(directory.join(FILE), "old").unwrap();
-        prepare(&root, &directory, 1234, 5678, fill).unwrap();
-        assert!(directory.join("root's").exists());
-        let data = fs::metadata(&directory).unwrap();
-        assert_eq!((data.uid(), data.gid()), (1234, 5678));
+        fs::set_permissions(&directory, Permissions::from_mode(0o0)).unwrap();
+        prepare(&directory).unwrap();
+        user(&directory);
         assert!(!directory.join(FILE).exists());
         let link = base.path().join("link");
         std::os::unix::fs::symlink("/etc", &link).unwrap();
-        assert!(prepare(&root, &link, 1234, 5678, fill).is_err());
+        assert!(prepare(&link).is_err());
         let slash = PathBuf::from(format!("{}/", link.display()));
-        assert!(prepare(&root, &slash, 1234, 5678, fill).is_err());
+        assert!(prepare(&slash).is_err());
         // A link of the user's on the way, and a directory that is everybody's.
         let way = base.path().join("way");
         std::os::unix::fs::symlink(base.path(), &way).unwrap();
         std::os::unix::fs::lchown(&way, Some(1234), None).unwrap();
-        assert!(prepare(&root, &way.join("a/b"), 1234, 5678, fill).is_err());
+        assert!(prepare(&way.join("a/b")).is_err());
         let all = Path::new("/var/tmp");
-        assert!(prepare(&root, all, 1234, 5678, fill).is_err());
+        assert!(prepare(all).is_err());
         assert_eq!(fs::metadata(all).unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn whatever_is_at_the_states_place_makes_room() {
+        let base = tempfile::tempdir().unwrap();
+        let keeper = Keeper {
+            directory: base.path().to_owned(),
+        };
+        let (path, temporary) = (base.path().join(FILE), keeper.temporary());
+        for place in [&path, &temporary] {
+            let full = || fs::create_dir_all(place.join("a/b")).unwrap();
+            let socket = || drop(std::os::unix::net::UnixListener::bind(place).unwrap());
+            let fifo = || nix::unistd::mkfifo(place, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let link = || std::os::unix::fs::symlink("/etc", place).unwrap();
+            let obstacles: [&dyn Fn(); 5] = [
+                &full,
+                &|| fs::create_dir(place).unwrap(),
+                &socket,
+                &fifo,
+                &link,
+            ];
+            for obstacle in obstacles {
+                let _ = fs::remove_file(&path);
+                obstacle();
+                keeper.write(b"state").unwrap();
+                assert_eq!(fs::read(&path).unwrap(), b"state");
+            }
+        }
+        // Nothing in them was lost.
+        let names = fs::read_dir(base.path()).unwrap().flatten();
+        let kept = names.filter(|entry| entry.path().join("a/b").is_dir());
+        assert_eq!(kept.count(), 2);
     }
 }

@@ -1,35 +1,120 @@
-//! The state while it changes.
+//! The state while it changes: written by a thread of its own, so that no disk holds the
+//! supervisor up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Keeper, State};
 
+/// How long anything waits for the state to be written.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The state, and where it is kept; shared with the tasks.
 #[derive(Clone)]
-pub struct Told {
+pub struct Told(Arc<Shared>);
+
+struct Shared {
     keeper: Option<Keeper>,
-    state: Arc<Mutex<State>>,
+    now: Mutex<Now>,
+    /// Whether a thread writes. It lives only as long as there is something to write.
+    writing: watch::Sender<bool>,
+}
+
+struct Now {
+    state: State,
+    /// What is to be written next: the latest state, whatever came before it.
+    next: Option<Vec<u8>>,
+    /// Whether the last one could not be written, which is told once.
+    refused: bool,
 }
 
 impl Told {
-    /// Starts with this state. Without a keeper nobody is told.
+    /// Starts with this state. Without a keeper it is written nowhere.
     pub fn new(keeper: Option<Keeper>, state: State) -> Self {
-        let told = Self {
+        let told = Self(Arc::new(Shared {
             keeper,
-            state: Arc::new(Mutex::new(state)),
-        };
+            now: Mutex::new(Now {
+                state,
+                next: None,
+                refused: false,
+            }),
+            writing: watch::Sender::new(false),
+        }));
         told.update(|_| {});
         told
     }
 
-    /// Changes the state, and tells it.
+    /// Changes the state, and has it written. Never waits for that.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        if let Some(keeper) = &self.keeper
-            && let Err(error) = keeper.write(&state)
+        let mut now = self.0.now();
+        change(&mut now.state);
+        let text = now.state.text();
+        let Some(keeper) = self.0.keeper.clone() else {
+            return;
+        };
+        let started = text.map_err(io::Error::from).and_then(|text| {
+            now.next = Some(text);
+            match self.0.writing.send_replace(true) {
+                true => Ok(()), // the thread takes it
+                false => self.start_thread(keeper),
+            }
+        });
+        drop(now);
+        if let Err(error) = started {
+            self.0.outcome(Err(error));
+        }
+    }
+
+    fn start_thread(&self, keeper: Keeper) -> io::Result<()> {
+        let shared = self.0.clone();
+        let thread = thread::Builder::new().name("state".into());
+        let started = thread
+            .stack_size(64 * 1024)
+            .spawn(move || shared.write_all(&keeper));
+        if started.is_err() {
+            self.0.writing.send_replace(false);
+        }
+        started.map(drop)
+    }
+
+    /// Waits until the latest state is written, and no longer than a disk may take that
+    /// works.
+    pub async fn written(&self) {
+        let mut writing = self.0.writing.subscribe();
+        let written = writing.wait_for(|writing| !writing);
+        let _ = tokio::time::timeout(PATIENCE, written).await;
+    }
+}
+
+impl Shared {
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes until there is nothing more to write.
+    fn write_all(&self, keeper: &Keeper) {
+        loop {
+            let mut now = self.now();
+            let Some(text) = now.next.take() else {
+                self.writing.send_replace(false);
+                return;
+            };
+            drop(now);
+            self.outcome(keeper.write(&text));
+        }
+    }
+
+    /// Tells once that the state cannot be written. Not with the lock held: a console may
+    /// take its time.
+    fn outcome(&self, written: io::Result<()>) {
+        let known = std::mem::replace(&mut self.now().refused, written.is_err());
+        if let Err(error) = written
+            && !known
         {
             warn!("the state cannot be written: {error}");
         }

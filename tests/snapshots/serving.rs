@@ -172,7 +172,7 @@ fn what_can_be_taken_away_or_was_never_there() {
     lived(
         "settings-are-not-recorded",
         |image| {
-            fs::create_dir_all(image.path("state/settings/kept")).unwrap();
+            fs::create_dir_all(image.path("state/settings.toml")).unwrap();
             fs::create_dir(image.path("notebooks")).unwrap();
             for name in ["state", "notebooks"] {
                 chown(image.path(name), Some(UID), Some(UID)).unwrap();
@@ -180,6 +180,17 @@ fn what_can_be_taken_away_or_was_never_there() {
             let ids = format!("setpriv --reuid={UID} --regid={UID} --clear-groups --");
             server_in(image, &format!("exec {ids}")).args(["--log-level", "debug"])
         },
+        ready,
+    );
+    lived(
+        "settings-open-to-others",
+        |image| server_in(image, "chmod 777 /run\nexec"),
+        ready,
+    );
+    let long = format!("--A.b={}", "x".repeat(70_000));
+    lived(
+        "settings-too-long",
+        |image| bare(image).args(["--jupyter-arg", &long]),
         ready,
     );
 }

@@ -1,13 +1,14 @@
 //! Every verb's output and errors, and its help.
 
 use std::fs;
+use std::os::unix::fs::chown;
 
 use super::asked::asked;
 use super::golden::{compare, on_terminal, ours};
 use super::serving::server;
 use super::support::process::until;
 use super::support::terminal::Terminal;
-use super::support::{Image, Start};
+use super::support::{Image, PROGRAM, Start, UID};
 
 #[test]
 fn of_a_running_server() {
@@ -102,6 +103,22 @@ fn of_a_command_and_of_a_hub() {
             asked.ask(&["password", "set"], "another");
         },
     );
+}
+
+#[test]
+fn of_a_start_without_root_that_root_asks() {
+    let image = Image::new();
+    for name in ["state", "notebooks"] {
+        fs::create_dir(image.path(name)).unwrap();
+        chown(image.path(name), Some(UID), Some(UID)).unwrap();
+    }
+    let script = format!("exec setpriv --reuid={UID} --regid={UID} --clear-groups \"$@\"");
+    let start = Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM]);
+    let start = start.args(image.options());
+    let start = start.args(["--", "sh", "-c", "echo it runs; exec sleep 1000"]);
+    asked("verbs-not-believed", start, &image, "it runs", |asked| {
+        asked.ask(&["config", "show"], "");
+    });
 }
 
 #[test]

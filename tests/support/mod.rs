@@ -108,6 +108,9 @@ impl Image {
     }
 }
 
+/// Executes a program with a `/run` of its own.
+const OWN_RUN: &str = "mount -t tmpfs -o mode=755 tmpfs /run && exec \"$@\"";
+
 /// The user of the process tests: nobody's uid.
 pub const UID: u32 = 4242;
 
@@ -124,11 +127,11 @@ impl Start {
         Self::wrapped(PROGRAM)
     }
 
-    /// Another program as PID 1, such as tini.
+    /// Another program as PID 1, such as tini. Its `/run` is its own, as a container's is.
     pub fn wrapped(program: &str) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-        command.arg(program);
+        command.args(["sh", "-c", OWN_RUN, "sh", program]);
         Self::of(command, true)
     }
 

@@ -29,6 +29,47 @@ impl Drop for Tmpfs {
     }
 }
 
+/// A disk of ext4 in a file, unmounted when it goes away.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// Makes one in the file `image` and mounts it at `at`.
+    pub fn mount(image: &Path, at: &Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let file = std::fs::File::create(image).unwrap();
+        file.set_len(16 << 20).unwrap();
+        run("mkfs.ext4", &["-q", "-F"], image);
+        let image = image.to_str().unwrap();
+        run("mount", &["-o", "loop", image], at);
+        Self(at.to_owned())
+    }
+
+    /// Stops every write to it, until what is returned goes away. It must go away before
+    /// anything waits for a process that writes there.
+    pub fn freeze(&self) -> Frozen {
+        run("fsfreeze", &["--freeze"], &self.0);
+        Frozen(self.0.clone())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// A disk that takes no writes.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze")
+            .arg("--unfreeze")
+            .arg(&self.0)
+            .status();
+    }
+}
+
 fn run(program: &str, words: &[&str], at: &Path) {
     let output = Command::new(program).args(words).arg(at).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -7,7 +7,7 @@ use crate::boot::plan::Plan;
 use crate::boot::{Failure, Person, Start, check, root_phase};
 use crate::hooks;
 use crate::identity::{Account, Linux, Root, Target, foresee_access, resolve};
-use crate::settings::VolumeOwner;
+use crate::settings::{VolumeOwner, record};
 use crate::state;
 use crate::volume::{Claim, Rights, foresee_claim};
 
@@ -126,10 +126,12 @@ fn state_part(
 ) -> Result<(), Failure> {
     let directory = &start.settings.state_dir;
     let writable = |directory: &Path| plan.foresight.writable(directory);
-    match state::foresee_preparing(root, directory, &writable) {
+    let recorded = record::foresee_as_root(&writable);
+    let prepared = state::foresee_preparing(root, directory, &writable);
+    root_phase::unless_recorded(start, recorded);
+    match prepared {
         Ok(()) => {
             plan.foresight.hands_over(directory);
-            start.recorded = true;
             Ok(())
         }
         Err(error) => root_phase::state_unprepared(start, account, &error),
