@@ -230,7 +230,7 @@ fn a_start_changes_nothing_that_was_not_printed() {
         "/etc/group",
         "/etc/gshadow",
         password,
-        "/run/ai-lab/settings/entrypoint.toml",
+        "/run/ai-lab-settings.toml",
         "/run/ai-lab/state.json",
     ];
     // Docker makes the place for the socket.
