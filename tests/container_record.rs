@@ -97,18 +97,29 @@ fn what_an_earlier_container_left_behind_is_of_no_start() {
 }
 
 #[test]
-fn a_read_only_container_says_what_it_cannot_keep() {
-    let options = ["--read-only", "--tmpfs=/tmp"];
+fn where_root_cannot_keep_a_record_that_is_told() {
+    for (options, why) in [
+        (
+            &["--read-only", "--tmpfs=/tmp"][..],
+            "Read-only file system",
+        ),
+        (&["--tmpfs=/run"], "/run can be written by everyone"),
+    ] {
+        let container = started(IMAGE, options, &["--stop-timeout", "6"]);
+        let logs = container.logs();
+        let told = format!("the settings are not kept in {RECORD}: {why}");
+        assert!(logs.contains(&told), "{logs}");
+        let shown = container.exec_ok("jupyter", &SHOW);
+        assert!(shown.contains("server.stop_timeout = 6.0"), "{shown}");
+        let shown = container.exec_ok("root", &SHOW);
+        assert!(shown.contains("which root does not read"), "{shown}");
+        assert!(shown.contains("server.stop_timeout = 7.0"), "{shown}");
+        container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+    }
+    let options = ["--tmpfs=/run:mode=755"];
     let container = started(IMAGE, &options, &["--stop-timeout", "6"]);
-    let logs = container.logs();
-    let told = format!("the settings are not kept in {RECORD}: Read-only file system");
-    assert!(logs.contains(&told), "{logs}");
-    let shown = container.exec_ok("jupyter", &SHOW);
-    assert!(shown.contains("server.stop_timeout = 6.0"), "{shown}");
     let shown = container.exec_ok("root", &SHOW);
-    assert!(shown.contains("which root does not read"), "{shown}");
-    assert!(shown.contains("server.stop_timeout = 7.0"), "{shown}");
-    container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+    assert!(shown.contains("server.stop_timeout = 6.0"), "{shown}");
 }
 
 #[test]
