@@ -98,12 +98,16 @@ fn what_an_earlier_container_left_behind_is_of_no_start() {
 
 #[test]
 fn where_root_cannot_keep_a_record_that_is_told() {
+    let open = tempfile::tempdir().unwrap();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(open.path(), all).unwrap();
+    let volume = format!("--volume={}:/run", open.path().display());
     for (options, why) in [
         (
             &["--read-only", "--tmpfs=/tmp"][..],
             "Read-only file system",
         ),
-        (&["--tmpfs=/run"], "/run can be written by everyone"),
+        (&[volume.as_str()], "/run can be written by everyone"),
     ] {
         let container = started(IMAGE, options, &["--stop-timeout", "6"]);
         let logs = container.logs();
@@ -116,8 +120,7 @@ fn where_root_cannot_keep_a_record_that_is_told() {
         assert!(shown.contains("server.stop_timeout = 7.0"), "{shown}");
         container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     }
-    let options = ["--tmpfs=/run:mode=755"];
-    let container = started(IMAGE, &options, &["--stop-timeout", "6"]);
+    let container = started(IMAGE, &["--tmpfs=/run"], &["--stop-timeout", "6"]);
     let shown = container.exec_ok("root", &SHOW);
     assert!(shown.contains("server.stop_timeout = 6.0"), "{shown}");
 }
