@@ -33,8 +33,8 @@ use crate::server::program::{self, Launch};
 use crate::settings::resolve::Draft;
 use crate::settings::{Settings, SettingsError};
 use crate::state::Mode;
-use crate::supervisor::everyone;
 use crate::supervisor::signals::Signals;
+use crate::supervisor::{self, everyone};
 use crate::sys;
 use report::Report;
 
@@ -169,8 +169,6 @@ pub struct Person {
 /// Starts, supervises and ends; the exit code.
 pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
     sys::keep_no_large_blocks();
-    // Before the first hook: what one leaves behind would be out of our reach.
-    everyone::adopt_orphans();
     let code = match begin(draft, command, signals) {
         Ok(code) => code,
         Err(Failure::Settings(errors)) => {
@@ -192,6 +190,7 @@ pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
 }
 
 fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, Failure> {
+    supervisor::check::check()?;
     let as_root = rustix::process::geteuid().is_root();
     let checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
     story(Start {
@@ -206,6 +205,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
 }
 
 fn story(mut start: Start<'_>) -> Result<i32, Failure> {
+    adopt_orphans(&mut start)?;
     announce_hub(&mut start)?;
     if matches!(start.launch, Launch::Server(_)) {
         check::tell_times(start.settings);
@@ -219,6 +219,17 @@ fn story(mut start: Start<'_>) -> Result<i32, Failure> {
     };
     let ready = user_phase::run(&mut start, &person)?;
     serve::run(start, &person, ready)
+}
+
+/// Before the first hook: what one leaves behind would be out of our reach.
+fn adopt_orphans(start: &mut Start<'_>) -> Result<(), Failure> {
+    let Err(refused) = everyone::adopt_orphans() else {
+        return Ok(());
+    };
+    start.report.degraded(Degradation::new(
+        format!("what a process leaves behind may outlive this one: {refused}"),
+        "leave --init out: PID 1 has all orphans",
+    ))
 }
 
 /// A single-user server without these looks healthy, and nobody can log in.

@@ -20,9 +20,11 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::server::environment::temporary;
+use crate::supervisor::everyone;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn::{self, Program, SpawnError};
 use crate::supervisor::stop::Ended;
+use crate::sys::Refused;
 
 pub use variables::Variables;
 use watched::{Output, Watched, end_all_below, kill_group};
@@ -98,6 +100,9 @@ pub enum HookError {
         watched::PATIENCE.as_secs()
     )]
     Left,
+    /// What they leave running could not be found, and would go on as root.
+    #[error("the root hooks are not run, since what one leaves behind would stay root: {0}")]
+    Orphans(Refused),
     /// Somebody asked to stop, which the start tells.
     #[error("stopped")]
     Stopped,
@@ -143,6 +148,10 @@ pub fn run_as_root(
 ) -> Result<Variables, HookError> {
     let hooks = root_hooks(directory)?;
     tell_of_others(directory);
+    if !hooks.is_empty() {
+        // Otherwise an orphan of theirs would be out of our reach, and stay root.
+        everyone::adopt_orphans().map_err(HookError::Orphans)?;
+    }
     let result = run_all(&hooks, surroundings, Some("/"));
     let ended = hooks.is_empty() || end_all_below();
     let variables = result?;

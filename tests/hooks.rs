@@ -271,6 +271,18 @@ fn a_root_hook_whose_interpreter_others_could_write_is_refused() {
         );
         assert!(!ended.stderr.contains("a: ran"), "{}", ended.stderr);
     }
+    // One whose interpreter is a script, and so is that one's, and on and on.
+    let hooks = Hooks::new();
+    let path = |nth: u32| hooks.0.path().join(format!("root/{nth}"));
+    fs::create_dir(hooks.0.path().join("root")).unwrap();
+    for nth in 0..20 {
+        fs::write(path(nth), format!("#!{}\n", path(nth + 1).display())).unwrap();
+        fs::set_permissions(path(nth), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let ended = hooks.start(&image).run();
+    assert_eq!(ended.code, 78, "{}", ended.stderr);
+    let said = "whose interpreter is one, and so on";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
     for line in [
         "#!/bin/sh",
         "#! /usr/bin/env sh",

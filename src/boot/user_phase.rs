@@ -56,8 +56,13 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     tell_who_wins(start, &wanted)?;
     start.go_on()?;
 
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    info!("Disabled coredumps");
+    match setrlimit(Resource::RLIMIT_CORE, 0, 0) {
+        Ok(()) => info!("Disabled coredumps"),
+        Err(error) => start.report.degraded(Degradation::new(
+            format!("core dumps are not disabled: setrlimit failed: {error}"),
+            "run with --ulimit core=0",
+        ))?,
+    }
     take_variables(start, &mut environment);
     let before = password_place(start, person, &environment);
     start.run_hooks("user", environment.to_vec(), hooks::run_as_user)?;

@@ -5,8 +5,11 @@ use std::fs;
 use std::io;
 
 use nix::unistd::{self, Gid, Uid};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
+
+use crate::sys::{Refused, refused};
 
 /// What the kernel says this thread is. Capability sets are bit masks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +42,7 @@ pub struct State {
 #[allow(missing_docs, clippy::missing_errors_doc)]
 pub trait Kernel {
     /// What is really so, asked of the kernel.
-    fn state(&self) -> io::Result<State>;
+    fn state(&self) -> Result<State, Refused>;
     /// setgroups(2).
     fn set_groups(&self, groups: &[u32]) -> io::Result<()>;
     /// setresgid(2), all three.
@@ -91,42 +94,68 @@ pub fn stands_for_another(gid: u32) -> bool {
         && !whole(&read("/proc/self/gid_map"))
 }
 
-/// Every capability this kernel knows, lowest first.
-fn known_capabilities() -> impl Iterator<Item = CapabilitySet> {
-    // The kernel answers EINVAL to the first number that it does not know.
-    (0..u64::BITS)
-        .map(|number| CapabilitySet::from_bits_retain(1 << number))
-        .take_while(|one| thread::capability_is_in_bounding_set(*one).is_ok())
+/// Every capability that a kernel may know, lowest first.
+fn capabilities() -> impl Iterator<Item = CapabilitySet> {
+    (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number))
+}
+
+/// Asks for each capability whether it is in a set. The kernel answers EINVAL to the first one
+/// that it does not know, and to the first of all if it does not know the question.
+fn read_set(is_in: fn(CapabilitySet) -> rustix::io::Result<bool>) -> io::Result<u64> {
+    let mut set = 0;
+    for one in capabilities() {
+        match is_in(one) {
+            Ok(true) => set |= one.bits(),
+            Ok(false) => {}
+            Err(Errno::INVAL) if one.bits() > 1 => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(set)
+}
+
+/// Reads a number from `/proc/thread-self/status` (proc_pid_status(5)), which says once more
+/// what calls say that a sandbox may refuse.
+fn in_status(field: &str, radix: u32) -> Option<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let number = status.lines().find_map(|line| line.strip_prefix(field))?;
+    u64::from_str_radix(number.trim(), radix).ok()
 }
 
 impl Kernel for Linux {
-    fn state(&self) -> io::Result<State> {
-        let uid = unistd::getresuid()?;
-        let gid = unistd::getresgid()?;
-        let mut groups: Vec<u32> = unistd::getgroups()?.into_iter().map(Gid::as_raw).collect();
+    fn state(&self) -> Result<State, Refused> {
+        let uid = unistd::getresuid().map_err(refused("getresuid"))?;
+        let gid = unistd::getresgid().map_err(refused("getresgid"))?;
+        let groups = unistd::getgroups().map_err(refused("getgroups"))?;
+        let mut groups: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
         groups.sort_unstable();
         groups.dedup();
-        let sets = thread::capabilities(None)?;
-        let (mut bounding, mut ambient) = (0, 0);
-        for one in known_capabilities() {
-            if thread::capability_is_in_bounding_set(one)? {
-                bounding |= one.bits();
-            }
-            if thread::capability_is_in_ambient_set(one)? {
-                ambient |= one.bits();
-            }
-        }
+        let sets = thread::capabilities(None).map_err(refused("capget"))?;
+        let (permitted, inheritable) = (sets.permitted.bits(), sets.inheritable.bits());
+        let bounding = read_set(|one| thread::capability_is_in_bounding_set(one));
+        let ambient = read_set(|one| thread::capability_is_in_ambient_set(one));
+        let bounding = bounding.or_else(|error| {
+            in_status("CapBnd:", 16).ok_or_else(|| refused("PR_CAPBSET_READ")(error))
+        });
+        // gVisor, and Linux before 4.3, have no ambient set. On no kernel can a capability be in
+        // it that is not permitted and inheritable (capabilities(7)).
+        let ambient = ambient.ok().or_else(|| in_status("CapAmb:", 16));
+        let no_new_privs = thread::no_new_privs().or_else(|error| {
+            let on = in_status("NoNewPrivs:", 10).map(|on| on == 1);
+            on.ok_or_else(|| refused("PR_GET_NO_NEW_PRIVS")(error))
+        });
         Ok(State {
             uids: [uid.real, uid.effective, uid.saved].map(Uid::as_raw),
             gids: [gid.real, gid.effective, gid.saved].map(Gid::as_raw),
             groups,
             effective: sets.effective.bits(),
-            permitted: sets.permitted.bits(),
-            inheritable: sets.inheritable.bits(),
-            bounding,
-            ambient,
-            no_new_privs: thread::no_new_privs()?,
-            dumpable: dumpable_behavior()? != DumpableBehavior::NotDumpable,
+            permitted,
+            inheritable,
+            bounding: bounding?,
+            ambient: ambient.unwrap_or(permitted & inheritable),
+            no_new_privs: no_new_privs?,
+            dumpable: dumpable_behavior().map_err(refused("PR_GET_DUMPABLE"))?
+                != DumpableBehavior::NotDumpable,
         })
     }
 
@@ -146,8 +175,12 @@ impl Kernel for Linux {
     }
 
     fn drop_bounding_set(&self) -> io::Result<()> {
-        for one in known_capabilities() {
-            thread::remove_capability_from_bounding_set(one)?;
+        for one in capabilities() {
+            match thread::remove_capability_from_bounding_set(one) {
+                // There are no more.
+                Err(Errno::INVAL) if one.bits() > 1 => break,
+                result => result?,
+            }
         }
         Ok(())
     }

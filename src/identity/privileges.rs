@@ -7,6 +7,7 @@ use rustix::thread::CapabilitySet;
 use super::kernel::{Kernel, State};
 use super::{Dropped, Root};
 use crate::degradation::Degradation;
+use crate::sys::Refused;
 
 /// Who to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,29 +61,36 @@ pub enum DropError {
         #[source]
         source: io::Error,
     },
-    /// A system call failed.
-    #[error("cannot drop privileges: {call} failed")]
-    Failed {
-        /// The system call.
-        call: &'static str,
-        /// The kernel's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// A system call failed, and what it was for does not hold.
+    #[error("cannot drop privileges: {0}")]
+    Refused(#[from] Refused),
     /// Every call succeeded, and yet it is not so.
     #[error("privileges were not dropped: {0}; this kernel or sandbox cannot be trusted with it")]
     NotDropped(String),
 }
 
-fn failed(call: &'static str) -> impl FnOnce(io::Error) -> DropError {
-    move |source| DropError::Failed { call, source }
+/// The result of a step: one that was refused is no failure where the kernel says that `holds`,
+/// what it was for, is so anyway.
+fn step(
+    kernel: &dyn Kernel,
+    call: &'static str,
+    result: io::Result<()>,
+    holds: impl FnOnce(&State) -> bool,
+) -> Result<(), Refused> {
+    match result {
+        Err(source) if !kernel.state().is_ok_and(|now| holds(&now)) => {
+            Err(Refused { call, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Root {
     /// Becomes `target` for good and proves it.
     ///
     /// The order matters: groups need the capability that setresuid takes away, and
-    /// so does the bounding set; no_new_privs comes last, since nothing after it
+    /// so does the bounding set. The ambient set is empty once the permitted one is; it is
+    /// cleared for a kernel that thinks otherwise. no_new_privs comes last, since nothing after it
     /// needs a privilege. Dumpable is set after the ids, which change it themselves.
     /// Capabilities and no_new_privs belong to the calling thread: there must be no other.
     ///
@@ -97,58 +105,56 @@ impl Root {
         if uid == 0 {
             return Err(DropError::ToRoot);
         }
-        let refused = |call| {
-            move |source: io::Error| {
-                let lacks = kernel.namespace_lacks(uid, gid);
-                match (source.raw_os_error(), lacks) {
-                    (Some(libc::EPERM | libc::EINVAL), Some(lacks)) => DropError::Namespace {
-                        lacks,
-                        uid,
-                        gid,
-                        source,
-                    },
-                    (Some(libc::EPERM), None) => DropError::NotPermitted {
-                        call,
-                        uid,
-                        gid,
-                        source,
-                    },
-                    _ => DropError::Failed { call, source },
-                }
+        let refused = |refused: Refused| {
+            let lacks = kernel.namespace_lacks(uid, gid);
+            let Refused { call, source } = refused;
+            match (source.raw_os_error(), lacks) {
+                (Some(libc::EPERM | libc::EINVAL), Some(lacks)) => DropError::Namespace {
+                    lacks,
+                    uid,
+                    gid,
+                    source,
+                },
+                (Some(libc::EPERM), None) => DropError::NotPermitted {
+                    call,
+                    uid,
+                    gid,
+                    source,
+                },
+                _ => DropError::Refused(Refused { call, source }),
             }
         };
-        let before = kernel.state().map_err(failed("examine"))?;
-        kernel
-            .set_groups(&target.groups)
-            .map_err(refused("setgroups"))?;
-        kernel.set_gid(gid).map_err(refused("setresgid"))?;
-        let mut degradations = Vec::new();
-        let mut wanted_bounding = None;
-        if !target.new_privileges {
-            if before.effective & CapabilitySet::SETPCAP.bits() != 0 {
-                kernel
-                    .drop_bounding_set()
-                    .map_err(failed("PR_CAPBSET_DROP"))?;
-                wanted_bounding = Some(0);
-            } else if before.bounding != 0 {
-                degradations.push(Degradation::new(
-                    "The capability bounding set was kept: dropping it needs CAP_SETPCAP \
-                     (harmless: no_new_privs is on)",
-                    "run with --cap-add SETPCAP",
-                ));
-            }
-        }
-        kernel
-            .clear_ambient()
-            .map_err(failed("PR_CAP_AMBIENT_CLEAR_ALL"))?;
-        kernel.set_uid(uid).map_err(refused("setresuid"))?;
-        kernel.clear_capabilities().map_err(failed("capset"))?;
-        restrict(target.new_privileges, kernel)?;
-
         let mut groups = target.groups.clone();
         groups.sort_unstable();
         groups.dedup();
-        let now = kernel.state().map_err(failed("examine"))?;
+        let before = kernel.state()?;
+        let result = kernel.set_groups(&groups);
+        step(kernel, "setgroups", result, |now| now.groups == groups).map_err(refused)?;
+        let result = kernel.set_gid(gid);
+        step(kernel, "setresgid", result, |now| now.gids == [gid; 3]).map_err(refused)?;
+        let mut degradations = Vec::new();
+        let mut wanted_bounding = None;
+        if !target.new_privileges {
+            match drop_bounding_set(&before, kernel) {
+                None => wanted_bounding = Some(0),
+                Some(degradation) => degradations.push(degradation),
+            }
+        }
+        let result = kernel.set_uid(uid);
+        step(kernel, "setresuid", result, |now| now.uids == [uid; 3]).map_err(refused)?;
+        let empty = |set: fn(&State) -> u64| move |now: &State| set(now) == 0;
+        let three = empty(|now| now.effective | now.permitted | now.inheritable);
+        step(kernel, "capset", kernel.clear_capabilities(), three)?;
+        let ambient = empty(|now| now.ambient);
+        step(
+            kernel,
+            "PR_CAP_AMBIENT_CLEAR_ALL",
+            kernel.clear_ambient(),
+            ambient,
+        )?;
+        restrict(target.new_privileges, kernel)?;
+
+        let now = kernel.state()?;
         let wanted = State {
             uids: [uid; 3],
             gids: [gid; 3],
@@ -198,18 +204,44 @@ impl Dropped {
     }
 }
 
+/// Empties the capability bounding set. Where that is not possible, the set is harmless:
+/// no_new_privs, without which the drop fails, lets no program gain what is in it.
+fn drop_bounding_set(before: &State, kernel: &dyn Kernel) -> Option<Degradation> {
+    let kept = |why: &str, remedy: &str| {
+        let kept = "The capability bounding set was kept";
+        let cause = format!("{kept}: {why} (harmless: no_new_privs is on)");
+        Some(Degradation::new(cause, remedy))
+    };
+    if before.bounding == 0 {
+        return None;
+    }
+    if before.effective & CapabilitySet::SETPCAP.bits() == 0 {
+        return kept(
+            "dropping it needs CAP_SETPCAP",
+            "run with --cap-add SETPCAP",
+        );
+    }
+    match kernel.drop_bounding_set() {
+        Ok(()) => None,
+        Err(error) => kept(
+            &format!("PR_CAPBSET_DROP failed: {error}"),
+            "allow prctl in the seccomp profile or sandbox",
+        ),
+    }
+}
+
 /// What holds in every mode: no_new_privs (unless new privileges are wanted) and
 /// not dumpable, both asked back.
 fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> {
     if !new_privileges {
-        kernel
-            .set_no_new_privs()
-            .map_err(failed("PR_SET_NO_NEW_PRIVS"))?;
+        let result = kernel.set_no_new_privs();
+        step(kernel, "PR_SET_NO_NEW_PRIVS", result, |now| {
+            now.no_new_privs
+        })?;
     }
-    kernel
-        .set_not_dumpable()
-        .map_err(failed("PR_SET_DUMPABLE"))?;
-    let now = kernel.state().map_err(failed("examine"))?;
+    let result = kernel.set_not_dumpable();
+    step(kernel, "PR_SET_DUMPABLE", result, |now| !now.dumpable)?;
+    let now = kernel.state()?;
     if !new_privileges && !now.no_new_privs {
         return Err(DropError::NotDropped("no_new_privs is off".into()));
     }
@@ -276,7 +308,7 @@ pub fn supplementary(own: &[u32], granted: &[u32], passed_on: &[u32]) -> Vec<u32
 /// # Errors
 /// The kernel does not tell.
 pub fn inherited_groups(kernel: &dyn Kernel) -> Result<Vec<u32>, DropError> {
-    Ok(kernel.state().map_err(failed("getgroups"))?.groups)
+    Ok(kernel.state()?.groups)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Recorder {
 }
 
 impl Kernel for Recorder {
-    fn state(&self) -> io::Result<State> {
+    fn state(&self) -> Result<State, Refused> {
         Ok(self.state.borrow().clone())
     }
     fn set_groups(&self, groups: &[u32]) -> io::Result<()> {
@@ -104,7 +104,7 @@ impl Kernel for Recorder {
 }
 
 #[test]
-fn the_order_is_groups_gid_bounding_ambient_uid_capabilities_then_proof() {
+fn the_order_is_groups_gid_bounding_uid_capabilities_ambient_then_proof() {
     let kernel = Recorder::root();
     let (_, degradations) = kernel.drop(false).unwrap();
     assert_eq!(degradations, []);
@@ -112,9 +112,9 @@ fn the_order_is_groups_gid_bounding_ambient_uid_capabilities_then_proof() {
         "setgroups",
         "setresgid",
         "bounding",
-        "ambient",
         "setresuid",
         "capset",
+        "ambient",
         "no_new_privs",
         "not dumpable",
         "regain",
@@ -150,6 +150,52 @@ fn a_call_that_succeeds_without_effect_is_fatal() {
     };
     let error = kernel.drop(false).unwrap_err().to_string();
     assert!(error.contains("uids [0, 0, 0] instead of uids [1000, 1000, 1000]"));
+}
+
+/// Each step is refused, once where what it is for holds already, and once where it does not.
+#[test]
+fn a_refused_call_is_fatal_unless_what_it_is_for_holds_anyway() {
+    type Change = fn(&mut State);
+    let cases: [(&str, Change); 7] = [
+        ("setgroups", |state| state.groups = vec![5, 7]),
+        ("setresgid", |state| state.gids = [1001; 3]),
+        ("setresuid", |state| state.uids = [1000; 3]),
+        ("capset", |state| {
+            (state.effective, state.permitted, state.inheritable) = (0, 0, 0);
+        }),
+        ("ambient", |state| state.ambient = 0),
+        ("no_new_privs", |state| state.no_new_privs = true),
+        ("not dumpable", |state| state.dumpable = false),
+    ];
+    for (refused, change) in cases {
+        let kernel = || Recorder {
+            refused,
+            ..Recorder::root()
+        };
+        let refusing = kernel();
+        let error = refusing.drop(false).unwrap_err();
+        let named = matches!(
+            error,
+            DropError::Refused(_) | DropError::NotPermitted { .. }
+        );
+        assert!(named, "{refused}: {error}");
+        let holding = kernel();
+        change(&mut holding.state.borrow_mut());
+        // Without CAP_SETPCAP in the first place, the bounding set stays.
+        holding.drop(false).unwrap();
+    }
+}
+
+#[test]
+fn a_bounding_set_that_cannot_be_dropped_is_harmless_and_reported() {
+    let kernel = Recorder {
+        refused: "bounding",
+        ..Recorder::root()
+    };
+    let (_, degradations) = kernel.drop(false).unwrap();
+    assert!(degradations[0].cause.contains("PR_CAPBSET_DROP failed"));
+    let state = kernel.state().unwrap();
+    assert_eq!((state.bounding, state.no_new_privs), (ALL, true));
 }
 
 #[test]

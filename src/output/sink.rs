@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::{SendTimeoutError, TrySendError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::sys::refused;
+
 /// How many chunks wait at most. A chunk of the log pump is at most 64 KiB.
 const QUEUE: usize = 32;
 
@@ -86,10 +88,14 @@ impl Sink {
             })
             .map_err(|error| {
                 let what = "a thread for the log cannot be started";
-                io::Error::new(
-                    error.kind(),
-                    format!("{what}: {error}; is --pids-limit too low?"),
-                )
+                let kind = error.kind();
+                let why = match error.raw_os_error() {
+                    Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
+                        refused("clone3")(error).to_string()
+                    }
+                    _ => format!("{error}; is --pids-limit too low?"),
+                };
+                io::Error::new(kind, format!("{what}: {why}"))
             })?;
         let finish = Finish {
             done,

@@ -11,8 +11,8 @@ const MOST_LINKS: usize = 40;
 
 /// Checks that `path`, every directory above it, and every directory on the way of the
 /// links in it are writable by root alone: who can put a link somewhere else chooses what
-/// root takes for the file. A path that does not exist passes: whether it may be absent is
-/// for the reader to say.
+/// root takes for the file. Where something on the path is not there, the directories above
+/// it decide: nobody else may make it. Whether it may be absent is for the reader to say.
 ///
 /// # Errors
 /// The first thing another user could write, as a sentence without its subject.
@@ -31,7 +31,7 @@ pub fn root_alone(path: &Path) -> Result<(), String> {
         let next = here.join(name);
         let data = match fs::symlink_metadata(&next) {
             Ok(data) => data,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             Err(error) => return Err(unresolved(error)),
         };
         if !data.is_symlink() {
@@ -146,7 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_passes() {
+    fn what_does_not_exist_passes_where_root_alone_can_make_it() {
         assert_eq!(root_alone(Path::new("/nonexistent/file")), Ok(()));
+        let base = tempfile::tempdir_in("/root").unwrap();
+        let absent = base.path().join("absent/file");
+        assert_eq!(root_alone(&absent), Ok(()));
+        chown(base.path(), Some(1), None).unwrap();
+        assert!(root_alone(&absent).unwrap_err().contains("uid 1"));
     }
 }

@@ -10,13 +10,16 @@ use rustix::process::{
     test_kill_process,
 };
 
-use crate::sys;
+use crate::sys::{self, Refused, refused};
 
 /// Makes orphans below us our children, which as PID 1 they are anyway.
-pub fn adopt_orphans() {
-    if !getpid().is_init() {
-        // Cannot fail since Linux 3.4.
-        let _ = set_child_subreaper(Some(getpid()));
+///
+/// # Errors
+/// prctl(2)'s; never, for Linux since 3.4.
+pub fn adopt_orphans() -> Result<(), Refused> {
+    match getpid().is_init() {
+        true => Ok(()),
+        false => set_child_subreaper(Some(getpid())).map_err(refused("PR_SET_CHILD_SUBREAPER")),
     }
 }
 

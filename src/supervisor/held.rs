@@ -69,9 +69,14 @@ impl<'a> Held<'a> {
     }
 }
 
-/// Sends a real-time signal; whether there was room for it. Any other failure (it just
-/// ended, or may not be signalled by us) is as it is.
+/// Sends a real-time signal; whether there was room for it. Where the call is refused, the
+/// signal goes without its value. Any other failure (the process just ended) is as it is.
 fn has_room(pid: Pid, received: Received) -> bool {
     let sent = sys::queue(pid.as_raw_pid(), received.number, received.value);
-    !sent.is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN))
+    match sent.err().and_then(|error| error.raw_os_error()) {
+        Some(libc::EAGAIN) => return false,
+        None | Some(libc::ESRCH) => {}
+        Some(_) => _ = sys::kill(pid.as_raw_pid(), received.number),
+    }
+    true
 }

@@ -4,6 +4,7 @@
 //! descriptor, time through one timer, and whatever else has to be done while the
 //! main process lives (its log, its readiness) runs as tasks beside it.
 
+pub mod check;
 pub mod everyone;
 mod held;
 pub mod interpreter;

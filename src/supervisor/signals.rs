@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 
-use crate::sys;
+use crate::sys::{self, Refused, refused};
 
 /// One received signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,14 +78,15 @@ impl Signals {
     /// there is one thread: threads inherit the mask.
     ///
     /// # Errors
-    /// signalfd(2)'s.
-    pub fn take_over() -> nix::Result<Self> {
+    /// The call that was refused.
+    pub fn take_over() -> Result<Self, Refused> {
         sys::default_child_signal();
         let all = SigSet::all();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)
+            .map_err(refused("rt_sigprocmask"))?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self {
-            source: SignalFd::with_flags(&all, flags)?,
+            source: SignalFd::with_flags(&all, flags).map_err(refused("signalfd4"))?,
             kept: RefCell::default(),
         })
     }

@@ -220,6 +220,10 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
         let path = directory.clone();
         return SpawnError::Directory { path, source };
     }
+    if let Some(refused) = sys::failed_in_child(&error) {
+        let source = io::Error::other(refused);
+        return SpawnError::System { path, source };
+    }
     match error.raw_os_error() {
         Some(libc::ENOENT) => match interpreter(&path) {
             Ok(interpreter) => SpawnError::Interpreter {
@@ -240,6 +244,11 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
         },
         // It may be something else that was refused: its interpreter, /dev/null.
         Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
+        // The kernel does not say which of the two it was.
+        Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
+            let source = io::Error::other(sys::refused("clone or execve")(error));
+            SpawnError::System { path, source }
+        }
         _ => SpawnError::System {
             path,
             source: error,

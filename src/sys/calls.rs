@@ -16,6 +16,45 @@ use tokio::io::unix::AsyncFd;
 /// The highest signal number of Linux on the architectures we build for.
 pub const LAST_SIGNAL: i32 = 64;
 
+/// A system call that the kernel, or a sandbox in its place, refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} failed: {source}; if a sandbox or a seccomp profile refuses it, allow it there")]
+pub struct Refused {
+    /// The call.
+    pub call: &'static str,
+    /// The answer.
+    pub source: io::Error,
+}
+
+/// Returns a function that names the call of an error.
+pub fn refused<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Refused {
+    move |error| Refused {
+        call,
+        source: error.into(),
+    }
+}
+
+/// The calls that set a child apart. Which of them failed is told in the upper half of the
+/// error number, since nothing else comes from the child to its parent.
+const SET_UP: [&str; 2] = ["setsid", "setpgid"];
+
+/// The lower half, which is the error itself.
+const ERROR: i32 = 0xffff;
+
+fn set_up_failed(call: i32) -> io::Error {
+    let error = io::Error::last_os_error().raw_os_error();
+    io::Error::from_raw_os_error((call + 1) << 16 | error.unwrap_or(0))
+}
+
+/// Returns the call that failed in a child, between fork(2) and execve(2); `None`: it was not
+/// one of ours.
+pub fn failed_in_child(error: &io::Error) -> Option<Refused> {
+    let number = error.raw_os_error()?;
+    let call = usize::try_from(number >> 16).ok()?.checked_sub(1)?;
+    let source = io::Error::from_raw_os_error(number & ERROR);
+    SET_UP.get(call).map(|call| Refused { call, source })
+}
+
 /// kill(2) with any signal number: the typed wrappers know no real-time signals,
 /// which a supervisor has to pass on like all others. `pid` as in kill(2).
 ///
@@ -85,12 +124,12 @@ pub fn fresh_start(command: &mut Command, apart: Apart) {
             match apart {
                 Apart::Session => {
                     if libc::setsid() == -1 {
-                        return Err(io::Error::last_os_error());
+                        return Err(set_up_failed(0));
                     }
                 }
                 Apart::Group(terminal) => {
                     if libc::setpgid(0, 0) == -1 {
-                        return Err(io::Error::last_os_error());
+                        return Err(set_up_failed(1));
                     }
                     if let Some(terminal) = terminal {
                         // A background process that calls tcsetpgrp is stopped by

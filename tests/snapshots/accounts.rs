@@ -58,6 +58,14 @@ fn the_group_file() {
 }
 
 #[test]
+fn groups_of_root() {
+    start("groups-of-root", |image| {
+        let lines = "disk:x:6:root\\nshadow:x:42:toor\\n";
+        with_accounts(image, lines, "", &[]).under(&["setpriv", "--groups", "6,42", "--"])
+    });
+}
+
+#[test]
 fn another_name_for_root() {
     start("user-is-root", |image| {
         with_accounts(image, "", "", &["--user", "toor"])
@@ -91,7 +99,8 @@ fn a_user_namespace_that_lacks_an_id() {
     ] {
         lived(
             name,
-            |image| in_namespace(image, maps, &[]),
+            // A group that is to go.
+            |image| in_namespace(image, maps, &[]).under(&["setpriv", "--groups", "0", "--"]),
             |running| running.end(),
         );
     }

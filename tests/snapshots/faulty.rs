@@ -59,7 +59,14 @@ fn control(call: &Call, what: i32) -> bool {
 #[test]
 fn a_kernel_that_does_not_drop_root() {
     faulty("drop-refused", usual, |call| {
+        let become_user = call.number == libc::SYS_setresuid && call.args[0] == u64::from(UID);
+        become_user.then_some(libc::EIO)
+    });
+    faulty("drop-keeps-bounding-set", usual, |call| {
         control(call, libc::PR_CAPBSET_DROP).then_some(libc::EIO)
+    });
+    faulty("limits-refused", usual, |call| {
+        call.limits(libc::RLIMIT_CORE).then_some(libc::EIO)
     });
     faulty("drop-ignored", usual, |call| {
         let become_user = call.number == libc::SYS_setresuid && call.args[0] == u64::from(UID);

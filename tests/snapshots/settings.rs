@@ -49,6 +49,7 @@ fn values_that_do_not_fit() {
         ])
         .args(["--jupyter-server", "bin/jupyter", "--notebook-mode", "755"])
         .args(["--jupyter-arg", "", "--grant-access", "dri"])
+        .args(["--hook-env", "A=B", "--hook-env", "PATH"])
     });
     // A byte that is no UTF-8, which only a shell can name here.
     start("settings-not-utf8", |_| {
@@ -112,6 +113,7 @@ fn a_settings_file_that_is_wrong() {
 fn accounts_hooks_and_passwords() {
     start("settings-accounts", |_| {
         given(&["--user", "nobody-of-that-name", "--group", "no-such-group"])
+            .args(["--keep-group", "0"])
     });
     start("settings-hook-of-others", |image| {
         fs::create_dir_all(image.path("hooks/root")).unwrap();
@@ -119,6 +121,39 @@ fn accounts_hooks_and_passwords() {
         let all = fs::Permissions::from_mode(0o777);
         fs::set_permissions(image.path("hooks/root/10-x"), all).unwrap();
         given(&["--hooks", image.path("hooks").to_str().unwrap()])
+    });
+    // Where only root can write, for as long as the start that looks there.
+    let kept = std::cell::RefCell::new(Vec::new());
+    let hook = |image: &Image, line: &str| {
+        let name = image.dir.path().file_name().unwrap().to_str().unwrap();
+        let mut builder = tempfile::Builder::new();
+        let hooks = builder
+            .prefix(name)
+            .rand_bytes(0)
+            .tempdir_in("/root")
+            .unwrap();
+        fs::create_dir(hooks.path().join("root")).unwrap();
+        let hook = hooks.path().join("root/10-x");
+        let line = line.replace('@', image.dir.path().to_str().unwrap());
+        fs::write(&hook, format!("#!{line}\n")).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = hooks.path().display().to_string();
+        kept.borrow_mut().push(hooks);
+        path
+    };
+    for (name, line) in [
+        ("settings-hook-interpreter", "@/defaults/start.ipynb"),
+        ("settings-hook-env", "/usr/bin/env -S -i sh"),
+    ] {
+        start(name, |image| given(&["--hooks", &hook(image, line)]));
+    }
+    start("settings-hook-path", |image| {
+        let script = format!(
+            "mount --bind {} /usr/local && exec \"$@\"",
+            image.path("home").display()
+        );
+        let start = Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM]);
+        start.args(["--hooks", &hook(image, "/bin/sh")])
     });
     let set = |name, value: &'static str| given(&[]).env(name, value);
     start("password-white-space", |_| set("JUPYTER_PASSWORD", " x"));

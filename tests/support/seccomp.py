@@ -50,4 +50,4 @@ program = Program(len(steps), b"".join(steps))
 # As root, without no_new_privs: that is for the program to set.
 if libc.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(program)) != 0:
     sys.exit(f"seccomp: {os.strerror(ctypes.get_errno())}")
-os.execv(sys.argv[END + 1], sys.argv[END + 1 :])
+os.execvp(sys.argv[END + 1], sys.argv[END + 1 :])
