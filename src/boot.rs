@@ -11,6 +11,7 @@
 pub mod check;
 mod dry_run;
 mod foresight;
+mod home;
 mod plan;
 mod quiet;
 mod report;

@@ -141,7 +141,8 @@ pub fn untrusted(settings: &Settings, wrong: &HookError) -> SettingsError {
 }
 
 /// Which password is wanted. A secret's file may be root's, so this comes before the
-/// drop; JupyterHub has its own door.
+/// drop. JupyterHub has its own door: none of the sources is looked at in hub mode, an
+/// empty variable neither.
 fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsError> {
     if matches!(launch, Launch::Server(server) if server.hub) {
         return Ok(Wanted::Nothing);
@@ -151,7 +152,7 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
     let sources = Sources {
         default: default.map(|text| (text, settings.origin(Key::Password))),
         file: file.map(|path| (path, settings.origin(Key::PasswordFile))),
-        environment: &|name| variable(name),
+        environment: &|name| std::env::var_os(name),
     };
     password::wanted(&sources).map_err(SettingsError)
 }

@@ -9,22 +9,23 @@ mod as_root;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tracing::error;
+use tracing::{error, info};
 
 use super::foresight::Foresight;
 use super::plan::{Plan, quoted};
+use super::home::Moved;
 use super::user_phase::{
-    defaults, home_elsewhere, home_moved, make_environment, moved_from_home, no_notebooks,
-    password_place, tell_who_wins, without_defaults, working_directory,
+    defaults, make_environment, no_notebooks, password_place, tell_who_wins, without_defaults,
+    working_directory,
 };
 use super::{Failure, Person, Start, serve, without_root};
 use crate::hooks;
 use crate::identity::{Root, group_name};
 use crate::output::logfile::Logfile;
 use crate::server::environment::Environment;
-use crate::server::password::{self, Outcome, PasswordError, Wanted};
+use crate::server::password::{self, Outcome, PasswordError, Place, Wanted};
 use crate::server::program::Launch;
 use crate::settings::record;
 use crate::state::{Keeper, Mode};
@@ -51,7 +52,7 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
         account.gid
     ));
     let mut environment = make_environment(&start, &person);
-    home_part(&mut start, &person, &mut environment, &mut plan)?;
+    let elsewhere = home_part(&mut start, &person, &mut environment, &mut plan)?;
     let there = directory_part(&mut start, &mut plan)?;
     let standing = match standing.filter(|_| there) {
         Some((defaults, Ok(foreseen))) => {
@@ -65,7 +66,8 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     if let Some((defaults, standing)) = standing {
         notebooks_part(&mut start, &defaults, standing, &mut plan)?;
     }
-    password_part(&mut start, &person, &mut environment, &mut plan)?;
+    let place = password_place(&start, &person, elsewhere.as_deref(), &environment);
+    password_part(&mut start, &person, &place, &mut environment, &mut plan)?;
     files_part(&mut start, &person, &mut plan)?;
     let directory = start.settings.hooks.directory.join("user");
     hooks_part("user", hooks::list(&directory)?, &mut plan);
@@ -114,25 +116,22 @@ fn home_part(
     person: &Person,
     environment: &mut Environment,
     plan: &mut Plan,
-) -> Result<(), Failure> {
+) -> Result<Option<PathBuf>, Failure> {
     let writable = |directory: &Path| plan.foresight.writable(directory).is_ok();
-    let moved = moved_from_home(person, environment, &writable);
-    if moved.is_empty() {
-        return Ok(());
-    }
-    let base = home_elsewhere(person);
-    let made = plan.foresight.writable(&base);
+    let moved = Moved::find(person, environment, &writable);
+    let made = plan.foresight.writable(&moved.base);
     if made.is_ok() {
-        for (_, directory) in &moved {
-            let place = base.join(directory);
+        for (directory, place) in moved.places() {
             plan.line(format!(
                 "{directory} cannot be written in HOME: use {}",
                 place.display()
             ));
         }
     }
-    let told = home_moved(person, &moved, made, environment);
-    start.report.degraded(told)
+    if let Some(report) = moved.report(person, &made) {
+        start.report.degraded(report)?;
+    }
+    Ok(made.is_ok().then(|| moved.enter(environment)).flatten())
 }
 
 /// Whoever is the user makes the directory where root would not have; whether it is there
@@ -200,13 +199,13 @@ fn notebooks_part(
 fn password_part(
     start: &mut Start<'_>,
     person: &Person,
+    place: &Place,
     environment: &mut Environment,
     plan: &mut Plan,
 ) -> Result<(), Failure> {
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
-    let place = password_place(start, person, environment);
     let writable = |directory: &Path| plan.foresight.writable(directory);
-    let foreseen = match password::foresee(&person.dropped, &place, &wanted, &writable) {
+    let foreseen = match password::foresee(&person.dropped, place, &wanted, &writable) {
         // What is another's now, and will be the user's, root alone could read.
         Err(PasswordError::File { path, source, .. })
             if source.kind() == ErrorKind::PermissionDenied && writable(&path).is_ok() =>
@@ -216,10 +215,13 @@ fn password_part(
                 "look at {}, once it is handed over",
                 path.display()
             ));
-            return tell_who_wins(start, &wanted);
+            return tell_who_wins(start, place, &wanted);
         }
         foreseen => foreseen?,
     };
+    if let Some(note) = foreseen.note {
+        info!("{note}");
+    }
     let line = match foreseen.outcome {
         Outcome::Changed => Some(format!("write its hash to {}", place.file().display())),
         Outcome::Unchanged => Some("leave it as it is".into()),
@@ -235,7 +237,7 @@ fn password_part(
     if let Some((name, value)) = foreseen.variable {
         environment.set(name, value);
     }
-    tell_who_wins(start, &wanted)
+    tell_who_wins(start, place, &wanted)
 }
 
 /// What a start writes besides.

@@ -11,12 +11,18 @@ use rustix::io::Errno;
 #[derive(Debug, Default)]
 pub struct Foresight {
     handed: Vec<PathBuf>,
+    alone: Vec<PathBuf>,
 }
 
 impl Foresight {
     /// Root would hand this over, and whatever is in it.
     pub fn hands_over(&mut self, directory: impl Into<PathBuf>) {
         self.handed.push(directory.into());
+    }
+
+    /// Root would hand this over, and nothing that is in it.
+    pub fn hands_over_itself(&mut self, directory: impl Into<PathBuf>) {
+        self.alone.push(directory.into());
     }
 
     /// Whether it is the user's by then.
@@ -51,6 +57,12 @@ impl Foresight {
                 Err(Errno::NOENT) => {}
                 // What is another's now will be the user's.
                 Err(Errno::ACCESS | Errno::PERM) if ours => return Ok(()),
+                Err(Errno::ACCESS | Errno::PERM)
+                    if self.alone.iter().any(|handed| handed == place)
+                        && Self::leads_to(place) =>
+                {
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
                 Ok(()) if place.is_dir() => return Ok(()),
                 Ok(()) => return Err(Errno::NOTDIR.into()),

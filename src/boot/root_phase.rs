@@ -1,7 +1,7 @@
 //! The root phase: the volume's ownership, the socket, stdio, and the drop.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::getpid;
 use tracing::{info, warn};
@@ -15,7 +15,7 @@ use crate::identity::{
 };
 use crate::settings::{VolumeOwner, record, trust};
 use crate::state;
-use crate::volume::{Claim, claim};
+use crate::volume::{Claim, Hand, claim, hand_over_directories};
 
 /// What the server and its kernels keep in HOME.
 pub(super) const STATE_DIRECTORIES: [&str; 5] =
@@ -35,7 +35,11 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     run_hooks(start)?;
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
-    start.report.took("claim", time);
+    let (handed, more) = timed(|| hand_over_home(&root, &account, true));
+    if !handed.is_empty() {
+        info!("Handed over to {}: {}", account.name, listed(&handed));
+    }
+    start.report.took("claim", time + more);
     start.go_on()?;
 
     let (groups, time) = timed(|| open_socket(start, &root, &account));
@@ -130,6 +134,22 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
         );
     }
     start.report.all_degraded(claimed.degradations)
+}
+
+/// Hands over the state directories of HOME that are root's; `change`: or only lists them.
+pub(super) fn hand_over_home(root: &Root, account: &Account, change: bool) -> Vec<PathBuf> {
+    let hand = Hand {
+        home: &account.home,
+        uid: account.uid,
+        gid: account.gid,
+        change,
+    };
+    hand_over_directories(root, &hand)
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }
 
 /// The server will run as the volume's owner, in the user's HOME and with the user's

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, setrlimit};
 use tracing::info;
 
-use super::foresight::Foresight;
+use super::home;
 use super::{Failure, Person, Start, report, timed, variable};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::output::notify;
 use crate::server::environment::{self, Environment};
-use crate::server::password::place::{CONFIG_PATH, Surroundings, names_a_file, names_a_password};
-use crate::server::password::{self, Outcome, Place, Secret, Wanted};
+use crate::server::password::place::{CONFIG_PATH, Surroundings};
+use crate::server::password::{self, Line, Outcome, Place, Secret, Wanted};
 use crate::server::program::Launch;
 use crate::settings::table;
 use crate::state::{Mode, PasswordPlace};
@@ -38,7 +38,8 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     let mut environment = make_environment(start, person);
     // Now: they may say where Jupyter's configuration is, and the password with it.
     take_variables(start, &mut environment);
-    own_home(start, person, &mut environment)?;
+    let elsewhere = home::settle(start, person, &mut environment)?;
+    let elsewhere = elsewhere.as_deref();
 
     let (result, time) = timed(|| match make_notebooks(start)? {
         true => bring_notebooks(start, person),
@@ -50,10 +51,10 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
 
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
     let path = environment.get(CONFIG_PATH).map(OsStr::to_owned);
-    let (place, time) = timed(|| set_password(start, person, &wanted, &mut environment));
+    let (place, time) = timed(|| set_password(start, person, elsewhere, &wanted, &mut environment));
     let mut place = place?;
     start.report.took("password", time);
-    tell_who_wins(start, &wanted)?;
+    tell_who_wins(start, &place, &wanted)?;
     start.go_on()?;
 
     match setrlimit(Resource::RLIMIT_CORE, 0, 0) {
@@ -64,10 +65,10 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
         ))?,
     }
     take_variables(start, &mut environment);
-    let before = password_place(start, person, &environment);
+    let before = password_place(start, person, elsewhere, &environment);
     start.run_hooks("user", environment.to_vec(), hooks::run_as_user)?;
     take_variables(start, &mut environment);
-    if password_place(start, person, &environment) != before {
+    if password_place(start, person, elsewhere, &environment) != before {
         // What was put there for the first place is of no use to another one.
         let ours = before.path() == environment.get(CONFIG_PATH).unwrap_or_default();
         match path.filter(|_| ours) {
@@ -75,7 +76,7 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
             None if ours => environment.remove(CONFIG_PATH),
             None => {}
         }
-        place = set_password(start, person, &wanted, &mut environment)?;
+        place = set_password(start, person, elsewhere, &wanted, &mut environment)?;
         start.go_on()?;
     }
     if let Some(path) = environment.get("PATH") {
@@ -87,7 +88,7 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     let password = (start.mode() != Mode::Hub).then(|| PasswordPlace {
         directory: place.directory().to_owned(),
         forced: wanted.is_forced(),
-        on_the_line: names_a_way_in(start),
+        on_the_line: line(start).decides(),
         config_path: environment
             .get(CONFIG_PATH)
             .and_then(|path| path.to_str())
@@ -127,111 +128,8 @@ pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environmen
     Environment::new(std::env::vars_os(), &removed, who, venv)
 }
 
-/// What Jupyter keeps in HOME: the variable that puts it elsewhere, and where it is
-/// without that variable.
-const KEPT_IN_HOME: [(&str, &str); 6] = [
-    ("JUPYTER_CONFIG_DIR", ".jupyter"),
-    ("JUPYTER_DATA_DIR", ".local/share/jupyter"),
-    ("JUPYTER_RUNTIME_DIR", ".local/share/jupyter/runtime"),
-    ("IPYTHONDIR", ".ipython"),
-    ("MPLCONFIGDIR", ".config/matplotlib"),
-    ("XDG_CACHE_HOME", ".cache"),
-];
-
 /// Variables that `jupyter_core` takes for set, and on, where they are empty.
 const ON_IF_THERE: [&str; 2] = ["JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"];
-
-/// Jupyter needs a few directories of its own. Those that cannot be in HOME (an unknown
-/// uid, a read-only root file system) are elsewhere.
-fn own_home(
-    start: &mut Start<'_>,
-    person: &Person,
-    environment: &mut Environment,
-) -> Result<(), Failure> {
-    let nothing = Foresight::default();
-    let moved = moved_from_home(person, environment, &|directory| {
-        nothing.writable(directory).is_ok()
-    });
-    if moved.is_empty() {
-        return Ok(());
-    }
-    let made = make_private(&home_elsewhere(person), person.account.uid);
-    start
-        .report
-        .degraded(home_moved(person, &moved, made, environment))
-}
-
-/// What is said about the directories that were moved out of HOME; they are in the
-/// environment, if there is a place for them.
-pub(super) fn home_moved(
-    person: &Person,
-    moved: &[(&'static str, &'static str)],
-    made: std::io::Result<()>,
-    environment: &mut Environment,
-) -> Degradation {
-    let home = &person.account.home;
-    let base = home_elsewhere(person);
-    let names: Vec<&str> = moved.iter().map(|(_, directory)| *directory).collect();
-    let cause = format!(
-        "{} cannot be written in HOME {}",
-        names.join(", "),
-        home.display()
-    );
-    let mut remedy = "mount a volume or a tmpfs there, or name another directory with --home";
-    let rest = match made {
-        Ok(()) => {
-            for (name, directory) in moved {
-                environment.set(name, base.join(directory));
-            }
-            format!(
-                "what belongs there is in {} and ends with the container",
-                base.display()
-            )
-        }
-        Err(error) => {
-            remedy = "run with --tmpfs /tmp, or mount a volume or a tmpfs there";
-            format!(
-                "and {} neither ({error}), so that the server may not start",
-                base.display()
-            )
-        }
-    };
-    Degradation::new(format!("{cause}: {rest}"), remedy)
-}
-
-/// Those of [`KEPT_IN_HOME`] that cannot be there.
-pub(super) fn moved_from_home(
-    person: &Person,
-    environment: &Environment,
-    writable: &dyn Fn(&Path) -> bool,
-) -> Vec<(&'static str, &'static str)> {
-    let home = &person.account.home;
-    KEPT_IN_HOME
-        .into_iter()
-        .filter(|(name, _)| environment.get(name).is_none_or(OsStr::is_empty))
-        .filter(|(_, directory)| !writable(&home.join(directory)))
-        .collect()
-}
-
-/// Where they are instead.
-pub(super) fn home_elsewhere(person: &Person) -> PathBuf {
-    environment::temporary().join(format!("ai-lab-home-{}", person.account.uid))
-}
-
-/// Makes a directory that only we can enter, in a place that all can write.
-fn make_private(path: &Path, uid: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let data = std::fs::symlink_metadata(path)?;
-    if !(data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0) {
-        return Err(std::io::Error::other("somebody else made it"));
-    }
-    // An earlier start may have made it before the file system was read-only.
-    Foresight::default().writable(path)
-}
 
 /// The defaults and how they are brought in; `None`: there are none.
 pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
@@ -306,11 +204,15 @@ pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
 fn set_password(
     start: &mut Start<'_>,
     person: &Person,
+    elsewhere: Option<&Path>,
     wanted: &Wanted,
     environment: &mut Environment,
 ) -> Result<Place, Failure> {
-    let place = password_place(start, person, environment);
+    let place = password_place(start, person, elsewhere, environment);
     let applied = password::apply(&person.dropped, &place, wanted)?;
+    if let Some(note) = applied.note {
+        info!("{note}");
+    }
     match applied.outcome {
         Outcome::Changed => info!("{}", password::CHANGED),
         Outcome::Unchanged => {}
@@ -322,60 +224,67 @@ fn set_password(
     Ok(place)
 }
 
-/// A password that the container forces does not beat one on the server's line.
-pub(super) fn tell_who_wins(start: &mut Start<'_>, wanted: &Wanted) -> Result<(), Failure> {
+/// A password that the container forces does not beat one on the server's line, nor another
+/// way in.
+pub(super) fn tell_who_wins(
+    start: &mut Start<'_>,
+    place: &Place,
+    wanted: &Wanted,
+) -> Result<(), Failure> {
     if !wanted.is_forced() {
         return Ok(());
     }
-    if on_the_line(start, names_a_password) {
+    let line = line(start);
+    if line.names_a_password() {
         start.report.degraded(Degradation::new(
             "the server's arguments name a password, which beats the one of the environment",
             "remove that argument",
         ))?;
     }
-    if on_the_line(start, names_a_file) {
+    if line.file.is_some() {
         start.report.degraded(Degradation::new(
             "the server's arguments name a configuration file, and Jupyter reads no other: the \
              password of the environment is not in force",
             "remove that argument, or write the password's hash into that file",
         ))?;
     }
+    if let Some(other) = place.read().another_way_in() {
+        start.report.degraded(Degradation::new(
+            format!("{other} decides who gets in: the password of the environment may not"),
+            "remove one of the two",
+        ))?;
+    }
     Ok(())
 }
 
-/// Where Jupyter looks for its password.
+/// Where Jupyter looks for its password. `elsewhere` has it where the file in the user's
+/// own directory cannot be replaced.
 pub(super) fn password_place(
     start: &Start<'_>,
     person: &Person,
+    elsewhere: Option<&Path>,
     environment: &Environment,
 ) -> Place {
     let venv = start.settings.server.venv.as_deref();
     Place::resolve(&Surroundings {
         environment: &|name| environment.get(name).map(OsStr::to_owned),
         home: &person.account.home,
+        working: start.settings.notebooks.directory.as_deref(),
         venv,
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
-        on_the_line: names_a_way_in(start),
+        line: line(start),
+        elsewhere: elsewhere.map(Path::to_owned),
     })
 }
 
-/// Whether the server's arguments decide about the password.
-fn names_a_way_in(start: &Start<'_>) -> bool {
-    on_the_line(start, names_a_password) || on_the_line(start, names_a_file)
-}
-
-/// Whether one of the server's arguments is such.
-fn on_the_line(start: &Start<'_>, such: fn(&OsStr) -> bool) -> bool {
+/// What the server's arguments say about the password.
+fn line(start: &Start<'_>) -> Line {
     let Launch::Server(server) = &start.launch else {
-        return false;
+        return Line::default();
     };
     let configured = start.settings.server.args.iter().map(OsStr::new);
-    let mut all = server
-        .args
-        .iter()
-        .map(|arg| arg.as_os_str())
-        .chain(configured);
-    all.any(such)
+    let command = server.args.iter().map(|arg| arg.as_os_str());
+    Line::of(configured.chain(command))
 }
 
 fn owns(person: &Person, path: &Path) -> bool {

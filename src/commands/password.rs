@@ -1,7 +1,9 @@
 //! `password`: set, hash or check one, at a terminal or from standard input.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +15,7 @@ use super::{Setting, VerbError, complain, restart, tell};
 use crate::cli::verbs::Password;
 use crate::identity::current;
 use crate::server::password::place::{CONFIG_PATH, Surroundings};
-use crate::server::password::{self, Outcome, Place, Secret, Wanted, hash, source};
+use crate::server::password::{self, Line, Outcome, Place, Secret, Wanted, hash, source};
 use crate::settings::Settings;
 use crate::settings::resolve::Typed;
 use crate::state::Mode;
@@ -35,7 +37,9 @@ pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
         return Err(VerbError::Hub);
     }
     let place = place(&setting);
-    if place.is_on_the_line() {
+    let running = setting.running.as_ref().map(|asked| &asked.state);
+    let kept = running.and_then(|state| state.password.as_ref());
+    if kept.is_some_and(|kept| kept.on_the_line) {
         complain(
             &"the server's arguments name a password or a configuration file, and that wins over \
               what is set here: remove that argument",
@@ -44,11 +48,16 @@ pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
     if what == Password::Set {
         return set(&setting, &place);
     }
-    if password::is_in_force(&place, &read("Password: ", false)?) {
-        tell("this is the password in force\n");
-        return Ok(ExitCode::SUCCESS);
+    match password::judge(&place, &read("Password: ", false)?) {
+        Ok(true) => {
+            tell("this is the password in force\n");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(false) => tell("this is not the password in force\n"),
+        Err(why) => complain(&format!(
+            "only the server can tell whether this is the password in force, because of {why}"
+        )),
     }
-    tell("this is not the password in force\n");
     Ok(ExitCode::FAILURE)
 }
 
@@ -193,8 +202,21 @@ fn place(setting: &Setting) -> Place {
             use std::os::unix::fs::MetadataExt;
             std::fs::metadata(venv).is_ok_and(|data| data.uid() == current().uid)
         }),
-        on_the_line: kept.is_some_and(|kept| kept.on_the_line),
+        working: setting.settings.notebooks.directory.as_deref(),
+        line: line(setting),
+        elsewhere: None,
     })
+}
+
+/// What the arguments of the running server say, or those that the settings have for the
+/// next one. The record of the settings has no password in it; the kernel has.
+fn line(setting: &Setting) -> Line {
+    let running = setting.running.as_ref().and_then(|asked| asked.state.main_pid);
+    let arguments = running.and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
+    match arguments {
+        Some(arguments) => Line::of(arguments.split(|byte| *byte == 0).map(OsStr::from_bytes)),
+        None => Line::of(setting.settings.server.args.iter().map(OsStr::new)),
+    }
 }
 
 fn home(settings: &Settings) -> PathBuf {

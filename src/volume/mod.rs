@@ -8,6 +8,7 @@ mod batch;
 mod crew;
 mod defaults;
 mod foresee;
+mod handed;
 mod home;
 pub mod manifest;
 mod mend;
@@ -36,6 +37,7 @@ use crate::degradation::Degradation;
 use crate::sys::text::shown;
 
 pub use defaults::{Defaults, bring_in};
+pub use handed::{Hand, hand_over_directories};
 pub use foresee::{Foreseen, foresee_defaults, unread_taken};
 pub use mend::{Restored, Standing, Versions, restore, standing, versions};
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};

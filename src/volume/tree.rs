@@ -65,14 +65,19 @@ impl Look {
 /// The tops of all mounts, as far as they can be seen: what tells them apart where a look
 /// does not. A mount that is made later is not among them.
 pub(super) fn mount_tops() -> HashSet<Inode> {
-    let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
-    let lines = table.split(|byte| *byte == b'\n');
-    let places = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    let looks = places.filter_map(|place| {
-        let place = CString::new(unescaped(place)).ok()?;
+    let looks = mount_points().into_iter().filter_map(|place| {
+        let place = CString::new(place).ok()?;
         look(rustix::fs::CWD, &place).ok()
     });
     looks.map(|look| look.inode).collect()
+}
+
+/// The paths where something is mounted.
+pub(super) fn mount_points() -> Vec<Vec<u8>> {
+    let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n');
+    let places = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    places.map(unescaped).collect()
 }
 
 /// A path of mountinfo: a backslash has three octal digits after it (proc(5)).

@@ -32,6 +32,10 @@ pub(super) fn part(
         return Ok((Person { account, dropped }, None));
     };
     owners_part(start, &root, &mut account, plan)?;
+    for directory in root_phase::hand_over_home(&root, &account, false) {
+        plan.line(format!("hand over {}", directory.display()));
+        plan.foresight.hands_over_itself(directory);
+    }
     // The way to the volume was judged: root follows no link of the user's on it.
     let settings = &start.settings.notebooks;
     let chown = settings.owner == VolumeOwner::Chown;

@@ -15,8 +15,10 @@ use crate::identity;
 const PROVIDER: &str = "PasswordIdentityProvider";
 /// The class that `jupyter server password` writes.
 const BASE: &str = "IdentityProvider";
+/// The server's class.
+const SERVER: &str = "ServerApp";
 /// Classes of older versions, which win over [`BASE`].
-const OLD: [&str; 2] = ["ServerApp", "NotebookApp"];
+const OLD: [&str; 3] = [SERVER, "NotebookApp", "LabApp"];
 
 /// The file's mode.
 const MODE: u32 = 0o600;
@@ -26,7 +28,7 @@ const OLD_HASH: &str = "password";
 
 /// A configuration is at most this long, in bytes; the longest that Jupyter generates has
 /// a fiftieth of it.
-const LIMIT: u64 = 4 * 1024 * 1024;
+pub(super) const LIMIT: u64 = 4 * 1024 * 1024;
 
 /// The content of a file of Jupyter's configuration. A FIFO that nobody writes must not
 /// stop the start, nor a file without end.
@@ -43,49 +45,6 @@ pub(super) fn contents(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is longer than 4 MiB"));
     }
     Ok(bytes)
-}
-
-/// The password hashes that one or several files give, by class.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hashes {
-    provider: Option<String>,
-    old: Option<String>,
-    base: Option<String>,
-}
-
-impl Hashes {
-    /// What the content of a file gives. What has another form than Jupyter's gives
-    /// nothing.
-    pub fn of(content: &Value) -> Self {
-        let text =
-            |class: &str, name: &str| content.get(class)?.get(name)?.as_str().map(Into::into);
-        // An empty old value is the default, and so as good as absent.
-        let old = |class: &str| text(class, OLD_HASH).filter(|hash: &String| !hash.is_empty());
-        Self {
-            provider: text(PROVIDER, HASH),
-            old: OLD.iter().find_map(|class| old(class)),
-            base: text(BASE, HASH),
-        }
-    }
-
-    /// What a file and one that loses against it give together.
-    pub fn or(self, loser: Self) -> Self {
-        Self {
-            provider: self.provider.or(loser.provider),
-            old: self.old.or(loser.old),
-            base: self.base.or(loser.base),
-        }
-    }
-
-    /// The hash in force. An empty one means that a person wants no password.
-    pub fn in_force(self) -> Option<String> {
-        self.provider.or(self.old).or(self.base)
-    }
-
-    /// Whether a file that has a say before another one decides alone.
-    pub fn wins_over_all(&self) -> bool {
-        self.provider.is_some()
-    }
 }
 
 /// A configuration file of the user's.
@@ -139,9 +98,28 @@ impl Document {
         }
     }
 
+    /// The hash that `jupyter server password` writes, or a default of ours.
+    pub fn base(&self) -> Option<&str> {
+        self.content.get(BASE)?.get(HASH)?.as_str()
+    }
+
+    /// Removes that hash.
+    pub fn remove_base(&mut self) {
+        if let Some(Value::Object(section)) = self.content.get_mut(BASE) {
+            section.shift_remove(HASH);
+            if section.is_empty() {
+                self.content.shift_remove(BASE);
+            }
+        }
+    }
+
     /// The hash that wins over every other of this file's.
-    pub fn forced(&self) -> Option<&str> {
-        self.content.get(PROVIDER)?.get(HASH)?.as_str()
+    pub fn forced(&self, nested: bool) -> Option<&str> {
+        let sections = match nested {
+            true => self.content.get(SERVER)?.as_object()?,
+            false => &self.content,
+        };
+        sections.get(PROVIDER)?.get(HASH)?.as_str()
     }
 
     /// Sets the hash that everything else overrides, as `jupyter server password` does;
@@ -155,13 +133,25 @@ impl Document {
     }
 
     /// Sets the hash in every place that counts and removes those of older versions.
+    /// `nested`: inside of the server's own section, too, which beats all other places.
     ///
     /// # Errors
     /// A section is no object.
-    pub fn force(&mut self, hash: String) -> Result<(), PasswordError> {
+    pub fn force(&mut self, hash: String, nested: bool) -> Result<(), PasswordError> {
         self.section(PROVIDER)?
             .insert(HASH.into(), hash.clone().into());
-        self.set_default(hash)?;
+        self.set_default(hash.clone())?;
+        if nested {
+            let server = self.section(SERVER)?.entry(PROVIDER);
+            match server.or_insert_with(|| Value::Object(Map::new())) {
+                Value::Object(section) => drop(section.insert(HASH.into(), hash.into())),
+                _ => {
+                    let path = self.path.clone();
+                    let section = PROVIDER;
+                    return Err(PasswordError::Shape { path, section });
+                }
+            }
+        }
         for class in OLD {
             if let Some(Value::Object(section)) = self.content.get_mut(class) {
                 section.shift_remove(OLD_HASH);

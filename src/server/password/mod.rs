@@ -6,7 +6,10 @@
 
 pub mod config;
 pub mod hash;
+pub mod line;
 pub mod place;
+pub mod policy;
+mod python;
 pub mod source;
 
 use std::ffi::OsString;
@@ -18,7 +21,10 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
 use config::Document;
+pub use line::Line;
 pub use place::Place;
+pub use policy::Effective;
+use policy::Standing;
 pub use source::{Sources, wanted};
 
 /// The phrase that log watchers rely on.
@@ -87,6 +93,8 @@ pub struct Applied {
     pub outcome: Outcome,
     /// A variable for the server's environment, where other files would win.
     pub variable: Option<(&'static str, OsString)>,
+    /// Why a default was not set, or set over what is configured, for the log.
+    pub note: Option<String>,
 }
 
 /// Why a password could not be set.
@@ -194,15 +202,55 @@ fn unchanged() -> Applied {
     Applied {
         outcome: Outcome::Unchanged,
         variable: None,
+        note: None,
     }
 }
 
 fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
-    if place.is_configured() {
-        return Ok(unchanged());
-    }
-    let outcome = match write_default(place, &mut own, secret, deed) {
+    let (note, degradation) = match place.read().standing() {
+        Standing::Unset | Standing::EmptyToken(_) if own.base().is_some() && !place.ignored() => {
+            return Ok(unchanged());
+        }
+        Standing::Unset => return written(place, &mut own, secret, deed, None),
+        Standing::EmptyToken(by) => {
+            let note = format!("an empty token ({by}) does not turn the password off");
+            return written(place, &mut own, secret, deed, Some(note));
+        }
+        // A person used `password set` or `jupyter server password`.
+        Standing::Configured(by) if by.contains(&*place.file().to_string_lossy()) => (None, None),
+        Standing::Configured(by) => {
+            let note = format!("the default password is not set: the configuration has {by}");
+            (Some(note), None)
+        }
+        Standing::Off(by) => (None, Some(turned_off(&by))),
+        Standing::Undecided(by) => (None, Some(undecided(&by))),
+    };
+    let degradation = match withdrawn(place, &mut own, secret, deed) {
+        // Whatever else there is, a person has set one here.
+        Ok(false) if own.base().is_some() => None,
+        Ok(_) => degradation,
+        Err(error) => Some(Degradation::new(
+            format!("the default password, which an earlier start has set, stays: {error}"),
+            CHOOSE,
+        )),
+    };
+    Ok(Applied {
+        outcome: degradation.map_or(Outcome::Unchanged, Outcome::NotSet),
+        variable: None,
+        note,
+    })
+}
+
+/// Writes the default; where that cannot be done, Jupyter has its own way.
+fn written(
+    place: &Place,
+    own: &mut Document,
+    secret: &Secret,
+    deed: Deed<'_>,
+    note: Option<String>,
+) -> Result<Applied, PasswordError> {
+    let outcome = match write_default(place, own, secret, deed) {
         Ok(()) => Outcome::Changed,
         Err(
             error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
@@ -215,7 +263,53 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
     Ok(Applied {
         outcome,
         variable: None,
+        note,
     })
+}
+
+/// Removes a default that an earlier start has set, which would open the door beside what
+/// is configured now; whether there was one.
+fn withdrawn(
+    place: &Place,
+    own: &mut Document,
+    secret: &Secret,
+    deed: Deed<'_>,
+) -> Result<bool, PasswordError> {
+    let default = |hash: &str| hash::verify(hash, secret);
+    if place.ignored() || !own.base().is_some_and(default) {
+        return Ok(false);
+    }
+    own.check_replaceable()?;
+    own.remove_base();
+    match deed {
+        Deed::Foresee(writable) => own.foresee_write(writable)?,
+        Deed::Do => own.write()?,
+    }
+    Ok(true)
+}
+
+/// The remedy wherever a configuration keeps the default away.
+const CHOOSE: &str = "choose a password with `docker run --env JUPYTER_PASSWORD=<your password> …`";
+
+fn undecided(by: &str) -> Degradation {
+    Degradation::new(
+        format!(
+            "the default password is not set: {by} cannot be judged without running it, and may \
+             configure a password; if it does not, Jupyter makes a random token, which its log \
+             shows"
+        ),
+        CHOOSE,
+    )
+}
+
+fn turned_off(by: &str) -> Degradation {
+    Degradation::new(
+        format!(
+            "authentication is turned off by {by}: everybody who reaches the port can use the \
+             server"
+        ),
+        CHOOSE,
+    )
 }
 
 fn write_default(
@@ -248,33 +342,49 @@ fn force(
         return Err(PasswordError::NoConfig);
     }
     let mut own = Document::read(&place.file())?;
-    if place.in_force().is_some_and(|hash| verify(&hash)) {
+    let found = place.read();
+    if matches!(found.effective(), Effective::Hash(hash) if verify(&hash)) {
         return Ok(unchanged());
     }
-    let variable = place.first_of_all();
-    let outcome = if own.forced().is_some_and(verify) {
+    let variable = found.is_beaten().then(|| place.first_of_all());
+    let nested = found.is_nested();
+    let done = own.forced(nested).is_some_and(verify);
+    let outcome = if done {
         Outcome::Unchanged
     } else {
         own.check_replaceable()?;
         match deed {
             Deed::Foresee(writable) => own.foresee_write(writable)?,
             Deed::Do => {
-                own.force(make()?)?;
+                own.force(make()?, nested)?;
                 own.write()?;
             }
         }
         Outcome::Changed
     };
-    Ok(Applied { outcome, variable })
+    Ok(Applied {
+        outcome,
+        variable,
+        note: None,
+    })
 }
 
 /// Whether the password is the one in force, as far as the files tell. Takes some
 /// 50 ms.
 pub fn is_in_force(place: &Place, secret: &Secret) -> bool {
-    !place.ignored()
-        && place
-            .in_force()
-            .is_some_and(|hash| hash::verify(&hash, secret))
+    judge(place, secret) == Ok(true)
+}
+
+/// Whether the password is the one in force.
+///
+/// # Errors
+/// What only the server can judge.
+pub fn judge(place: &Place, secret: &Secret) -> Result<bool, String> {
+    match place.read().effective() {
+        Effective::Hash(hash) => Ok(hash::verify(&hash, secret)),
+        Effective::Nothing => Ok(false),
+        Effective::Unknown(why) => Err(why),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -22,7 +23,7 @@ struct Home {
     directory: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
     owns_venv: bool,
-    on_the_line: bool,
+    line: Vec<&'static str>,
 }
 
 impl Home {
@@ -31,7 +32,7 @@ impl Home {
             directory: tempfile::tempdir().unwrap(),
             variables: Vec::new(),
             owns_venv: false,
-            on_the_line: false,
+            line: Vec::new(),
         }
     }
 
@@ -67,7 +68,9 @@ impl Home {
             home: &self.at("home"),
             venv: Some(&self.at("venv")),
             owns_venv: self.owns_venv,
-            on_the_line: self.on_the_line,
+            working: None,
+            line: Line::of(self.line.iter().map(OsStr::new)),
+            elsewhere: None,
         })
     }
 
@@ -263,10 +266,8 @@ fn where_another_directory_wins_the_server_is_told_to_read_the_users_first() {
         applied.variable,
         Some(("JUPYTER_CONFIG_PATH", expected.into()))
     );
-    assert!(
-        !is_in_force(&home.place(), &secret("new")),
-        "only Python knows"
-    );
+    let judged = judge(&home.place(), &secret("new"));
+    assert_eq!(judged, Ok(true), "a hash of the class that wins over all");
 }
 
 #[test]
@@ -290,34 +291,34 @@ fn the_directory_is_the_one_that_jupyter_uses() {
 }
 
 #[test]
-fn a_password_on_the_command_line_is_the_users_word() {
+fn a_password_on_the_command_line_is_the_users_word_and_is_judged() {
     let mut home = Home::new();
-    home.on_the_line = true;
+    let hash = format!("--ServerApp.password={}", legacy("mine"));
+    home.line = vec!["jupyter-lab", Box::leak(hash.into_boxed_str())];
     assert_eq!(home.outcome(&default()), Outcome::Unchanged);
     assert!(!home.own().exists());
-    home.put_own(&provider(&legacy("ailab")));
-    assert!(!is_in_force(&home.place(), &secret("ailab")));
+    assert_eq!(judge(&home.place(), &secret("mine")), Ok(true));
+    assert_eq!(judge(&home.place(), &secret("ailab")), Ok(false));
+    // It loses against a hash of the class that wins over all, and wins over the base.
+    home.put_own(&json!({"IdentityProvider": {"hashed_password": legacy("ailab")}}));
+    assert_eq!(judge(&home.place(), &secret("ailab")), Ok(false));
+    home.put_own(&provider(&legacy("file")));
+    assert_eq!(judge(&home.place(), &secret("file")), Ok(true));
 }
 
 #[test]
-fn a_file_on_the_command_line_is_the_only_one() {
-    use place::names_a_file;
-    for yes in [
-        "--config",
-        "--config=x",
-        "--ServerApp.config_file=x",
-        "--JupyterApp.config_file",
-    ] {
-        assert!(names_a_file(yes.as_ref()), "{yes}");
-    }
-    for no in [
-        "--config-dir=x",
-        "--LabApp.x=--config",
-        "config",
-        "--ServerApp.port=1",
-    ] {
-        assert!(!names_a_file(no.as_ref()), "{no}");
-    }
+fn a_file_on_the_command_line_takes_the_place_of_all_others_of_its_name() {
+    let mut home = Home::new();
+    home.put("x.py", &format!("c.ServerApp.password = '{}'", legacy("mine")));
+    home.put_own(&provider(&legacy("own")));
+    let file = format!("--config={}", home.at("x.py").display());
+    home.line = vec![Box::leak(file.into_boxed_str())];
+    assert_eq!(judge(&home.place(), &secret("mine")), Ok(true));
+    assert_eq!(judge(&home.place(), &secret("own")), Ok(false));
+    std::fs::remove_file(home.own()).unwrap();
+    home.put("x.py", "");
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+    assert!(!home.own().exists());
 }
 
 #[test]
@@ -338,10 +339,7 @@ fn what_python_says_counts_where_it_names_a_password_and_is_not_beaten() {
         "home/.jupyter/jupyter_lab_config.py",
         "c.ServerApp.password = ''\n",
     );
-    assert!(
-        !is_in_force(&home.place(), &secret("new")),
-        "only Python knows"
-    );
+    assert!(is_in_force(&home.place(), &secret("new")), "it wins");
 }
 
 #[test]
@@ -449,4 +447,161 @@ fn what_is_no_file_of_a_sensible_length_is_not_read() {
         assert!(error.contains(problem), "{error}");
         assert!(config::contents(&path).is_err());
     }
+}
+
+/// What keeps the default away, wherever it is.
+#[test]
+fn the_default_is_set_nowhere_beside_a_password_a_token_or_another_way_in() {
+    let contents = [
+        ("json", r#"{"ServerApp": {"token": "x"}}"#),
+        ("json", r#"{"ServerApp": {"PasswordIdentityProvider": {"hashed_password": "x"}}}"#),
+        ("json", r#"{"JupyterApp": {"password": "x"}}"#),
+        ("json", r#"{"ServerApp": {"identity_provider_class": "my.Provider"}}"#),
+        ("json", r#"{"NotebookApp": {"login_handler_class": "my.Handler"}}"#),
+        ("json", r#"{"IdentityProvider": {"token": null}}"#),
+        ("py", "c.IdentityProvider.token = 'x'"),
+        ("py", "import os\nc.ServerApp.token = os.environ['X']"),
+        ("py", "c.ServerApp.identity_provider_class = 'my.Provider'"),
+        ("py", "c.ServerApp.PasswordIdentityProvider.hashed_password = 'x'"),
+        ("py", "c['ServerApp']['password'] = 'x'"),
+        ("py", "c.ServerApp.update({'password': 'x'})"),
+        ("py", "c.JupyterHubSingleUser.hub_auth_class = 'x'"),
+    ];
+    let names = [
+        "jupyter_config",
+        "jupyter_server_config",
+        "jupyter_lab_config",
+        "jupyter_notebook_config",
+    ];
+    let mut home = Home::new();
+    home.variables = vec![("JUPYTER_CONFIG_PATH", home.at("path").display().to_string())];
+    for directory in ["home/.jupyter", "home/.local/etc/jupyter", "venv/etc/jupyter", "path"] {
+        for name in names {
+            for (extension, content) in contents {
+                let file = format!("{directory}/{name}.{extension}");
+                if home.at(&file) == home.own() {
+                    continue; // another test's
+                }
+                home.put(&file, content);
+                let applied = home.apply(&default()).unwrap();
+                assert_eq!(applied.outcome, Outcome::Unchanged, "{file}: {content}");
+                assert!(applied.note.unwrap().contains(&file), "{content}");
+                assert!(!home.own().exists(), "{file}: {content}");
+                std::fs::remove_file(home.at(&file)).unwrap();
+            }
+        }
+        let file = format!("{directory}/jupyter_server_config.d/x.json");
+        home.put(&file, r#"{"ServerApp": {"password": "x"}}"#);
+        assert_eq!(home.outcome(&default()), Outcome::Unchanged, "{file}");
+        std::fs::remove_file(home.at(&file)).unwrap();
+    }
+    for line in ["--IdentityProvider.token=x", "--ServerApp.identity_provider_class=x"] {
+        home.line = vec![line];
+        assert_eq!(home.outcome(&default()), Outcome::Unchanged, "{line}");
+    }
+    home.line = vec![];
+    home.variables.push(("JUPYTER_TOKEN", "x".into()));
+    let note = home.apply(&default()).unwrap().note.unwrap();
+    assert!(note.ends_with("JUPYTER_TOKEN"), "{note}");
+}
+
+#[test]
+fn what_cannot_be_judged_closes_the_door_and_is_told_with_its_line() {
+    let made_of = |home: &Home| match home.outcome(&default()) {
+        Outcome::NotSet(degradation) => degradation.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let home = Home::new();
+    home.put("home/.jupyter/jupyter_lab_config.py", "x = 1\nload_subconfig('y.py')\n");
+    let told = made_of(&home);
+    assert!(told.contains("jupyter_lab_config.py:2 (`load_subconfig`)"), "{told}");
+    assert!(told.contains("JUPYTER_PASSWORD="), "{told}");
+    std::fs::remove_file(home.at("home/.jupyter/jupyter_lab_config.py")).unwrap();
+
+    for (name, content) in [
+        ("jupyter_config.json", "{"),
+        ("jupyter_lab_config.json", r#"{"a": NaN}"#),
+    ] {
+        let file = format!("venv/etc/jupyter/{name}");
+        home.put(&file, content);
+        let told = made_of(&home);
+        assert!(told.contains(name) && told.contains("not valid JSON"), "{told}");
+        std::fs::remove_file(home.at(&file)).unwrap();
+    }
+    let long = std::fs::File::create(home.at("venv/etc/jupyter/jupyter_config.py")).unwrap();
+    long.set_len(1 << 40).unwrap();
+    assert!(made_of(&home).contains("longer than 4 MiB"));
+    assert!(!home.own().exists());
+}
+
+#[test]
+fn a_fifo_and_a_directory_are_no_configuration() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.at("home/.jupyter/jupyter_config.json")).unwrap();
+    nix::unistd::mkfifo(
+        &home.at("home/.jupyter/jupyter_config.py"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+}
+
+/// It takes a second word to turn authentication off.
+#[test]
+fn an_empty_token_alone_does_not_turn_the_default_off() {
+    let home = Home::new();
+    let file = "home/.jupyter/jupyter_server_config.py";
+    home.put(file, "c.IdentityProvider.token = ''\n");
+    let applied = home.apply(&default()).unwrap();
+    assert_eq!(applied.outcome, Outcome::Changed);
+    assert!(applied.note.unwrap().contains("IdentityProvider.token in "));
+    assert!(is_in_force(&home.place(), &secret("ailab")));
+
+    home.put(file, "c.NotebookApp.token = ''\nc.NotebookApp.password = ''\n");
+    let Outcome::NotSet(told) = home.outcome(&default()) else {
+        panic!("it is as they say");
+    };
+    assert!(told.to_string().contains("authentication is turned off"), "{told}");
+    assert!(!home.own().exists() || home.json().get("IdentityProvider").is_none());
+
+    let home = Home::new();
+    home.put(file, "c.ServerApp.password = ''\n");
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged, "no password is wanted");
+}
+
+#[test]
+fn a_default_of_an_earlier_start_goes_when_something_else_is_configured() {
+    let home = Home::new();
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+    home.put("home/.jupyter/jupyter_server_config.py", "c.IdentityProvider.token = 'x'");
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+    assert_eq!(home.json(), json!({}));
+
+    // What a person has set stays.
+    let own = json!({"IdentityProvider": {"hashed_password": legacy("mine")}});
+    home.put_own(&own);
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+    assert_eq!(home.json(), own);
+}
+
+/// traitlets prefers a section inside of its parent's.
+#[test]
+fn a_hash_inside_of_the_servers_section_is_beaten() {
+    let home = Home::new();
+    home.put(
+        "venv/etc/jupyter/jupyter_server_config.json",
+        r#"{"ServerApp": {"PasswordIdentityProvider": {"hashed_password": "x"}}}"#,
+    );
+    assert_eq!(home.outcome(&forced()), Outcome::Changed);
+    assert!(is_in_force(&home.place(), &secret("new")));
+    assert_eq!(home.outcome(&forced()), Outcome::Unchanged);
+}
+
+#[test]
+fn another_way_in_is_nothing_that_a_hash_can_be_judged_by() {
+    let home = Home::new();
+    home.put_own(&provider(&legacy("mine")));
+    home.put("venv/etc/jupyter/jupyter_config.json", r#"{"ServerApp": {"identity_provider_class": "x"}}"#);
+    let why = judge(&home.place(), &secret("mine")).unwrap_err();
+    assert!(why.contains("ServerApp.identity_provider_class in "), "{why}");
 }

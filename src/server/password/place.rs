@@ -1,30 +1,43 @@
 //! Where Jupyter looks for its configuration, and who wins there (`jupyter_core.paths`,
-//! `jupyter_server.serverapp`).
+//! `jupyter_core.application`, `jupyter_server.serverapp`).
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::config::{Hashes, contents};
+use super::config::{LIMIT, contents};
+use super::line::Line;
+use super::policy::{Everything, Rank, Said, Setting, Source, Value};
+use super::python;
 
 /// The name of the file that `jupyter server password` writes.
-const FILE: &str = "jupyter_server_config.json";
+pub const FILE: &str = "jupyter_server_config.json";
 
-/// Names of files without extension, winners first.
+/// Names of the files that JupyterLab reads, without extension, winners first.
 const NAMES: [&str; 3] = [
     "jupyter_server_config",
-    "jupyter_lab_config",
     "jupyter_config",
+    "jupyter_lab_config",
 ];
+
+/// Names that belong to no server.
+const FOREIGN: [&str; 4] = [
+    "jupyter_console_config",
+    "jupyter_nbconvert_config",
+    "jupyter_qtconsole_config",
+    "jupyterhub_config",
+];
+
+/// A directory of configuration has at most so many entries: Jupyter's own have twenty.
+const MOST_ENTRIES: usize = 4096;
 
 const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
 
-/// How the names of traits end that hold a password's hash.
-const TRAITS: [&str; 2] = [".hashed_password", "App.password"];
-
 /// The variable with the directories that come before all others.
 pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
+
+/// Variables that give the server a token.
+const TOKENS: [&str; 2] = ["JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE"];
 
 /// What decides where Jupyter looks.
 pub struct Surroundings<'a> {
@@ -32,26 +45,30 @@ pub struct Surroundings<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// The server's HOME.
     pub home: &'a Path,
+    /// Its working directory.
+    pub working: Option<&'a Path>,
     /// Its venv.
     pub venv: Option<&'a Path>,
     /// Whether the server's user owns the venv: then its configuration beats HOME's.
     pub owns_venv: bool,
-    /// Whether the command line names a password or the only file to read, which beats
-    /// every file that is looked at here.
-    pub on_the_line: bool,
+    /// Its arguments.
+    pub line: Line,
+    /// Where the password is written, where that is not the user's own directory.
+    pub elsewhere: Option<PathBuf>,
 }
 
 /// The directories of Jupyter's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The user's own.
+    /// The one where the password is written.
     user: PathBuf,
     /// All of them, winners first.
     all: Vec<PathBuf>,
     /// `JUPYTER_CONFIG_PATH` as it is.
     config_path: OsString,
     ignored: bool,
-    on_the_line: bool,
+    line: Line,
+    tokens: Vec<&'static str>,
 }
 
 impl Place {
@@ -60,40 +77,45 @@ impl Place {
         let variable = |name: &str| (surroundings.environment)(name).filter(|v| !v.is_empty());
         let on = |name: &str| variable(name).map(|value| is_on(&value));
         let home = surroundings.home;
-        let user = variable("JUPYTER_CONFIG_DIR").map(PathBuf::from);
-        let user = user.unwrap_or_else(|| {
-            if on("JUPYTER_PLATFORM_DIRS") == Some(true) {
-                let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
-                config
-                    .unwrap_or_else(|| home.join(".config"))
-                    .join("jupyter")
-            } else {
-                home.join(".jupyter")
-            }
-        });
+        let user = user_directory(&variable, home);
         let config_path = variable(CONFIG_PATH).unwrap_or_default();
-        let mut all: Vec<PathBuf> = std::env::split_paths(&config_path)
-            .filter(|path| *path != Path::new(""))
-            .collect();
+        let mut all: Vec<PathBuf> = Vec::new();
+        if !config_path.is_empty() {
+            let working = surroundings.working.unwrap_or(Path::new(""));
+            all.extend(std::env::split_paths(&config_path).map(|entry| working.join(entry)));
+        }
+        let mut users = vec![user.clone()];
+        if surroundings.venv.is_none_or(has_user_site) && variable("PYTHONNOUSERSITE").is_none() {
+            let base = variable("PYTHONUSERBASE").map(PathBuf::from);
+            let base = base.unwrap_or_else(|| home.join(".local"));
+            users.push(base.join("etc/jupyter"));
+        }
         match surroundings.venv.map(|venv| venv.join("etc/jupyter")) {
             Some(venv) if on("JUPYTER_PREFER_ENV_PATH").unwrap_or(surroundings.owns_venv) => {
-                all.extend([venv, user.clone()]);
+                all.push(venv);
+                all.extend(users);
             }
-            Some(venv) => all.extend([user.clone(), venv]),
-            // Only a Python outside of a venv looks into the user's site directory.
-            None => {
-                let base = variable("PYTHONUSERBASE").map(PathBuf::from);
-                let base = base.unwrap_or_else(|| home.join(".local"));
-                all.extend([user.clone(), base.join("etc/jupyter")]);
+            venv => {
+                all.extend(users);
+                all.extend(venv);
             }
         }
-        all.extend(SYSTEM.map(PathBuf::from));
+        if on("JUPYTER_PLATFORM_DIRS") == Some(true) {
+            let named = variable("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".into());
+            all.extend(std::env::split_paths(&named).map(|entry| entry.join("jupyter")));
+        } else {
+            all.extend(SYSTEM.map(PathBuf::from));
+        }
         Self {
-            user,
+            user: surroundings.elsewhere.clone().unwrap_or(user),
             all,
             config_path,
             ignored: variable("JUPYTER_NO_CONFIG").is_some(),
-            on_the_line: surroundings.on_the_line,
+            line: surroundings.line.clone(),
+            tokens: TOKENS
+                .into_iter()
+                .filter(|name| variable(name).is_some())
+                .collect(),
         }
     }
 
@@ -117,82 +139,86 @@ impl Place {
         self.ignored
     }
 
-    /// Whether the server's arguments decide.
-    pub fn is_on_the_line(&self) -> bool {
-        self.on_the_line
-    }
-
-    /// The hash in force; `None` also where something else than JSON decides.
-    pub fn in_force(&self) -> Option<String> {
-        if self.on_the_line {
-            return None;
+    /// Reads everything that has a say about authentication. Each read is bounded, and
+    /// nothing that is no regular file is waited for.
+    pub fn read(&self) -> Everything {
+        let mut found = vec![source("the server's arguments", Rank::Before, self.line.said.clone())];
+        if self.line.file.is_some() {
+            found.push(told("the server's arguments", "--config", Rank::Unread));
         }
-        // Nobody before it, and nobody after it has a say: whatever Python says there.
-        if self.first_of_all().is_none() && !in_python(&self.user) {
-            let own = in_json(&self.user, NAMES[0]);
-            if own.wins_over_all() {
-                return own.in_force();
+        if !self.ignored {
+            for name in NAMES {
+                match self.line.file.as_deref().filter(|_| name == NAMES[0]) {
+                    Some(file) => self.read_named(file, &mut found),
+                    None => self.read_all(name, &mut found),
+                }
             }
         }
-        if self.all.iter().any(|directory| in_python(directory)) {
-            return None;
+        found.extend(self.tokens.iter().map(|name| told(name, name, Rank::After)));
+        if !self.ignored {
+            self.all.iter().for_each(|directory| unread(directory, &mut found));
         }
-        self.hashes().in_force()
+        found.retain(|source| source.said != Said::default());
+        Everything(found)
     }
 
-    /// Whether a person has decided about the password already.
-    pub fn is_configured(&self) -> bool {
-        self.on_the_line
-            || self.all.iter().any(|directory| in_python(directory))
-            || self.hashes().in_force().is_some()
+    /// The file of the server's line: Jupyter reads its JSON and its Python form.
+    fn read_named(&self, file: &Path, found: &mut Vec<Source>) {
+        match file.is_absolute() {
+            true => pair(&file.with_extension(""), Rank::Before, Rank::Before, found),
+            // Jupyter expands `~` and variables in it.
+            false => {
+                let said = Said::unclear("a path that only the server can expand");
+                found.push(source(&file.display().to_string(), Rank::Before, said));
+            }
+        }
     }
 
-    fn hashes(&self) -> Hashes {
-        NAMES
-            .iter()
-            .flat_map(|name| {
-                self.all
-                    .iter()
-                    .map(move |directory| in_json(directory, name))
-            })
-            .fold(Hashes::default(), Hashes::or)
+    /// The files of this name in all directories.
+    fn read_all(&self, name: &str, found: &mut Vec<Source>) {
+        let mut before = name == NAMES[0];
+        let mut seen: Vec<&Path> = Vec::new();
+        for directory in &self.all {
+            if seen.contains(&directory.as_path()) {
+                continue;
+            }
+            seen.push(directory);
+            let own = before && *directory == self.user;
+            before &= !own;
+            let (json, python) = match (before, own) {
+                (true, _) => (Rank::Before, Rank::Before),
+                (_, true) => (Rank::Own, Rank::After),
+                _ => (Rank::After, Rank::After),
+            };
+            pair(&directory.join(name), json, python, found);
+        }
     }
 
-    /// The variable that puts the user's directory before all others, if another one
-    /// before it would decide about the password.
-    pub fn first_of_all(&self) -> Option<(&'static str, OsString)> {
-        let before = self
-            .all
-            .iter()
-            .take_while(|directory| **directory != self.user);
-        let mut before = before.filter(|directory| {
-            in_python(directory) || in_json(directory, NAMES[0]).wins_over_all()
-        });
-        before.next()?;
+    /// The variable that puts the user's directory before all others.
+    pub fn first_of_all(&self) -> (&'static str, OsString) {
         let mut value = self.user.clone().into_os_string();
         if !self.config_path.is_empty() {
             value.push(":");
             value.push(&self.config_path);
         }
-        Some((CONFIG_PATH, value))
+        (CONFIG_PATH, value)
     }
 }
 
-/// Whether an argument of the server names a password.
-pub fn names_a_password(argument: &OsStr) -> bool {
-    let argument = argument.as_encoded_bytes();
-    let name = argument.split(|byte| *byte == b'=').next();
-    let name = name.unwrap_or_default();
-    name.starts_with(b"--") && TRAITS.iter().any(|known| name.ends_with(known.as_bytes()))
-}
-
-/// Whether an argument of the server names a configuration file. Jupyter then reads it in
-/// place of all others of that name.
-pub fn names_a_file(argument: &OsStr) -> bool {
-    let argument = argument.as_encoded_bytes();
-    let name = argument.split(|byte| *byte == b'=').next();
-    let name = name.unwrap_or_default();
-    name == b"--config" || name.starts_with(b"--") && name.ends_with(b".config_file")
+/// The directory of the user's own configuration.
+pub fn user_directory(variable: &dyn Fn(&str) -> Option<OsString>, home: &Path) -> PathBuf {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if let Some(named) = variable("JUPYTER_CONFIG_DIR") {
+        return named.into();
+    }
+    match variable("JUPYTER_PLATFORM_DIRS").is_some_and(|value| is_on(&value)) {
+        true => {
+            let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+            let config = config.unwrap_or_else(|| home.join(".config"));
+            config.join("jupyter")
+        }
+        false => home.join(".jupyter"),
+    }
 }
 
 /// What counts as on for `jupyter_core`.
@@ -201,27 +227,125 @@ fn is_on(value: &OsStr) -> bool {
     !["no", "n", "false", "off", "0", "0.0"].contains(&value.as_str())
 }
 
-/// What a JSON file gives. Jupyter ignores one that does not parse.
-fn in_json(directory: &Path, name: &str) -> Hashes {
-    let bytes = contents(&directory.join(name).with_extension("json")).unwrap_or_default();
-    let content: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    Hashes::of(&content)
-}
-
-/// Whether a Python file says something about a password. Which, only Python knows.
-fn in_python(directory: &Path) -> bool {
-    NAMES.iter().any(|name| {
-        let text = contents(&directory.join(name).with_extension("py")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        text.lines()
-            .map(str::trim_start)
-            .any(|line| !line.starts_with('#') && TRAITS.iter().any(|known| names(line, known)))
+/// Reports whether a venv's Python looks into the user's site directory (`site`).
+fn has_user_site(venv: &Path) -> bool {
+    let Ok(text) = contents(&venv.join("pyvenv.cfg")) else {
+        return true; // no venv of Python's own
+    };
+    let text = String::from_utf8_lossy(&text).to_lowercase();
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.any(|(name, value)| {
+        name.trim() == "include-system-site-packages" && value.trim() == "true"
     })
 }
 
-/// Whether a line names a trait, and not another one that begins like it.
-fn names(line: &str, known: &str) -> bool {
-    let more = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(known)
-        .any(|(at, _)| !line[at + known.len()..].starts_with(more))
+fn source(name: &str, rank: Rank, said: Said) -> Source {
+    Source {
+        name: name.to_owned(),
+        rank,
+        said,
+    }
+}
+
+/// A source that names this and nothing else.
+fn told(name: &str, setting: &str, rank: Rank) -> Source {
+    let setting = Setting {
+        line: None,
+        path: vec![setting.to_owned()],
+        value: Value::Unknown,
+    };
+    let said = Said {
+        settings: vec![setting],
+        unclear: None,
+    };
+    source(name, rank, said)
+}
+
+/// The JSON file and the Python file of this path, which has no extension.
+fn pair(path: &Path, json: Rank, python: Rank, found: &mut Vec<Source>) {
+    for (extension, rank) in [("json", json), ("py", python)] {
+        let mut path = path.as_os_str().to_owned();
+        path.push(".");
+        path.push(extension);
+        found.extend(file(Path::new(&path), rank));
+    }
+}
+
+/// What a file says; `None`: there is none.
+fn file(path: &Path, rank: Rank) -> Option<Source> {
+    let said = match contents(path) {
+        Ok(bytes) if path.extension() == Some(OsStr::new("py")) => python::read(&bytes),
+        Ok(bytes) => Said::json(&bytes),
+        Err(error) if is_absent(&error) || !path.is_file() => return None,
+        Err(error) => Said::unclear(error.to_string()),
+    };
+    Some(source(&path.display().to_string(), rank, said))
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Files that other servers than JupyterLab read (`jupyter notebook`, an extension with a
+/// file of its own), or that people take for ones that are read (`*_config.d`): a password
+/// there is somebody's wish, too.
+fn unread(directory: &Path, found: &mut Vec<Source>) {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return,
+        Err(error) => {
+            let said = Said::unclear(error.to_string());
+            found.push(source(&directory.display().to_string(), Rank::Unread, said));
+            return;
+        }
+    };
+    let mut names: Vec<OsString> = Vec::new();
+    for (count, entry) in entries.enumerate() {
+        if count == MOST_ENTRIES {
+            let said = Said::unclear("a directory of too many entries");
+            found.push(source(&directory.display().to_string(), Rank::Unread, said));
+            break;
+        }
+        names.extend(entry.ok().map(|entry| entry.file_name()));
+    }
+    names.sort();
+    let mut bytes = 0;
+    for name in names {
+        let path = directory.join(&name);
+        let Some((stem, extension)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
+            continue;
+        };
+        let server = stem.starts_with("jupyter") && stem.ends_with("_config");
+        if !server || NAMES.contains(&stem) && extension != "d" || FOREIGN.contains(&stem) {
+            continue;
+        }
+        match extension {
+            "d" => unread_directory(&path, &mut bytes, found),
+            "py" | "json" => add(&path, &mut bytes, found),
+            _ => {}
+        }
+    }
+}
+
+/// The JSON files of a `*_config.d`.
+fn unread_directory(directory: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    for entry in entries.take(MOST_ENTRIES).flatten() {
+        let path = entry.path();
+        if path.extension() == Some(OsStr::new("json")) {
+            add(&path, bytes, found);
+        }
+    }
+}
+
+/// Adds what a file says; of all together no more is read than of one.
+fn add(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
+    *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
+    match *bytes > LIMIT {
+        true => {
+            let said = Said::unclear("more files than a configuration has");
+            found.push(source(&path.display().to_string(), Rank::Unread, said));
+        }
+        false => found.extend(file(path, Rank::Unread)),
+    }
 }

@@ -22,7 +22,7 @@ pub struct Sources<'a> {
     pub default: Option<(&'a str, Origin)>,
     /// The file of the settings.
     pub file: Option<(PathBuf, Origin)>,
-    /// Looks up an environment variable; `None` where it is empty.
+    /// Looks up an environment variable as it is: one that is there and empty is an error.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
@@ -44,24 +44,29 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
         Some((value, Origin::Environment(name)))
     };
     let mut given = Vec::new();
+    let mut errors = Vec::new();
     if let Some((path, origin)) = &sources.file {
         given.push((from_file(path, origin), origin.clone()));
     }
-    if let Some((value, origin)) = variable(PASSWORD) {
-        given.push((from_text(value, &origin), origin));
-    }
-    if let Some((value, origin)) = variable(PASSWORD_FILE) {
-        given.push((from_file(Path::new(&value), &origin), origin));
-    }
-    if let Some((value, origin)) = variable(PASSWORD_HASH) {
-        given.push((from_hash(value, &origin), origin));
+    let readers: [(_, fn(OsString, &Origin) -> _); 3] = [
+        (PASSWORD, from_text),
+        (PASSWORD_FILE, |value, origin| {
+            from_file(Path::new(&value), origin)
+        }),
+        (PASSWORD_HASH, from_hash),
+    ];
+    for (name, read) in readers {
+        match variable(name) {
+            Some((value, origin)) if value.is_empty() => errors.push(empty(&origin)),
+            Some((value, origin)) => given.push((read(value, &origin), origin)),
+            None => {}
+        }
     }
     let default = sources.default.as_ref().map(|(text, origin)| {
         let secret = Secret::new((*text).to_owned());
         checked(secret, origin).map(|()| Secret::new((*text).to_owned()))
     });
 
-    let mut errors = Vec::new();
     if given.len() > 1 {
         let names: Vec<String> = given.iter().map(|(_, origin)| origin.to_string()).collect();
         errors.push(SettingError::new(
@@ -94,6 +99,17 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
         (None, Some(secret)) => Wanted::Default(secret),
         (None, None) => Wanted::Nothing,
     })
+}
+
+/// An empty variable is a mistake more often than a wish: without this error, the container
+/// would be open to everybody who knows the default.
+fn empty(origin: &Origin) -> SettingError {
+    error(
+        origin,
+        "the variable is there and empty, as Compose makes it of an unset `${…}`",
+        "give it a value, or do not pass it: `${LAB_PASSWORD:?}` in Compose ends `up` while the \
+         value is missing, `env --unset` removes it from a shell",
+    )
 }
 
 fn error(origin: &Origin, problem: impl Into<String>, remedy: &str) -> SettingError {

@@ -59,6 +59,19 @@ fn two_that_force_are_an_error_that_names_both() {
 }
 
 #[test]
+fn a_variable_that_is_there_and_empty_is_an_error_with_its_remedy() {
+    for name in [PASSWORD, PASSWORD_FILE, PASSWORD_HASH] {
+        let error = decide(Some("ailab"), None, &[(name, "")]).unwrap_err();
+        for part in [name, "there and empty", "Compose", "${…}", "do not pass it"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+    // It is no second source.
+    let error = decide(None, None, &[(PASSWORD, "x"), (PASSWORD_FILE, "")]).unwrap_err();
+    assert!(!error.contains("only one of them"), "{error}");
+}
+
+#[test]
 fn one_final_newline_of_a_file_is_removed_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("password");

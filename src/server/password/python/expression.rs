@@ -1,0 +1,140 @@
+//! Expressions that can do nothing but give a value.
+
+use super::tokens::{Kind, Token};
+
+/// Functions that may be called, by the names that everybody gives them.
+const FUNCTIONS: [&str; 22] = [
+    "bool",
+    "dict",
+    "float",
+    "int",
+    "len",
+    "list",
+    "max",
+    "min",
+    "os.cpu_count",
+    "os.environ.get",
+    "os.getcwd",
+    "os.getenv",
+    "os.path.abspath",
+    "os.path.basename",
+    "os.path.dirname",
+    "os.path.exists",
+    "os.path.expanduser",
+    "os.path.join",
+    "set",
+    "socket.gethostname",
+    "str",
+    "tuple",
+];
+
+/// Methods of values that may be called.
+const METHODS: [&str; 10] = [
+    "endswith",
+    "format",
+    "join",
+    "lower",
+    "lstrip",
+    "replace",
+    "rstrip",
+    "split",
+    "startswith",
+    "strip",
+];
+
+/// Names with which an expression could reach the configuration, or other code.
+const REACHING: [&str; 26] = [
+    "__builtins__",
+    "__import__",
+    "async",
+    "await",
+    "breakpoint",
+    "c",
+    "class",
+    "compile",
+    "def",
+    "delattr",
+    "eval",
+    "exec",
+    "for",
+    "get_config",
+    "getattr",
+    "globals",
+    "import",
+    "input",
+    "lambda",
+    "load_subconfig",
+    "locals",
+    "open",
+    "print",
+    "setattr",
+    "vars",
+    "yield",
+];
+
+/// Whether a name must keep its meaning: what is assigned to it would be called later.
+pub(super) fn is_protected(name: &str) -> bool {
+    let function = |known: &&str| known.split('.').next() == Some(name);
+    let os_itself = ["os", "socket"].contains(&name);
+    REACHING.contains(&name) || !os_itself && FUNCTIONS.iter().any(|known| function(&known))
+}
+
+/// Whether an expression gives a value, and does nothing else.
+pub(super) fn is_plain(tokens: &[Token]) -> bool {
+    !tokens.is_empty()
+        && tokens.iter().enumerate().all(|(at, token)| {
+            let before = at.checked_sub(1).map(|before| &tokens[before]);
+            match token.kind {
+                Kind::Text { .. } => !token.computed,
+                Kind::Number => true,
+                Kind::Name if before.is_some_and(|before| before.is(".")) => {
+                    !token.text.starts_with('_')
+                }
+                Kind::Name => !REACHING.contains(&token.text.as_str()),
+                Kind::Operator if token.is("(") => may_be_called(&tokens[..at]),
+                Kind::Operator => token.text != ":=",
+            }
+        })
+}
+
+/// Whether what comes before a bracket is nothing to call, or may be called.
+fn may_be_called(before: &[Token]) -> bool {
+    let Some(last) = before.last() else {
+        return true;
+    };
+    match last.kind {
+        Kind::Name if KEYWORDS.contains(&last.text.as_str()) => true,
+        Kind::Name => {
+            let start = before
+                .iter()
+                .rposition(|token| token.kind != Kind::Name && !token.is("."))
+                .map_or(0, |at| at + 1);
+            let name: String = before[start..]
+                .iter()
+                .map(|token| token.text.as_str())
+                .collect();
+            match name.rsplit_once('.') {
+                _ if FUNCTIONS.contains(&name.as_str()) => true,
+                Some((_, method)) => METHODS.contains(&method),
+                None => false,
+            }
+        }
+        Kind::Operator => ![")", "]", "}"].contains(&last.text.as_str()),
+        Kind::Text { .. } | Kind::Number => false,
+    }
+}
+
+const KEYWORDS: [&str; 7] = ["and", "else", "if", "in", "is", "not", "or"];
+
+/// The value of a text, which may be in brackets and of several pieces.
+pub(super) fn text_of(mut tokens: &[Token]) -> Option<String> {
+    while let [open, inner @ .., close] = tokens
+        && open.is("(")
+        && close.is(")")
+    {
+        tokens = inner;
+    }
+    let plain = |token: &Token| matches!(token.kind, Kind::Text { plain: true });
+    let all = !tokens.is_empty() && tokens.iter().all(plain);
+    all.then(|| tokens.iter().map(|token| token.text.as_str()).collect())
+}

@@ -1,0 +1,202 @@
+//! What a Python configuration file says about authentication, read without running it.
+//!
+//! A scanner, not an interpreter: it knows the few statements that such files are made of
+//! (`c.ServerApp.port = 8888`) and reports every other one as unclear.
+
+mod expression;
+mod tokens;
+
+use super::policy::{Said, Setting, Value, is_about_authentication, mentions_authentication};
+use expression::{is_plain, is_protected, text_of};
+use tokens::{Kind, Statement, Token, statements};
+
+/// Reads a configuration file. What follows an unclear statement is read as well: it can
+/// still name a password.
+pub fn read(source: &[u8]) -> Said {
+    let mut said = Said::default();
+    let found = match statements(source) {
+        Ok(found) => found,
+        Err((line, what)) => {
+            said.unclear_at(line, what);
+            return said;
+        }
+    };
+    for statement in found {
+        match judge(&statement) {
+            Ok(Some(setting)) => said.settings.push(setting),
+            Ok(None) => {}
+            Err(what) => said.unclear_at(statement.line, what),
+        }
+    }
+    if said.unclear.is_some() {
+        // Some other statement may have changed it, or none of them is run.
+        said.settings
+            .iter_mut()
+            .for_each(|setting| setting.value = Value::Unknown);
+    }
+    said
+}
+
+/// The setting that a statement makes, as far as it is about authentication.
+fn judge(statement: &Statement) -> Result<Option<Setting>, String> {
+    let tokens = &statement.tokens[..];
+    if statement.indented {
+        return Err("an indented block".into());
+    }
+    let Some(first) = tokens.first() else {
+        return Ok(None);
+    };
+    match (&first.kind, first.text.as_str()) {
+        // A docstring.
+        (Kind::Text { .. }, _) if tokens.iter().all(Token::is_text) => Ok(None),
+        (Kind::Name, "pass") if tokens.len() == 1 => Ok(None),
+        (Kind::Name, "import" | "from") => imported(tokens),
+        (Kind::Name, "c") => configured(statement.line, &tokens[1..]),
+        (Kind::Name, name) if tokens.get(1).is_some_and(|next| next.is("=")) => {
+            match !is_protected(name) && is_plain(&tokens[2..]) {
+                true => Ok(None),
+                false => Err(first.shown()),
+            }
+        }
+        _ => Err(first.shown()),
+    }
+}
+
+/// Modules of Python's own that do nothing to a configuration.
+const HARMLESS: [&str; 22] = [
+    "__future__",
+    "collections",
+    "datetime",
+    "errno",
+    "getpass",
+    "json",
+    "logging",
+    "math",
+    "os",
+    "pathlib",
+    "platform",
+    "re",
+    "secrets",
+    "socket",
+    "stat",
+    "string",
+    "sys",
+    "tempfile",
+    "textwrap",
+    "time",
+    "typing",
+    "uuid",
+];
+
+/// `import os, sys`, `from os import environ as e`.
+fn imported(tokens: &[Token]) -> Result<Option<Setting>, String> {
+    let what = || Err(format!("`{}` of {}", tokens[0].text, shown_module(tokens)));
+    let simple = |token: &Token| match &token.kind {
+        Kind::Name => token.text == "import" || !is_protected(&token.text),
+        _ => [".", ",", "(", ")"].contains(&token.text.as_str()),
+    };
+    if !tokens[1..].iter().all(simple) {
+        return what();
+    }
+    let harmless = |token: Option<&Token>| {
+        token.is_some_and(|token| HARMLESS.contains(&token.text.as_str()))
+    };
+    let known = match tokens[0].text.as_str() {
+        "from" => harmless(tokens.get(1)),
+        _ => tokens[1..]
+            .split(|token| token.is(","))
+            .all(|module| harmless(module.first())),
+    };
+    if known { Ok(None) } else { what() }
+}
+
+fn shown_module(tokens: &[Token]) -> String {
+    let module = tokens.get(1).map(Token::shown);
+    module.unwrap_or_else(|| "nothing".into())
+}
+
+/// What follows `c`: `.ServerApp.port = 1`, `["ServerApp"]["port"] = 1`,
+/// `.ServerApp.jpserver_extensions.update({…})`, `= get_config()`.
+fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> {
+    let (mut path, rest) = path(tokens)?;
+    let Some(operator) = rest.first() else {
+        return Ok(None); // `c.ServerApp` alone
+    };
+    let value = match operator.text.as_str() {
+        "=" if path.is_empty() => {
+            let texts: Vec<&str> = rest.iter().map(|token| token.text.as_str()).collect();
+            return match texts[..] {
+                ["=", "get_config", "(", ")"] => Ok(None),
+                _ => Err("`c` is something else".into()),
+            };
+        }
+        "=" => &rest[1..],
+        "(" => {
+            let method = path.pop().unwrap_or_default();
+            if !METHODS.contains(&method.as_str()) || !rest.last().is_some_and(|last| last.is(")"))
+            {
+                return Err(format!("a call of `{method}`"));
+            }
+            &rest[1..rest.len() - 1]
+        }
+        text if text.len() > 1 && text.ends_with('=') => &rest[1..],
+        _ => return Err(operator.shown()),
+    };
+    let about = path.len() > 1 && is_about_authentication(&path);
+    // A whole section at once: its keys are in the value.
+    let whole = path.len() < 2 || value.first().is_some_and(|first| first.is("{"));
+    let inside = whole && value.iter().any(|token| mentions_authentication(&token.text));
+    if about || inside {
+        let literal = about && operator.is("=");
+        let value = literal.then(|| text_of(value)).flatten();
+        return Ok(Some(Setting {
+            line: Some(line),
+            path,
+            value: value.map_or(Value::Unknown, Value::Text),
+        }));
+    }
+    if !is_plain(value) || path.len() < 2 && value.iter().any(|token| token.kind == Kind::Name) {
+        return Err(format!("the value of c.{}", path.join(".")));
+    }
+    Ok(None)
+}
+
+/// Methods of traitlets' lazy values, of sections and dictionaries.
+const METHODS: [&str; 8] = [
+    "add",
+    "append",
+    "extend",
+    "insert",
+    "merge",
+    "prepend",
+    "setdefault",
+    "update",
+];
+
+/// The names after `c`, as attributes or keys, and the rest of the statement.
+fn path(mut tokens: &[Token]) -> Result<(Vec<String>, &[Token]), String> {
+    let mut path = Vec::new();
+    loop {
+        match tokens {
+            [dot, name, rest @ ..] if dot.is(".") && name.kind == Kind::Name => {
+                if name.text.starts_with('_') {
+                    return Err(name.shown());
+                }
+                path.push(name.text.clone());
+                tokens = rest;
+            }
+            [open, key, close, rest @ ..] if open.is("[") && close.is("]") => {
+                let Kind::Text { plain: true } = key.kind else {
+                    return Err("a key that is no plain text".into());
+                };
+                path.push(key.text.clone());
+                tokens = rest;
+            }
+            _ => return Ok((path, tokens)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../python_tests.rs"]
+mod tests;

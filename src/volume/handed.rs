@@ -1,0 +1,185 @@
+//! Single directories of HOME, handed over to the user without what is in them.
+//!
+//! Docker makes the missing parents of a mount as root's, a new named volume is root's,
+//! and so is what a derived image copies. Every step is one name under an open directory,
+//! and no link is followed.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{CStr, CString, OsStr};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::tree::{self, Inode, Look};
+use super::walk::give;
+use super::way::{Missing, open_volume};
+use crate::identity::Root;
+
+/// Where Jupyter, IPython, matplotlib and the programs of XDG keep their own things.
+const STATE: [&str; 21] = [
+    "",
+    ".cache",
+    ".config",
+    ".config/jupyter",
+    ".config/matplotlib",
+    ".ipython",
+    ".ipython/profile_default",
+    ".ipython/profile_default/startup",
+    ".jupyter",
+    ".jupyter/custom",
+    ".jupyter/lab",
+    ".jupyter/lab/user-settings",
+    ".jupyter/lab/workspaces",
+    ".jupyter/nbconfig",
+    ".local",
+    ".local/bin",
+    ".local/lib",
+    ".local/share",
+    ".local/share/jupyter",
+    ".local/share/jupyter/kernels",
+    ".local/share/jupyter/runtime",
+];
+
+/// A mount of root's counts as new while it has at most so many entries.
+const MOST_ENTRIES: u32 = 1024;
+
+/// Whose the directories are to be.
+#[derive(Debug, Clone)]
+pub struct Hand<'a> {
+    /// The user's HOME.
+    pub home: &'a Path,
+    /// The user.
+    pub uid: u32,
+    /// The user's group.
+    pub gid: u32,
+    /// Whether the owner is changed, or only the list made.
+    pub change: bool,
+}
+
+/// Hands over those of HOME's state directories that are root's, and the directories in
+/// which something is mounted there: each by itself. A mount with content of root's is
+/// left (a directory of the host, a ConfigMap), and so is what is some other user's.
+/// Returns what was handed over; what cannot be is the user phase's to report.
+pub fn hand_over_directories(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
+    let Ok((home, _)) = open_volume(hand.home, Missing::Tell) else {
+        return Vec::new();
+    };
+    let walk = Walk {
+        hand,
+        tops: tree::mount_tops(),
+    };
+    let mut paths: BTreeSet<PathBuf> = STATE.iter().map(PathBuf::from).collect();
+    paths.extend(parents_of_mounts(hand.home));
+    let mut handed = Vec::new();
+    for path in paths {
+        if walk.reach(&home, &path).unwrap_or(false) {
+            handed.push(hand.home.join(path));
+        }
+    }
+    handed
+}
+
+/// The directories between HOME and what is mounted in one of its hidden directories.
+fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
+    let mounts = tree::mount_points().into_iter();
+    let inside = mounts.filter_map(|mount| {
+        let mount = PathBuf::from(std::ffi::OsString::from_vec(mount));
+        mount.strip_prefix(home).map(Path::to_owned).ok()
+    });
+    let hidden = inside.filter(|path| path.as_os_str().as_bytes().starts_with(b"."));
+    let parents = hidden.flat_map(|path| {
+        let parents: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
+        parents
+    });
+    parents.filter(|path| *path != Path::new("")).collect()
+}
+
+struct Walk<'a> {
+    hand: &'a Hand<'a>,
+    tops: HashSet<Inode>,
+}
+
+impl Walk<'_> {
+    /// Goes down to a path below HOME and hands over what is there; whether it did.
+    fn reach(&self, home: &OwnedFd, path: &Path) -> Result<bool, Errno> {
+        let mut here = tree::open_dir(home, c".")?;
+        let above = tree::open_handle(&here, c"..")?;
+        let mut look = tree::look_at(&here)?;
+        let mut mounted = self.is_mounted(&look, &tree::look_at(&above)?);
+        let mut foreign = mounted && self.is_foreign(&here, &look);
+        // HOME itself only where it is a new volume: an image chose its owner.
+        let mut candidate = mounted;
+        for step in path.iter() {
+            let name = CString::new(step.as_bytes()).map_err(|_| Errno::INVAL)?;
+            let next = tree::open_dir(&here, &name)?;
+            let below = tree::look_at(&next)?;
+            mounted = self.is_mounted(&below, &look);
+            if mounted {
+                foreign = self.is_foreign(&next, &below);
+            }
+            (here, look, candidate) = (next, below, true);
+        }
+        if foreign || !candidate || look.uid != 0 {
+            return Ok(false);
+        }
+        if self.hand.change {
+            give(here.as_fd(), self.hand.uid, self.hand.gid)?;
+        } else if tree::is_read_only(&here) {
+            return Err(Errno::ROFS);
+        }
+        Ok(true)
+    }
+
+    fn is_mounted(&self, look: &Look, above: &Look) -> bool {
+        !look.same_mount(above) || look.mount.is_none() && self.tops.contains(&look.inode)
+    }
+
+    /// Whether the top of a mount is neither the user's nor new.
+    fn is_foreign(&self, dir: &OwnedFd, look: &Look) -> bool {
+        let new = || self.is_new(dir, look, &mut MOST_ENTRIES.clone()) == Ok(true);
+        look.uid != self.hand.uid && !(look.uid == 0 && new())
+    }
+
+    /// Whether nothing in a directory is anybody's but the user's: other mounts, the
+    /// directories that lead to them, and `lost+found` do not count.
+    fn is_new(&self, dir: &OwnedFd, look: &Look, budget: &mut u32) -> Result<bool, Errno> {
+        let mut names: Vec<CString> = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut small = true;
+        tree::entries(dir, &mut buffer, |name, _| {
+            names.push(name.to_owned());
+            *budget = budget.saturating_sub(1);
+            small = *budget > 0;
+            small
+        })?;
+        for name in names {
+            if !small || !self.is_nobodys(dir, &name, look, budget)? {
+                return Ok(false);
+            }
+        }
+        Ok(small)
+    }
+
+    fn is_nobodys(
+        &self,
+        dir: &OwnedFd,
+        name: &CStr,
+        above: &Look,
+        budget: &mut u32,
+    ) -> Result<bool, Errno> {
+        let look = tree::look(dir, name)?;
+        let directory = look.kind == FileType::Directory;
+        if look.uid == self.hand.uid || self.is_mounted(&look, above) {
+            return Ok(true);
+        }
+        if directory && OsStr::from_bytes(name.to_bytes()) == "lost+found" {
+            return Ok(true);
+        }
+        let root = look.uid == 0 && directory;
+        Ok(root && self.is_new(&tree::open_dir(dir, name)?, &look, budget)?)
+    }
+}
