@@ -142,8 +142,8 @@ fn json_that_is_broken_is_told_with_its_place_and_kept() {
     let content = r#"{"ServerApp": {"port": 1},,}"#;
     let trap = format!("printf '%s' '{content}' >$own/jupyter_server_config.json");
     let reason = "is not valid JSON (line 1, column 27";
-    for variable in ["--env=JUPYTER_PASSWORD=", "--env=JUPYTER_PASSWORD=mine"] {
-        ends(&[variable], &trap, reason, content);
+    for options in [&[][..], &["--env=JUPYTER_PASSWORD=mine"]] {
+        ends(options, &trap, reason, content);
     }
 }
 

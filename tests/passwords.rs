@@ -44,6 +44,104 @@ fn a_password_on_the_servers_line_wins_and_that_is_told() {
     }
 }
 
+/// A hash that takes no time.
+fn hash(text: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(text);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256::{hex}")
+}
+
+/// The record of the settings has it masked; the kernel knows the server's arguments.
+#[test]
+fn a_hash_on_the_servers_line_is_judged() {
+    let named = format!(
+        "--PasswordIdentityProvider.hashed_password={}",
+        hash("mine")
+    );
+    let image = Image::new();
+    let running = started(image.server().args(["--", "jupyter-lab", &named]));
+    let (code, stdout, _) = ask(&running, &image, "check", "mine");
+    assert_eq!((code, &*stdout), (0, "this is the password in force\n"));
+    let (code, stdout, _) = ask(&running, &image, "check", "ailab");
+    assert_eq!((code, &*stdout), (1, "this is not the password in force\n"));
+    // In the settings it is the server's, too.
+    let image = Image::new();
+    let running = started(image.server().args(["--jupyter-arg", &named]));
+    assert_eq!(ask(&running, &image, "check", "mine").0, 0);
+    assert_eq!(ask(&running, &image, "check", "ailab").0, 1);
+}
+
+#[test]
+fn a_password_in_a_python_file_is_judged_and_what_only_the_server_knows_is_told() {
+    let image = Image::new();
+    let file = image.path("home/.jupyter/jupyter_server_config.py");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(
+        &file,
+        format!("c.ServerApp.password = '{}'\n", hash("mine")),
+    )
+    .unwrap();
+    let running = started(image.server());
+    assert_eq!(ask(&running, &image, "check", "mine").0, 0);
+    assert_eq!(ask(&running, &image, "check", "ailab").0, 1);
+    std::fs::write(&file, "exec('')\n").unwrap();
+    let (code, stdout, stderr) = ask(&running, &image, "check", "mine");
+    assert_eq!((code, &*stdout), (1, ""));
+    assert!(
+        stderr.contains("jupyter_server_config.py:1 (`exec`)"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_there_and_empty_ends_the_start() {
+    for name in [
+        "JUPYTER_PASSWORD",
+        "JUPYTER_PASSWORD_FILE",
+        "JUPYTER_PASSWORD_HASH",
+    ] {
+        let image = Image::new();
+        for start in [image.server(), image.command(["true"])] {
+            let ended = start.env(name, "").run();
+            assert_eq!(ended.code, 78, "{}", ended.stderr);
+            for part in [name, "there and empty", "Compose", "do not pass it"] {
+                assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+            }
+        }
+        assert!(
+            !image.path("notebooks").exists(),
+            "nothing is touched before"
+        );
+        // JupyterHub has its own door.
+        let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+        let hub = image
+            .server()
+            .env("JUPYTERHUB_SERVICE_URL", &url)
+            .env(name, "");
+        let running = started(hub);
+        drop(running);
+    }
+}
+
+#[test]
+fn a_forced_password_beside_another_way_in_is_told() {
+    let image = Image::new();
+    let etc = image.path("venv/etc/jupyter");
+    std::fs::create_dir_all(&etc).unwrap();
+    let other = r#"{"ServerApp": {"identity_provider_class": "mine"}}"#;
+    std::fs::write(etc.join("jupyter_server_config.json"), other).unwrap();
+    let mut running = started(image.server().env("JUPYTER_PASSWORD", "mine"));
+    running.signal(15);
+    running.end();
+    let (_, stderr) = running.everything();
+    assert!(
+        stderr.contains("ServerApp.identity_provider_class in "),
+        "{stderr}"
+    );
+    assert!(stderr.contains("replaces Jupyter's own login"), "{stderr}");
+}
+
 fn started(start: Start) -> Running {
     let mut running = start.start();
     running.wait_for("] ready in ");

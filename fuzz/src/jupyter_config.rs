@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use ai_lab_entrypoint::server::password::config::{Document, Hashes};
+use ai_lab_entrypoint::server::password::config::Document;
+use ai_lab_entrypoint::server::password::policy::{Effective, Everything, Rank, Said, Source};
 use serde_json::{Map, Value};
 
 const HASH: &str = "sha1:s:0123456789abcdef0123456789abcdef01234567";
@@ -15,7 +16,7 @@ pub fn holds(bytes: &[u8]) {
         let set = Document::read(&path).and_then(|mut document| {
             document.check_replaceable()?;
             if force {
-                document.force(HASH.into())?;
+                document.force(HASH.into(), false)?;
             } else {
                 document.set_default(HASH.into())?;
             }
@@ -27,17 +28,22 @@ pub fn holds(bytes: &[u8]) {
             continue;
         }
         let (old, new) = (object(bytes), object(&after));
-        let hashes = Hashes::of(&Value::Object(new.clone()));
+        let everything = Everything(vec![Source {
+            name: String::new(),
+            rank: Rank::Own,
+            said: Said::json(&after),
+        }]);
+        everything.standing();
         let given = new["IdentityProvider"]["hashed_password"].as_str();
         assert_eq!(given, Some(HASH));
-        if force {
-            assert_eq!(hashes.in_force().as_deref(), Some(HASH));
+        if force && !everything.is_nested() && everything.another_way_in().is_none() {
+            assert_eq!(everything.effective(), Effective::Hash(HASH.into()));
         }
         kept(&old, &new);
         // The same once more changes not a byte.
         let mut document = Document::read(&path).unwrap();
         match force {
-            true => document.force(HASH.into()).unwrap(),
+            true => document.force(HASH.into(), false).unwrap(),
             false => document.set_default(HASH.into()).unwrap(),
         }
         document.write().unwrap();
@@ -57,7 +63,11 @@ fn kept(old: &Map<String, Value>, new: &Map<String, Value>) {
         for (class, section) in content {
             match (class.as_str(), section) {
                 (
-                    "PasswordIdentityProvider" | "IdentityProvider" | "ServerApp" | "NotebookApp",
+                    "PasswordIdentityProvider"
+                    | "IdentityProvider"
+                    | "ServerApp"
+                    | "NotebookApp"
+                    | "LabApp",
                     Value::Object(section),
                 ) => {
                     let traits = section.iter();

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use tracing::{error, info};
 
 use super::foresight::Foresight;
-use super::plan::{Plan, quoted};
 use super::home::Moved;
+use super::plan::{Plan, quoted};
 use super::user_phase::{
     defaults, make_environment, no_notebooks, password_place, tell_who_wins, without_defaults,
     working_directory,

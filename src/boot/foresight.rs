@@ -58,8 +58,7 @@ impl Foresight {
                 // What is another's now will be the user's.
                 Err(Errno::ACCESS | Errno::PERM) if ours => return Ok(()),
                 Err(Errno::ACCESS | Errno::PERM)
-                    if self.alone.iter().any(|handed| handed == place)
-                        && Self::leads_to(place) =>
+                    if self.alone.iter().any(|handed| handed == place) && Self::leads_to(place) =>
                 {
                     return Ok(());
                 }

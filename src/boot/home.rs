@@ -181,9 +181,7 @@ impl Moved {
                 "mount a volume or a tmpfs there, or name another directory with --home",
             ),
             Err(error) => Degradation::new(
-                format!(
-                    "{cause}: and {base} neither ({error}), so that the server may not start"
-                ),
+                format!("{cause}: and {base} neither ({error}), so that the server may not start"),
                 "run with --tmpfs /tmp, or mount a volume or a tmpfs there",
             ),
         })
@@ -252,7 +250,8 @@ fn put_behind(environment: &mut Environment, list: &str, new: &Path, old: &Path)
 fn is_mount(path: &Path) -> bool {
     let asked = StatxFlags::BASIC_STATS;
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, asked);
-    let top = |found: &rustix::fs::Statx| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    let top =
+        |found: &rustix::fs::Statx| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     found.is_ok_and(|found| top(&found))
 }
 

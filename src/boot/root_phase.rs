@@ -148,7 +148,10 @@ pub(super) fn hand_over_home(root: &Root, account: &Account, change: bool) -> Ve
 }
 
 fn listed(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     paths.join(", ")
 }
 

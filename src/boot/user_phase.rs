@@ -250,8 +250,11 @@ pub(super) fn tell_who_wins(
     }
     if let Some(other) = place.read().another_way_in() {
         start.report.degraded(Degradation::new(
-            format!("{other} decides who gets in: the password of the environment may not"),
-            "remove one of the two",
+            format!(
+                "{other} replaces Jupyter's own login: the password of the environment may not be \
+                 in force"
+            ),
+            "remove that setting, or the password",
         ))?;
     }
     Ok(())

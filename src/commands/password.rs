@@ -211,7 +211,10 @@ fn place(setting: &Setting) -> Place {
 /// What the arguments of the running server say, or those that the settings have for the
 /// next one. The record of the settings has no password in it; the kernel has.
 fn line(setting: &Setting) -> Line {
-    let running = setting.running.as_ref().and_then(|asked| asked.state.main_pid);
+    let running = setting
+        .running
+        .as_ref()
+        .and_then(|asked| asked.state.main_pid);
     let arguments = running.and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
     match arguments {
         Some(arguments) => Line::of(arguments.split(|byte| *byte == 0).map(OsStr::from_bytes)),

@@ -48,7 +48,7 @@ const STATE: [&str; 21] = [
 const MOST_ENTRIES: u32 = 1024;
 
 /// Whose the directories are to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Hand<'a> {
     /// The user's HOME.
     pub home: &'a Path,
@@ -118,12 +118,16 @@ impl Walk<'_> {
             let next = tree::open_dir(&here, &name)?;
             let below = tree::look_at(&next)?;
             mounted = self.is_mounted(&below, &look);
-            if mounted {
-                foreign = self.is_foreign(&next, &below);
-            }
+            foreign = match mounted {
+                true => self.is_foreign(&next, &below),
+                false => foreign || ![0, self.hand.uid].contains(&below.uid),
+            };
             (here, look, candidate) = (next, below, true);
         }
-        if foreign || !candidate || look.uid != 0 {
+        // The user may have given this name to any directory beside it: one that is closed to
+        // the user stays so.
+        let readable = mounted || look.mode & 0o005 == 0o005;
+        if foreign || !candidate || !readable || look.uid != 0 {
             return Ok(false);
         }
         if self.hand.change {
@@ -183,3 +187,7 @@ impl Walk<'_> {
         Ok(root && self.is_new(&tree::open_dir(dir, name)?, &look, budget)?)
     }
 }
+
+#[cfg(test)]
+#[path = "handed_tests.rs"]
+mod tests;

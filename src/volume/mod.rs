@@ -37,8 +37,8 @@ use crate::degradation::Degradation;
 use crate::sys::text::shown;
 
 pub use defaults::{Defaults, bring_in};
-pub use handed::{Hand, hand_over_directories};
 pub use foresee::{Foreseen, foresee_defaults, unread_taken};
+pub use handed::{Hand, hand_over_directories};
 pub use mend::{Restored, Standing, Versions, restore, standing, versions};
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim};
 pub use plan::{Action, Verdict};

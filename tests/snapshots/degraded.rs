@@ -168,6 +168,16 @@ fn who_the_server_runs_as() {
     });
 }
 
+/// A file of Jupyter's configuration, which is the user's.
+fn configuration(image: &Image, name: &str, content: &str) {
+    let directory = image.path("home/.jupyter");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(name), content).unwrap();
+    for path in [&directory, &directory.join(name)] {
+        chown(path, Some(UID), Some(UID)).unwrap();
+    }
+}
+
 #[test]
 fn home_state_and_logfile() {
     let temp = |image: &Image| {
@@ -183,6 +193,23 @@ fn home_state_and_logfile() {
     start("home-read-only-dry-run", |image| {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
         after(script, image, &["--password", "ailab", "--dry-run"]).env("TMPDIR", &temp(image))
+    });
+    start("home-of-too-many-files", |image| {
+        let directory = image.path("home/.ipython");
+        fs::create_dir_all(&directory).unwrap();
+        for number in 0..5000 {
+            fs::write(directory.join(number.to_string()), "").unwrap();
+        }
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &[]).env("TMPDIR", &temp(image))
+    });
+    start("home-handed-over", |image| {
+        fs::create_dir_all(image.path("home/.local/share")).unwrap();
+        usual(image, &[])
+    });
+    start("home-handed-over-dry-run", |image| {
+        fs::create_dir_all(image.path("home/.local/share")).unwrap();
+        usual(image, &["--dry-run"])
     });
     start("home-of-somebody-else", |image| {
         fs::create_dir(image.path("temp")).unwrap();
@@ -243,6 +270,42 @@ fn the_password_cannot_be_set() {
     });
     start("password-config-long", |image| {
         config(image, &" ".repeat(4 * 1024 * 1024 + 1));
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-configured", |image| {
+        configuration(
+            image,
+            "jupyter_server_config.py",
+            "c.IdentityProvider.token = 'x'\n",
+        );
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-undecided", |image| {
+        configuration(image, "jupyter_server_config.py", "\nif True: pass\n");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-empty-token", |image| {
+        configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = ''\n");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-turned-off", |image| {
+        let off = r#"{"ServerApp": {"token": "", "password": ""}}"#;
+        configuration(image, "jupyter_config.json", off);
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-default-stays", |image| {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest("ailab");
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = format!(r#"{{"IdentityProvider": {{"hashed_password": "sha256::{hex}"}}}}"#);
+        configuration(image, "x", &hash);
+        symlink("x", image.path("home/.jupyter/jupyter_server_config.json")).unwrap();
+        configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = 'x'\n");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-beside-another-login", |image| {
+        let other = "c.ServerApp.identity_provider_class = 'x'\n";
+        configuration(image, "jupyter_server_config.py", other);
         usual(image, &[]).env("JUPYTER_PASSWORD", "x")
     });
     start("password-changed", |image| {

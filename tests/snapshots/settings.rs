@@ -159,6 +159,7 @@ fn accounts_hooks_and_passwords() {
     start("password-white-space", |_| set("JUPYTER_PASSWORD", " x"));
     start("password-line-break", |_| set("JUPYTER_PASSWORD", "x\ny"));
     start("password-control", |_| set("JUPYTER_PASSWORD", "x\x1by"));
+    start("password-empty", |_| set("JUPYTER_PASSWORD", ""));
     start("password-mark", |_| set("JUPYTER_PASSWORD", "\u{feff}x"));
     start("password-hash", |_| set("JUPYTER_PASSWORD_HASH", "sha1:x"));
     start("password-file-absent", |_| {

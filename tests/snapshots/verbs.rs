@@ -69,6 +69,21 @@ fn of_a_server_whose_password_is_on_the_line() {
 }
 
 #[test]
+fn of_a_server_whose_password_only_python_knows() {
+    let image = Image::new();
+    let directory = image.path("venv/etc/jupyter");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("jupyter_config.py"), "exec('')\n").unwrap();
+    asked(
+        "verbs-password-of-python",
+        image.server(),
+        &image,
+        "] ready in ",
+        |asked| asked.ask(&["password", "check"], "ailab"),
+    );
+}
+
+#[test]
 fn of_a_command_and_of_a_hub() {
     let image = Image::new();
     let (input, _talk) = std::os::unix::net::UnixStream::pair().unwrap();

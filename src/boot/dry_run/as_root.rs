@@ -32,7 +32,9 @@ pub(super) fn part(
         return Ok((Person { account, dropped }, None));
     };
     owners_part(start, &root, &mut account, plan)?;
-    for directory in root_phase::hand_over_home(&root, &account, false) {
+    let mut handed = root_phase::hand_over_home(&root, &account, false);
+    handed.retain(|place| !plan.foresight.has(place));
+    for directory in handed {
         plan.line(format!("hand over {}", directory.display()));
         plan.foresight.hands_over_itself(directory);
     }

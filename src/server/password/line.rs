@@ -96,7 +96,12 @@ mod tests {
             assert_eq!(found[0].path, ["ServerApp", "password"], "{written:?}");
             assert_eq!(found[0].value, Value::Text("x".into()), "{written:?}");
         }
-        for nothing in ["--port=1", "password=x", "--password", "--LabApp.x=--a.token"] {
+        for nothing in [
+            "--port=1",
+            "password=x",
+            "--password",
+            "--LabApp.x=--a.token",
+        ] {
             assert_eq!(line(&[nothing]), Line::default(), "{nothing}");
         }
         assert!(!line(&["--IdentityProvider.token="]).decides());

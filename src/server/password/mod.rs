@@ -231,7 +231,7 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
         Ok(false) if own.base().is_some() => None,
         Ok(_) => degradation,
         Err(error) => Some(Degradation::new(
-            format!("the default password, which an earlier start has set, stays: {error}"),
+            format!("the default password of an earlier start cannot be removed: {error}"),
             CHOOSE,
         )),
     };

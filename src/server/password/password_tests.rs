@@ -309,7 +309,10 @@ fn a_password_on_the_command_line_is_the_users_word_and_is_judged() {
 #[test]
 fn a_file_on_the_command_line_takes_the_place_of_all_others_of_its_name() {
     let mut home = Home::new();
-    home.put("x.py", &format!("c.ServerApp.password = '{}'", legacy("mine")));
+    home.put(
+        "x.py",
+        &format!("c.ServerApp.password = '{}'", legacy("mine")),
+    );
     home.put_own(&provider(&legacy("own")));
     let file = format!("--config={}", home.at("x.py").display());
     home.line = vec![Box::leak(file.into_boxed_str())];
@@ -454,15 +457,27 @@ fn what_is_no_file_of_a_sensible_length_is_not_read() {
 fn the_default_is_set_nowhere_beside_a_password_a_token_or_another_way_in() {
     let contents = [
         ("json", r#"{"ServerApp": {"token": "x"}}"#),
-        ("json", r#"{"ServerApp": {"PasswordIdentityProvider": {"hashed_password": "x"}}}"#),
+        (
+            "json",
+            r#"{"ServerApp": {"PasswordIdentityProvider": {"hashed_password": "x"}}}"#,
+        ),
         ("json", r#"{"JupyterApp": {"password": "x"}}"#),
-        ("json", r#"{"ServerApp": {"identity_provider_class": "my.Provider"}}"#),
-        ("json", r#"{"NotebookApp": {"login_handler_class": "my.Handler"}}"#),
+        (
+            "json",
+            r#"{"ServerApp": {"identity_provider_class": "my.Provider"}}"#,
+        ),
+        (
+            "json",
+            r#"{"NotebookApp": {"login_handler_class": "my.Handler"}}"#,
+        ),
         ("json", r#"{"IdentityProvider": {"token": null}}"#),
         ("py", "c.IdentityProvider.token = 'x'"),
         ("py", "import os\nc.ServerApp.token = os.environ['X']"),
         ("py", "c.ServerApp.identity_provider_class = 'my.Provider'"),
-        ("py", "c.ServerApp.PasswordIdentityProvider.hashed_password = 'x'"),
+        (
+            "py",
+            "c.ServerApp.PasswordIdentityProvider.hashed_password = 'x'",
+        ),
         ("py", "c['ServerApp']['password'] = 'x'"),
         ("py", "c.ServerApp.update({'password': 'x'})"),
         ("py", "c.JupyterHubSingleUser.hub_auth_class = 'x'"),
@@ -475,7 +490,12 @@ fn the_default_is_set_nowhere_beside_a_password_a_token_or_another_way_in() {
     ];
     let mut home = Home::new();
     home.variables = vec![("JUPYTER_CONFIG_PATH", home.at("path").display().to_string())];
-    for directory in ["home/.jupyter", "home/.local/etc/jupyter", "venv/etc/jupyter", "path"] {
+    for directory in [
+        "home/.jupyter",
+        "home/.local/etc/jupyter",
+        "venv/etc/jupyter",
+        "path",
+    ] {
         for name in names {
             for (extension, content) in contents {
                 let file = format!("{directory}/{name}.{extension}");
@@ -495,7 +515,10 @@ fn the_default_is_set_nowhere_beside_a_password_a_token_or_another_way_in() {
         assert_eq!(home.outcome(&default()), Outcome::Unchanged, "{file}");
         std::fs::remove_file(home.at(&file)).unwrap();
     }
-    for line in ["--IdentityProvider.token=x", "--ServerApp.identity_provider_class=x"] {
+    for line in [
+        "--IdentityProvider.token=x",
+        "--ServerApp.identity_provider_class=x",
+    ] {
         home.line = vec![line];
         assert_eq!(home.outcome(&default()), Outcome::Unchanged, "{line}");
     }
@@ -512,9 +535,15 @@ fn what_cannot_be_judged_closes_the_door_and_is_told_with_its_line() {
         other => panic!("{other:?}"),
     };
     let home = Home::new();
-    home.put("home/.jupyter/jupyter_lab_config.py", "x = 1\nload_subconfig('y.py')\n");
+    home.put(
+        "home/.jupyter/jupyter_lab_config.py",
+        "x = 1\nload_subconfig('y.py')\n",
+    );
     let told = made_of(&home);
-    assert!(told.contains("jupyter_lab_config.py:2 (`load_subconfig`)"), "{told}");
+    assert!(
+        told.contains("jupyter_lab_config.py:2 (`load_subconfig`)"),
+        "{told}"
+    );
     assert!(told.contains("JUPYTER_PASSWORD="), "{told}");
     std::fs::remove_file(home.at("home/.jupyter/jupyter_lab_config.py")).unwrap();
 
@@ -525,7 +554,10 @@ fn what_cannot_be_judged_closes_the_door_and_is_told_with_its_line() {
         let file = format!("venv/etc/jupyter/{name}");
         home.put(&file, content);
         let told = made_of(&home);
-        assert!(told.contains(name) && told.contains("not valid JSON"), "{told}");
+        assert!(
+            told.contains(name) && told.contains("not valid JSON"),
+            "{told}"
+        );
         std::fs::remove_file(home.at(&file)).unwrap();
     }
     let long = std::fs::File::create(home.at("venv/etc/jupyter/jupyter_config.py")).unwrap();
@@ -557,23 +589,36 @@ fn an_empty_token_alone_does_not_turn_the_default_off() {
     assert!(applied.note.unwrap().contains("IdentityProvider.token in "));
     assert!(is_in_force(&home.place(), &secret("ailab")));
 
-    home.put(file, "c.NotebookApp.token = ''\nc.NotebookApp.password = ''\n");
+    home.put(
+        file,
+        "c.NotebookApp.token = ''\nc.NotebookApp.password = ''\n",
+    );
     let Outcome::NotSet(told) = home.outcome(&default()) else {
         panic!("it is as they say");
     };
-    assert!(told.to_string().contains("authentication is turned off"), "{told}");
+    assert!(
+        told.to_string().contains("authentication is turned off"),
+        "{told}"
+    );
     assert!(!home.own().exists() || home.json().get("IdentityProvider").is_none());
 
     let home = Home::new();
     home.put(file, "c.ServerApp.password = ''\n");
-    assert_eq!(home.outcome(&default()), Outcome::Unchanged, "no password is wanted");
+    assert_eq!(
+        home.outcome(&default()),
+        Outcome::Unchanged,
+        "no password is wanted"
+    );
 }
 
 #[test]
 fn a_default_of_an_earlier_start_goes_when_something_else_is_configured() {
     let home = Home::new();
     assert_eq!(home.outcome(&default()), Outcome::Changed);
-    home.put("home/.jupyter/jupyter_server_config.py", "c.IdentityProvider.token = 'x'");
+    home.put(
+        "home/.jupyter/jupyter_server_config.py",
+        "c.IdentityProvider.token = 'x'",
+    );
     assert_eq!(home.outcome(&default()), Outcome::Unchanged);
     assert_eq!(home.json(), json!({}));
 
@@ -601,7 +646,13 @@ fn a_hash_inside_of_the_servers_section_is_beaten() {
 fn another_way_in_is_nothing_that_a_hash_can_be_judged_by() {
     let home = Home::new();
     home.put_own(&provider(&legacy("mine")));
-    home.put("venv/etc/jupyter/jupyter_config.json", r#"{"ServerApp": {"identity_provider_class": "x"}}"#);
+    home.put(
+        "venv/etc/jupyter/jupyter_config.json",
+        r#"{"ServerApp": {"identity_provider_class": "x"}}"#,
+    );
     let why = judge(&home.place(), &secret("mine")).unwrap_err();
-    assert!(why.contains("ServerApp.identity_provider_class in "), "{why}");
+    assert!(
+        why.contains("ServerApp.identity_provider_class in "),
+        "{why}"
+    );
 }

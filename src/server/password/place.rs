@@ -142,7 +142,11 @@ impl Place {
     /// Reads everything that has a say about authentication. Each read is bounded, and
     /// nothing that is no regular file is waited for.
     pub fn read(&self) -> Everything {
-        let mut found = vec![source("the server's arguments", Rank::Before, self.line.said.clone())];
+        let mut found = vec![source(
+            "the server's arguments",
+            Rank::Line,
+            self.line.said.clone(),
+        )];
         if self.line.file.is_some() {
             found.push(told("the server's arguments", "--config", Rank::Unread));
         }
@@ -156,7 +160,9 @@ impl Place {
         }
         found.extend(self.tokens.iter().map(|name| told(name, name, Rank::After)));
         if !self.ignored {
-            self.all.iter().for_each(|directory| unread(directory, &mut found));
+            self.all
+                .iter()
+                .for_each(|directory| unread(directory, &mut found));
         }
         found.retain(|source| source.said != Said::default());
         Everything(found)
@@ -165,11 +171,11 @@ impl Place {
     /// The file of the server's line: Jupyter reads its JSON and its Python form.
     fn read_named(&self, file: &Path, found: &mut Vec<Source>) {
         match file.is_absolute() {
-            true => pair(&file.with_extension(""), Rank::Before, Rank::Before, found),
+            true => pair(&file.with_extension(""), Rank::Line, Rank::Line, found),
             // Jupyter expands `~` and variables in it.
             false => {
-                let said = Said::unclear("a path that only the server can expand");
-                found.push(source(&file.display().to_string(), Rank::Before, said));
+                let said = Said::unclear("relative path");
+                found.push(source(&file.display().to_string(), Rank::Line, said));
             }
         }
     }
@@ -302,7 +308,7 @@ fn unread(directory: &Path, found: &mut Vec<Source>) {
     let mut names: Vec<OsString> = Vec::new();
     for (count, entry) in entries.enumerate() {
         if count == MOST_ENTRIES {
-            let said = Said::unclear("a directory of too many entries");
+            let said = Said::unclear(format!("over {MOST_ENTRIES} entries"));
             found.push(source(&directory.display().to_string(), Rank::Unread, said));
             break;
         }
@@ -343,7 +349,7 @@ fn add(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
     *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
     match *bytes > LIMIT {
         true => {
-            let said = Said::unclear("more files than a configuration has");
+            let said = Said::unclear("over 4 MiB");
             found.push(source(&path.display().to_string(), Rank::Unread, said));
         }
         false => found.extend(file(path, Rank::Unread)),

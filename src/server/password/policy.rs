@@ -126,7 +126,8 @@ pub fn mentions_authentication(word: &str) -> bool {
 /// Reports whether a trait is about authentication. Its class does not matter: traitlets
 /// takes a trait's value from the sections of parent classes, too (`JupyterApp.password`).
 pub fn is_about_authentication(path: &[String]) -> bool {
-    path.last().is_some_and(|name| mentions_authentication(name))
+    path.last()
+        .is_some_and(|name| mentions_authentication(name))
 }
 
 /// What a setting decides.
@@ -177,6 +178,8 @@ pub struct Source {
 /// Where a source stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank {
+    /// Is on the server's command line, which beats every file.
+    Line,
     /// Beats the file with the user's own password.
     Before,
     /// Is the file with the user's own password.
@@ -254,7 +257,13 @@ impl Everything {
             return Effective::Unknown(other);
         }
         let winner = read()
-            .flat_map(|source| source.said.settings.iter().map(move |found| (source, found)))
+            .flat_map(|source| {
+                source
+                    .said
+                    .settings
+                    .iter()
+                    .map(move |found| (source, found))
+            })
             .map(|(source, setting)| (Kind::of(&setting.path), source, setting))
             .filter(|(kind, _, setting)| {
                 // An empty old value is the default, and so as good as absent.
@@ -269,9 +278,8 @@ impl Everything {
                 if better { Some(next) } else { best }
             });
         // What nobody before it contradicts stands, whatever the files after it say.
-        let decided = winner.is_some_and(|(kind, source, _)| {
-            kind <= Kind::Provider && source.rank == Rank::Own
-        });
+        let decided = winner
+            .is_some_and(|(kind, source, _)| kind <= Kind::Provider && source.rank == Rank::Own);
         let relevant = |source: &&Source| !decided || source.rank == Rank::Before;
         if let Some(unclear) = read().filter(relevant).find_map(unclear) {
             return Effective::Unknown(unclear);
@@ -289,9 +297,13 @@ impl Everything {
     /// The place of another way in than password and token, such as an identity provider
     /// of its own.
     pub fn another_way_in(&self) -> Option<String> {
-        let read = self.settings().filter(|(source, _)| source.rank != Rank::Unread);
+        let read = self
+            .settings()
+            .filter(|(source, _)| source.rank != Rank::Unread);
         let mut others = read.filter(|(_, setting)| Kind::of(&setting.path) == Kind::Other);
-        others.next().map(|(source, setting)| shown(source, setting))
+        others
+            .next()
+            .map(|(source, setting)| shown(source, setting))
     }
 
     /// Reports whether a source before the user's own file may decide about the password.
@@ -312,9 +324,13 @@ impl Everything {
     }
 
     fn settings(&self) -> impl Iterator<Item = (&Source, &Setting)> {
-        self.0
-            .iter()
-            .flat_map(|source| source.said.settings.iter().map(move |found| (source, found)))
+        self.0.iter().flat_map(|source| {
+            source
+                .said
+                .settings
+                .iter()
+                .map(move |found| (source, found))
+        })
     }
 }
 

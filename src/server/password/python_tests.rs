@@ -12,7 +12,11 @@ fn found(source: &str) -> Vec<String> {
             Value::Text(text) => format!("'{text}'"),
             Value::Unknown => "…".into(),
         };
-        format!("{} {}={value}", setting.line.unwrap(), setting.path.join("."))
+        format!(
+            "{} {}={value}",
+            setting.line.unwrap(),
+            setting.path.join(".")
+        )
     });
     let unclear = said.unclear.iter().map(|unclear| {
         let line = unclear.line.unwrap();
@@ -38,7 +42,9 @@ fn files_without_a_word_about_authentication_are_clear() {
         "c.ContentsManager.hide_globs.append('x')\nc.A.b += ['x']\n",
         "c.ServerApp.password_required = True\nc.ServerApp.allow_password_change = False\n",
         "c.ServerApp.base_url = f\"/user/{x}\"\nc.A.b = 1 if x else None\n",
-        "c.A.b = 'c.ServerApp.password'\r\nc.A.b = r'\\'\r\n".replace("\\'\r", "\\\\'\r").as_str(),
+        "c.A.b = 'c.ServerApp.password'\r\nc.A.b = r'\\'\r\n"
+            .replace("\\'\r", "\\\\'\r")
+            .as_str(),
         "c.PasswordIdentityProvider.cookie_name = 'x'\n",
         "c.A.b = '%s/x' % ('a')\nc.A.b = ', '.join(['a', 'b'])\npass\n",
         "# -*- coding: utf-8 -*-\n",
@@ -51,8 +57,14 @@ fn files_without_a_word_about_authentication_are_clear() {
 fn settings_are_found_with_line_and_value() {
     for (source, expected) in [
         ("c.ServerApp.password = 'x'", "1 ServerApp.password='x'"),
-        ("\nc.IdentityProvider.token = \"\"\n", "2 IdentityProvider.token=''"),
-        ("c . ServerApp\\\n.password = u'x'", "1 ServerApp.password='x'"),
+        (
+            "\nc.IdentityProvider.token = \"\"\n",
+            "2 IdentityProvider.token=''",
+        ),
+        (
+            "c . ServerApp\\\n.password = u'x'",
+            "1 ServerApp.password='x'",
+        ),
         ("c.A.password = (\n'a'\n'b')", "1 A.password='ab'"),
         ("c['A'][\"token\"] = 'x'", "1 A.token='x'"),
         ("c.A.B.hashed_password = 'x'", "1 A.B.hashed_password='x'"),
@@ -60,11 +72,17 @@ fn settings_are_found_with_line_and_value() {
         ("c.A.password = 'a\\x62'", "1 A.password=…"),
         ("c.A.password = b'x'", "1 A.password=…"),
         ("c.A.token += 'x'", "1 A.token=…"),
-        ("c.A.identity_provider_class = P", "1 A.identity_provider_class=…"),
+        (
+            "c.A.identity_provider_class = P",
+            "1 A.identity_provider_class=…",
+        ),
         ("c.A.update({'password': 'x'})", "1 A=…"),
         ("c.A = {'token': ''}", "1 A=…"),
         ("c.update({'A': {'password': 1}})", "1 =…"),
-        ("c.A.PasswordIdentityProvider = {'x': 1}", "1 A.PasswordIdentityProvider=…"),
+        (
+            "c.A.PasswordIdentityProvider = {'x': 1}",
+            "1 A.PasswordIdentityProvider=…",
+        ),
         ("c.A.x = {'B': {'hashed_password': 'x'}}", "1 A.x=…"),
         ("# x\rc.A.password = 'x'", "2 A.password='x'"),
     ] {
@@ -92,34 +110,34 @@ fn whatever_else_there_is_cannot_be_judged() {
         ("d = get_config()", 1, "`d`"),
         ("d = c.A\nd.password = 1", 1, "`d`"),
         ("int = exec\nc.A.b = int('x')", 1, "`int`"),
-        ("c = mine()", 1, "`c` is something else"),
-        ("c.A.b = c.A.password = 'x'", 1, "the value of c.A.b"),
-        ("c.A.b = mine()", 1, "the value of c.A.b"),
-        ("c.A.b = (lambda: 1)()", 1, "the value of c.A.b"),
-        ("c.A.b = [exec(x) for x in y]", 1, "the value of c.A.b"),
-        ("c.A.b = (x := 1)", 1, "the value of c.A.b"),
-        ("c.A.b = f'{mine()}'", 1, "the value of c.A.b"),
-        ("c.A.b = x.__class__", 1, "the value of c.A.b"),
-        ("c.A.b = ()()", 1, "the value of c.A.b"),
-        ("c.A = x", 1, "the value of c.A"),
-        ("c.update(x)", 1, "the value of c."),
-        ("c.A.mine()", 1, "a call of `mine`"),
-        ("c.A.append('x').mine()", 1, "the value of c.A"),
-        ("c[x]['y'] = 1", 1, "a key that is no plain text"),
+        ("c = mine()", 1, "`c = …`"),
+        ("c.A.b = c.A.password = 'x'", 1, "value of `c.A.b`"),
+        ("c.A.b = mine()", 1, "value of `c.A.b`"),
+        ("c.A.b = (lambda: 1)()", 1, "value of `c.A.b`"),
+        ("c.A.b = [exec(x) for x in y]", 1, "value of `c.A.b`"),
+        ("c.A.b = (x := 1)", 1, "value of `c.A.b`"),
+        ("c.A.b = f'{mine()}'", 1, "value of `c.A.b`"),
+        ("c.A.b = x.__class__", 1, "value of `c.A.b`"),
+        ("c.A.b = ()()", 1, "value of `c.A.b`"),
+        ("c.A = x", 1, "value of `c.A`"),
+        ("c.update(x)", 1, "value of `c.`"),
+        ("c.A.mine()", 1, "call of `mine`"),
+        ("c.A.append('x').mine()", 1, "value of `c.A`"),
+        ("c[x]['y'] = 1", 1, "computed key"),
         ("c.__dict__['A'] = 1", 1, "`__dict__`"),
         ("c.A: x = 1", 1, "`:`"),
-        ("  c.A.b = 1", 1, "an indented block"),
-        ("\x0cc.A.b = 1", 1, "an indented block"),
+        ("  c.A.b = 1", 1, "indented block"),
+        ("\x0cc.A.b = 1", 1, "indented block"),
         ("try:\n  pass\nexcept: pass", 1, "`try`"),
         ("@x\nclass A: pass", 1, "`@`"),
-        ("c.A.b = 'x", 1, "a text without end"),
-        ("c.A.b = '''x", 1, "a text without end"),
-        ("c.A.b = (1", 1, "a bracket is open at the end"),
-        ("c.A.b = 1)", 1, "a bracket that is not open"),
+        ("c.A.b = 'x", 1, "unfinished text"),
+        ("c.A.b = '''x", 1, "unfinished text"),
+        ("c.A.b = (1", 1, "open bracket"),
+        ("c.A.b = 1)", 1, "stray bracket"),
         ("c.A.ｐassword = 1", 1, "the character 'ｐ'"),
         ("c.A.b = `x`", 1, "the character '`'"),
-        ("# coding: utf-7\n", 1, "another encoding"),
-        ("#!/x\n# -*- coding=rot13 -*-\n", 2, "another encoding"),
+        ("# coding: utf-7\n", 1, "other encoding"),
+        ("#!/x\n# -*- coding=rot13 -*-\n", 2, "other encoding"),
         ("x", 1, "`x`"),
         ("x.y = 1", 1, "`x`"),
         ("x += 1", 1, "`x`"),
@@ -128,7 +146,9 @@ fn whatever_else_there_is_cannot_be_judged() {
         ("c", 0, ""),
     ] {
         let said = read(source.as_bytes());
-        let unclear = said.unclear.map(|unclear| (unclear.line.unwrap(), unclear.what));
+        let unclear = said
+            .unclear
+            .map(|unclear| (unclear.line.unwrap(), unclear.what));
         let expected = (line > 0).then(|| (line, what.to_owned()));
         assert_eq!(unclear, expected, "{source:?}");
     }
@@ -145,9 +165,39 @@ fn beside_what_is_unclear_a_setting_is_found_without_its_value() {
 /// Pieces of statements, put together at random.
 fn piece() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "c", ".", "A", "password", "=", "'x'", "\"", "'''", "(", ")", "[", "]", "{", "}", "\n", ";",
-        "#", "\\", " ", "\t", "import", "os", "get_config()", "1", "f'", "r'", ",", ":", "+=", "\r",
-        "if", "exec", "ä",
+        "c",
+        ".",
+        "A",
+        "password",
+        "=",
+        "'x'",
+        "\"",
+        "'''",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\n",
+        ";",
+        "#",
+        "\\",
+        " ",
+        "\t",
+        "import",
+        "os",
+        "get_config()",
+        "1",
+        "f'",
+        "r'",
+        ",",
+        ":",
+        "+=",
+        "\r",
+        "if",
+        "exec",
+        "ä",
     ])
 }
 

@@ -41,7 +41,7 @@ pub fn read(source: &[u8]) -> Said {
 fn judge(statement: &Statement) -> Result<Option<Setting>, String> {
     let tokens = &statement.tokens[..];
     if statement.indented {
-        return Err("an indented block".into());
+        return Err("indented block".into());
     }
     let Some(first) = tokens.first() else {
         return Ok(None);
@@ -98,9 +98,8 @@ fn imported(tokens: &[Token]) -> Result<Option<Setting>, String> {
     if !tokens[1..].iter().all(simple) {
         return what();
     }
-    let harmless = |token: Option<&Token>| {
-        token.is_some_and(|token| HARMLESS.contains(&token.text.as_str()))
-    };
+    let harmless =
+        |token: Option<&Token>| token.is_some_and(|token| HARMLESS.contains(&token.text.as_str()));
     let known = match tokens[0].text.as_str() {
         "from" => harmless(tokens.get(1)),
         _ => tokens[1..]
@@ -127,7 +126,7 @@ fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> 
             let texts: Vec<&str> = rest.iter().map(|token| token.text.as_str()).collect();
             return match texts[..] {
                 ["=", "get_config", "(", ")"] => Ok(None),
-                _ => Err("`c` is something else".into()),
+                _ => Err("`c = …`".into()),
             };
         }
         "=" => &rest[1..],
@@ -135,7 +134,7 @@ fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> 
             let method = path.pop().unwrap_or_default();
             if !METHODS.contains(&method.as_str()) || !rest.last().is_some_and(|last| last.is(")"))
             {
-                return Err(format!("a call of `{method}`"));
+                return Err(format!("call of `{method}`"));
             }
             &rest[1..rest.len() - 1]
         }
@@ -145,7 +144,10 @@ fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> 
     let about = path.len() > 1 && is_about_authentication(&path);
     // A whole section at once: its keys are in the value.
     let whole = path.len() < 2 || value.first().is_some_and(|first| first.is("{"));
-    let inside = whole && value.iter().any(|token| mentions_authentication(&token.text));
+    let inside = whole
+        && value
+            .iter()
+            .any(|token| mentions_authentication(&token.text));
     if about || inside {
         let literal = about && operator.is("=");
         let value = literal.then(|| text_of(value)).flatten();
@@ -156,7 +158,7 @@ fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> 
         }));
     }
     if !is_plain(value) || path.len() < 2 && value.iter().any(|token| token.kind == Kind::Name) {
-        return Err(format!("the value of c.{}", path.join(".")));
+        return Err(format!("value of `c.{}`", path.join(".")));
     }
     Ok(None)
 }
@@ -187,7 +189,7 @@ fn path(mut tokens: &[Token]) -> Result<(Vec<String>, &[Token]), String> {
             }
             [open, key, close, rest @ ..] if open.is("[") && close.is("]") => {
                 let Kind::Text { plain: true } = key.kind else {
-                    return Err("a key that is no plain text".into());
+                    return Err("computed key".into());
                 };
                 path.push(key.text.clone());
                 tokens = rest;

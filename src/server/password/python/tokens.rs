@@ -58,7 +58,7 @@ type Stuck = (usize, String);
 /// The line that is no Python as far as this knows, and what is wrong there.
 pub(super) fn statements(source: &[u8]) -> Result<Vec<Statement>, Stuck> {
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
-    let text = std::str::from_utf8(source).map_err(|_| (1, "it is not UTF-8".to_owned()))?;
+    let text = std::str::from_utf8(source).map_err(|_| (1, "not UTF-8".to_owned()))?;
     // As Python reads lines. A lone CR ends one, a comment's too.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     other_encoding(&text)?;
@@ -77,7 +77,7 @@ pub(super) fn statements(source: &[u8]) -> Result<Vec<Statement>, Stuck> {
         reader.step()?;
     }
     if reader.depth > 0 {
-        return Err((reader.line, "a bracket is open at the end".into()));
+        return Err((reader.line, "open bracket".into()));
     }
     reader.end_statement();
     Ok(reader.found)
@@ -93,7 +93,7 @@ fn other_encoding(text: &str) -> Result<(), Stuck> {
         let known = ["utf-8", "utf8", "ascii", "latin-1", "iso-8859-1"];
         let named = named.to_lowercase().replace('_', "-");
         if comment.trim_start().starts_with('#') && !known.iter().any(|k| named.starts_with(k)) {
-            return Err((at + 1, "another encoding".into()));
+            return Err((at + 1, "other encoding".into()));
         }
     }
     Ok(())
@@ -176,7 +176,7 @@ impl Reader<'_> {
             match next {
                 '(' | '[' | '{' => self.depth += 1,
                 ')' | ']' | '}' if self.depth == 0 => {
-                    return Err((self.line, "a bracket that is not open".into()));
+                    return Err((self.line, "stray bracket".into()));
                 }
                 ')' | ']' | '}' => self.depth -= 1,
                 _ => {}
@@ -197,7 +197,7 @@ impl Reader<'_> {
         };
         let raw = prefix.contains('r');
         let mut at = quote.len();
-        let open = || (line, "a text without end".to_owned());
+        let open = || (line, "unfinished text".to_owned());
         loop {
             let rest = self.rest.get(at..).ok_or_else(open)?;
             if rest.starts_with(&quote) {
