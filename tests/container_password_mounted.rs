@@ -349,7 +349,7 @@ fn an_empty_token_needs_an_empty_password_beside_it_to_open_the_door() {
     assert!(log.contains("authentication is turned off by "), "{log}");
 }
 
-const STARTUP: (&str, &str) = ("10-mine.py", "mine = 'it ran'\n");
+const STARTUP: (&str, &str) = ("log-mine.py", "mine = 'it ran'\n");
 
 #[test]
 fn startup_files_of_ipython_run_in_a_kernel() {
@@ -375,7 +375,7 @@ fn startup_files_of_ipython_run_in_a_kernel() {
             "profile_default/ipython_config.py",
             "c.InteractiveShellApp.exec_lines = ['x = 1']\n",
         ),
-        ("profile_default/startup/10-mine.py", "mine = 'it ran'\n"),
+        ("profile_default/startup/log-mine.py", "mine = 'it ran'\n"),
     ]);
     let mount = format!("{}:ro", volume(all.path(), &format!("{HOME}/.ipython")));
     let container = Container::start(&[&mount], &[]);

@@ -23,7 +23,8 @@ enum Behind {
     Nothing,
     /// By a variable with a list of directories.
     Path(&'static str),
-    /// By links in the new place. These entries are written, so they are left out.
+    /// By links in the new place, but for these entries, which are written; a star stands
+    /// for any end.
     Links(&'static [&'static str]),
 }
 
@@ -52,12 +53,12 @@ const KEPT: [Kept; 6] = [
     kept(
         "IPYTHONDIR",
         ".ipython",
-        Behind::Links(&["db", "history.sqlite", "log", "pid", "security"]),
+        Behind::Links(&["db", "history.sqlite*", "log", "pid", "security"]),
     ),
     kept(
         "MPLCONFIGDIR",
         ".config/matplotlib",
-        Behind::Links(&["fontlist", "tex.cache"]),
+        Behind::Links(&["fontlist*", "tex.cache"]),
     ),
     kept("XDG_CACHE_HOME", ".cache", Behind::Nothing),
 ];
@@ -257,7 +258,7 @@ fn is_mount(path: &Path) -> bool {
 
 /// Directories with links to what is in another one.
 struct Links<'a> {
-    /// How names begin that are left out.
+    /// Names that are left out; a star stands for any end.
     written: &'a [&'a str],
     stop: &'a dyn Fn() -> bool,
     made: usize,
@@ -285,7 +286,10 @@ impl<'a> Links<'a> {
             let (name, kind) = (entry.file_name(), entry.file_type()?);
             let bytes = name.as_encoded_bytes();
             // Those with two dots are how a ConfigMap is made.
-            let left_out = |begin: &&str| bytes.starts_with(begin.as_bytes());
+            let left_out = |written: &&str| match written.strip_suffix('*') {
+                Some(begin) => bytes.starts_with(begin.as_bytes()),
+                None => bytes == written.as_bytes(),
+            };
             if bytes.starts_with(b"..") || self.written.iter().any(left_out) {
                 continue;
             }

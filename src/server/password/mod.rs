@@ -294,8 +294,8 @@ const CHOOSE: &str = "choose a password with `docker run --env JUPYTER_PASSWORD=
 fn undecided(by: &str) -> Degradation {
     Degradation::new(
         format!(
-            "the default password is not set: {by} cannot be judged without running it, and may \
-             configure a password; if it does not, Jupyter makes a random token, which its log \
+            "the default password is not set: {by} cannot be judged here, and may configure a \
+             password; if it does not, Jupyter makes a random token, which its log \
              shows"
         ),
         CHOOSE,

@@ -26,6 +26,9 @@ pub struct Sources<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
+/// Reads the value of a variable.
+type Reader = fn(OsString, &Origin) -> Result<Given, SettingError>;
+
 /// What a source gave.
 enum Given {
     Password(Secret),
@@ -48,7 +51,7 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
     if let Some((path, origin)) = &sources.file {
         given.push((from_file(path, origin), origin.clone()));
     }
-    let readers: [(_, fn(OsString, &Origin) -> _); 3] = [
+    let readers: [(&'static str, Reader); 3] = [
         (PASSWORD, from_text),
         (PASSWORD_FILE, |value, origin| {
             from_file(Path::new(&value), origin)

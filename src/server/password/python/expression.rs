@@ -76,7 +76,7 @@ const REACHING: [&str; 26] = [
 pub(super) fn is_protected(name: &str) -> bool {
     let function = |known: &&str| known.split('.').next() == Some(name);
     let os_itself = ["os", "socket"].contains(&name);
-    REACHING.contains(&name) || !os_itself && FUNCTIONS.iter().any(|known| function(&known))
+    REACHING.contains(&name) || !os_itself && FUNCTIONS.iter().any(function)
 }
 
 /// Whether an expression gives a value, and does nothing else.
