@@ -124,7 +124,7 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
     if let Some((uid, gid)) = claimed.adopted {
         info!("Adopted the owner of {volume}: {uid}:{gid}");
         adopt(start, root, account, uid, gid)?;
-    } else if policy == VolumeOwner::Chown && claimed.checked > 0 {
+    } else if policy == VolumeOwner::Chown && claimed.checked > 0 && !claimed.ignored {
         let owner = format!("{}:{}", account.name, group_name(account.gid));
         info!("Did chown -R {owner} {volume}");
         tracing::debug!(

@@ -7,7 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::num::NonZero;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use super::owner::{Claim, Claimed};
 use super::tree::{self, Inode, Look, Time};
 use super::walk::{Part, Walk};
-use super::{Progress, Tally, VolumeError};
+use super::{Counted, Progress, Tally, VolumeError};
 use crate::degradation::Degradation;
 
 /// So many entries are walked before threads are worth their start.
@@ -43,6 +44,8 @@ pub(super) struct Common<'a> {
     pub mounts: HashSet<Inode>,
     pub deed: Deed,
     pub links: Links,
+    /// Whether the first chown(2) that succeeded changed the owner; unset before it.
+    pub heeds_chown: OnceLock<bool>,
 }
 
 impl Common<'_> {
@@ -51,12 +54,26 @@ impl Common<'_> {
         look.same_mount(&self.top)
             && (look.inode == self.top.inode || !self.mounts.contains(&look.inode))
     }
+
+    /// Reports whether chown(2) made `handle` the user's. Stats only the first one: a file
+    /// system ignores chown(2) for every file or for none.
+    pub fn has_changed_hands(&self, handle: BorrowedFd<'_>) -> bool {
+        let uid = self.claim.uid;
+        let is_users = || tree::look_at(handle).is_ok_and(|look| look.uid == uid);
+        *self.heeds_chown.get_or_init(is_users)
+    }
+
+    /// Reports whether the file system ignores chown(2), as far as that is known.
+    pub fn ignores_chown(&self) -> bool {
+        self.heeds_chown.get() == Some(&false)
+    }
 }
 
 /// Files with several links: where they were found, and the path of the first place.
+#[derive(Default)]
 pub(super) struct Links {
-    /// When the walk began, by the clock that stamps inodes.
-    began: Time,
+    /// When the walk met the first of them, by the clock of the file system.
+    began: OnceLock<Time>,
     found: Mutex<HashMap<Inode, (HashSet<Place>, String)>>,
 }
 
@@ -64,21 +81,39 @@ pub(super) struct Links {
 type Place = (Inode, CString);
 
 impl Links {
-    /// Notes a link; whether all are found with it.
+    /// Notes a link of `inode`. Returns whether all its links are found. `now` reads the
+    /// clock of the file system; `look` stats the place after that.
     ///
     /// None must count twice, or it would stand for one outside. A name that is moved
     /// ahead of the walk stamps the inode, as linking and unlinking do, so a file whose
-    /// stamp is not older than the walk is not handed over this time. A directory that is
-    /// moved with the name in it stamps nothing, but stays the same directory.
-    pub fn complete(&self, look: &Look, place: Place, path: impl FnOnce() -> String) -> bool {
+    /// stamp is not older than the first look at a link is not handed over this time. A
+    /// directory that is moved with the name in it stamps nothing, but stays the same
+    /// directory.
+    pub fn complete(
+        &self,
+        inode: Inode,
+        place: Place,
+        now: impl FnOnce() -> Result<Time, Errno>,
+        look: impl FnOnce() -> Option<Look>,
+        path: impl FnOnce() -> String,
+    ) -> bool {
         let mut all = lock(&self.found);
-        let (found, _) = all
-            .entry(look.inode)
-            .or_insert_with(|| (HashSet::new(), path()));
+        if self.began.get().is_none()
+            && let Ok(now) = now()
+        {
+            let _ = self.began.set(now);
+        }
+        let (found, _) = all.entry(inode).or_insert_with(|| (HashSet::new(), path()));
+        let Some((look, began)) = look().zip(self.began.get()) else {
+            return false;
+        };
+        if look.inode != inode {
+            return false;
+        }
         found.insert(place);
-        let complete = found.len() as u64 == u64::from(look.links) && look.changed < self.began;
+        let complete = found.len() as u64 == u64::from(look.links) && look.changed < *began;
         if complete {
-            all.remove(&look.inode);
+            all.remove(&inode);
         }
         complete
     }
@@ -94,8 +129,10 @@ pub(super) struct Found {
     /// What would be handed over.
     pub foreseen: Vec<String>,
     pub refused: Tally,
-    pub mounts: Vec<String>,
-    pub devices: Vec<String>,
+    /// Entries that kept their owner because the file system ignores chown(2).
+    pub ignored: Counted,
+    pub mounts: Counted,
+    pub devices: Counted,
 }
 
 impl Found {
@@ -104,6 +141,7 @@ impl Found {
         self.changed += other.changed;
         self.foreseen.extend(other.foreseen);
         self.refused.extend(other.refused);
+        self.ignored.extend(other.ignored);
         self.mounts.extend(other.mounts);
         self.devices.extend(other.devices);
         self
@@ -127,10 +165,8 @@ pub(super) fn hand_over(
             None => tree::mount_tops(),
         },
         deed,
-        links: Links {
-            began: tree::now(),
-            found: Mutex::default(),
-        },
+        links: Links::default(),
+        heeds_chown: OnceLock::new(),
     };
     let mut done = 0;
     let mut tell = |more| {
@@ -317,15 +353,25 @@ fn finish(claim: &Claim, found: Found, links: Links) -> Claimed {
     let remedy = "the server can still use what its user may read and write; change the owner \
                       where the volume lives, or use --volume-owner adopt or keep";
     let mut degradations: Vec<_> = found.refused.degradations(&what, remedy).collect();
-    let mut links: Vec<_> = links
+    let links = links
         .found
         .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .into_values()
-        .map(|(_, path)| path)
-        .collect();
-    links.sort();
+        .unwrap_or_else(PoisonError::into_inner);
+    let links = Counted {
+        count: links.len() as u64,
+        first: links.into_values().map(|(_, path)| path).min(),
+    };
+    let ignored = found.ignored.count > 0;
+    let mount = format!(
+        "mount it with uid={},gid={} (CIFS, FUSE), or use --volume-owner adopt or keep",
+        claim.uid, claim.gid
+    );
     let groups = [
+        (
+            found.ignored,
+            "the file system of the notebooks ignores chown; entries that keep their owner",
+            mount.as_str(),
+        ),
         (
             found.mounts,
             "did not enter other mounts inside the volume",
@@ -342,15 +388,16 @@ fn finish(claim: &Claim, found: Found, links: Links) -> Claimed {
             "remove them from the volume",
         ),
     ];
-    for (paths, cause, remedy) in groups {
-        if let Some(first) = paths.first() {
-            let cause = format!("{cause}: {}, first {first}", paths.len());
+    for (Counted { count, first }, cause, remedy) in groups {
+        if let Some(first) = first {
+            let cause = format!("{cause}: {count}, first {first}");
             degradations.push(Degradation::new(cause, remedy));
         }
     }
     Claimed {
         checked: found.checked,
         changed: found.changed,
+        ignored,
         created: false,
         adopted: None,
         foreseen: found.foreseen,

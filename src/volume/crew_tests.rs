@@ -8,7 +8,6 @@ use std::path::Path;
 use super::*;
 use crate::identity::Root;
 use crate::settings::VolumeOwner;
-use crate::volume::REPORT_EVERY;
 use crate::volume::owner::claim;
 use crate::volume::testing::{GID, UID, owner, settle};
 
@@ -129,7 +128,7 @@ fn a_stop_ends_all_threads() {
     let (claimed, told) = hand(volume.path(), ALONE + 1);
     assert!(matches!(claimed, Err(VolumeError::Stopped)), "{told:?}");
     // Each thread tells once or twice more before it hears of it.
-    assert!(told.last().unwrap() + REPORT_EVERY < entries, "{told:?}");
+    assert!(told.last().unwrap() + ALONE < entries, "{told:?}");
 }
 
 /// Moving a directory stamps none of the files in it.
@@ -156,10 +155,8 @@ fn a_directory_that_is_moved_ahead_of_the_walk_makes_no_second_link() {
         top: tree::look_at(&dir).unwrap(),
         mounts: HashSet::new(),
         deed: Deed::Do,
-        links: Links {
-            began: tree::now(),
-            found: Mutex::default(),
-        },
+        links: Links::default(),
+        heeds_chown: OnceLock::new(),
     };
     let mut tell = |_| true;
     let mut walk = Walk::new(&common, &mut tell);

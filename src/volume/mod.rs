@@ -13,6 +13,7 @@ mod home;
 pub mod manifest;
 mod mend;
 mod owner;
+mod pace;
 mod place;
 mod plan;
 mod seal;
@@ -58,7 +59,7 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
-/// After how many entries `progress` is called and `stop` asked.
+/// After how many entries `progress` is called and `stop` asked, at the latest.
 const REPORT_EVERY: u64 = 1024;
 
 /// Why the volume could not be prepared.
@@ -178,5 +179,24 @@ impl Tally {
                 remedy,
             )
         })
+    }
+}
+
+/// Counts paths and keeps the first one: there may be millions.
+#[derive(Debug, Default)]
+struct Counted {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Counted {
+    fn add(&mut self, path: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(path);
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        self.first = self.first.take().or(other.first);
     }
 }

@@ -33,6 +33,8 @@ pub struct Claimed {
     pub checked: u64,
     /// Entries handed over to the user.
     pub changed: u64,
+    /// Whether the file system ignores chown(2): nothing changed hands.
+    pub ignored: bool,
     /// Whether the directory was absent and is there now.
     pub created: bool,
     /// With `adopt`: the uid and gid that the server runs with.
@@ -45,7 +47,7 @@ pub struct Claimed {
 
 /// Settles who owns the volume.
 ///
-/// `stop` is asked about every thousand entries, and `progress` told.
+/// `stop` is asked and `progress` told every thousand entries, or ten times a second.
 ///
 /// # Errors
 ///

@@ -34,6 +34,9 @@ thread_local! {
         const { std::cell::Cell::new(StatxFlags::empty()) };
 }
 
+/// PATH_MAX: a path of this length fits in no system call, so that no default has it.
+pub(super) const LONGEST_PATH: usize = 4096;
+
 /// A point in time of the file system's clock: seconds and nanoseconds.
 pub(super) type Time = (i64, u32);
 
@@ -102,6 +105,12 @@ pub(super) fn look(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
 /// Looks at what `handle` is.
 pub(super) fn look_at(handle: impl AsFd) -> Result<Look, Errno> {
     statx(handle.as_fd(), c"", AtFlags::EMPTY_PATH)
+}
+
+/// Stats `name` in `dir`. A network file system asks its server and not its cache.
+pub(super) fn look_anew(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+    statx(dir.as_fd(), name, flags)
 }
 
 fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Look, Errno> {
@@ -205,14 +214,21 @@ pub(super) struct Tree {
     top: OwnedFd,
     /// The mode of directories that are made.
     mode: u32,
-    way: Vec<(Vec<u8>, OwnedFd)>,
+    /// The last directory's path.
+    path: Vec<u8>,
+    /// The open directories on the way to it, each with the length of its path.
+    way: Vec<(usize, OwnedFd)>,
 }
+
+/// The number of directories that stay open on the way; the others are opened again.
+const OPEN_ON_THE_WAY: usize = 64;
 
 impl Tree {
     pub fn new(top: OwnedFd) -> Self {
         Self {
             top,
             mode: 0o755,
+            path: Vec::new(),
             way: Vec::new(),
         }
     }
@@ -240,14 +256,16 @@ impl Tree {
     ///
     /// ENOTDIR where a link or a file is in the way.
     pub fn dir(&mut self, path: &[u8], make: bool) -> Result<BorrowedFd<'_>, Errno> {
-        let leads = |known: &[u8]| {
-            let rest = path.strip_prefix(known);
-            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        while self.way.last().is_some_and(|(known, _)| !leads(known)) {
+        let both = self.path.iter().zip(path);
+        let same = both.take_while(|(known, wanted)| known == wanted).count();
+        let leads = |length| length <= same && path.get(length).is_none_or(|byte| *byte == b'/');
+        while self.way.last().is_some_and(|(length, _)| !leads(*length)) {
             self.way.pop();
         }
-        let mut done = self.way.last().map_or(0, |(known, _)| known.len() + 1);
+        let known = self.way.last().map_or(0, |(length, _)| *length);
+        self.path.truncate(known);
+        self.path.extend_from_slice(&path[known..]);
+        let mut done = if known == 0 { 0 } else { known + 1 };
         while done < path.len() {
             let rest = &path[done..];
             let name = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
@@ -269,7 +287,10 @@ impl Tree {
                 }
             }
             done += name.len();
-            self.way.push((path[..done].to_vec(), opened?));
+            if self.way.len() == OPEN_ON_THE_WAY {
+                self.way.remove(0);
+            }
+            self.way.push((done, opened?));
             done += 1;
         }
         Ok(self

@@ -13,14 +13,18 @@ use rustix::fs::{AtFlags, FileType, Gid, Uid};
 use rustix::io::Errno;
 
 use super::crew::{Common, Deed, Found};
-use super::tree::{self, Inode, Look};
-use super::{REPORT_EVERY, VolumeError, shown};
+use super::pace::Pace;
+use super::tree::{self, Inode, Look, Time};
+use super::{VolumeError, shown};
 
 /// Hands over what `handle` is, and nothing else: there is no name to swap.
 pub(super) fn give(handle: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::fs::chownat(handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
+
+/// Messages leave out the middle of a path longer than this, in bytes.
+const LONGEST_TOLD: usize = 1024;
 
 /// How many directories a thread holds open at once; a deeper tree reopens them.
 pub(super) const OPEN_LEVELS: usize = 64;
@@ -40,7 +44,7 @@ struct Level {
 /// with the subdirectories that nobody has entered yet.
 pub(super) struct Part {
     levels: Vec<Level>,
-    /// The path of the innermost one.
+    /// The path of the innermost one, or of one below it.
     path: Vec<u8>,
 }
 
@@ -81,11 +85,15 @@ pub(super) struct Walk<'a> {
     inside: Inode,
     /// Its path, for messages.
     path: Vec<u8>,
+    pace: Pace,
+    /// The number of checked entries that `tell` knows of.
+    told: u64,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk that has not begun. `tell` is called about every thousand entries.
+    /// A walk that has not begun. `tell` is called every thousand entries, or ten times a
+    /// second.
     pub fn new(common: &'a Common<'a>, tell: Tell<'a>) -> Self {
         Self {
             common,
@@ -94,6 +102,8 @@ impl<'a> Walk<'a> {
             changing: false,
             inside: common.top.inode,
             path: Vec::new(),
+            pace: Pace::new(),
+            told: 0,
             buffer: vec![MaybeUninit::uninit(); 64 * 1024],
         }
     }
@@ -102,7 +112,7 @@ impl<'a> Walk<'a> {
     pub fn begin(&mut self, dir: OwnedFd) -> Result<Part, VolumeError> {
         self.path = self.common.claim.directory.as_os_str().as_bytes().to_vec();
         let levels = self.enter(dir, self.path.len())?.into_iter().collect();
-        let path = self.path.clone();
+        let path = std::mem::take(&mut self.path);
         Ok(Part { levels, path })
     }
 
@@ -113,38 +123,41 @@ impl<'a> Walk<'a> {
         mut pause: impl FnMut(&mut Part, &Found) -> bool,
     ) -> Result<(), VolumeError> {
         while !part.is_done() && !pause(part, &self.found) {
-            self.step(part)?;
+            self.pace()?;
+            // No copy: a hostile path has megabytes.
+            std::mem::swap(&mut self.path, &mut part.path);
+            let step = self.step(&mut part.levels);
+            std::mem::swap(&mut self.path, &mut part.path);
+            step?;
         }
         Ok(())
     }
 
     /// Enters the next directory of a part, or leaves one that has no more.
-    fn step(&mut self, part: &mut Part) -> Result<(), VolumeError> {
-        let Some(level) = part.levels.last_mut() else {
+    fn step(&mut self, levels: &mut Vec<Level>) -> Result<(), VolumeError> {
+        let Some(level) = levels.last_mut() else {
             return Ok(());
         };
-        part.path.truncate(level.path);
-        self.path.clone_from(&part.path);
+        self.path.truncate(level.path);
         self.inside = level.inode;
         let (Some(dir), Some(name)) = (&level.dir, level.subdirs.pop()) else {
-            self.leave(&mut part.levels);
+            self.leave(levels);
             return Ok(());
         };
         match tree::open_dir(dir, &name) {
             Ok(child) => {
-                part.path.push(b'/');
-                part.path.extend_from_slice(name.to_bytes());
-                self.path.clone_from(&part.path);
-                let level = self.enter(child, part.path.len())?;
-                part.levels.extend(level);
+                self.path.push(b'/');
+                self.path.extend_from_slice(name.to_bytes());
+                let level = self.enter(child, self.path.len())?;
+                levels.extend(level);
             }
             // Swapped for something else since it was listed.
             Err(Errno::NOTDIR | Errno::LOOP) => self.entry(dir.as_fd(), &name),
             Err(Errno::NOENT) => {}
             Err(error) => self.refuse(error, &name),
         }
-        if let Some(far) = part.levels.len().checked_sub(OPEN_LEVELS) {
-            part.levels[far].dir = None;
+        if let Some(far) = levels.len().checked_sub(OPEN_LEVELS) {
+            levels[far].dir = None;
         }
         Ok(())
     }
@@ -176,7 +189,7 @@ impl<'a> Walk<'a> {
         let look = match tree::look_at(&dir) {
             Ok(look) if self.common.is_of_the_volume(&look) => look,
             Ok(_) => {
-                self.found.mounts.push(shown(&self.path));
+                self.note_mount(c".");
                 return Ok(None);
             }
             Err(error) => {
@@ -185,9 +198,9 @@ impl<'a> Walk<'a> {
             }
         };
         self.inside = look.inode;
-        self.count()?;
+        self.found.checked += 1;
         if look.uid != self.common.claim.uid {
-            self.hand_over(dir.as_fd(), c".");
+            self.hand_over(dir.as_fd(), dir.as_fd(), c".");
         }
         let mut subdirs = Vec::new();
         let mut stopped = Ok(());
@@ -197,8 +210,9 @@ impl<'a> Walk<'a> {
                 subdirs.push(name.to_owned());
             } else {
                 self.entry_or_subdir(dir.as_fd(), name, kind, &mut subdirs);
-                stopped = self.count();
+                self.found.checked += 1;
             }
+            stopped = self.pace();
             stopped.is_ok()
         });
         self.buffer = buffer;
@@ -240,83 +254,124 @@ impl<'a> Walk<'a> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr) {
         if !self.changing {
             match tree::look(dir, name) {
-                Ok(look) if !self.common.is_of_the_volume(&look) => {
-                    let mount = self.under(name);
-                    return self.found.mounts.push(mount);
-                }
+                Ok(look) if !self.common.is_of_the_volume(&look) => return self.note_mount(name),
                 Ok(look) if look.uid == self.common.claim.uid => return,
+                Ok(_) if self.common.ignores_chown() => return self.note_ignored(name),
                 Ok(_) => {}
                 Err(Errno::NOENT) => return,
                 Err(error) => return self.refuse(error, name),
             }
         }
         match tree::open_handle(dir, name) {
-            Ok(handle) => self.hand_over(handle.as_fd(), name),
+            Ok(handle) => self.hand_over(handle.as_fd(), dir, name),
             Err(Errno::NOENT) => {}
             Err(error) => self.refuse(error, name),
         }
     }
 
-    /// Hands over what `handle` really is, once it has been looked at through it.
-    fn hand_over(&mut self, handle: BorrowedFd<'_>, name: &CStr) {
+    /// Hands over what `handle` really is, once it has been looked at through it. It was
+    /// `name` in `dir`.
+    fn hand_over(&mut self, handle: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) {
         let look = match tree::look_at(handle) {
             Ok(look) => look,
             Err(error) => return self.refuse(error, name),
         };
         if !self.common.is_of_the_volume(&look) {
-            let mount = self.under(name);
-            return self.found.mounts.push(mount);
+            return self.note_mount(name);
         }
-        self.changing = look.uid != self.common.claim.uid;
-        if !self.changing {
-            return;
+        let is_users = look.uid == self.common.claim.uid;
+        self.changing = !is_users && !self.common.ignores_chown();
+        match (is_users, self.changing) {
+            (true, _) => return,
+            (false, false) => return self.note_ignored(name),
+            (false, true) => {}
         }
         match look.kind {
             // Its node is here, the device is not.
             FileType::BlockDevice | FileType::CharacterDevice => {
-                let device = self.under(name);
-                self.found.devices.push(device);
-                return;
+                let path = under(&self.path, name);
+                return self.found.devices.add(path);
             }
             FileType::Directory => {}
-            _ if look.links > 1 && !self.all_links_found(&look, name) => return,
+            _ if look.links > 1 && !self.all_links_found(&look, dir, name) => return,
             _ => {}
         }
         match self.common.deed {
             Deed::Do => {}
             Deed::Foresee(Some(error)) => return self.refuse(error, name),
             Deed::Foresee(None) => {
-                let path = self.under(name);
-                return self.found.foreseen.push(path);
+                return self.found.foreseen.push(under(&self.path, name)());
             }
         }
         match give(handle, self.common.claim.uid, self.common.claim.gid) {
-            Ok(()) => self.found.changed += 1,
+            Ok(()) if self.common.has_changed_hands(handle) => self.found.changed += 1,
+            Ok(()) => self.note_ignored(name),
             Err(error) => self.refuse(error, name),
         }
     }
 
-    /// Notes a link; whether all are found with it.
-    fn all_links_found(&self, look: &Look, name: &CStr) -> bool {
+    /// Notes a link of `seen`. Returns whether all its links are found.
+    fn all_links_found(&self, seen: &Look, dir: BorrowedFd<'_>, name: &CStr) -> bool {
+        let now = || match self.common.deed {
+            Deed::Do => now_in(dir, self.common.claim.uid),
+            Deed::Foresee(_) => Ok(tree::now()),
+        };
+        let look = || tree::look_anew(dir, name).ok();
         let place = (self.inside, name.to_owned());
-        self.common.links.complete(look, place, || self.under(name))
+        let links = &self.common.links;
+        links.complete(seen.inode, place, now, look, under(&self.path, name))
     }
 
-    fn count(&mut self) -> Result<(), VolumeError> {
-        self.found.checked += 1;
-        let goes_on = !self.found.checked.is_multiple_of(REPORT_EVERY) || (self.tell)(REPORT_EVERY);
-        goes_on.then_some(()).ok_or(VolumeError::Stopped)
-    }
-
-    fn under(&self, name: &CStr) -> String {
-        if name == c"." {
-            return shown(&self.path);
+    /// Reports the progress when it is time.
+    fn pace(&mut self) -> Result<(), VolumeError> {
+        if !self.pace.is_due() {
+            return Ok(());
         }
-        shown(&[&self.path, &b"/"[..], name.to_bytes()].concat())
+        let more = self.found.checked - self.told;
+        self.told = self.found.checked;
+        (self.tell)(more).then_some(()).ok_or(VolumeError::Stopped)
     }
 
     fn refuse(&mut self, error: Errno, name: &CStr) {
-        let path = self.under(name);
-        self.found.refused.add(error, || path);
+        self.found.refused.add(error, under(&self.path, name));
     }
+
+    fn note_mount(&mut self, name: &CStr) {
+        self.found.mounts.add(under(&self.path, name));
+    }
+
+    fn note_ignored(&mut self, name: &CStr) {
+        self.found.ignored.add(under(&self.path, name));
+    }
+}
+
+/// Makes the path of `name` in the directory at `path`, for messages.
+fn under(path: &[u8], name: &CStr) -> impl FnOnce() -> String {
+    move || {
+        let whole = match name.to_bytes() {
+            b"." => path.to_vec(),
+            name => [path, b"/", name].concat(),
+        };
+        let half = LONGEST_TOLD / 2;
+        match whole.len() > LONGEST_TOLD {
+            true => {
+                let (head, tail) = (&whole[..half], &whole[whole.len() - half..]);
+                format!("{}[...]{}", shown(head), shown(tail))
+            }
+            false => shown(&whole),
+        }
+    }
+}
+
+/// Reads the clock that stamps the inodes of this file system, which a server may have set
+/// otherwise than ours. A chown(2) of the directory to the user, who owns it, stamps it.
+fn now_in(dir: BorrowedFd<'_>, uid: u32) -> Result<Time, Errno> {
+    rustix::fs::chownat(
+        dir,
+        c"",
+        Some(Uid::from_raw(uid)),
+        None,
+        AtFlags::EMPTY_PATH,
+    )?;
+    Ok(tree::look_anew(dir, c".")?.changed)
 }

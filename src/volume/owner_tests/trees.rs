@@ -94,10 +94,12 @@ fn a_deep_tree_does_not_use_up_the_descriptors() {
     let mut seen = Vec::new();
     let claimed = claim(&root, &request, &|| false, &mut |_| seen.push(open())).unwrap();
     assert_eq!(claimed.changed, REPORT_EVERY + 11);
+    // On its way down and on its way back, more often where that is slow.
     assert!(
-        matches!(seen[..], [open] if (1..OPEN_LEVELS + 2).contains(&open)),
+        seen.len() > 1 && seen.contains(&(OPEN_LEVELS - 1)),
         "{seen:?}"
     );
+    assert!(seen.iter().all(|open| *open < OPEN_LEVELS + 2), "{seen:?}");
     assert!(is_users(&deep));
 }
 
@@ -134,7 +136,11 @@ fn a_stop_ends_the_walk() {
         seen.push(progress.done);
     });
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
-    assert_eq!(seen, [REPORT_EVERY]);
+    // With the volume itself; earlier where that is slow.
+    assert!(
+        matches!(seen[..], [done] if done <= REPORT_EVERY + 1),
+        "{seen:?}"
+    );
 }
 
 /// A stranger swaps a directory and a file for links to the outside, and back, as

@@ -1,0 +1,62 @@
+//! The pace at which a loop over the entries of a volume asks whether to stop.
+
+use std::time::{Duration, Instant};
+
+use super::{REPORT_EVERY, VolumeError};
+
+/// A loop also asks after this time, where steps are slow: a cold disk, a network.
+const LONG: Duration = Duration::from_millis(100);
+
+/// Steps between two looks at the clock.
+const LOOK_EVERY: u64 = 16;
+
+/// Counts the steps of a loop.
+pub(super) struct Pace {
+    steps: u64,
+    asked: Instant,
+}
+
+impl Pace {
+    pub fn new() -> Self {
+        Self {
+            steps: 0,
+            asked: Instant::now(),
+        }
+    }
+
+    /// Counts a step and reports whether it is time to ask.
+    pub fn is_due(&mut self) -> bool {
+        self.steps += 1;
+        let slow = || self.steps.is_multiple_of(LOOK_EVERY) && self.asked.elapsed() >= LONG;
+        let due = self.steps >= REPORT_EVERY || slow();
+        if due {
+            *self = Self::new();
+        }
+        due
+    }
+
+    /// Counts a step, and asks `stop` when it is time.
+    ///
+    /// # Errors
+    /// `stop` said so.
+    pub fn step(&mut self, stop: &dyn Fn() -> bool) -> Result<(), VolumeError> {
+        match self.is_due() && stop() {
+            true => Err(VolumeError::Stopped),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_steps_or_a_long_time_make_it_due() {
+        let mut pace = Pace::new();
+        let due = |pace: &mut Pace, steps: u64| (0..steps).filter(|_| pace.is_due()).count();
+        assert_eq!(due(&mut pace, 10 * REPORT_EVERY), 10);
+        pace.asked = Instant::now().checked_sub(LONG).unwrap_or(pace.asked);
+        assert_eq!(due(&mut pace, LOOK_EVERY), 1);
+    }
+}
