@@ -17,6 +17,7 @@ pub fn holds(text: &[u8]) {
             assert!(written.len() <= 2 * text.len() + 64 * 1024);
         }
         Err(Unreadable::Newer) => assert!(text.starts_with(b"# ai-lab notebooks ")),
+        Err(Unreadable::Stopped) => panic!("stopped, and nothing asked for it"),
         Err(Unreadable::Damaged(line)) => {
             let lines = text.split(|byte| *byte == b'\n').count();
             assert!((1..=lines).contains(&line), "{line} of {lines}");

@@ -9,11 +9,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::manifest::{Content, Stamp};
-use super::place::{self, Fault, Placed};
+use super::pace::Pace;
+use super::place::{self, Fault, Judge, Placed};
 use super::plan::Verdict;
 use super::stage::{Halt, Job, Written, write_all};
 use super::survey::{Offer, Row};
-use super::tidy::stray;
 use super::tree::{self, Look};
 use super::work::Work;
 use super::{VolumeError, shown};
@@ -125,8 +125,14 @@ impl<'a> Work<'a> {
             }
             return Ok(());
         }
-        for staged in batch {
-            self.settle(&staged);
+        let mut pace = Pace::new();
+        let mut batch = batch.into_iter();
+        while let Some(staged) = batch.next() {
+            let settled = self.settle(&staged);
+            if let Err(stopped) = settled.and_then(|()| pace.step(self.stop)) {
+                self.batch = batch.collect();
+                return Err(stopped);
+            }
         }
         Ok(())
     }
@@ -159,7 +165,10 @@ impl<'a> Work<'a> {
     }
 
     /// Renames one staged file and notes how that ended.
-    fn settle(&mut self, staged: &Staged<'_>) {
+    ///
+    /// # Errors
+    /// `stop`.
+    fn settle(&mut self, staged: &Staged<'_>) -> Result<(), VolumeError> {
         let Staged { job, content, .. } = staged;
         let path = &job.row.path;
         let entry = self.manifest.entries.entry(path.clone()).or_default();
@@ -167,12 +176,23 @@ impl<'a> Work<'a> {
         let was = entry.installed;
         let (dir, name) = match self.writer.volume.parent(&job.target, false) {
             Ok(found) => found,
-            Err(error) => return self.refused.add(error, || shown(path)),
+            Err(error) => {
+                self.refused.add(error, || shown(path));
+                return Ok(());
+            }
         };
         let able = self.means.able;
-        let ours = |found| found == *content || was == Some(found);
+        let new_size = staged.look.map(|look| look.size);
+        let size = |size| {
+            new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
+        };
+        let judge = Judge {
+            ours: &|found| found == *content || was == Some(found),
+            size: &size,
+            stop: self.stop,
+        };
         let placed = match job.verdict {
-            Verdict::Replace => place::replace(dir, &staged.temp, &name, *content, able, &ours),
+            Verdict::Replace => place::replace(dir, &staged.temp, &name, *content, able, &judge),
             _ => place::install(dir, &staged.temp, &name, able),
         };
         if staged.is_beside() && matches!(placed, Placed::Done | Placed::Theirs) {
@@ -196,30 +216,40 @@ impl<'a> Work<'a> {
             }
             (Placed::Theirs, verdict) => {
                 // What the stamp was taken of is not what is there.
-                entry.in_volume = None;
-                let same = place::content(dir, &name) == Ok(Some(*content));
+                entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
+                let same = Judge {
+                    ours: &|found| found == *content,
+                    ..judge
+                };
+                let same = same.is_ours(dir, &name) == Ok(true);
                 if same && verdict != Verdict::Beside {
                     // Another start was faster, on a volume without locks.
                     entry.installed = Some(*content);
+                    entry.in_volume = new_size.map(Stamp::of_size);
                     self.summary.current += 1;
                 } else {
                     self.summary.kept += 1;
                 }
             }
             (Placed::Unread(error), _) => {
-                entry.in_volume = None;
+                entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
                 self.unread.add(error, || shown(path));
             }
             (Placed::Stray(name), _) => {
                 self.summary.kept += 1;
-                let stray = stray(tree::split(&job.target).0, &name);
-                self.summary.degradations.push(stray);
+                self.strays.add(tree::split(&job.target).0, &name);
+            }
+            (Placed::Stopped, _) => {
+                // The next start may find it under a temporary name.
+                entry.pending = Some(*content);
+                return Err(VolumeError::Stopped);
             }
             (Placed::Unable(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP), Verdict::Replace) => {
                 self.unexchanged += 1;
             }
             (Placed::Unable(error), _) => self.refused.add(error, || shown(path)),
         }
+        Ok(())
     }
 
     /// Notes what was put in place and looks like `now`, so that the next start need
@@ -236,8 +266,11 @@ impl<'a> Work<'a> {
         };
         let entry = self.manifest.entries.entry(path.clone()).or_default();
         entry.installed = Some(staged.content);
-        entry.in_volume = untouched.and_then(|(now, _)| Stamp::renamed(&now, clock));
+        let size = staged.look.map(|look| Stamp::of_size(look.size));
+        let settled = untouched.and_then(|(now, _)| Stamp::renamed(&now));
+        entry.in_volume = settled.or(size);
         entry.in_image = in_image;
+        entry.yours = None;
     }
 
     /// Removes what was staged and does not get its name.

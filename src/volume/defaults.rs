@@ -12,18 +12,19 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::home::{self, Home, Opened};
+use super::home::{self, Home, NotRead, Opened};
 use super::manifest::Manifest;
-use super::place::Able;
+use super::pace::Pace;
+use super::place::{Able, Fault};
 use super::plan::{Policy, is_older, plan};
 use super::stage::Writer;
 use super::summary::Summary;
-use super::survey::{self, Offers, glances, survey};
-use super::tidy::tidy;
+use super::survey::{self, OTHER_RECORDS, Offers, glances, survey};
+use super::tidy::{Strays, tidy};
 use super::together::together;
 use super::tree::{self, Inode, Tree};
 use super::work::{Means, Work};
-use super::{Progress, REPORT_EVERY, Tally, VolumeError};
+use super::{Progress, Tally, VolumeError};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
@@ -79,7 +80,8 @@ pub(super) fn with_x(mode: u32) -> u32 {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// From some thousand defaults on, the record and what it names are read while the
-/// image's are listed. In bytes.
+/// image's are listed. A record longer than [`OTHER_RECORDS`] waits for the list, which gives
+/// its limit. In bytes.
 const LONG_RECORD: u64 = 256 << 10;
 
 const MEANS: Means = Means {
@@ -147,12 +149,25 @@ pub(super) fn offers(
     defaults: &Defaults,
     source: &Tree,
     volume: Inode,
+    stop: &dyn Fn() -> bool,
 ) -> Result<Offers, VolumeError> {
     let failed = |error| source_error(defaults, error);
     if tree::look_at(source.top()).map_err(failed)?.inode == volume {
         return Ok(Offers::default());
     }
-    survey::image(source, volume).map_err(failed)
+    list(defaults, source, volume, stop)
+}
+
+fn list(
+    defaults: &Defaults,
+    source: &Tree,
+    volume: Inode,
+    stop: &dyn Fn() -> bool,
+) -> Result<Offers, VolumeError> {
+    survey::image(source, volume, stop).map_err(|fault| match fault {
+        Fault::Stopped => VolumeError::Stopped,
+        fault => source_error(defaults, fault.errno()),
+    })
 }
 
 pub(super) fn inode(defaults: &Defaults, volume: &Tree) -> Result<Inode, VolumeError> {
@@ -165,7 +180,7 @@ pub(super) fn offers_alone(defaults: &Defaults, source: &Tree) -> Result<Offers,
     let failed = |error| source_error(defaults, error);
     let top = tree::look_at(source.top()).map_err(failed)?;
     // Nothing below is its own top.
-    survey::image(source, top.inode).map_err(failed)
+    list(defaults, source, top.inode, &|| false)
 }
 
 fn bring(
@@ -180,44 +195,46 @@ fn bring(
     let (mut source, mut volume) = open_both(defaults)?;
     volume.make_with(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
-    let apart = means.apart || home::length_of_record(&volume) > LONG_RECORD;
-    let list = || offers(defaults, &source, top);
+    let long = LONG_RECORD..=OTHER_RECORDS;
+    let apart = means.apart || long.contains(&home::length_of_record(&volume));
+    let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, top, stop);
     let told = &mut summary.degradations;
-    let mut settle = || {
-        let Some((home, manifest)) = settle_in(&volume, patience, stop, told)? else {
+    let mut settle = |longest| {
+        let Some((home, manifest)) = settle_in(&volume, patience, longest, stop, told)? else {
             return Ok(None);
         };
         let glances = glances(&mut volume, &manifest, stop)?;
         Ok(Some((home, manifest, glances)))
     };
     let (listed, settled) = match apart {
-        true => together(list, &mut settle),
-        // Nothing is touched before the image's are known.
-        false => (Ok(list()?), settle()),
+        true => together(list, || settle(OTHER_RECORDS), stop),
+        false => {
+            // The list comes first: it gives the limit of the record.
+            let listed = list(stop)?;
+            let settled = settle(listed.longest_record());
+            (Ok(listed), settled)
+        }
     };
-    let Offers {
-        by_path: offers,
-        mut unread,
-        closed,
-        reported,
-    } = listed?;
-    summary.reported = reported;
+    let mut offers = listed?;
+    let mut unread = std::mem::take(&mut offers.unread);
+    summary.reported = std::mem::take(&mut offers.reported);
     let Some((mut home, mut manifest, glances)) = settled? else {
         summary.degradations.push(left_alone(defaults));
         return Ok(summary);
     };
     if let Some(home) = home.as_mut().filter(|home| home.was_killed()) {
         let told = &mut summary.degradations;
-        tidy(home, &mut volume, &offers, &manifest, told);
+        tidy(home, &mut volume, &offers, &manifest, stop, told)?;
         home.mark(false);
     }
     forget_another_image(defaults, &mut manifest);
 
-    let total = Some(2 * offers.len() as u64);
+    let total = Some(2 * offers.by_path.len() as u64);
     let mut done = 0;
+    let mut pace = Pace::new();
     let mut each = || {
         done += 1;
-        if done % REPORT_EVERY == 0 {
+        if pace.is_due() {
             if stop() {
                 return Err(VolumeError::Stopped);
             }
@@ -227,7 +244,7 @@ fn bring(
     };
     let trees = (&mut source, &mut volume);
     let mut survey = survey(
-        (&offers, &closed),
+        &offers,
         (&manifest, glances),
         trees,
         &mut unread,
@@ -235,7 +252,7 @@ fn bring(
         &mut each,
     )?;
     summary.degradations.append(&mut survey.degradations);
-    manifest.resolve(|path, content| survey.finds(path, content));
+    manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
     let planned = plan(&survey.rows, &manifest, policy);
     if !policy.older && defaults.image_version.is_some() {
@@ -245,7 +262,7 @@ fn bring(
     let mut work = Work {
         version: defaults.image_version.as_deref(),
         version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
-        writer: Writer::new(source, volume, &offers, defaults.mode),
+        writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
         manifest,
         home,
         means,
@@ -257,8 +274,10 @@ fn bring(
         touched: BTreeSet::new(),
         full: 0,
         unexchanged: 0,
+        strays: Strays::default(),
         refused: Tally::default(),
         unread,
+        told: 0,
         summary,
     };
     let mut wanted = planned.into_iter().filter(|(row, _)| only(&row.path));
@@ -289,15 +308,17 @@ pub(super) fn left_alone(defaults: &Defaults) -> Degradation {
 fn settle_in(
     volume: &Tree,
     patience: Duration,
+    longest: u64,
     stop: &dyn Fn() -> bool,
     told: &mut Vec<Degradation>,
 ) -> Result<Option<(Option<Box<Home>>, Manifest)>, VolumeError> {
     let why = match home::open(volume.top(), patience, stop, told)? {
         Opened::ReadOnly => return Ok(None),
         Opened::Without(why) => why,
-        Opened::Home(mut home) => match home.read(told) {
+        Opened::Home(mut home) => match home.read(longest, stop, told) {
             Ok(manifest) => return Ok(Some((Some(home), manifest))),
-            Err(why) => why,
+            Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
+            Err(NotRead::Told(why)) => why,
         },
     };
     told.push(why);

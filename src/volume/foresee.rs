@@ -3,7 +3,8 @@
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
-use super::defaults::{Defaults, left_alone, offers_alone, open_both, open_source};
+use super::defaults::{Defaults, inode, left_alone, offers, offers_alone, open_both, open_source};
+use super::home::NotRead;
 use super::manifest::Manifest;
 use super::mend::look;
 use super::plan::{Action, Verdict};
@@ -53,14 +54,21 @@ pub fn foresee_defaults(
         });
     }
     let mut degradations = Vec::new();
-    let record = home::foresee(volume.top(), rights, &mut degradations);
+    let offers = offers(defaults, &source, inode(defaults, &volume)?, stop)?;
+    let longest = offers.longest_record();
+    let record = home::foresee(volume.top(), rights, longest, stop, &mut degradations);
     let recorded = record.is_ok();
     // As in a start: what cannot be kept is not gone by either.
-    let manifest = record.unwrap_or_else(|why| {
-        degradations.push(why);
-        Manifest::default()
-    });
-    let standing = look(defaults, (&mut source, &mut volume), manifest, stop)?;
+    let manifest = match record {
+        Ok(manifest) => manifest,
+        Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
+        Err(NotRead::Told(why)) => {
+            degradations.push(why);
+            Manifest::default()
+        }
+    };
+    let trees = (&mut source, &mut volume);
+    let standing = look(defaults, trees, offers, manifest, stop)?;
     let mut files = standing.files;
     degradations.extend(standing.degradations);
     degradations.extend(take_refused(&mut volume, rights, &mut files));

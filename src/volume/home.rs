@@ -21,8 +21,8 @@ pub(super) const NAME: &CStr = c".ai-lab";
 const LOCK: &CStr = c"lock";
 const MANIFEST: &CStr = c"manifest.sha256";
 const ASIDE: &CStr = c"manifest.sha256.damaged";
-/// A manifest of 100,000 files has about 30 MB.
-const MANIFEST_LIMIT: u64 = 256 << 20;
+/// The record is read in pieces of this many bytes, with a stop possible between two.
+const READ_AT_ONCE: u64 = 4 << 20;
 
 /// How long a wait may be without a word.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ pub(super) struct Home {
     pub dir: OwnedFd,
     lock: File,
     pub locked: bool,
+    /// The longest record that is read, in bytes.
+    longest: u64,
     /// The text that was read, or written last. One that says the same in other words, as
     /// somebody else's would, is written anew.
     base: Vec<u8>,
@@ -62,6 +64,7 @@ pub(super) fn open(
         dir,
         lock,
         locked,
+        longest: 0,
         base: Manifest::default().render(),
     })))
 }
@@ -106,17 +109,31 @@ fn take(
 /// What [`open`] and [`Home::read`] would come to; nothing is made or set aside.
 ///
 /// # Errors
-/// What is told where no manifest could be kept.
+/// The degradation where no manifest could be kept, or `stop`.
 pub(super) fn foresee(
     volume: BorrowedFd<'_>,
     rights: Rights,
+    longest: u64,
+    stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
-) -> Result<Manifest, Degradation> {
+) -> Result<Manifest, NotRead> {
     let dir = foresee_files(volume, rights);
-    match dir.map_err(|error| no_record(volume, rights, error))? {
-        Some(dir) => Ok(read(&dir, || rights.may_change(&dir), degradations)?.0),
+    match dir.map_err(|error| NotRead::Told(no_record(volume, rights, error)))? {
+        Some(dir) => {
+            let aside = || rights.may_change(&dir);
+            Ok(read(&dir, longest, aside, stop, degradations)?.0)
+        }
         None => Ok(Manifest::default()),
     }
+}
+
+/// Why there is no manifest to go by.
+#[derive(Debug, PartialEq)]
+pub(super) enum NotRead {
+    /// It must not be changed either; the degradation says why.
+    Told(Degradation),
+    /// The caller's `stop` said so.
+    Stopped,
 }
 
 fn foresee_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedFd>, Errno> {
@@ -198,10 +215,16 @@ impl Home {
     /// The manifest; `Err`: written by a newer version or not readable now, and not to
     /// be touched.
     ///
-    /// A damaged one is set aside and counts as absent.
-    pub fn read(&mut self, degradations: &mut Vec<Degradation>) -> Result<Manifest, Degradation> {
+    /// One that is damaged or longer than `longest` is set aside and counts as absent.
+    pub fn read(
+        &mut self,
+        longest: u64,
+        stop: &dyn Fn() -> bool,
+        degradations: &mut Vec<Degradation>,
+    ) -> Result<Manifest, NotRead> {
         let aside = || rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, ASIDE);
-        let (manifest, text) = read(&self.dir, aside, degradations)?;
+        self.longest = longest;
+        let (manifest, text) = read(&self.dir, longest, aside, stop, degradations)?;
         self.base = text;
         Ok(manifest)
     }
@@ -213,7 +236,7 @@ impl Home {
             return Ok(());
         }
         if !self.locked {
-            let theirs = text(&self.dir).ok().flatten();
+            let theirs = text(&self.dir, self.longest, &|| false).ok().flatten();
             match theirs.map(|(_, text)| Manifest::parse(&text)) {
                 Some(Ok(theirs)) => {
                     let base = Manifest::parse(&self.base).unwrap_or_default();
@@ -257,44 +280,58 @@ impl Home {
 /// aside.
 fn read(
     dir: &OwnedFd,
+    longest: u64,
     aside: impl FnOnce() -> Result<(), Errno>,
+    stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
-) -> Result<(Manifest, Vec<u8>), Degradation> {
-    let read = match text(dir) {
-        Ok(Some((_, text))) => Manifest::parse(&text).map(|manifest| (manifest, text)),
+) -> Result<(Manifest, Vec<u8>), NotRead> {
+    let mut long = false;
+    let read = match text(dir, longest, stop) {
+        Ok(Some((_, text))) => Manifest::parse_until(&text, stop).map(|manifest| (manifest, text)),
         Ok(None) => Ok(nothing()),
-        // No regular file, or one longer than any record.
-        Err(Errno::INVAL | Errno::LOOP | Errno::FBIG) => Err(Unreadable::Damaged(0)),
+        Err(Errno::CANCELED) => Err(Unreadable::Stopped),
+        Err(Errno::FBIG) => {
+            long = true;
+            Err(Unreadable::Damaged(0))
+        }
+        // No regular file.
+        Err(Errno::INVAL | Errno::LOOP) => Err(Unreadable::Damaged(0)),
         Err(Errno::ACCESS | Errno::PERM) if is_kept_from_us(dir) => Err(Unreadable::Damaged(0)),
         // What cannot be read now may be readable the next time.
         Err(error) => {
-            return Err(Degradation::new(
+            return Err(NotRead::Told(Degradation::new(
                 format!(
                     "the record of the notebook defaults cannot be read ({error}); only \
                      missing defaults are added"
                 ),
                 "see what is wrong with .ai-lab/manifest.sha256 in the notebooks directory",
-            ));
+            )));
         }
     };
     let read = match read {
         Ok(read) => read,
+        Err(Unreadable::Stopped) => return Err(NotRead::Stopped),
         Err(Unreadable::Newer) => {
-            return Err(Degradation::new(
+            return Err(NotRead::Told(Degradation::new(
                 "the record of the notebook defaults was written by a newer version of this \
                  program and is not read; only missing defaults are added",
                 "start the volume with the newer image",
-            ));
+            )));
         }
         Err(Unreadable::Damaged(line)) => {
             let done = match aside() {
                 Ok(()) => "set aside as .ai-lab/manifest.sha256.damaged".to_owned(),
                 Err(error) => format!("not read ({error})"),
             };
-            degradations.push(Degradation::new(
-                format!(
-                    "the record of the notebook defaults is damaged (line {line}) and was {done}"
+            let what = match long {
+                true => format!(
+                    "is longer than these defaults can explain (more than {} MiB)",
+                    longest >> 20
                 ),
+                false => format!("is damaged (line {line})"),
+            };
+            degradations.push(Degradation::new(
+                format!("the record of the notebook defaults {what} and was {done}"),
                 "none needed; defaults that differ from the image's now count as yours and \
                  are not updated: delete those you want anew",
             ));
@@ -324,8 +361,8 @@ pub(super) fn length_of_record(volume: &Tree) -> u64 {
 }
 
 /// The manifest in `.ai-lab`, if there is one that can be read.
-pub(super) fn peek(dir: &OwnedFd) -> Option<Manifest> {
-    let (_, text) = text(dir).ok().flatten()?;
+pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
+    let (_, text) = text(dir, longest, &|| false).ok().flatten()?;
     Manifest::parse(&text).ok()
 }
 
@@ -362,20 +399,33 @@ pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
 }
 
 /// The manifest's text in `.ai-lab`, and how its file looks. `None`: there is none.
-pub(super) fn text(dir: impl AsFd) -> Result<Option<(Look, Vec<u8>)>, Errno> {
+///
+/// # Errors
+/// EFBIG where it is longer than `longest`, ECANCELED where `stop` said so.
+pub(super) fn text(
+    dir: impl AsFd,
+    longest: u64,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<(Look, Vec<u8>)>, Errno> {
     let (file, look) = match place::open_file(dir.as_fd(), MANIFEST) {
         Ok(opened) => opened,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error),
     };
-    if look.size > MANIFEST_LIMIT {
+    if look.size > longest {
         return Err(Errno::FBIG);
     }
-    // No longer than MANIFEST_LIMIT, which fits.
+    // No longer than a record of these defaults, which fits.
     let mut text = Vec::with_capacity(look.size as usize + 1);
-    let read = file.take(MANIFEST_LIMIT).read_to_end(&mut text);
-    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(Some((look, text)))
+    let mut rest = file.take(longest);
+    loop {
+        match rest.by_ref().take(READ_AT_ONCE).read_to_end(&mut text) {
+            Ok(0) => return Ok(Some((look, text))),
+            Ok(_) if stop() => return Err(Errno::CANCELED),
+            Ok(_) => {}
+            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
 }
 
 /// Takes over what `theirs` has learnt since `base` about paths `ours` did not touch.

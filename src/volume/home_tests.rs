@@ -6,6 +6,9 @@ use super::*;
 use crate::volume::manifest::{Content, Digest, Entry};
 use crate::volume::testing::{as_user, mount_read_only, tree_of, with_mounts};
 
+/// Longer than any record here.
+const LONGEST: u64 = 1 << 20;
+
 struct Volume(tempfile::TempDir);
 
 impl Volume {
@@ -59,12 +62,15 @@ fn keeps_a_manifest() {
     let mut told = Vec::new();
     let mut home = volume.open();
     assert!(home.locked);
-    assert_eq!(home.read(&mut told), Ok(Manifest::default()));
+    assert_eq!(
+        home.read(LONGEST, &|| false, &mut told),
+        Ok(Manifest::default())
+    );
     let mut kept = manifest(&[("a", "x")]);
     home.write(&mut kept).unwrap();
     drop(home);
     let mut home = volume.open();
-    assert_eq!(home.read(&mut told), Ok(kept));
+    assert_eq!(home.read(LONGEST, &|| false, &mut told), Ok(kept));
     assert_eq!(told, []);
     let names: Vec<_> = tree_of(&volume.at("")).into_keys().collect();
     assert_eq!(names, [b"lock".to_vec(), b"manifest.sha256".to_vec()]);
@@ -93,7 +99,10 @@ fn a_damaged_manifest_is_set_aside() {
         let mut home = volume.open();
         std::fs::write(volume.at("manifest.sha256"), damaged).unwrap();
         let mut told = Vec::new();
-        assert_eq!(home.read(&mut told), Ok(Manifest::default()));
+        assert_eq!(
+            home.read(LONGEST, &|| false, &mut told),
+            Ok(Manifest::default())
+        );
         assert_eq!(told.len(), 1);
         assert!(told[0].cause.contains("set aside"), "{}", told[0]);
         let aside = std::fs::read(volume.at("manifest.sha256.damaged")).unwrap();
@@ -111,7 +120,10 @@ fn a_manifest_that_is_no_file_is_set_aside_and_not_followed() {
     std::fs::write(outside.path(), &theirs).unwrap();
     std::os::unix::fs::symlink(outside.path(), volume.at("manifest.sha256")).unwrap();
     let mut told = Vec::new();
-    assert_eq!(home.read(&mut told), Ok(Manifest::default()));
+    assert_eq!(
+        home.read(LONGEST, &|| false, &mut told),
+        Ok(Manifest::default())
+    );
     assert_eq!(told.len(), 1);
     home.write(&mut manifest(&[("b", "y")])).unwrap();
     assert_eq!(std::fs::read(outside.path()).unwrap(), theirs);
@@ -130,7 +142,10 @@ fn a_newer_manifest_is_neither_read_nor_overwritten() {
     let newer = b"# ai-lab notebooks 2\nwhatever\n";
     let mut home = volume.open();
     std::fs::write(volume.at("manifest.sha256"), newer).unwrap();
-    let refused = home.read(&mut Vec::new()).unwrap_err();
+    let refused = home.read(LONGEST, &|| false, &mut Vec::new()).unwrap_err();
+    let NotRead::Told(refused) = refused else {
+        panic!("stopped");
+    };
     assert!(refused.cause.contains("newer version"), "{refused}");
     // It came while we worked without a lock.
     home.locked = false;
@@ -147,7 +162,7 @@ fn without_a_lock_what_others_wrote_is_merged() {
     first.write(&mut base.clone()).unwrap();
     let mut second = volume.open();
     assert!(!second.locked);
-    second.read(&mut Vec::new()).unwrap();
+    second.read(LONGEST, &|| false, &mut Vec::new()).unwrap();
 
     let mut theirs = manifest(&[("both", "theirs"), ("mine", "old"), ("theirs", "new")]);
     theirs
@@ -168,7 +183,7 @@ fn without_a_lock_what_others_wrote_is_merged() {
     ]);
     expected.image = Some("2.0.0".into());
     drop(first);
-    let read = volume.open().read(&mut Vec::new());
+    let read = volume.open().read(LONGEST, &|| false, &mut Vec::new());
     assert_eq!(read, Ok(expected));
 }
 
@@ -180,7 +195,7 @@ fn without_a_lock_the_image_that_another_noted_stays_noted() {
     base.image = Some("1.0.0".into());
     first.write(&mut base).unwrap();
     let mut second = volume.open();
-    second.read(&mut Vec::new()).unwrap();
+    second.read(LONGEST, &|| false, &mut Vec::new()).unwrap();
     let mut theirs = base.clone();
     theirs.image = Some("not to be compared".into());
     first.write(&mut theirs).unwrap();

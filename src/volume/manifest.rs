@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use sha2::Digest as _;
 
+use super::plan::Found;
 use super::tree::{Look, Time};
 pub use text::Unreadable;
 
@@ -27,7 +28,7 @@ impl std::fmt::Debug for Digest {
 }
 
 /// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Content {
     /// A regular file with this digest.
     File(Digest),
@@ -50,6 +51,21 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    /// Returns a stamp that records only a size. It fits no file.
+    pub fn of_size(size: u64) -> Self {
+        Self {
+            size,
+            modified: (0, 0),
+            changed: (0, 0),
+            ino: 0,
+        }
+    }
+
+    /// Reports whether it records only a size.
+    pub fn is_of_size(&self) -> bool {
+        *self == Self::of_size(self.size)
+    }
+
     /// The stamp of what `look` saw, if a later change could not bear the same one:
     /// its times must be older than `now` by more than one tick of their clock.
     pub fn settled(look: &Look, now: Time) -> Option<Self> {
@@ -57,9 +73,10 @@ impl Stamp {
     }
 
     /// The stamp of a file that was renamed just now and written before: whoever
-    /// writes it from here on changes `modified`, so that alone must be older.
-    pub fn renamed(look: &Look, now: Time) -> Option<Self> {
-        Self::older(look, look.modified, now)
+    /// writes it from here on changes `modified`, so that alone must be older. Renaming set
+    /// `changed`, by the clock of the file system.
+    pub fn renamed(look: &Look) -> Option<Self> {
+        Self::older(look, look.modified, look.changed)
     }
 
     fn older(look: &Look, newest: Time, now: Time) -> Option<Self> {
@@ -84,7 +101,8 @@ impl Stamp {
 
     /// Whether `look` sees the same.
     pub fn fits(&self, look: &Look) -> bool {
-        self.size == look.size
+        !self.is_of_size()
+            && self.size == look.size
             && self.modified == look.modified
             && self.changed == look.changed
             && self.ino == look.inode.ino
@@ -100,8 +118,22 @@ pub struct Entry {
     pub pending: Option<Content>,
     /// What was put beside it.
     pub beside: Option<Content>,
+    /// The stamp of `installed` in the volume, or only its size.
     pub(super) in_volume: Option<Stamp>,
     pub(super) in_image: Option<Stamp>,
+    /// The digest and stamp of a person's file at this path, so that a start reads it once.
+    pub(super) yours: Option<(Digest, Stamp)>,
+}
+
+impl Entry {
+    /// Returns the content of the file that `look` saw, if a stamp fits it.
+    pub(super) fn knows(&self, look: &Look) -> Option<(Content, Stamp)> {
+        let installed = self.installed.zip(self.in_volume);
+        let yours = self.yours;
+        let yours = yours.map(|(digest, stamp)| (Content::File(digest), stamp));
+        let mut known = [installed, yours].into_iter().flatten();
+        known.find(|(_, stamp)| stamp.fits(look))
+    }
 }
 
 /// What was brought into the volume before.
@@ -114,14 +146,20 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Settles what a killed start left pending: it came to be, or it did not.
-    pub(super) fn resolve(&mut self, is: impl Fn(&[u8], Content) -> bool) {
+    /// Resolves what a killed start left pending: it is in place, or it is not. `found`
+    /// returns what is there, or `None` where that is not known.
+    pub(super) fn resolve(&mut self, found: impl Fn(&[u8]) -> Option<(Found, Option<Stamp>)>) {
         for (path, entry) in &mut self.entries {
-            if let Some(content) = entry.pending.take()
-                && is(path, content)
-            {
+            let Some(content) = entry.pending else {
+                continue;
+            };
+            let Some((found, stamp)) = found(path) else {
+                continue;
+            };
+            entry.pending = None;
+            if found == Found::Is(content) {
                 entry.installed = Some(content);
-                entry.in_volume = None;
+                entry.in_volume = stamp;
             }
         }
     }
@@ -167,9 +205,9 @@ mod tests {
     fn of_what_was_renamed_just_now_the_last_write_counts() {
         let seen = look((100, 5), (200, 5));
         assert_eq!(Stamp::settled(&seen, (200, 5)), None);
-        assert!(Stamp::renamed(&seen, (200, 5)).is_some());
+        assert!(Stamp::renamed(&seen).is_some());
         let seen = look((200, 5), (200, 5));
-        assert_eq!(Stamp::renamed(&seen, (200, 5)), None);
+        assert_eq!(Stamp::renamed(&seen), None);
     }
 
     #[test]

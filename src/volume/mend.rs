@@ -12,11 +12,12 @@ use super::defaults::{
     Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
 };
 use super::manifest::Manifest;
+use super::pace::Pace;
 use super::plan::{Action, Verdict, plan};
 use super::survey::{Offer, Offers, Row, glances, is_in, survey};
 use super::tree::{self, Tree};
 use super::work::UNREAD;
-use super::{REPORT_EVERY, VolumeError, home, place};
+use super::{VolumeError, home, place};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
@@ -41,43 +42,32 @@ pub struct Standing {
 /// As [`bring_in`](super::bring_in).
 pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeError> {
     let (mut source, mut volume) = open_both(defaults)?;
+    let stop = || false;
+    let offers = offers(defaults, &source, inode(defaults, &volume)?, &stop)?;
     let home = tree::open_dir(volume.top(), home::NAME).ok();
-    let manifest = home.and_then(|dir| home::peek(&dir)).unwrap_or_default();
+    let manifest = home.and_then(|dir| home::peek(&dir, offers.longest_record()));
     let trees = (&mut source, &mut volume);
-    look(defaults, trees, manifest, &|| false)
+    look(defaults, trees, offers, manifest.unwrap_or_default(), &stop)
 }
 
 /// How they stand, as far as a start would look.
 pub(super) fn look(
     defaults: &Defaults,
     (source, volume): (&mut Tree, &mut Tree),
+    mut offers: Offers,
     mut manifest: Manifest,
     stop: &dyn Fn() -> bool,
 ) -> Result<Standing, VolumeError> {
-    let mut offers = offers(defaults, source, inode(defaults, volume)?)?;
-    let unread = &mut offers.unread;
+    let mut unread = std::mem::take(&mut offers.unread);
     forget_another_image(defaults, &mut manifest);
-    let mut done = 0;
-    let each = || {
-        done += 1;
-        match done % REPORT_EVERY == 0 && stop() {
-            true => Err(VolumeError::Stopped),
-            false => Ok(()),
-        }
-    };
+    let mut pace = Pace::new();
+    let each = || pace.step(stop);
     let known = (&manifest, glances(volume, &manifest, stop)?);
     let trees = (source, volume);
-    let mut survey = survey(
-        (&offers.by_path, &offers.closed),
-        known,
-        trees,
-        unread,
-        stop,
-        each,
-    )?;
+    let mut survey = survey(&offers, known, trees, &mut unread, stop, each)?;
     let mut told = std::mem::take(&mut survey.degradations);
     told.extend(unread.degradations("read", UNREAD));
-    manifest.resolve(|path, content| survey.finds(path, content));
+    manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
     let planned = plan(&survey.rows, &manifest, policy);
     let action = |(row, verdict): (&Row, Verdict)| Action {
@@ -159,7 +149,7 @@ pub fn restore(
         by_path: offers,
         closed,
         ..
-    } = offers(defaults, &source, inode(defaults, &volume)?)?;
+    } = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?;
     let mut results = Vec::new();
     for path in wanted {
         let mut known = offers.keys().filter(|known| is_in(known, path)).peekable();
@@ -213,10 +203,15 @@ pub fn restore(
 fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) -> bool {
     let here = |tree: &mut Tree| {
         let (dir, name) = tree.parent(path, false).ok()?;
-        place::content(dir, &name).ok()?
+        place::content(dir, &name, &|| false).ok()?
+    };
+    let size = |tree: &mut Tree| {
+        let (dir, name) = tree.parent(path, false).ok()?;
+        Some(tree::look(dir, &name).ok()?.size)
     };
     match offer {
         Offer::Link(_, content) => here(volume) == Some(*content),
+        Offer::File(_) if size(volume) != size(source) => false,
         Offer::File(_) | Offer::Directory => {
             let there = here(volume);
             there.is_some() && there == here(source)

@@ -64,22 +64,25 @@ fn errno(error: &std::io::Error) -> Errno {
 /// In pieces of at most so many bytes files are read and written.
 pub(super) const BUFFER: usize = 256 << 10;
 
-/// Hashes `from` and writes it to `to`. Asks `stop` each time the buffer was filled.
+/// Hashes `from` and writes it to `to`. Returns the digest and the number of bytes. Asks
+/// `stop` each time the buffer was filled.
 fn pump(
-    from: &mut File,
+    from: &mut impl Read,
     mut to: Option<&mut File>,
     buffer: &mut [u8],
     stop: &dyn Fn() -> bool,
-) -> Result<Digest, Fault> {
+) -> Result<(Digest, u64), Fault> {
     let mut hash = sha2::Sha256::new();
+    let mut all = 0;
     loop {
         let size = match from.read(buffer) {
-            Ok(0) => return Ok(Digest(hash.finalize().into())),
+            Ok(0) => return Ok((Digest(hash.finalize().into()), all)),
             Ok(size) => size,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Fault::Source(errno(&error))),
         };
         hash.update(&buffer[..size]);
+        all += size as u64;
         if let Some(to) = &mut to {
             let written = to.write_all(&buffer[..size]);
             written.map_err(|error| Fault::Volume(errno(&error)))?;
@@ -105,20 +108,40 @@ pub(super) fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> Result<(File, Look)
     }
 }
 
-/// The digest of a regular file, and how it looked if it did not change meanwhile.
+/// The limit for a file of which the file system reports no size, in bytes.
+const UNSIZED: u64 = 64 << 20;
+
+/// What was read of a regular file.
+#[derive(Debug)]
+pub(super) struct Digested {
+    pub digest: Digest,
+    /// The number of bytes.
+    pub size: u64,
+    /// How the file looked, if it did not change meanwhile.
+    pub look: Option<Look>,
+}
+
+/// Reads a regular file.
 pub(super) fn digest(
     dir: BorrowedFd<'_>,
     name: &CStr,
     stop: &dyn Fn() -> bool,
-) -> Result<(Digest, Option<Look>), Fault> {
-    let (mut file, before) = open_file(dir, name).map_err(Fault::Source)?;
+) -> Result<Digested, Fault> {
+    let (file, before) = open_file(dir, name).map_err(Fault::Source)?;
+    // Another process may append to it all the time.
+    let limit = match before.size {
+        0 => UNSIZED,
+        size => size.saturating_add(1),
+    };
+    let mut file = file.take(limit);
     let size = usize::try_from(before.size).unwrap_or(BUFFER);
     // A byte more than it has, to see its end. Some file systems tell no size.
     let mut buffer = vec![0; size.saturating_add(1).clamp(4096, BUFFER)];
-    let digest = pump(&mut file, None, &mut buffer, stop)?;
-    let after = tree::look_at(&file).map_err(Fault::Source)?;
+    let (digest, size) = pump(&mut file, None, &mut buffer, stop)?;
+    let after = tree::look_at(file.get_ref()).map_err(Fault::Source)?;
     let same = after.changed == before.changed && after.size == before.size;
-    Ok((digest, same.then_some(before)))
+    let look = same.then_some(before);
+    Ok(Digested { digest, size, look })
 }
 
 /// A link's content.
@@ -142,7 +165,7 @@ pub(super) fn stage_file(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = rustix::fs::openat(dir, &name, flags, Mode::from(0o600)).map_err(Fault::Volume)?;
     let mut to = File::from(to);
-    let staged = pump(&mut from, Some(&mut to), buffer, stop).and_then(|digest| {
+    let staged = pump(&mut from, Some(&mut to), buffer, stop).and_then(|(digest, _)| {
         match rustix::fs::fchmod(&to, Mode::from(mode)) {
             Ok(()) => {}
             // Some file systems have no modes: the file is still right.
@@ -220,6 +243,29 @@ pub(super) enum Placed {
     Unread(Errno),
     /// Someone wrote while we swapped back: their file is under this name.
     Stray(CString),
+    /// The caller's `stop` said so. The old file is in place; the next start removes the rest.
+    Stopped,
+}
+
+/// Decides whether a file is ours, and reads none that cannot be.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    /// Reports whether a start brought this content in.
+    pub ours: &'a dyn Fn(Content) -> bool,
+    /// Reports whether a file of ours can have this size.
+    pub size: &'a dyn Fn(u64) -> bool,
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+impl Judge<'_> {
+    /// Reports whether `name` is ours.
+    pub fn is_ours(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
+        let look = tree::look(dir, name).map_err(Fault::Volume)?;
+        if look.kind == FileType::RegularFile && !(self.size)(look.size) {
+            return Ok(false);
+        }
+        Ok(content(dir, name, self.stop)?.is_some_and(self.ours))
+    }
 }
 
 /// Gives the staged `temp` its `name`, where nothing is; the temporary name is gone
@@ -241,15 +287,15 @@ pub(super) fn install(dir: BorrowedFd<'_>, temp: &CStr, name: &CStr, able: Able)
     placed
 }
 
-/// Puts the staged `temp`, which is `new`, in place of `name`, if what is there is
-/// `ours` even after it came out.
+/// Puts the staged `temp`, which is `new`, in place of `name`, if what is there is ours
+/// even after it came out.
 pub(super) fn replace(
     dir: BorrowedFd<'_>,
     temp: &CStr,
     name: &CStr,
     new: Content,
     able: Able,
-    ours: &dyn Fn(Content) -> bool,
+    judge: &Judge<'_>,
 ) -> Placed {
     // From here on the temporary name may hold a person's file; it must not look
     // like one that the next start removes unread.
@@ -265,19 +311,28 @@ pub(super) fn replace(
             error => Placed::Unable(error),
         };
     }
-    let back = match content(dir, &old) {
-        Ok(Some(found)) if ours(found) => {
+    let back = match judge.is_ours(dir, &old) {
+        Ok(true) => {
             discard(dir, &old);
             return Placed::Done;
         }
-        Ok(_) => Placed::Theirs,
-        Err(error) => Placed::Unread(error),
+        Ok(false) => Placed::Theirs,
+        Err(Fault::Stopped) => Placed::Stopped,
+        Err(fault) => Placed::Unread(fault.errno()),
+    };
+    let is_new = Judge {
+        ours: &|found| found == new,
+        ..*judge
     };
     match able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
-        Ok(()) if content(dir, &old) == Ok(Some(new)) => {
-            discard(dir, &old);
-            back
-        }
+        Ok(()) => match is_new.is_ours(dir, &old) {
+            Ok(true) => {
+                discard(dir, &old);
+                back
+            }
+            Err(Fault::Stopped) => Placed::Stopped,
+            _ => Placed::Stray(old),
+        },
         // Deleted under its name, after an edit that came out: the edit goes back.
         Err(Errno::NOENT) if able.rename(dir, &old, name, RenameFlags::NOREPLACE).is_ok() => back,
         _ => Placed::Stray(old),
@@ -285,11 +340,15 @@ pub(super) fn replace(
 }
 
 /// What `name` is; `None`: nothing that a default can be.
-pub(super) fn content(dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<Content>, Errno> {
-    Ok(match tree::look(dir, name)?.kind {
-        FileType::Symlink => Some(link(dir, name)?.0),
+pub(super) fn content(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Content>, Fault> {
+    Ok(match tree::look(dir, name).map_err(Fault::Volume)?.kind {
+        FileType::Symlink => Some(link(dir, name).map_err(Fault::Volume)?.0),
         FileType::RegularFile => {
-            let (digest, _) = digest(dir, name, &|| false).map_err(Fault::errno)?;
+            let digest = digest(dir, name, stop)?.digest;
             Some(Content::File(digest))
         }
         FileType::Directory => Some(Content::Directory),

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -55,7 +56,12 @@ impl Place {
 
     fn replace(&self, able: Able, ours: &dyn Fn(Content) -> bool) -> Placed {
         let dir = self.handle.as_fd();
-        replace(dir, &self.temp, NAME, self.new, able, ours)
+        let judge = Judge {
+            ours,
+            size: &|_| true,
+            stop: &|| false,
+        };
+        replace(dir, &self.temp, NAME, self.new, able, &judge)
     }
 
     /// Name and text of all there is.
@@ -306,4 +312,52 @@ fn names_are_told_apart() {
     ] {
         assert!(!is_temporary(other, NEW));
     }
+}
+
+#[test]
+fn what_has_another_size_than_ours_is_not_read() {
+    let place = Place::with(Some("mine, and longer"));
+    let read = Cell::new(false);
+    let judge = Judge {
+        ours: &|_| {
+            read.set(true);
+            true
+        },
+        size: &|size| size == 3,
+        stop: &|| false,
+    };
+    let dir = place.handle.as_fd();
+    let placed = replace(dir, &place.temp, NAME, place.new, Able::ALL, &judge);
+    assert_eq!(placed, Placed::Theirs);
+    assert!(!read.get());
+    place.holds_only("mine, and longer");
+}
+
+#[test]
+fn a_stop_while_it_is_read_leaves_what_was_there() {
+    let long = "m".repeat(2 * BUFFER);
+    let place = Place::with(Some(&long));
+    let judge = Judge {
+        ours: &|_| true,
+        size: &|_| true,
+        stop: &|| true,
+    };
+    let dir = place.handle.as_fd();
+    let placed = replace(dir, &place.temp, NAME, place.new, Able::ALL, &judge);
+    assert_eq!(placed, Placed::Stopped);
+    place.holds_only(&long);
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_not_read_for_ever() {
+    let place = Place::with(Some(&"m".repeat(BUFFER)));
+    let grow = || {
+        let path = place.dir.path().join("name.ipynb");
+        let mut file = File::options().append(true).open(path).unwrap();
+        file.write_all(&[b'm'; 2 * BUFFER]).unwrap();
+        false
+    };
+    let read = digest(place.handle.as_fd(), NAME, &grow).unwrap();
+    assert_eq!(read.size, BUFFER as u64 + 1);
+    assert!(read.look.is_none());
 }

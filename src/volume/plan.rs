@@ -16,6 +16,8 @@ pub enum Found {
     Is(Content),
     /// A regular file that is neither the installed nor the image's: its size tells.
     Changed,
+    /// A regular file where the image has no default: a killed start may have put it there.
+    Unread,
     /// Something no default can be or lie under (a socket, a link instead of the
     /// directory above it), or what cannot be read.
     InTheWay,
@@ -159,7 +161,7 @@ fn decide(image: Option<Content>, entry: &Entry, found: Found, policy: Policy) -
             }
         }
         Found::Is(Content::Link(_)) if matches!(image, Content::Link(_)) => Verdict::Kept,
-        Found::Is(_) | Found::Changed => Verdict::InTheWay,
+        Found::Is(_) | Found::Changed | Found::Unread => Verdict::InTheWay,
     };
     Some(verdict)
 }

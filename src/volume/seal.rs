@@ -18,12 +18,16 @@ use std::path::Path;
 
 use super::defaults::open_top;
 use super::manifest::{Content, Entry, Manifest, Stamp, Unreadable};
+use super::place::Digested;
 use super::survey::{self, Offer};
 use super::tree::{self, Look, Tree};
 use super::{VolumeError, home, place, shown};
 use crate::degradation::Degradation;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+
+/// The seal of 100,000 files has about 30 MB.
+const LONGEST: u64 = 256 << 20;
 
 /// A seal that can be trusted.
 pub(super) struct Seal {
@@ -98,7 +102,7 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let (look, text) = match home::text(&dir) {
+    let (look, text) = match home::text(&dir, LONGEST, &|| false) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         Err(Errno::INVAL) => return Err("it is no regular file".into()),
@@ -113,6 +117,7 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
             manifest,
             began: look.modified.0,
         })),
+        Err(Unreadable::Stopped) => Err("stopped".into()),
         Err(Unreadable::Newer) => Err("a newer version of this program wrote it".into()),
         Err(Unreadable::Damaged(line)) => Err(format!("it is damaged (line {line})")),
     }
@@ -140,7 +145,8 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
         return Err(VolumeError::NotRoots(directory.to_owned()));
     }
     let mut done = Sealed::default();
-    let offers = survey::image(&tree, top.inode).map_err(failed)?;
+    let offers = survey::image(&tree, top.inode, &|| false);
+    let offers = offers.map_err(|fault| failed(fault.errno()))?;
     let mut unread = offers.unread;
     done.reported = offers.reported;
     let mut manifest = Manifest::default();
@@ -150,7 +156,7 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
         }
         let (dir, name) = tree.parent(&path, false).map_err(failed)?;
         match place::digest(dir, &name, &|| false) {
-            Ok((digest, look)) => {
+            Ok(Digested { digest, look, .. }) => {
                 let counted = look.filter(|look| counts(look, began.0));
                 let entry = Entry {
                     installed: Some(Content::File(digest)),

@@ -26,7 +26,7 @@ const MUCH: u64 = 4 << 20;
 const MOST: usize = 4;
 
 /// How long a stop may go unnoticed while the threads write.
-const NOTICE: Duration = Duration::from_millis(20);
+pub(super) const NOTICE: Duration = Duration::from_millis(20);
 
 /// A default that is to be written.
 #[derive(Clone)]

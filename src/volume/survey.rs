@@ -1,5 +1,6 @@
 //! Looking before doing: what the image offers, and what the volume has there.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -10,11 +11,12 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::manifest::{Content, Entry, Manifest, Stamp};
+use super::pace::Pace;
 use super::place::{self, Fault};
 use super::plan::Found;
 use super::seal::Seal;
 use super::tree::{self, Inode, Look, Tree};
-use super::{REPORT_EVERY, Tally, VolumeError, shown};
+use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
 
 /// One default of the image.
@@ -48,9 +50,44 @@ pub(super) struct Offers {
     pub reported: Vec<String>,
 }
 
+impl Offers {
+    /// Returns the limit for a record of these defaults, in bytes: four lines for each, in
+    /// which every byte of the path can be escaped, and [`OTHER_RECORDS`].
+    pub fn longest_record(&self) -> u64 {
+        let paths = self.by_path.keys();
+        OTHER_RECORDS + paths.map(|path| 1024 + 8 * path.len() as u64).sum::<u64>()
+    }
+
+    /// Returns the size of the longest file that is read, in bytes. An earlier default may
+    /// have been longer, but only the record says so, and the user can write the record.
+    pub fn longest_file(&self) -> u64 {
+        let longest = self.by_path.values().map(Offer::size).max();
+        longest.unwrap_or(0).max(MUCH)
+    }
+
+    /// Returns the limit for all files that are read only because of the record, in bytes.
+    pub fn most_read(&self) -> u64 {
+        let all = self.by_path.values().map(Offer::size);
+        all.fold(MUCH, |sum, size| sum.saturating_add(size.saturating_mul(4)))
+    }
+}
+
+/// Bytes that may be read in any case; a disk delivers them in less than a second.
+const MUCH: u64 = 64 << 20;
+
+/// The limit for a record where the image has no defaults, in bytes. Twenty thousand
+/// defaults of earlier images fit in.
+pub(super) const OTHER_RECORDS: u64 = 4 << 20;
+
 /// What the image offers in `source`. A volume that lies there is not part of it.
-pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
-    let mut source = source.again()?;
+pub(super) fn image(
+    source: &Tree,
+    volume: Inode,
+    stop: &dyn Fn() -> bool,
+) -> Result<Offers, Fault> {
+    let mut source = source.again().map_err(Fault::Source)?;
+    let mut pace = Pace::new();
+    let mut stopped = Ok(());
     let (mut unread, mut reported) = (Tally::default(), Vec::new());
     let mut closed = Vec::new();
     let mut offers = Vec::new();
@@ -62,6 +99,7 @@ pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
             let mut empty = true;
             let list = tree::open_dir(dir, c".")?;
             tree::entries(&list, &mut buffer, |name, _| {
+                stopped = pace.step(stop);
                 empty = false;
                 if at_top && name == super::home::NAME {
                     return true;
@@ -72,6 +110,13 @@ pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
                     path.push(b'/');
                 }
                 path.extend_from_slice(name.to_bytes());
+                if path.len() >= tree::LONGEST_PATH {
+                    reported.push(format!(
+                        "{} is not brought in: its path is too long",
+                        shown(&path)
+                    ));
+                    return stopped.is_ok();
+                }
                 match offer(dir, name, &path) {
                     Ok(Some(Offer::Directory)) => todo.push(path),
                     Ok(Some(offer)) => offers.push((path, offer)),
@@ -84,14 +129,17 @@ pub(super) fn image(source: &Tree, volume: Inode) -> Result<Offers, Errno> {
                         closed.push(path);
                     }
                 }
-                true
+                stopped.is_ok()
             })?;
             Ok(empty)
         });
+        if stopped.is_err() {
+            return Err(Fault::Stopped);
+        }
         match listed {
             Ok(true) if !at_top => offers.push((prefix, Offer::Directory)),
             Ok(_) => {}
-            Err(error) if at_top => return Err(error),
+            Err(error) if at_top => return Err(Fault::Source(error)),
             Err(error) => {
                 unread.add(error, || shown(&prefix));
                 closed.push(prefix);
@@ -157,7 +205,7 @@ pub(super) struct Row {
     /// Whether that could not be read: then nothing is to be done, nor said of it.
     pub unknown: bool,
     pub volume: Found,
-    /// The stamp of the file in the volume, for the manifest.
+    /// The stamp of the file that is [`Found::Is`] in the volume, for the manifest.
     pub in_volume: Option<Stamp>,
     /// That of the one in the image.
     pub in_image: Option<Stamp>,
@@ -173,12 +221,13 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Whether the volume has this at `path`.
-    pub fn finds(&self, path: &[u8], content: Content) -> bool {
+    /// Returns what the volume has at `path`, or `None` where it was not read.
+    pub fn found(&self, path: &[u8]) -> Option<(Found, Option<Stamp>)> {
         let row = self
             .rows
             .binary_search_by(|row| row.path.as_slice().cmp(path));
-        row.is_ok_and(|at| self.rows[at].volume == Found::Is(content))
+        let row = &self.rows[row.ok()?];
+        (row.volume != Found::Unread).then_some((row.volume, row.in_volume))
     }
 }
 
@@ -221,10 +270,9 @@ pub(super) fn glances(
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Glance>, VolumeError> {
     let mut glances = Vec::with_capacity(manifest.entries.len());
+    let mut pace = Pace::new();
     for path in manifest.entries.keys() {
-        if (glances.len() as u64 + 1).is_multiple_of(REPORT_EVERY) && stop() {
-            return Err(VolumeError::Stopped);
-        }
+        pace.step(stop)?;
         glances.push(glance(volume, path));
     }
     Ok(glances)
@@ -236,10 +284,10 @@ fn glance(volume: &mut Tree, path: &[u8]) -> Glance {
 }
 
 /// Surveys every path of the image or the manifest, of which the `glances` are; reads
-/// files only where their stamps say nothing. What is `closed` in the image is unknown.
-/// `each` is called for every path and can stop it.
+/// files only where neither stamp nor size decides. What is closed in the image is
+/// unknown. `each` is called for every path and can stop it.
 pub(super) fn survey(
-    (offers, closed): (&BTreeMap<Vec<u8>, Offer>, &[Vec<u8>]),
+    all: &Offers,
     (manifest, glances): (&Manifest, Vec<Glance>),
     (source, volume): (&mut Tree, &mut Tree),
     unread: &mut Tally,
@@ -248,6 +296,8 @@ pub(super) fn survey(
 ) -> Result<Survey, VolumeError> {
     let mut survey = Survey::default();
     let none = Entry::default();
+    let (offers, closed) = (&all.by_path, &all.closed);
+    let (longest, budget) = (all.longest_file(), Cell::new(all.most_read()));
     // Looked for when it is needed first.
     let mut seal = None;
     let mut glances = glances.into_iter();
@@ -256,7 +306,13 @@ pub(super) fn survey(
         let seen = entry.and_then(|_| glances.next());
         let seen = seen.unwrap_or_else(|| glance(volume, path));
         let entry = entry.unwrap_or(&none);
-        let found = match find(volume, path, seen, (offer, entry), stop) {
+        let known = Known {
+            offer,
+            entry,
+            longest,
+            budget: &budget,
+        };
+        let found = match find(volume, path, seen, known, stop) {
             // Gone since it was seen.
             Err(fault) if fault.errno() == Errno::NOENT => Ok((Found::Absent, None)),
             found => found,
@@ -274,6 +330,10 @@ pub(super) fn survey(
             Some(Offer::File(_)) if matches!(found, Found::Absent | Found::InTheWay) => {
                 (Some(Content::Unread), None)
             }
+            // The size says that it is the user's, so the image's is not needed.
+            Some(Offer::File(_)) if found == Found::Changed && entry.installed.is_none() => {
+                (Some(Content::Unread), None)
+            }
             Some(Offer::File(look)) => match (entry.installed, entry.in_image) {
                 (Some(known), Some(stamp)) if stamp.fits(look) => (Some(known), Some(stamp)),
                 _ => {
@@ -284,7 +344,7 @@ pub(super) fn survey(
                         None => source
                             .parent(path, false)
                             .map_err(Fault::Source)
-                            .and_then(|(dir, name)| known_by_reading(dir, &name, stop)),
+                            .and_then(|(dir, name)| read_in_image(dir, &name, stop)),
                     };
                     match told(read, unread, path)? {
                         Some((content, stamp)) => (Some(content), stamp),
@@ -330,12 +390,58 @@ fn told<T>(
     }
 }
 
+/// What is known of a path before anything is read.
+struct Known<'a> {
+    offer: Option<&'a Offer>,
+    entry: &'a Entry,
+    /// The size of the longest file that is read.
+    longest: u64,
+    /// Bytes that may still be read of files that differ in size from the image's.
+    budget: &'a Cell<u64>,
+}
+
+impl Known<'_> {
+    /// Returns what a regular file is, if stamp or size decides.
+    fn file(&self, look: &Look) -> Option<(Found, Option<Stamp>)> {
+        let entry = self.entry;
+        if let Some((content, stamp)) = entry.knows(look) {
+            return Some((Found::Is(content), Some(stamp)));
+        }
+        let same_size = |stamp: Stamp| stamp.size == look.size;
+        let installed = matches!(entry.installed, Some(Content::File(_)));
+        if self.offer.is_none() {
+            // The file stays in any case.
+            return Some(match (entry.pending, entry.installed) {
+                (None, Some(known)) if installed && entry.in_volume.is_none_or(same_size) => {
+                    (Found::Is(known), entry.in_volume)
+                }
+                (None, _) => (Found::Changed, None),
+                (Some(_), _) => (Found::Unread, None),
+            });
+        }
+        // The file can be one of three.
+        let image = matches!(self.offer, Some(Offer::File(new)) if new.size == look.size);
+        let installed = installed && entry.in_volume.is_none_or(same_size);
+        let pending = matches!(entry.pending, Some(Content::File(_)));
+        let reads = image || (installed || pending) && self.may_read(look.size);
+        (!reads).then_some((Found::Changed, None))
+    }
+
+    /// Takes `size` from the budget. Returns whether that was possible.
+    fn may_read(&self, size: u64) -> bool {
+        let left = self.budget.get().checked_sub(size);
+        let left = left.filter(|_| size <= self.longest);
+        self.budget.set(left.unwrap_or(self.budget.get()));
+        left.is_some()
+    }
+}
+
 /// What the volume has at `path`, where it was `seen`.
 fn find(
     volume: &mut Tree,
     path: &[u8],
     seen: Glance,
-    (offer, entry): (Option<&Offer>, &Entry),
+    known: Known<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<(Found, Option<Stamp>), Fault> {
     let look = match seen {
@@ -351,36 +457,29 @@ fn find(
             let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
             Found::Is(place::link(dir, &name).map_err(Fault::Volume)?.0)
         }
-        FileType::RegularFile => match (entry.installed, entry.in_volume) {
-            (Some(known), Some(stamp)) if stamp.fits(&look) => {
-                return Ok((Found::Is(known), Some(stamp)));
+        FileType::RegularFile => {
+            if let Some(found) = known.file(&look) {
+                return Ok(found);
             }
-            // Its size alone tells that a person changed it.
-            (_, Some(stamp))
-                if stamp.size != look.size
-                    && entry.pending.is_none()
-                    && !matches!(offer, Some(Offer::File(new)) if new.size == look.size) =>
-            {
-                return Ok((Found::Changed, entry.in_volume));
-            }
-            _ => {
-                let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
-                let (content, stamp) = known_by_reading(dir, &name, stop)?;
-                return Ok((Found::Is(content), stamp));
-            }
-        },
+            let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
+            let now = tree::now();
+            let read = place::digest(dir, &name, stop)?;
+            let stamp = read.look.and_then(|look| Stamp::settled(&look, now));
+            let stamp = stamp.unwrap_or(Stamp::of_size(read.size));
+            return Ok((Found::Is(Content::File(read.digest)), Some(stamp)));
+        }
         _ => Found::InTheWay,
     };
     Ok((found, None))
 }
 
-fn known_by_reading(
+fn read_in_image(
     dir: BorrowedFd<'_>,
     name: &std::ffi::CStr,
     stop: &dyn Fn() -> bool,
 ) -> Result<(Content, Option<Stamp>), Fault> {
     let now = tree::now();
-    let (digest, look) = place::digest(dir, name, stop)?;
-    let stamp = look.and_then(|look| Stamp::settled(&look, now));
-    Ok((Content::File(digest), stamp))
+    let read = place::digest(dir, name, stop)?;
+    let stamp = read.look.and_then(|look| Stamp::settled(&look, now));
+    Ok((Content::File(read.digest), stamp))
 }

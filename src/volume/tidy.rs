@@ -1,79 +1,189 @@
 //! Tidying up after a start that was killed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
 use super::home::Home;
-use super::manifest::{Content, Digest, Manifest};
-use super::place::{self, NEW, OLD};
-use super::shown;
-use super::survey::Offer;
+use super::manifest::{Content, Manifest};
+use super::pace::Pace;
+use super::place::{self, Fault, Judge, NEW, OLD};
+use super::survey::{Offer, Offers};
 use super::tree::{self, Tree};
+use super::{VolumeError, shown};
 use crate::degradation::Degradation;
 
 /// Removes what a killed start left; what may be a person's stays and is reported.
+///
+/// # Errors
+/// `stop`. The next start goes on.
 pub(super) fn tidy(
     home: &Home,
     volume: &mut Tree,
-    offers: &BTreeMap<Vec<u8>, Offer>,
+    offers: &Offers,
     manifest: &Manifest,
+    stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
-) {
-    let known: BTreeSet<Digest> = manifest
-        .entries
-        .values()
-        .flat_map(|entry| [entry.installed, entry.pending])
-        .filter_map(|content| match content {
-            Some(Content::File(digest) | Content::Link(digest)) => Some(digest),
-            _ => None,
-        })
-        .collect();
-    let paths = offers.keys().chain(manifest.entries.keys());
+) -> Result<(), VolumeError> {
+    let paths = offers.by_path.keys().chain(manifest.entries.keys());
     let mut dirs: BTreeSet<&[u8]> = paths.map(|path| tree::split(path).0).collect();
     dirs.insert(b"");
-    let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
-    let mut sweep = |list: Result<OwnedFd, Errno>, path: &[u8]| {
-        let Ok(list) = list else { return };
-        let mut names = Vec::new();
-        let listed = tree::entries(&list, &mut buffer, |name, _| {
-            names.push(name.to_owned());
-            true
-        });
-        if listed.is_err() {
-            return;
-        }
-        for name in names {
-            let bytes = name.to_bytes();
-            let ours = || match place::content(list.as_fd(), &name) {
-                Ok(Some(Content::File(digest) | Content::Link(digest))) => known.contains(&digest),
-                _ => false,
-            };
-            if place::is_temporary(bytes, NEW) || place::is_temporary(bytes, OLD) && ours() {
-                place::discard(list.as_fd(), &name);
-            } else if place::is_temporary(bytes, OLD) {
-                degradations.push(stray(path, &name));
-            }
-        }
+    let ours = Ours::new(offers, manifest);
+    let mut sweep = Sweep {
+        ours,
+        stop,
+        pace: Pace::new(),
+        buffer: vec![MaybeUninit::uninit(); 64 * 1024],
+        strays: Strays::default(),
     };
-    sweep(tree::open_dir(&home.dir, c"."), b".ai-lab");
+    sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
     for dir in dirs {
+        sweep.pace.step(stop)?;
         let list = volume
             .dir(dir, false)
             .and_then(|dir| tree::open_dir(dir, c"."));
-        sweep(list, dir);
+        sweep.directory(list, dir)?;
+    }
+    degradations.extend(sweep.strays.degradation());
+    Ok(())
+}
+
+/// The contents that an earlier start brought in or was about to bring in.
+struct Ours {
+    contents: BTreeSet<Content>,
+    /// The known sizes of its files.
+    sizes: BTreeSet<u64>,
+    /// The limit for a file of unknown size; 0: all sizes are known.
+    longest: u64,
+    /// Bytes that may still be read. A killed start leaves one such file.
+    budget: u64,
+}
+
+impl Ours {
+    fn new(offers: &Offers, manifest: &Manifest) -> Self {
+        let mut ours = Self {
+            contents: BTreeSet::new(),
+            sizes: offers.by_path.values().filter_map(file_size).collect(),
+            longest: 0,
+            budget: offers.most_read(),
+        };
+        for entry in manifest.entries.values() {
+            let of =
+                |content: Option<Content>| content.filter(|known| *known != Content::Directory);
+            ours.contents.extend(of(entry.installed));
+            ours.contents.extend(of(entry.pending));
+            ours.sizes.extend(entry.in_volume.map(|stamp| stamp.size));
+            let installed = matches!(entry.installed, Some(Content::File(_)));
+            let unsized_file = installed && entry.in_volume.is_none();
+            if unsized_file || entry.pending.is_some() {
+                ours.longest = offers.longest_file();
+            }
+        }
+        ours
+    }
+
+    /// Reports whether a file of this size can be ours and may be read.
+    fn may_be(&self, size: u64) -> bool {
+        size <= self.budget && (size <= self.longest || self.sizes.contains(&size))
     }
 }
 
-/// A file that came out of a replacement and could not go back.
-pub(super) fn stray(dir: &[u8], name: &CStr) -> Degradation {
-    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-    let path = shown(&[dir, slash, name.to_bytes()].concat());
-    Degradation::new(
-        format!("{path} holds what someone wrote while a default was being replaced"),
-        "rename it, or delete it if you do not need it",
-    )
+fn file_size(offer: &Offer) -> Option<u64> {
+    matches!(offer, Offer::File(_)).then(|| offer.size())
+}
+
+struct Sweep<'a> {
+    ours: Ours,
+    stop: &'a dyn Fn() -> bool,
+    pace: Pace,
+    buffer: Vec<MaybeUninit<u8>>,
+    strays: Strays,
+}
+
+impl Sweep<'_> {
+    /// Tidies up one directory, if it can be listed.
+    fn directory(&mut self, list: Result<OwnedFd, Errno>, path: &[u8]) -> Result<(), VolumeError> {
+        let Ok(list) = list else { return Ok(()) };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut stopped = Ok(());
+        // The next start tries a directory again that cannot be listed to its end.
+        let _ = tree::entries(&list, &mut buffer, |name, _| {
+            stopped = self
+                .pace
+                .step(self.stop)
+                .and_then(|()| self.entry(list.as_fd(), name, path));
+            stopped.is_ok()
+        });
+        self.buffer = buffer;
+        stopped
+    }
+
+    fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), VolumeError> {
+        let bytes = name.to_bytes();
+        if place::is_temporary(bytes, NEW) {
+            place::discard(dir, name);
+        } else if place::is_temporary(bytes, OLD) {
+            match self.is_ours(dir, name) {
+                Ok(true) => place::discard(dir, name),
+                Err(Fault::Stopped) => return Err(VolumeError::Stopped),
+                _ => self.strays.add(path, name),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ours(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
+        let size = tree::look(dir, name).map_err(Fault::Volume)?.size;
+        let Self { ours, stop, .. } = self;
+        let judge = Judge {
+            ours: &|content| ours.contents.contains(&content),
+            size: &|size| ours.may_be(size),
+            stop: *stop,
+        };
+        let is_ours = judge.is_ours(dir, name);
+        if ours.may_be(size) {
+            ours.budget -= size;
+        }
+        is_ours
+    }
+}
+
+/// Files that came out of a replacement and could not go back.
+#[derive(Default)]
+pub(super) struct Strays {
+    count: u64,
+    /// The first one's directory and name.
+    first: Option<(Vec<u8>, CString)>,
+}
+
+impl Strays {
+    pub fn add(&mut self, dir: &[u8], name: &CStr) {
+        self.count += 1;
+        let first = || (dir.to_owned(), name.to_owned());
+        self.first.get_or_insert_with(first);
+    }
+
+    /// Returns one degradation for all of them.
+    pub fn degradation(self) -> Option<Degradation> {
+        let (dir, name) = self.first?;
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        let path = shown(&[&dir, slash, name.to_bytes()].concat());
+        let (cause, remedy) = match self.count {
+            1 => (
+                format!("{path} holds what someone wrote while a default was being replaced"),
+                "rename it, or delete it if you do not need it",
+            ),
+            count => (
+                format!(
+                    "{count} files hold what someone wrote while a default was being replaced, \
+                     first {path}"
+                ),
+                "rename them, or delete them if you do not need them",
+            ),
+        };
+        Some(Degradation::new(cause, remedy))
+    }
 }

@@ -2,23 +2,38 @@
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
+use super::stage::NOTICE;
+
 /// Does both, at the same time if there are two processors and a thread can be had.
+/// `theirs` gets a function that returns true once `stop` has.
 pub(super) fn together<A: Send, B>(
-    theirs: impl Fn() -> A + Sync,
+    theirs: impl Fn(&dyn Fn() -> bool) -> A + Sync,
     ours: impl FnOnce() -> B,
+    stop: &dyn Fn() -> bool,
 ) -> (A, B) {
     if thread::available_parallelism().map_or(1, NonZero::get) == 1 {
-        return (theirs(), ours());
+        return (theirs(stop), ours());
     }
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, &theirs);
+        let (working, done) = mpsc::channel::<()>();
+        let (theirs, over) = (&theirs, &over);
+        let thread = thread::Builder::new().spawn_scoped(scope, move || {
+            let _working = working;
+            theirs(&|| over.load(Ordering::Relaxed))
+        });
         let ours = ours();
-        let theirs = match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => theirs(),
+        let Ok(thread) = thread else {
+            return (theirs(stop), ours);
         };
+        while done.recv_timeout(NOTICE) == Err(RecvTimeoutError::Timeout) {
+            over.fetch_or(stop(), Ordering::Relaxed);
+        }
+        let theirs = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         (theirs, ours)
     })
 }

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::batch::Staged;
 use super::home::Home;
 use super::manifest::{Content, Manifest};
+use super::pace::Pace;
 use super::place::{Able, NEW, OLD, is_temporary};
-use super::plan::Verdict;
+use super::plan::{Found, Verdict};
 use super::stage::{Job, Writer};
 use super::summary::Summary;
 use super::survey::Row;
+use super::tidy::Strays;
 use super::tree;
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
@@ -47,6 +50,12 @@ impl Means {
 /// Of files as small as can be: see [`Means::files_of`].
 const MOST_BATCHES: usize = 8;
 
+/// The most files that the log names; a record can name any number.
+const MOST_TOLD: usize = 100;
+
+/// The time that a start has to clean up after a stop.
+const TO_GIVE_UP: Duration = Duration::from_millis(200);
+
 /// What is being done, and what is known of it so far.
 pub(super) struct Work<'a> {
     pub writer: Writer<'a>,
@@ -72,10 +81,14 @@ pub(super) struct Work<'a> {
     pub full: u64,
     /// How many newer defaults the file system cannot put in place safely.
     pub unexchanged: u64,
+    /// What came out of a replacement and could not go back.
+    pub strays: Strays,
     /// What the volume refused.
     pub refused: Tally,
     /// What could not be read.
     pub unread: Tally,
+    /// The number of lines about single files.
+    pub told: usize,
     pub summary: Summary,
 }
 
@@ -85,6 +98,7 @@ impl<'a> Work<'a> {
         let path = &row.path;
         let is_dir = row.image == Some(Content::Directory);
         let counted = u64::from(!is_dir);
+        self.remember(row, verdict);
         match verdict {
             Verdict::Install if is_dir => self.make_dir(row),
             Verdict::Install | Verdict::Replace | Verdict::Beside => {
@@ -106,10 +120,31 @@ impl<'a> Work<'a> {
         (self.each)()
     }
 
-    /// One line for a person who wants to know.
+    /// One line for a person who wants to know, up to [`MOST_TOLD`].
     pub fn tell(&mut self, path: &[u8], what: &str) {
-        let line = format!("{} {what}", shown(path));
-        self.summary.reported.push(line);
+        self.told += 1;
+        if self.told <= MOST_TOLD {
+            let line = format!("{} {what}", shown(path));
+            self.summary.reported.push(line);
+        }
+    }
+
+    /// Notes the file that was read in the volume and stays there, so that the next start
+    /// need not read it.
+    fn remember(&mut self, row: &Row, verdict: Verdict) {
+        use Verdict::{Beside, InTheWay, Kept, Left};
+        let stays = matches!(verdict, Kept | Beside | Left | InTheWay);
+        let (Found::Is(content @ Content::File(digest)), Some(stamp), true) =
+            (row.volume, row.in_volume, stays)
+        else {
+            return;
+        };
+        let entry = self.manifest.entries.entry(row.path.clone()).or_default();
+        if entry.installed == Some(content) {
+            entry.in_volume = Some(stamp);
+        } else {
+            entry.yours = (!stamp.is_of_size()).then_some((digest, stamp));
+        }
     }
 
     /// Notes that the volume has what the image has, with what the survey knows of it.
@@ -119,6 +154,7 @@ impl<'a> Work<'a> {
             None => self.manifest.entries.entry(row.path.clone()).or_default(),
         };
         entry.installed = row.image;
+        entry.yours = None;
         entry.in_volume = row.in_volume;
         entry.in_image = row.in_image.filter(|_| self.version_known);
     }
@@ -142,24 +178,31 @@ impl<'a> Work<'a> {
 
     /// Tidies up before a stop; what is in place stays, and is noted.
     pub fn give_up(&mut self) {
+        let end = Instant::now() + TO_GIVE_UP;
+        let is_late = || Instant::now() >= end;
+        let mut pace = Pace::new();
         for staged in std::mem::take(&mut self.batch) {
+            if pace.step(&is_late).is_err() {
+                break;
+            }
             self.drop_staged(&staged);
         }
         let _ = self.save();
-        self.unmark();
+        self.unmark(&is_late);
     }
 
     /// Notes that no temporary file is left, if none is: one that could not be removed
     /// is the next start's business.
-    fn unmark(&mut self) {
-        let clean = self.is_clean();
+    fn unmark(&mut self, stop: &dyn Fn() -> bool) {
+        let clean = self.is_clean(stop);
         if let Some(home) = self.home.as_mut().filter(|_| clean) {
             home.mark(false);
         }
     }
 
-    fn is_clean(&mut self) -> bool {
+    fn is_clean(&mut self, stop: &dyn Fn() -> bool) -> bool {
         let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
+        let mut pace = Pace::new();
         std::mem::take(&mut self.touched).iter().all(|path| {
             let list = self.writer.volume.dir(path, false);
             let list = list.and_then(|dir| tree::open_dir(dir, c"."));
@@ -171,7 +214,8 @@ impl<'a> Work<'a> {
             let seen = list.and_then(|list| {
                 tree::entries(&list, &mut buffer, |name, _| {
                     let name = name.to_bytes();
-                    clean = ![NEW, OLD].iter().any(|prefix| is_temporary(name, prefix));
+                    let ours = [NEW, OLD].iter().any(|prefix| is_temporary(name, prefix));
+                    clean = !ours && pace.step(stop).is_ok();
                     clean
                 })
             });
@@ -181,11 +225,20 @@ impl<'a> Work<'a> {
 
     /// Writes the manifest and says how it went.
     pub fn finish(mut self) -> Summary {
-        self.manifest.entries.retain(|_, entry| {
-            entry.installed.is_some() || entry.beside.is_some() || entry.pending.is_some()
+        let offers = self.writer.offers;
+        self.manifest.entries.retain(|path, entry| {
+            entry.yours = entry.yours.filter(|_| offers.contains_key(path));
+            entry.installed.is_some()
+                || entry.beside.is_some()
+                || entry.pending.is_some()
+                || entry.yours.is_some()
         });
         let saved = self.save();
-        self.unmark();
+        self.unmark(self.stop);
+        if let Some(more) = self.told.checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+            let line = format!("and {more} more: `ai-lab-entrypoint notebooks status` lists them");
+            self.summary.reported.push(line);
+        }
         let degradations = &mut self.summary.degradations;
         if let Err(error) = saved {
             degradations.push(Degradation::new(
@@ -213,6 +266,7 @@ impl<'a> Work<'a> {
                 "delete the old ones and start again",
             ));
         }
+        degradations.extend(self.strays.degradation());
         degradations.extend(self.unread.degradations("read", UNREAD));
         degradations.extend(self.refused.degradations("write", REFUSED));
         self.summary

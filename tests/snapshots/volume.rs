@@ -192,6 +192,20 @@ fn the_record_of_the_defaults() {
         fs::write(record(image), "damaged\n").unwrap();
         usual(image, &[])
     });
+    start("record-too-long", |image| {
+        used(image);
+        fs::write(record(image), vec![b'#'; 5 << 20]).unwrap();
+        usual(image, &[])
+    });
+    start("left-by-a-killed-start", |image| {
+        used(image);
+        fs::write(image.path("notebooks/.ai-lab/lock"), "x").unwrap();
+        for directory in ["notebooks/.ai-lab", "notebooks"] {
+            let name = ".ai-lab.old-0123456789abcdef";
+            fs::write(image.path(directory).join(name), "edited").unwrap();
+        }
+        usual(image, &[])
+    });
     start("record-newer", |image| {
         used(image);
         let text = fs::read_to_string(record(image)).unwrap();

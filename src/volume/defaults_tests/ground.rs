@@ -25,15 +25,19 @@ fn directories_that_cannot_be_written_are_told_and_the_rest_arrives() {
 
 #[test]
 fn files_that_cannot_be_read_are_the_users_business() {
-    let lab = Lab::new(&[("a", "a1"), ("b", "b1")]);
+    let lab = Lab::new(&[("a", "a1"), ("b", "b1"), ("c", "c1")]);
     fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(lab.volume(""), Some(UID), None).unwrap();
-    fs::write(lab.volume("a"), "secret").unwrap();
-    fs::set_permissions(lab.volume("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    // The size of one says whose it is.
+    let theirs = [("a", "s1"), ("c", "secret")];
+    for (name, text) in theirs {
+        fs::write(lab.volume(name), text).unwrap();
+        fs::set_permissions(lab.volume(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let summary = as_user(|| lab.start());
-    assert_eq!(summary.installed, 1);
+    assert_eq!((summary.installed, summary.kept), (1, 1));
     assert!(causes(&summary).starts_with("could not read 1 entry, first a"));
-    lab.holds(&[("a", "secret"), ("b", "b1")]);
+    lab.holds(&[("a", "s1"), ("b", "b1"), ("c", "secret")]);
 }
 
 #[test]

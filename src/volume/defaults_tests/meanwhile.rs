@@ -1,6 +1,7 @@
 //! What others do while a start is at work.
 
 use super::*;
+use crate::volume::REPORT_EVERY;
 
 #[test]
 fn an_edit_while_the_new_one_is_staged_is_kept() {

@@ -90,7 +90,8 @@ fn a_record_that_is_wrong_about_a_file_is_found_out_before_it_is_replaced() {
     let lab = lab.image("1.1.0", &[("a", "a2")]);
     lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current")
         .holds(&[("a", "mine")]);
-    assert_eq!(lab.entry("a").in_volume, None);
+    let stamp = lab.entry("a").in_volume;
+    assert!(stamp.is_none_or(|stamp| stamp.is_of_size()), "{stamp:?}");
 }
 
 #[test]

@@ -13,21 +13,31 @@
 //! # pending 9c56…  intro.ipynb
 //! # beside 9c56…  changed.ipynb
 //! # end
+//! # yours 77ab…  changed.ipynb
+//! # seen 131 1760000000.25 1760000000.5 4712 / -
 //! ```
 //!
 //! `link` has the digest of the link's text; `pending` what a start was about to put
 //! there when it was killed; `beside` what was put next to a changed file; `seen`
 //! when the file above was last found to have that digest (in the volume / in the
-//! image; size, mtime, ctime and inode), which spares the next start from reading it.
+//! image; size, mtime, ctime and inode), which spares the next start from reading it. A
+//! stamp with zeros after the size records only the size.
+//!
+//! `yours` is the digest of a person's file at the path of a default. It stands after
+//! `end`, where version 0.1.0 stops reading. A start without it reads that file again.
 
 use std::collections::BTreeMap;
 
 use super::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::pace::Pace;
+use crate::volume::tree::LONGEST_PATH;
 
 /// The newest format this program reads and writes.
 const FORMAT: u32 = 1;
 const HEAD: &str = "# ai-lab notebooks ";
 const END: &str = "# end";
+const YOURS: &str = "# yours ";
+const SEEN: &str = "# seen ";
 
 /// Why a manifest was not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +46,8 @@ pub enum Unreadable {
     Newer,
     /// Not what any version writes; the line's number from 1.
     Damaged(usize),
+    /// The caller's `stop` said so.
+    Stopped,
 }
 
 impl Manifest {
@@ -44,6 +56,17 @@ impl Manifest {
     /// # Errors
     /// Not a word of a text that is not understood to its end.
     pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        Self::parse_until(text, &|| false)
+    }
+
+    /// The same, until `stop` says so.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`], and `stop`.
+    pub(in crate::volume) fn parse_until(
+        text: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, Unreadable> {
         let mut lines = text.split(|byte| *byte == b'\n').enumerate();
         let format = lines.next().and_then(|(_, line)| {
             let format = std::str::from_utf8(line).ok()?.strip_prefix(HEAD)?;
@@ -55,12 +78,20 @@ impl Manifest {
             _ => return Err(Unreadable::Damaged(1)),
         }
         let mut reader = Reader::default();
+        let mut pace = Pace::new();
         let mut count = 1;
-        for (index, line) in lines {
+        while let Some((index, line)) = lines.next() {
+            pace.step(stop).map_err(|_| Unreadable::Stopped)?;
             count = index + 1;
             let damaged = Unreadable::Damaged(count);
             if line == END.as_bytes() {
-                return reader.manifest().ok_or(damaged);
+                let mut manifest = reader.manifest(stop)?.ok_or(damaged)?;
+                let mut lines = lines.map(|(_, line)| line);
+                while let Some((path, yours)) = yours(&mut lines) {
+                    pace.step(stop).map_err(|_| Unreadable::Stopped)?;
+                    manifest.entries.entry(path).or_default().yours = Some(yours);
+                }
+                return Ok(manifest);
             }
             reader.line(line).ok_or(damaged)?;
         }
@@ -80,7 +111,7 @@ impl Manifest {
             }
             let is_file = matches!(entry.installed, Some(Content::File(_)));
             if is_file && (entry.in_volume.is_some() || entry.in_image.is_some()) {
-                out.extend_from_slice(b"# seen ");
+                out.extend_from_slice(SEEN.as_bytes());
                 write_stamp(&mut out, entry.in_volume);
                 out.extend_from_slice(b" / ");
                 write_stamp(&mut out, entry.in_image);
@@ -95,8 +126,24 @@ impl Manifest {
         }
         out.extend_from_slice(END.as_bytes());
         out.push(b'\n');
+        for (path, entry) in &self.entries {
+            if let Some((digest, stamp)) = entry.yours {
+                write_line(&mut out, YOURS, Content::File(digest), path);
+                out.extend_from_slice(SEEN.as_bytes());
+                write_stamp(&mut out, Some(stamp));
+                out.extend_from_slice(b" / -\n");
+            }
+        }
         out
     }
+}
+
+/// Reads the next `yours` and its `seen` after the end; `None` where no more follow.
+fn yours<'a>(lines: &mut impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, (Digest, Stamp))> {
+    let (digest, path) = read_line(lines.next()?.strip_prefix(YOURS.as_bytes())?)?;
+    let seen = lines.next()?.strip_prefix(SEEN.as_bytes())?;
+    let seen = std::str::from_utf8(seen).ok()?.strip_suffix(" / -")?;
+    Some((path, (digest, read_stamp(seen)??)))
 }
 
 /// A manifest while it is read. Its paths are in order, as a rule, and become a tree at
@@ -109,15 +156,15 @@ struct Reader {
 
 impl Reader {
     /// `None`: something is said twice of a path.
-    fn manifest(self) -> Option<Manifest> {
+    fn manifest(self, stop: &dyn Fn() -> bool) -> Result<Option<Manifest>, Unreadable> {
         let in_order = self.entries.is_sorted_by(|(one, _), (next, _)| one < next);
         let entries = match in_order {
-            true => self.entries.into_iter().collect(),
+            true => Some(self.entries.into_iter().collect()),
             // Somebody sorted the lines, or put two records together.
-            false => joined(self.entries)?,
+            false => joined(self.entries, stop)?,
         };
         let image = self.image;
-        Some(Manifest { image, entries })
+        Ok(entries.map(|entries| Manifest { image, entries }))
     }
 
     fn line(&mut self, line: &[u8]) -> Option<()> {
@@ -125,7 +172,7 @@ impl Reader {
             self.image = Some(String::from_utf8(image.to_vec()).ok()?);
             return Some(());
         }
-        if let Some(seen) = line.strip_prefix(b"# seen ") {
+        if let Some(seen) = line.strip_prefix(SEEN.as_bytes()) {
             let seen = std::str::from_utf8(seen).ok()?;
             let (volume, image) = seen.split_once(" / ")?;
             // Only of a file that was brought in anything is remembered.
@@ -177,9 +224,14 @@ impl Reader {
 }
 
 /// Joins what is said of the same path in several places.
-fn joined(all: Vec<(Vec<u8>, Entry)>) -> Option<BTreeMap<Vec<u8>, Entry>> {
+fn joined(
+    all: Vec<(Vec<u8>, Entry)>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<BTreeMap<Vec<u8>, Entry>>, Unreadable> {
     let mut entries: BTreeMap<_, Entry> = BTreeMap::new();
+    let mut pace = Pace::new();
     for (path, more) in all {
+        pace.step(stop).map_err(|_| Unreadable::Stopped)?;
         let entry = entries.entry(path).or_default();
         let places = [
             (&mut entry.installed, more.installed),
@@ -188,14 +240,14 @@ fn joined(all: Vec<(Vec<u8>, Entry)>) -> Option<BTreeMap<Vec<u8>, Entry>> {
         ];
         for (place, content) in places {
             if place.is_some() && content.is_some() {
-                return None;
+                return Ok(None);
             }
             *place = place.or(content);
         }
         entry.in_volume = entry.in_volume.or(more.in_volume);
         entry.in_image = entry.in_image.or(more.in_image);
     }
-    Some(entries)
+    Ok(Some(entries))
 }
 
 fn known_type(line: &[u8]) -> (u8, &[u8]) {
@@ -284,10 +336,10 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// Whether `path` is relative, plain, and has no NUL.
+/// Reports whether `path` is relative, plain, shorter than PATH_MAX, and has no NUL.
 fn is_inside(path: &[u8]) -> bool {
     let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
-    !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
+    path.len() < LONGEST_PATH && !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
 }
 
 fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {

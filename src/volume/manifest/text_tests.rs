@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
+use crate::volume::plan::Found;
 
 fn file(text: &str) -> Content {
     Content::File(Digest::of(text.as_bytes()))
@@ -33,6 +34,7 @@ fn sample() -> Manifest {
             beside: Some(file("three")),
             in_volume: Some(stamp(3)),
             in_image: None,
+            yours: None,
         },
     );
     add(
@@ -212,14 +214,60 @@ fn lines_in_another_order_say_the_same() {
 #[test]
 fn what_was_pending_came_to_be_or_did_not() {
     let mut manifest = sample();
-    manifest.resolve(|path, content| path == b"intro.ipynb" && content == file("two"));
+    let stamp = Stamp::of_size(3);
+    manifest.resolve(|path| match path {
+        b"intro.ipynb" => Some((Found::Is(file("two")), Some(stamp))),
+        _ => Some((Found::Absent, None)),
+    });
     let entry = |path: &[u8]| manifest.entries[path].clone();
     assert_eq!(entry(b"intro.ipynb").installed, Some(file("two")));
-    assert_eq!(entry(b"intro.ipynb").in_volume, None);
+    assert_eq!(entry(b"intro.ipynb").in_volume, Some(stamp));
     assert_eq!(entry(b"only pending").installed, None);
     let latest = Some(Content::Link(Digest::of(b"intro.ipynb")));
     assert_eq!(entry(b"latest").installed, latest);
     assert!(manifest.entries.values().all(|e| e.pending.is_none()));
+}
+
+#[test]
+fn what_nobody_looked_at_stays_pending() {
+    let mut manifest = sample();
+    manifest.resolve(|_| None);
+    assert_eq!(manifest, sample());
+}
+
+/// Version 0.1.0 reads up to the end, and refuses a record with any line that it does not
+/// know.
+#[test]
+fn a_persons_files_are_noted_behind_the_end() {
+    let (end, without) = (b"# end\n", sample().render());
+    assert!(without.ends_with(end));
+    let mut with = sample();
+    for path in [&b"intro.ipynb"[..], b"back\\slash\nand newline", b"new"] {
+        let yours = (Digest::of(path), stamp(7));
+        with.entries.entry(path.to_vec()).or_default().yours = Some(yours);
+    }
+    let text = with.render();
+    assert!(text.starts_with(&without));
+    assert_eq!(Manifest::parse(&text), Ok(with.clone()));
+    // Cut short anywhere it loses some of them, and nothing else; nor does what another
+    // version adds matter.
+    for length in without.len()..text.len() {
+        let mut read = Manifest::parse(&text[..length]).unwrap();
+        read.entries
+            .values_mut()
+            .for_each(|entry| entry.yours = None);
+        read.entries.retain(|_, entry| *entry != Entry::default());
+        assert_eq!(read, sample());
+    }
+    let more = [&text[..], b"# more\n"].concat();
+    assert_eq!(Manifest::parse(&more), Ok(with));
+}
+
+#[test]
+fn a_file_of_which_only_the_size_is_known_is_known_to_0_1_0_as_such() {
+    let mut text = Vec::new();
+    write_stamp(&mut text, Some(Stamp::of_size(120)));
+    assert_eq!(text, b"120 0.0 0.0 0");
 }
 
 #[test]
@@ -258,8 +306,10 @@ fn any_path() -> impl Strategy<Value = Vec<u8>> {
 fn any_entry() -> impl Strategy<Value = Entry> {
     let content = || proptest::option::of(any_content());
     let stamps = proptest::option::of((any_stamp(), proptest::option::of(any_stamp())));
-    let entry = (content(), content(), content(), stamps);
-    entry.prop_filter_map("an entry", |(installed, pending, beside, stamps)| {
+    let digest = any::<[u8; 32]>().prop_map(Digest);
+    let yours = proptest::option::of((digest, any_stamp()));
+    let entry = (content(), content(), content(), stamps, yours);
+    entry.prop_filter_map("an entry", |(installed, pending, beside, stamps, yours)| {
         let is_file = matches!(installed, Some(Content::File(_)));
         let stamps = stamps.filter(|_| is_file);
         let entry = Entry {
@@ -268,8 +318,9 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             beside,
             in_volume: stamps.map(|stamps| stamps.0),
             in_image: stamps.and_then(|stamps| stamps.1),
+            yours,
         };
-        let empty = installed.or(pending).or(beside).is_none();
+        let empty = installed.or(pending).or(beside).is_none() && yours.is_none();
         (!empty).then_some(entry)
     })
 }
