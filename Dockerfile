@@ -37,41 +37,20 @@ COPY notebook-defaults /notebook-defaults
 RUN chmod -R u=rwX,go=rX /notebook-defaults \
     && ai-lab-entrypoint notebooks seal /notebook-defaults
 
-# What the venv and the final image share: the system packages and the user.
-FROM debian:trixie-slim AS system
+FROM debian:trixie-slim AS ai-lab
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates docker-cli python3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
 # Only Docker's engine brings the group docker. /home/jupyter can be written by the owner
-# of an adopted volume, who gets group jupyter. The venv is root's, so that nothing the user runs owns it,
-# but what is in it is writable for group jupyter and stays in that group (setgid), so
-# that pip works for the user and for that owner alike.
+# of an adopted volume, who gets group jupyter. The venv is root's, so that nothing the user
+# runs owns it, but what is in it is writable for group jupyter and stays in that group
+# (setgid), so that pip works for the user and for that owner alike.
 RUN groupadd --system docker \
     && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
     && chmod 1775 /home/jupyter \
-    && install -d -o jupyter -g jupyter /home/jupyter/notebooks \
-    && install -d -g jupyter -m 2775 /home/jupyter/jupyterenv
-
-# The packages, without the source maps and the largest of their own test suites.
-FROM system AS venv
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3-venv \
-    && rm -rf /var/lib/apt/lists/*
-WORKDIR /home/jupyter/jupyterenv
-COPY image/requirements.txt image/constraints.txt /tmp/
-RUN python3 -m venv . \
-    && bin/pip install --no-cache-dir --disable-pip-version-check \
-        --requirement /tmp/requirements.txt --constraint /tmp/constraints.txt \
-    && bin/pip check \
-    && find . -name '*.js.map' -delete \
-    && rm -rf lib/python3*/site-packages/pandas/tests lib/python3*/site-packages/matplotlib/tests \
-    && chmod -R g+w . \
-    && find . -type d -exec chmod g+s {} +
-
-FROM system AS ai-lab
-# Kept equal to the version in Cargo.toml, for builds that do not pass it.
-ARG VERSION=0.1.0
-# What rarely changes comes before the large layer of the venv, the notebooks come last.
+    && install -d -o jupyter -g jupyter /home/jupyter/notebooks
+# What rarely changes comes before the large layer, on which each step costs seconds with
+# some storage drivers; the notebooks come last.
 VOLUME /home/jupyter/notebooks
 EXPOSE 49494
 # What the engine starts as root (HEALTHCHECK, `docker exec`) starts in the working
@@ -83,17 +62,42 @@ ENTRYPOINT ["ai-lab-entrypoint"]
 # Not empty, because DockerSpawner needs one; under a hub the entrypoint turns it into
 # jupyterhub-singleuser.
 CMD ["jupyter-lab"]
-COPY --from=venv --chown=root:jupyter /home/jupyter/jupyterenv /home/jupyter/jupyterenv
-# Copying onto it took setgid away from its top.
-RUN chmod 2775 /home/jupyter/jupyterenv
 # PATH leaves the venv out: what root starts must not be found where the user can write.
-ENV AI_LAB_VERSION=$VERSION LANG=C.UTF-8
+ENV LANG=C.UTF-8
+COPY LICENSE THIRD-PARTY-LICENSES /usr/local/share/doc/ai-lab-entrypoint/
+COPY image/entrypoint.toml /etc/ai-lab/
+# The packages, without the source maps and the largest of their own test suites. They are
+# installed in the stage that stays: a copy of so many files between stages takes as long
+# again, and fuse-overlayfs loses one of them now and then. uv writes their bytecode, too;
+# it and its cache are gone before the layer ends.
+COPY image/requirements.txt image/constraints.txt /usr/local/share/ai-lab/
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv \
+    && python3 -m venv /tmp/uv \
+    && /tmp/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 \
+    && cd /home/jupyter \
+    && export UV_CACHE_DIR=/tmp/uv/cache UV_SYSTEM_CERTS=true VIRTUAL_ENV=$PWD/jupyterenv \
+    && uv=/tmp/uv/bin/uv \
+    && $uv venv --quiet --no-config --seed --python /usr/bin/python3 jupyterenv \
+    && $uv pip install --compile-bytecode \
+        --requirement /usr/local/share/ai-lab/requirements.txt \
+        --constraint /usr/local/share/ai-lab/constraints.txt \
+    && $uv pip check \
+    && cd jupyterenv \
+    && find . -name '*.js.map' -delete \
+    && rm -rf lib/python3*/site-packages/pandas/tests lib/python3*/site-packages/matplotlib/tests \
+    && chgrp -R jupyter . \
+    && chmod -R g+w . \
+    && find . -type d -exec chmod g+s {} + \
+    && apt-get purge -y --auto-remove python3-venv \
+    && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
+# Kept equal to the version in Cargo.toml, for builds that do not pass it.
+ARG VERSION=0.1.0
+ENV AI_LAB_VERSION=$VERSION
 LABEL org.opencontainers.image.title="AI Lab" \
       org.opencontainers.image.description="JupyterLab for data science, prepared and supervised by ai-lab-entrypoint" \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.licenses=MIT
-COPY LICENSE THIRD-PARTY-LICENSES /usr/local/share/doc/ai-lab-entrypoint/
-COPY image/entrypoint.toml /etc/ai-lab/
 COPY --from=build /usr/local/bin/ai-lab-entrypoint /usr/local/bin/
 COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
 

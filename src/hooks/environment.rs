@@ -57,7 +57,7 @@ fn passes(name: &OsStr, value: &OsStr) -> bool {
         true => name.as_bytes().starts_with(listed.as_bytes()),
         false => name == *listed,
     };
-    CHECKED.iter().any(|one| listed(&one)) && is_plain(value)
+    CHECKED.iter().any(listed) && is_plain(value)
 }
 
 /// Reports whether a value is neither a path nor a format nor a function of bash's (sudoers(5),

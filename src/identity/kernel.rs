@@ -132,8 +132,8 @@ impl Kernel for Linux {
         groups.dedup();
         let sets = thread::capabilities(None).map_err(refused("capget"))?;
         let (permitted, inheritable) = (sets.permitted.bits(), sets.inheritable.bits());
-        let bounding = read_set(|one| thread::capability_is_in_bounding_set(one));
-        let ambient = read_set(|one| thread::capability_is_in_ambient_set(one));
+        let bounding = read_set(thread::capability_is_in_bounding_set);
+        let ambient = read_set(thread::capability_is_in_ambient_set);
         let bounding = bounding.or_else(|error| {
             in_status("CapBnd:", 16).ok_or_else(|| refused("PR_CAPBSET_READ")(error))
         });

@@ -43,7 +43,7 @@ pub fn signal(signal: Signal) {
 /// another one by now, but no more once it is open.
 fn signal_one(pid: Pid, start: u64, signal: Signal) {
     let opened = pidfd_open(pid, PidfdFlags::empty());
-    if !stat(pid).is_some_and(|now| now.start == start) {
+    if stat(pid).is_none_or(|now| now.start != start) {
         return;
     }
     let send = |signal| {
