@@ -245,7 +245,9 @@ fn a_refused_call_does_what_the_page_says() {
         });
         let fits = |(found, expected): (&String, &String)| {
             let (words, quoted) = cell(expected);
-            found.starts_with(words) && found.contains(quoted) && (quoted != "" || found == words)
+            found.starts_with(words)
+                && found.contains(quoted)
+                && (!quoted.is_empty() || found == words)
         };
         if row.len() != found.len() || !found.iter().zip(&row).all(fits) {
             wrong.push(format!("{name}: {found:#?} but the page has {row:?}"));

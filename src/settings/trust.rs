@@ -17,10 +17,55 @@ const MOST_LINKS: usize = 40;
 /// # Errors
 /// The first thing another user could write, as a sentence without its subject.
 pub fn root_alone(path: &Path) -> Result<(), String> {
+    let way = way(path)?;
+    // What is nearest to the file comes first.
+    way.iter()
+        .rev()
+        .filter(|step| !step.data.is_symlink())
+        .try_for_each(|step| judge(&step.path, &step.data))
+}
+
+/// Returns `path` without its links. The file may be another user's, but each link on the
+/// way is root's and nobody else can replace it, so that root decides which file it is.
+/// Kubernetes' secrets are such links, in a sticky directory.
+///
+/// # Errors
+/// The first link that another user could have made, as a sentence without its subject.
+pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
+    let way = way(path)?;
+    let firm = |data: &Metadata| {
+        data.uid() == 0 && (data.mode() & 0o1000 != 0 || data.mode() & 0o022 == 0)
+    };
+    for link in way.iter().filter(|step| step.data.is_symlink()) {
+        let above = way
+            .iter()
+            .find(|step| Some(step.path.as_path()) == link.path.parent());
+        if link.data.uid() != 0 || !above.is_some_and(|above| firm(&above.data)) {
+            let link = link.path.display();
+            return Err(format!(
+                "{link} is a link that others than root could have made"
+            ));
+        }
+    }
+    let end = way.into_iter().next_back().map(|step| step.path);
+    Ok(end.unwrap_or_else(|| path.to_owned()))
+}
+
+/// What a path leads through: a directory, a link, or its end.
+struct Step {
+    path: PathBuf,
+    data: Metadata,
+}
+
+/// Follows a path from `/` as the kernel does, as far as there is something.
+fn way(path: &Path) -> Result<Vec<Step>, String> {
     let unresolved = |error: io::Error| format!("cannot be resolved: {error}");
     let path = std::path::absolute(path).map_err(unresolved)?;
     let mut here = PathBuf::from("/");
-    let mut places = vec![(here.clone(), fs::metadata(&here).map_err(unresolved)?)];
+    let mut way = vec![Step {
+        path: here.clone(),
+        data: fs::metadata(&here).map_err(unresolved)?,
+    }];
     let mut rest = names(&path);
     let mut links = 0;
     while let Some(name) = rest.pop() {
@@ -28,32 +73,28 @@ pub fn root_alone(path: &Path) -> Result<(), String> {
             here.pop();
             continue;
         }
-        let next = here.join(name);
-        let data = match fs::symlink_metadata(&next) {
+        let path = here.join(name);
+        let data = match fs::symlink_metadata(&path) {
             Ok(data) => data,
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             Err(error) => return Err(unresolved(error)),
         };
-        if !data.is_symlink() {
-            places.push((next.clone(), data));
-            here = next;
-            continue;
+        if data.is_symlink() {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(unresolved(io::Error::from_raw_os_error(libc::ELOOP)));
+            }
+            let target = fs::read_link(&path).map_err(unresolved)?;
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            rest.extend(names(&target));
+        } else {
+            here.clone_from(&path);
         }
-        links += 1;
-        if links > MOST_LINKS {
-            return Err(unresolved(io::Error::from_raw_os_error(libc::ELOOP)));
-        }
-        let target = fs::read_link(&next).map_err(unresolved)?;
-        if target.is_absolute() {
-            here = PathBuf::from("/");
-        }
-        rest.extend(names(&target));
+        way.push(Step { path, data });
     }
-    // What is nearest to the file comes first.
-    places
-        .iter()
-        .rev()
-        .try_for_each(|(place, data)| judge(place, data))
+    Ok(way)
 }
 
 /// The names in a path, the last one first.
@@ -143,6 +184,41 @@ mod tests {
             );
         }
         assert_eq!(root_alone(&at("ours/link")), Ok(()));
+    }
+
+    #[test]
+    fn a_link_is_followed_only_if_root_alone_could_have_made_it() {
+        use std::os::unix::fs::{lchown, symlink};
+        let base = tempfile::tempdir_in("/root").unwrap();
+        let at = |name: &str| base.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        chown(at("file"), Some(1), None).unwrap();
+        fs::create_dir(at("d")).unwrap();
+        symlink("../file", at("d/link")).unwrap();
+        symlink("d/link", at("round")).unwrap();
+        let mode = |mode| fs::set_permissions(at("d"), fs::Permissions::from_mode(mode)).unwrap();
+        for (rights, firm) in [
+            (0o755, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o775, false),
+        ] {
+            mode(rights);
+            assert_eq!(followed_by_root(&at("file")), Ok(at("file")));
+            let found = followed_by_root(&at("round"));
+            assert_eq!(
+                found.is_ok_and(|found| found == at("file")),
+                firm,
+                "{rights:o}"
+            );
+        }
+        mode(0o1777);
+        lchown(at("d/link"), Some(1), None).unwrap();
+        assert!(
+            followed_by_root(&at("round"))
+                .unwrap_err()
+                .contains("d/link is a link")
+        );
     }
 
     #[test]

@@ -175,6 +175,12 @@ fn accounts_hooks_and_passwords() {
                 image.path("binary").to_str().unwrap(),
             )
     });
+    start("password-file-behind-a-link", |image| {
+        let link = image.path("theirs");
+        std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(UID), None).unwrap();
+        given(&["--password-file", link.to_str().unwrap()])
+    });
     start("password-file-wrong", |image| {
         fs::write(image.path("long"), "x".repeat(5000)).unwrap();
         given(&["--password-file", image.path("long").to_str().unwrap()])

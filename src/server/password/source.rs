@@ -11,7 +11,7 @@ use crate::settings::table::{
     PASSWORD_ENV as PASSWORD, PASSWORD_FILE_ENV as PASSWORD_FILE,
     PASSWORD_HASH_ENV as PASSWORD_HASH,
 };
-use crate::settings::{Origin, SettingError};
+use crate::settings::{Origin, SettingError, trust};
 
 /// A password file is no longer than this many bytes.
 const LONGEST: u64 = 4096;
@@ -184,11 +184,17 @@ fn strip_final_newline(text: &mut String) {
     }
 }
 
-/// Opens a password file; links are followed (Kubernetes' secrets are links).
+/// Opens a password file. Root follows no link that another user could have made: it would
+/// read what that user may not, and give it away as a hash.
 fn open(path: &Path) -> io::Result<File> {
-    // A FIFO that nobody writes must not stop the start.
+    let mut path = path.to_owned();
+    let mut flags = libc::O_NONBLOCK; // A FIFO without a writer must not stop the start.
+    if rustix::process::geteuid().is_root() && path.exists() {
+        path = trust::followed_by_root(&path).map_err(io::Error::other)?;
+        flags |= libc::O_NOFOLLOW;
+    }
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NONBLOCK);
+    options.read(true).custom_flags(flags);
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
