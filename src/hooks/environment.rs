@@ -53,11 +53,11 @@ fn passes(name: &OsStr, value: &OsStr) -> bool {
     if name == "TZ" {
         return is_zone(value);
     }
-    let listed = |listed: &&str| match listed.ends_with('_') {
+    let listed = |listed: &str| match listed.ends_with('_') {
         true => name.as_bytes().starts_with(listed.as_bytes()),
-        false => name == *listed,
+        false => name == listed,
     };
-    CHECKED.iter().any(listed) && is_plain(value)
+    CHECKED.iter().any(|one| listed(one)) && is_plain(value)
 }
 
 /// Reports whether a value is neither a path nor a format nor a function of bash's (sudoers(5),

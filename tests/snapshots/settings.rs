@@ -1,7 +1,7 @@
 //! What can be wrong with a command line and with settings.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
 use super::golden::start;
 use super::support::{Image, PROGRAM, Start};
@@ -177,8 +177,8 @@ fn accounts_hooks_and_passwords() {
     });
     start("password-file-behind-a-link", |image| {
         let link = image.path("theirs");
-        std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
-        std::os::unix::fs::lchown(&link, Some(UID), None).unwrap();
+        symlink("/etc/hostname", &link).unwrap();
+        lchown(&link, Some(4242), None).unwrap();
         given(&["--password-file", link.to_str().unwrap()])
     });
     start("password-file-wrong", |image| {
