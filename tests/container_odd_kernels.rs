@@ -84,9 +84,9 @@ fn a_profile_that_refuses_what_is_needed_is_named_and_nothing_is_started() {
             "PR_SET_NO_NEW_PRIVS failed",
         ),
         (
-            &[("capget", None, libc::ENOSYS)],
+            &[("signalfd4", None, libc::ENOSYS)],
             &["--user", "jupyter"],
-            "capget failed",
+            "signalfd4 failed",
         ),
     ];
     for (refusals, user, named) in cases {
