@@ -9,11 +9,12 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::manifest::{Content, Stamp};
+use super::offers::Offer;
 use super::pace::Pace;
 use super::place::{self, Fault, Judge, Placed};
 use super::plan::Verdict;
 use super::stage::{Halt, Job, Written, write_all};
-use super::survey::{Offer, Row};
+use super::survey::Row;
 use super::tree::{self, Look};
 use super::work::Work;
 use super::{VolumeError, shown};

@@ -14,12 +14,13 @@ use rustix::io::Errno;
 
 use super::home::{self, Home, NotRead, Opened};
 use super::manifest::Manifest;
+use super::offers::{self, OTHER_RECORDS, Offers};
 use super::pace::Pace;
 use super::place::{Able, Fault};
 use super::plan::{Policy, is_older, plan};
 use super::stage::Writer;
 use super::summary::Summary;
-use super::survey::{self, OTHER_RECORDS, Offers, glances, survey};
+use super::survey::{glances, survey};
 use super::tidy::{Strays, tidy};
 use super::together::together;
 use super::tree::{self, Inode, Tree};
@@ -164,7 +165,7 @@ fn list(
     volume: Inode,
     stop: &dyn Fn() -> bool,
 ) -> Result<Offers, VolumeError> {
-    survey::image(source, volume, stop).map_err(|fault| match fault {
+    offers::image(source, volume, stop).map_err(|fault| match fault {
         Fault::Stopped => VolumeError::Stopped,
         fault => source_error(defaults, fault.errno()),
     })

@@ -7,8 +7,8 @@ use super::defaults::{Defaults, inode, left_alone, offers, offers_alone, open_bo
 use super::home::NotRead;
 use super::manifest::Manifest;
 use super::mend::look;
+use super::offers::{Offer, Offers};
 use super::plan::{Action, Verdict};
-use super::survey::{Offer, Offers};
 use super::tree::{self, Rights, Tree};
 use super::work::{REFUSED, UNREAD};
 use super::{Tally, VolumeError, home, shown};

@@ -12,9 +12,10 @@ use super::defaults::{
     Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
 };
 use super::manifest::Manifest;
+use super::offers::{Offer, Offers};
 use super::pace::Pace;
 use super::plan::{Action, Verdict, plan};
-use super::survey::{Offer, Offers, Row, glances, is_in, survey};
+use super::survey::{Row, glances, is_in, survey};
 use super::tree::{self, Tree};
 use super::work::UNREAD;
 use super::{VolumeError, home, place};

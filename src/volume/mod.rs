@@ -12,6 +12,7 @@ mod handed;
 mod home;
 pub mod manifest;
 mod mend;
+mod offers;
 mod owner;
 mod pace;
 mod place;

@@ -18,8 +18,8 @@ use std::path::Path;
 
 use super::defaults::open_top;
 use super::manifest::{Content, Entry, Manifest, Stamp, Unreadable};
+use super::offers::{self, Offer};
 use super::place::Digested;
-use super::survey::{self, Offer};
 use super::tree::{self, Look, Tree};
 use super::{VolumeError, home, place, shown};
 use crate::degradation::Degradation;
@@ -145,7 +145,7 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
         return Err(VolumeError::NotRoots(directory.to_owned()));
     }
     let mut done = Sealed::default();
-    let offers = survey::image(&tree, top.inode, &|| false);
+    let offers = offers::image(&tree, top.inode, &|| false);
     let offers = offers.map_err(|fault| failed(fault.errno()))?;
     let mut unread = offers.unread;
     done.reported = offers.reported;

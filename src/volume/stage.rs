@@ -13,9 +13,10 @@ use rustix::io::Errno;
 
 use super::defaults::with_x;
 use super::manifest::Content;
+use super::offers::Offer;
 use super::place::{self, BUFFER, Fault};
 use super::plan::Verdict;
-use super::survey::{Offer, Row};
+use super::survey::Row;
 use super::tree::{Look, Tree};
 
 /// From so many files, or bytes, on threads are worth their start.

@@ -1,200 +1,22 @@
-//! Looking before doing: what the image offers, and what the volume has there.
+//! Looking before doing: what the image and the volume have at each path.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::manifest::{Content, Entry, Manifest, Stamp};
+use super::offers::{Offer, Offers};
 use super::pace::Pace;
 use super::place::{self, Fault};
 use super::plan::Found;
 use super::seal::Seal;
-use super::tree::{self, Inode, Look, Tree};
+use super::tree::{self, Look, Tree};
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
-
-/// One default of the image.
-pub(super) enum Offer {
-    File(Look),
-    Link(CString, Content),
-    /// Recorded only if empty: others come with their files.
-    Directory,
-}
-
-impl Offer {
-    /// How many bytes have to be written for it.
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::File(look) => look.size,
-            Self::Link(..) | Self::Directory => 0,
-        }
-    }
-}
-
-/// What the image offers.
-#[derive(Default)]
-pub(super) struct Offers {
-    /// The defaults by path.
-    pub by_path: BTreeMap<Vec<u8>, Offer>,
-    /// What cannot be looked at.
-    pub unread: Tally,
-    /// Where that is: nobody knows what is there, or below.
-    pub closed: Vec<Vec<u8>>,
-    /// What cannot be a default.
-    pub reported: Vec<String>,
-}
-
-impl Offers {
-    /// Returns the limit for a record of these defaults, in bytes: four lines for each, in
-    /// which every byte of the path can be escaped, and [`OTHER_RECORDS`].
-    pub fn longest_record(&self) -> u64 {
-        let paths = self.by_path.keys();
-        OTHER_RECORDS + paths.map(|path| 1024 + 8 * path.len() as u64).sum::<u64>()
-    }
-
-    /// Returns the size of the longest file that is read, in bytes. An earlier default may
-    /// have been longer, but only the record says so, and the user can write the record.
-    pub fn longest_file(&self) -> u64 {
-        let longest = self.by_path.values().map(Offer::size).max();
-        longest.unwrap_or(0).max(MUCH)
-    }
-
-    /// Returns the limit for all files that are read only because of the record, in bytes.
-    pub fn most_read(&self) -> u64 {
-        let all = self.by_path.values().map(Offer::size);
-        all.fold(MUCH, |sum, size| sum.saturating_add(size.saturating_mul(4)))
-    }
-}
-
-/// Bytes that may be read in any case; a disk delivers them in less than a second.
-const MUCH: u64 = 64 << 20;
-
-/// The limit for a record where the image has no defaults, in bytes. Twenty thousand
-/// defaults of earlier images fit in.
-pub(super) const OTHER_RECORDS: u64 = 4 << 20;
-
-/// What the image offers in `source`. A volume that lies there is not part of it.
-pub(super) fn image(
-    source: &Tree,
-    volume: Inode,
-    stop: &dyn Fn() -> bool,
-) -> Result<Offers, Fault> {
-    let mut source = source.again().map_err(Fault::Source)?;
-    let mut pace = Pace::new();
-    let mut stopped = Ok(());
-    let (mut unread, mut reported) = (Tally::default(), Vec::new());
-    let mut closed = Vec::new();
-    let mut offers = Vec::new();
-    let mut todo = vec![Vec::new()];
-    let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
-    while let Some(prefix) = todo.pop() {
-        let at_top = prefix.is_empty();
-        let listed = source.dir(&prefix, false).and_then(|dir| {
-            let mut empty = true;
-            let list = tree::open_dir(dir, c".")?;
-            tree::entries(&list, &mut buffer, |name, _| {
-                stopped = pace.step(stop);
-                empty = false;
-                if at_top && name == super::home::NAME {
-                    return true;
-                }
-                let mut path = Vec::with_capacity(prefix.len() + 1 + name.count_bytes());
-                path.extend_from_slice(&prefix);
-                if !at_top {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name.to_bytes());
-                if path.len() >= tree::LONGEST_PATH {
-                    reported.push(format!(
-                        "{} is not brought in: its path is too long",
-                        shown(&path)
-                    ));
-                    return stopped.is_ok();
-                }
-                match offer(dir, name, &path) {
-                    Ok(Some(Offer::Directory)) => todo.push(path),
-                    Ok(Some(offer)) => offers.push((path, offer)),
-                    Ok(None) => reported.push(format!(
-                        "{} is not brought in: no file, or a link that leads outside",
-                        shown(&path)
-                    )),
-                    Err(error) => {
-                        unread.add(error, || shown(&path));
-                        closed.push(path);
-                    }
-                }
-                stopped.is_ok()
-            })?;
-            Ok(empty)
-        });
-        if stopped.is_err() {
-            return Err(Fault::Stopped);
-        }
-        match listed {
-            Ok(true) if !at_top => offers.push((prefix, Offer::Directory)),
-            Ok(_) => {}
-            Err(error) if at_top => return Err(Fault::Source(error)),
-            Err(error) => {
-                unread.add(error, || shown(&prefix));
-                closed.push(prefix);
-            }
-        }
-        // Defaults that contain the volume would multiply at each start.
-        while let Some(next) = todo.last() {
-            let same = source
-                .parent(next, false)
-                .and_then(|(dir, name)| tree::look(dir, &name));
-            if !same.is_ok_and(|look| look.inode == volume) {
-                break;
-            }
-            todo.pop();
-        }
-    }
-    Ok(Offers {
-        // Sorted at once, which is faster than one by one.
-        by_path: offers.into_iter().collect(),
-        unread,
-        closed,
-        reported,
-    })
-}
-
-fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {
-    let look = tree::look(dir, name)?;
-    Ok(match look.kind {
-        FileType::RegularFile => Some(Offer::File(look)),
-        FileType::Directory => Some(Offer::Directory),
-        FileType::Symlink => {
-            let (content, text) = place::link(dir, name)?;
-            stays_inside(path, text.to_bytes()).then_some(Offer::Link(text, content))
-        }
-        _ => None,
-    })
-}
-
-/// Whether a link at `path` with this `text` cannot lead out of the tree.
-///
-/// Going up is counted only at the front: behind a name, which may be a link
-/// itself, `..` can lead anywhere.
-pub(super) fn stays_inside(path: &[u8], text: &[u8]) -> bool {
-    let depth = path.iter().filter(|byte| **byte == b'/').count();
-    let mut steps = text
-        .split(|byte| *byte == b'/')
-        .filter(|step| *step != b".");
-    let up = steps.by_ref().take_while(|step| *step == b"..").count();
-    let rest_is_down = text
-        .split(|byte| *byte == b'/')
-        .filter(|step| *step != b".")
-        .skip(up)
-        .all(|step| step != b"..");
-    !text.is_empty() && !text.starts_with(b"/") && up <= depth && rest_is_down
-}
 
 /// One path of the image or the manifest, as it is on both sides.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 
 use super::home::Home;
 use super::manifest::{Content, Manifest};
+use super::offers::{Offer, Offers};
 use super::pace::Pace;
 use super::place::{self, Fault, Judge, NEW, OLD};
-use super::survey::{Offer, Offers};
 use super::tree::{self, Tree};
 use super::{VolumeError, shown};
 use crate::degradation::Degradation;

@@ -175,7 +175,8 @@ fn progress_is_told_and_never_goes_back() {
         &mut |progress| told.push(progress),
     )
     .unwrap();
-    assert_eq!(told.len(), 2);
+    // More often on a slow machine.
+    assert!(told.len() >= 2, "{told:?}");
     assert!(told.is_sorted_by_key(|progress| progress.done));
     assert!(
         told.iter()

@@ -108,7 +108,7 @@ fn a_name_that_moves_ahead_of_the_walk_does_not_stand_for_one_outside() {
     fs::hard_link(ground.outside("shadow"), ground.volume("name")).unwrap();
     // Enough to be asked whether to stop between the first sight of the name and
     // the directory that it moves to.
-    for number in 0..2 * REPORT_EVERY {
+    for number in 0..3 * REPORT_EVERY {
         fs::write(ground.volume(&format!("{number}")), "").unwrap();
     }
     settle(&ground.outside("shadow"));
