@@ -138,6 +138,8 @@ enum Kind {
     NestedBase,
     Provider,
     Old,
+    /// The old trait in a section that is merged into the server's.
+    Merged,
     Base,
     /// A token.
     Token,
@@ -152,7 +154,8 @@ impl Kind {
             ["ServerApp", "PasswordIdentityProvider", "hashed_password"] => Self::Nested,
             ["ServerApp", "IdentityProvider", "hashed_password"] => Self::NestedBase,
             ["PasswordIdentityProvider", "hashed_password"] => Self::Provider,
-            ["ServerApp" | "NotebookApp" | "LabApp", "password"] => Self::Old,
+            ["ServerApp", "password"] => Self::Old,
+            ["NotebookApp" | "LabApp", "password"] => Self::Merged,
             ["IdentityProvider", "hashed_password"] => Self::Base,
             [.., name] if name.to_lowercase().contains("token") => Self::Token,
             _ => Self::Other,
@@ -268,7 +271,8 @@ impl Everything {
             .filter(|(kind, _, setting)| {
                 // An empty old value is the default, and so as good as absent.
                 kind.is_password()
-                    && !(*kind == Kind::Old && setting.value == Value::Text(String::new()))
+                    && !(matches!(kind, Kind::Old | Kind::Merged)
+                        && setting.value == Value::Text(String::new()))
             })
             // Of equal ones the first, but within a file the last.
             .fold(None, |best: Option<(Kind, &Source, &Setting)>, next| {

@@ -1,5 +1,74 @@
 use super::*;
 
+fn source(rank: Rank, text: &str) -> Source {
+    Source {
+        name: "x".into(),
+        rank,
+        said: Said::json(text.as_bytes()),
+    }
+}
+
+/// As jupyter_server 2.21 decides: each row was tried with it.
+#[test]
+fn the_winner_is_the_one_of_jupyter() {
+    for (content, winner) in [
+        (
+            r#"{"ServerApp": {"password": "a"}, "NotebookApp": {"password": "b"}}"#,
+            "a",
+        ),
+        (
+            r#"{"NotebookApp": {"password": "b"}, "ServerApp": {"password": "a"}}"#,
+            "a",
+        ),
+        (
+            r#"{"LabApp": {"password": "b"}, "ServerApp": {"password": "a"}}"#,
+            "a",
+        ),
+        (r#"{"NotebookApp": {"password": "b"}}"#, "b"),
+        (
+            r#"{"IdentityProvider": {"hashed_password": "b"}, "ServerApp": {"password": "a"}}"#,
+            "a",
+        ),
+        (
+            r#"{"PasswordIdentityProvider": {"hashed_password": "a"}, "ServerApp": {"password": "b"}}"#,
+            "a",
+        ),
+        (
+            r#"{"PasswordIdentityProvider": {"hashed_password": "b"},
+                "ServerApp": {"IdentityProvider": {"hashed_password": "a"}}}"#,
+            "a",
+        ),
+        (
+            r#"{"ServerApp": {"IdentityProvider": {"hashed_password": "b"},
+                "PasswordIdentityProvider": {"hashed_password": "a"}}}"#,
+            "a",
+        ),
+        (
+            r#"{"IdentityProvider": {"hashed_password": "a"}, "ServerApp": {"password": ""}}"#,
+            "a",
+        ),
+    ] {
+        let everything = Everything(vec![source(Rank::Own, content)]);
+        assert_eq!(
+            everything.effective(),
+            Effective::Hash(winner.into()),
+            "{content}"
+        );
+    }
+    // The first of two files, whatever class is in which as long as it is the same.
+    let first = source(Rank::Before, r#"{"ServerApp": {"password": "a"}}"#);
+    let second = source(Rank::Own, r#"{"ServerApp": {"password": "b"}}"#);
+    let hash = Everything(vec![first.clone(), second]).effective();
+    assert_eq!(hash, Effective::Hash("a".into()));
+    let third = source(
+        Rank::After,
+        r#"{"PasswordIdentityProvider": {"hashed_password": "c"}}"#,
+    );
+    let hash = Everything(vec![first, third]).effective();
+    assert_eq!(hash, Effective::Hash("c".into()));
+    assert_eq!(Everything::default().effective(), Effective::Nothing);
+}
+
 #[test]
 fn what_is_about_authentication_is_known_by_the_traits_name() {
     let about = |name: &str| is_about_authentication(&["X".to_owned(), name.to_owned()]);
