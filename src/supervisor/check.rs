@@ -21,7 +21,7 @@ pub fn check() -> Result<(), Refused> {
     sys::kill(getpid().as_raw_pid(), 0).map_err(refused("kill"))?;
     // A child that ended is none of ours: we have started none yet.
     match wait(WaitOptions::NOHANG) {
-        Ok(_) | Err(Errno::CHILD) => {}
+        Ok(_) | Err(Errno::CHILD | Errno::INTR) => {}
         Err(error) => return Err(refused("wait4")(error)),
     }
     // The standard library reads /dev/urandom in its place, but for this error.
@@ -36,8 +36,8 @@ pub fn check() -> Result<(), Refused> {
     epoll
         .add(&event, EpollEvent::new(EpollFlags::EPOLLIN, 0))
         .map_err(refused("epoll_ctl"))?;
-    epoll
-        .wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO)
-        .map_err(refused("epoll_wait"))?;
-    Ok(())
+    match epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(error) => Err(refused("epoll_wait")(error)),
+    }
 }
