@@ -77,7 +77,6 @@ fn the_environment_is_made_for_the_user_and_holds_no_secret() {
     let ended = image
         .command(["env"])
         .env("JUPYTER_PASSWORD", "s3cr3t")
-        .env("JUPYTER_PASSWORD_HASH", "")
         .env("JUPYTERHUB_HOST", "")
         .env("MINE", "kept")
         .run();

@@ -86,8 +86,10 @@ fn what_is_not_as_asked_ends_a_strict_dry_run_as_it_ends_a_start() {
             let start = start.args(image.options()).args(more);
             let start = start.args(["--notebooks", volume.to_str().unwrap()]);
             let start = start.args(["--warning-as-error", "--"]).args(command);
-            let password = if what == "line" { "of my own" } else { "" };
-            start.env("JUPYTER_PASSWORD", password).run()
+            match what {
+                "line" => start.env("JUPYTER_PASSWORD", "of my own").run(),
+                _ => start.run(),
+            }
         };
         let (dry, real) = (run(&["--dry-run"]), run(&[]));
         assert_eq!((dry.code, real.code), (1, 1), "{what}: {}", dry.stdout);
