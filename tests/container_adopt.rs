@@ -65,7 +65,7 @@ with zipfile.ZipFile("tiny_of_a_test-1-py3-none-any.whl", "w") as wheel:
 fn pip_installs_into_the_venv_and_takes_away_what_the_image_brought() {
     let (dir, mount) = theirs();
     let script = "set -e
-        id -G; touch ~/.cache/x ~/x
+        id -G; touch ~/.cache/x ~/x; cd /tmp
         python3 -c \"$0\"
         pip install --quiet --no-index tiny_of_a_test-1-py3-none-any.whl
         python3 -c 'import tiny_of_a_test as tiny; print(tiny.answer, tiny.__file__)'

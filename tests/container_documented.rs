@@ -90,10 +90,7 @@ const USERS: &[(&str, Do)] = &[
     ),
     (
         "docker run --rm -it",
-        Types(
-            &[("$ ", "id -un; pwd; exit\n")],
-            &["jupyter\n/home/jupyter\n"],
-        ),
+        Types(&[("$ ", "id -un; pwd; exit\n")], &["jupyter\n/\n"]),
     ),
     (
         "docker run --rm -v ai-lab-notebooks:/home/jupyter/notebooks ai-lab:dev --dry-run",
@@ -518,7 +515,7 @@ fn what_operators_are_told() {
 #[test]
 fn what_authors_of_images_are_told() {
     let reader = follow("docs/images.md", |_, _| {});
-    let shown = "echo threads: $OMP_NUM_THREADS; ls notebooks; cd /; \
+    let shown = "echo threads: $OMP_NUM_THREADS; ls /home/jupyter/notebooks; \
                  /home/jupyter/jupyterenv/bin/python3 -c 'import tabulate'";
     let said = reader
         .ai_lab

@@ -101,6 +101,12 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
     for (options, command, code, words) in [
         (&passwords[..], end, 78, &both[..]),
         (
+            &["--env=JUPYTER_PASSWORD="],
+            end,
+            78,
+            &["the variable is there and empty"],
+        ),
+        (
             &[&socket.1],
             &[closed, "true"],
             0,
