@@ -105,7 +105,7 @@ impl Hub {
     /// Starts the hub, which is not running, and waits until it answers.
     pub fn begin(&mut self) {
         let directory = self.directory.path().display();
-        let mut running = Start::wrapped("env")
+        let mut running = Start::of_the_machine("env")
             .args(&self.enter)
             .args(["env", &format!("--chdir={directory}")])
             .arg(self.venv.join("bin/jupyterhub").to_str().unwrap())

@@ -129,9 +129,14 @@ impl Start {
 
     /// Another program as PID 1, such as tini. Its `/run` is its own, as a container's is.
     pub fn wrapped(program: &str) -> Self {
+        Self::of_the_machine("sh").args(["-c", OWN_RUN, "sh", program])
+    }
+
+    /// Another program as PID 1, with the machine's `/run`: there are the engine's sockets.
+    pub fn of_the_machine(program: &str) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
-        command.args(["sh", "-c", OWN_RUN, "sh", program]);
+        command.arg(program);
         Self::of(command, true)
     }
 
