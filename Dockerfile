@@ -56,9 +56,10 @@ EXPOSE 49494
 # What the engine starts as root (HEALTHCHECK, `docker exec`) starts in the working
 # directory: no user may write there. Servers work in the notebooks directory all the same.
 WORKDIR /
-# Older engines know no start-interval: during the start period 5 s is short enough.
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["ai-lab-entrypoint", "healthcheck"]
-ENTRYPOINT ["ai-lab-entrypoint"]
+# By their whole path: a derived image's PATH may begin where a user can write. Older engines
+# know no start-interval: during the start period 5 s is short enough.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["/usr/local/bin/ai-lab-entrypoint", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/ai-lab-entrypoint"]
 # Not empty, because DockerSpawner needs one; under a hub the entrypoint turns it into
 # jupyterhub-singleuser.
 CMD ["jupyter-lab"]
@@ -117,7 +118,7 @@ RUN useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
 # Their sudo line is the container's whole command: behind another entrypoint it would
 # run after root was given up.
 ENTRYPOINT []
-CMD ["ai-lab-entrypoint", "jupyter-lab"]
+CMD ["/usr/local/bin/ai-lab-entrypoint", "jupyter-lab"]
 
 # The last stage is what a build without --target gives.
 FROM ai-lab

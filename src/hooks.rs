@@ -24,7 +24,7 @@ use crate::supervisor::everyone;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn::{self, Program, SpawnError};
 use crate::supervisor::stop::Ended;
-use crate::sys::Refused;
+use crate::sys::{Refused, trust};
 
 pub use variables::Variables;
 use watched::{Output, Watched, end_all_below, kill_group};
@@ -242,17 +242,21 @@ fn run(
         path: hook.to_owned(),
         source,
     };
-    // For root not where TMPDIR says: in a directory of the user's, the user could put a
-    // link to another file there, and the hook would write to it.
-    let place = if rustix::process::geteuid().is_root() {
-        PathBuf::from("/tmp")
-    } else {
-        temporary()
+    let file = |place: &Path| {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".ai-lab-env-").tempfile_in(place)
     };
-    let asked = tempfile::Builder::new()
-        .prefix(".ai-lab-env-")
-        .tempfile_in(place)
-        .map_err(system)?;
+    // For root not where TMPDIR says, nor where a user could rename it and put a link to
+    // another file in its place: the hook would write to that.
+    let asked = match rustix::process::geteuid().is_root() {
+        true => ["/run", "/tmp"]
+            .map(Path::new)
+            .into_iter()
+            .filter(|place| trust::nobody_renames_in(place))
+            .find_map(|place| file(place).ok())
+            .ok_or_else(|| system(ErrorKind::PermissionDenied.into())),
+        false => file(&temporary()).map_err(system),
+    }?;
     let mut environment = surroundings.environment.clone();
     environment.push((VARIABLE.into(), asked.path().into()));
     let program = Program {

@@ -13,8 +13,9 @@ use crate::identity::{
     Access, AccessRequest, Account, Linux, Root, Target, grant_access, group_name, groups_of_root,
     hand_over, inherited_groups, known_user, passed_on, resolve, root_above, supplementary,
 };
-use crate::settings::{VolumeOwner, record, trust};
+use crate::settings::{VolumeOwner, record};
 use crate::state;
+use crate::sys::trust;
 use crate::volume::{Claim, Hand, claim, hand_over_directories};
 
 /// What the server and its kernels keep in HOME.
@@ -26,7 +27,7 @@ pub(super) const STATE_DIRECTORIES: [&str; 5] =
 /// # Errors
 /// The user is unknown, the volume cannot be made, or root cannot be dropped.
 pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
-    warn_of_directory();
+    warn_of_surroundings();
     let named = check::account(start.settings).map_err(Failure::Settings)?;
     let Some(mut account) = named else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
@@ -66,14 +67,27 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     Ok(Person { account, dropped })
 }
 
-/// Warns of a working directory that others can write. This program loads nothing from
-/// there, but what `docker exec` starts as root may.
-fn warn_of_directory() {
+/// Warns of a working directory and of a PATH that others can write. This program loads
+/// nothing from there, but what `docker exec` starts as root may.
+fn warn_of_surroundings() {
     if let Err(problem) = trust::root_writes_alone(Path::new(".")) {
         warn!(
             "the container works in a directory of others: {problem}, and `docker exec` starts \
              root's programs there (remedy: `WORKDIR /` in the image, or `docker run --workdir /`)"
         );
+    }
+    for directory in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
+        let judged = match directory.is_absolute() {
+            true => trust::root_alone(&directory),
+            false => Err("an element of it is no absolute path".into()),
+        };
+        if let Err(problem) = judged {
+            return warn!(
+                "the container's PATH is not root's alone: {problem}, and `docker exec` looks there \
+                 for root's programs (remedy: leave the venv out of `ENV PATH`; the server gets \
+                 it anyway)"
+            );
+        }
     }
 }
 
@@ -105,7 +119,7 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
     let Some(directory) = &start.settings.notebooks.directory else {
         return Ok(());
     };
-    let policy = start.settings.notebooks.owner;
+    let policy = policy(start, account)?;
     let request = Claim {
         directory: directory.clone(),
         policy,
@@ -134,6 +148,33 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
         );
     }
     start.report.all_degraded(claimed.degradations)
+}
+
+/// Returns what is done about the owners of the notebooks. Where they are HOME itself, in the
+/// image's own file system, the image has chosen the owners: what is root's there, such as
+/// the venv and compat's script, stays root's.
+pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeOwner, Failure> {
+    let policy = start.settings.notebooks.owner;
+    let directory = start.settings.notebooks.directory.as_deref();
+    let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev()).ok();
+    let of_the_image = |path: &&Path| {
+        let real = std::fs::canonicalize(path);
+        let holds_home =
+            real.is_ok_and(|real| real != Path::new("/") && account.home.starts_with(real));
+        holds_home && device(path) == device(Path::new("/"))
+    };
+    match directory.filter(of_the_image) {
+        Some(directory) if policy == VolumeOwner::Chown => {
+            let cause = format!(
+                "the notebooks directory {} holds HOME: the owners in it stay as they are",
+                directory.display()
+            );
+            let remedy = "mount a volume there, or name a directory below HOME with --notebooks";
+            start.report.degraded(Degradation::new(cause, remedy))?;
+            Ok(VolumeOwner::Keep)
+        }
+        _ => Ok(policy),
+    }
 }
 
 /// Hands over the state directories of HOME that are root's; `change`: or only lists them.

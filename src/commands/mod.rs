@@ -21,9 +21,10 @@ use crate::identity::{DropError, Dropped};
 use crate::server::password::PasswordError;
 use crate::settings::record::{self, Record};
 use crate::settings::resolve::{self, Draft, Typed};
-use crate::settings::{SettingError, Settings, SettingsError, trust};
+use crate::settings::{SettingError, Settings, SettingsError};
 use crate::state::{self, State, StateError};
 use crate::sys::text;
+use crate::sys::trust;
 use crate::volume::VolumeError;
 use supervisor::Supervisor;
 

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::server::environment::SYSTEM_PATH;
-use crate::settings::trust;
 use crate::supervisor::interpreter::{Interpreter, Shebang, interpreter, on_path};
+use crate::sys::trust;
 
 /// How many interpreters that are scripts themselves the kernel follows (execve(2)), and more.
 const MOST: usize = 8;

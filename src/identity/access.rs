@@ -15,6 +15,7 @@ use super::account::Account;
 use super::kernel::stands_for_another;
 use super::membership::{RECORD, Want, foresee, settle};
 use crate::degradation::Degradation;
+use crate::sys::trust;
 
 /// What to give access to.
 #[derive(Debug, Clone)]
@@ -160,6 +161,13 @@ fn examine(path: &Path, docker: bool, account: &Account) -> Result<Found, Degrad
             ));
         }
     };
+    // Its group is given for good: a link of the user's could lead to any other file.
+    if let Err(problem) = trust::followed_by_root(path) {
+        return Err(Degradation::new(
+            format!("No access is given to {shown}: {problem}"),
+            "name the socket or device itself, or mount it in a directory of root's",
+        ));
+    }
     if docker && !data.file_type().is_socket() {
         return Err(Degradation::new(
             format!("No access is given to {shown}: it is not a socket"),

@@ -10,7 +10,6 @@ pub mod origin;
 pub mod record;
 pub mod resolve;
 pub mod table;
-pub mod trust;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

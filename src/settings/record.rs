@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use super::origin::Written;
 use super::table::{Entry, Key, Kind, TABLE};
-use super::{Origin, Settings, file, trust};
+use super::{Origin, Settings, file};
 use crate::sys::text;
+use crate::sys::trust;
 
 /// The record that root writes and that root's verbs believe: below directories that are
 /// root's alone, at a place that no setting changes.

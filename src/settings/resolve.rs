@@ -9,8 +9,9 @@ use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
 use super::table::{self, Entry, Key, Kind, TABLE};
 use super::{
     DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Password, Restart, Server,
-    Settings, UpdateNotebooks, User, VolumeOwner, file, trust,
+    Settings, UpdateNotebooks, User, VolumeOwner, file,
 };
+use crate::sys::trust;
 
 /// What was typed, as far as it concerns settings.
 #[derive(Debug, Clone, Default)]

@@ -11,6 +11,7 @@ use rustix::process::{getpid, getuid};
 
 use super::{FILE, places};
 use crate::identity::{Dropped, Root, may_chown};
+use crate::volume;
 
 /// Makes the directory as root, removes an old state, and hands the directory to the user.
 ///
@@ -20,19 +21,17 @@ use crate::identity::{Dropped, Root, may_chown};
 ///
 /// # Errors
 /// The directory cannot be made or handed over, or something else is in its place.
-pub fn prepare(_: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let directory = &plain(directory);
     judge(directory)?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(directory)?;
-    // Found without a right of its own, which the user may have taken away.
-    let handle = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_DIRECTORY)
-        .open(directory)?;
+    // Another container may change the way while it is gone: what is open stays the same.
+    let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+    if fs::metadata(&held)?.uid() != uid && !is_a_state_directory(&held)? {
+        return Err(io::Error::other(
+            "it is not the user's, and holds other things",
+        ));
+    }
     chown(&held, Some(0), Some(0))?;
     fs::set_permissions(&held, Permissions::from_mode(0o755))?;
     let cleared = clear(&held.join(FILE));
@@ -41,13 +40,35 @@ pub fn prepare(_: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()>
     cleared
 }
 
+/// Reports whether a directory holds nothing but what a start keeps there.
+fn is_a_state_directory(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let name = name.as_encoded_bytes();
+        let begins = |known: &&str| name.starts_with(known.as_bytes());
+        if !["state.json", ".state.json.", "settings"]
+            .iter()
+            .any(begins)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Makes room at a path: whatever is there is removed, and a directory with something in
 /// it is moved aside, which takes no longer for a large one.
 fn clear(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            fs::remove_dir(path).or_else(|_| fs::rename(path, aside(path)))
+            match fs::remove_dir(path).or_else(|_| fs::rename(path, aside(path))) {
+                // overlayfs does not rename a directory of the image's (EXDEV).
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    fs::remove_dir_all(path)
+                }
+                done => done,
+            }
         }
         done => done,
     }
@@ -271,6 +292,15 @@ mod tests {
         assert!(prepare(&link).is_err());
         let slash = PathBuf::from(format!("{}/", link.display()));
         assert!(prepare(&slash).is_err());
+        // One with other things of root's, and one of an earlier start's user.
+        let full = base.path().join("full");
+        fs::create_dir(&full).unwrap();
+        fs::write(full.join("tool"), "").unwrap();
+        assert!(prepare(&full).is_err());
+        assert_eq!(fs::metadata(&full).unwrap().uid(), 0);
+        fs::rename(full.join("tool"), full.join("settings.toml")).unwrap();
+        prepare(&full).unwrap();
+        user(&full);
         // A link of the user's on the way, and a directory that is everybody's.
         let way = base.path().join("way");
         std::os::unix::fs::symlink(base.path(), &way).unwrap();

@@ -33,9 +33,6 @@ pub fn root_alone(path: &Path) -> Result<(), String> {
 /// The first link that another user could have made, as a sentence without its subject.
 pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
     let way = way(path)?;
-    let firm = |data: &Metadata| {
-        data.uid() == 0 && (data.mode() & 0o1000 != 0 || data.mode() & 0o022 == 0)
-    };
     for link in way.iter().filter(|step| step.data.is_symlink()) {
         let above = way
             .iter()
@@ -49,6 +46,17 @@ pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
     }
     let end = way.into_iter().next_back().map(|step| step.path);
     Ok(end.unwrap_or_else(|| path.to_owned()))
+}
+
+/// Reports whether no other user than root can rename what is in a directory, or put something
+/// else in its place.
+pub fn nobody_renames_in(directory: &Path) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|data| data.is_dir() && firm(&data))
+}
+
+/// Root's, and others cannot write there or, in a sticky directory, not touch what is root's.
+fn firm(data: &Metadata) -> bool {
+    data.uid() == 0 && (data.mode() & 0o1000 != 0 || data.mode() & 0o022 == 0)
 }
 
 /// What a path leads through: a directory, a link, or its end.

@@ -31,11 +31,13 @@ mod way;
 mod work;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
+use crate::identity::Root;
 use crate::sys::text::shown;
 
 pub use defaults::{Defaults, bring_in};
@@ -106,6 +108,13 @@ pub enum VolumeError {
         "the notebooks directory is the root of the file system; name a directory below it with --notebooks"
     )]
     Everything,
+    /// The notebooks directory is one of the system's.
+    #[error(
+        "the notebooks directory {} is one of the system's, whose owner stays; mount a volume \
+         there, or name a directory below it with --notebooks",
+        .0.display()
+    )]
+    OfTheSystem(PathBuf),
     /// `adopt` would make the server run as root.
     #[error(
         "cannot adopt the owner of {}: it belongs to root (uid 0), and the server never runs as \
@@ -132,6 +141,23 @@ pub enum VolumeError {
     /// The caller's `stop` said so, who tells it.
     #[error("stopped")]
     Stopped,
+}
+
+/// Opens a directory for root step by step, making what is missing of its path as root's. A
+/// link is followed only if root made it where nobody else can replace it.
+///
+/// # Errors
+/// open(2)'s, or the link that another user could have made.
+pub fn open_as_root(_: &Root, path: &Path) -> std::io::Result<OwnedFd> {
+    let missing = way::Missing::Make { uid: 0, gid: 0 };
+    match way::open_volume(path, missing) {
+        Ok((directory, _)) => Ok(directory),
+        Err(VolumeError::Open { source, .. }) => Err(source),
+        Err(VolumeError::Link { at, .. }) => Err(std::io::Error::other(format!(
+            "{at} is a symbolic link that root did not make or that others can replace"
+        ))),
+        Err(error) => Err(std::io::Error::other(error)),
+    }
 }
 
 impl VolumeError {

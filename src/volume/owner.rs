@@ -1,8 +1,9 @@
 //! Ownership of the volume: handed over to the user, adopted, or left.
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::crew::{self, Deed};
@@ -142,8 +143,52 @@ fn settle(
                 ..Claimed::default()
             })
         }
+        VolumeOwner::Chown if is_of_the_system(&dir, &top) => {
+            Err(VolumeError::OfTheSystem(claim.directory.clone()))
+        }
         VolumeOwner::Chown => crew::hand_over(claim, dir, top, deed, stop, progress),
     }
+}
+
+/// Directories that every system has, and that are never a volume unless one is mounted there.
+const OF_THE_SYSTEM: [&str; 29] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/dev/shm",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/tmp",
+];
+
+/// Reports whether an open directory is one of the system's, and not a mount there.
+fn is_of_the_system(dir: &OwnedFd, top: &tree::Look) -> bool {
+    let root = tree::open_handle(CWD, c"/").and_then(|root| tree::look_at(&root));
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let listed = path.is_ok_and(|path| OF_THE_SYSTEM.iter().any(|known| path == Path::new(known)));
+    listed && root.is_ok_and(|root| root.same_mount(top))
 }
 
 #[cfg(test)]

@@ -112,6 +112,33 @@ fn who_the_server_runs_as() {
         let shell = shell.args([directory.to_str().unwrap()]);
         shell.args(image.options()).args(["--", "true"])
     });
+    for (name, path) in [
+        ("path-of-others", "$0:$PATH"),
+        ("path-with-an-empty-element", ":$PATH"),
+    ] {
+        start(name, |image| {
+            let directory = image.dir.path().join("theirs");
+            std::fs::create_dir(&directory).unwrap();
+            let script = format!("chmod 777 \"$0\" && PATH={path} && exec {PROGRAM} \"$@\"");
+            let shell = Start::wrapped("sh").args(["-c", &script, directory.to_str().unwrap()]);
+            shell.args(image.options()).args(["--", "/bin/true"])
+        });
+    }
+    start("state-holds-other-things", |image| {
+        std::fs::create_dir(image.path("state")).unwrap();
+        std::fs::write(image.path("state/tool"), "").unwrap();
+        Start::pid1().args(image.options()).args(["--", "true"])
+    });
+    start("access-behind-a-link", |image| {
+        let link = image.dir.path().join("theirs");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
+        let granted = ["--grant-access", link.to_str().unwrap()];
+        Start::pid1()
+            .args(image.options())
+            .args(granted)
+            .args(["--", "true"])
+    });
     start("root-above", |image| {
         let script = format!("{PROGRAM} \"$@\"; exit $?");
         let shell = Start::wrapped("sh").args(["-c", &script, "ai-lab-sh"]);

@@ -122,6 +122,16 @@ fn a_volume_that_refuses() {
     start("volume-is-everything", |image| {
         usual(image, &["--notebooks", "/"])
     });
+    // Never but as a dry run: it is this machine's.
+    start("volume-is-the-systems", |image| {
+        usual(image, &["--notebooks", "/usr", "--dry-run"])
+    });
+    start("volume-is-home", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+        let home = image.path("notebooks").display().to_string();
+        usual(image, &["--home", &home])
+    });
     start("volume-is-a-file", |image| {
         fs::write(image.path("notebooks"), "").unwrap();
         usual(image, &[])

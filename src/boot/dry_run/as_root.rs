@@ -69,7 +69,7 @@ fn owners_part(
     let Some(directory) = start.settings.notebooks.directory.clone() else {
         return Ok(());
     };
-    let policy = start.settings.notebooks.owner;
+    let policy = root_phase::policy(start, account)?;
     let (uid, gid) = (account.uid, account.gid);
     let request = Claim {
         directory,

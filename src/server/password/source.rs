@@ -1,17 +1,20 @@
 //! Which password is wanted: the sources, their conflicts, and what cannot be one.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 
 use super::{Secret, Wanted, hash};
 use crate::settings::table::{
     PASSWORD_ENV as PASSWORD, PASSWORD_FILE_ENV as PASSWORD_FILE,
     PASSWORD_HASH_ENV as PASSWORD_HASH,
 };
-use crate::settings::{Origin, SettingError, trust};
+use crate::settings::{Origin, SettingError};
+use crate::sys::trust;
 
 /// A password file is no longer than this many bytes.
 const LONGEST: u64 = 4096;
@@ -187,15 +190,20 @@ fn strip_final_newline(text: &mut String) {
 /// Opens a password file. Root follows no link that another user could have made: it would
 /// read what that user may not, and give it away as a hash.
 fn open(path: &Path) -> io::Result<File> {
-    let mut path = path.to_owned();
-    let mut flags = libc::O_NONBLOCK; // A FIFO without a writer must not stop the start.
-    if rustix::process::geteuid().is_root() && path.exists() {
-        path = trust::followed_by_root(&path).map_err(io::Error::other)?;
-        flags |= libc::O_NOFOLLOW;
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(flags);
-    let file = options.open(path)?;
+    // A FIFO without a writer must not stop the start.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = if rustix::process::geteuid().is_root() && path.exists() {
+        let path = trust::followed_by_root(path).map_err(io::Error::other)?;
+        let flags = flags | OFlags::NOFOLLOW;
+        match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            // Linux before 5.6, or a sandbox.
+            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(&path, flags, Mode::empty())?,
+            opened => opened?,
+        }
+        .into()
+    } else {
+        rustix::fs::open(path, flags, Mode::empty())?.into()
+    };
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
