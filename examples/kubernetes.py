@@ -40,7 +40,7 @@ c.KubeSpawner.volume_mounts = [
 
 # Kubernetes ignores the image's HEALTHCHECK. A restart of the server in place is not
 # ready, but alive: only what lasts longer than any start ends the pod.
-probe = {"exec": {"command": ["ai-lab-entrypoint", "healthcheck"]}, "timeoutSeconds": 5}
+probe = {"exec": {"command": ["/usr/local/bin/ai-lab-entrypoint", "healthcheck"]}, "timeoutSeconds": 5}
 c.KubeSpawner.extra_container_config = {
     "startupProbe": {**probe, "periodSeconds": 2, "failureThreshold": 60},
     "readinessProbe": {**probe, "periodSeconds": 5},

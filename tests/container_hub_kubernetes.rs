@@ -49,7 +49,7 @@ fn the_pod_has_nothing_of_roots_and_probes_that_cost_nothing() {
     assert_eq!(container["args"], Value::Null);
     assert_eq!(container["ports"][0]["containerPort"], 8888);
 
-    let asks = json!({"command": ["ai-lab-entrypoint", "healthcheck"]});
+    let asks = json!({"command": ["/usr/local/bin/ai-lab-entrypoint", "healthcheck"]});
     let seconds = |probe: &str| {
         let probe = &container[probe];
         assert_eq!(probe["exec"], asks, "{probe}");
