@@ -154,7 +154,21 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
         file: file.map(|path| (path, settings.origin(Key::PasswordFile))),
         environment: &|name| std::env::var_os(name),
     };
-    password::wanted(&sources).map_err(SettingsError)
+    let wanted = password::wanted(&sources).map_err(SettingsError)?;
+    Ok(match (wanted, launch) {
+        (Wanted::Default(secret), Launch::Command(words)) if chooses_a_login(words) => {
+            Wanted::NoDefault(secret)
+        }
+        (wanted, _) => wanted,
+    })
+}
+
+/// Reports whether a command names a token, a password or the like: it may start a server of
+/// its own with it (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`).
+fn chooses_a_login(words: &[OsString]) -> bool {
+    words
+        .iter()
+        .any(|word| password::policy::mentions_authentication(&word.to_string_lossy()))
 }
 
 /// Times that Docker, left alone, does not give. Whether it was told another time

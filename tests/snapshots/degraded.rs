@@ -330,6 +330,20 @@ fn the_password_cannot_be_set() {
         configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = 'x'\n");
         usual(image, &["--password", "ailab"])
     });
+    start("password-default-elsewhere", |image| {
+        let hash = r#"{"IdentityProvider": {"hashed_password": "sha256::HEX"}}"#;
+        let hex: String = <sha2::Sha256 as sha2::Digest>::digest("ailab")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let directory = image.path("elsewhere");
+        fs::create_dir(&directory).unwrap();
+        let file = directory.join("jupyter_server_config.json");
+        fs::write(file, hash.replace("HEX", &hex)).unwrap();
+        configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = 'x'\n");
+        usual(image, &["--password", "ailab"])
+            .env("JUPYTER_CONFIG_PATH", directory.to_str().unwrap())
+    });
     start("password-beside-another-login", |image| {
         let other = "c.ServerApp.identity_provider_class = 'x'\n";
         configuration(image, "jupyter_server_config.py", other);

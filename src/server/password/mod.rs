@@ -62,6 +62,9 @@ pub enum Wanted {
     Nothing,
     /// This one, where none is configured.
     Default(Secret),
+    /// None, and this default of an earlier start goes: a command that starts a server of its
+    /// own would open it beside whatever its words configure.
+    NoDefault(Secret),
     /// This one, whatever is configured.
     Forced(Secret),
     /// The one with this hash, whatever is configured.
@@ -146,6 +149,18 @@ pub enum PasswordError {
              configuration; remove that variable"
     )]
     NoConfig,
+    /// A default of an earlier start cannot be removed.
+    #[error(
+        "the default password of an earlier start, which everybody knows, cannot be removed \
+         beside what is configured: {0}"
+    )]
+    Stays(Box<PasswordError>),
+    /// A default is where it cannot be removed, beside something that somebody has chosen.
+    #[error(
+        "a default password, which everybody knows, is in force beside what is configured ({0}), \
+         and cannot be removed there: remove IdentityProvider.hashed_password from that file"
+    )]
+    Public(String),
     /// No hash could be made.
     #[error("the password cannot be hashed")]
     Hash(#[from] hash::HashError),
@@ -187,6 +202,10 @@ fn settle(place: &Place, wanted: &Wanted, deed: Deed<'_>) -> Result<Applied, Pas
     match wanted {
         Wanted::Nothing => Ok(unchanged()),
         Wanted::Default(secret) => set_default(place, secret, deed),
+        Wanted::NoDefault(secret) => {
+            let mut own = Document::read(&place.file())?;
+            withdrawn(place, &mut own, secret, deed).map(|_| unchanged())
+        }
         Wanted::Forced(secret) => {
             let verify = |hash: &str| hash::verify(hash, secret);
             force(place, &verify, || Ok(hash::make(secret)?), deed)
@@ -208,8 +227,14 @@ fn unchanged() -> Applied {
 
 fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
-    let (note, degradation) = match place.read().standing() {
-        Standing::Unset | Standing::EmptyToken(_) if own.base().is_some() && !place.ignored() => {
+    let found = place.read();
+    let (note, degradation) = match found.standing() {
+        Standing::Unset | Standing::EmptyToken(_)
+            if !place.ignored()
+                && own
+                    .base()
+                    .is_some_and(|hash| !is_other_public(hash, secret)) =>
+        {
             return Ok(unchanged());
         }
         Standing::Unset => return written(place, &mut own, secret, deed, None),
@@ -226,20 +251,33 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
         Standing::Off(by) => (None, Some(turned_off(&by))),
         Standing::Undecided(by) => (None, Some(undecided(&by))),
     };
-    let degradation = match withdrawn(place, &mut own, secret, deed) {
+    let gone = withdrawn(place, &mut own, secret, deed);
+    let degradation = match gone.map_err(|error| PasswordError::Stays(Box::new(error)))? {
         // Whatever else there is, a person has set one here.
-        Ok(false) if own.base().is_some() => None,
-        Ok(_) => degradation,
-        Err(error) => Some(Degradation::new(
-            format!("the default password of an earlier start cannot be removed: {error}"),
-            CHOOSE,
-        )),
+        false if own.base().is_some() => None,
+        _ => degradation,
     };
+    if let Some(by) = found.beside_base_hash(&place.file(), |hash| is_public(hash, secret)) {
+        return Err(PasswordError::Public(by));
+    }
     Ok(Applied {
         outcome: degradation.map_or(Outcome::Unchanged, Outcome::NotSet),
         variable: None,
         note,
     })
+}
+
+/// The default of the image, which everybody knows. An earlier start may have set it where
+/// this one has another.
+const PUBLISHED: &str = "ailab";
+
+/// Reports whether a hash is of a password that everybody knows.
+fn is_public(hash: &str, default: &Secret) -> bool {
+    hash::verify(hash, default) || is_other_public(hash, default)
+}
+
+fn is_other_public(hash: &str, default: &Secret) -> bool {
+    default.text() != PUBLISHED && hash::verify(hash, &Secret::new(PUBLISHED.into()))
 }
 
 /// Writes the default; where that cannot be done, Jupyter has its own way.
@@ -275,8 +313,7 @@ fn withdrawn(
     secret: &Secret,
     deed: Deed<'_>,
 ) -> Result<bool, PasswordError> {
-    let default = |hash: &str| hash::verify(hash, secret);
-    if place.ignored() || !own.base().is_some_and(default) {
+    if place.ignored() || !own.base().is_some_and(|hash| is_public(hash, secret)) {
         return Ok(false);
     }
     own.check_replaceable()?;

@@ -566,17 +566,55 @@ fn what_cannot_be_judged_closes_the_door_and_is_told_with_its_line() {
     assert!(!home.own().exists());
 }
 
+/// Docker makes a directory of a file to mount that is missing on the host.
 #[test]
-fn a_fifo_and_a_directory_are_no_configuration() {
-    let home = Home::new();
-    std::fs::create_dir_all(home.at("home/.jupyter/jupyter_config.json")).unwrap();
-    nix::unistd::mkfifo(
-        &home.at("home/.jupyter/jupyter_config.py"),
-        nix::sys::stat::Mode::S_IRWXU,
-    )
-    .unwrap();
-    assert_eq!(home.outcome(&default()), Outcome::Changed);
+fn what_is_no_regular_file_keeps_the_default_away() {
+    use std::os::unix::fs::symlink;
+    let place = "home/.jupyter/jupyter_config.py";
+    let obstacles: [fn(&Path); 3] = [
+        |path| std::fs::create_dir(path).unwrap(),
+        |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        |path| symlink("/nowhere", path).unwrap(),
+    ];
+    for make in obstacles {
+        let home = Home::new();
+        std::fs::create_dir_all(home.at("home/.jupyter")).unwrap();
+        make(&home.at(place));
+        assert!(matches!(home.outcome(&default()), Outcome::NotSet(_)));
+        assert!(!home.own().exists());
+    }
 }
+
+/// An earlier start of another default, or of the image's, is no person's choice.
+#[test]
+fn a_default_of_an_earlier_start_makes_room() {
+    let home = Home::new();
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+    let other = Wanted::Default(secret("another"));
+    assert_eq!(home.outcome(&other), Outcome::Changed);
+    assert!(is_in_force(&home.place(), &secret("another")));
+
+    let home = Home::new();
+    assert_eq!(home.outcome(&default()), Outcome::Changed);
+    let none = Wanted::NoDefault(secret("another"));
+    assert_eq!(home.outcome(&none), Outcome::Unchanged);
+    assert!(!is_in_force(&home.place(), &secret("ailab")));
+}
+
+#[test]
+fn many_small_files_are_not_all_read() {
+    use std::os::unix::fs::symlink;
+    let home = Home::new();
+    for number in 0..MANY {
+        home.put(&format!("home/.jupyter/d/{number}.json"), "");
+        let link = home.at(&format!("home/.jupyter/jupyter{number}_config.d"));
+        symlink("d", link).unwrap();
+    }
+    assert!(matches!(home.outcome(&default()), Outcome::NotSet(_)));
+}
+
+/// Together more than are read of all `*_config.d`.
+const MANY: usize = 100;
 
 /// It takes a second word to turn authentication off.
 #[test]

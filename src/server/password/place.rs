@@ -31,6 +31,9 @@ const FOREIGN: [&str; 4] = [
 /// A directory of configuration has at most so many entries: Jupyter's own have twenty.
 const MOST_ENTRIES: usize = 4096;
 
+/// Python is judged up to this many bytes: its tokens take a hundred times as much.
+const LONGEST_PYTHON: usize = 256 << 10;
+
 const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
 
 /// The variable with the directories that come before all others.
@@ -160,9 +163,10 @@ impl Place {
         }
         found.extend(self.tokens.iter().map(|name| told(name, name, Rank::After)));
         if !self.ignored {
+            let mut left = MOST_ENTRIES;
             self.all
                 .iter()
-                .for_each(|directory| unread(directory, &mut found));
+                .for_each(|directory| unread(directory, &mut left, &mut found));
         }
         found.retain(|source| source.said != Said::default());
         Everything(found)
@@ -279,10 +283,20 @@ fn pair(path: &Path, json: Rank, python: Rank, found: &mut Vec<Source>) {
 
 /// What a file says; `None`: there is none.
 fn file(path: &Path, rank: Rank) -> Option<Source> {
+    let is_python = path.extension() == Some(OsStr::new("py"));
     let said = match contents(path) {
-        Ok(bytes) if path.extension() == Some(OsStr::new("py")) => python::read(&bytes),
+        Ok(bytes) if is_python && bytes.len() > LONGEST_PYTHON => Said::unclear("over 256 KiB"),
+        Ok(bytes) if is_python => python::read(&bytes),
         Ok(bytes) => Said::json(&bytes),
-        Err(error) if is_absent(&error) || !path.is_file() => return None,
+        Err(_)
+            if path
+                .symlink_metadata()
+                .is_err_and(|error| is_absent(&error)) =>
+        {
+            return None;
+        }
+        // Docker makes a directory of a file to mount that is missing on the host.
+        Err(_) if !path.is_file() => Said::unclear("is no regular file"),
         Err(error) => Said::unclear(error.to_string()),
     };
     Some(source(&path.display().to_string(), rank, said))
@@ -295,7 +309,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 /// Files that other servers than JupyterLab read (`jupyter notebook`, an extension with a
 /// file of its own), or that people take for ones that are read (`*_config.d`): a password
 /// there is somebody's wish, too.
-fn unread(directory: &Path, found: &mut Vec<Source>) {
+fn unread(directory: &Path, left: &mut usize, found: &mut Vec<Source>) {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if is_absent(&error) => return,
@@ -326,17 +340,22 @@ fn unread(directory: &Path, found: &mut Vec<Source>) {
             continue;
         }
         match extension {
-            "d" => unread_directory(&path, &mut bytes, found),
+            "d" => unread_directory(&path, &mut bytes, left, found),
             "py" | "json" => add(&path, &mut bytes, found),
             _ => {}
         }
     }
 }
 
-/// The JSON files of a `*_config.d`.
-fn unread_directory(directory: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
+/// The JSON files of a `*_config.d`, as far as there are entries `left` for all of them.
+fn unread_directory(directory: &Path, bytes: &mut u64, left: &mut usize, found: &mut Vec<Source>) {
     let entries = std::fs::read_dir(directory).into_iter().flatten();
-    for entry in entries.take(MOST_ENTRIES).flatten() {
+    for entry in entries.flatten() {
+        if *left == 0 {
+            let said = Said::unclear(format!("over {MOST_ENTRIES} entries"));
+            return found.push(source(&directory.display().to_string(), Rank::Unread, said));
+        }
+        *left -= 1;
         let path = entry.path();
         if path.extension() == Some(OsStr::new("json")) {
             add(&path, bytes, found);

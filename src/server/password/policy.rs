@@ -1,6 +1,8 @@
 //! Decides from everything that Jupyter reads: may a default password be set, and which
 //! hash is effective? Pure: the files are read elsewhere.
 
+use std::path::Path;
+
 use serde_json::Value as Json;
 
 /// What one source says about authentication.
@@ -98,8 +100,9 @@ fn collect(content: &Json, path: &mut Vec<String>, found: &mut Vec<Setting>) {
 }
 
 /// Parts of the names of traits that let people in or keep them out.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "auth",
+    "config_file",
     "hashed",
     "identity_provider",
     "identityprovider",
@@ -251,6 +254,28 @@ impl Everything {
             (None, None, Some(token)) => Standing::EmptyToken(token),
             (None, None, None) => Standing::Unset,
         }
+    }
+
+    /// Returns the places of a base hash outside of `own` that `public` knows and of what is
+    /// configured beside it; `None` where one of the two is missing.
+    pub fn beside_base_hash(&self, own: &Path, public: impl Fn(&str) -> bool) -> Option<String> {
+        let own = own.display().to_string();
+        let read =
+            |(source, _): &(&Source, &Setting)| source.rank != Rank::Unread && source.name != own;
+        let is_public = |setting: &Setting| match &setting.value {
+            Value::Text(hash) => Kind::of(&setting.path) == Kind::Base && public(hash),
+            Value::Unknown => false,
+        };
+        let (publics, others): (Vec<_>, Vec<_>) = self
+            .settings()
+            .filter(read)
+            .partition(|(_, setting)| is_public(setting));
+        let ((source, public), (beside, other)) = (publics.first()?, others.first()?);
+        Some(format!(
+            "{} beside {}",
+            shown(source, public),
+            shown(beside, other)
+        ))
     }
 
     /// Decides which hash is effective.
