@@ -69,6 +69,8 @@ fn people_see_the_words_of_the_table() {
         "jupyter_server_config.json",
         "{\n  \"IdentityProvider\": {,\n",
     );
+    let python = Mounted::new("/python");
+    python.write("jupyter_server_config.py", "if True: pass\n");
     let venv = |start: &str| {
         let venv = Mounted::new("/home/jupyter/jupyterenv");
         venv.write("bin/jupyter-lab", start);
@@ -142,6 +144,12 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             end,
             1,
             &["is not valid JSON"],
+        ),
+        (
+            &[&python.1, "--env=JUPYTER_CONFIG_DIR=/python"],
+            end,
+            0,
+            &["the default password is not set: ", " cannot be judged"],
         ),
         (&[&lost.1], server, 127, &other),
         (
