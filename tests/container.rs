@@ -342,7 +342,7 @@ fn the_image_has_the_documented_layout() {
     let said = docker_ok(["image", "inspect", "--format", format, IMAGE]);
     assert_eq!(
         said.trim(),
-        "[\"ai-lab-entrypoint\"] [\"jupyter-lab\"] {\"/home/jupyter/notebooks\":{}} \
+        "[\"/usr/local/bin/ai-lab-entrypoint\"] [\"jupyter-lab\"] {\"/home/jupyter/notebooks\":{}} \
          {\"49494/tcp\":{}} 5s"
     );
 }

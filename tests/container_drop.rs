@@ -259,3 +259,37 @@ fn a_drop_that_only_seemed_to_work_ends_the_start() {
         assert!(stderr.contains(found), "{found:?} is missing in {stderr}");
     }
 }
+
+/// A derived image's PATH may begin with the venv, where the user can write.
+#[test]
+fn a_planted_program_is_neither_the_health_check_nor_pid_1() {
+    let path = "--env=PATH=/home/jupyter/jupyterenv/bin:/usr/local/bin:/usr/bin:/bin";
+    let container = Container::start(&[path, "--health-interval=1s"], &["sleep", "1000"]);
+    let log = container.wait_for("] prepared in ");
+    assert!(
+        log.contains("the container's PATH is not root's alone"),
+        "{log}"
+    );
+    let planted = "#!/bin/sh\\nid >/tmp/planted\\n";
+    let plant = format!(
+        "cd /home/jupyter/jupyterenv/bin && printf '{planted}' >ai-lab-entrypoint && \
+         chmod 755 ai-lab-entrypoint"
+    );
+    container.exec_ok("jupyter", &["sh", "-ec", &plant]);
+    // The one that is under way may have begun before.
+    for _ in 0..2 {
+        let checks = || container.inspect("{{json .State.Health.Log}}");
+        let before = checks();
+        container.until("there is one more check", || {
+            (checks() != before).then_some(())
+        });
+    }
+    assert_eq!(container.inspect("{{.State.Health.Status}}"), "healthy");
+    container.signal("TERM");
+    container.end();
+    container.begin();
+    container.until("it is prepared again", || {
+        (container.logs().matches("] prepared in ").count() == 2).then_some(())
+    });
+    assert!(!container.exec("root", &["test", "-e", "/tmp/planted"]).0);
+}
