@@ -140,9 +140,9 @@ pub fn untrusted(settings: &Settings, wrong: &HookError) -> SettingsError {
     SettingsError(vec![error(settings, Key::Hooks, wrong.to_string(), remedy)])
 }
 
-/// Which password is wanted. A secret's file may be root's, so this comes before the
-/// drop. JupyterHub has its own door: none of the sources is looked at in hub mode, an
-/// empty variable neither.
+/// Returns the wanted password. The file with it may be root's, so this comes before the
+/// drop. JupyterHub has a login of its own: in hub mode no source is read, so that an empty
+/// variable is no error either.
 fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsError> {
     if matches!(launch, Launch::Server(server) if server.hub) {
         return Ok(Wanted::Nothing);

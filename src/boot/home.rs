@@ -16,7 +16,7 @@ use crate::degradation::Degradation;
 use crate::server::environment::{self, Environment};
 use crate::server::password::place::{CONFIG_PATH, FILE, user_directory};
 
-/// How what is in the old place is read while the new one is in use.
+/// The way in which the old place is read while the new one is in use.
 #[derive(Debug, Clone, Copy)]
 enum Behind {
     /// There is nothing to read.
@@ -78,7 +78,7 @@ const ONLY_ONE: [&str; 2] = ["custom", "lab"];
 const MOST_LINKS: usize = 4096;
 const DEEPEST: usize = 16;
 
-/// What goes elsewhere.
+/// The directories of HOME that move to another place.
 #[derive(Debug)]
 pub(super) struct Moved {
     /// The private directory that takes the place of HOME.
@@ -117,7 +117,7 @@ impl Moved {
         }
     }
 
-    /// Whether everything is where it belongs.
+    /// Reports whether nothing has to move.
     pub fn is_nothing(&self) -> bool {
         self.directories.is_empty() && self.mounted_password.is_none()
     }
@@ -164,7 +164,7 @@ impl Moved {
         Ok(())
     }
 
-    /// What is reported about it; `made`: whether the new place can be used.
+    /// Returns the degradation about it; `made`: the result of making the new place.
     pub fn report(&self, person: &Person, made: &io::Result<()>) -> Option<Degradation> {
         if self.directories.is_empty() {
             return None;
@@ -247,7 +247,7 @@ fn put_behind(environment: &mut Environment, list: &str, new: &Path, old: &Path)
     environment.set(list, value);
 }
 
-/// Whether something is mounted exactly there.
+/// Reports whether a path is a mount point.
 fn is_mount(path: &Path) -> bool {
     let asked = StatxFlags::BASIC_STATS;
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, asked);
@@ -276,7 +276,7 @@ impl<'a> Links<'a> {
     fn make(&mut self, old: &Path, new: &Path, depth: usize) -> io::Result<()> {
         let entries = match fs::read_dir(old) {
             Ok(entries) => entries,
-            // What this user cannot read, nobody could have read for him.
+            // The user cannot read it, so the server could not either.
             Err(_) => return Ok(()),
         };
         fs::create_dir_all(new)?;
@@ -285,7 +285,7 @@ impl<'a> Links<'a> {
             let entry = entry?;
             let (name, kind) = (entry.file_name(), entry.file_type()?);
             let bytes = name.as_encoded_bytes();
-            // Those with two dots are how a ConfigMap is made.
+            // Kubernetes keeps a ConfigMap's files behind entries with two dots.
             let left_out = |written: &&str| match written.strip_suffix('*') {
                 Some(begin) => bytes.starts_with(begin.as_bytes()),
                 None => bytes == written.as_bytes(),

@@ -346,8 +346,8 @@ pub(super) fn state_unprepared(
     Ok(())
 }
 
-/// Whether something is in the way of a directory that another than root put there. The
-/// user could end every later start with it if it were fatal.
+/// Reports whether a file or link of another user than root is in the way of a directory.
+/// If that were fatal, the user could end every later start with it.
 fn is_obstructed_by_another(directory: &Path) -> bool {
     let places = directory.ancestors();
     let mut found = places.filter_map(|place| std::fs::symlink_metadata(place).ok());

@@ -280,7 +280,7 @@ pub(super) fn password_place(
     })
 }
 
-/// What the server's arguments say about the password.
+/// Returns the settings about authentication in the server's arguments.
 fn line(start: &Start<'_>) -> Line {
     let Launch::Server(server) = &start.launch else {
         return Line::default();
