@@ -100,7 +100,7 @@ fn the_images_own_health_check_needs_no_option() {
     let said = docker_ok(["inspect", "--format", format, &container.name]);
     assert_eq!(
         said.trim(),
-        "[\"CMD\",\"ai-lab-entrypoint\",\"healthcheck\"]"
+        "[\"CMD\",\"/usr/local/bin/ai-lab-entrypoint\",\"healthcheck\"]"
     );
 }
 
