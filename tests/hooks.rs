@@ -545,7 +545,7 @@ fn a_root_hook_writes_where_no_user_can_swap_the_file() {
     let ended = hooks.start(&image).env("TMPDIR", &home).run();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains(": /tmp/.ai-lab-env-"),
+        ended.stderr.contains(": /run/.ai-lab-env-"),
         "{}",
         ended.stderr
     );
