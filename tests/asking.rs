@@ -395,3 +395,22 @@ fn nor_does_it_matter_what_is_in_the_place_of_the_directory() {
         }
     }
 }
+
+#[test]
+fn a_state_that_was_taken_away_is_warned_of_once() {
+    let image = Image::new();
+    let mut running = image.server().start();
+    running.wait_for("] ready in ");
+    std::fs::remove_dir_all(image.path("state")).unwrap();
+    running.signal(libc::SIGHUP);
+    running.wait_for("the state cannot be written: No such file or directory");
+    running.wait_for("] ready in ");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+    let (_, stderr) = running.everything();
+    assert_eq!(
+        stderr.matches("the state cannot be written").count(),
+        1,
+        "{stderr}"
+    );
+}

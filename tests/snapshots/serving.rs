@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use super::golden::{lived, lived_in};
+use super::golden::lived;
 use super::support::{Image, PROGRAM, Running, Start, UID};
 
 const TERM: i32 = libc::SIGTERM;
@@ -163,12 +163,6 @@ fn what_can_be_taken_away_or_was_never_there() {
             running.end()
         },
     );
-    lived_in("state-is-taken-away", bare, |running, image| {
-        running.wait_for("ready in ");
-        fs::remove_dir_all(image.path("state")).unwrap();
-        running.signal(TERM);
-        running.end()
-    });
     lived(
         "settings-are-not-recorded",
         |image| {
