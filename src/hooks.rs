@@ -100,7 +100,7 @@ pub enum HookError {
         watched::PATIENCE.as_secs()
     )]
     Left,
-    /// What they leave running could not be found, and would go on as root.
+    /// Their orphans would not become children of this process, and would stay root.
     #[error("the root hooks are not run, since what one leaves behind would stay root: {0}")]
     Orphans(Refused),
     /// Somebody asked to stop, which the start tells.

@@ -179,8 +179,8 @@ impl Setting {
         let reached = Reached::new(supervisor)?;
         let found = reached.state(&typed);
         let (state, directory) = match reached.supervisor.uid {
-            // As long as nothing is told it may be on its way to become somebody: what
-            // root writes in its place would be in that user's way.
+            // Without a state the supervisor may not have dropped root yet: files that a verb
+            // writes as root would be in the user's way.
             0 => Some(found?).unzip(),
             _ => found.ok().unzip(),
         };
@@ -226,9 +226,9 @@ fn draft(mut typed: Typed, record: Option<&Record>) -> Draft {
 struct Reached {
     supervisor: Supervisor,
     dropped: Dropped,
-    /// Whether it was root who asked.
+    /// Whether the verb was started as root.
     by_root: bool,
-    /// What root wrote down of its settings.
+    /// The record of the settings that root wrote.
     record: Option<Record>,
 }
 
@@ -246,14 +246,14 @@ impl Reached {
         })
     }
 
-    /// What the supervisor says, and the directory where it does.
+    /// Returns the supervisor's state and the directory that holds it.
     fn state(&self, typed: &Typed) -> Result<(State, PathBuf), StateError> {
         let settings = draft(typed.clone(), self.record.as_ref());
         let directory = &settings.so_far().state_dir;
         state::read(directory, self.supervisor.pid, self.supervisor.uid)
     }
 
-    /// What a start without root wrote down. Root does not believe what others can write.
+    /// Returns the record of a start without root. Root believes none that others can write.
     fn record_in(&self, directory: &Path) -> Option<Record> {
         let Supervisor { pid, uid, .. } = self.supervisor;
         let found = record::find_own(directory, uid, &state::name_of(pid));

@@ -208,8 +208,8 @@ fn place(setting: &Setting) -> Place {
     })
 }
 
-/// What the arguments of the running server say, or those that the settings have for the
-/// next one. The record of the settings has no password in it; the kernel has.
+/// Returns the settings about authentication in the running server's arguments, or in those
+/// that the next server gets. The record holds no password, so the kernel is asked.
 fn line(setting: &Setting) -> Line {
     let running = setting
         .running

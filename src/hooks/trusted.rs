@@ -11,7 +11,7 @@ use crate::server::environment::SYSTEM_PATH;
 use crate::supervisor::interpreter::{Interpreter, Shebang, interpreter, on_path};
 use crate::sys::trust;
 
-/// How many interpreters that are scripts themselves the kernel follows (execve(2)), and more.
+/// The most interpreters that are judged; the kernel follows fewer scripts (execve(2)).
 const MOST: usize = 8;
 
 /// Checks that root alone can write a hook, its interpreter, the interpreter's interpreter and

@@ -30,7 +30,7 @@ pub struct Sink {
     source: u32,
 }
 
-/// What one source has to say.
+/// Bytes of one source.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the server's own arguments say about authentication (traitlets' command line).
+//! The settings about authentication in the server's arguments (traitlets' command line).
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
