@@ -194,6 +194,16 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
     supervisor::check::check()?;
     let as_root = rustix::process::geteuid().is_root();
     let checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
+    let mut report = Report::new(checked.settings.strict);
+    for name in checked.outranked {
+        report.degraded(Degradation::new(
+            format!(
+                "the server's argument {name} is left out: the password of the environment or of \
+                 the password file is in force"
+            ),
+            "remove that argument",
+        ))?;
+    }
     story(Start {
         settings: &checked.settings,
         launch: checked.launch,
@@ -201,7 +211,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
         password: checked.password,
         variables: Vec::new(),
         recorded: false,
-        report: Report::new(checked.settings.strict),
+        report,
     })
 }
 

@@ -148,6 +148,22 @@ fn json_that_is_broken_is_told_with_its_place_and_kept() {
 }
 
 #[test]
+fn a_password_on_the_servers_line_is_beaten() {
+    for argument in [
+        "--PasswordIdentityProvider.hashed_password=",
+        "--ServerApp.password=",
+        "--IdentityProvider.token=",
+    ] {
+        let forced = ["--env=JUPYTER_PASSWORD=mine"];
+        let container = Container::start(&forced, &["jupyter-lab", argument]);
+        lets(
+            &container,
+            [("mine", "in"), ("stale", "out"), ("ailab", "out")],
+        );
+    }
+}
+
+#[test]
 fn a_link_in_place_of_the_file_is_never_replaced() {
     let trap = "
         stale ServerApp password >/home/jupyter/elsewhere/mine.json

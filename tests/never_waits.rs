@@ -177,6 +177,33 @@ fn stopped_on_a_frozen_disk() -> Duration {
     time
 }
 
+/// An in-place restart removes the default password first where something else was configured:
+/// here that takes for ever.
+#[test]
+fn for_an_in_place_restart_that_waits_for_a_disk() {
+    let image = Image::new();
+    let disk = Disk::mount(&image.path("disk.img"), &image.path("disk"));
+    let config = image.path("disk/jupyter");
+    fs::create_dir(&config).unwrap();
+    std::os::unix::fs::chown(&config, Some(support::UID), None).unwrap();
+    let named = config.display().to_string();
+    let server = image.server().args(["--password", "ailab"]);
+    let mut running = server.env("JUPYTER_CONFIG_DIR", &named).start();
+    running.wait_for("] ready in ");
+    let pid = running.pid();
+    let token = config.join("jupyter_server_config.py");
+    fs::write(token, "c.IdentityProvider.token = 'mine'").unwrap();
+    let frozen = disk.freeze();
+    running.signal(1);
+    running.wait_for("the server ended");
+    running.signal(15);
+    until("it ends as far as it can", || {
+        support::process::state(pid).is_none_or(|state| state == "Z")
+    });
+    drop(frozen);
+    assert_eq!(running.end(), 0);
+}
+
 /// Has room for 100 SIGRTMIN+6, and takes them only after TERM, 10,000 in all; leaves
 /// an orphan at USR1 and tells when it is gone.
 const BUSY: &str = "

@@ -72,6 +72,57 @@ fn a_hash_on_the_servers_line_is_judged() {
     assert_eq!(ask(&running, &image, "check", "ailab").0, 1);
 }
 
+/// `JUPYTER_PASSWORD` wins always, also over a line that would open the door.
+#[test]
+fn a_hash_on_the_servers_line_is_left_out_where_the_environment_has_a_password() {
+    let image = Image::new();
+    for named in [
+        "--PasswordIdentityProvider.hashed_password=",
+        "--ServerApp.password=",
+        "--NotebookApp.password=argon2:x",
+    ] {
+        for words in [["--", "jupyter-lab", named], ["--password", "ailab", named]] {
+            let words = words.map(|word| match word == named && words[0] != "--" {
+                true => format!("--jupyter-arg={word}"),
+                false => word.to_owned(),
+            });
+            let start = image.server().args(words);
+            let mut running = start.env("JUPYTER_PASSWORD", "mine").start();
+            running.wait_for("is left out: the password of the environment");
+            running.wait_for("] ready in ");
+            let line = std::fs::read(format!("/proc/{}/cmdline", running.main_pid())).unwrap();
+            let line = String::from_utf8(line).unwrap();
+            assert!(!line.contains("password"), "{line}");
+            assert_eq!(ask(&running, &image, "check", "mine").0, 0, "{named}");
+        }
+    }
+}
+
+/// Whether the file that `jupyter server password` writes has a hash.
+fn has_a_hash(image: &Image) -> bool {
+    let file = image.path("home/.jupyter/jupyter_server_config.json");
+    std::fs::read_to_string(file).is_ok_and(|text| text.contains("hashed_password"))
+}
+
+#[test]
+fn the_default_goes_at_an_in_place_restart_if_a_token_was_configured_meanwhile() {
+    let image = Image::new();
+    let mut running = image.server().args(["--password", "ailab"]).start();
+    running.wait_for("] ready in ");
+    assert!(has_a_hash(&image));
+    let token = image.path("home/.jupyter/jupyter_server_config.py");
+    std::fs::write(&token, "c.IdentityProvider.token = 'mine'").unwrap();
+    running.signal(1);
+    running.wait_for("the default password is not set: the configuration has");
+    running.wait_for_next("fake: pid");
+    assert!(!has_a_hash(&image));
+    // And it comes back as at any start.
+    std::fs::remove_file(&token).unwrap();
+    running.signal(1);
+    running.wait_for_next("fake: pid");
+    assert!(has_a_hash(&image));
+}
+
 #[test]
 fn a_password_in_a_python_file_is_judged_and_what_only_the_server_knows_is_told() {
     let image = Image::new();

@@ -9,6 +9,7 @@ use tracing::warn;
 use super::variable;
 use crate::hooks::{self, HookError};
 use crate::identity::{Account, IdentityError, group, resolve};
+use crate::server::argv;
 use crate::server::password::{self, Sources, Wanted};
 use crate::server::program::{self, Launch};
 use crate::settings::resolve::Draft;
@@ -27,6 +28,8 @@ pub struct Checked {
     pub launch: Launch,
     /// The password that is wanted.
     pub password: Wanted,
+    /// The server's arguments that were left out, because this password wins over them.
+    pub outranked: Vec<String>,
 }
 
 /// Settings that fit this container.
@@ -40,7 +43,7 @@ pub fn check(
 ) -> Result<Checked, SettingsError> {
     let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
     let configured = draft.so_far().server.program.as_deref();
-    let launch = program::decide(command, configured, service_url);
+    let mut launch = program::decide(command, configured, service_url);
     if as_root {
         let account = account(draft.so_far()).map(drop);
         draft.checked(account);
@@ -51,10 +54,19 @@ pub fn check(
     }
     let password = password(draft.so_far(), &launch);
     let password = draft.checked(password).unwrap_or(Wanted::Nothing);
+    let mut settings = draft.finish()?;
+    let mut outranked = Vec::new();
+    if let Launch::Server(server) = &mut launch
+        && password.is_forced()
+    {
+        outranked = argv::leave_out_passwords(&mut settings.server.args);
+        outranked.extend(argv::leave_out_passwords(&mut server.args));
+    }
     Ok(Checked {
-        settings: draft.finish()?,
+        settings,
         launch,
         password,
+        outranked,
     })
 }
 

@@ -4,17 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::getpid;
-use tracing::info;
+use tracing::{error, info, warn};
 
 use super::quiet::Quiet;
 use super::user_phase::{Ready, working_directory};
 use super::{Failure, Person, Start, variable};
 use crate::cli::verbs;
 use crate::degradation::Degradation;
+use crate::identity::Dropped;
 use crate::output::logfile::Logfile;
 use crate::output::notify;
 use crate::server::argv::{self, Argv};
-use crate::server::password;
+use crate::server::password::{self, Outcome, Place, Secret, Wanted};
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::readiness::Expected;
 use crate::server::watch::{DefaultPassword, Plan, Watch, milliseconds, spent};
@@ -23,7 +24,7 @@ use crate::state::{self, Keeper, Mode, PasswordPlace, Phase, State, Told};
 use crate::supervisor::restart::Backoff;
 use crate::supervisor::spawn::Program;
 use crate::supervisor::stop::Times;
-use crate::supervisor::{self, Main};
+use crate::supervisor::{self, Main, Prepare};
 
 /// Starts what is to be started and looks after it until the end.
 ///
@@ -154,12 +155,12 @@ fn serve(
     let directory = program.directory.clone().unwrap_or_default();
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
-    let default_password = ready
-        .default_password
-        .map(|(secret, place)| DefaultPassword {
-            text: start.settings.password.default.clone().unwrap_or_default(),
-            in_force: Arc::new(move || password::is_in_force(&place, &secret)),
-        });
+    let default = ready.default_password.map(Arc::new);
+    let default_password = default.clone().map(|default| DefaultPassword {
+        text: start.settings.password.default.clone().unwrap_or_default(),
+        in_force: Arc::new(move || password::is_in_force(&default.1, &default.0)),
+    });
+    let prepare = prepare(person.dropped, default);
     let plan = Plan {
         hub: server.hub,
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
@@ -172,7 +173,8 @@ fn serve(
     start.go_on()?;
     // Before this there was nothing to restart or to pass on to.
     start.signals.forget();
-    let main = Main::Server(program, Backoff::new(start.settings.server.restart));
+    let backoff = Backoff::new(start.settings.server.restart);
+    let main = Main::Server(program, backoff, prepare);
     let told = told(&start, ready.password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {
@@ -182,6 +184,27 @@ fn serve(
         told.written().await;
         watch.finish().await;
         Ok(code?)
+    })
+}
+
+/// Before an in-place restart the default password is looked at again: something else may
+/// have been configured meanwhile.
+fn prepare(dropped: Dropped, default: Option<Arc<(Secret, Place)>>) -> Prepare {
+    Arc::new(move || {
+        let Some((secret, place)) = default.as_deref() else {
+            return;
+        };
+        match password::apply(&dropped, place, &Wanted::Default(secret.clone())) {
+            Ok(applied) => {
+                applied.note.iter().for_each(|note| info!("{note}"));
+                match applied.outcome {
+                    Outcome::Changed => info!("{}", password::CHANGED),
+                    Outcome::NotSet(degradation) => warn!("{degradation}"),
+                    Outcome::Unchanged => {}
+                }
+            }
+            Err(error) => error!("{error}"),
+        }
     })
 }
 

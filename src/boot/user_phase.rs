@@ -224,8 +224,8 @@ fn set_password(
     Ok(place)
 }
 
-/// A password that the container forces does not beat one on the server's line, nor another
-/// way in.
+/// A password that the container forces does not beat a configuration file on the server's line,
+/// nor another way in.
 pub(super) fn tell_who_wins(
     start: &mut Start<'_>,
     place: &Place,
@@ -235,12 +235,6 @@ pub(super) fn tell_who_wins(
         return Ok(());
     }
     let line = line(start);
-    if line.names_a_password() {
-        start.report.degraded(Degradation::new(
-            "the server's arguments name a password, which beats the one of the environment",
-            "remove that argument",
-        ))?;
-    }
     if line.file.is_some() {
         start.report.degraded(Degradation::new(
             "the server's arguments name a configuration file, and Jupyter reads no other: the \

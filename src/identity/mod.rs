@@ -36,7 +36,7 @@ pub struct Root(());
 /// on purpose (the old root layout, [`Root::stay`]).
 ///
 /// What must never run before that takes `&Dropped`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Dropped(());
 
 impl Root {

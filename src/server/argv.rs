@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use super::password::line::is_a_password;
+
 /// What is decided about the server's arguments before they are written.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
@@ -117,6 +119,21 @@ pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv 
     Argv { args, traits }
 }
 
+/// Leaves out what gives the server a password's hash; the names of what was left out.
+pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
+    let plain: Vec<OsString> = words.iter().map(|word| word.as_ref().to_owned()).collect();
+    let mut left_out = Vec::new();
+    let mut kept = Vec::new();
+    for item in items(&plain) {
+        let password = item.name.filter(|name| is_a_password(name));
+        kept.resize(kept.len() + item.words.len(), password.is_none());
+        left_out.extend(password);
+    }
+    let mut kept = kept.into_iter();
+    words.retain(|_| kept.next() == Some(true));
+    left_out
+}
+
 fn names(item: &Item, traits: &[&str]) -> bool {
     item.name
         .as_deref()
@@ -164,8 +181,7 @@ fn items(words: &[OsString]) -> Vec<Item> {
             value: None,
             words: vec![word.clone()],
         };
-        let option = word.to_str().and_then(|word| word.strip_prefix("--"));
-        if let Some(option) = option {
+        if let Some(option) = word.to_str().and_then(option) {
             if let Some((name, value)) = option.split_once('=') {
                 item.name = Some(canonical(name));
                 item.value = Some(value.into());
@@ -182,6 +198,12 @@ fn items(words: &[OsString]) -> Vec<Item> {
         items.push(item);
     }
     items
+}
+
+/// The option of a word. Traitlets takes a trait's whole name after one dash, too.
+fn option(word: &str) -> Option<&str> {
+    let one_dash = || word.strip_prefix('-').filter(|name| name.contains('.'));
+    word.strip_prefix("--").or_else(one_dash)
 }
 
 fn canonical(name: &str) -> String {
@@ -221,6 +243,23 @@ mod tests {
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect()
+    }
+
+    #[test]
+    fn a_passwords_hash_is_left_out_however_it_is_written() {
+        let others = ["--debug", "--ServerApp.token=t", "--A.b", "x", "a.ipynb"];
+        for written in [
+            &["--ServerApp.password=h"][..],
+            &["-ServerApp.password=h"],
+            &["--NotebookApp.password", "h"],
+            &["--PasswordIdentityProvider.hashed_password="],
+            &["--LabApp.ServerApp.password=h", "--ServerApp.password="],
+        ] {
+            let mut words = [&others[..2], written, &others[2..]].concat();
+            let left_out = leave_out_passwords(&mut words);
+            assert_eq!(words, others, "{written:?}");
+            assert!(!left_out.is_empty(), "{written:?}");
+        }
     }
 
     #[test]

@@ -17,9 +17,11 @@ pub mod terminal;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid};
+use tokio::sync::watch;
 use tracing::error;
 
 use crate::sys;
@@ -31,11 +33,14 @@ use spawn::{Program, SpawnError};
 use stop::{Effect, Ended, Event, State, Times};
 use terminal::Terminal;
 
+/// What is done before a server is started again. It may wait for a disk, so a thread of its
+/// own does it.
+pub type Prepare = Arc<dyn Fn() + Send + Sync>;
+
 /// What the main process is to us.
-#[derive(Debug)]
 pub enum Main {
     /// A server that we look after: signals are translated, it can be restarted.
-    Server(Program, Backoff),
+    Server(Program, Backoff, Prepare),
     /// A command that should not notice us: every signal is its own.
     Command(Program),
     /// None.
@@ -119,6 +124,8 @@ struct Life<'a> {
     came_up: bool,
     since: Instant,
     alarm: Option<Instant>,
+    /// Closed when what is done before the next start is done.
+    prepared: Option<watch::Receiver<()>>,
     terminal: Option<Terminal>,
     exit: Option<i32>,
 }
@@ -146,6 +153,7 @@ impl<'a> Life<'a> {
             came_up: false,
             since: Instant::now(),
             alarm: None,
+            prepared: None,
             terminal,
             exit: None,
         };
@@ -157,7 +165,7 @@ impl<'a> Life<'a> {
 
     fn spawn(&mut self) {
         let spawned = match &self.main {
-            Main::Server(program, _) => spawn::server(program),
+            Main::Server(program, ..) => spawn::server(program),
             Main::Command(program) => {
                 spawn::command(program, self.terminal.map(Terminal::descriptor))
             }
@@ -174,7 +182,7 @@ impl<'a> Life<'a> {
                 self.take_terminal_back();
                 let ended = Ended::Exit(error.code());
                 let again = match &mut self.main {
-                    Main::Server(_, backoff) if self.came_up => {
+                    Main::Server(_, backoff, _) if self.came_up => {
                         backoff.after(ended, Duration::ZERO)
                     }
                     _ => None,
@@ -186,14 +194,43 @@ impl<'a> Life<'a> {
     }
 
     async fn timer(&self) {
-        match self.alarm {
-            Some(alarm) => tokio::time::sleep_until(alarm.into()).await,
-            None => std::future::pending().await,
+        let Some(alarm) = self.alarm else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(alarm.into()).await;
+        if let Some(mut prepared) = self.unprepared() {
+            let _ = prepared.changed().await;
         }
     }
 
+    /// What the next start waits for, besides the time.
+    fn unprepared(&self) -> Option<watch::Receiver<()>> {
+        let prepared = self.prepared.as_ref()?;
+        let waits = matches!(self.state, State::Backoff { .. }) && prepared.has_changed().is_ok();
+        waits.then(|| prepared.clone())
+    }
+
+    /// Begins what is done before the next start.
+    fn prepare(&mut self) {
+        let Main::Server(.., prepare) = &self.main else {
+            return;
+        };
+        let (working, prepared) = watch::channel(());
+        let prepare = prepare.clone();
+        let thread = std::thread::Builder::new().name("prepare".into());
+        let started = thread.spawn(move || {
+            prepare();
+            drop(working);
+        });
+        if let Err(error) = started {
+            error!("nothing could be prepared before the server is started again: {error}");
+        }
+        self.prepared = Some(prepared);
+    }
+
     fn check_timer(&mut self) {
-        if self.alarm.is_some_and(|alarm| alarm <= Instant::now()) {
+        let over = self.alarm.is_some_and(|alarm| alarm <= Instant::now());
+        if over && self.unprepared().is_none() {
             self.alarm = None;
             if let State::Killing { again: true } = self.state {
                 error!("the server has not ended after KILL: it is waited for");
@@ -267,7 +304,7 @@ impl<'a> Life<'a> {
         self.goes_on = None;
         self.take_terminal_back();
         let again = match (&mut self.main, self.state) {
-            (Main::Server(_, backoff), State::Running) => {
+            (Main::Server(_, backoff, _), State::Running) => {
                 backoff.after(ended, self.since.elapsed())
             }
             (_, State::Stopping { again: true } | State::Killing { again: true }) => {
@@ -368,10 +405,10 @@ impl<'a> Life<'a> {
     fn event(&mut self, event: Event) {
         let (state, effects) = stop::step(self.state, event, self.times);
         let before = std::mem::replace(&mut self.state, state);
-        if state != before
-            && let State::Stopping { again } = state
-        {
-            self.observer.stopping(again);
+        match state {
+            State::Stopping { again } if state != before => self.observer.stopping(again),
+            State::Backoff { .. } if state != before => self.prepare(),
+            _ => {}
         }
         for effect in effects {
             self.carry_out(effect);

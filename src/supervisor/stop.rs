@@ -6,7 +6,7 @@
 //!  ▲   │                 │ grace period over   │ drain time over
 //!  │   │                 ▼                     ▼
 //!  │   │              Killing             DrainKilling ───────────► Done
-//!  │   ├─ Restart ──► Stopping, Killing (and then spawn again)
+//!  │   ├─ Restart ──► Stopping, Killing, and then Backoff
 //!  │   └─ main ended by itself ──► Draining, or
 //!  └───── time over ── Backoff
 //! ```
@@ -101,7 +101,7 @@ pub enum State {
         /// It is started again when it is gone.
         again: bool,
     },
-    /// It ended by itself and is started again after a while.
+    /// It is gone, and is started again after a while or at once.
     Backoff {
         /// Its exit code.
         code: i32,
@@ -157,6 +157,7 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
         let effects = vec![TermAll, Arm(times.drain)];
         (Draining { code, asked }, effects)
     };
+    let at_once = |code| (Backoff { code }, vec![Arm(Duration::ZERO)]);
     let stay = (state, Vec::new());
     match state {
         Idle => match event {
@@ -178,13 +179,13 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
             // TERM is on its way already; only its purpose changes.
             Event::Stop if again => (Stopping { again: false }, Vec::new()),
             Event::Stop | Event::Timeout => (Killing { again }, vec![KillMain, Arm(KILL_PATIENCE)]),
-            Event::MainEnded { .. } if again => (Running, vec![Disarm, Spawn]),
+            Event::MainEnded { ended, .. } if again => at_once(ended.code()),
             Event::MainEnded { ended, .. } => drain(ended.code(), true),
             Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,
         },
         Killing { again } => match event {
             Event::Stop if again => (Killing { again: false }, vec![Arm(KILL_PATIENCE)]),
-            Event::MainEnded { .. } if again => (Running, vec![Disarm, Spawn]),
+            Event::MainEnded { ended, .. } if again => at_once(ended.code()),
             Event::MainEnded { ended, .. } => drain(ended.code(), true),
             // A server that hangs on a disk is the one that people restart: it is waited for.
             Event::Timeout if again => stay,
@@ -193,7 +194,8 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
         },
         Backoff { code } => match event {
             Event::Stop => drain(code, true),
-            Event::Restart | Event::Timeout => (Running, vec![Disarm, Spawn]),
+            Event::Restart => at_once(code),
+            Event::Timeout => (Running, vec![Disarm, Spawn]),
             _ => stay,
         },
         Draining { code, asked } => match event {

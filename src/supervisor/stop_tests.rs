@@ -38,6 +38,7 @@ fn every_state_meets_every_event() {
     let stopping = |again| (Stopping { again }, vec![TermMain, Arm(TIMES.stop)]);
     let killing = |again| (Killing { again }, vec![KillMain, Arm(KILL_PATIENCE)]);
     let spawn = (Running, vec![Disarm, Spawn]);
+    let at_once = |code| (Backoff { code }, vec![Arm(Duration::ZERO)]);
     let exit = |code| (Done, vec![Disarm, Exit(code)]);
     let kill_all = |code| (DrainKilling { code }, vec![KillAll, Arm(KILL_PATIENCE)]);
     let s = |again| Stopping { again };
@@ -85,7 +86,7 @@ fn every_state_meets_every_event() {
             [
                 stay(s(false)),
                 stay(s(true)),
-                spawn.clone(),
+                at_once(3),
                 stay(s(true)),
                 stay(s(true)),
                 killing(true),
@@ -107,7 +108,7 @@ fn every_state_meets_every_event() {
             [
                 (k(false), vec![Arm(KILL_PATIENCE)]),
                 stay(k(true)),
-                spawn.clone(),
+                at_once(3),
                 stay(k(true)),
                 stay(k(true)),
                 stay(k(true)),
@@ -115,14 +116,7 @@ fn every_state_meets_every_event() {
         ),
         (
             b,
-            [
-                drain(5, true),
-                spawn.clone(),
-                stay(b),
-                stay(b),
-                stay(b),
-                spawn,
-            ],
+            [drain(5, true), at_once(5), stay(b), stay(b), stay(b), spawn],
         ),
         (
             d(false),

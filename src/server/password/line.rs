@@ -53,19 +53,19 @@ impl Line {
         }
     }
 
-    /// Reports whether they name a password's hash.
-    pub fn names_a_password(&self) -> bool {
-        let mut settings = self.said.settings.iter();
-        settings.any(|setting| {
-            let name = setting.path.last().map(String::as_str);
-            matches!(name, Some("password" | "hashed_password"))
-        })
-    }
-
     /// Reports whether they decide about the password.
     pub fn decides(&self) -> bool {
-        self.names_a_password() || self.file.is_some()
+        let mut settings = self.said.settings.iter();
+        settings.any(|setting| is_a_password(&setting.path.join("."))) || self.file.is_some()
     }
+}
+
+/// Reports whether a trait, by its whole name, is a password's hash.
+pub fn is_a_password(name: &str) -> bool {
+    matches!(
+        name.rsplit_once('.'),
+        Some((_, "password" | "hashed_password"))
+    )
 }
 
 /// traitlets takes a value out of its quotes.
