@@ -542,11 +542,14 @@ fn a_root_hook_writes_where_no_user_can_swap_the_file() {
     let image = Image::new();
     let hooks = Hooks::new().with("root/a", "echo $AI_LAB_ENV");
     let home = image.path("home").display().to_string();
-    let ended = hooks.start(&image).env("TMPDIR", &home).run();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains(": /run/.ai-lab-env-"),
-        "{}",
-        ended.stderr
-    );
+    // /tmp is sticky.
+    for (mode, place) in [("755", "/run"), ("777", "/tmp"), ("1777", "/run")] {
+        let run = format!("mount -t tmpfs -o mode={mode} tmpfs /run && exec \"$@\"");
+        let start = Start::of_the_machine("sh").args(["-c", &run, "sh", PROGRAM]);
+        let start = hooks.command_of(start, &image, "true");
+        let ended = start.env("TMPDIR", &home).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let told = format!(": {place}/.ai-lab-env-");
+        assert!(ended.stderr.contains(&told), "{mode}: {}", ended.stderr);
+    }
 }

@@ -523,9 +523,11 @@ fn the_default_is_set_nowhere_beside_a_password_a_token_or_another_way_in() {
         assert_eq!(home.outcome(&default()), Outcome::Unchanged, "{line}");
     }
     home.line = vec![];
-    home.variables.push(("JUPYTER_TOKEN", "x".into()));
-    let note = home.apply(&default()).unwrap().note.unwrap();
-    assert!(note.ends_with("JUPYTER_TOKEN"), "{note}");
+    for token in ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN"] {
+        home.variables = vec![(token, "x".into())];
+        let note = home.apply(&default()).unwrap().note.unwrap();
+        assert!(note.ends_with(token), "{note}");
+    }
 }
 
 #[test]

@@ -39,8 +39,13 @@ const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
 /// The variable with the directories that come before all others.
 pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 
-/// Variables that give the server a token.
-const TOKENS: [&str; 2] = ["JUPYTER_TOKEN", "JUPYTER_TOKEN_FILE"];
+/// Variables that give the server a token, or that say that a hub has wanted this server: where
+/// the hub's others are missing, its login is, too.
+const TOKENS: [&str; 3] = [
+    "JUPYTER_TOKEN",
+    "JUPYTER_TOKEN_FILE",
+    "JUPYTERHUB_API_TOKEN",
+];
 
 /// What decides where Jupyter looks.
 pub struct Surroundings<'a> {
