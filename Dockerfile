@@ -6,10 +6,12 @@
 # scripts/image does the same, and also where the base images cannot be pulled. Works
 # with BuildKit and with the classic builder: no mounts, no heredocs, no --chmod.
 # Layers come in the order in which they change: a new notebook costs one small layer.
+# The stages build and packages need nothing of each other: scripts/image builds them side
+# by side, with every builder.
 
 # The entrypoint, static: it runs on other images, too. The dependencies are a layer of
 # their own, built for an empty crate.
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95-slim-trixie AS build
 WORKDIR /build
 # The same sources give the same bytes wherever they are built (scripts/release), and
 # nothing in them tells where. RUSTFLAGS replaces the flags of .cargo/config.toml.
@@ -20,14 +22,16 @@ RUN mkdir benches src \
     && echo 'fn main() {}' | tee src/main.rs >benches/inner_loops.rs \
     && touch src/lib.rs \
     && cargo build --release --locked
-COPY src src
+# What is copied to /usr/local.
+COPY LICENSE THIRD-PARTY-LICENSES /image/share/doc/ai-lab-entrypoint/
 # What --version says besides the version.
 ARG AI_LAB_COMMIT
+COPY src src
 # The files copied may be older than the empty crate that was built. What a user may not
 # read, the kernel does not let him look into: a health check has the container's
 # environment, and in a container without root it is the user's from its first moment.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
-    && install -m 711 target/*/release/ai-lab-entrypoint /usr/local/bin/
+    && install -D -m 711 -t /image/bin target/*/release/ai-lab-entrypoint
 
 # The notebooks, sealed: a start need not read what has its digest written down. Whatever
 # umask they were checked out with, root alone can write them, or their seal would not
@@ -35,9 +39,17 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
 FROM build AS notebooks
 COPY notebook-defaults /notebook-defaults
 RUN chmod -R u=rwX,go=rX /notebook-defaults \
-    && ai-lab-entrypoint notebooks seal /notebook-defaults
+    && /image/bin/ai-lab-entrypoint notebooks seal /notebook-defaults
 
-FROM debian:trixie-slim AS ai-lab
+# Everything that takes long and rarely changes.
+FROM debian:trixie-slim AS packages
+# Kept equal to the version in Cargo.toml. What rarely changes comes before the large layer,
+# on which each step costs seconds with some storage drivers; the notebooks come last.
+ENV AI_LAB_VERSION=0.1.0
+LABEL org.opencontainers.image.title="AI Lab" \
+      org.opencontainers.image.description="JupyterLab for data science, prepared and supervised by ai-lab-entrypoint" \
+      org.opencontainers.image.version=0.1.0 \
+      org.opencontainers.image.licenses=MIT
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates docker-cli python3 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
@@ -49,8 +61,6 @@ RUN groupadd --system docker \
     && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
     && chmod 1775 /home/jupyter \
     && install -d -o jupyter -g jupyter /home/jupyter/notebooks
-# What rarely changes comes before the large layer, on which each step costs seconds with
-# some storage drivers; the notebooks come last.
 VOLUME /home/jupyter/notebooks
 EXPOSE 49494
 # What the engine starts as root (HEALTHCHECK, `docker exec`) starts in the working
@@ -65,7 +75,6 @@ ENTRYPOINT ["/usr/local/bin/ai-lab-entrypoint"]
 CMD ["jupyter-lab"]
 # PATH leaves the venv out: what root starts must not be found where the user can write.
 ENV LANG=C.UTF-8
-COPY LICENSE THIRD-PARTY-LICENSES /usr/local/share/doc/ai-lab-entrypoint/
 COPY image/entrypoint.toml /etc/ai-lab/
 # The packages, without the source maps and the largest of their own test suites. They are
 # installed in the stage that stays: a copy of so many files between stages takes as long
@@ -92,14 +101,9 @@ RUN apt-get update \
     && find . -type d -exec chmod g+s {} + \
     && apt-get purge -y --auto-remove python3-venv \
     && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
-# Kept equal to the version in Cargo.toml, for builds that do not pass it.
-ARG VERSION=0.1.0
-ENV AI_LAB_VERSION=$VERSION
-LABEL org.opencontainers.image.title="AI Lab" \
-      org.opencontainers.image.description="JupyterLab for data science, prepared and supervised by ai-lab-entrypoint" \
-      org.opencontainers.image.version=$VERSION \
-      org.opencontainers.image.licenses=MIT
-COPY --from=build /usr/local/bin/ai-lab-entrypoint /usr/local/bin/
+
+FROM packages AS ai-lab
+COPY --from=build /image /usr/local
 COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
 
 # What old hub configurations expect: user ubuntu with sudo, and the script
