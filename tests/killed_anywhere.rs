@@ -21,6 +21,7 @@ mod tracer;
 use std::fs;
 
 use lab::{Files, Lab, assert_finished, assert_old_or_new, change, first, second, seen, third};
+use support::repeated;
 use tracer::End;
 
 /// How many system calls that may change something bringing in makes at the very least.
@@ -28,7 +29,7 @@ const FEWEST: usize = 30;
 
 /// Kills at every call in turn.
 fn at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
-    for nth in 1.. {
+    for nth in (1..).step_by(repeated(2, 1)) {
         before();
         match lab.kill(version, nth, |call| !call.only_looks()) {
             End::Killed => after(&format!("killed before change {nth}")),
@@ -146,7 +147,7 @@ fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
 
 /// Lets every call in turn fail with EIO.
 fn failing_at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
-    for nth in 1.. {
+    for nth in (1..).step_by(repeated(9, 1)) {
         before();
         let counts = |call: &tracer::Call| !call.is_internal();
         let (failed, end) = lab.stop_at(version, nth, counts, || tracer::Then::Fail(libc::EIO));

@@ -16,16 +16,16 @@ use std::thread;
 use std::time::Duration;
 
 use support::process::{children, until};
-use support::{Image, Running, UID};
+use support::{Image, Running, UID, repeated};
 
-/// Its child makes zombies and ends: all become PID 1's at once. For Python, also in
+/// Its child makes `count` zombies and ends: all become PID 1's at once. For Python, also in
 /// rounds (`figures`).
 const ZOMBIES: &str = "
 import os, sys
 def zombies():
     if os.fork() == 0:
         here, there = os.pipe()
-        for _ in range(10_000):
+        for _ in range(count):
             if os.fork() == 0:
                 os.write(there, b'.')
                 os._exit(0)
@@ -36,6 +36,7 @@ def zombies():
 
 /// Makes them once.
 const ONCE: &str = "
+count = 10_000
 print('ready', flush=True)
 sys.stdin.readline()
 zombies()
@@ -117,7 +118,7 @@ fn double_forks_without_end_leave_nothing_behind() {
     go_on();
     running.wait_for("forked 1000");
     let before = holds(&running, pid);
-    running.wait_for("forked 10000");
+    running.wait_for(repeated("forked 3000", "forked 10000"));
     compare(before, holds(&running, pid));
     running.signal(15);
     assert_eq!(running.end(), 143);
@@ -153,13 +154,13 @@ fn twenty_thousand_living_orphans_leave_nothing_behind() {
 }
 
 #[test]
-fn a_hundred_restarts_leave_nothing_behind() {
+fn many_restarts_leave_nothing_behind() {
     let image = Image::new();
     let mut running = image.server().start();
     running.wait_for("] ready in ");
     let pid = running.pid();
     let mut first = None;
-    for _ in 0..100 {
+    for _ in 0..repeated(15, 100) {
         running.signal(1);
         running.wait_for_next("restarting the server in place");
         running.wait_for_next("] ready in ");

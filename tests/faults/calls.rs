@@ -7,7 +7,7 @@ use crate::errors::{all_errors, fitting, name, text};
 use crate::phases::{Phase, Phases};
 use crate::record::record;
 use crate::scene::{Ended, Scene, Stage};
-use crate::support::UID;
+use crate::support::{UID, repeated};
 use crate::tracees::{Fate, trace};
 use crate::tracer::Call;
 
@@ -149,7 +149,7 @@ fn rounds_choose_from_every_call_of_a_start() {
 #[test]
 fn every_system_call_may_fail_once() {
     let scene = Scene::new();
-    let rounds = Rounds::of("every_system_call_may_fail_once", 300);
+    let rounds = Rounds::of("every_system_call_may_fail_once", repeated(50, 300));
     let seed = rounds.seed;
     let places = |among: Vec<Among>| {
         let nth = |among: Among| (0..among.most()).map(move |nth| (among, nth));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::chance::{Chance, Rounds};
 use crate::record::record;
 use crate::scene::{Ended, Scene, Stage};
+use crate::support::repeated;
 use crate::tracees::{Fate, trace, trace_clocks};
 use crate::tracer::Call;
 
@@ -104,7 +105,7 @@ fn a_clock_that_jumps_changes_nothing_but_the_times_that_are_told() {
     assert!(ended.said.contains("[I 197"), "{}", ended.said);
     let rounds = Rounds::of(
         "a_clock_that_jumps_changes_nothing_but_the_times_that_are_told",
-        60,
+        repeated(10, 60),
     );
     rounds.run(|round, mut chance: Chance| {
         let (nth, jump) = (chance.below(looks), *chance.of(&JUMPS));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::chance::{Chance, Rounds};
 use crate::lab::{Files, Lab, is_temporary, seen};
 use crate::record::record;
+use crate::support::repeated;
 use crate::tracer::{Call, End};
 
 /// How many bytes the defaults have, in both images: with some, a write is shorter than
@@ -157,7 +158,7 @@ fn a_default_is_whole_or_absent_whenever_its_start_is_killed() {
     ];
     let rounds = Rounds::of(
         "a_default_is_whole_or_absent_whenever_its_start_is_killed",
-        400,
+        repeated(50, 400),
     );
     rounds.run(|round, mut chance: Chance| {
         let case = *chance.of(&cases);

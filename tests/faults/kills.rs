@@ -12,7 +12,7 @@ use crate::phases::{Phase, Phases};
 use crate::record::record;
 use crate::scene::{Ended, LIMIT, Scene, Stage};
 use crate::support::process::{children, until};
-use crate::support::{Running, UID};
+use crate::support::{Running, UID, repeated};
 use crate::tracees::{Fate, trace};
 use crate::tracer::Call;
 
@@ -214,7 +214,10 @@ fn release(running: &mut Running, pid: i32, blow: Blow) -> bool {
 #[test]
 fn anyone_may_be_killed_or_held_up_at_any_moment() {
     let scene = Scene::new();
-    let rounds = Rounds::of("anyone_may_be_killed_or_held_up_at_any_moment", 200);
+    let rounds = Rounds::of(
+        "anyone_may_be_killed_or_held_up_at_any_moment",
+        repeated(40, 200),
+    );
     rounds.run(|round, mut chance: Chance| {
         let phase = *chance.of(&Phase::ALL[1..]);
         let at = (phase, chance.below(2 * phase.most_calls()));

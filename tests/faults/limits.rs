@@ -8,7 +8,7 @@ use crate::chance::{Chance, Rounds};
 use crate::phases::{Phase, Phases};
 use crate::record::record;
 use crate::scene::{Ended, Scene, Stage};
-use crate::support::UID;
+use crate::support::{UID, repeated};
 use crate::tracees::{Fate, Refused, trace};
 
 /// Nothing came of it.
@@ -84,7 +84,7 @@ impl Limit {
 #[test]
 fn limits_may_be_anything() {
     let scene = Scene::new();
-    let rounds = Rounds::of("limits_may_be_anything", 120);
+    let rounds = Rounds::of("limits_may_be_anything", repeated(30, 120));
     rounds.run(|round, mut chance| {
         let limit = Limit::choose(&mut chance);
         scene.reset();

@@ -9,19 +9,19 @@ use std::process::Stdio;
 use crate::ZOMBIES;
 use crate::support::figures::{Look, Rounds, compare};
 use crate::support::process::{children, until};
-use crate::support::{Image, Running, Start};
+use crate::support::{Image, Running, Start, repeated};
 
 /// At each line on stdin it does its work once more; it never waits for orphans.
 const ROUNDS: &str = "
 import os, sys
 def daemons():
-    for _ in range(5_000):
+    for _ in range(count):
         if os.fork() == 0:
             os.fork()
             os._exit(0)
         os.wait()
 def bursts():
-    for _ in range(500):
+    for _ in range(count // 20):
         here, there = os.pipe()
         if os.fork() == 0:
             os.close(there)
@@ -33,6 +33,7 @@ def bursts():
         os.wait()
         os.close(there)
         os.close(here)
+count = int(sys.argv[2])
 print('ready', flush=True)
 for line in sys.stdin:
     globals()[sys.argv[1]]()
@@ -63,7 +64,13 @@ fn rounds(init: Init, work: &str, count: u64) -> Rounds {
     let (mut running, mut talk) = start(
         &image,
         init,
-        &["python3", "-c", &format!("{ZOMBIES}{ROUNDS}"), work],
+        &[
+            "python3",
+            "-c",
+            &format!("{ZOMBIES}{ROUNDS}"),
+            work,
+            &count.to_string(),
+        ],
     );
     let pid = running.pid();
     let before = Look::at(pid);
@@ -86,22 +93,26 @@ fn beside_tini(what: &str, run: impl Fn(Init) -> Rounds) {
 }
 
 #[test]
-fn ten_thousand_zombies_cost_what_they_cost_tini() {
-    beside_tini("10,000 queued zombies, twice", |init| {
-        rounds(init, "zombies", 10_000)
+fn many_zombies_cost_what_they_cost_tini() {
+    let count = repeated(2_000, 10_000);
+    beside_tini(&format!("{count} queued zombies, twice"), |init| {
+        rounds(init, "zombies", count)
     });
 }
 
 #[test]
 fn double_forks_cost_what_they_cost_tini() {
-    beside_tini("5,000 double forks, twice", |init| {
-        rounds(init, "daemons", 5_000)
+    let count = repeated(1_000, 5_000);
+    beside_tini(&format!("{count} double forks, twice"), |init| {
+        rounds(init, "daemons", count)
     });
 }
 
 #[test]
-fn a_thousand_bursts_of_orphans_cost_what_they_cost_tini() {
-    beside_tini("500 bursts of 20 orphans, twice", |init| {
-        rounds(init, "bursts", 10_000)
-    });
+fn bursts_of_orphans_cost_what_they_cost_tini() {
+    let count = repeated(2_000, 10_000);
+    beside_tini(
+        &format!("bursts of 20 orphans, {count} in all, twice"),
+        |init| rounds(init, "bursts", count),
+    );
 }

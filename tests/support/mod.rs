@@ -26,6 +26,15 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ai-lab-entrypoint");
 /// How long anything may take before a test gives up. Never how long it takes.
 pub const LIMIT: Duration = Duration::from_secs(240);
 
+/// How often something is repeated, or how far apart the moments are at which it is tried: few
+/// in an ordinary run, all there are under `scripts/test --long`.
+pub fn repeated<N>(few: N, all: N) -> N {
+    match std::env::var_os("AI_LAB_LONG") {
+        Some(_) => all,
+        None => few,
+    }
+}
+
 /// A directory with what an image has: a venv with a fake server, defaults, a volume.
 pub struct Image {
     pub dir: tempfile::TempDir,
