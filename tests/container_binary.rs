@@ -112,6 +112,9 @@ impl Drop for Foreign {
 /// accounts that only a loaded module could ask.
 #[test]
 fn it_runs_in_any_image() {
+    let older = ["--base", "debian:bookworm-slim"];
+    let older = Command::new("scripts/image").args(older).output().unwrap();
+    assert!(older.status.success(), "{}", support::docker::text(&older));
     let copy = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&copy, in_the_image(PATH)).unwrap();
     std::fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
