@@ -51,16 +51,21 @@ LABEL org.opencontainers.image.title="AI Lab" \
       org.opencontainers.image.version=0.1.0 \
       org.opencontainers.image.licenses=MIT
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates docker-cli python3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
+    && apt-get install -y --no-install-recommends \
+        bash-completion ca-certificates curl docker-cli git jq less nano openssh-client procps \
+        python3 rsync tree tzdata unzip vim-tiny zip \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 # Only Docker's engine brings the group docker. /home/jupyter can be written by the owner
 # of an adopted volume, who gets group jupyter. The venv is root's, so that nothing the user
 # runs owns it, but what is in it is writable for group jupyter and stays in that group
-# (setgid), so that pip works for the user and for that owner alike.
+# (setgid), so that pip works for the user and for that owner alike. Debian's prompt names
+# what /etc/debian_chroot names.
 RUN groupadd --system docker \
     && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
     && chmod 1775 /home/jupyter \
-    && install -d -o jupyter -g jupyter /home/jupyter/notebooks
+    && install -d -o jupyter -g jupyter /home/jupyter/notebooks \
+    && echo ai-lab >/etc/debian_chroot \
+    && printf '. /etc/profile.d/%s.sh\n' ai-lab bash_completion >>/etc/bash.bashrc
 VOLUME /home/jupyter/notebooks
 EXPOSE 49494
 # What the engine starts as root (HEALTHCHECK, `docker exec`) starts in the working
@@ -75,14 +80,23 @@ ENTRYPOINT ["/usr/local/bin/ai-lab-entrypoint"]
 CMD ["jupyter-lab"]
 # PATH leaves the venv out: what root starts must not be found where the user can write.
 ENV LANG=C.UTF-8
+# For derived images: the directories of entrypoint.toml. Then the page where people arrive,
+# where the hub names none; image/jupyter has it for JupyterLab.
+ENV JUPYTER_VENV=/home/jupyter/jupyterenv \
+    NOTEBOOK_DEFAULTS=/home/jupyter/notebook-defaults \
+    NOTEBOOKS=/home/jupyter/notebooks \
+    JUPYTERHUB_DEFAULT_URL=/lab/tree/start.ipynb
 COPY image/entrypoint.toml /etc/ai-lab/
-# The packages, without the source maps and the largest of their own test suites. They are
-# installed in the stage that stays: a copy of so many files between stages takes as long
-# again, and fuse-overlayfs loses one of them now and then. uv writes their bytecode, too;
-# it and its cache are gone before the layer ends.
+COPY image/profile.sh /etc/profile.d/ai-lab.sh
+COPY image/jupyter /etc/jupyter/
+# The packages, without what nothing here runs: their own test suites, source maps, the C
+# that is compiled already, and debug symbols. They are installed in the stage that stays: a
+# copy of so many files between stages takes as long again, and fuse-overlayfs loses one of
+# them now and then. uv writes their bytecode, too; it and its cache are gone before the
+# layer ends.
 COPY image/requirements.txt image/constraints.txt /usr/local/share/ai-lab/
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3-venv \
+    && apt-get install -y --no-install-recommends binutils python3-venv \
     && python3 -m venv /tmp/uv \
     && /tmp/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 \
     && cd /home/jupyter \
@@ -94,13 +108,15 @@ RUN apt-get update \
         --constraint /usr/local/share/ai-lab/constraints.txt \
     && $uv pip check \
     && cd jupyterenv \
-    && find . -name '*.js.map' -delete \
-    && rm -rf lib/python3*/site-packages/pandas/tests lib/python3*/site-packages/matplotlib/tests \
+    && rm -rf lib/python3*/site-packages/jupyterlab/galata \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && find . '(' -name '*.js.map' -o -name '*.c' -not -path '*/f2py/*' ')' -delete \
+    && find . -name '*.libs' -prune -o -name '*.so*' -type f -exec strip --strip-debug {} + \
     && chgrp -R jupyter . \
     && chmod -R g+w . \
     && find . -type d -exec chmod g+s {} + \
-    && apt-get purge -y --auto-remove python3-venv \
-    && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
+    && apt-get purge -y --auto-remove binutils python3-venv python3-pip-whl python3-setuptools-whl \
+    && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 
 FROM packages AS ai-lab
 COPY --from=build /image /usr/local
@@ -111,7 +127,7 @@ COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
 FROM ai-lab AS compat
 RUN apt-get update \
     && apt-get install -y --no-install-recommends sudo \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 COPY image/compat-sudoers /etc/sudoers.d/ai-lab
 COPY image/compat-entrypoint.py /home/jupyter/entrypoint.py
 # Sticky and root's: the user works in the directory but cannot replace the script.

@@ -36,7 +36,6 @@ c.ConfigurableHTTPProxy.command = [
 c.JupyterHub.spawner_class = "docker"
 c.DockerSpawner.image = "ai-lab:dev"
 c.DockerSpawner.volumes = {"ai-lab-{username}": "/home/jupyter/notebooks"}
-c.DockerSpawner.default_url = "/lab/tree/start.ipynb"
 # False keeps a stopped container, what was installed in it and its log.
 c.DockerSpawner.remove = True
 c.JupyterHub.allow_named_servers = True

@@ -10,7 +10,6 @@ c = get_config()  # noqa: F821
 # hub started it.
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.KubeSpawner.image = "ai-lab:dev"
-c.KubeSpawner.default_url = "/lab/tree/start.ipynb"
 
 # User and group `jupyter` of the image. fsGroup gives the volume to that group, since no
 # process of the pod may change an owner.

@@ -38,7 +38,6 @@ c.JupyterHub.spawner_class = "dockerspawner.SwarmSpawner"
 c.SwarmSpawner.image = "ai-lab:dev"
 c.SwarmSpawner.network_name = "ai-lab"
 c.SwarmSpawner.use_internal_ip = True
-c.SwarmSpawner.default_url = "/lab/tree/start.ipynb"
 # The next service of the same name has another address. The hub's own resolver would
 # remember the old one for ten minutes; the system's asks Docker each time.
 aiohttp.connector.DefaultResolver = aiohttp.ThreadedResolver

@@ -118,6 +118,14 @@ fn a_kept_container_goes_on_with_what_is_in_it() {
 }
 
 #[test]
+fn the_hub_decides_where_people_arrive() {
+    let hub = Hub::start("c.DockerSpawner.default_url = '/lab/tree/data.ipynb'");
+    assert_eq!(hub.ask(&["start", "alice"]), "ready");
+    let page = hub.ask(&["page", "alice"]);
+    assert_eq!(page, "/user/alice/lab/tree/data.ipynb");
+}
+
+#[test]
 fn people_and_their_named_servers_do_not_meet() {
     let hub = Hub::start("");
     let started = hub.ask(&["start", "alice", "alice/second", "bob"]);

@@ -121,9 +121,9 @@ fn home_part(
     let moved = Moved::find(person, environment, &writable);
     let made = plan.foresight.writable(&moved.base);
     if made.is_ok() {
-        for (directory, place) in moved.places() {
+        for (directory, problem, place) in moved.places() {
             plan.line(format!(
-                "{directory} cannot be written in HOME: use {}",
+                "{directory} {problem} in HOME: use {}",
                 place.display()
             ));
         }

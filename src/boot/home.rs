@@ -45,11 +45,7 @@ const KEPT: [Kept; 6] = [
         ".local/share/jupyter",
         Behind::Path("JUPYTER_PATH"),
     ),
-    kept(
-        "JUPYTER_RUNTIME_DIR",
-        ".local/share/jupyter/runtime",
-        Behind::Nothing,
-    ),
+    kept(RUNTIME, ".local/share/jupyter/runtime", Behind::Nothing),
     kept(
         "IPYTHONDIR",
         ".ipython",
@@ -77,6 +73,17 @@ const ONLY_ONE: [&str; 2] = ["custom", "lab"];
 /// At most so many links are made for one directory, and so deep.
 const MOST_LINKS: usize = 4096;
 const DEEPEST: usize = 16;
+
+/// The kernels' sockets are in this one: `kernel-UUID-ipc-N`.
+const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
+
+/// The longest path of a directory for them: 107 bytes are the kernel's limit for a socket.
+const LONGEST_RUNTIME: usize = 107 - "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-1".len();
+
+/// Reports whether a directory's path is too long for what is made there.
+fn too_long(kept: &Kept, path: &Path) -> bool {
+    kept.variable == RUNTIME && path.as_os_str().len() > LONGEST_RUNTIME
+}
 
 /// The directories of HOME that move to another place.
 #[derive(Debug)]
@@ -107,7 +114,7 @@ impl Moved {
                 "JUPYTER_CONFIG_DIR" => (kept, config.clone()),
                 _ => (kept, home.join(kept.directory)),
             })
-            .filter(|(_, old)| !writable(old))
+            .filter(|(kept, old)| !writable(old) || too_long(kept, old))
             .collect();
         let written = directories.iter().all(|(_, old)| *old != config);
         Self {
@@ -122,10 +129,16 @@ impl Moved {
         self.directories.is_empty() && self.mounted_password.is_none()
     }
 
-    /// The directories that are moved, by their names in HOME, and their new places.
-    pub fn places(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
-        let directories = self.directories.iter();
-        directories.map(|(kept, _)| (kept.directory, self.base.join(kept.directory)))
+    /// The directories that are moved, by their names in HOME, with what is wrong with them
+    /// there, and their new places.
+    pub fn places(&self) -> impl Iterator<Item = (&'static str, &'static str, PathBuf)> {
+        self.directories.iter().map(|(kept, old)| {
+            let problem = match too_long(kept, old) {
+                true => "has too long a path",
+                false => "cannot be written",
+            };
+            (kept.directory, problem, self.base.join(kept.directory))
+        })
     }
 
     /// Tells the server where everything is; the directory of the password, where that
@@ -166,10 +179,14 @@ impl Moved {
 
     /// Returns the degradation about it; `made`: the result of making the new place.
     pub fn report(&self, person: &Person, made: &io::Result<()>) -> Option<Degradation> {
-        if self.directories.is_empty() {
+        let unwritable = self
+            .directories
+            .iter()
+            .filter(|(kept, old)| !too_long(kept, old) || made.is_err());
+        let names: Vec<&str> = unwritable.map(|(kept, _)| kept.directory).collect();
+        if names.is_empty() {
             return None;
         }
-        let names: Vec<&str> = self.places().map(|(name, _)| name).collect();
         let home = person.account.home.display();
         let cause = format!("{} cannot be written in HOME {home}", names.join(", "));
         let base = self.base.display();

@@ -87,6 +87,12 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
             && let Some(value) = environment(name).filter(|value| !value.is_empty())
         {
             match from_environment(entry, name, value) {
+                // The image has its directories in both, and what it says is no choice of
+                // the person who starts it.
+                Ok(Some(value))
+                    if raw
+                        .get(&entry.key)
+                        .is_some_and(|old| old.written == value.written) => {}
                 Ok(Some(value)) => drop(raw.insert(entry.key, value)),
                 Ok(None) => {}
                 Err(error) => errors.push(error),

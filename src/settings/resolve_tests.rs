@@ -109,6 +109,16 @@ fn every_wrong_value_is_told_with_origin_problem_and_remedy() {
 }
 
 #[test]
+fn a_variable_that_repeats_the_file_leaves_the_value_the_files() {
+    let file = written_file("[notebooks]\ndirectory = '/same'");
+    let mut typed = flags(&[(Key::User, "jupyter")]);
+    typed.config = Some(file.path().to_owned());
+    let settings = load_with(&typed, &[("NOTEBOOKS", "/same")]).unwrap();
+    let origin = settings.origin(Key::Notebooks);
+    assert!(matches!(origin, Origin::File { line: 2, .. }), "{origin}");
+}
+
+#[test]
 fn the_file_the_environment_and_the_flags_are_told_together() {
     let file = written_file("typo = 1\n[log]\nformat = 'json'\n[server]\nport = 'x'");
     let mut typed = flags(&[(Key::Home, "y")]);
