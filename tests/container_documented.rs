@@ -56,7 +56,10 @@ const README: &[(&str, Do)] = &[
     ),
     (
         "docker run --rm -p 127.0.0.1:49494:49494 -v ai-lab-notebooks:/home/jupyter/notebooks ai-lab:dev",
-        Serves("ailab", &["Password:              ailab", "4 installed"]),
+        Serves(
+            "ailab",
+            &["The default password is \"ailab\".", "4 installed"],
+        ),
     ),
     (
         "docker run -d --name ai-lab -p 49494:49494 -v",

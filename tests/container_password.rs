@@ -48,7 +48,7 @@ fn as_an_option_or_in_the_configuration_file_it_is_a_default() {
         (&[mount.as_str()], &[]),
     ] {
         let log = lets_in(options, command).logs();
-        let line = format!("Password:              {PASSWORD}\n");
+        let line = format!("The default password is \"{PASSWORD}\".\n");
         assert!(log.contains(&line), "a default is told: {log}");
     }
 }
@@ -57,7 +57,10 @@ fn as_an_option_or_in_the_configuration_file_it_is_a_default() {
 fn in_the_environment_it_is_forced() {
     let variable = format!("--env=JUPYTER_PASSWORD={PASSWORD}");
     let log = lets_in(&[&variable], &["--password", "another default"]).logs();
-    assert!(!log.contains("Password:") && !log.contains("pa$$"), "{log}");
+    assert!(
+        !log.contains("The default password") && !log.contains("pa$$"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -80,7 +83,10 @@ fn a_file_may_be_named_in_three_ways_and_its_last_newline_does_not_count() {
         let content = format!("{PASSWORD}{end}");
         let (_file, secret) = mounted(&content, "/run/secrets/jupyter");
         let log = lets_in(&[&[secret.as_str()], options].concat(), command).logs();
-        assert!(!log.contains("Password:") && !log.contains("pa$$"), "{log}");
+        assert!(
+            !log.contains("The default password") && !log.contains("pa$$"),
+            "{log}"
+        );
     }
 }
 

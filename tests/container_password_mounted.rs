@@ -72,7 +72,7 @@ fn lets(container: &Container, passwords: &[(&str, &str)]) {
 fn mine(container: &Container) {
     lets(container, &[("mine", "in"), ("ailab", "out")]);
     let log = container.logs();
-    assert!(!log.contains("Password:"), "{log}");
+    assert!(!log.contains("The default password"), "{log}");
 }
 
 /// What plain jupyter-lab does with the same mounts.
@@ -199,7 +199,7 @@ fn a_json_file_mounted_by_itself_is_read_and_beaten() {
     let (_file, mount) = mounted(r#"{"ServerApp": {"base_url": "/lab-of/"}}"#, &place);
     let container = Container::start(&[&mount], &[]);
     let log = container.wait_for(READY);
-    assert!(log.contains("Password:              ailab"), "{log}");
+    assert!(log.contains("The default password is \"ailab\"."), "{log}");
     assert!(log.contains("/lab-of/"), "{log}");
 }
 

@@ -52,7 +52,10 @@ fn is_none(options: &[&str], trap: &str) {
         [("stale", "in"), ("ailab", "out"), ("mine", "out")],
     );
     let log = standing.logs();
-    assert!(!log.contains("Password:"), "the default is not it: {log}");
+    assert!(
+        !log.contains("The default password"),
+        "the default is not it: {log}"
+    );
     drop(standing);
     let forced = [options, &["--env=JUPYTER_PASSWORD=mine"]].concat();
     lets(
@@ -206,5 +209,9 @@ fn a_home_that_nobody_can_write_keeps_no_password_out() {
         &container,
         [("ailab", "in"), ("stale", "out"), ("mine", "out")],
     );
-    assert!(container.logs().contains("Password:              ailab\n"));
+    assert!(
+        container
+            .logs()
+            .contains("The default password is \"ailab\".\n")
+    );
 }

@@ -117,7 +117,10 @@ fn what_a_hook_says_of_jupyters_configuration_is_where_the_password_goes() {
         assert_eq!(running.end(), 0);
         let (_, stderr) = running.everything();
         // It is in force there, which is what the welcome looks for.
-        assert!(stderr.contains("Password:              ailab"), "{stderr}");
+        assert!(
+            stderr.contains("The default password is \"ailab\"."),
+            "{stderr}"
+        );
     }
 }
 

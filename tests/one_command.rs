@@ -67,7 +67,7 @@ fn newcomer(script: Start, port: u16) -> String {
     let said = stdout + &stderr;
     for part in [
         &format!("http://localhost:{port}\n"),
-        "Password:              ailab\n",
+        "The default password is \"ailab\".\n",
         "notebooks: 4 installed, ",
     ] {
         assert!(said.contains(part), "{part:?} is missing in {said}");

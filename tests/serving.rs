@@ -232,7 +232,7 @@ fn a_boot_is_over_when_a_server_is_ready_be_it_the_second() {
         .start();
     running.wait_for("terminated with error code 3 before it was ready");
     running.wait_for(WELCOME);
-    running.wait_for("Password:              ailab");
+    running.wait_for("The default password is \"ailab\".");
     let line = running.wait_for("] ready in ");
     assert!(line.contains("claim "), "{line}");
     assert_eq!(told(), "READY=1");

@@ -58,9 +58,21 @@ pub fn through(sink: Option<Sink>) {
 /// without the head of a log line. In JSON it is one message.
 pub fn say(said: &str) {
     match style().format {
-        LogFormat::Text => emit(format!("{}\n", text::shown_lines(said))),
+        LogFormat::Text => {
+            let lines = text::shown_lines(said);
+            emit(format!("{}\n", with_bold_urls(style(), &lines)));
+        }
         LogFormat::Json => emit(line(style(), Level::INFO, said)),
     }
+}
+
+/// Each line's URL stands out on a terminal.
+fn with_bold_urls(style: Style, lines: &str) -> String {
+    let bold = |line: &str| match line.find("http").filter(|_| style.colour) {
+        Some(at) => format!("{}\x1b[1m{}\x1b[0m", &line[..at], &line[at..]),
+        None => line.to_owned(),
+    };
+    lines.split('\n').map(bold).collect::<Vec<_>>().join("\n")
 }
 
 /// Tells an error straight to stderr, past every [`Sink`].

@@ -27,23 +27,23 @@ impl Welcome<'_> {
         let base = base.trim_end_matches('/');
         let urls = match &self.target.endpoint {
             Endpoint::Tcp(address) => format!(
-                "    On this machine:       {scheme}://localhost:{port}{base}\n    \
-                     From other machines:   {scheme}://<host>:{port}{base}\n",
+                "    On this machine       {scheme}://localhost:{port}{base}\n    \
+                     From other machines   {scheme}://<host>:{port}{base}\n",
                 port = address.port()
             ),
             Endpoint::Unix(_) => {
                 let target = self.target.to_string();
                 let url = target.strip_suffix("/api").unwrap_or(&target);
-                format!("    On this machine:       {url}\n")
+                format!("    On this machine       {url}\n")
             }
         };
         let mut text = format!("\n{PHRASE}\n\n{urls}");
         if let Some(password) = self.default_password {
-            text.push_str(&format!(
-                "\n    Password:              {password}\n    \
-                 This is the default, which everybody knows. Choose your own:\n    \
-                 docker run --env JUPYTER_PASSWORD=<your password> …\n"
-            ));
+            text.push_str(&format!("\nThe default password is \"{password}\".\n"));
+            text.push_str(
+                "Everybody knows it. Choose your own:\n\n    \
+                 docker run --env JUPYTER_PASSWORD=<your password> …\n",
+            );
         }
         text
     }
@@ -89,8 +89,20 @@ mod tests {
     #[test]
     fn the_default_password_comes_with_the_way_to_change_it() {
         let said = text(LAB, false, Some("ailab"));
-        assert!(said.contains("Password:              ailab\n"), "{said}");
+        assert!(
+            said.contains("\nThe default password is \"ailab\".\n"),
+            "{said}"
+        );
         assert!(said.contains("docker run --env JUPYTER_PASSWORD=<your password>"));
+    }
+
+    #[test]
+    fn it_fits_into_eighty_columns() {
+        let said = text(LAB, false, Some("ailab"));
+        assert!(
+            said.lines().all(|line| line.chars().count() <= 80),
+            "{said}"
+        );
     }
 
     #[test]

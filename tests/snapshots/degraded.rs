@@ -221,6 +221,11 @@ fn home_state_and_logfile() {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
         after(script, image, &["--password", "ailab", "--dry-run"]).env("TMPDIR", &temp(image))
     });
+    start("home-too-long-dry-run", |image| {
+        let long = image.path("home").join("long".repeat(20));
+        let words = ["--home", long.to_str().unwrap(), "--dry-run"];
+        usual(image, &words).env("TMPDIR", &temp(image))
+    });
     start("home-of-too-many-files", |image| {
         let directory = image.path("home/.ipython");
         fs::create_dir_all(&directory).unwrap();
