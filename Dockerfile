@@ -92,7 +92,7 @@ COPY image/jupyter /etc/jupyter/
 # The packages, without what nothing here runs: their own test suites, source maps, the C
 # that is compiled already, and debug symbols. They are installed in the stage that stays: a
 # copy of so many files between stages takes as long again, and fuse-overlayfs loses one of
-# them now and then. uv writes their bytecode, too; it and its cache are gone before the
+# them now and then. Bytecode is written for what stays. uv and its cache are gone before the
 # layer ends.
 COPY image/requirements.txt image/constraints.txt /usr/local/share/ai-lab/
 RUN apt-get update \
@@ -103,7 +103,7 @@ RUN apt-get update \
     && export UV_CACHE_DIR=/tmp/uv/cache UV_SYSTEM_CERTS=true VIRTUAL_ENV=$PWD/jupyterenv \
     && uv=/tmp/uv/bin/uv \
     && $uv venv --quiet --no-config --seed --python /usr/bin/python3 jupyterenv \
-    && $uv pip install --compile-bytecode \
+    && $uv pip install \
         --requirement /usr/local/share/ai-lab/requirements.txt \
         --constraint /usr/local/share/ai-lab/constraints.txt \
     && $uv pip check \
@@ -112,6 +112,7 @@ RUN apt-get update \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . '(' -name '*.js.map' -o -name '*.c' -not -path '*/f2py/*' ')' -delete \
     && find . -name '*.libs' -prune -o -name '*.so*' -type f -exec strip --strip-debug {} + \
+    && bin/python -W ignore -m compileall -q -j 0 "$PWD/lib" \
     && chgrp -R jupyter . \
     && chmod -R g+w . \
     && find . -type d -exec chmod g+s {} + \

@@ -127,6 +127,7 @@ class Engine:
 
     def clean(self):
         self.process.wait(LIMIT)
-        # Some storage drivers leave it mounted on itself.
-        subprocess.run(["umount", "--lazy", self.base / "data-root"], capture_output=True)
+        # Some storage drivers leave it mounted on itself; a host's network stays mounted, too.
+        for left in ("data-root", "exec-root/netns/default"):
+            subprocess.run(["umount", "--lazy", self.base / left], capture_output=True)
         self.directory.cleanup()

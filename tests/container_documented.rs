@@ -218,6 +218,7 @@ const CONTRIBUTING: &[(&str, Do)] = &[
     ("AI_LAB_WRITE_DOCS=1", BY_SCRIPT),
     ("scripts/bench --quick", BY_SCRIPT),
     ("scripts/profile", BY_SCRIPT),
+    ("scripts/first-minutes", BY_SCRIPT),
 ];
 
 const FAULTS: &[(&str, Do)] = &[

@@ -172,7 +172,7 @@ fn without_the_right_to_make_namespaces_it_runs_as_plain_processes() {
         .args(port_option(port));
     let said = newcomer(script, port);
     assert!(said.contains("running as plain processes"), "{said}");
-    assert!(said.contains("Switched uid/gid to 1000/1000"), "{said}");
+    assert!(said.contains("Switched uid/gid to "), "{said}");
     fs::remove_dir_all(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
 }
 
