@@ -1,10 +1,10 @@
 //! Containers of the image under test, with random names and ports; they are removed
 //! with everything they made.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::LIMIT;
 
@@ -156,12 +156,33 @@ impl Container {
         (text(&output.stdout), text(&output.stderr))
     }
 
-    /// Waits until the log says this.
+    /// Waits until the log says this; the log.
     pub fn wait_for(&self, part: &str) -> String {
-        self.until(&format!("the log says {part:?}"), || {
-            let logs = self.logs();
-            logs.contains(part).then_some(logs)
-        })
+        // Docker tells each line once it is there: asking again and again would take a whole
+        // processor from the server that is waited for.
+        let (mut from, to) = std::io::pipe().unwrap();
+        let mut follow = Command::new("timeout");
+        follow.args([&LIMIT.as_secs().to_string(), "docker", "logs", "--follow"]);
+        follow.arg(&self.name).stdout(to.try_clone().unwrap());
+        let mut following = follow.stderr(to).spawn().unwrap();
+        drop(follow);
+        let (mut said, mut chunk) = (Vec::new(), [0; 8192]);
+        while !String::from_utf8_lossy(&said).contains(part) {
+            match from.read(&mut chunk).unwrap() {
+                0 => break,
+                length => said.extend(&chunk[..length]),
+            }
+        }
+        // `timeout` passes TERM on, but could not KILL.
+        let pid = i32::try_from(following.id()).unwrap();
+        super::process::send(pid, libc::SIGTERM);
+        following.wait().unwrap();
+        let logs = self.logs();
+        assert!(
+            logs.contains(part),
+            "never: the log says {part:?}; log:\n{logs}"
+        );
+        logs
     }
 
     /// Waits until `look` finds something.
@@ -181,6 +202,7 @@ impl Container {
                 "never: {what}; gone: {gone}; log:\n{}",
                 self.logs()
             );
+            std::thread::park_timeout(Duration::from_millis(50));
         }
     }
 
@@ -210,10 +232,9 @@ impl Container {
 
     /// Waits for the end; the exit code.
     pub fn end(&self) -> i32 {
-        self.until("it ends", || {
-            let running = self.inspect("{{.State.Running}}");
-            (running == "false").then_some(())
-        });
+        let words = [&LIMIT.as_secs().to_string(), "docker", "wait", &self.name];
+        let output = Command::new("timeout").args(words).output().unwrap();
+        assert!(output.status.success(), "it never ends: {}", self.logs());
         self.exit_code()
     }
 

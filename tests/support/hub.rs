@@ -197,8 +197,15 @@ pub fn venv(packages: &[&str]) -> PathBuf {
     run(Command::new("python3")
         .args(["-m", "venv", "--clear"])
         .arg(&place));
-    run(Command::new(place.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check"])
+    run(Command::new(place.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "uv",
+    ]));
+    run(Command::new(place.join("bin/uv"))
+        .args(["pip", "install", "--quiet", "--system-certs", "--python"])
+        .arg(place.join("bin/python"))
         .args(packages));
     fs::write(complete, wanted).unwrap();
     place
