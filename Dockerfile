@@ -35,8 +35,10 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
 
 # The notebooks, sealed: a start need not read what has its digest written down. Whatever
 # umask they were checked out with, root alone can write them, or their seal would not
-# count. In a stage of their own, the change of modes does not make a second copy.
-FROM build AS notebooks
+# count. In a stage of their own, the change of modes does not make a second copy; in a small
+# one, a step takes little time.
+FROM debian:trixie-slim AS notebooks
+COPY --from=build /image /image
 COPY notebook-defaults /notebook-defaults
 RUN chmod -R u=rwX,go=rX /notebook-defaults \
     && /image/bin/ai-lab-entrypoint notebooks seal /notebook-defaults
