@@ -37,7 +37,9 @@ fn told(options: &[&str], command: &[&str], url: &str, target: &str) -> Containe
     let container = Container::start(options, command);
     let log = container.wait_for(READY);
     let (_, welcome) = log.split_once(WELCOME).unwrap();
-    let line = welcome.lines().find(|line| line.contains("this machine:"));
+    let line = welcome
+        .lines()
+        .find(|line| line.contains("On this machine "));
     assert_eq!(line.unwrap().split_whitespace().last(), Some(url), "{log}");
     assert!(log.contains("JUPYTER_PASSWORD=<your password>"), "{log}");
     let said = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
