@@ -31,7 +31,7 @@ fn what_is_not_as_asked_ends_a_strict_dry_run_as_it_ends_a_start() {
         ("newer", "was written by a newer version"),
         ("seal", "the seal of the notebook defaults is not used"),
         ("unwritable", "uid 4242 may not write to the notebooks"),
-        ("line", "the server's arguments name a password"),
+        ("line", "is left out: the password of the environment"),
         ("above", "stays above this process as root"),
     ] {
         let image = Image::new();
