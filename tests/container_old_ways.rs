@@ -101,7 +101,14 @@ fn the_old_layout_under_root_without_a_settings_file() {
     let mount = format!("--volume={}:/root/notebooks", volume.0);
     for user in [&[][..], &["--user", "root"]] {
         let words = [&["-ec", prepare, "sh"], user].concat();
-        let container = Container::start(&["--entrypoint=sh", &settings, &mount], &words);
+        // Neither the file nor the variables of this image.
+        let bare = [
+            "--env=NOTEBOOKS=",
+            "--env=NOTEBOOK_DEFAULTS=",
+            "--env=JUPYTER_VENV=",
+        ];
+        let options = [&["--entrypoint=sh", &settings, &mount][..], &bare].concat();
+        let container = Container::start(&options, &words);
         let log = container.wait_for(READY);
         assert!(log.contains("The server runs as root"), "{log}");
         let copied = "Copied notebooks from /root/notebook-defaults to /root/notebooks";
