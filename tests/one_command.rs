@@ -145,10 +145,11 @@ fn nothing_is_built_or_pulled_again_and_the_browser_opens() {
 fn without_an_engine_it_says_so_and_runs_in_namespaces() {
     let directory = format!("target/{}", name());
     let port = free_port();
-    let script = Start::script("scripts/run")
+    let fakes = Fakes::new(&[("podman", "exit 1")]);
+    let script = fakes
+        .script()
         .env("DOCKER_HOST", "unix:///nonexistent")
         .env("AI_LAB_RUN_DIRECTORY", &directory)
-        .env("AI_LAB_LOGS", &format!("{directory}/log"))
         .args(port_option(port));
     let said = newcomer(script, port);
     assert!(said.contains("no Docker engine answers"), "{said}");
