@@ -7,7 +7,7 @@ use rustix::process::getpid;
 use tracing::{error, info, warn};
 
 use super::quiet::Quiet;
-use super::user_phase::{Ready, working_directory};
+use super::user_phase::{self, Ready, working_directory};
 use super::{Failure, Person, Start, variable};
 use crate::cli::verbs;
 use crate::degradation::Degradation;
@@ -15,7 +15,7 @@ use crate::identity::Dropped;
 use crate::output::logfile::Logfile;
 use crate::output::notify;
 use crate::server::argv::{self, Argv};
-use crate::server::password::{self, Outcome, Place, Secret, Wanted};
+use crate::server::password::{self, Place, Secret, Wanted};
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::readiness::Expected;
 use crate::server::watch::{DefaultPassword, Plan, Watch, milliseconds, spent};
@@ -158,7 +158,10 @@ fn serve(
     let default = ready.default_password.map(Arc::new);
     let default_password = default.clone().map(|default| DefaultPassword {
         text: start.settings.password.default.clone().unwrap_or_default(),
-        in_force: Arc::new(move || password::is_in_force(&default.1, &default.0)),
+        in_force: Arc::new(move || {
+            let (secret, place) = &*default;
+            password::is_in_force(place, secret)
+        }),
     });
     let prepare = prepare(person.dropped, default);
     let plan = Plan {
@@ -187,22 +190,17 @@ fn serve(
     })
 }
 
-/// Before an in-place restart the default password is looked at again: something else may
-/// have been configured meanwhile.
+/// Judges the default password again before an in-place restart: something else may have been
+/// configured meanwhile.
 fn prepare(dropped: Dropped, default: Option<Arc<(Secret, Place)>>) -> Prepare {
     Arc::new(move || {
         let Some((secret, place)) = default.as_deref() else {
             return;
         };
         match password::apply(&dropped, place, &Wanted::Default(secret.clone())) {
-            Ok(applied) => {
-                applied.note.iter().for_each(|note| info!("{note}"));
-                match applied.outcome {
-                    Outcome::Changed => info!("{}", password::CHANGED),
-                    Outcome::NotSet(degradation) => warn!("{degradation}"),
-                    Outcome::Unchanged => {}
-                }
-            }
+            Ok(applied) => user_phase::told(applied)
+                .iter()
+                .for_each(|told| warn!("{told}")),
             Err(error) => error!("{error}"),
         }
     })

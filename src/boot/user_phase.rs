@@ -14,7 +14,7 @@ use crate::hooks;
 use crate::output::notify;
 use crate::server::environment::{self, Environment};
 use crate::server::password::place::{CONFIG_PATH, Surroundings};
-use crate::server::password::{self, Line, Outcome, Place, Secret, Wanted};
+use crate::server::password::{self, Applied, Line, Outcome, Place, Secret, Wanted};
 use crate::server::program::Launch;
 use crate::settings::table;
 use crate::state::{Mode, PasswordPlace};
@@ -209,19 +209,27 @@ fn set_password(
     environment: &mut Environment,
 ) -> Result<Place, Failure> {
     let place = password_place(start, person, elsewhere, environment);
-    let applied = password::apply(&person.dropped, &place, wanted)?;
+    let mut applied = password::apply(&person.dropped, &place, wanted)?;
+    if let Some((name, value)) = applied.variable.take() {
+        environment.set(name, value);
+    }
+    if let Some(degradation) = told(applied) {
+        start.report.degraded(degradation)?;
+    }
+    Ok(place)
+}
+
+/// Logs what was done about the password; returns what could not be done.
+pub(super) fn told(applied: Applied) -> Option<Degradation> {
     if let Some(note) = applied.note {
         info!("{note}");
     }
     match applied.outcome {
         Outcome::Changed => info!("{}", password::CHANGED),
         Outcome::Unchanged => {}
-        Outcome::NotSet(degradation) => start.report.degraded(degradation)?,
+        Outcome::NotSet(degradation) => return Some(degradation),
     }
-    if let Some((name, value)) = applied.variable {
-        environment.set(name, value);
-    }
-    Ok(place)
+    None
 }
 
 /// A password that the container forces does not beat a configuration file on the server's line,

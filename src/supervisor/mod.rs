@@ -33,8 +33,7 @@ use spawn::{Program, SpawnError};
 use stop::{Effect, Ended, Event, State, Times};
 use terminal::Terminal;
 
-/// What is done before a server is started again. It may wait for a disk, so a thread of its
-/// own does it.
+/// Prepares the next start of a server, on a thread of its own: it may wait for a disk.
 pub type Prepare = Arc<dyn Fn() + Send + Sync>;
 
 /// What the main process is to us.
@@ -124,7 +123,7 @@ struct Life<'a> {
     came_up: bool,
     since: Instant,
     alarm: Option<Instant>,
-    /// Closed when what is done before the next start is done.
+    /// The channel closes when the next start is prepared.
     prepared: Option<watch::Receiver<()>>,
     terminal: Option<Terminal>,
     exit: Option<i32>,
@@ -203,14 +202,14 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// What the next start waits for, besides the time.
+    /// Returns the preparation that the next start still waits for.
     fn unprepared(&self) -> Option<watch::Receiver<()>> {
         let prepared = self.prepared.as_ref()?;
         let waits = matches!(self.state, State::Backoff { .. }) && prepared.has_changed().is_ok();
         waits.then(|| prepared.clone())
     }
 
-    /// Begins what is done before the next start.
+    /// Starts the preparation of the next start.
     fn prepare(&mut self) {
         let Main::Server(.., prepare) = &self.main else {
             return;
@@ -223,7 +222,7 @@ impl<'a> Life<'a> {
             drop(working);
         });
         if let Err(error) = started {
-            error!("nothing could be prepared before the server is started again: {error}");
+            error!("the next start of the server is not prepared: {error}");
         }
         self.prepared = Some(prepared);
     }
