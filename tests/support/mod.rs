@@ -9,6 +9,7 @@ mod ports;
 pub mod process;
 pub mod terminal;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -248,6 +249,7 @@ impl Start {
             limit: self.limit,
             said,
             heard: Vec::new(),
+            answers: HashSet::new(),
         }
     }
 
@@ -295,13 +297,24 @@ pub struct Running {
     limit: Duration,
     said: Receiver<(Stream, String)>,
     heard: Vec<(Stream, String)>,
+    /// Indices of the lines heard that a wait has returned.
+    answers: HashSet<usize>,
 }
 
 impl Running {
     /// Waits for a line that contains `part`; the line.
+    ///
+    /// A line is the answer to one wait only: who waits for the same words again waits for them
+    /// to be said again.
     pub fn wait_for(&mut self, part: &str) -> String {
-        if let Some((_, line)) = self.heard.iter().find(|(_, line)| line.contains(part)) {
-            return line.clone();
+        let mut lines = self.heard.iter().enumerate();
+        let known = lines.find(|(index, (_, line))| {
+            line.contains(part) && !self.answers.contains(index)
+        });
+        if let Some((index, (_, line))) = known {
+            let line = line.clone();
+            self.answers.insert(index);
+            return line;
         }
         self.wait_for_next(part)
     }
@@ -315,6 +328,7 @@ impl Running {
                 Ok((stream, line)) => {
                     self.heard.push((stream, line.clone()));
                     if line.contains(part) {
+                        self.answers.insert(self.heard.len() - 1);
                         return line;
                     }
                 }
