@@ -1,5 +1,4 @@
 //! The code blocks of the pages, as a reader sees them.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::Path;
 

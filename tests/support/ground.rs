@@ -1,5 +1,4 @@
 //! Hostile ground: a volume and what is outside of it, on one file system.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use super::support::{Image, Start};
 use super::tmpfs::Tmpfs;
+use super::{Image, Start};
 
 /// What can be where something else is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,4 @@
 //! What `scripts/growth` says, writes and draws.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Write;

@@ -1,13 +1,12 @@
 //! A real JupyterHub with its proxy, from PyPI, in a PID namespace of its own. It runs
 //! `examples/jupyterhub_config.py`, with names and ports that nobody else has.
-#![allow(dead_code)]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::support::docker::{self, Container, docker, text};
-use super::support::{Running, Start, free_port};
+use super::docker::{self, Container, docker, text};
+use super::{Running, Start, free_port};
 
 /// What is installed beside the hub. Changed versions make a new venv.
 pub const NEWEST: &[&str] = &[

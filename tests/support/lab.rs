@@ -1,6 +1,5 @@
 //! Two images after each other on one volume, with what a person does in between; and
 //! the states of that volume.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,9 +7,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::support::{Image, Start, UID};
 use super::tmpfs::Tmpfs;
 use super::tracer::{Call, End, Then, stop_before_each};
+use super::{Image, Start, UID};
 
 /// By path: a file's content, or `-> TEXT` of a link.
 pub type Files = BTreeMap<&'static str, &'static str>;

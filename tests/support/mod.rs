@@ -2,12 +2,23 @@
 //! hand-shakes. Nothing here sleeps; everything waits for words, with a limit.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod blocks;
+pub mod chance;
 pub mod docker;
 pub mod figures;
 pub mod granted;
+pub mod ground;
+pub mod grown;
+pub mod hub;
+pub mod lab;
+pub mod outcomes;
 mod ports;
 pub mod process;
 pub mod terminal;
+pub mod tmpfs;
+pub mod tracees;
+pub mod tracer;
+pub mod typist;
 
 use std::collections::HashSet;
 use std::fs;
@@ -308,9 +319,8 @@ impl Running {
     /// to be said again.
     pub fn wait_for(&mut self, part: &str) -> String {
         let mut lines = self.heard.iter().enumerate();
-        let known = lines.find(|(index, (_, line))| {
-            line.contains(part) && !self.answers.contains(index)
-        });
+        let known =
+            lines.find(|(index, (_, line))| line.contains(part) && !self.answers.contains(index));
         if let Some((index, (_, line))) = known {
             let line = line.clone();
             self.answers.insert(index);

@@ -1,5 +1,4 @@
 //! File systems of a test's own.
-#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,6 @@
 //! Stops PID 1, with all its threads and what it forks until that becomes another
 //! program, before every system call; a call can fail, or happen in part, or be the
 //! moment of something else.
-#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
@@ -15,8 +14,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::support::{PROGRAM, Running, Start};
 use super::tracer::{Call, call};
+use super::{PROGRAM, Running, Start};
 
 /// What becomes of a call that is about to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //!
 //! The tracer seizes a shell before that becomes the program, so that nothing has to
 //! be done between fork and exec.
-#![allow(dead_code)]
 
 use std::ffi::c_void;
 use std::io::Write;
@@ -12,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::support::{Running, Start};
+use super::{Running, Start};
 
 /// A system call that is about to be made.
 pub struct Call {

@@ -1,5 +1,4 @@
 //! A person at a terminal of this machine: see `typist.py`.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::process::{Command, Output};
 
@@ -17,8 +16,5 @@ pub fn typist(line: &str, keys: &[(&str, &str)]) -> Command {
 /// The same to its end: exit code, and what appeared.
 pub fn types(line: &str, keys: &[(&str, &str)]) -> (i32, String) {
     let output: Output = typist(line, keys).output().unwrap();
-    (
-        output.status.code().unwrap(),
-        super::support::docker::text(&output),
-    )
+    (output.status.code().unwrap(), super::docker::text(&output))
 }

@@ -1,0 +1,527 @@
+//! What README.md and docs/*.md tell people to type does what they say: every code block
+//! is run here, or it is named here which test runs it. A block nobody knows fails.
+
+use std::path::Path;
+
+use crate::support::blocks as pages;
+use crate::support::blocks::{Block, blocks, file};
+use crate::support::docker::{Container, IMAGE, Volume, docker, docker_ok, name, visit};
+use crate::support::typist::types;
+use crate::support::{Running, Start, free_port};
+
+const WELCOME: &str = "The server for Jupyter has been started successfully.";
+const READY: &str = "] ready in ";
+
+/// What is done with a block, and what it promises.
+enum Do {
+    /// Starts a server in the foreground: it says these, the password lets in, and TERM
+    /// ends it with code 0.
+    Serves(&'static str, &'static [&'static str]),
+    /// Starts a container in the background: the password lets in.
+    Detaches(&'static str),
+    /// Ends with code 0 and says these. `ai-lab` is a container that is ready.
+    Says(&'static [&'static str]),
+    /// The same at a terminal: when these words appear, these keys are pressed.
+    Types(
+        &'static [(&'static str, &'static str)],
+        &'static [&'static str],
+    ),
+    /// What it builds is made.
+    Builds,
+    /// Is part of what is built.
+    IsBuiltIn,
+    /// This test runs it.
+    Proves(&'static str, &'static str),
+    /// Nobody runs it, for a reason that its page names in these words.
+    ByHand(&'static str),
+}
+
+use Do::{Builds, ByHand, Detaches, IsBuiltIn, Proves, Says, Serves, Types};
+
+const README: &[(&str, Do)] = &[
+    (
+        "scripts/run",
+        Proves("one_command.rs", "fn in_docker_it_builds_starts_and_ends()"),
+    ),
+    (
+        "scripts/image",
+        Proves("../scripts/test", "scripts/image ai-lab:test"),
+    ),
+    (
+        "docker run --rm -p 127.0.0.1:49494:49494 -v ai-lab-notebooks:/home/jupyter/notebooks ai-lab:dev",
+        Serves(
+            "ailab",
+            &["The default password is \"ailab\".", "4 installed"],
+        ),
+    ),
+    (
+        "docker run -d --name ai-lab -p 49494:49494 -v",
+        Detaches("choose one"),
+    ),
+    (
+        "docker logs ai-lab",
+        Says(&[WELCOME, "4 current", "ready, for ", "ai-lab\n"]),
+    ),
+    (
+        "c.DockerSpawner.image = \"ai-lab:dev\"",
+        Proves("container/hub.rs", "fn an_image_and_no_cmd_is_enough()"),
+    ),
+];
+
+const USERS: &[(&str, Do)] = &[
+    (
+        "docker run --rm -p 127.0.0.1:8888:8888 -v",
+        Serves("ailab", &["http://localhost:8888"]),
+    ),
+    (
+        "docker run --rm -p 127.0.0.1:49494:49494 -v \"$PWD\":",
+        Serves(
+            "ailab",
+            &["Adopted the owner of /home/jupyter/notebooks: 1234:1234"],
+        ),
+    ),
+    (
+        "docker run --rm -p 127.0.0.1:49494:49494 -v ai-lab-notebooks:/home/jupyter/notebooks \\",
+        Serves("ailab", &["Enabled access to /var/run/docker.sock"]),
+    ),
+    (
+        "docker run --rm -it",
+        Types(&[("$ ", "id -un; pwd; exit\n")], &["jupyter\n/\n"]),
+    ),
+    (
+        "docker run --rm -v ai-lab-notebooks:/home/jupyter/notebooks ai-lab:dev --dry-run",
+        Says(&["/home/jupyter/jupyterenv/bin/jupyter-lab"]),
+    ),
+    (
+        "docker exec -it ai-lab ai-lab-entrypoint password set",
+        Types(
+            &[
+                ("New password: ", "of my own\n"),
+                ("The same again: ", "of my own\n"),
+                ("Restart? [y/N] ", "n\n"),
+            ],
+            &["the password is set"],
+        ),
+    ),
+    (
+        "docker exec -it ai-lab ai-lab-entrypoint password check",
+        Types(
+            &[
+                ("Password: ", "of my own\n"),
+                ("Password: ", "of my own\n"),
+                ("The same again: ", "of my own\n"),
+            ],
+            &["this is the password in force", "argon2:$argon2id$v=19$"],
+        ),
+    ),
+    (
+        "docker exec ai-lab ai-lab-entrypoint notebooks status",
+        Says(&["start.ipynb", "restored", "start.yours.ipynb"]),
+    ),
+    ("docker stop ai-lab", Says(&["ai-lab\nai-lab\n"])),
+];
+
+const OPERATORS: &[(&str, Do)] = &[
+    (
+        "docker exec ai-lab ai-lab-entrypoint status --json",
+        Says(&["\"boot\"", "\"claim\"", "\"server\""]),
+    ),
+    (
+        "docker run -d --name ai-lab --stop-timeout 30",
+        Detaches("ailab"),
+    ),
+    (
+        "docker exec ai-lab ai-lab-entrypoint restart",
+        Says(&["asked for a restart of the server"]),
+    ),
+    (
+        "docker exec ai-lab ai-lab-entrypoint healthcheck",
+        Says(&["healthy: http://127.0.0.1:49494/api answers"]),
+    ),
+    (
+        "docker run --rm --env AI_LAB_LOG_FORMAT=json",
+        Says(&["\",\"level\":\"info\",\"logger\":\"ai-lab\",\"message\":\"Disabled coredumps\"}"]),
+    ),
+    (
+        "docker exec ai-lab ai-lab-entrypoint config show",
+        Says(&["port = 49494"]),
+    ),
+    (
+        "docker run -d --name ai-lab -p 49494:49494 -v \"$PWD/password.txt\"",
+        Detaches("of a file"),
+    ),
+    (
+        "docker run --rm ai-lab:dev --version",
+        Says(&["ai-lab-entrypoint 0."]),
+    ),
+];
+
+const IMAGES: &[(&str, Do)] = &[
+    ("FROM ai-lab:dev", Builds),
+    ("#!/bin/sh", IsBuiltIn),
+    (
+        "docker run --rm my-ai-lab config check",
+        Says(&[
+            "nothing is wrong",
+            "install: ours.ipynb",
+            "hooks/user/10-threads",
+        ]),
+    ),
+];
+
+const HUB: &[(&str, Do)] = &[
+    (
+        "c.DockerSpawner.image",
+        Proves("container/hub.rs", "fn an_image_and_no_cmd_is_enough()"),
+    ),
+    (
+        "scripts/image",
+        Proves("container/hub.rs", "fn the_lines_of_the_page_start_a_hub()"),
+    ),
+    (
+        "FROM ai-lab:dev",
+        Proves("container/hub_old.rs", "jupyterhub==5.2.1"),
+    ),
+    ("Mount(", ByHand("Not run: several machines, NFS volumes")),
+    (
+        "docker secret create",
+        Proves(
+            "container/hub_swarm.rs",
+            "fn a_secret_is_the_password_of_a_single_service()",
+        ),
+    ),
+];
+
+const MIGRATING: &[(&str, Do)] = &[(
+    "docker run --rm -p 127.0.0.1:49494:49494 -v ai-lab-notebooks:/root/notebooks",
+    Serves("ailab", &["The server runs as root", "to /root/notebooks"]),
+)];
+
+/// Takes hours, and is therefore not run with the tests.
+const BY_SCRIPT: Do = Proves(
+    "../scripts/by-hand",
+    "(\"contributing\", \"faults\", \"growth\", \"releasing\")",
+);
+
+const CONTRIBUTING: &[(&str, Do)] = &[
+    ("cargo doc --open", BY_SCRIPT),
+    ("scripts/test --quick", BY_SCRIPT),
+    ("cargo test --test process exit_codes", BY_SCRIPT),
+    ("scripts/fuzz 10", BY_SCRIPT),
+    ("AI_LAB_WRITE_DOCS=1", BY_SCRIPT),
+    ("scripts/bench --quick", BY_SCRIPT),
+    ("scripts/profile", BY_SCRIPT),
+    ("scripts/first-minutes", BY_SCRIPT),
+];
+
+const FAULTS: &[(&str, Do)] = &[
+    ("scripts/faults 600s", BY_SCRIPT),
+    ("AI_LAB_SEED=7", BY_SCRIPT),
+    ("scripts/daemon-restart", BY_SCRIPT),
+];
+
+const GROWTH: &[(&str, Do)] = &[("scripts/growth", BY_SCRIPT)];
+
+const RELEASING: &[(&str, Do)] = &[
+    ("scripts/release", BY_SCRIPT),
+    ("scripts/image ai-lab:0.1.0", BY_SCRIPT),
+];
+
+const PAGES: &[(&str, &[(&str, Do)])] = &[
+    ("README.md", README),
+    ("docs/contributing.md", CONTRIBUTING),
+    ("docs/faults.md", FAULTS),
+    ("docs/figures.md", &[]),
+    ("docs/growth.md", GROWTH),
+    ("docs/images.md", IMAGES),
+    ("docs/jupyterhub.md", HUB),
+    ("docs/limits.md", &[]),
+    ("docs/migrating.md", MIGRATING),
+    ("docs/operators.md", OPERATORS),
+    ("docs/releasing.md", RELEASING),
+    ("docs/security.md", &[]),
+    ("docs/users.md", USERS),
+];
+
+#[test]
+fn no_block_of_any_page_is_unknown() {
+    let known: Vec<&str> = PAGES.iter().map(|(page, _)| *page).collect();
+    assert_eq!(
+        pages::pages(),
+        known.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    );
+    for (page, rows) in PAGES {
+        let blocks = blocks(page);
+        let firsts: Vec<&str> = blocks.iter().map(Block::first_line).collect();
+        let rows_firsts: Vec<&str> = rows.iter().map(|(first, _)| *first).collect();
+        assert_eq!(
+            firsts.len(),
+            rows.len(),
+            "{page}: {firsts:#?}, known: {rows_firsts:#?}"
+        );
+        for (first, (known, what)) in firsts.iter().zip(*rows) {
+            assert!(
+                first.starts_with(known),
+                "{page}: {first:?} is not {known:?}"
+            );
+            match what {
+                Proves(test, words) => {
+                    assert!(
+                        file(&format!("tests/{test}")).contains(words),
+                        "{test}: {words}"
+                    );
+                }
+                ByHand(words) => assert!(file(page).contains(words), "{page}: {words}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Where the blocks of a page are typed: a directory of its own, a volume, an image, and
+/// the container that the page calls `ai-lab`.
+struct Reader {
+    directory: tempfile::TempDir,
+    volume: Volume,
+    ai_lab: Container,
+    port: u16,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("password.txt"), "of a file\n").unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(1234), Some(1234)).unwrap();
+        Self {
+            directory,
+            volume: Volume::new(),
+            ai_lab: Container { name: name() },
+            port: free_port(),
+        }
+    }
+
+    /// The few words that stand for something else here.
+    fn typed(&self, block: &str) -> String {
+        let ai_lab = &self.ai_lab.name;
+        let published = |from: &str, to: u16| {
+            (
+                format!("-p {from}:{to} "),
+                format!("-p 127.0.0.1:{}:{to} ", self.port),
+            )
+        };
+        let words = [
+            published("127.0.0.1:49494", 49494),
+            published("127.0.0.1:8888", 8888),
+            published("49494", 49494),
+            ("ai-lab:dev".into(), IMAGE.into()),
+            ("ai-lab-notebooks:".into(), format!("{}:", self.volume.0)),
+            (
+                "--name ai-lab ".into(),
+                format!("--name {ai_lab} -p 127.0.0.1:0:49494 "),
+            ),
+            ("-it ai-lab ".into(), format!("-it {ai_lab} ")),
+        ];
+        let mut text = block.to_owned();
+        for (from, to) in words {
+            text = text.replace(&from, &to);
+        }
+        for verb in ["exec", "logs", "stop", "rm"] {
+            let line = format!("docker {verb} ai-lab");
+            text = text.replace(&line, &format!("docker {verb} {ai_lab}"));
+        }
+        let line = format!("docker exec {ai_lab} ai-lab-entrypoint");
+        let text = text.replace("docker run --rm my-ai-lab", &line);
+        format!("cd {}\n{text}", self.directory.path().display())
+    }
+
+    fn bash(&self, line: &str) -> Start {
+        Start::script("/bin/bash").args(["-euc", line])
+    }
+
+    /// The container `ai-lab`, as the README starts it, ready.
+    fn have_ai_lab(&self) {
+        if !docker(["inspect", &self.ai_lab.name]).status.success() {
+            let mount = self.volume.option();
+            let name = &self.ai_lab.name;
+            docker_ok([
+                "run",
+                "-d",
+                "--name",
+                name,
+                "-p",
+                "127.0.0.1:0:49494",
+                &mount,
+                IMAGE,
+            ]);
+        }
+        self.ai_lab.until("ready", || {
+            let said = docker([
+                "exec",
+                &self.ai_lab.name,
+                "ai-lab-entrypoint",
+                "healthcheck",
+            ]);
+            said.status.success().then_some(())
+        });
+        self.ai_lab.wait_for(READY);
+    }
+
+    fn follow(&self, block: &Block, what: &Do) {
+        let line = self.typed(&block.text);
+        match what {
+            Serves(password, words) => {
+                let mut running: Running = self.bash(&line).start();
+                running.wait_for(READY);
+                self.lets_in(self.port, password);
+                running.signal(libc::SIGTERM);
+                assert_eq!(running.end(), 0, "{line}");
+                let (stdout, stderr) = running.everything();
+                has(&(stdout + &stderr), words, &line);
+            }
+            Detaches(password) => {
+                docker(["rm", "--force", &self.ai_lab.name]);
+                let ended = self.bash(&line).run();
+                assert_eq!(ended.code, 0, "{line}: {}", ended.stderr);
+                self.ai_lab.wait_for(READY);
+                self.lets_in(self.ai_lab.port(), password);
+            }
+            Says(words) => {
+                if line.contains(&self.ai_lab.name) && !block.text.contains("my-ai-lab") {
+                    self.have_ai_lab();
+                }
+                let ended = self.bash(&line).run();
+                let said = ended.stdout + &ended.stderr;
+                assert_eq!(ended.code, 0, "{line}: {said}");
+                has(&said.replace(&self.ai_lab.name, "ai-lab"), words, &line);
+            }
+            Types(keys, words) => {
+                if line.contains(&self.ai_lab.name) {
+                    self.have_ai_lab();
+                }
+                let (code, said) = types(&line, keys);
+                assert_eq!(code, 0, "{line}: {said}");
+                has(&said, words, &line);
+            }
+            Builds => self.build(&line, &block.page),
+            IsBuiltIn | Proves(..) | ByHand(_) => {}
+        }
+    }
+
+    fn lets_in(&self, port: u16, password: &str) {
+        assert_eq!(visit(port, &["login", "wrong"]), "out");
+        assert_eq!(visit(port, &["login", password]), "in");
+    }
+
+    /// What this Dockerfile makes, with a notebook and with the page's hook, in a container
+    /// rather than an image: some storage drivers take most of a minute for a layer.
+    fn build(&self, line: &str, page: &str) {
+        let directory = self.directory.path();
+        write(&directory.join("notebooks/ours.ipynb"), "{}");
+        let hook = blocks(page)
+            .into_iter()
+            .find(|block| block.first_line() == "#!/bin/sh");
+        let hook = hook.unwrap().text + "\n";
+        write(&directory.join("hooks/user/10-threads"), &hook);
+        docker(["rm", "--force", &self.ai_lab.name]);
+        let (_, dockerfile) = line.split_once('\n').unwrap();
+        for step in dockerfile.lines() {
+            match step.split_once(' ').unwrap() {
+                ("FROM", image) => {
+                    let name = &self.ai_lab.name;
+                    let idle = ["run", "-d", "--init", "--name", name, "--entrypoint=sleep"];
+                    docker_ok(idle.iter().chain(&[image, "infinity"]).copied());
+                }
+                ("RUN", command) => {
+                    self.ai_lab.exec_ok("root", &["sh", "-ec", command]);
+                }
+                ("COPY", places) => {
+                    let (from, to) = places.split_once(' ').unwrap();
+                    let from = format!("{}/.", directory.join(from).display());
+                    self.ai_lab.exec_ok("root", &["mkdir", "-p", to]);
+                    docker_ok(["cp", &from, &format!("{}:{to}", self.ai_lab.name)]);
+                }
+                ("ENV", variable) => assert!(variable.starts_with("AI_LAB_VERSION="), "{step}"),
+                _ => panic!("what is done for {step}?"),
+            }
+        }
+    }
+}
+
+/// A file that everybody can read and execute, in directories that are made for it.
+fn write(place: &Path, content: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    std::fs::write(place, content).unwrap();
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Before its volume, which it uses.
+        docker(["rm", "--force", "--volumes", &self.ai_lab.name]);
+    }
+}
+
+fn has(said: &str, words: &[&str], line: &str) {
+    for part in words {
+        assert!(
+            said.contains(part),
+            "{part:?} is missing after {line}: {said}"
+        );
+    }
+}
+
+/// Types every block of a page, in its order.
+fn follow(page: &str, before: impl Fn(&Reader, &Block)) -> Reader {
+    let reader = Reader::new();
+    let (_, rows) = PAGES.iter().find(|(name, _)| *name == page).unwrap();
+    for (block, (_, what)) in blocks(page).iter().zip(*rows) {
+        before(&reader, block);
+        reader.follow(block, what);
+    }
+    reader
+}
+
+#[test]
+fn what_the_readme_says() {
+    let reader = follow("README.md", |_, _| {});
+    assert_eq!(reader.ai_lab.exit_code(), 0);
+}
+
+#[test]
+fn what_users_are_told() {
+    let reader = follow("docs/users.md", |reader, block| {
+        if block.text.contains("notebooks status") {
+            reader.have_ai_lab();
+            let mine = "echo mine >/home/jupyter/notebooks/start.ipynb";
+            reader.ai_lab.exec_ok("jupyter", &["sh", "-c", mine]);
+        }
+    });
+    use std::os::unix::fs::MetadataExt;
+    let brought = reader.directory.path().join("start.ipynb");
+    assert_eq!(std::fs::metadata(brought).unwrap().uid(), 1234);
+    assert!(!docker(["inspect", &reader.ai_lab.name]).status.success());
+}
+
+#[test]
+fn what_operators_are_told() {
+    let reader = follow("docs/operators.md", |_, _| {});
+    assert_eq!(reader.ai_lab.stop(), 0);
+}
+
+#[test]
+fn what_authors_of_images_are_told() {
+    let reader = follow("docs/images.md", |_, _| {});
+    let shown = "echo threads: $OMP_NUM_THREADS; ls /home/jupyter/notebooks; \
+                 /home/jupyter/jupyterenv/bin/python3 -c 'import tabulate'";
+    let said = reader
+        .ai_lab
+        .exec_ok("root", &["ai-lab-entrypoint", "sh", "-ec", shown]);
+    assert!(!said.contains("threads: \n"), "{said}");
+    assert!(said.contains("ours.ipynb"), "{said}");
+}
+
+#[test]
+fn what_those_who_come_from_elsewhere_are_told() {
+    follow("docs/migrating.md", |_, _| {});
+}

@@ -1,0 +1,164 @@
+//! The image is a lab that people can work in: its tools, its shells, its kernels, and the
+//! page where people arrive.
+
+use crate::support::docker::{Container, IMAGE, docker_ok, mounted, run};
+
+const READY: &str = "] ready in ";
+
+/// What a command in the image says.
+fn said(options: &[&str], command: &[&str]) -> String {
+    let (code, stdout, stderr) = run(options, command);
+    assert_eq!(code, 0, "{command:?}: {stderr}");
+    stdout.trim_end().to_owned()
+}
+
+#[test]
+fn it_is_small_and_has_the_tools() {
+    let size = docker_ok(["image", "inspect", "--format", "{{.Size}}", IMAGE]);
+    let size: u64 = size.trim().parse().unwrap();
+    println!("{IMAGE} has {} MB", size / 1_000_000);
+    assert!(size <= 700_000_000, "{size}");
+    let tools = "git curl less nano vi ssh unzip zip rsync tree jq ps docker python pip";
+    let missing = "for tool; do command -v $tool >/dev/null || echo $tool; done";
+    let words = ["sh", "-c", missing, "sh"]
+        .into_iter()
+        .chain(tools.split(' '));
+    let words: Vec<&str> = words.collect();
+    assert_eq!(said(&[], &words), "");
+    let clock = said(
+        &["--env", "TZ=Asia/Tokyo"],
+        &["date", "--date=@0", "+%R %Z"],
+    );
+    assert_eq!(clock, "09:00 JST");
+    let encoding = "import locale, sys; print(locale.getencoding(), sys.stdout.encoding, 'ä')";
+    assert_eq!(said(&[], &["python", "-c", encoding]), "UTF-8 utf-8 ä");
+}
+
+/// The shells of a terminal in JupyterLab (`bash -l`), of a Dockerfile (`bash -c`) and of
+/// `docker exec`.
+#[test]
+fn every_shell_of_the_users_finds_the_venv_first_and_roots_does_not() {
+    let container = Container::start(&[], &[]);
+    container.wait_for(READY);
+    let python = "/home/jupyter/jupyterenv/bin/python";
+    for shell in ["-lc", "-ic", "-lic"] {
+        let found = container.exec_ok("jupyter", &["bash", shell, "type -P python"]);
+        assert!(found.lines().any(|line| line == python), "{shell}: {found}");
+        let path = container.exec_ok("root", &["bash", shell, "echo $PATH"]);
+        assert!(!path.contains("/home"), "{shell}: {path}");
+    }
+    let shown = "cd ~/notebooks; echo \"${PS1@P}\"; _comp_load git && complete -p git";
+    for shell in ["-ic", "-lic"] {
+        let shown = container.exec_ok("jupyter", &["bash", shell, shown]);
+        assert!(shown.contains("(ai-lab)jupyter@"), "{shell}: {shown}");
+        assert!(shown.contains(":~/notebooks$"), "{shell}: {shown}");
+        assert!(
+            shown.contains("__git_wrap__git_main git"),
+            "{shell}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn its_variables_are_those_of_the_image_that_it_replaces() {
+    let image = [
+        "image",
+        "inspect",
+        "--format",
+        "{{json .Config.Env}}",
+        IMAGE,
+    ];
+    let variables = docker_ok(image);
+    for (name, value, key) in [
+        ("JUPYTER_VENV", "/home/jupyter/jupyterenv", "server.venv"),
+        (
+            "NOTEBOOK_DEFAULTS",
+            "/home/jupyter/notebook-defaults",
+            "notebooks.defaults",
+        ),
+        (
+            "NOTEBOOKS",
+            "/home/jupyter/notebooks",
+            "notebooks.directory",
+        ),
+    ] {
+        assert!(variables.contains(&format!("\"{name}={value}\"")), "{name}");
+        // They change nothing: what the file says is still the image's own word.
+        let settings = said(&[], &["config", "show", "--origin"]);
+        let line = settings.lines().find(|line| line.starts_with(key)).unwrap();
+        assert!(
+            line.contains(value) && line.contains("entrypoint.toml:"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn people_arrive_at_the_start_page_unless_they_say_otherwise() {
+    let container = Container::start(&[], &[]);
+    let log = container.wait_for(READY);
+    assert!(
+        log.contains("http://localhost:49494/lab/tree/start.ipynb\n"),
+        "{log}"
+    );
+    // The list of what is not installed came after the welcome.
+    assert!(!log.contains("language-server"), "{log}");
+    let place = "/home/jupyter/.jupyter/jupyter_lab_config.py";
+    let (_file, theirs) = mounted("c.LabApp.default_url = '/lab/tree/data.ipynb'\n", place);
+    let container = Container::start(&[&theirs], &[]);
+    let log = container.wait_for(READY);
+    assert!(
+        log.contains("http://localhost:49494/lab/tree/data.ipynb\n"),
+        "{log}"
+    );
+}
+
+/// Prints the address of the kernel's own socket.
+const WHERE: &str = "import os\nfrom ipykernel.kernelapp import IPKernelApp\n\
+                     kernel = IPKernelApp.instance()\n\
+                     print(kernel.transport, os.path.dirname(kernel.ip))";
+
+#[test]
+fn kernels_are_reached_by_sockets_that_only_the_user_gets_to() {
+    let long = format!("/home/jupyter/{}", "long".repeat(20));
+    let runtime = ".local/share/jupyter/runtime";
+    for (options, words, directory) in [
+        (&[][..], &[][..], "/home/jupyter"),
+        // A socket's name has at most 107 bytes.
+        (&[], &["--home", &long], "/tmp/ai-lab-home-1000"),
+        (
+            &["--read-only", "--tmpfs=/tmp"],
+            &[],
+            "/tmp/ai-lab-home-1000",
+        ),
+        (&["--user=1234:0"], &[], "/tmp/ai-lab-home-1234"),
+    ] {
+        let container = Container::start(options, words);
+        container.wait_for(READY);
+        let place = format!("{directory}/{runtime}");
+        assert_eq!(
+            container.visit(&["run", "ailab", WHERE]),
+            format!("ipc {place}")
+        );
+        let mode = container.exec_ok("root", &["stat", "-c", "%a", &place]);
+        assert!(mode.trim_end().ends_with("700"), "{mode}");
+        let log = container.logs();
+        assert!(!log.contains("over TCP"), "{log}");
+        assert_eq!(container.stop(), 0, "{log}");
+    }
+}
+
+#[test]
+fn a_notebook_completes_and_finds_definitions_without_a_network() {
+    let code = "from IPython.core.completer import provisionalcompleter\n\
+                from IPython.terminal.interactiveshell import TerminalInteractiveShell as Shell\n\
+                shell = Shell.instance()\n\
+                cell = 'import pandas as pd\\npd.DataFr'\n\
+                with provisionalcompleter():\n    \
+                    print({found.text for found in shell.Completer.completions(cell, len(cell))})\n\
+                import jedi\n\
+                print(jedi.Script('import pandas').goto(1, 8, follow_imports=True))";
+    let found = said(&["--network=none"], &["python", "-c", code]);
+    assert!(found.contains("'DataFrame'"), "{found}");
+    assert!(found.contains("pandas"), "{found}");
+}

@@ -1,0 +1,155 @@
+//! A command should not notice us: its signals, streams, arguments and directory are
+//! its own. What it shares with other first processes is in `compliance.rs`.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::support::process::until;
+use crate::support::{Image, Start};
+
+#[test]
+fn stdin_stdout_and_stderr_are_the_commands_own() {
+    let image = Image::new();
+    let input = std::fs::File::open(image.path("defaults/start.ipynb")).unwrap();
+    let mut running = image
+        .command(["sh", "-c", "cat; echo; echo two; echo three >&2"])
+        .stdin(Stdio::from(input))
+        .start();
+    assert_eq!(running.end(), 0);
+    let (stdout, stderr) = running.everything();
+    assert_eq!(stdout, "{}\ntwo\n");
+    assert!(stderr.lines().any(|line| line == "three"), "{stderr}");
+    assert!(stderr.contains("prepared in "), "{stderr}");
+}
+
+#[test]
+fn the_user_can_open_the_streams_that_were_roots() {
+    let image = Image::new();
+    let script = "echo one >/dev/stdout; echo two >/dev/stderr";
+    let ended = image.command(["sh", "-c", script]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(ended.stdout, "one\n");
+    assert!(ended.stderr.contains("\ntwo\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_log_that_nobody_reads_is_not_the_commands_business() {
+    // Our own lines meet a closed pipe, and the kernel sends SIGPIPE for them.
+    let closed = "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 2); \
+                  os.execvp(sys.argv[1], sys.argv[1:])";
+    let image = Image::new();
+    let told = image.path("home/told").display().to_string();
+    let script =
+        format!("trap 'echo PIPE' PIPE; trap 'echo XFSZ' XFSZ; echo up >{told}; read x; echo $x");
+    let (stdin, mut keys) = std::io::pipe().unwrap();
+    let mut running = Start::wrapped("python3")
+        .args(["-c", closed, crate::support::PROGRAM])
+        .args(image.options())
+        .args(["--", "bash", "-c", &script])
+        .stdin(stdin)
+        .start();
+    until("it runs", || std::path::Path::new(&told).exists());
+    keys.write_all(b"heard\n").unwrap();
+    assert_eq!(running.end(), 0);
+    assert_eq!(running.everything().0, "heard\n");
+}
+
+#[test]
+fn arguments_and_directory_are_untouched() {
+    let image = Image::new();
+    let show = "import os, sys; print(sys.argv[1:], os.getcwd())";
+    let ended = image
+        .command(["python3", "-c", show, "-l", "--", "--port", "1", "", "a b"])
+        .run();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(
+        ended.stdout.trim(),
+        format!("['-l', '--', '--port', '1', '', 'a b'] {}", here.display())
+    );
+}
+
+#[test]
+fn the_environment_is_made_for_the_user_and_holds_no_secret() {
+    let image = Image::new();
+    let ended = image
+        .command(["env"])
+        .env("JUPYTER_PASSWORD", "s3cr3t")
+        .env("JUPYTERHUB_HOST", "")
+        .env("MINE", "kept")
+        .run();
+    let home = image.path("home").display().to_string();
+    let venv = image.path("venv").display().to_string();
+    for line in [
+        format!("HOME={home}"),
+        format!("VIRTUAL_ENV={venv}"),
+        "MINE=kept".into(),
+        "JUPYTERHUB_HOST=".into(),
+    ] {
+        assert!(
+            ended.stdout.lines().any(|found| found == line),
+            "{line}: {}",
+            ended.stdout
+        );
+    }
+    assert!(
+        ended.stdout.contains(&format!("PATH={venv}/bin:")),
+        "{}",
+        ended.stdout
+    );
+    for secret in ["s3cr3t", "JUPYTER_PASSWORD"] {
+        assert!(!ended.stdout.contains(secret), "{}", ended.stdout);
+        assert!(!ended.stderr.contains("s3cr3t"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn without_anything_to_run_it_idles_and_ends_cleanly() {
+    let image = Image::new();
+    let mut running = Start::pid1().args(image.options()).start();
+    running.wait_for("waiting for a signal");
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+}
+
+#[test]
+fn as_one_process_among_others_it_does_the_same_duties() {
+    // Not PID 1: orphans come to us as the subreaper, and nobody else is signalled.
+    const PARENT: &str = "
+import subprocess, sys, time
+subprocess.run([sys.executable, '-c', '''
+import os, subprocess, sys
+subprocess.Popen([sys.executable, \"-c\", \"import sys,time;print(\\\\\"orphan lives\\\\\",flush=True);time.sleep(1000)\"], start_new_session=True)
+'''])
+print('orphaned', flush=True)
+sys.stdin.readline()
+sys.exit(5)
+";
+    let image = Image::new();
+    let bystander = std::process::Command::new("sleep").arg("1000").spawn();
+    let mut bystander = bystander.unwrap();
+    let (input, mut talk) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut running = Start::plain()
+        .args(image.options())
+        .args(["--", "python3", "-c", PARENT])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(input)))
+        .start();
+    running.wait_for("orphan lives");
+    running.wait_for("orphaned");
+    std::io::Write::write_all(&mut talk, b"\n").unwrap();
+    assert_eq!(running.end(), 5);
+    // Its streams end only when the orphan is gone too.
+    running.everything();
+    assert!(bystander.try_wait().unwrap().is_none());
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
+
+#[test]
+fn a_caller_that_ignores_the_ends_of_children_hides_none_from_us() {
+    // Not in a namespace: unshare(1) would put it right before we begin.
+    let image = Image::new();
+    let start = crate::support::Start::plain().args(image.options());
+    let start = start.args(["--", "sh", "-c", "exit 7"]);
+    let ended = start.under(&["env", "--ignore-signal=CHLD"]).run();
+    assert_eq!(ended.code, 7, "{}", ended.stderr);
+}

@@ -1,0 +1,142 @@
+//! What a person writes, creates or deletes while a start brings in newer defaults is
+//! theirs, at whatever moment they do it, and stays theirs.
+//!
+//! Exhaustive: the start is stopped before each of its system calls in turn that has to
+//! do with files, the person does their thing, and the start goes on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::support::lab;
+use crate::support::lab::{Lab, first, second, seen, third};
+use crate::support::repeated;
+use crate::support::tracer::{End, Then};
+
+/// How many system calls bringing in defaults makes at the very least.
+const FEWEST: usize = 100;
+
+/// What is in the volume under names of its own.
+fn files(volume: &Path) -> BTreeMap<String, String> {
+    let mut all = seen(volume);
+    all.retain(|name, _| *name != ".ai-lab/lock" && *name != ".ai-lab/manifest.sha256");
+    all
+}
+
+fn offered(lab: &Lab) {
+    lab.offer("1.0.0", &first());
+    lab.offer("2.0.0", &second());
+    lab.offer("3.0.0", &third());
+}
+
+/// An update to the second image, in the middle of which `edit` happens, at each moment
+/// in turn. What is then at `path` has to be among `after`, and what a start of the third
+/// image leaves there among `later`; every other default is the newest each time.
+fn at_every_moment(
+    lab: &Lab,
+    prepare: impl Fn(),
+    (path, edit): (&str, impl Fn(&Path)),
+    after: &[Option<&str>],
+    later: &[Option<&str>],
+) {
+    let volume = lab.volume();
+    let check = |at: &str, new: lab::Files, allowed: &[Option<&str>]| {
+        let mut found = files(&volume);
+        let there = found.remove(path);
+        assert!(
+            allowed.contains(&there.as_deref()),
+            "{at}: {there:?}, {found:#?}"
+        );
+        let mut expected: BTreeMap<String, String> = new
+            .iter()
+            .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
+            .collect();
+        expected.remove(path);
+        assert_eq!(found, expected, "{at}");
+    };
+    for nth in (1..).step_by(repeated(9, 1)) {
+        prepare();
+        let edit = || {
+            edit(&volume.join(path));
+            Then::LetGo
+        };
+        let (reached, end) = lab.stop_at("2.0.0", nth, |call| !call.is_internal(), edit);
+        let at = format!("edited before call {nth}");
+        assert_eq!(end, End::Exited(0), "{at}");
+        if !reached {
+            assert!(nth > FEWEST, "only {nth} calls were seen");
+            return;
+        }
+        check(&at, second(), after);
+        lab.finish("3.0.0");
+        check(&format!("{at}, then a later image"), third(), later);
+    }
+}
+
+/// A lab with the first image's defaults, which every turn begins with.
+fn fresh() -> Lab {
+    let lab = Lab::new("unmodified");
+    offered(&lab);
+    lab.finish("1.0.0");
+    lab.keep();
+    lab
+}
+
+/// As an editor saves: a new file in the old one's place.
+fn save(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let temporary = path.with_extension("saving");
+    fs::write(&temporary, text).unwrap();
+    fs::rename(&temporary, path).unwrap();
+}
+
+#[test]
+fn a_file_saved_at_any_moment_of_an_update_stays_as_it_was_saved() {
+    let lab = fresh();
+    let mine = &[Some("a m")];
+    let edit = ("a.ipynb", |path: &Path| save(path, "a m"));
+    at_every_moment(&lab, || lab.again(), edit, mine, mine);
+}
+
+#[test]
+fn a_file_written_in_place_at_any_moment_stays_as_it_was_written() {
+    let lab = Lab::new("unmodified");
+    offered(&lab);
+    // The record of the first start has no stamps: what it is about is too young. With
+    // them, the update does not read what it replaces.
+    let prepare = || {
+        lab.clear();
+        lab.finish("1.0.0");
+        let data = fs::metadata(lab.volume().join("a.ipynb")).unwrap();
+        let nanos = u32::try_from(data.ctime_nsec()).unwrap();
+        let made = Duration::new(data.ctime().unsigned_abs(), nanos);
+        let settled = SystemTime::UNIX_EPOCH + made + Duration::from_millis(60);
+        while SystemTime::now() < settled {
+            std::thread::yield_now();
+        }
+        lab.finish("1.0.0");
+        let record = fs::read_to_string(lab.volume().join(".ai-lab/manifest.sha256")).unwrap();
+        assert!(record.contains("# seen 3 "), "{record}");
+    };
+    let mine = &[Some("a m")];
+    let edit = ("a.ipynb", |path: &Path| fs::write(path, "a m").unwrap());
+    at_every_moment(&lab, prepare, edit, mine, mine);
+}
+
+#[test]
+fn a_file_created_at_any_moment_is_not_overwritten_by_a_new_default() {
+    let lab = fresh();
+    let mine = &[Some("mine")];
+    let edit = ("new/n.ipynb", |path: &Path| save(path, "mine"));
+    at_every_moment(&lab, || lab.again(), edit, mine, mine);
+}
+
+#[test]
+fn a_file_deleted_at_any_moment_is_gone_or_new_and_nothing_is_left_over() {
+    let lab = fresh();
+    let edit = ("a.ipynb", |path: &Path| fs::remove_file(path).unwrap());
+    let (after, later) = ([None, Some("a 2")], [Some("a 3")]);
+    at_every_moment(&lab, || lab.again(), edit, &after, &later);
+}

@@ -1,0 +1,184 @@
+//! `notebooks` and `config` through `docker exec`: they know what the start was told.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Image, PROGRAM, Running, Start, UID};
+
+/// Runs a verb in the namespaces of a running supervisor, as `docker exec` does: as
+/// root, with nothing of the start's command line.
+fn ask(running: &Running, image: &Image, words: &[&str]) -> (i32, String, String) {
+    let output = Command::new("nsenter")
+        .args(["--pid", "--mount", "--target", &running.pid().to_string()])
+        .args(["--", PROGRAM])
+        .args(words)
+        .env("AI_LAB_STATE_DIR", image.path("state"))
+        .env("AI_LAB_VERSION", "1.1.0")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+fn started(image: &Image) -> Running {
+    let mut running = image.server().env("AI_LAB_VERSION", "1.0.0").start();
+    running.wait_for("] ready in ");
+    running
+}
+
+#[test]
+fn people_see_how_their_notebooks_stand_and_bring_one_back() {
+    let image = Image::new();
+    let cell = r#"{"cells": [{"cell_type": "code", "source": ["x = 1"]}]}"#;
+    fs::write(image.path("defaults/work.ipynb"), cell).unwrap();
+    let running = started(&image);
+    let mine = cell.replace('1', "2");
+    fs::write(image.path("notebooks/work.ipynb"), &mine).unwrap();
+
+    let (code, stdout, _) = ask(&running, &image, &["notebooks", "status"]);
+    let volume = image.path("notebooks").display().to_string();
+    let expected = format!(
+        "{volume}: defaults of 1.1.0, last brought in by 1.0.0\n  \
+         start.ipynb  current\n  \
+         work.ipynb   changed by you\n"
+    );
+    assert_eq!((code, stdout), (0, expected));
+    let (_, stdout, _) = ask(&running, &image, &["notebooks", "status", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(told["files"][1]["state"], "changed");
+
+    let (code, stdout, _) = ask(&running, &image, &["notebooks", "diff"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("\n-x = 1\n+x = 2\n"), "{stdout}");
+
+    let (code, stdout, _) = ask(&running, &image, &["notebooks", "restore", "work.ipynb"]);
+    let said = "work.ipynb: restored; yours is work.yours.ipynb\n";
+    assert_eq!((code, stdout.as_str()), (0, said));
+    let read = |name: &str| fs::read_to_string(image.path("notebooks").join(name)).unwrap();
+    assert_eq!(
+        (read("work.ipynb"), read("work.yours.ipynb")),
+        (cell.into(), mine)
+    );
+    // Not root's, though root asked.
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs::metadata(image.path("notebooks/work.ipynb"))
+        .unwrap()
+        .uid();
+    assert_eq!(owner, UID);
+
+    let (code, _, stderr) = ask(&running, &image, &["notebooks", "restore", "nothing"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("nothing: is no default"), "{stderr}");
+    let (code, _, stderr) = ask(&running, &image, &["notebooks", "diff", "/etc/passwd"]);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("is not in the notebooks directory"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn the_settings_of_the_running_start_are_shown_without_the_password() {
+    let image = Image::new();
+    let running = started(&image);
+    let alone = Start::pid1().args(["config", "show"]).run();
+    assert!(
+        alone.stdout.starts_with("# Nothing runs here"),
+        "{}",
+        alone.stdout
+    );
+    let (code, stdout, _) = ask(&running, &image, &["config", "show"]);
+    assert!(
+        stdout.starts_with("# What the running start was told"),
+        "{stdout}"
+    );
+    assert_eq!(code, 0);
+    let line = format!("server.port = {}\n", image.port);
+    assert!(stdout.contains(&line), "{stdout}");
+    assert!(
+        !stdout.contains("ailab\n") && !stdout.contains("--"),
+        "{stdout}"
+    );
+    let (_, stdout, _) = ask(&running, &image, &["config", "show", "--origin"]);
+    let line = format!("server.port = {}  # --port\n", image.port);
+    assert!(stdout.contains(&line), "{stdout}");
+    assert!(
+        stdout.contains("server.stop_timeout = 7.0  # built-in default"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("# password.default is not shown  # --password"),
+        "{stdout}"
+    );
+    // Who wrote it is root, and the user cannot.
+    use std::os::unix::fs::MetadataExt;
+    let record = format!("/proc/{}/root/run/ai-lab-settings.toml", running.pid());
+    let data = fs::metadata(record).unwrap();
+    assert_eq!((data.uid(), data.mode() & 0o777), (0, 0o644));
+}
+
+#[test]
+fn the_file_that_is_checked_is_the_one_that_a_start_would_read() {
+    let image = Image::new();
+    let file = image.path("entrypoint.toml").display().to_string();
+    fs::write(&file, "[password]\ndefault = ' x '\n").unwrap();
+    let check = Start::plain().args(["config", "check"]);
+    let checked = check.env("AI_LAB_CONFIG", &file).run();
+    assert_eq!(checked.code, 78, "{}", checked.stdout);
+    assert!(checked.stderr.contains("white space"), "{}", checked.stderr);
+}
+
+#[test]
+fn a_settings_file_is_checked_as_a_whole() {
+    let image = Image::new();
+    let file = image.path("entrypoint.toml");
+    let name = file.display().to_string();
+    fs::write(&file, "strict = true\n[server]\nport = 8888\n").unwrap();
+    let checked = || Start::plain().args(["config", "check", &name]).run();
+    let right = checked();
+    assert_eq!(
+        (right.code, right.stdout),
+        (0, format!("{name}: nothing is wrong\n"))
+    );
+    fs::write(
+        &file,
+        "strict = 1\n[server]\nport = 99999\nstop_timout = 7\n",
+    )
+    .unwrap();
+    let wrong = checked();
+    assert_eq!(wrong.code, 78);
+    for part in [
+        "did you mean `server.stop_timeout`?",
+        ":1): is of the wrong type",
+    ] {
+        assert!(wrong.stderr.contains(part), "{}", wrong.stderr);
+    }
+}
+
+#[test]
+fn without_a_supervisor_the_verbs_do_as_a_start_would() {
+    let image = Image::new();
+    fs::create_dir(image.path("notebooks")).unwrap();
+    let flags = ["--notebooks", "--notebook-defaults"];
+    let paths = ["notebooks", "defaults"].map(|name| image.path(name).display().to_string());
+    let words = flags.iter().copied().zip(paths.iter().map(String::as_str));
+    let words: Vec<&str> = words.flat_map(|(flag, path)| [flag, path]).collect();
+    let asked = Start::pid1()
+        .args(["notebooks", "status"])
+        .args(&words)
+        .run();
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    assert!(
+        asked
+            .stdout
+            .contains("start.ipynb  missing, comes at the next start")
+    );
+    let asked = Start::pid1().args(["notebooks", "status"]).run();
+    assert_eq!(asked.code, 1);
+    assert!(
+        asked.stderr.contains("--notebook-defaults"),
+        "{}",
+        asked.stderr
+    );
+}

@@ -1,0 +1,364 @@
+//! `password` through `docker exec`, from standard input and at a terminal.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::{Image, PROGRAM, Running, Start, UID};
+
+/// Runs `password WHAT` in the namespaces of a running supervisor, as root, with this
+/// standard input: exit code, stdout and stderr.
+fn ask(running: &Running, image: &Image, what: &str, typed: &str) -> (i32, String, String) {
+    let mut child = Command::new("nsenter")
+        .args(["--pid", "--mount", "--target", &running.pid().to_string()])
+        .args(["--", PROGRAM, "password", what])
+        .env("AI_LAB_STATE_DIR", image.path("state"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(typed.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_password_on_the_servers_line_wins_and_that_is_told() {
+    let image = Image::new();
+    let named = "--PasswordIdentityProvider.hashed_password=argon2:x";
+    let running = started(image.server().args(["--", "jupyter-lab", named]));
+    for what in ["set", "check"] {
+        let (_, _, stderr) = ask(&running, &image, what, "mine");
+        let told = "the server's arguments name a password";
+        assert!(stderr.contains(told), "{what}: {stderr}");
+    }
+}
+
+/// A hash that takes no time.
+fn hash(text: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(text);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256::{hex}")
+}
+
+/// The record of the settings has it masked; the kernel knows the server's arguments.
+#[test]
+fn a_hash_on_the_servers_line_is_judged() {
+    let named = format!(
+        "--PasswordIdentityProvider.hashed_password={}",
+        hash("mine")
+    );
+    let image = Image::new();
+    let running = started(image.server().args(["--", "jupyter-lab", &named]));
+    let (code, stdout, _) = ask(&running, &image, "check", "mine");
+    assert_eq!((code, &*stdout), (0, "this is the password in force\n"));
+    let (code, stdout, _) = ask(&running, &image, "check", "ailab");
+    assert_eq!((code, &*stdout), (1, "this is not the password in force\n"));
+    // In the settings it is the server's, too.
+    let image = Image::new();
+    let running = started(image.server().args(["--jupyter-arg", &named]));
+    assert_eq!(ask(&running, &image, "check", "mine").0, 0);
+    assert_eq!(ask(&running, &image, "check", "ailab").0, 1);
+}
+
+/// `JUPYTER_PASSWORD` wins always, also over a line that would open the door.
+#[test]
+fn a_hash_on_the_servers_line_is_left_out_where_the_environment_has_a_password() {
+    let image = Image::new();
+    for named in [
+        "--PasswordIdentityProvider.hashed_password=",
+        "--ServerApp.password=",
+        "--NotebookApp.password=argon2:x",
+    ] {
+        for words in [["--", "jupyter-lab", named], ["--password", "ailab", named]] {
+            let words = words.map(|word| match word == named && words[0] != "--" {
+                true => format!("--jupyter-arg={word}"),
+                false => word.to_owned(),
+            });
+            let start = image.server().args(words);
+            let mut running = start.env("JUPYTER_PASSWORD", "mine").start();
+            running.wait_for("is left out: the password of the environment");
+            running.wait_for("] ready in ");
+            let line = std::fs::read(format!("/proc/{}/cmdline", running.main_pid())).unwrap();
+            let line = String::from_utf8(line).unwrap();
+            assert!(!line.contains("password"), "{line}");
+            assert_eq!(ask(&running, &image, "check", "mine").0, 0, "{named}");
+        }
+    }
+}
+
+/// Whether the file that `jupyter server password` writes has a hash.
+fn has_a_hash(image: &Image) -> bool {
+    let file = image.path("home/.jupyter/jupyter_server_config.json");
+    std::fs::read_to_string(file).is_ok_and(|text| text.contains("hashed_password"))
+}
+
+#[test]
+fn the_default_goes_at_an_in_place_restart_if_a_token_was_configured_meanwhile() {
+    let image = Image::new();
+    let mut running = image.server().args(["--password", "ailab"]).start();
+    running.wait_for("] ready in ");
+    assert!(has_a_hash(&image));
+    let token = image.path("home/.jupyter/jupyter_server_config.py");
+    std::fs::write(&token, "c.IdentityProvider.token = 'mine'").unwrap();
+    running.signal(1);
+    running.wait_for("the default password is not set: the configuration has");
+    running.wait_for_next("fake: pid");
+    assert!(!has_a_hash(&image));
+    // And it comes back as at any start.
+    std::fs::remove_file(&token).unwrap();
+    running.signal(1);
+    running.wait_for_next("fake: pid");
+    assert!(has_a_hash(&image));
+}
+
+#[test]
+fn a_password_in_a_python_file_is_judged_and_what_only_the_server_knows_is_told() {
+    let image = Image::new();
+    let file = image.path("home/.jupyter/jupyter_server_config.py");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(
+        &file,
+        format!("c.ServerApp.password = '{}'\n", hash("mine")),
+    )
+    .unwrap();
+    let running = started(image.server());
+    assert_eq!(ask(&running, &image, "check", "mine").0, 0);
+    assert_eq!(ask(&running, &image, "check", "ailab").0, 1);
+    std::fs::write(&file, "exec('')\n").unwrap();
+    let (code, stdout, stderr) = ask(&running, &image, "check", "mine");
+    assert_eq!((code, &*stdout), (1, ""));
+    assert!(
+        stderr.contains("jupyter_server_config.py:1 (`exec`)"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_there_and_empty_ends_the_start() {
+    for name in [
+        "JUPYTER_PASSWORD",
+        "JUPYTER_PASSWORD_FILE",
+        "JUPYTER_PASSWORD_HASH",
+    ] {
+        let image = Image::new();
+        for start in [image.server(), image.command(["true"])] {
+            let ended = start.env(name, "").run();
+            assert_eq!(ended.code, 78, "{}", ended.stderr);
+            for part in [name, "there and empty", "Compose", "do not pass it"] {
+                assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+            }
+        }
+        assert!(
+            !image.path("notebooks").exists(),
+            "nothing is touched before"
+        );
+        // JupyterHub has its own door.
+        let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+        let hub = image
+            .server()
+            .env("JUPYTERHUB_SERVICE_URL", &url)
+            .env(name, "");
+        let running = started(hub);
+        drop(running);
+    }
+}
+
+#[test]
+fn a_forced_password_beside_another_way_in_is_told() {
+    let image = Image::new();
+    let etc = image.path("venv/etc/jupyter");
+    std::fs::create_dir_all(&etc).unwrap();
+    let other = r#"{"ServerApp": {"identity_provider_class": "mine"}}"#;
+    std::fs::write(etc.join("jupyter_server_config.json"), other).unwrap();
+    let mut running = started(image.server().env("JUPYTER_PASSWORD", "mine"));
+    running.signal(15);
+    running.end();
+    let (_, stderr) = running.everything();
+    assert!(
+        stderr.contains("ServerApp.identity_provider_class in "),
+        "{stderr}"
+    );
+    assert!(stderr.contains("replaces Jupyter's own login"), "{stderr}");
+}
+
+fn started(start: Start) -> Running {
+    let mut running = start.start();
+    running.wait_for("] ready in ");
+    running
+}
+
+#[test]
+fn one_is_set_and_checked_and_the_default_is_not_in_force_any_more() {
+    let image = Image::new();
+    let mut running = started(image.server());
+    let check = |running: &Running, typed: &str| ask(running, &image, "check", typed).0;
+    assert_eq!(check(&running, "ailab\n"), 0);
+    assert_eq!(check(&running, "mine\n"), 1);
+    let (code, stdout, stderr) = ask(&running, &image, "set", "mine\n");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("ai-lab-entrypoint restart"), "{stdout}");
+    assert!(!stderr.contains("next start sets"), "{stderr}");
+    assert_eq!((check(&running, "ailab"), check(&running, "mine")), (1, 0));
+    let config = image.path("home/.jupyter/jupyter_server_config.json");
+    use std::os::unix::fs::MetadataExt;
+    let data = std::fs::metadata(&config).unwrap();
+    assert_eq!(
+        (data.uid(), data.mode() & 0o777),
+        (UID, 0o600),
+        "not root's, though root asked"
+    );
+    let (_, stdout, _) = ask(&running, &image, "set", "mine");
+    assert_eq!(stdout, "this is the password already\n");
+    running.signal(15);
+    running.end();
+    // The next start of the container leaves it.
+    let mut running = started(image.server());
+    assert_eq!(check(&running, "mine"), 0);
+    running.signal(15);
+    running.end();
+    let (_, stderr) = running.everything();
+    assert!(!stderr.contains("Successfully changed"), "{stderr}");
+}
+
+#[test]
+fn one_that_the_container_forces_is_told_to_come_back() {
+    let image = Image::new();
+    let running = started(image.server().env("JUPYTER_PASSWORD", "forced"));
+    let (code, _, stderr) = ask(&running, &image, "set", "mine");
+    assert_eq!(code, 0);
+    assert!(stderr.contains("its next start sets again"), "{stderr}");
+}
+
+#[test]
+fn what_can_be_no_password_is_refused_and_changes_nothing() {
+    let image = Image::new();
+    let running = started(image.server());
+    let config = image.path("home/.jupyter/jupyter_server_config.json");
+    let before = std::fs::read(&config).unwrap();
+    for typed in ["", "\n", " x", "x \n", "a\nb\n", &"x".repeat(5000)] {
+        let (code, _, stderr) = ask(&running, &image, "set", typed);
+        assert_eq!(code, 1, "{typed:?}");
+        assert!(
+            stderr.contains("password (from standard input)"),
+            "{stderr}"
+        );
+    }
+    assert_eq!(std::fs::read(&config).unwrap(), before);
+}
+
+#[test]
+fn a_hash_needs_nobody_and_is_one_that_a_start_takes() {
+    let mut child = Command::new(PROGRAM)
+        .args(["password", "hash"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"mine\r\n").unwrap();
+    let hash = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let image = Image::new();
+    let running = started(image.server().env("JUPYTER_PASSWORD_HASH", hash.trim()));
+    assert_eq!(ask(&running, &image, "check", "mine").0, 0);
+}
+
+#[test]
+fn at_a_terminal_it_is_asked_for_twice_and_not_shown() {
+    // Python's pty is the terminal: it waits for each prompt before it types.
+    const PERSON: &str = r#"
+import os, pty, sys, termios
+answers = {b"New password: ": sys.argv[1], b"again: ": sys.argv[2], b"[y/N] ": "n"}
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[3], sys.argv[3:])
+heard = unanswered = b""
+while True:
+    try:
+        bytes = os.read(terminal, 1000)
+    except OSError:
+        break
+    if not bytes:
+        break
+    heard += bytes
+    unanswered += bytes
+    for prompt, answer in answers.items():
+        if unanswered.endswith(prompt):
+            # The prompt comes just before the echo goes.
+            while prompt != b"[y/N] " and termios.tcgetattr(terminal)[3] & termios.ECHO:
+                pass
+            os.write(terminal, answer.encode() + b"\n")
+            unanswered = b""
+print(heard.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+    let image = Image::new();
+    let running = started(image.server());
+    let person = |first: &str, second: &str| {
+        let output = Command::new("python3")
+            .args(["-c", PERSON, first, second])
+            .args([
+                "nsenter",
+                "--pid",
+                "--mount",
+                "--target",
+                &running.pid().to_string(),
+            ])
+            .args(["--", PROGRAM, "password", "set"])
+            .env("AI_LAB_STATE_DIR", image.path("state"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let heard = person("typed", "otherwise");
+    assert!(heard.contains("the two passwords differ"), "{heard}");
+    let heard = person("typed", "typed");
+    assert!(heard.contains("Restart? [y/N]"), "{heard}");
+    assert!(
+        heard.trim_end().ends_with(" 0") && !heard.contains("typed"),
+        "{heard}"
+    );
+    assert_eq!(ask(&running, &image, "check", "typed").0, 0);
+}
+
+/// Also of who is the container's first process, which the kernel ends by no signal.
+#[test]
+fn who_gives_up_at_the_prompt_gets_the_echo_back() {
+    const PERSON: &str = r#"
+import fcntl, os, pty, signal, subprocess, sys, termios
+signal.alarm(200)
+hands, terminal = pty.openpty()
+program = subprocess.Popen(
+    sys.argv[2:], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0))
+echo = lambda: bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+heard = b""
+while b"Password: " not in heard:
+    heard += os.read(hands, 1000)
+asked = echo()
+pid = program.pid
+if sys.argv[1] == "key":
+    os.write(hands, b"\x03")
+else:
+    if sys.argv[1] == "first":
+        pid = int(open(f"/proc/{pid}/task/{pid}/children").read())
+    os.kill(pid, signal.SIGTERM)
+print(asked, program.wait(), echo())
+"#;
+    let gives_up = |how: &str, line: &[&str]| {
+        let mut person = Command::new("python3");
+        person.args(["-c", PERSON, how]).args(line);
+        let output = person.args(["password", "hash"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(gives_up("key", &[PROGRAM]), "False -2 True\n");
+    assert_eq!(gives_up("signal", &[PROGRAM]), "False -15 True\n");
+    let first = ["unshare", "--pid", "--fork", "--kill-child", PROGRAM];
+    assert_eq!(gives_up("first", &first), "False 143 True\n");
+}

@@ -1,0 +1,360 @@
+//! What a start cannot do as asked, and survives; and what ends it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+
+use super::golden::start;
+use crate::support::{Image, PROGRAM, Start, UID};
+
+/// A usual start of `true`.
+pub fn usual(image: &Image, options: &[&str]) -> Start {
+    let start = Start::pid1().args(image.options());
+    start.args(options).args(["--", "true"])
+}
+
+/// The same after a script, in a mount namespace of its own.
+pub fn after(script: &str, image: &Image, options: &[&str]) -> Start {
+    let script = format!(
+        "cd {}\n{script}\nexec {PROGRAM} \"$@\"",
+        image.dir.path().display()
+    );
+    Start::wrapped("unshare")
+        .args(["-m", "sh", "-e", "-c", &script, "sh"])
+        .args(image.options())
+        .args(options)
+        .args(["--", "true"])
+}
+
+/// A socket with this gid and mode.
+pub fn socket(image: &Image, gid: u32, mode: u32) -> String {
+    let path = image.path("docker.sock");
+    // The listener may go; the node stays.
+    drop(UnixListener::bind(&path).unwrap());
+    chown(&path, Some(0), Some(gid)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn nothing_is_wrong() {
+    start("start-command", |image| usual(image, &[]));
+    start("start-dry-run", |image| usual(image, &["--dry-run"]));
+}
+
+#[test]
+fn the_socket() {
+    for (name, gid, mode) in [
+        ("socket-no-rw", 5000, 0o600),
+        ("socket-of-root", 0, 0o660),
+        ("socket-of-a-system-group", 6, 0o660),
+    ] {
+        // An account that every image has.
+        let daemon = ["--user", "daemon", "--docker-socket"];
+        start(name, |image| {
+            usual(image, &[&daemon[..], &[&socket(image, gid, mode)]].concat())
+        });
+    }
+    start("socket-is-no-socket", |image| {
+        usual(
+            image,
+            &["--docker-socket", image.dir.path().to_str().unwrap()],
+        )
+    });
+    start("socket-dry-run", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let options = ["--user", "daemon", "--dry-run", "--docker-socket", &socket];
+        usual(image, &options)
+    });
+    start("access-to-nothing", |image| {
+        usual(image, &["--grant-access", "/dev/nothing"])
+    });
+    start("group-file-mounted", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let script = "cp /etc/group group\nmount --bind group /etc/group";
+        after(
+            script,
+            image,
+            &["--user", "daemon", "--docker-socket", &socket],
+        )
+    });
+    start("group-has-the-users-gid", |image| {
+        let socket = socket(image, 55_555, 0o660);
+        let options = [
+            "--user",
+            "daemon",
+            "--docker-group",
+            "root",
+            "--docker-socket",
+            &socket,
+        ];
+        usual(image, &options)
+    });
+}
+
+#[test]
+fn who_the_server_runs_as() {
+    start("root-stays", |image| {
+        let path = |name| image.path(name).display().to_string();
+        let words = [
+            "--notebooks",
+            &path("notebooks"),
+            "--state-dir",
+            &path("state"),
+        ];
+        Start::pid1().args(words).args(["--", "true"])
+    });
+    start("directory-of-others", |image| {
+        let directory = image.dir.path().join("theirs");
+        std::fs::create_dir(&directory).unwrap();
+        let script = format!("chmod 777 \"$0\" && cd \"$0\" && exec {PROGRAM} \"$@\"");
+        let shell = Start::wrapped("unshare").args(["-pf", "--mount-proc", "sh", "-c", &script]);
+        let shell = shell.args([directory.to_str().unwrap()]);
+        shell.args(image.options()).args(["--", "true"])
+    });
+    for (name, path) in [
+        ("path-of-others", "$0:$PATH"),
+        ("path-with-an-empty-element", ":$PATH"),
+    ] {
+        start(name, |image| {
+            let directory = image.dir.path().join("theirs");
+            std::fs::create_dir(&directory).unwrap();
+            let script = format!("chmod 777 \"$0\" && PATH={path} && exec {PROGRAM} \"$@\"");
+            let shell = Start::wrapped("sh").args(["-c", &script, directory.to_str().unwrap()]);
+            shell.args(image.options()).args(["--", "/bin/true"])
+        });
+    }
+    start("state-holds-other-things", |image| {
+        std::fs::create_dir(image.path("state")).unwrap();
+        std::fs::write(image.path("state/tool"), "").unwrap();
+        Start::pid1().args(image.options()).args(["--", "true"])
+    });
+    start("access-behind-a-link", |image| {
+        let link = image.dir.path().join("theirs");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
+        let granted = ["--grant-access", link.to_str().unwrap()];
+        Start::pid1()
+            .args(image.options())
+            .args(granted)
+            .args(["--", "true"])
+    });
+    start("root-above", |image| {
+        let script = format!("{PROGRAM} \"$@\"; exit $?");
+        let shell = Start::wrapped("sh").args(["-c", &script, "ai-lab-sh"]);
+        shell.args(image.options()).args(["--", "true"])
+    });
+    start("root-without-setpcap", |image| {
+        let shell = ["setpriv", "--bounding-set=-setpcap", "--inh-caps=-all"];
+        let drops = [&shell[..], &["--", PROGRAM]].concat();
+        let start = Start::wrapped(drops[0]).args(&drops[1..]);
+        start.args(image.options()).args(["--", "true"])
+    });
+    start("root-cannot-be-dropped", |image| {
+        let start = Start::wrapped("setpriv").args(["--bounding-set=-setuid", "--", PROGRAM]);
+        start.args(image.options()).args(["--", "true"])
+    });
+    start("notebooks-root-may-not-get-to", |image| {
+        let above = image.path("above");
+        fs::create_dir(&above).unwrap();
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o700)).unwrap();
+        chown(&above, Some(UID), Some(UID)).unwrap();
+        let no_override = [
+            "--bounding-set=-dac_override,-dac_read_search",
+            "--",
+            PROGRAM,
+        ];
+        let start = Start::wrapped("setpriv").args(no_override);
+        let volume = above.join("notebooks").display().to_string();
+        let start = start.args(image.options()).args(["--notebooks", &volume]);
+        start.args(["--", "true"])
+    });
+    start("notebooks-cannot-be-made", |image| {
+        let user = UID.to_string();
+        let as_user = ["--clear-groups", "--reuid", &user, "--regid", &user, "--"];
+        let start = Start::wrapped("setpriv").args(as_user).arg(PROGRAM);
+        start.args(image.options()).args(["--", "true"])
+    });
+    start("started-without-root", |image| {
+        fs::create_dir_all(image.path("hooks/root")).unwrap();
+        fs::write(image.path("hooks/root/10-x"), "").unwrap();
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+        let ids = [format!("--reuid={UID}"), format!("--regid={UID}")];
+        let words = ["--clear-groups", "--", PROGRAM];
+        Start::wrapped("setpriv")
+            .args(ids)
+            .args(words)
+            .args(image.options())
+            .args([
+                "--hooks",
+                image.path("hooks").to_str().unwrap(),
+                "--",
+                "true",
+            ])
+    });
+}
+
+/// A file of Jupyter's configuration, which is the user's.
+fn configuration(image: &Image, name: &str, content: &str) {
+    let directory = image.path("home/.jupyter");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(name), content).unwrap();
+    for path in [&directory, &directory.join(name)] {
+        chown(path, Some(UID), Some(UID)).unwrap();
+    }
+}
+
+#[test]
+fn home_state_and_logfile() {
+    let temp = |image: &Image| {
+        let temp = image.path("temp");
+        fs::create_dir(&temp).unwrap();
+        chown(&temp, Some(UID), Some(UID)).unwrap();
+        temp.to_str().unwrap().to_owned()
+    };
+    start("home-read-only", |image| {
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &["--password", "ailab"]).env("TMPDIR", &temp(image))
+    });
+    start("home-read-only-dry-run", |image| {
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &["--password", "ailab", "--dry-run"]).env("TMPDIR", &temp(image))
+    });
+    start("home-too-long-dry-run", |image| {
+        let long = image.path("home").join("long".repeat(20));
+        let words = ["--home", long.to_str().unwrap(), "--dry-run"];
+        usual(image, &words).env("TMPDIR", &temp(image))
+    });
+    start("home-of-too-many-files", |image| {
+        let directory = image.path("home/.ipython");
+        fs::create_dir_all(&directory).unwrap();
+        for number in 0..5000 {
+            fs::write(directory.join(number.to_string()), "").unwrap();
+        }
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &[]).env("TMPDIR", &temp(image))
+    });
+    start("home-handed-over", |image| {
+        fs::create_dir_all(image.path("home/.local/share")).unwrap();
+        usual(image, &[])
+    });
+    start("home-handed-over-dry-run", |image| {
+        fs::create_dir_all(image.path("home/.local/share")).unwrap();
+        usual(image, &["--dry-run"])
+    });
+    start("home-of-somebody-else", |image| {
+        fs::create_dir(image.path("temp")).unwrap();
+        fs::create_dir(image.path("temp/ai-lab-home-4242")).unwrap();
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &[]).env("TMPDIR", image.path("temp").to_str().unwrap())
+    });
+    start("nothing-can-be-written", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        let script = "mount -t tmpfs tmpfs /dev/shm -o ro\nmount -o remount,bind,ro /";
+        after(script, image, &["--password", "ailab"])
+    });
+    start("state-is-the-systems", |image| {
+        let script = "mount -t tmpfs tmpfs /dev/shm";
+        after(script, image, &["--state-dir", "/tmp/"])
+    });
+    start("state-is-a-link", |image| {
+        symlink("home", image.path("state")).unwrap();
+        usual(image, &[])
+    });
+}
+
+#[test]
+fn the_password_cannot_be_set() {
+    let config = |image: &Image, text: &str| {
+        fs::create_dir(image.path("home/.jupyter")).unwrap();
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::write(&file, text).unwrap();
+        for path in [image.path("home/.jupyter"), file] {
+            chown(path, Some(UID), Some(UID)).unwrap();
+        }
+    };
+    start("password-not-json", |image| {
+        config(image, "{\n  x\n}");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-other-form", |image| {
+        config(image, "[]");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-behind-a-link", |image| {
+        config(image, "{}");
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::rename(&file, image.path("home/.jupyter/x")).unwrap();
+        symlink("x", file).unwrap();
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-no-config", |image| {
+        let start = usual(image, &[]).env("JUPYTER_NO_CONFIG", "1");
+        start.env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-cannot-be-written", |image| {
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        let start = after(script, image, &[]);
+        start
+            .env("JUPYTER_CONFIG_DIR", image.path("home/c").to_str().unwrap())
+            .env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-config-long", |image| {
+        config(image, &" ".repeat(4 * 1024 * 1024 + 1));
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-configured", |image| {
+        configuration(
+            image,
+            "jupyter_server_config.py",
+            "c.IdentityProvider.token = 'x'\n",
+        );
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-undecided", |image| {
+        configuration(image, "jupyter_server_config.py", "\nif True: pass\n");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-empty-token", |image| {
+        configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = ''\n");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-turned-off", |image| {
+        let off = r#"{"ServerApp": {"token": "", "password": ""}}"#;
+        configuration(image, "jupyter_config.json", off);
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-default-stays", |image| {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest("ailab");
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = format!(r#"{{"IdentityProvider": {{"hashed_password": "sha256::{hex}"}}}}"#);
+        configuration(image, "x", &hash);
+        symlink("x", image.path("home/.jupyter/jupyter_server_config.json")).unwrap();
+        configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = 'x'\n");
+        usual(image, &["--password", "ailab"])
+    });
+    start("password-default-elsewhere", |image| {
+        let hash = r#"{"IdentityProvider": {"hashed_password": "sha256::HEX"}}"#;
+        let hex: String = <sha2::Sha256 as sha2::Digest>::digest("ailab")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let directory = image.path("elsewhere");
+        fs::create_dir(&directory).unwrap();
+        let file = directory.join("jupyter_server_config.json");
+        fs::write(file, hash.replace("HEX", &hex)).unwrap();
+        configuration(image, "jupyter_lab_config.py", "c.ServerApp.token = 'x'\n");
+        usual(image, &["--password", "ailab"])
+            .env("JUPYTER_CONFIG_PATH", directory.to_str().unwrap())
+    });
+    start("password-beside-another-login", |image| {
+        let other = "c.ServerApp.identity_provider_class = 'x'\n";
+        configuration(image, "jupyter_server_config.py", other);
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+    start("password-changed", |image| {
+        usual(image, &[]).env("JUPYTER_PASSWORD", "x")
+    });
+}

@@ -1,0 +1,227 @@
+//! What is said about the notebooks and whose they are.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+use super::degraded::after;
+use super::golden::start;
+use crate::support::{Image, Start, UID};
+
+const FIRST: &str = "1.0.0";
+
+fn usual(image: &Image, options: &[&str]) -> Start {
+    let start = Start::pid1().args(image.options()).args(options);
+    start.args(["--", "true"]).env("AI_LAB_VERSION", FIRST)
+}
+
+/// A volume of the user's in which an earlier start was.
+pub fn used(image: &Image) {
+    let ended = usual(image, &[]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+}
+
+fn volume(image: &Image) {
+    fs::create_dir(image.path("notebooks")).unwrap();
+    chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+}
+
+/// A volume in which each default has another fate at the next start.
+pub fn every_fate(image: &Image) {
+    for name in ["changed", "deleted", "gone", "blocked", "outdated"] {
+        fs::write(image.path("defaults").join(name), "1").unwrap();
+    }
+    used(image);
+    for name in ["changed", "outdated"] {
+        fs::write(image.path("defaults").join(name), "2").unwrap();
+    }
+    fs::write(image.path("notebooks/changed"), "mine").unwrap();
+    for name in ["notebooks/deleted", "notebooks/blocked", "defaults/gone"] {
+        fs::remove_file(image.path(name)).unwrap();
+    }
+    fs::create_dir(image.path("notebooks/blocked")).unwrap();
+}
+
+#[test]
+fn defaults_as_they_come_and_stay() {
+    let deleted = ["--deleted-notebooks", "respect"];
+    start("notebooks-every-fate", |image| {
+        every_fate(image);
+        usual(image, &deleted).env("AI_LAB_VERSION", "2.0.0")
+    });
+    start("notebooks-every-fate-dry-run", |image| {
+        every_fate(image);
+        let start = usual(image, &[&deleted[..], &["--dry-run"]].concat());
+        start.env("AI_LAB_VERSION", "2.0.0")
+    });
+    start("notebooks-beside", |image| {
+        every_fate(image);
+        let start = usual(image, &["--update-notebooks", "beside"]);
+        start.env("AI_LAB_VERSION", "2.0.0")
+    });
+    start("notebooks-beside-dry-run", |image| {
+        every_fate(image);
+        let start = usual(image, &["--update-notebooks", "beside", "--dry-run"]);
+        start.env("AI_LAB_VERSION", "2.0.0")
+    });
+    start("notebooks-never", |image| {
+        every_fate(image);
+        let start = usual(image, &["--update-notebooks", "never"]);
+        start.env("AI_LAB_VERSION", "2.0.0")
+    });
+    start("notebooks-no-defaults", |image| {
+        fs::remove_dir_all(image.path("defaults")).unwrap();
+        usual(image, &[])
+    });
+    start("notebooks-unreadable-default", |image| {
+        let closed = fs::Permissions::from_mode(0o000);
+        fs::set_permissions(image.path("defaults/start.ipynb"), closed).unwrap();
+        usual(image, &[])
+    });
+    start("notebooks-unreadable-defaults", |image| {
+        let closed = fs::Permissions::from_mode(0o000);
+        fs::set_permissions(image.path("defaults"), closed).unwrap();
+        usual(image, &[])
+    });
+    start("notebooks-default-leads-outside", |image| {
+        symlink("/etc/passwd", image.path("defaults/link")).unwrap();
+        usual(image, &[])
+    });
+    start("notebooks-never-dry-run", |image| {
+        every_fate(image);
+        let start = usual(image, &["--update-notebooks", "never", "--dry-run"]);
+        start.env("AI_LAB_VERSION", "2.0.0")
+    });
+}
+
+#[test]
+fn a_volume_that_refuses() {
+    start("volume-of-somebody-else", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        usual(image, &["--volume-owner", "keep"])
+    });
+    start("volume-read-only", |image| {
+        volume(image);
+        let script = "mount --bind notebooks notebooks\nmount -o remount,bind,ro notebooks";
+        after(script, image, &[])
+    });
+    start("volume-full", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        fs::write(image.path("defaults/long"), "x".repeat(200_000)).unwrap();
+        after("mount -t tmpfs -o size=64k tmpfs notebooks", image, &[])
+    });
+    start("volume-on-the-way-of-a-link", |image| {
+        symlink("/etc", image.path("home/link")).unwrap();
+        std::os::unix::fs::lchown(image.path("home/link"), Some(UID), Some(UID)).unwrap();
+        usual(
+            image,
+            &["--notebooks", image.path("home/link/n").to_str().unwrap()],
+        )
+    });
+    start("volume-is-everything", |image| {
+        usual(image, &["--notebooks", "/"])
+    });
+    // Never but as a dry run: it is this machine's.
+    start("volume-is-the-systems", |image| {
+        usual(image, &["--notebooks", "/usr", "--dry-run"])
+    });
+    start("volume-is-home", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+        let home = image.path("notebooks").display().to_string();
+        usual(image, &["--home", &home])
+    });
+    start("volume-is-a-file", |image| {
+        fs::write(image.path("notebooks"), "").unwrap();
+        usual(image, &[])
+    });
+    start("volume-of-root-adopted", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        usual(image, &["--volume-owner", "adopt"])
+    });
+    start("volume-adopted", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
+        usual(image, &["--volume-owner", "adopt"])
+    });
+    for (name, option) in [
+        ("volume-of-another-account", "--restart=never"),
+        ("volume-of-another-account-dry-run", "--dry-run"),
+    ] {
+        start(name, |image| {
+            fs::create_dir(image.path("notebooks")).unwrap();
+            chown(image.path("notebooks"), Some(2), Some(2)).unwrap();
+            usual(image, &["--volume-owner", "adopt", option])
+        });
+    }
+    start("volume-adopted-dry-run", |image| {
+        let adopted = ["--volume-owner", "adopt", "--dry-run"];
+        fs::create_dir_all(image.path("home/.jupyter")).unwrap();
+        let config = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::write(&config, "{}").unwrap();
+        let closed = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&config, closed).unwrap();
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
+        usual(image, &adopted).env("JUPYTER_PASSWORD", "x")
+    });
+    start("volume-in-detail", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        usual(image, &["--log-level", "debug"])
+    });
+    start("volume-holds-what-is-not-handed-over", |image| {
+        volume(image);
+        fs::write(image.path("outside"), "").unwrap();
+        fs::hard_link(image.path("outside"), image.path("notebooks/linked")).unwrap();
+        let device = image.path("notebooks/device");
+        let kind = FileType::CharacterDevice;
+        mknodat(CWD, device, kind, Mode::from(0o600), makedev(1, 3)).unwrap();
+        fs::create_dir(image.path("notebooks/mount")).unwrap();
+        after("mount -t tmpfs tmpfs notebooks/mount", image, &[])
+    });
+}
+
+#[test]
+fn the_record_of_the_defaults() {
+    let record = |image: &Image| image.path("notebooks/.ai-lab/manifest.sha256");
+    start("record-is-a-link", |image| {
+        volume(image);
+        symlink("/tmp", image.path("notebooks/.ai-lab")).unwrap();
+        usual(image, &[])
+    });
+    start("record-lock-is-a-link", |image| {
+        used(image);
+        let lock = image.path("notebooks/.ai-lab/lock");
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(lock).unwrap();
+        usual(image, &[])
+    });
+    start("record-damaged", |image| {
+        used(image);
+        fs::write(record(image), "damaged\n").unwrap();
+        usual(image, &[])
+    });
+    start("record-too-long", |image| {
+        used(image);
+        fs::write(record(image), vec![b'#'; 5 << 20]).unwrap();
+        usual(image, &[])
+    });
+    start("left-by-a-killed-start", |image| {
+        used(image);
+        fs::write(image.path("notebooks/.ai-lab/lock"), "x").unwrap();
+        for directory in ["notebooks/.ai-lab", "notebooks"] {
+            let name = ".ai-lab.old-0123456789abcdef";
+            fs::write(image.path(directory).join(name), "edited").unwrap();
+        }
+        usual(image, &[])
+    });
+    start("record-newer", |image| {
+        used(image);
+        let text = fs::read_to_string(record(image)).unwrap();
+        let first = text.lines().next().unwrap();
+        let newer = first.replace(|c: char| c.is_ascii_digit(), "9");
+        fs::write(record(image), text.replace(first, &newer)).unwrap();
+        usual(image, &[])
+    });
+}

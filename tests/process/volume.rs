@@ -1,0 +1,187 @@
+//! The defaults arrive, are the user's, and nothing outside the volume is touched.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use crate::support::{Image, PROGRAM, Start, UID};
+
+#[test]
+fn the_defaults_are_in_the_volume_and_the_users() {
+    let image = Image::new();
+    let ended = image.command(["true"]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("notebooks: 1 installed"),
+        "{}",
+        ended.stderr
+    );
+    let file = fs::metadata(image.path("notebooks/start.ipynb")).unwrap();
+    assert_eq!(
+        (file.uid(), file.gid(), file.mode() & 0o777),
+        (UID, UID, 0o644)
+    );
+}
+
+#[test]
+fn a_volume_that_root_may_not_list_is_the_users_all_the_same() {
+    for policy in ["chown", "adopt", "keep"] {
+        let image = Image::new();
+        let volume = image.path("notebooks");
+        fs::create_dir(&volume).unwrap();
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&volume, Some(UID), Some(UID)).unwrap();
+        let ended = Start::wrapped("setpriv")
+            .args(["--bounding-set=-dac_override,-dac_read_search", PROGRAM])
+            .args(image.options())
+            .args([
+                "--volume-owner",
+                policy,
+                "--",
+                "ls",
+                volume.to_str().unwrap(),
+            ])
+            .run();
+        assert_eq!(ended.code, 0, "{policy}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "start.ipynb\n", "{policy}: {}", ended.stderr);
+        let told = ended.stderr.contains("could not hand over to");
+        assert_eq!(told, policy == "chown", "{}", ended.stderr);
+    }
+}
+
+/// Where the user may go and root may not, as over NFS, the user makes the directory.
+#[test]
+fn what_root_may_not_get_to_is_made_and_filled_by_the_user() {
+    for policy in ["chown", "keep", "adopt"] {
+        let image = Image::new();
+        let above = image.path("above");
+        fs::create_dir(&above).unwrap();
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&above, Some(UID), Some(UID)).unwrap();
+        let volume = above.join("notebooks").display().to_string();
+        let start = |more: &[&str]| {
+            Start::wrapped("setpriv")
+                .args(["--bounding-set=-dac_override,-dac_read_search", PROGRAM])
+                .args(image.options())
+                .args(["--notebooks", &volume, "--volume-owner", policy])
+                .args(more)
+                .args(["--", "ls", &volume])
+                .run()
+        };
+        let (dry, real) = (start(&["--dry-run"]), start(&[]));
+        if policy == "adopt" {
+            // Whose it is nobody can tell.
+            assert_eq!((dry.code, real.code), (1, 1), "{}", real.stderr);
+            continue;
+        }
+        assert_eq!((dry.code, real.code), (0, 0), "{}", real.stderr);
+        assert_eq!(real.stdout, "start.ipynb\n", "{}", real.stderr);
+        let made = format!("notebooks directory\n  make {volume}\n");
+        assert!(dry.stdout.contains(&made), "{}", dry.stdout);
+        assert!(
+            dry.stdout.contains("install: start.ipynb"),
+            "{}",
+            dry.stdout
+        );
+        for said in [&dry.stderr, &real.stderr] {
+            assert!(said.contains("its owner stays as it is"), "{said}");
+        }
+        assert!(!real.stderr.contains("Did chown"), "{}", real.stderr);
+    }
+}
+
+#[test]
+fn without_root_the_user_makes_the_directory() {
+    let image = Image::new();
+    let above = image.path("above");
+    fs::create_dir(&above).unwrap();
+    std::os::unix::fs::chown(&above, Some(UID), Some(UID)).unwrap();
+    let start = |volume: &str| {
+        let user = UID.to_string();
+        Start::wrapped("setpriv")
+            .args(["--clear-groups", "--reuid", &user, "--regid", &user, "--"])
+            .arg(PROGRAM)
+            .args(image.options())
+            .args(["--notebooks", volume, "--", "ls", volume])
+            .run()
+    };
+    let ended = start(above.join("a/b").to_str().unwrap());
+    assert_eq!(ended.stdout, "start.ipynb\n", "{}", ended.stderr);
+    let ended = start("/proc/nowhere");
+    let told = "cannot open or create the notebooks directory /proc/nowhere";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
+fn an_update_replaces_what_nobody_changed_and_nothing_else() {
+    let image = Image::new();
+    fs::write(image.path("defaults/other.ipynb"), "{}").unwrap();
+    let start = |version| {
+        let ended = image.command(["true"]).env("AI_LAB_VERSION", version).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.stderr
+    };
+    start("1.0.0");
+    fs::write(image.path("notebooks/start.ipynb"), "mine").unwrap();
+    for name in ["start", "other"] {
+        fs::write(
+            image.path(&format!("defaults/{name}.ipynb")),
+            "{\"new\": 1}",
+        )
+        .unwrap();
+    }
+    let told = start("1.1.0");
+    assert!(
+        told.contains("1 updated, 1 kept (changed by you)"),
+        "{told}"
+    );
+    let read = |name: &str| fs::read_to_string(image.path(&format!("notebooks/{name}"))).unwrap();
+    assert_eq!(read("start.ipynb"), "mine");
+    assert_eq!(read("other.ipynb"), "{\"new\": 1}");
+}
+
+#[test]
+fn a_start_that_waits_for_another_one_says_so() {
+    let image = Image::new();
+    assert_eq!(image.command(["true"]).run().code, 0);
+    let lock = fs::File::open(image.path("notebooks/.ai-lab/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut running = image.command(["true"]).start();
+    running.wait_for("on the same notebooks; it is waited for, 30s at most");
+    drop(lock);
+    running.wait_for("notebooks: 0 installed, 0 updated, 0 kept (changed by you), 1 current");
+    assert_eq!(running.end(), 0);
+}
+
+#[test]
+fn links_out_of_the_volume_are_not_followed() {
+    let image = Image::new();
+    let secret = image.path("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("shadow"), "root's").unwrap();
+    let notebooks = image.path("notebooks");
+    fs::create_dir(&notebooks).unwrap();
+    symlink(secret.join("shadow"), notebooks.join("start.ipynb")).unwrap();
+    symlink(&secret, notebooks.join("dir")).unwrap();
+    symlink(&secret, notebooks.join(".ai-lab")).unwrap();
+    let before = fs::metadata(secret.join("shadow")).unwrap();
+    let ended = image.command(["true"]).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let after = fs::metadata(secret.join("shadow")).unwrap();
+    assert_eq!((after.uid(), after.mtime()), (before.uid(), before.mtime()));
+    assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
+    assert_eq!(fs::read_dir(&secret).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(secret.join("shadow")).unwrap(), "root's");
+}
+
+#[test]
+fn an_absent_source_is_said() {
+    let image = Image::new();
+    fs::remove_dir_all(image.path("defaults")).unwrap();
+    let ended = image.command(["true"]).run();
+    let phrase = format!(
+        "Source directory not found: {}",
+        image.path("defaults").display()
+    );
+    assert_eq!(ended.code, 0);
+    assert!(ended.stderr.contains(&phrase), "{}", ended.stderr);
+}
