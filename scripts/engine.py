@@ -1,5 +1,6 @@
 """A Docker engine of one's own: its own socket, data and network, and no trace after it."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -41,6 +42,23 @@ def enter_own_network():
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "a network of our own cannot be made")
     run("ip", "link", "set", "lo", "up")
+
+
+@contextlib.contextmanager
+def network_of_the_machine():
+    """Options of dockerd's for an engine that shares the machine's network, to be used with
+    `--network host` only.
+
+    It adds nothing but a bridge of its own, which nobody uses: an engine without any removes
+    that of the machine's engine.
+    """
+    bridge = f"ai-lab-{os.getpid()}"
+    run("ip", "link", "add", bridge, "type", "bridge")
+    try:
+        switches = ("iptables", "ip-forward", "ip-masq")
+        yield [f"--bridge={bridge}", *(f"--{switch}=false" for switch in switches)]
+    finally:
+        run("ip", "link", "delete", bridge)
 
 
 class Engine:

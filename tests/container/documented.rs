@@ -41,7 +41,10 @@ use Do::{Builds, ByHand, Detaches, IsBuiltIn, Proves, Says, Serves, Types};
 const README: &[(&str, Do)] = &[
     (
         "scripts/run",
-        Proves("one_command.rs", "fn in_docker_it_builds_starts_and_ends()"),
+        Proves(
+            "container/one_command.rs",
+            "fn in_docker_it_builds_starts_and_ends()",
+        ),
     ),
     (
         "scripts/image",

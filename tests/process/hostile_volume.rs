@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 
 use crate::support::ground::{Ground, THINGS, Thing, look, snapshot};
-use crate::support::{Image, UID};
+use crate::support::{Image, UID, repeated};
 
 /// Where a thing can be: at a default, at what a default lies under, at what is ours,
 /// and where nothing is expected.
@@ -76,6 +76,7 @@ fn nothing_outside_changes_whatever_is_anywhere_in_the_volume() {
     for (thing, place) in THINGS
         .into_iter()
         .flat_map(|thing| PLACES.map(|place| (thing, place)))
+        .step_by(repeated(3, 1))
     {
         // A volume that was never used, and one with what an earlier image brought.
         for used in [false, true] {

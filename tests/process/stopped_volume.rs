@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat};
 use crate::support::process::{send, until};
 use crate::support::tmpfs::Tmpfs;
 use crate::support::tracer::{Call, End, Then, stop_before_each};
-use crate::support::{Image, Running, Start, UID};
+use crate::support::{Image, Running, Start, UID, repeated};
 
 const TERM: i32 = 15;
 const ENDLESS: u64 = 15 << 40;
@@ -179,10 +179,10 @@ fn while_what_came_out_of_a_replacement_is_read() {
 
 #[test]
 fn while_what_a_killed_start_left_is_removed() {
-    const LEFT: usize = 100_000;
+    let most = repeated(20_000, 100_000);
     let ground = Ground::new();
     let top = File::open(ground.at("")).unwrap();
-    for number in 0..LEFT {
+    for number in 0..most {
         let name = format!(".ai-lab.new-{number:016x}");
         mknodat(&top, name, FileType::RegularFile, Mode::from(0o644), 0).unwrap();
     }
@@ -191,7 +191,7 @@ fn while_what_a_killed_start_left_is_removed() {
     let removes = |call: &Call| call.number == libc::SYS_unlinkat;
     stops_before(&ground, removes);
     let left = fs::read_dir(ground.at("")).unwrap().count();
-    assert!(left > LEFT / 2, "{left}");
+    assert!(left > most / 2, "{left}");
     // It is not forgotten.
     assert_eq!(fs::read(ground.at(".ai-lab/lock")).unwrap(), b"x");
     let mut running = ground.start();

@@ -149,7 +149,7 @@ fn rounds_choose_from_every_call_of_a_start() {
 #[test]
 fn every_system_call_may_fail_once() {
     let scene = Scene::new();
-    let rounds = Rounds::of("every_system_call_may_fail_once", repeated(50, 300));
+    let rounds = Rounds::of("every_system_call_may_fail_once", repeated(25, 300));
     let seed = rounds.seed;
     let places = |among: Vec<Among>| {
         let nth = |among: Among| (0..among.most()).map(move |nth| (among, nth));

@@ -216,7 +216,7 @@ fn anyone_may_be_killed_or_held_up_at_any_moment() {
     let scene = Scene::new();
     let rounds = Rounds::of(
         "anyone_may_be_killed_or_held_up_at_any_moment",
-        repeated(40, 200),
+        repeated(20, 200),
     );
     rounds.run(|round, mut chance: Chance| {
         let phase = *chance.of(&Phase::ALL[1..]);
