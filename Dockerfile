@@ -128,13 +128,13 @@ COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
 # What old hub configurations expect: user ubuntu with sudo, and the script
 # `sudo -E python3 /home/jupyter/entrypoint.py …`.
 FROM ai-lab AS compat
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends sudo \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 COPY image/compat-sudoers /etc/sudoers.d/ai-lab
 COPY image/compat-entrypoint.py /home/jupyter/entrypoint.py
 # Sticky and root's: the user works in the directory but cannot replace the script.
-RUN useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends sudo \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
+    && useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
     && chmod 440 /etc/sudoers.d/ai-lab \
     && chown root:jupyter /home/jupyter \
     && chmod 1775 /home/jupyter

@@ -12,7 +12,9 @@ import tempfile
 import time
 
 LIMIT = 240
+CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
+SOCKET = pathlib.Path("/var/run/docker.sock")
 
 
 def run(*words):
@@ -33,51 +35,62 @@ def driver():
     return json.loads(run("docker", "info", "--format", "{{json .Driver}}"))
 
 
+def unshare(namespaces):
+    if ctypes.CDLL(None, use_errno=True).unshare(namespaces) != 0:
+        raise OSError(ctypes.get_errno(), "namespaces of our own cannot be made: this needs root")
+
+
 def enter_own_network():
     """Gives this process and its children a network without a way out.
 
     An engine with a bridge changes the network that it is in; an engine without one removes
     the bridge of the machine's.
     """
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "a network of our own cannot be made")
+    unshare(CLONE_NEWNET)
     run("ip", "link", "set", "lo", "up")
 
 
 @contextlib.contextmanager
-def network_of_the_machine():
-    """Options of dockerd's for an engine that shares the machine's network, to be used with
-    `--network host` only.
-
-    It adds nothing but a bridge of its own, which nobody uses: an engine without any removes
-    that of the machine's engine.
-    """
-    bridge = f"ai-lab-{os.getpid()}"
-    run("ip", "link", "add", bridge, "type", "bridge")
+def own_network_with_a_way_out():
+    """The same with a way out, while the `with` block lasts; needs slirp4netns."""
+    ready, say = os.pipe()
+    until_closed, ours = os.pipe()
+    with open("/proc/self/ns/net") as outside:
+        enter_own_network()
+        given = (outside.fileno(), say, until_closed)
+        words = ["nsenter", f"--net=/proc/self/fd/{given[0]}", "slirp4netns", "--configure"]
+        words += [f"--ready-fd={say}", f"--exit-fd={until_closed}", "--mtu=65520"]
+        words += [str(os.getpid()), "tap0"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        router = subprocess.Popen(words, pass_fds=given, **quiet)
+    os.close(say)
+    os.close(until_closed)
     try:
-        switches = ("iptables", "ip-forward", "ip-masq")
-        yield [f"--bridge={bridge}", *(f"--{switch}=false" for switch in switches)]
+        assert os.read(ready, 1), "slirp4netns ended"
+        yield
     finally:
-        run("ip", "link", "delete", bridge)
+        os.close(ours)
+        router.wait(LIMIT)
 
 
 class Engine:
     """An engine in the network of this process; needs root and dockerd.
 
     `words` are further options of dockerd's. It ends with the `with` block, and its
-    containers before it.
+    containers before it; `data`, where it is given, keeps its images.
     """
 
-    def __init__(self, storage_driver, *words):
+    def __init__(self, storage_driver, *words, data=None):
         self.directory = tempfile.TemporaryDirectory(prefix="ai-lab-engine-")
         self.base = pathlib.Path(self.directory.name)
+        self.data = data or self.base / "data-root"
         self.socket = f"unix://{self.base}/sock"
         (self.base / "daemon.json").write_text("{}")
-        self.words = ["--storage-driver", storage_driver, *words]
+        self.words = ["--data-root", self.data, "--storage-driver", storage_driver, *words]
 
     def start(self):
         words = ["dockerd", "--config-file", self.base / "daemon.json", "--host", self.socket]
-        for name in ("data-root", "exec-root", "pidfile"):
+        for name in ("exec-root", "pidfile"):
             words += [f"--{name}", self.base / name]
         # Where a containerd of the system's runs, engines share it.
         words += ["--containerd-namespace", f"ai-lab-{os.getpid()}"]
@@ -146,6 +159,25 @@ class Engine:
     def clean(self):
         self.process.wait(LIMIT)
         # Some storage drivers leave it mounted on itself; a host's network stays mounted, too.
-        for left in ("data-root", "exec-root/netns/default"):
-            subprocess.run(["umount", "--lazy", self.base / left], capture_output=True)
+        for left in (self.data, self.base / "exec-root/netns/default"):
+            subprocess.run(["umount", "--lazy", left], capture_output=True)
         self.directory.cleanup()
+
+
+@contextlib.contextmanager
+def at_the_usual_place(storage_driver, data=None):
+    """An engine with a network and mounts of its own, in which its socket is the usual one."""
+    with own_network_with_a_way_out():
+        unshare(CLONE_NEWNS)
+        run("mount", "--make-rprivate", "/")
+        with Engine(storage_driver, data=data) as own:
+            made = not SOCKET.exists()
+            SOCKET.touch()
+            run("mount", "--bind", own.socket.removeprefix("unix://"), SOCKET)
+            os.environ.pop("DOCKER_HOST", None)
+            try:
+                yield own
+            finally:
+                run("umount", SOCKET)
+                if made:
+                    SOCKET.unlink()

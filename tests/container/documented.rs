@@ -210,6 +210,7 @@ const CONTRIBUTING: &[(&str, Do)] = &[
     ("cargo doc --open", BY_SCRIPT),
     ("scripts/test --quick", BY_SCRIPT),
     ("cargo test --test process exit_codes", BY_SCRIPT),
+    ("scripts/own-engine", BY_SCRIPT),
     ("scripts/fuzz 10", BY_SCRIPT),
     ("AI_LAB_WRITE_DOCS=1", BY_SCRIPT),
     ("scripts/bench --quick", BY_SCRIPT),

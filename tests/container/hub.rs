@@ -50,7 +50,8 @@ fn the_lines_of_the_page_start_a_hub() {
     let build = build.replace("scripts/image", &format!("scripts/image {IMAGE}"));
     let directory = tempfile::tempdir().unwrap();
     let script = format!(
-        "git clone --quiet --no-hardlinks {top} {here}/clone; cd {here}/clone; {build}\n\
+        "git clone --quiet --no-hardlinks {top} {here}/clone; cd {here}/clone\n\
+         mkdir target; cp -r {top}/target/images target; {build}\n\
          exec unshare --net --pid --fork --kill-child sh -ec 'ip link set lo up; {any}; exec {hub}'",
         // The bridge's address, at which containers would find the hub, is there, too.
         any = "ip route add local 0.0.0.0/0 dev lo",
