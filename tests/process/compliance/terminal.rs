@@ -107,9 +107,11 @@ fn ctrl_z(image: &Image, init: Init) -> String {
 fn window(image: &Image, init: Init) -> String {
     let terminal = Terminal::new();
     let mut running = listener(image, init, &terminal);
-    let first = running.wait_for("listening");
-    let first = first.strip_prefix("listening ").unwrap();
-    let first = first.strip_suffix(" in front").unwrap_or(first);
+    let mut heard_so_far = running.all_heard().into_iter();
+    let first = heard_so_far
+        .find_map(|line| line.strip_prefix("listening "))
+        .unwrap();
+    let first = first.strip_suffix(" in front").unwrap_or(first).to_owned();
     terminal.resize(40, 132);
     let second = running.wait_for("window");
     let second = second.strip_prefix("window ").unwrap();
