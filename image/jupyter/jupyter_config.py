@@ -3,6 +3,10 @@ import os
 # Unix sockets in the runtime directory, which the user alone can enter. TCP is open to
 # everything in the network namespace, which is the host's with --network host.
 c.KernelManager.transport = "ipc"
+# The trash would be in the volume, where nobody sees it and nothing empties it. What is
+# deleted is gone, directories with what is in them, once the question is answered.
+c.FileContentsManager.delete_to_trash = False
+c.FileContentsManager.always_delete_dir = True
 # Without its extension JupyterLab uses no language server, and each start would name the
 # twenty that are not installed.
 c.LanguageServerManager.autodetect = os.path.exists(

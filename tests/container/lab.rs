@@ -113,6 +113,24 @@ fn people_arrive_at_the_start_page_unless_they_say_otherwise() {
     );
 }
 
+#[test]
+fn what_is_deleted_is_gone_unless_a_person_wants_the_trash() {
+    const NOTEBOOKS: &str = "/home/jupyter/notebooks";
+    let place = "/home/jupyter/.jupyter/jupyter_server_config.py";
+    let trash = "c.FileContentsManager.delete_to_trash = True\n";
+    let (_file, theirs) = mounted(trash, place);
+    for (options, kept) in [(&[][..], ""), (&[theirs.as_str()], "gone\n")] {
+        let container = Container::start(options, &[]);
+        container.wait_for(READY);
+        let make = format!("mkdir {NOTEBOOKS}/dir && touch {NOTEBOOKS}/dir/gone");
+        container.exec_ok("jupyter", &["sh", "-c", &make]);
+        assert_eq!(container.visit(&["delete", "ailab", "dir"]), "204");
+        let look = ["find", NOTEBOOKS, "/home/jupyter/.local", "-name", "gone"];
+        let found = container.exec_ok("root", &[&look[..], &["-printf", "%f\\n"]].concat());
+        assert_eq!(found, kept, "{options:?}");
+    }
+}
+
 /// Prints the address of the kernel's own socket.
 const WHERE: &str = "import os\nfrom ipykernel.kernelapp import IPKernelApp\n\
                      kernel = IPKernelApp.instance()\n\

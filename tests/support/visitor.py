@@ -145,6 +145,13 @@ elif verb == "come":
 elif verb == "again":
     cookies.load(words[0], ignore_discard=True)
     print("in" if known() else "out")
+elif verb == "delete":
+    assert login(words[0])
+    request = urllib.request.Request(
+        f"{url}/api/contents/{words[1]}", headers={"X-XSRFToken": cookie("_xsrf")}, method="DELETE"
+    )
+    with browser.open(request, timeout=30) as answer:
+        print(answer.status)
 elif verb == "save":
     assert login(words[0])
     model = {"type": "file", "format": "text", "content": "mine"}
