@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use crate::degradation::Degradation;
-use crate::hooks::{self, HookError, Surroundings};
+use crate::hooks::{self, HookError, Surroundings, Variables};
 use crate::identity::{Account, Dropped, Linux, Root, current};
 use crate::server::password::Wanted;
 use crate::server::program::{self, Launch};
@@ -110,8 +110,8 @@ impl Start<'_> {
     fn run_hooks(
         &mut self,
         phase: &str,
-        environment: Vec<(OsString, OsString)>,
-        run: fn(&Path, &Surroundings<'_>) -> Result<hooks::Variables, HookError>,
+        environment: &dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
+        run: fn(&Path, &Surroundings<'_>) -> Result<Variables, HookError>,
     ) -> Result<(), Failure> {
         let settings = &self.settings.hooks;
         let directory = settings.directory.join(phase);

@@ -112,8 +112,8 @@ pub enum HookError {
 pub struct Surroundings<'a> {
     /// How long one of them may take.
     pub limit: Duration,
-    /// Their environment.
-    pub environment: Vec<(OsString, OsString)>,
+    /// Returns the environment of a hook, given what the hooks before it wrote.
+    pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
     /// All signals: one that asks to stop ends a hook at once.
     pub signals: &'a Signals,
 }
@@ -187,7 +187,8 @@ fn run_all(
 ) -> Result<Variables, HookError> {
     let mut variables = Vec::new();
     for hook in hooks {
-        variables.extend(run(hook, surroundings, directory)?);
+        let environment = (surroundings.environment)(&variables);
+        variables.extend(run(hook, surroundings, environment, directory)?);
     }
     Ok(variables)
 }
@@ -236,6 +237,7 @@ fn files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
 fn run(
     hook: &Path,
     surroundings: &Surroundings<'_>,
+    mut environment: Vec<(OsString, OsString)>,
     directory: Option<&str>,
 ) -> Result<Variables, HookError> {
     let system = |source| HookError::System {
@@ -257,7 +259,6 @@ fn run(
             .ok_or_else(|| system(ErrorKind::PermissionDenied.into())),
         false => file(&temporary()).map_err(system),
     }?;
-    let mut environment = surroundings.environment.clone();
     environment.push((VARIABLE.into(), asked.path().into()));
     let program = Program {
         name: hook.into(),

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{Failure, Person, Start, check, report, timed};
 use crate::degradation::Degradation;
-use crate::hooks;
+use crate::hooks::{self, Variables};
 use crate::identity::{
     Access, AccessRequest, Account, Linux, Root, Target, grant_access, group_name, groups_of_root,
     hand_over, inherited_groups, known_user, passed_on, resolve, root_above, supplementary,
@@ -111,8 +111,10 @@ fn stay_root(start: &mut Start<'_>, root: Root, account: Account) -> Result<Pers
 
 fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
     let named = &start.settings.hooks.environment;
-    let environment = hooks::environment::of_root(std::env::vars_os(), named);
-    start.run_hooks("root", environment, hooks::run_as_root)
+    let environment = |written: &Variables| {
+        hooks::environment::of_root(std::env::vars_os().chain(written.iter().cloned()), named)
+    };
+    start.run_hooks("root", &environment, hooks::run_as_root)
 }
 
 fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use tracing::info;
 use super::home;
 use super::{Failure, Person, Start, report, timed, variable};
 use crate::degradation::Degradation;
-use crate::hooks;
+use crate::hooks::{self, Variables};
 use crate::output::notify;
 use crate::server::environment::{self, Environment};
 use crate::server::password::place::{CONFIG_PATH, Surroundings};
@@ -66,7 +66,14 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     }
     take_variables(start, &mut environment);
     let before = password_place(start, person, elsewhere, &environment);
-    start.run_hooks("user", environment.to_vec(), hooks::run_as_user)?;
+    let of_a_hook = |written: &Variables| {
+        let mut environment = environment.clone();
+        for (name, value) in written {
+            environment.set(name, value);
+        }
+        environment.to_vec()
+    };
+    start.run_hooks("user", &of_a_hook, hooks::run_as_user)?;
     take_variables(start, &mut environment);
     if password_place(start, person, elsewhere, &environment) != before {
         // What was put there for the first place is of no use to another one.

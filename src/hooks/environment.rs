@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::server::environment::SYSTEM_PATH;
+use crate::server::environment::{Environment, SYSTEM_PATH};
 
 /// The values that do not come from the container.
 const FIXED: [(&str, &str); 5] = [
@@ -36,7 +36,8 @@ const ZONES: &[u8] = b"/usr/share/zoneinfo/";
 const LONGEST_ZONE: usize = 4096;
 
 /// Returns the environment of a root hook: the fixed values, and of `ours` the variables that
-/// are passed on, those in `named` with any value.
+/// are passed on, those in `named` with any value. Of two values of one variable the last
+/// counts.
 pub fn of_root(
     ours: impl IntoIterator<Item = (OsString, OsString)>,
     named: &[String],
@@ -45,7 +46,8 @@ pub fn of_root(
     let passed = ours
         .into_iter()
         .filter(|(name, value)| named.iter().any(|named| name == &**named) || passes(name, value));
-    passed.chain(fixed).collect()
+    let all: Environment = passed.chain(fixed).collect();
+    all.to_vec()
 }
 
 fn passes(name: &OsStr, value: &OsStr) -> bool {

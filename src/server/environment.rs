@@ -86,6 +86,17 @@ impl Environment {
     }
 }
 
+impl FromIterator<(OsString, OsString)> for Environment {
+    /// Of two values of one variable the last counts.
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        let mut environment = Self(Vec::new());
+        for (name, value) in variables {
+            environment.set(name, value);
+        }
+        environment
+    }
+}
+
 /// Where temporary files go. An empty TMPDIR counts as unset.
 pub fn temporary() -> PathBuf {
     let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());

@@ -147,6 +147,32 @@ fn what_they_write_goes_into_the_environment() {
 }
 
 #[test]
+fn the_hooks_after_it_see_what_one_wrote() {
+    let image = Image::new();
+    let hooks = Hooks::new()
+        .with(
+            "root/a",
+            "printf 'LANG=C.UTF-8\nNAMED=1\nLD_LIBRARY_PATH=/evil\nPATH=/evil\n' >>$AI_LAB_ENV",
+        )
+        .with(
+            "root/b",
+            "echo \"b: $LANG $NAMED ${LD_LIBRARY_PATH-none} $PATH\"",
+        )
+        .with(
+            "user/a",
+            "echo \"a: $LD_LIBRARY_PATH\"; echo MINE=1 >>$AI_LAB_ENV",
+        )
+        .with("user/b", "echo \"b: $MINE\"; echo MINE=2 >>$AI_LAB_ENV");
+    let start = Start::pid1().env("LANG", "C").args(["--hook-env", "NAMED"]);
+    let ended = hooks.command_of(start, &image, "echo $MINE").run();
+    let said = ended.stdout + &ended.stderr;
+    let system = "b: C.UTF-8 1 none /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+    for part in [system, "a: /evil\n", "b: 1\n", "2\n"] {
+        assert!(said.contains(part), "{part:?} is missing in {said}");
+    }
+}
+
+#[test]
 fn they_see_no_secret_and_root_hooks_see_what_is_listed_alone() {
     let image = Image::new();
     // What the shell itself adds is not ours.
