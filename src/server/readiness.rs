@@ -2,11 +2,12 @@
 
 mod expected;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::probe::{Target, Url, probe};
@@ -131,16 +132,25 @@ const HEARSAY: Duration = Duration::from_millis(100);
 const GIVES_WAY: Duration = Duration::from_secs(20);
 
 /// Waits until the server answers; where. `late` is called once if that takes longer
-/// than `timeout`, and the waiting goes on.
+/// than `limit`, and the waiting goes on.
 pub async fn ready(
     expected: &Expected,
-    mut told: watch::Receiver<Vec<Url>>,
-    timeout: Duration,
+    told: watch::Receiver<Vec<Url>>,
+    limit: Duration,
     late: impl FnOnce(),
 ) -> Target {
+    let mut answering = pin!(answering(expected, told));
+    match timeout(limit, &mut answering).await {
+        Ok(target) => target,
+        Err(_) => {
+            late();
+            answering.await
+        }
+    }
+}
+
+async fn answering(expected: &Expected, mut told: watch::Receiver<Vec<Url>>) -> Target {
     let began = Instant::now();
-    let deadline = began + timeout;
-    let mut late = Some(late);
     let stranger = stranger(expected, &told).await;
     if let Some(stranger) = &stranger {
         warn!(
@@ -158,12 +168,6 @@ pub async fn ready(
                 Err(_) => sleep_until(next).await,
             },
             () = sleep_until(next) => {}
-            () = sleep_until(deadline), if late.is_some() => {
-                if let Some(late) = late.take() {
-                    late();
-                }
-                continue;
-            }
         }
         let urls = told.borrow_and_update().clone();
         if heard {
@@ -194,7 +198,7 @@ async fn stranger(expected: &Expected, told: &watch::Receiver<Vec<Url>>) -> Opti
     // A look of its own: whoever waits for the URLs still finds them new.
     let mut told = told.clone();
     let heard = told.wait_for(|urls| !urls.is_empty());
-    match tokio::time::timeout(HEARSAY, heard).await {
+    match timeout(HEARSAY, heard).await {
         Ok(Ok(_)) => None,
         _ => Some(stranger),
     }
@@ -311,6 +315,30 @@ mod tests {
             };
             let (found, ()) = tokio::join!(stranger(&expected, &told), says);
             assert_eq!(found, None);
+        });
+    }
+
+    #[test]
+    fn a_late_server_is_reported_in_time_whatever_it_says() {
+        // The kernel takes connections, and nobody answers: each probe takes its limit.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let expected = expected(&["--ip=127.0.0.1", &format!("--port={port}")]);
+        let (mut words, told) = Words::new();
+        let says = format!("Jupyter Server 2 is running at:\nhttp://127.0.0.1:{port}/lab\n");
+        words.passed(says.as_bytes());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (tell, late) = tokio::sync::oneshot::channel();
+            let limit = Duration::from_millis(1);
+            let ready = ready(&expected, told, limit, || tell.send(()).unwrap());
+            tokio::select! {
+                target = ready => panic!("{target}"),
+                said = timeout(PROBE_LIMIT, late) => said.unwrap().unwrap(),
+            }
         });
     }
 
