@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
@@ -64,7 +64,10 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let named = typed.config.clone().or_else(|| from_env(table::FILE_ENV));
+    let typed_path = typed.config.as_ref();
+    let named = typed_path
+        .map(|path| path::absolute(path).unwrap_or_else(|_| path.clone()))
+        .or_else(|| from_env(table::FILE_ENV));
     let path = named.clone().unwrap_or_else(|| table::DEFAULT_FILE.into());
     let trusted = match as_root {
         true => trust::root_alone(&path),
@@ -100,7 +103,7 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
         }
         if let Some(written) = typed.flags.get(&entry.key) {
             let origin = Origin::Flag(entry.flag);
-            let written = written.clone();
+            let written = from_the_working_directory(entry.kind, written.clone());
             raw.insert(entry.key, Raw { written, origin });
         }
     }
@@ -109,6 +112,32 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
         settings: reader.settings(),
         wrong: reader.errors,
     }
+}
+
+/// Returns what was typed with relative paths made absolute: on the command line they mean the
+/// working directory.
+fn from_the_working_directory(kind: Kind, written: Written) -> Written {
+    let absolute = |text: String| match kind {
+        Kind::Path | Kind::Paths => rooted(text),
+        Kind::Program if text.contains('/') => rooted(text),
+        _ => text,
+    };
+    match written {
+        Written::Text(text) => Written::Text(absolute(text)),
+        Written::List(items) => Written::List(items.into_iter().map(absolute).collect()),
+        Written::Switch(on) => Written::Switch(on),
+    }
+}
+
+/// Returns a path with the working directory in front, if it is relative. What cannot be made
+/// absolute stays as it is, and `check` refuses it.
+fn rooted(text: String) -> String {
+    if text.starts_with('/') {
+        return text;
+    }
+    let path = path::absolute(&text).ok();
+    let path = path.and_then(|path| path.into_os_string().into_string().ok());
+    path.unwrap_or(text)
 }
 
 fn from_environment(

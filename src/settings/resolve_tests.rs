@@ -82,20 +82,18 @@ fn no_user_or_root_selects_the_old_layout() {
 #[test]
 fn every_wrong_value_is_told_with_origin_problem_and_remedy() {
     let errors = load_with(
-        &flags(&[
-            (Key::Notebooks, "work"),
-            (Key::JupyterServer, "bin/jupyter-lab"),
-            (Key::StopTimeout, "-1"),
-            (Key::User, ""),
-        ]),
-        &[("JUPYTER_PORT", "0"), ("AI_LAB_VOLUME_OWNER", "chwon")],
+        &flags(&[(Key::StopTimeout, "-1"), (Key::User, "")]),
+        &[
+            ("JUPYTER_PORT", "0"),
+            ("AI_LAB_VOLUME_OWNER", "chwon"),
+            ("NOTEBOOKS", "work"),
+        ],
     )
     .unwrap_err();
     let expected = [
         "user.name (from --user): \"\" is empty; give a value or leave it out",
-        "notebooks.directory (from --notebooks): \"work\" is not an absolute path; write it from the root, such as /work",
+        "notebooks.directory (from environment variable NOTEBOOKS): \"work\" is not an absolute path; write it from the root, such as /work",
         "notebooks.owner (from environment variable AI_LAB_VOLUME_OWNER): \"chwon\" is not one of the choices; give one of chown, adopt, keep (did you mean chown?)",
-        "server.program (from --jupyter-server): \"bin/jupyter-lab\" is a relative path; give an absolute path, or a bare name that is looked up in the venv",
         "server.port (from environment variable JUPYTER_PORT): \"0\" is not a port; give a number from 1 to 65535",
         "server.stop_timeout (from --stop-timeout): \"-1\" is not a time in seconds; give a number from 0 to 86400, such as 7 or 1.5",
     ];
@@ -106,6 +104,43 @@ fn every_wrong_value_is_told_with_origin_problem_and_remedy() {
         );
     }
     assert_eq!(errors.len(), expected.len());
+}
+
+#[test]
+fn a_relative_path_of_the_command_line_is_one_below_the_working_directory() {
+    let here = std::env::current_dir().unwrap();
+    let mut typed = flags(&[
+        (Key::User, "jupyter"),
+        (Key::Notebooks, "./work"),
+        (Key::JupyterServer, "bin/jupyter-lab"),
+    ]);
+    typed
+        .flags
+        .insert(Key::GrantAccess, Written::List(vec!["dri".into()]));
+    let settings = load_with(&typed, &[]).unwrap();
+    assert_eq!(settings.notebooks.directory, Some(here.join("work")));
+    let program = here.join("bin/jupyter-lab").display().to_string();
+    assert_eq!(settings.server.program, Some(program));
+    assert_eq!(settings.docker.grant_access, [here.join("dri")]);
+    // A file may be read from anywhere.
+    let text = "[server]\nprogram = 'bin/lab'\n[docker]\ngrant_access = ['dri']";
+    let file = written_file(text);
+    typed = flags(&[]);
+    typed.config = Some(file.path().to_owned());
+    let errors = load_with(&typed, &[]).unwrap_err();
+    for problem in [
+        "\"bin/lab\" is a relative path",
+        "\"dri\" is not an absolute path",
+    ] {
+        assert!(
+            errors.iter().any(|error| error.contains(problem)),
+            "{errors:#?}"
+        );
+    }
+    // A bare name is looked up in the venv.
+    let typed = flags(&[(Key::JupyterServer, "jupyter-lab")]);
+    let settings = load_with(&typed, &[]).unwrap();
+    assert_eq!(settings.server.program.as_deref(), Some("jupyter-lab"));
 }
 
 #[test]
@@ -121,7 +156,7 @@ fn a_variable_that_repeats_the_file_leaves_the_value_the_files() {
 #[test]
 fn the_file_the_environment_and_the_flags_are_told_together() {
     let file = written_file("typo = 1\n[log]\nformat = 'json'\n[server]\nport = 'x'");
-    let mut typed = flags(&[(Key::Home, "y")]);
+    let mut typed = flags(&[(Key::Home, "")]);
     typed.config = Some(file.path().to_owned());
     let environment = |name: &str| (name == "NOTEBOOKS").then(|| "z".into());
     let mut draft = read(&typed, &environment, false);

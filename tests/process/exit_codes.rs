@@ -29,9 +29,9 @@ fn a_wrong_command_line_is_2_and_a_wrong_value_is_78() {
             "server.port (from --port): \"0\" is not a port",
         ),
         (
-            &["--port", "x", "--home", "y"],
+            &["--port", "x", "--home", ""],
             78,
-            "is not an absolute path",
+            "user.home (from --home): \"\" is empty",
         ),
         (&["--port", "-1"], 78, "\"-1\" is not a port"),
         (&["--stop-timeout", "-1"], 78, "\"-1\" is not a time"),
@@ -90,7 +90,7 @@ fn wrong_everywhere(image: &Image, file: &Path) -> Start {
         .args(["--hooks", image.path("hooks").to_str().unwrap()])
         .args([
             "--home",
-            "y",
+            "",
             "--notebooks",
             image.path("notebooks").to_str().unwrap(),
         ])

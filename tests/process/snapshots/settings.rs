@@ -41,14 +41,13 @@ fn values_that_do_not_fit() {
             "--port",
             "0",
             "--home",
-            "y",
+            "",
             "--stop-timeout",
             "-1",
             "--user",
             "",
         ])
-        .args(["--jupyter-server", "bin/jupyter", "--notebook-mode", "755"])
-        .args(["--jupyter-arg", "", "--grant-access", "dri"])
+        .args(["--notebook-mode", "755", "--jupyter-arg", ""])
         .args(["--hook-env", "A=B", "--hook-env", "PATH"])
     });
     // A byte that is no UTF-8, which only a shell can name here.
@@ -71,7 +70,7 @@ fn a_settings_file_that_is_wrong() {
     for (name, text) in [
         (
             "settings-file",
-            "prot = 1\nqqq = 2\ndocker = []\n[server]\nport = 'x'\nargs = 1\nstop_timout = 3\n[serwer]\na = 1\n\
+            "prot = 1\nqqq = 2\ndocker = []\n[server]\nprogram = 'bin/jupyter'\nport = 'x'\nargs = 1\nstop_timout = 3\n[serwer]\na = 1\n\
              [user]\nnew_privileges = 'yes'\nname = true\nhome = 1\n[server.x]\n",
         ),
         ("settings-file-syntax", "strict = true\nport = = 3\n"),
