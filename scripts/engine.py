@@ -89,7 +89,9 @@ class Engine:
         self.words = ["--data-root", self.data, "--storage-driver", storage_driver, *words]
 
     def start(self):
-        words = ["dockerd", "--config-file", self.base / "daemon.json", "--host", self.socket]
+        # It ends with this process, however that ends.
+        words = ["setpriv", "--pdeathsig", "TERM", "dockerd"]
+        words += ["--config-file", self.base / "daemon.json", "--host", self.socket]
         for name in ("exec-root", "pidfile"):
             words += [f"--{name}", self.base / name]
         # Where a containerd of the system's runs, engines share it.
