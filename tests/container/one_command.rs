@@ -138,6 +138,16 @@ fn nothing_is_built_or_pulled_again_and_the_browser_opens() {
     );
 }
 
+/// Builds the program beside that of this checkout and without optimizing it: how fast it is
+/// is not asked here.
+fn built_in_a_hurry(start: Start) -> Start {
+    start
+        .env("CARGO_TARGET_DIR", "target/hurry")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+}
+
 #[test]
 fn without_an_engine_it_says_so_and_runs_in_namespaces() {
     let directory = format!("target/{}", name());
@@ -148,7 +158,7 @@ fn without_an_engine_it_says_so_and_runs_in_namespaces() {
         .env("DOCKER_HOST", "unix:///nonexistent")
         .env("AI_LAB_RUN_DIRECTORY", &directory)
         .args(port_option(port));
-    let said = newcomer(script, port);
+    let said = newcomer(built_in_a_hurry(script), port);
     assert!(said.contains("no Docker engine answers"), "{said}");
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     assert!(base.join("notebooks/start.ipynb").is_file());
@@ -168,7 +178,7 @@ fn without_the_right_to_make_namespaces_it_runs_as_plain_processes() {
         .env("AI_LAB_RUN_DIRECTORY", &directory)
         .arg("--without-docker")
         .args(port_option(port));
-    let said = newcomer(script, port);
+    let said = newcomer(built_in_a_hurry(script), port);
     assert!(said.contains("running as plain processes"), "{said}");
     assert!(said.contains("Switched uid/gid to "), "{said}");
     fs::remove_dir_all(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
