@@ -265,6 +265,7 @@ fn run(
         args: Vec::new(),
         environment,
         directory: directory.map(PathBuf::from),
+        umask: None,
     };
     let started = spawn::hook(&program).map_err(|source| HookError::NotStarted {
         path: hook.to_owned(),

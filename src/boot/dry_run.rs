@@ -315,6 +315,9 @@ fn command_part(
     if let Some(directory) = &directory {
         plan.line(format!("in {}", directory.display()));
     }
+    if let Some(umask) = start.settings.server.umask {
+        plan.line(format!("with umask {umask:03o}"));
+    }
     let words = std::iter::once(&program).chain(&args);
     let words = record::all_masked(words.map(|word| word.to_string_lossy()));
     let words: Vec<String> = words.into_iter().map(quoted).collect();
@@ -326,5 +329,6 @@ fn command_part(
         args,
         environment: environment.to_vec(),
         directory,
+        umask: start.settings.server.umask,
     })
 }

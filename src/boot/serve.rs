@@ -40,6 +40,7 @@ pub fn run(mut start: Start<'_>, person: &Person, ready: Ready) -> Result<i32, F
                 args: words[1..].to_vec(),
                 environment: ready.environment.to_vec(),
                 directory: None,
+                umask: start.settings.server.umask,
             };
             quiet(start, Main::Command(program), ready.password, keeper)
         }
@@ -151,6 +152,7 @@ fn serve(
         args: argv.args.clone(),
         environment: ready.environment.to_vec(),
         directory: working_directory(&start),
+        umask: start.settings.server.umask,
     };
     let directory = program.directory.clone().unwrap_or_default();
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);

@@ -149,7 +149,9 @@ fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
         (Kind::Seconds, DeValue::Float(number)) => Some(Written::Text(number.as_str().to_owned())),
         (Kind::Port | Kind::Seconds, _) => None,
         // `user.name = 1234` is as good as "1234".
-        (Kind::Text | Kind::Mode, DeValue::Integer(number)) if number.radix() == 10 => {
+        (Kind::Text | Kind::Mode | Kind::Umask, DeValue::Integer(number))
+            if number.radix() == 10 =>
+        {
             Some(Written::Text(number.as_str().to_owned()))
         }
         (_, DeValue::String(text)) => Some(Written::Text(text.to_string())),
@@ -163,7 +165,9 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Texts | Kind::Paths | Kind::Groups | Kind::Variables => "a list of strings",
         Kind::Port => "an integer",
         Kind::Seconds => "a number",
-        Kind::Text | Kind::Path | Kind::Program | Kind::Mode | Kind::Choice(_) => "a string",
+        Kind::Text | Kind::Path | Kind::Program | Kind::Mode | Kind::Umask | Kind::Choice(_) => {
+            "a string"
+        }
     }
 }
 

@@ -107,6 +107,8 @@ pub struct Server {
     pub ready_timeout: Duration,
     /// Whether it is started again.
     pub restart: Restart,
+    /// The file mode creation mask; `None`: ours.
+    pub umask: Option<u32>,
 }
 
 /// Who the server runs as.

@@ -297,6 +297,10 @@ impl Reader<'_> {
                         ("always", Restart::Always),
                     ],
                 ),
+                // invariant: `check` accepted the text
+                umask: self
+                    .text(Key::Umask)
+                    .and_then(|text| u32::from_str_radix(&text, 8).ok()),
             },
             user,
             new_privileges: self.switch(Key::NewPrivileges),
@@ -383,6 +387,16 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
                 "is not the mode of a plain file",
                 "give three octal digits without x that let the owner read and write, such as \
                  644 or 664"
+                    .into(),
+            )
+        }
+        Kind::Umask
+            if !u32::from_str_radix(text, 8)
+                .is_ok_and(|mask| mask <= 0o777 && mask & 0o700 == 0) =>
+        {
+            wrong(
+                "is not a umask",
+                "give three octal digits that leave the owner every right, such as 002 or 077"
                     .into(),
             )
         }

@@ -21,6 +21,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// The mode of a plain file: octal, readable and writable for its owner.
     Mode,
+    /// A file mode creation mask: octal, and the owner keeps every right.
+    Umask,
     /// Several texts; the flag may be repeated.
     Texts,
     /// Several absolute paths; the flag may be repeated.
@@ -61,6 +63,7 @@ pub enum Key {
     DrainTimeout,
     ReadyTimeout,
     Restart,
+    Umask,
     User,
     Group,
     Home,
@@ -322,6 +325,16 @@ pub const TABLE: &[Entry] = &[
     .env("AI_LAB_RESTART")
     .toml("server.restart")
     .default("never"),
+    entry(
+        Key::Umask,
+        "umask",
+        Kind::Umask,
+        "MASK",
+        SERVER,
+        "The umask of the server or COMMAND, such as 002 for a group's share; otherwise the container's",
+    )
+    .env("NB_UMASK")
+    .toml("server.umask"),
     entry(
         Key::User,
         "user",

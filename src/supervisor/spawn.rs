@@ -26,6 +26,8 @@ pub struct Program {
     pub environment: Vec<(OsString, OsString)>,
     /// The working directory; `None`: ours.
     pub directory: Option<PathBuf>,
+    /// The file mode creation mask; `None`: ours.
+    pub umask: Option<u32>,
 }
 
 /// Why a program could not be started.
@@ -170,7 +172,7 @@ fn prepared(program: &Program, apart: Apart) -> Result<Command, SpawnError> {
     if let Some(directory) = &program.directory {
         command.current_dir(directory);
     }
-    sys::fresh_start(&mut command, apart);
+    sys::fresh_start(&mut command, apart, program.umask);
     Ok(command)
 }
 
@@ -283,6 +285,7 @@ mod tests {
             args: Vec::new(),
             environment: vec![("PATH".into(), path.into())],
             directory: None,
+            umask: None,
         }
     }
 

@@ -112,11 +112,11 @@ pub enum Apart {
 }
 
 /// Makes `command` start as a fresh program expects it: nothing blocked, nothing
-/// ignored, in its own session or process group.
+/// ignored, in its own session or process group, with this umask if one is given.
 ///
 /// What the parent blocked or ignored would otherwise be inherited for good: a
 /// blocked TERM means a server that never stops.
-pub fn fresh_start(command: &mut Command, apart: Apart) {
+pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
     let setup = move || {
         // SAFETY: only async-signal-safe functions on local data, as needed
         // between fork and exec.
@@ -139,6 +139,9 @@ pub fn fresh_start(command: &mut Command, apart: Apart) {
                         libc::tcsetpgrp(terminal, libc::getpgrp());
                     }
                 }
+            }
+            if let Some(umask) = umask {
+                libc::umask(umask);
             }
             for signal in 1..=LAST_SIGNAL {
                 // KILL, STOP and glibc's own two refuse, which is right.

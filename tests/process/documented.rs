@@ -29,6 +29,7 @@ fn value(entry: &Entry) -> String {
         Kind::Groups => "[\"video\"]".into(),
         Kind::Variables => "[\"HTTPS_PROXY\"]".into(),
         Kind::Choice(_) | Kind::Mode => text(entry.default.unwrap()),
+        Kind::Umask => text("002"),
         Kind::Path => text(entry.default.unwrap_or("/home/jupyter/…")),
         Kind::Program => text("jupyter-lab"),
         Kind::Text => text(entry.default.unwrap_or("…")),

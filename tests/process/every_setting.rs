@@ -29,6 +29,7 @@ fn value(entry: &Entry, ground: &Path, which: usize) -> (String, String) {
         Kind::Text => USERS[which].to_string(),
         Kind::Program => ["jupyter-lab", "jupyterhub-singleuser"][which].into(),
         Kind::Mode => ["640", "600"][which].into(),
+        Kind::Umask => ["027", "002"][which].into(),
         Kind::Choice(words) => words[which].into(),
         Kind::Port => ["1111", "2222"][which].into(),
         Kind::Seconds => ["1.5", "2.5"][which].into(),

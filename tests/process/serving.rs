@@ -1,6 +1,6 @@
 //! A server is started with what it needs, watched, and told about when it answers.
 
-use crate::support::{Image, UID, get};
+use crate::support::{Image, Start, UID, get};
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
 
@@ -50,6 +50,29 @@ fn the_default_password_is_named_only_while_it_is_in_force() {
         !stderr.contains("JUPYTER_PASSWORD=<your password>"),
         "{stderr}"
     );
+}
+
+#[test]
+fn what_runs_has_the_umask_that_is_asked_for() {
+    let image = Image::new();
+    let mut running = image.server().env("NB_UMASK", "002").start();
+    running.wait_for("] ready in ");
+    assert_eq!(running.status(running.main_pid(), "Umask"), "0002");
+    let options = image.options();
+    let start = || Start::pid1().args(&options);
+    for (umask, said) in [(&[][..], "0022\n"), (&["--umask", "27"], "0027\n")] {
+        let ended = start().args(umask).args(["--", "sh", "-c", "umask"]).run();
+        assert_eq!(ended.stdout, said, "{umask:?}: {}", ended.stderr);
+    }
+    for wrong in ["700", "1000", "8", "u=rwx"] {
+        let ended = start().args(["--umask", wrong]).run();
+        assert_eq!(ended.code, 78, "{wrong}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("is not a umask; give three"),
+            "{}",
+            ended.stderr
+        );
+    }
 }
 
 #[test]

@@ -47,7 +47,14 @@ fn values_that_do_not_fit() {
             "--user",
             "",
         ])
-        .args(["--notebook-mode", "755", "--jupyter-arg", ""])
+        .args([
+            "--notebook-mode",
+            "755",
+            "--umask",
+            "700",
+            "--jupyter-arg",
+            "",
+        ])
         .args(["--hook-env", "A=B", "--hook-env", "PATH"])
     });
     // A byte that is no UTF-8, which only a shell can name here.
