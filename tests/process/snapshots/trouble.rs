@@ -45,8 +45,12 @@ fn a_server_in_each_trouble() {
     let start = server(&image)
         .env("FAKE", "dies")
         .args(["--restart", "always"]);
-    let again = "is started again in";
+    let again = "is started again in 2 s";
+    let state = image.path("state/state.json");
     asked("verbs-restarting", start, &image, again, |asked| {
+        until("that is written", || {
+            fs::read_to_string(&state).is_ok_and(|text| text.contains("\"restarting\""))
+        });
         asked.ask(&["healthcheck"], "");
     });
     let image = Image::new();
