@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_late_server_is_reported_in_time_whatever_it_says() {
-        // The kernel takes connections, and nobody answers: each probe takes its limit.
+        // The listener accepts no connection, so each probe runs until its limit.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let expected = expected(&["--ip=127.0.0.1", &format!("--port={port}")]);
