@@ -5,70 +5,62 @@
 #
 # scripts/image does the same, and also where the base images cannot be pulled. Works
 # with BuildKit and with the classic builder: no mounts, no heredocs, no --chmod.
-# Layers come in the order in which they change: a new notebook costs one small layer.
+# Layers come in the order in which they change: a new notebook or entrypoint costs one
+# small layer, the last.
 # The stages build and packages need nothing of each other: scripts/image builds them side
 # by side, with every builder.
 
 # The entrypoint, static: it runs on other images, too. The dependencies are a layer of
-# their own, built for an empty crate.
+# their own, built for an empty crate. Few steps: with some storage drivers each one walks
+# through the whole image.
 FROM rust:1.95-slim-trixie AS build
-WORKDIR /build
-# The same sources give the same bytes wherever they are built (scripts/release), and
-# nothing in them tells where. RUSTFLAGS replaces the flags of .cargo/config.toml.
-ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry/src=/crates"
-COPY Cargo.toml Cargo.lock ./
-COPY .cargo .cargo
-RUN mkdir benches src \
+# The same sources give the same bytes wherever they are built (scripts/release).
+COPY .cargo/config.toml Cargo.toml Cargo.lock /build/
+RUN cd /build \
+    && install -D -t .cargo config.toml \
+    && mkdir benches src \
     && echo 'fn main() {}' | tee src/main.rs >benches/inner_loops.rs \
     && touch src/lib.rs \
     && cargo build --release --locked
-# What is copied to /usr/local.
-COPY LICENSE THIRD-PARTY-LICENSES /image/share/doc/ai-lab-entrypoint/
 # What --version says besides the version.
 ARG AI_LAB_COMMIT
-COPY src src
+COPY src /build/src
 # The files copied may be older than the empty crate that was built. What a user may not
 # read, the kernel does not let him look into: a health check has the container's
 # environment, and in a container without root it is the user's from its first moment.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bins \
-    && install -D -m 711 -t /image/bin target/*/release/ai-lab-entrypoint
+RUN cd /build \
+    && touch src/main.rs src/lib.rs \
+    && cargo build --release --locked --bins \
+    && install -D -m 711 -t /image/usr/local/bin target/*/release/ai-lab-entrypoint
 
-# The notebooks, sealed: a start need not read what has its digest written down. Whatever
-# umask they were checked out with, root alone can write them, or their seal would not
-# count. In a stage of their own, the change of modes does not make a second copy; in a small
-# one, a step takes little time.
-FROM debian:trixie-slim AS notebooks
+# All that changes often, as it lies in the image. The notebooks are sealed: a start need not
+# read what has its digest written down. Whatever umask they were checked out with, root
+# alone can write them, or their seal would not count. In a stage of their own, the change of
+# modes does not make a second copy; in a small one, a step takes little time.
+FROM debian:trixie-slim AS files
 COPY --from=build /image /image
-COPY notebook-defaults /notebook-defaults
-RUN chmod -R u=rwX,go=rX /notebook-defaults \
-    && /image/bin/ai-lab-entrypoint notebooks seal /notebook-defaults
+COPY LICENSE THIRD-PARTY-LICENSES /image/usr/local/share/doc/ai-lab-entrypoint/
+COPY notebook-defaults /image/opt/ai-lab/notebook-defaults
+RUN chmod -R u=rwX,go=rX /image/opt /image/usr/local/share \
+    && /image/usr/local/bin/ai-lab-entrypoint notebooks seal /image/opt/ai-lab/notebook-defaults
 
-# Everything that takes long and rarely changes.
+# Everything that takes long and rarely changes, the large layer last.
 FROM debian:trixie-slim AS packages
-# Kept equal to the version in Cargo.toml. What rarely changes comes before the large layer,
-# on which each step costs seconds with some storage drivers; the notebooks come last.
-ENV AI_LAB_VERSION=0.1.0
+# Kept equal to the version in Cargo.toml.
 LABEL org.opencontainers.image.title="AI Lab" \
       org.opencontainers.image.description="JupyterLab for data science, prepared and supervised by ai-lab-entrypoint" \
       org.opencontainers.image.version=0.1.0 \
       org.opencontainers.image.licenses=MIT
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends \
-        bash-completion ca-certificates curl docker-cli git jq less nano openssh-client procps \
-        python3 rsync tree tzdata unzip vim-tiny zip \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
-# Only Docker's engine brings the group docker. /home/jupyter can be written by the owner
-# of an adopted volume, who gets group jupyter. The venv is root's, so that nothing the user
-# runs owns it, but what is in it is writable for group jupyter and stays in that group
-# (setgid), so that pip works for the user and for that owner alike. Debian's prompt names
-# what /etc/debian_chroot names.
-RUN groupadd --system docker \
-    && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
-    && chmod 1775 /home/jupyter \
-    && install -d -o jupyter -g jupyter /home/jupyter/notebooks \
-    && echo ai-lab >/etc/debian_chroot \
-    && printf '. /etc/profile.d/%s.sh\n' ai-lab bash_completion >>/etc/bash.bashrc
-VOLUME /home/jupyter/notebooks
+# The version is that of the notebooks. Derived images use the directories, which are those of
+# entrypoint.toml. The page is where people arrive where the hub names none;
+# jupyter_lab_config.py has it for JupyterLab. There is no PATH, which would be root's, too:
+# what root starts must not be found where the user can write.
+ENV AI_LAB_VERSION=0.1.0 \
+    LANG=C.UTF-8 \
+    JUPYTER_VENV=/opt/ai-lab/jupyterenv \
+    NOTEBOOK_DEFAULTS=/opt/ai-lab/notebook-defaults \
+    NOTEBOOKS=/home/jupyter/notebooks \
+    JUPYTERHUB_DEFAULT_URL=/lab/tree/start.ipynb
 EXPOSE 49494
 # What the engine starts as root (HEALTHCHECK, `docker exec`) starts in the working
 # directory: no user may write there. Servers work in the notebooks directory all the same.
@@ -80,50 +72,69 @@ ENTRYPOINT ["/usr/local/bin/ai-lab-entrypoint"]
 # Not empty, because DockerSpawner needs one; under a hub the entrypoint turns it into
 # jupyterhub-singleuser.
 CMD ["jupyter-lab"]
-# PATH leaves the venv out: what root starts must not be found where the user can write.
-ENV LANG=C.UTF-8
-# For derived images: the directories of entrypoint.toml. Then the page where people arrive,
-# where the hub names none; image/jupyter has it for JupyterLab.
-ENV JUPYTER_VENV=/home/jupyter/jupyterenv \
-    NOTEBOOK_DEFAULTS=/home/jupyter/notebook-defaults \
-    NOTEBOOKS=/home/jupyter/notebooks \
-    JUPYTERHUB_DEFAULT_URL=/lab/tree/start.ipynb
-COPY image/entrypoint.toml /etc/ai-lab/
-COPY image/profile.sh /etc/profile.d/ai-lab.sh
-COPY image/jupyter /etc/jupyter/
-# The packages, without what nothing here runs: their own test suites, source maps, the C
+# Only Docker's engine brings the group docker. /home/jupyter can be written by the owner
+# of an adopted volume, who gets group jupyter. The venv is root's, so that nothing the user
+# runs owns it, but what is in it is writable for group jupyter and stays in that group
+# (setgid), so that pip works for the user and for that owner alike. It and the notebooks are
+# outside of HOME, where a volume would hide them or keep them from being updated; the links
+# are for those who know their old places. Debian's prompt names what /etc/debian_chroot names.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        bash-completion ca-certificates curl docker-cli git jq less nano openssh-client procps \
+        python3 rsync tree tzdata unzip vim-tiny zip \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
+    && groupadd --system docker \
+    && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
+    && chmod 1775 /home/jupyter \
+    && install -d -o jupyter -g jupyter /home/jupyter/notebooks \
+    && install -d -m 2775 -g jupyter /opt/ai-lab/jupyterenv \
+    && ln -s /opt/ai-lab/jupyterenv /opt/ai-lab/notebook-defaults /home/jupyter/ \
+    && echo ai-lab >/etc/debian_chroot \
+    && printf '. /etc/profile.d/%s.sh\n' ai-lab bash_completion >>/etc/bash.bashrc
+VOLUME /home/jupyter/notebooks
+COPY image/requirements.txt image/constraints.txt image/system /usr/local/share/ai-lab/
+# The files of the image, with the modes that they need whatever they were checked out with.
+# Then the packages, without what nothing here runs: their own test suites, source maps, the C
 # that is compiled already, and debug symbols. They are installed in the stage that stays: a
 # copy of so many files between stages takes as long again, and fuse-overlayfs loses one of
-# them now and then. Bytecode is written for what stays. uv and its cache are gone before the
+# them now and then. Group and modes are right when the files are made: changing them later
+# takes ten seconds. Bytecode is written for what stays. uv and its cache are gone before the
 # layer ends.
-COPY image/requirements.txt image/constraints.txt /usr/local/share/ai-lab/
-RUN apt-get update \
+RUN cd /usr/local/share/ai-lab \
+    && cp -R --no-preserve=mode etc usr / \
+    && rm -r etc usr \
+    && chmod 755 . /usr/local/lib/ai-lab/in-venv \
+    && chmod 644 *.txt \
+    && for name in ipython jupyter jupyter-lab pip pip3 python python3; do \
+        ln -s ../lib/ai-lab/in-venv "/usr/local/bin/$name" || exit 1; done \
+    && apt-get update \
     && apt-get install -y --no-install-recommends binutils python3-venv \
     && python3 -m venv /tmp/uv \
     && /tmp/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 \
-    && cd /home/jupyter \
-    && export UV_CACHE_DIR=/tmp/uv/cache UV_SYSTEM_CERTS=true VIRTUAL_ENV=$PWD/jupyterenv \
-    && uv=/tmp/uv/bin/uv \
-    && $uv venv --quiet --no-config --seed --python /usr/bin/python3 jupyterenv \
+    && cd /opt/ai-lab/jupyterenv \
+    && umask 002 \
+    && export UV_CACHE_DIR=/tmp/uv/cache UV_SYSTEM_CERTS=true VIRTUAL_ENV=$PWD \
+    && as="setpriv --regid jupyter --keep-groups" \
+    && uv="$as /tmp/uv/bin/uv" \
+    && $uv venv --quiet --no-config --seed --python /usr/bin/python3 . \
     && $uv pip install \
         --requirement /usr/local/share/ai-lab/requirements.txt \
         --constraint /usr/local/share/ai-lab/constraints.txt \
     && $uv pip check \
-    && cd jupyterenv \
+    && rm .lock \
     && rm -rf lib/python3*/site-packages/jupyterlab/galata \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . '(' -name '*.js.map' -o -name '*.c' -not -path '*/f2py/*' ')' -delete \
     && find . -name '*.libs' -prune -o -name '*.so*' -type f -exec strip --strip-debug {} + \
-    && bin/python -W ignore -m compileall -q -j 0 "$PWD/lib" \
-    && chgrp -R jupyter . \
-    && chmod -R g+w . \
+    && $as bin/python -W ignore -m compileall -q -j 0 "$PWD/lib" \
     && find . -type d -exec chmod g+s {} + \
+    && [ -z "$(find . ! -group jupyter -o ! -type l ! -perm -g=w)" ] \
+    && umask 022 \
     && apt-get purge -y --auto-remove binutils python3-venv python3-pip-whl python3-setuptools-whl \
     && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 
 FROM packages AS ai-lab
-COPY --from=build /image /usr/local
-COPY --from=notebooks /notebook-defaults /home/jupyter/notebook-defaults
+COPY --from=files /image /
 
 # What old hub configurations expect: user ubuntu with sudo, and the script
 # `sudo -E python3 /home/jupyter/entrypoint.py …`.

@@ -1,0 +1,13 @@
+# The venv comes first in every shell of the lab's user, and of one without a name here. Others'
+# PATH leaves it out: users can write it, and root and sudo's friends run nothing from there.
+ai_lab_venv() {
+    local venv=${VIRTUAL_ENV:-$JUPYTER_VENV} user
+    user=$(/usr/bin/id -un 2>/dev/null) || user=jupyter
+    [ ! -O / ] && { [ "$user" = jupyter ] || [ -G "$venv" ]; } || return 0
+    case $PATH in
+        "$venv/bin:"*) ;;
+        *) PATH=$venv/bin:${PATH:-/usr/local/bin:/usr/bin:/bin} ;;
+    esac
+}
+ai_lab_venv
+unset -f ai_lab_venv
