@@ -16,7 +16,7 @@ import engine
 from bench_parts import TINI, children, memory, run
 from bench_table import row
 
-VENV = "/home/jupyter/jupyterenv/bin"
+VENV = "/opt/ai-lab/jupyterenv/bin"
 
 # Milliseconds of each program from its fork to its end, in turn, so many times.
 IN_TURN = """

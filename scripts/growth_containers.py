@@ -12,7 +12,7 @@ import uuid
 from bench_parts import TINI, memory
 
 PORT = 49494
-VENV = "/home/jupyter/jupyterenv/bin"
+VENV = "/opt/ai-lab/jupyterenv/bin"
 
 # Answers like jupyter-lab.
 FAKE = f"""#!/usr/bin/python3

@@ -8,6 +8,7 @@
 //! shared the look at a large volume have ended, and root is gone for good, before any
 //! other thread or the runtime exists.
 
+mod arguments;
 pub mod check;
 mod dry_run;
 mod foresight;
@@ -221,6 +222,7 @@ fn story(mut start: Start<'_>) -> Result<i32, Failure> {
     if matches!(start.launch, Launch::Server(_)) {
         check::tell_times(start.settings);
     }
+    check::warn_of_stale_copies(start.settings);
     if start.settings.dry_run {
         return dry_run::run(start);
     }

@@ -72,6 +72,9 @@ pub struct State {
     pub phase: Phase,
     /// What is run.
     pub mode: Mode,
+    /// Which server is run, by its name for people.
+    #[serde(default)]
+    pub server: Option<String>,
     /// The supervisor's process id.
     pub pid: i32,
     /// When the supervisor started, in clock ticks since boot (`/proc/PID/stat`).
@@ -121,6 +124,7 @@ impl State {
             program: env!("CARGO_PKG_VERSION").into(),
             phase: Phase::Starting,
             mode,
+            server: None,
             pid: getpid().as_raw_pid(),
             started: everyone::stat(getpid()).map_or(0, |stat| stat.start),
             main_pid: None,

@@ -39,7 +39,9 @@ fn merged(command: &[OsString]) {
         root_dir: Some(Path::new("/n")),
         ip: None,
         port: Some(1),
+        base_url: None,
         as_root: false,
+        configured: &|_| false,
     };
     let argv = merge(plan, &[], command);
     for name in ["--ServerApp.port=", "--ServerApp.root_dir="] {

@@ -3,6 +3,7 @@
 //! together with what is wrong in the values themselves.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use tracing::warn;
 
@@ -14,7 +15,7 @@ use crate::server::password::{self, Sources, Wanted};
 use crate::server::program::{self, Launch};
 use crate::settings::resolve::Draft;
 use crate::settings::table::find;
-use crate::settings::{Key, SettingError, Settings, SettingsError, User};
+use crate::settings::{Key, SettingError, Settings, SettingsError, User, moved};
 
 /// Docker kills what is left of a container so long after its TERM, in seconds, unless
 /// it was told another time.
@@ -43,7 +44,8 @@ pub fn check(
 ) -> Result<Checked, SettingsError> {
     let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
     let configured = draft.so_far().server.program.as_deref();
-    let mut launch = program::decide(command, configured, service_url);
+    let command = at_its_place(command);
+    let mut launch = program::decide(&command, configured, service_url);
     if as_root {
         let account = account(draft.so_far()).map(drop);
         draft.checked(account);
@@ -68,6 +70,42 @@ pub fn check(
         password,
         outranked,
     })
+}
+
+/// Returns COMMAND with its program at its new place, if it is an old one's.
+fn at_its_place(command: &[OsString]) -> Vec<OsString> {
+    let mut command = command.to_vec();
+    if let Some(program) = command.first_mut()
+        && let Some(place) = program.to_str().and_then(moved::new_place)
+    {
+        *program = place.into();
+    }
+    command
+}
+
+/// Warns of a setting that names what a volume has from an older image: updates do not arrive
+/// there. It works, so this is no degradation.
+pub fn warn_of_stale_copies(settings: &Settings) {
+    let named = [
+        (Key::Venv, settings.server.venv.as_deref()),
+        (
+            Key::NotebookDefaults,
+            settings.notebooks.defaults.as_deref(),
+        ),
+    ];
+    for (key, path) in named {
+        let Some(path) = path.and_then(Path::to_str) else {
+            continue;
+        };
+        if let Some(new) = moved::stale_copy(path) {
+            warn!(
+                "{} (from {}): {path} is a copy in a volume, which no newer image updates (remedy: \
+                 leave the setting out; the image has its own in {new})",
+                find(key).name(),
+                settings.origin(key),
+            );
+        }
+    }
 }
 
 /// Whom root becomes; `None`: no user is named, which is the old layout.

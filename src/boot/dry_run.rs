@@ -20,7 +20,7 @@ use super::user_phase::{
     defaults, make_environment, no_notebooks, password_place, tell_who_wins, without_defaults,
     working_directory,
 };
-use super::{Failure, Person, Start, serve, without_root};
+use super::{Failure, Person, Start, arguments, serve, without_root};
 use crate::hooks;
 use crate::identity::{Root, group_name};
 use crate::output::logfile::Logfile;
@@ -73,7 +73,7 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     hooks_part("user", hooks::list(&directory)?, &mut plan);
     hooks::tell_of_others(&directory);
     variables_part(&environment, &mut plan);
-    let program = command_part(&start, &person, &environment, &mut plan);
+    let program = command_part(&start, &person, &environment, &mut plan)?;
     plan.heading("nothing was changed");
     // A reader that went away is no error.
     let _ = std::io::stdout().write_all(plan.text.as_bytes());
@@ -296,19 +296,23 @@ fn command_part(
     person: &Person,
     environment: &Environment,
     plan: &mut Plan,
-) -> Option<Program> {
+) -> Result<Option<Program>, Failure> {
     plan.heading(match start.mode() {
         Mode::Lab | Mode::Hub => "server",
         Mode::Command => "command",
         Mode::Idle => "no command: wait for a signal",
     });
     let (program, args) = match &start.launch {
-        Launch::Server(server) => (
-            serve::in_venv(start, server),
-            serve::arguments(start, person, server).args,
-        ),
+        Launch::Server(server) => {
+            let jupyters = password_place(start, person, None, environment).read();
+            let argv = arguments::arguments(start, person, server, &jupyters);
+            let directory = working_directory(start).unwrap_or_default();
+            arguments::check(start, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
+            let args = [&server.module[..], &argv.args].concat();
+            (arguments::in_venv(start, server), args)
+        }
         Launch::Command(words) => (words[0].clone(), words[1..].to_vec()), // invariant: not empty
-        Launch::Idle => return None,
+        Launch::Idle => return Ok(None),
     };
     let server = matches!(start.launch, Launch::Server(_));
     let directory = working_directory(start).filter(|_| server);
@@ -324,11 +328,11 @@ fn command_part(
     plan.line(words.join(" "));
     // One that would be handed over can be entered then.
     let directory = directory.filter(|place| plan.foresight.writable(place).is_err());
-    Some(Program {
+    Ok(Some(Program {
         name: program,
         args,
         environment: environment.to_vec(),
         directory,
         umask: start.settings.server.umask,
-    })
+    }))
 }

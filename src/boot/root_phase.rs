@@ -16,7 +16,9 @@ use crate::identity::{
 use crate::settings::{VolumeOwner, record};
 use crate::state;
 use crate::sys::trust;
-use crate::volume::{Claim, Hand, claim, hand_over_directories};
+use crate::volume::{
+    Claim, Claimed, Hand, claim, hand_over_directories, hand_over_mounts, is_ordinary,
+};
 
 /// What the server and its kernels keep in HOME.
 pub(super) const STATE_DIRECTORIES: [&str; 5] =
@@ -37,9 +39,7 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
     let (handed, more) = timed(|| hand_over_home(&root, &account, true));
-    if !handed.is_empty() {
-        info!("Handed over to {}: {}", account.name, listed(&handed));
-    }
+    tell_handed(&account, &handed);
     start.report.took("claim", time + more);
     start.go_on()?;
 
@@ -140,16 +140,34 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
     if let Some((uid, gid)) = claimed.adopted {
         info!("Adopted the owner of {volume}: {uid}:{gid}");
         adopt(start, root, account, uid, gid)?;
-    } else if policy == VolumeOwner::Chown && claimed.checked > 0 && !claimed.ignored {
+    } else if claimed.checked > 0 && !claimed.ignored {
         let owner = format!("{}:{}", account.name, group_name(account.gid));
         info!("Did chown -R {owner} {volume}");
-        tracing::debug!(
-            "{} of {} entries of {volume} changed hands",
-            claimed.changed,
-            claimed.checked
-        );
+        tell_former_owners(&claimed);
+    }
+    if policy != VolumeOwner::Keep {
+        let handed = hand_over_mounts(root, &hand(directory, account, true));
+        tell_handed(account, &handed);
     }
     start.report.all_degraded(claimed.degradations)
+}
+
+/// A person whose files changed hands may miss them.
+fn tell_former_owners(claimed: &Claimed) {
+    let (changed, checked) = (claimed.changed, claimed.checked);
+    let owners = claimed.former.iter();
+    let owners: Vec<String> = owners
+        .map(|(uid, count)| format!("{count} of uid {uid}"))
+        .collect();
+    let owners = owners.join(", ");
+    if claimed.former.keys().any(|uid| is_ordinary(*uid)) {
+        info!(
+            "{changed} of {checked} entries changed hands: {owners} (--volume-owner adopt leaves \
+             files with their owner)"
+        );
+    } else {
+        tracing::debug!("{changed} of {checked} entries changed hands: {owners}");
+    }
 }
 
 /// Returns what is done about the owners of the notebooks. Where they are HOME itself, in the
@@ -166,7 +184,7 @@ pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeO
         holds_home && device(path) == device(Path::new("/"))
     };
     match directory.filter(of_the_image) {
-        Some(directory) if policy == VolumeOwner::Chown => {
+        Some(directory) if matches!(policy, VolumeOwner::Auto | VolumeOwner::Chown) => {
             let cause = format!(
                 "the notebooks directory {} holds HOME: the owners in it stay as they are",
                 directory.display()
@@ -181,21 +199,24 @@ pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeO
 
 /// Hands over the state directories of HOME that are root's; `change`: or only lists them.
 pub(super) fn hand_over_home(root: &Root, account: &Account, change: bool) -> Vec<PathBuf> {
-    let hand = Hand {
-        home: &account.home,
+    hand_over_directories(root, &hand(&account.home, account, change))
+}
+
+pub(super) fn hand<'a>(directory: &'a Path, account: &Account, change: bool) -> Hand<'a> {
+    Hand {
+        directory,
         uid: account.uid,
         gid: account.gid,
         change,
-    };
-    hand_over_directories(root, &hand)
+    }
 }
 
-fn listed(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    paths.join(", ")
+fn tell_handed(account: &Account, paths: &[PathBuf]) {
+    let paths = paths.iter().map(|path| path.display().to_string());
+    let paths: Vec<String> = paths.collect();
+    if !paths.is_empty() {
+        info!("Handed over to {}: {}", account.name, paths.join(", "));
+    }
 }
 
 /// The server will run as the volume's owner, in the user's HOME and with the user's

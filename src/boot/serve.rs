@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::process::getpid;
 use tracing::{error, info, warn};
 
+use super::arguments::{self, arguments, in_venv};
 use super::quiet::Quiet;
 use super::user_phase::{self, Ready, working_directory};
 use super::{Failure, Person, Start, variable};
@@ -14,7 +15,6 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::output::logfile::Logfile;
 use crate::output::notify;
-use crate::server::argv::{self, Argv};
 use crate::server::password::{self, Place, Secret, Wanted};
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::readiness::Expected;
@@ -77,6 +77,9 @@ fn told(start: &Start<'_>, password: Option<PasswordPlace>, keeper: Option<Keepe
     let parts = milliseconds(&start.report.parts);
     let mut state = State::new(start.mode(), parts, start.report.degradations.clone());
     state.password = password;
+    if let Launch::Server(server) = &start.launch {
+        state.server = Some(server.title().into());
+    }
     // A command is healthy from its first moment on.
     if Quiet::suits(start.mode()) {
         state.enter(Phase::Ready);
@@ -145,19 +148,24 @@ fn serve(
     server: &ServerProgram,
     keeper: Option<Keeper>,
 ) -> Result<i32, Failure> {
-    let argv = arguments(&start, person, server);
+    let jupyters = ready.place.read();
+    let argv = arguments(&start, person, server, &jupyters);
+    let directory = working_directory(&start).unwrap_or_default();
+    arguments::check(&start, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
     let logfile = open_logfile(&mut start)?;
     let program = Program {
         name: in_venv(&start, server),
-        args: argv.args.clone(),
+        args: [&server.module[..], &argv.args].concat(),
         environment: ready.environment.to_vec(),
         directory: working_directory(&start),
         umask: start.settings.server.umask,
     };
-    let directory = program.directory.clone().unwrap_or_default();
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
-    let default = ready.default_password.map(Arc::new);
+    let place = ready.place;
+    let default = ready
+        .default_password
+        .map(|secret| Arc::new((secret, place)));
     let default_password = default.clone().map(|default| DefaultPassword {
         text: start.settings.password.default.clone().unwrap_or_default(),
         in_force: Arc::new(move || {
@@ -206,33 +214,6 @@ fn prepare(dropped: Dropped, default: Option<Arc<(Secret, Place)>>) -> Prepare {
             Err(error) => error!("{error}"),
         }
     })
-}
-
-pub(super) fn arguments(start: &Start<'_>, person: &Person, server: &ServerProgram) -> Argv {
-    let settings = &start.settings.server;
-    let hub_has_a_directory = std::env::var_os("JUPYTERHUB_ROOT_DIR").is_some();
-    let directory = start.settings.notebooks.directory.as_deref();
-    let plan = argv::Plan {
-        hub: server.hub,
-        root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
-        ip: settings.ip.as_deref(),
-        port: settings.port,
-        as_root: person.account.uid == 0,
-    };
-    argv::merge(plan, &settings.args, &server.args)
-}
-
-/// A bare name is looked up in the venv before PATH, which begins with it.
-pub(super) fn in_venv(start: &Start<'_>, server: &ServerProgram) -> std::ffi::OsString {
-    let name = &server.program;
-    if name.as_encoded_bytes().contains(&b'/') {
-        return name.clone();
-    }
-    let venv = start.settings.server.venv.as_ref();
-    let inside = venv.map(|venv| venv.join("bin").join(name));
-    inside
-        .filter(|path| path.exists())
-        .map_or_else(|| name.clone(), Into::into)
 }
 
 fn open_logfile(start: &mut Start<'_>) -> Result<Option<Logfile>, Failure> {

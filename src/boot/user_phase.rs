@@ -13,19 +13,21 @@ use crate::degradation::Degradation;
 use crate::hooks::{self, Variables};
 use crate::output::notify;
 use crate::server::environment::{self, Environment};
-use crate::server::password::place::{CONFIG_PATH, Surroundings};
+use crate::server::password::place::{CONFIG_PATH, LABS_OWN, Surroundings};
 use crate::server::password::{self, Applied, Line, Outcome, Place, Secret, Wanted};
 use crate::server::program::Launch;
 use crate::settings::table;
 use crate::state::{Mode, PasswordPlace};
-use crate::volume::{Defaults, VolumeError, bring_in};
+use crate::volume::{Defaults, VolumeError, bring_in, passing_notebooks, unusable_mounts};
 
 /// What the user phase leaves for serving.
 pub struct Ready {
     /// The environment of the server or command.
     pub environment: Environment,
-    /// The default password and where it would be in force.
-    pub default_password: Option<(Secret, Place)>,
+    /// The default password, if it may be in force.
+    pub default_password: Option<Secret>,
+    /// Where Jupyter looks for its configuration.
+    pub place: Place,
     /// Where the password is kept, for the verbs.
     pub password: Option<PasswordPlace>,
 }
@@ -46,6 +48,11 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
         false => Ok(()),
     });
     result?;
+    if let Some(directory) = &start.settings.notebooks.directory {
+        start.report.all_degraded(unusable_mounts(directory))?;
+        let passing = passing_notebooks(directory, &person.account.home);
+        start.report.all_degraded(passing.into_iter().collect())?;
+    }
     start.report.took("notebooks", time);
     start.go_on()?;
 
@@ -104,9 +111,10 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     Ok(Ready {
         environment,
         default_password: match wanted {
-            Wanted::Default(secret) => Some((secret, place)),
+            Wanted::Default(secret) => Some(secret),
             _ => None,
         },
+        place,
         password,
     })
 }
@@ -285,6 +293,10 @@ pub(super) fn password_place(
         venv,
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
         line: line(start),
+        own_name: match &start.launch {
+            Launch::Server(server) => server.config_name(),
+            _ => LABS_OWN.into(),
+        },
         elsewhere: elsewhere.map(Path::to_owned),
     })
 }

@@ -14,7 +14,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use super::{Setting, VerbError, complain, restart, tell};
 use crate::cli::verbs::Password;
 use crate::identity::current;
-use crate::server::password::place::{CONFIG_PATH, Surroundings};
+use crate::server::password::place::{CONFIG_PATH, LABS_OWN, Surroundings};
 use crate::server::password::{self, Line, Outcome, Place, Secret, Wanted, hash, source};
 use crate::settings::Settings;
 use crate::settings::resolve::Typed;
@@ -204,6 +204,7 @@ fn place(setting: &Setting) -> Place {
         }),
         working: setting.settings.notebooks.directory.as_deref(),
         line: line(setting),
+        own_name: LABS_OWN.into(),
         elsewhere: None,
     })
 }

@@ -30,7 +30,7 @@ pub fn told(state: &State, now: u64) -> String {
     let since = age(now.saturating_sub(state.since) / 1000);
     let mut rows = vec![
         ("phase", format!("{phase}, for {since}")),
-        ("runs", what(state.mode).into()),
+        ("runs", runs(state)),
         ("supervisor", format!("process {}", state.pid)),
     ];
     if let Some(pid) = state.main_pid {
@@ -67,6 +67,13 @@ pub fn told(state: &State, now: u64) -> String {
     rows.iter()
         .map(|(name, value)| format!("{name:width$}  {}\n", shown(value)))
         .collect()
+}
+
+fn runs(state: &State) -> String {
+    match (&state.server, state.mode) {
+        (Some(server), Mode::Lab) => server.clone(),
+        (_, mode) => what(mode).into(),
+    }
 }
 
 /// What a mode is called in a sentence.

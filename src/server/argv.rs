@@ -11,7 +11,7 @@ use std::path::Path;
 use super::password::line::is_a_password;
 
 /// What is decided about the server's arguments before they are written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Plan<'a> {
     /// JupyterHub manages the server: it says where to listen.
     pub hub: bool,
@@ -21,8 +21,12 @@ pub struct Plan<'a> {
     pub ip: Option<&'a str>,
     /// Port; `None`: Jupyter's own.
     pub port: Option<u16>,
+    /// The path in front of all pages; `None`: Jupyter's own.
+    pub base_url: Option<&'a str>,
     /// The server runs as root (the old layout).
     pub as_root: bool,
+    /// Reports whether Jupyter's own configuration decides about a trait, by its full name.
+    pub configured: &'a dyn Fn(&str) -> bool,
 }
 
 /// Aliases of `jupyter_server.serverapp` and old names of traits.
@@ -92,7 +96,8 @@ impl Argv {
 pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv {
     let settings: Vec<OsString> = settings.iter().map(OsString::from).collect();
     let mut layers = [items(&ours(plan)), items(&settings), items(command)];
-    if on_a_socket(&layers) {
+    layers[0].retain(|item| !item.name.as_deref().is_some_and(plan.configured));
+    if on_a_socket(&layers) || (plan.configured)("ServerApp.sock") {
         // Jupyter ends with 1 when both are given, be the port a default or not.
         layers[0].retain(|item| !names(item, &["ServerApp.ip", "ServerApp.port"]));
     }
@@ -157,6 +162,9 @@ fn ours(plan: Plan<'_>) -> Vec<OsString> {
         if let Some(port) = plan.port {
             args.push(format!("--ServerApp.port={port}").into());
         }
+        if let Some(path) = plan.base_url {
+            args.push(format!("--ServerApp.base_url={path}").into());
+        }
         // A busy port is an error, not a reason to move where nobody looks.
         args.push("--ServerApp.port_retries=0".into());
         args.push("--ServerApp.open_browser=False".into());
@@ -206,7 +214,8 @@ fn option(word: &str) -> Option<&str> {
     word.strip_prefix("--").or_else(one_dash)
 }
 
-fn canonical(name: &str) -> String {
+/// Returns the full name of a trait as it is today.
+pub(super) fn canonical(name: &str) -> String {
     // Classes that ServerApp took the place of; their traits are still accepted.
     let name = match name.split_once('.') {
         Some(("NotebookApp" | "SingleUserNotebookApp", rest)) => format!("ServerApp.{rest}"),
@@ -234,7 +243,9 @@ mod tests {
             root_dir: Some(Path::new("/n")),
             ip: None,
             port: Some(1),
+            base_url: None,
             as_root: false,
+            configured: &|_| false,
         };
         let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         let command: Vec<OsString> = command.iter().map(OsString::from).collect();
@@ -346,6 +357,33 @@ mod tests {
     }
 
     #[test]
+    fn what_jupyters_configuration_decides_is_left_to_it() {
+        let decided = |names: &[&str]| {
+            let plan = Plan {
+                hub: false,
+                root_dir: Some(Path::new("/n")),
+                ip: None,
+                port: Some(1),
+                base_url: Some("/b"),
+                as_root: false,
+                configured: &|name| names.contains(&name),
+            };
+            merge(plan, &["--ServerApp.quit_button=False".into()], &[])
+        };
+        let all = decided(&[]);
+        for name in ["ServerApp.ip", "ServerApp.port", "ServerApp.root_dir"] {
+            let argv = decided(&[name]);
+            assert!(all.value(name).is_some() && argv.value(name).is_none());
+            assert_eq!(argv.args.len(), all.args.len() - 1, "{name}");
+        }
+        // Beside a socket neither may be there.
+        let argv = decided(&["ServerApp.sock"]);
+        assert_eq!(argv.value("ServerApp.ip"), None);
+        assert_eq!(argv.value("ServerApp.port"), None);
+        assert_eq!(argv.value("ServerApp.base_url"), Some("/b"));
+    }
+
+    #[test]
     fn the_hub_says_where_to_listen() {
         assert_eq!(
             merged(true, &["--ip=1.2.3.4"], &["--port=8000", "--debug"]),
@@ -360,7 +398,9 @@ mod tests {
             root_dir: None,
             ip: Some("::1"),
             port: None,
+            base_url: None,
             as_root: true,
+            configured: &|_| false,
         };
         let argv = merge(
             plan,

@@ -19,6 +19,8 @@ pub enum Launch {
 pub struct ServerProgram {
     /// An absolute path, or a bare name for the venv and PATH.
     pub program: OsString,
+    /// Words between the program and the server's arguments: `-m jupyterlab` of a Python.
+    pub module: Vec<OsString>,
     /// The arguments of COMMAND.
     pub args: Vec<OsString>,
     /// Whether JupyterHub manages it.
@@ -31,54 +33,112 @@ pub const SINGLEUSER: &str = "jupyterhub-singleuser";
 /// The same with JupyterLab's own settings, as older hubs' configurations name it.
 const LABHUB: &str = "jupyter-labhub";
 
+/// Jupyter's servers: the program, the module of `python -m`, and the name for people.
+const SERVERS: [(&str, &str, &str); 6] = [
+    ("jupyter-lab", "jupyterlab", "JupyterLab"),
+    ("jupyter-server", "jupyter_server", "Jupyter Server"),
+    ("jupyter-notebook", "notebook", "Jupyter Notebook"),
+    ("jupyter-nbclassic", "nbclassic", "Jupyter NbClassic"),
+    (LABHUB, "jupyterlab.labhubapp", "JupyterLab"),
+    (SINGLEUSER, "jupyterhub.singleuser", "JupyterLab"),
+];
+
+impl ServerProgram {
+    fn new(program: OsString, args: &[OsString]) -> Self {
+        let hub = [SINGLEUSER, LABHUB]
+            .iter()
+            .any(|name| base_name(&program) == *name);
+        Self {
+            program,
+            module: Vec::new(),
+            args: args.to_vec(),
+            hub,
+        }
+    }
+
+    /// Returns the program's name, that of JupyterLab for a module of its.
+    fn command(&self) -> &str {
+        let module = self.module.last();
+        let mut servers = SERVERS.iter();
+        let found = servers.find(|(command, name, _)| match module {
+            Some(module) => module == name,
+            None => base_name(&self.program) == *command,
+        });
+        found.map_or("jupyter-lab", |(command, ..)| command)
+    }
+
+    /// Returns the server's name for people.
+    pub fn title(&self) -> &'static str {
+        let mut servers = SERVERS.iter();
+        let found = servers.find(|(command, ..)| *command == self.command());
+        found.map_or("JupyterLab", |(_, _, title)| title)
+    }
+
+    /// Returns the name, without extension, of the configuration file that is this server's
+    /// alone.
+    pub fn config_name(&self) -> String {
+        match self.command() {
+            LABHUB | SINGLEUSER => "jupyter_lab_config".into(),
+            command => format!("{}_config", command.replace('-', "_")),
+        }
+    }
+}
+
 /// Decides what to run.
 ///
 /// `command` is COMMAND and its arguments, `configured` the setting
 /// `server.program`, `service_url` whether `JUPYTERHUB_SERVICE_URL` is set.
 pub fn decide(command: &[OsString], configured: Option<&str>, service_url: bool) -> Launch {
-    let named = named_server(command, service_url);
-    let (program, args) = match (named, command.is_empty(), configured) {
+    let server = match (named_server(command), command.is_empty(), configured) {
         (Some(found), ..) => found,
         (None, false, _) => return Launch::Command(command.to_vec()),
-        (None, true, Some(program)) => (program.into(), Vec::new()),
+        (None, true, Some(program)) => ServerProgram::new(program.into(), &[]),
         (None, true, None) => return Launch::Idle,
     };
-    let single_user = base_name(&program) == SINGLEUSER;
-    let labhub = base_name(&program) == LABHUB;
-    Launch::Server(ServerProgram {
+    let single_user = base_name(&server.program) == SINGLEUSER;
+    Launch::Server(match service_url && !single_user {
         // The image's own CMD names jupyter-lab; under the hub it means the
         // single-user server of the same venv.
-        program: if service_url && !single_user {
-            SINGLEUSER.into()
-        } else {
-            program
-        },
-        args,
-        hub: single_user || labhub || service_url,
+        true => ServerProgram::new(SINGLEUSER.into(), &server.args),
+        false => server,
     })
 }
 
-/// The server that COMMAND names, with its arguments; `by_hub`: a hub wants one, so that
-/// it may be any of Jupyter's.
-fn named_server(command: &[OsString], by_hub: bool) -> Option<(OsString, Vec<OsString>)> {
+/// The server that COMMAND names, with its arguments.
+fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     let (program, args) = command.split_first()?;
-    let (program, args) = match (base_name(program).to_str()?, args.first()) {
-        (SINGLEUSER | LABHUB | "jupyter-lab" | "jupyter-server", _) => (program.clone(), args),
-        ("jupyter-notebook", _) if by_hub => (program.clone(), args),
-        ("jupyter", Some(word))
-            if word == "lab"
-                || word == "server"
-                || word == "labhub"
-                || by_hub && word == "notebook" =>
-        {
-            let name = format!("jupyter-{}", word.to_string_lossy());
-            // /opt/venv/bin/jupyter lab is /opt/venv/bin/jupyter-lab.
-            let path = Path::new(program).with_file_name(name);
-            (path.into_os_string(), &args[1..])
+    let is_server = |name: &str| SERVERS.iter().any(|(command, ..)| *command == name);
+    let name = base_name(program).to_str()?;
+    let word = args.first().and_then(|word| word.to_str());
+    let server = if is_server(name) {
+        ServerProgram::new(program.clone(), args)
+    } else if name == "jupyter"
+        && let Some(word) = word
+        && is_server(&format!("jupyter-{word}"))
+    {
+        // /opt/venv/bin/jupyter lab is /opt/venv/bin/jupyter-lab.
+        let path = Path::new(program).with_file_name(format!("jupyter-{word}"));
+        ServerProgram::new(path.into_os_string(), &args[1..])
+    } else if is_python(name)
+        && let [option, module, args @ ..] = args
+        && option == "-m"
+        && let Some((command, ..)) = SERVERS.iter().find(|(_, known, _)| module == known)
+    {
+        ServerProgram {
+            module: vec![option.clone(), module.clone()],
+            hub: [SINGLEUSER, LABHUB].contains(command),
+            ..ServerProgram::new(program.clone(), args)
         }
-        _ => return None,
+    } else {
+        return None;
     };
-    starts_a_server(args).then(|| (program, args.to_vec()))
+    starts_a_server(&server.args).then_some(server)
+}
+
+/// Reports whether a program is a Python: `python`, `python3`, `python3.13`.
+fn is_python(name: &str) -> bool {
+    let version = name.strip_prefix("python");
+    version.is_some_and(|version| version.bytes().all(|byte| b".0123456789".contains(&byte)))
 }
 
 /// Whether these arguments of jupyter-lab start a server; some only ask or manage.
@@ -145,6 +205,7 @@ mod tests {
         Launch::Server(ServerProgram {
             program: program.into(),
             args: words(args),
+            module: Vec::new(),
             hub,
         })
     }
@@ -238,7 +299,31 @@ mod tests {
                 &["jupyter-notebook"],
                 lab,
                 false,
-                Launch::Command(words(&["jupyter-notebook"])),
+                server("jupyter-notebook", &[], false),
+            ),
+            (
+                &["/v/bin/jupyter", "nbclassic", "--debug"],
+                lab,
+                false,
+                server("/v/bin/jupyter-nbclassic", &["--debug"], false),
+            ),
+            (
+                &["python", "-m", "jupyterlab"],
+                lab,
+                true,
+                server(SINGLEUSER, &[], true),
+            ),
+            (
+                &["python3", "-m", "notebook", "list"],
+                lab,
+                false,
+                Launch::Command(words(&["python3", "-m", "notebook", "list"])),
+            ),
+            (
+                &["python3", "-m", "http.server"],
+                lab,
+                false,
+                Launch::Command(words(&["python3", "-m", "http.server"])),
             ),
             (
                 &["bash", "-c", "jupyter-lab"],
@@ -251,6 +336,39 @@ mod tests {
                 decide(&words(command), configured, url),
                 expected,
                 "{command:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_server_has_a_name_and_a_file_of_its_own() {
+        for (command, title, config) in [
+            (&["jupyter-lab"][..], "JupyterLab", "jupyter_lab_config"),
+            (
+                &["jupyter", "notebook"],
+                "Jupyter Notebook",
+                "jupyter_notebook_config",
+            ),
+            (
+                &["python3.13", "-m", "notebook", "--debug"],
+                "Jupyter Notebook",
+                "jupyter_notebook_config",
+            ),
+            (
+                &["jupyter-server"],
+                "Jupyter Server",
+                "jupyter_server_config",
+            ),
+            (&[SINGLEUSER], "JupyterLab", "jupyter_lab_config"),
+        ] {
+            let Launch::Server(server) = decide(&words(command), None, false) else {
+                panic!("{command:?} is a server");
+            };
+            assert_eq!(server.title(), title, "{command:?}");
+            assert_eq!(server.config_name(), config, "{command:?}");
+            assert_eq!(
+                server.module.len(),
+                if command[0].starts_with("py") { 2 } else { 0 }
             );
         }
     }

@@ -273,7 +273,9 @@ mod tests {
             root_dir: None,
             ip: None,
             port: Some(1),
+            base_url: None,
             as_root: false,
+            configured: &|_| false,
         };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         super::super::argv::merge(plan, &words, &[])

@@ -6,6 +6,7 @@
 //! came from, what is wrong and what would be right.
 
 pub mod file;
+pub mod moved;
 pub mod origin;
 pub mod record;
 pub mod resolve;
@@ -32,6 +33,8 @@ pub enum Restart {
 /// What happens to the volume's ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeOwner {
+    /// A bind mount of another ordinary user is adopted; everything else becomes the user's.
+    Auto,
     /// Everything becomes the user's.
     Chown,
     /// The server runs as the volume's owner.

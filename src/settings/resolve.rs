@@ -9,7 +9,7 @@ use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
 use super::table::{self, Entry, Key, Kind, TABLE};
 use super::{
     DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Password, Restart, Server,
-    Settings, UpdateNotebooks, User, VolumeOwner, file,
+    Settings, UpdateNotebooks, User, VolumeOwner, file, moved,
 };
 use crate::sys::trust;
 
@@ -181,7 +181,11 @@ impl Reader<'_> {
             ));
             return entry.default.map(str::to_owned);
         }
-        Some(text.clone())
+        let place = match entry.kind {
+            Kind::Path | Kind::Program => moved::new_place(text),
+            _ => None,
+        };
+        Some(place.unwrap_or_else(|| text.clone()))
     }
 
     fn list(&mut self, key: Key) -> Vec<String> {
@@ -252,6 +256,7 @@ impl Reader<'_> {
                 owner: self.choice(
                     Key::VolumeOwner,
                     &[
+                        ("auto", VolumeOwner::Auto),
                         ("chown", VolumeOwner::Chown),
                         ("adopt", VolumeOwner::Adopt),
                         ("keep", VolumeOwner::Keep),

@@ -93,7 +93,7 @@ fn every_wrong_value_is_told_with_origin_problem_and_remedy() {
     let expected = [
         "user.name (from --user): \"\" is empty; give a value or leave it out",
         "notebooks.directory (from environment variable NOTEBOOKS): \"work\" is not an absolute path; write it from the root, such as /work",
-        "notebooks.owner (from environment variable AI_LAB_VOLUME_OWNER): \"chwon\" is not one of the choices; give one of chown, adopt, keep (did you mean chown?)",
+        "notebooks.owner (from environment variable AI_LAB_VOLUME_OWNER): \"chwon\" is not one of the choices; give one of auto, chown, adopt, keep (did you mean chown?)",
         "server.port (from environment variable JUPYTER_PORT): \"0\" is not a port; give a number from 1 to 65535",
         "server.stop_timeout (from --stop-timeout): \"-1\" is not a time in seconds; give a number from 0 to 86400, such as 7 or 1.5",
     ];

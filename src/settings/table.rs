@@ -184,14 +184,15 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::VolumeOwner,
         "volume-owner",
-        Kind::Choice(&["chown", "adopt", "keep"]),
+        Kind::Choice(&["auto", "chown", "adopt", "keep"]),
         "POLICY",
         NOTEBOOKS,
-        "Give the volume to the user (chown), run as its owner (adopt), or touch nothing (keep)",
+        "Give the volume to the user (chown), run as its owner (adopt), or touch nothing (keep); \
+         auto adopts a bind mount of another ordinary user",
     )
     .env("AI_LAB_VOLUME_OWNER")
     .toml("notebooks.owner")
-    .default("chown"),
+    .default("auto"),
     entry(
         Key::UpdateNotebooks,
         "update-notebooks",

@@ -4,7 +4,7 @@
 //! thousand entries is shared out; who has nothing left to do is given half of what
 //! another one still has to enter.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CString;
 use std::num::NonZero;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -126,23 +126,37 @@ pub(super) struct Found {
     pub checked: u64,
     /// Entries handed over.
     pub changed: u64,
+    /// How many of them belonged to whom; of a few owners.
+    pub former: BTreeMap<u32, u64>,
     /// What would be handed over.
     pub foreseen: Vec<String>,
     pub refused: Tally,
     /// Entries that kept their owner because the file system ignores chown(2).
     pub ignored: Counted,
-    pub mounts: Counted,
     pub devices: Counted,
 }
 
+/// So many former owners are told; a hostile volume may have one for each file.
+const MOST_OWNERS: usize = 8;
+
 impl Found {
+    /// Counts an entry that belonged to `uid`.
+    pub fn changed(&mut self, uid: u32) {
+        self.changed += 1;
+        if self.former.len() < MOST_OWNERS || self.former.contains_key(&uid) {
+            *self.former.entry(uid).or_default() += 1;
+        }
+    }
+
     fn and(mut self, other: Self) -> Self {
         self.checked += other.checked;
         self.changed += other.changed;
+        for (uid, count) in other.former {
+            *self.former.entry(uid).or_default() += count;
+        }
         self.foreseen.extend(other.foreseen);
         self.refused.extend(other.refused);
         self.ignored.extend(other.ignored);
-        self.mounts.extend(other.mounts);
         self.devices.extend(other.devices);
         self
     }
@@ -373,11 +387,6 @@ fn finish(claim: &Claim, found: Found, links: Links) -> Claimed {
             mount.as_str(),
         ),
         (
-            found.mounts,
-            "did not enter other mounts inside the volume",
-            "mount them with the right owner",
-        ),
-        (
             links,
             "did not hand over files that have links outside the volume",
             "replace them by copies, or change their owner where the volume lives",
@@ -397,6 +406,7 @@ fn finish(claim: &Claim, found: Found, links: Links) -> Claimed {
     Claimed {
         checked: found.checked,
         changed: found.changed,
+        former: found.former,
         ignored,
         created: false,
         adopted: None,

@@ -8,12 +8,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::mounts;
 use super::tree::{self, Inode, Look};
 use super::walk::give;
 use super::way::{Missing, open_volume};
@@ -50,8 +51,8 @@ const MOST_ENTRIES: u32 = 1024;
 /// Whose the directories are to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Hand<'a> {
-    /// The user's HOME.
-    pub home: &'a Path,
+    /// The user's HOME, or the notebooks directory.
+    pub directory: &'a Path,
     /// The user.
     pub uid: u32,
     /// The user's group.
@@ -65,19 +66,29 @@ pub struct Hand<'a> {
 /// left (a directory of the host, a ConfigMap), and so is what is some other user's.
 /// Returns what was handed over; what cannot be is the user phase's to report.
 pub fn hand_over_directories(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
-    let Ok((home, _)) = open_volume(hand.home, Missing::Tell) else {
+    let mut paths: BTreeSet<PathBuf> = STATE.iter().map(PathBuf::from).collect();
+    paths.extend(parents_of_mounts(hand.directory));
+    hand_over_each(hand, paths)
+}
+
+/// Hands over the tops of other mounts inside a directory that are fresh volumes: root's, with
+/// nothing of anybody else's in them. Returns what was handed over.
+pub fn hand_over_mounts(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
+    hand_over_each(hand, mounts::below(hand.directory))
+}
+
+fn hand_over_each(hand: &Hand<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let Ok((home, _)) = open_volume(hand.directory, Missing::Tell) else {
         return Vec::new();
     };
     let walk = Walk {
         hand,
         tops: tree::mount_tops(),
     };
-    let mut paths: BTreeSet<PathBuf> = STATE.iter().map(PathBuf::from).collect();
-    paths.extend(parents_of_mounts(hand.home));
     let mut handed = Vec::new();
     for path in paths {
         if walk.reach(&home, &path).unwrap_or(false) {
-            handed.push(hand.home.join(path));
+            handed.push(hand.directory.join(path));
         }
     }
     handed
@@ -85,12 +96,8 @@ pub fn hand_over_directories(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
 
 /// The directories between HOME and what is mounted in one of its hidden directories.
 fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
-    let mounts = tree::mount_points().into_iter();
-    let inside = mounts.filter_map(|mount| {
-        let mount = PathBuf::from(std::ffi::OsString::from_vec(mount));
-        mount.strip_prefix(home).map(Path::to_owned).ok()
-    });
-    let hidden = inside.filter(|path| path.as_os_str().as_bytes().starts_with(b"."));
+    let mounts = mounts::below(home).into_iter();
+    let hidden = mounts.filter(|path| path.as_os_str().as_bytes().starts_with(b"."));
     let parents = hidden.flat_map(|path| {
         let parents: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
         parents

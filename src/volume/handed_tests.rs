@@ -26,7 +26,7 @@ fn home(directories: &[&str]) -> tempfile::TempDir {
 
 fn hand(home: &Path, change: bool) -> Vec<String> {
     let hand = Hand {
-        home,
+        directory: home,
         uid: UID,
         gid: GID,
         change,
@@ -175,5 +175,48 @@ fn home_itself_is_handed_over_only_as_a_new_mount() {
             [""; 0],
             "a directory of the host's"
         );
+    });
+}
+
+#[test]
+fn a_fresh_mount_inside_the_notebooks_is_handed_over_and_no_other() {
+    let notebooks = home(&[
+        "fresh",
+        "filled",
+        "theirs",
+        "read-only",
+        "deep/fresh",
+        "plain",
+    ]);
+    let at = |name: &str| notebooks.path().join(name);
+    with_mounts(|| {
+        for name in ["fresh", "filled", "theirs", "deep/fresh"] {
+            mount_tmpfs(&at(name), "1m");
+        }
+        fs::create_dir(at("fresh/lost+found")).unwrap();
+        fs::write(at("filled/data.csv"), "").unwrap();
+        chown(at("theirs"), Some(4444), None).unwrap();
+        mount_read_only(&at("read-only"));
+        for change in [false, true] {
+            let hand = Hand {
+                directory: notebooks.path(),
+                uid: UID,
+                gid: GID,
+                change,
+            };
+            let handed = hand_over_mounts(&Root::detect().unwrap(), &hand);
+            assert_eq!(handed, [at("deep/fresh"), at("fresh")]);
+        }
+        for (name, uid) in [
+            ("fresh", UID),
+            ("fresh/lost+found", 0),
+            ("filled", 0),
+            ("theirs", 4444),
+            ("read-only", 0),
+            ("deep/fresh", UID),
+            ("plain", 0),
+        ] {
+            assert_eq!(owner(&at(name)).0, uid, "{name}");
+        }
     });
 }

@@ -1,5 +1,6 @@
 //! Ownership of the volume: handed over to the user, adopted, or left.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::crew::{self, Deed};
+use super::mounts;
 use super::tree;
 use super::way::{Missing, open_volume};
 use super::{Progress, VolumeError};
@@ -34,6 +36,8 @@ pub struct Claimed {
     pub checked: u64,
     /// Entries handed over to the user.
     pub changed: u64,
+    /// How many of them belonged to whom; of a few owners.
+    pub former: BTreeMap<u32, u64>,
     /// Whether the file system ignores chown(2): nothing changed hands.
     pub ignored: bool,
     /// Whether the directory was absent and is there now.
@@ -131,7 +135,12 @@ fn settle(
         source: source.into(),
     };
     let top = tree::look_at(&dir).map_err(open_error)?;
-    match claim.policy {
+    let policy = match claim.policy {
+        VolumeOwner::Auto if is_of_another(&dir, &top, claim.uid) => VolumeOwner::Adopt,
+        VolumeOwner::Auto => VolumeOwner::Chown,
+        named => named,
+    };
+    match policy {
         VolumeOwner::Keep => Ok(Claimed::default()),
         VolumeOwner::Adopt if top.uid == 0 && claim.uid != 0 => {
             Err(VolumeError::AdoptRoot(claim.directory.clone()))
@@ -143,11 +152,28 @@ fn settle(
                 ..Claimed::default()
             })
         }
-        VolumeOwner::Chown if is_of_the_system(&dir, &top) => {
-            Err(VolumeError::OfTheSystem(claim.directory.clone()))
-        }
-        VolumeOwner::Chown => crew::hand_over(claim, dir, top, deed, stop, progress),
+        _ if is_of_the_system(&dir, &top) => Err(VolumeError::OfTheSystem(claim.directory.clone())),
+        _ => crew::hand_over(claim, dir, top, deed, stop, progress),
     }
+}
+
+/// Reports whether a directory is a bind mount that belongs to another ordinary user: a person's
+/// own directory on the host, whose owner would be locked out. A volume that the engine keeps
+/// has no such owner, whatever image has filled it.
+fn is_of_another(dir: &OwnedFd, top: &tree::Look, uid: u32) -> bool {
+    let root = tree::open_handle(CWD, c"/").and_then(|root| tree::look_at(&root));
+    let mounted = !root.is_ok_and(|root| root.same_mount(top));
+    top.uid != uid
+        && is_ordinary(top.uid)
+        && mounted
+        && mounts::of(dir).is_some_and(|mount| !mount.is_volume_of_an_engine())
+}
+
+/// Reports whether a uid is a person's: no account of a system (macOS begins at 501) and none of
+/// the numbers of nobody.
+pub fn is_ordinary(uid: u32) -> bool {
+    const NOBODY: [u32; 3] = [65_534, u32::MAX - 1, u32::MAX];
+    uid >= 500 && !NOBODY.contains(&uid)
 }
 
 /// Directories that every system has, and that are never a volume unless one is mounted there.

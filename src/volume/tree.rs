@@ -7,11 +7,14 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{
     Access, AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, StatxTimestamp,
 };
 use rustix::io::Errno;
+
+use super::mounts;
 
 /// Opens a directory for reading its entries.
 pub(super) const LIST: OFlags = OFlags::DIRECTORY
@@ -68,33 +71,11 @@ impl Look {
 /// The tops of all mounts, as far as they can be seen: what tells them apart where a look
 /// does not. A mount that is made later is not among them.
 pub(super) fn mount_tops() -> HashSet<Inode> {
-    let looks = mount_points().into_iter().filter_map(|place| {
-        let place = CString::new(place).ok()?;
+    let looks = mounts::all().into_iter().filter_map(|mount| {
+        let place = CString::new(mount.point.into_os_string().into_vec()).ok()?;
         look(rustix::fs::CWD, &place).ok()
     });
     looks.map(|look| look.inode).collect()
-}
-
-/// The paths where something is mounted.
-pub(super) fn mount_points() -> Vec<Vec<u8>> {
-    let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
-    let lines = table.split(|byte| *byte == b'\n');
-    let places = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    places.map(unescaped).collect()
-}
-
-/// A path of mountinfo: a backslash has three octal digits after it (proc(5)).
-fn unescaped(place: &[u8]) -> Vec<u8> {
-    let mut path = Vec::with_capacity(place.len());
-    let mut rest = place;
-    while let Some((byte, after)) = rest.split_first() {
-        let code = after.first_chunk().filter(|_| *byte == b'\\');
-        let code = code
-            .and_then(|code: &[u8; 3]| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        path.push(code.unwrap_or(*byte));
-        rest = &after[if code.is_some() { 3 } else { 0 }..];
-    }
-    path
 }
 
 /// Looks at `name` in `dir`; a link is looked at itself.

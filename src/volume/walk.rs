@@ -188,10 +188,8 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, dir: OwnedFd, path: usize) -> Result<Option<Level>, VolumeError> {
         let look = match tree::look_at(&dir) {
             Ok(look) if self.common.is_of_the_volume(&look) => look,
-            Ok(_) => {
-                self.note_mount(c".");
-                return Ok(None);
-            }
+            // Another mount, which is not entered.
+            Ok(_) => return Ok(None),
             Err(error) => {
                 self.refuse(error, c".");
                 return Ok(None);
@@ -254,7 +252,7 @@ impl<'a> Walk<'a> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr) {
         if !self.changing {
             match tree::look(dir, name) {
-                Ok(look) if !self.common.is_of_the_volume(&look) => return self.note_mount(name),
+                Ok(look) if !self.common.is_of_the_volume(&look) => return,
                 Ok(look) if look.uid == self.common.claim.uid => return,
                 Ok(_) if self.common.ignores_chown() => return self.note_ignored(name),
                 Ok(_) => {}
@@ -277,7 +275,7 @@ impl<'a> Walk<'a> {
             Err(error) => return self.refuse(error, name),
         };
         if !self.common.is_of_the_volume(&look) {
-            return self.note_mount(name);
+            return;
         }
         let is_users = look.uid == self.common.claim.uid;
         self.changing = !is_users && !self.common.ignores_chown();
@@ -304,7 +302,7 @@ impl<'a> Walk<'a> {
             }
         }
         match give(handle, self.common.claim.uid, self.common.claim.gid) {
-            Ok(()) if self.common.has_changed_hands(handle) => self.found.changed += 1,
+            Ok(()) if self.common.has_changed_hands(handle) => self.found.changed(look.uid),
             Ok(()) => self.note_ignored(name),
             Err(error) => self.refuse(error, name),
         }
@@ -334,10 +332,6 @@ impl<'a> Walk<'a> {
 
     fn refuse(&mut self, error: Errno, name: &CStr) {
         self.found.refused.add(error, under(&self.path, name));
-    }
-
-    fn note_mount(&mut self, name: &CStr) {
-        self.found.mounts.add(under(&self.path, name));
     }
 
     fn note_ignored(&mut self, name: &CStr) {

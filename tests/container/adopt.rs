@@ -79,7 +79,7 @@ fn pip_installs_into_the_venv_and_takes_away_what_the_image_brought() {
     };
     assert_eq!(groups, "1235 1000");
     assert!(
-        answer.starts_with("42 /home/jupyter/jupyterenv/lib/python3"),
+        answer.starts_with("42 /opt/ai-lab/jupyterenv/lib/python3"),
         "{answer}"
     );
     assert_eq!(owner, "1234");

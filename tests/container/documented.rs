@@ -93,7 +93,7 @@ const USERS: &[(&str, Do)] = &[
     ),
     (
         "docker run --rm -v ai-lab-notebooks:/home/jupyter/notebooks ai-lab:dev --dry-run",
-        Says(&["/home/jupyter/jupyterenv/bin/jupyter-lab"]),
+        Says(&["/opt/ai-lab/jupyterenv/bin/jupyter-lab"]),
     ),
     (
         "docker exec -it ai-lab ai-lab-entrypoint password set",
@@ -517,7 +517,7 @@ fn what_operators_are_told() {
 fn what_authors_of_images_are_told() {
     let reader = follow("docs/images.md", |_, _| {});
     let shown = "echo threads: $OMP_NUM_THREADS; ls /home/jupyter/notebooks; \
-                 /home/jupyter/jupyterenv/bin/python3 -c 'import tabulate'";
+                 /opt/ai-lab/jupyterenv/bin/python3 -c 'import tabulate'";
     let said = reader
         .ai_lab
         .exec_ok("root", &["ai-lab-entrypoint", "sh", "-ec", shown]);

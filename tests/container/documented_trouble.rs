@@ -67,7 +67,7 @@ fn people_see_the_words_of_the_table() {
     let python = Mounted::new("/python");
     python.write("jupyter_server_config.py", "if True: pass\n");
     let venv = |start: &str| {
-        let venv = Mounted::new("/home/jupyter/jupyterenv");
+        let venv = Mounted::new("/opt/ai-lab/jupyterenv");
         venv.write("bin/jupyter-lab", start);
         venv
     };
@@ -78,6 +78,12 @@ fn people_see_the_words_of_the_table() {
 listener = socket.create_server(('', 49494))
 listener.set_inheritable(True)
 os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
+
+    let home = Mounted::new("/home/jupyter");
+    home.write("jupyterenv/bin/python", "");
+    let data = Mounted::new("/home/jupyter/notebooks/data");
+    data.write("table.csv", "");
+    open(data.0.path(), 0o755);
 
     let passwords = [
         "--env=JUPYTER_PASSWORD=a",
@@ -152,6 +158,36 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             server,
             126,
             &["is made for another kind of processor"],
+        ),
+        (
+            &[&home.1],
+            end,
+            0,
+            &["HOME is on a volume, but the notebooks are not"],
+        ),
+        (
+            &[&home.1],
+            &["--venv=/home/jupyter/jupyterenv", "true"],
+            0,
+            &["is a copy in a volume, which no newer image updates"],
+        ),
+        (
+            &[&data.1],
+            end,
+            0,
+            &["mounted inside the notebooks, cannot be written"],
+        ),
+        (
+            &[],
+            &["jupyter-lab", "--keyfile=/k", "--notebook-dir=/n"],
+            78,
+            &[
+                "settings: ServerApp.keyfile (from ",
+                " cannot be read",
+                "ServerApp.root_dir (from ",
+                " is not a directory",
+                "): ",
+            ],
         ),
         (
             &["--entrypoint=python3"],

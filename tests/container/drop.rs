@@ -260,7 +260,7 @@ fn a_drop_that_only_seemed_to_work_ends_the_start() {
 /// A derived image's PATH may begin with the venv, where the user can write.
 #[test]
 fn a_planted_program_is_neither_the_health_check_nor_pid_1() {
-    let path = "--env=PATH=/home/jupyter/jupyterenv/bin:/usr/local/bin:/usr/bin:/bin";
+    let path = "--env=PATH=/opt/ai-lab/jupyterenv/bin:/usr/local/bin:/usr/bin:/bin";
     let container = Container::start(&[path, "--health-interval=1s"], &["sleep", "1000"]);
     let log = container.wait_for("] prepared in ");
     assert!(
@@ -269,7 +269,7 @@ fn a_planted_program_is_neither_the_health_check_nor_pid_1() {
     );
     let planted = "#!/bin/sh\\nid >/tmp/planted\\n";
     let plant = format!(
-        "cd /home/jupyter/jupyterenv/bin && printf '{planted}' >ai-lab-entrypoint && \
+        "cd /opt/ai-lab/jupyterenv/bin && printf '{planted}' >ai-lab-entrypoint && \
          chmod 755 ai-lab-entrypoint"
     );
     container.exec_ok("jupyter", &["sh", "-ec", &plant]);

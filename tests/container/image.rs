@@ -19,9 +19,9 @@ fn a_newcomer_gets_in_with_the_default_password_and_finds_the_notebooks() {
         "docker run --env JUPYTER_PASSWORD=<your password>",
         "Did chown -R jupyter:jupyter /home/jupyter/notebooks",
         "Switched uid/gid to jupyter/jupyter",
-        "Copied notebooks from /home/jupyter/notebook-defaults to /home/jupyter/notebooks",
+        "Copied notebooks from /opt/ai-lab/notebook-defaults to /home/jupyter/notebooks",
         "Disabled coredumps",
-        "Changed environment variable PATH to /home/jupyter/jupyterenv/bin:",
+        "Changed environment variable PATH to /opt/ai-lab/jupyterenv/bin:",
         "Successfully changed the password of Jupyter server.",
     ] {
         assert!(log.contains(part), "{part:?} is missing in {log}");
@@ -294,7 +294,7 @@ fn without_the_right_to_drop_root_it_ends_with_the_remedy() {
 fn pip_works_for_the_user() {
     let container = Container::start(&[], &["sh", "-c", "echo it runs; exec sleep 1000"]);
     container.wait_for("it runs");
-    let pip = "/home/jupyter/jupyterenv/bin/pip";
+    let pip = "/opt/ai-lab/jupyterenv/bin/pip";
     let said = container.exec_ok(
         "jupyter",
         &[pip, "uninstall", "--yes", "--quiet", "ipywidgets"],
@@ -310,7 +310,7 @@ fn every_tutorial_runs_from_top_to_bottom_without_the_network() {
         "--entrypoint",
         "ls",
         IMAGE,
-        "/home/jupyter/notebook-defaults",
+        "/opt/ai-lab/notebook-defaults",
     ]);
     let notebooks: Vec<&str> = listed
         .split_whitespace()
@@ -346,7 +346,7 @@ fn the_image_has_the_documented_layout() {
 
 #[test]
 fn the_venv_is_its_groups_all_over_and_nobody_but_root_owns_it() {
-    let odd = "find /home/jupyter/jupyterenv ! -type l \\( ! -user root -o ! -group jupyter \
+    let odd = "find /opt/ai-lab/jupyterenv ! -type l \\( ! -user root -o ! -group jupyter \
                -o ! -perm -g+w -o -type d ! -perm -g+s \\) -ls";
     let (code, stdout, stderr) = run(&["--entrypoint=sh"], &["-c", odd]);
     assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");

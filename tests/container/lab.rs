@@ -38,15 +38,45 @@ fn it_is_small_and_has_the_tools() {
 /// `docker exec`.
 #[test]
 fn every_shell_of_the_users_finds_the_venv_first_and_roots_does_not() {
+    let where_is = "python -c 'import sys; print(sys.prefix)' && pip --version && \
+                    jupyter --paths && python3 -c 'import numpy'";
+    for path in ["", "--env=PATH=", "--env=PATH=/usr/bin:/bin"] {
+        let options: Vec<&str> = Some(path)
+            .filter(|path| !path.is_empty())
+            .into_iter()
+            .collect();
+        let container = Container::start(&options, &["sleep", "1000"]);
+        container.wait_for("] prepared in ");
+        for options in ["-lc", "-ic", "-lic"] {
+            let found = container.exec_ok("jupyter", &["/bin/bash", options, where_is]);
+            let venv = "/opt/ai-lab/jupyterenv";
+            assert!(found.contains(&format!("{venv}\n")), "{options}: {found}");
+            let site = format!("from {venv}/lib/");
+            assert!(found.contains(&site), "{options}: {found}");
+            assert!(found.contains(&format!("{venv}/etc")), "{options}: {found}");
+            let path = container.exec_ok("root", &["/bin/bash", options, "echo $PATH"]);
+            assert!(!path.contains("/opt"), "{options}: {path}");
+        }
+    }
     let container = Container::start(&[], &[]);
     container.wait_for(READY);
-    let python = "/home/jupyter/jupyterenv/bin/python";
-    for shell in ["-lc", "-ic", "-lic"] {
-        let found = container.exec_ok("jupyter", &["bash", shell, "type -P python"]);
-        assert!(found.lines().any(|line| line == python), "{shell}: {found}");
-        let path = container.exec_ok("root", &["bash", shell, "echo $PATH"]);
-        assert!(!path.contains("/home"), "{shell}: {path}");
+    for shell in [["bash", "-c"], ["sh", "-c"], ["sh", "-lc"]] {
+        container.exec_ok("jupyter", &[shell[0], shell[1], where_is]);
     }
+    // Docker gives both the same PATH.
+    container.exec_ok("jupyter", &["python3", "-c", "import numpy"]);
+    let servers = container.exec_ok("jupyter", &["jupyter", "server", "list"]);
+    assert!(servers.contains(":49494/"), "{servers}");
+    let prefix = "import sys; print(sys.prefix)";
+    let system = container.exec_ok("root", &["python3", "-c", prefix]);
+    assert_eq!(system, "/usr\n");
+    let (found, said) = container.exec("root", &["jupyter", "server", "list"]);
+    assert!(
+        !found && said.contains("docker exec --user jupyter"),
+        "{said}"
+    );
+    let writable = "find /usr/local/bin /usr/local/lib/ai-lab -writable";
+    assert_eq!(container.exec_ok("jupyter", &["sh", "-c", writable]), "");
     let shown = "cd ~/notebooks; echo \"${PS1@P}\"; _comp_load git && complete -p git";
     for shell in ["-ic", "-lic"] {
         let shown = container.exec_ok("jupyter", &["bash", shell, shown]);
@@ -70,10 +100,10 @@ fn its_variables_are_those_of_the_image_that_it_replaces() {
     ];
     let variables = docker_ok(image);
     for (name, value, key) in [
-        ("JUPYTER_VENV", "/home/jupyter/jupyterenv", "server.venv"),
+        ("JUPYTER_VENV", "/opt/ai-lab/jupyterenv", "server.venv"),
         (
             "NOTEBOOK_DEFAULTS",
-            "/home/jupyter/notebook-defaults",
+            "/opt/ai-lab/notebook-defaults",
             "notebooks.defaults",
         ),
         (

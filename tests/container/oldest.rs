@@ -1,41 +1,6 @@
 //! JupyterLab 4.2, the oldest one that is supported, in an image derived from ours.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use crate::support::docker::{Container, IMAGE, docker, name};
-
-/// An image that is removed in the end.
-struct Derived(String);
-
-impl Derived {
-    fn new(dockerfile: &str) -> Self {
-        let tag = format!("{}:derived", name());
-        let mut child = Command::new("docker")
-            .args(["build", "--force-rm", "--tag", &tag, "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(dockerfile.as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            crate::support::docker::text(&output)
-        );
-        Self(tag)
-    }
-}
-
-impl Drop for Derived {
-    fn drop(&mut self) {
-        docker(["rmi", "--force", &self.0]);
-    }
-}
+use crate::support::docker::{Container, Derived, IMAGE, docker};
 
 #[test]
 fn jupyterlab_4_2_works_from_the_welcome_to_a_clean_stop() {

@@ -12,7 +12,7 @@ const PASSWORD: &str = "pa$$ \"w'ö\\rd #1";
 /// The real Jupyter's own idea of a hash.
 fn hashed(algorithm: &str) -> String {
     let code = "import sys; from jupyter_server.auth import passwd; print(passwd(*sys.argv[1:]))";
-    let python = "--entrypoint=/home/jupyter/jupyterenv/bin/python3";
+    let python = "--entrypoint=/opt/ai-lab/jupyterenv/bin/python3";
     let words = [
         "run", "--rm", python, IMAGE, "-c", code, PASSWORD, algorithm,
     ];
@@ -21,7 +21,7 @@ fn hashed(algorithm: &str) -> String {
 
 /// The image's configuration file with this instead of its default password.
 fn config(password: &str) -> String {
-    let image = include_str!("../../image/entrypoint.toml");
+    let image = include_str!("../../image/system/etc/ai-lab/entrypoint.toml");
     assert!(image.contains("default = \"ailab\""));
     image.replace("default = \"ailab\"", password)
 }

@@ -75,7 +75,7 @@ fn mine(container: &Container) {
 
 /// What plain jupyter-lab does with the same mounts.
 fn plain(options: &[&str]) -> Container {
-    let program = "--entrypoint=/home/jupyter/jupyterenv/bin/jupyter-lab";
+    let program = "--entrypoint=/opt/ai-lab/jupyterenv/bin/jupyter-lab";
     let fixed = [program, "--env=HOME=/home/jupyter", "--no-healthcheck"];
     let user: &[&str] = match options.iter().any(|option| option.starts_with("--user")) {
         true => &[],
@@ -285,7 +285,7 @@ fn the_systems_configuration_keeps_the_default_out() {
     for place in [
         "/etc/jupyter",
         "/usr/local/etc/jupyter",
-        "/home/jupyter/jupyterenv/etc/jupyter",
+        "/opt/ai-lab/jupyterenv/etc/jupyter",
     ] {
         let (_file, mount) = mounted(&python(), &format!("{place}/jupyter_server_config.py"));
         mine(&Container::start(&[&mount], &[]));

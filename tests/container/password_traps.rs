@@ -95,7 +95,7 @@ fn a_password_in_python_is_beaten() {
 #[test]
 fn a_venv_of_the_users_own_wins_over_his_home_and_is_beaten() {
     let trap = "
-        venv=/home/jupyter/jupyterenv
+        venv=/opt/ai-lab/jupyterenv
         chown jupyter $venv $venv/etc $venv/etc/jupyter
         stale PasswordIdentityProvider hashed_password >$venv/etc/jupyter/jupyter_server_config.json";
     is_none(&[], trap);
@@ -104,7 +104,7 @@ fn a_venv_of_the_users_own_wins_over_his_home_and_is_beaten() {
 #[test]
 fn a_venv_that_is_preferred_by_name_is_beaten() {
     let trap = "
-        venv=/home/jupyter/jupyterenv
+        venv=/opt/ai-lab/jupyterenv
         stale PasswordIdentityProvider hashed_password >$venv/etc/jupyter/jupyter_server_config.json";
     is_none(&["--env=JUPYTER_PREFER_ENV_PATH=1"], trap);
 }

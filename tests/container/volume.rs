@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::docker::{Volume, run};
 
 const NOTEBOOKS: &str = "/home/jupyter/notebooks";
-const DEFAULTS: &str = "/home/jupyter/notebook-defaults";
+const DEFAULTS: &str = "/opt/ai-lab/notebook-defaults";
 
 /// A directory of this machine, and the option that mounts it.
 struct Bind {

@@ -80,6 +80,34 @@ pub fn mounted(content: &str, place: &str) -> (tempfile::NamedTempFile, String) 
     (file, option)
 }
 
+/// An image that is removed in the end.
+pub struct Derived(pub String);
+
+impl Derived {
+    pub fn new(dockerfile: &str) -> Self {
+        let tag = format!("{}:derived", name());
+        let mut child = Command::new("docker")
+            .args(["build", "--force-rm", "--tag", &tag, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(dockerfile.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        Self(tag)
+    }
+}
+
+impl Drop for Derived {
+    fn drop(&mut self) {
+        docker(["rmi", "--force", &self.0]);
+    }
+}
+
 /// A container.
 pub struct Container {
     pub name: String,

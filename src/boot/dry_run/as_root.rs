@@ -9,7 +9,7 @@ use crate::hooks;
 use crate::identity::{Account, Linux, Root, Target, foresee_access, resolve};
 use crate::settings::{VolumeOwner, record};
 use crate::state;
-use crate::volume::{Claim, Rights, foresee_claim};
+use crate::volume::{Claim, Rights, foresee_claim, hand_over_mounts};
 
 /// What root would do; ends with root gone. With the notebooks, if the user may not be
 /// able to read them yet.
@@ -40,7 +40,7 @@ pub(super) fn part(
     }
     // The way to the volume was judged: root follows no link of the user's on it.
     let settings = &start.settings.notebooks;
-    let chown = settings.owner == VolumeOwner::Chown;
+    let chown = matches!(settings.owner, VolumeOwner::Auto | VolumeOwner::Chown);
     let directory = settings.directory.as_ref().filter(|_| chown);
     let handed = directory.is_some_and(|directory| plan.foresight.has(directory));
     let look = || look_at_notebooks(start, plan, Rights::Owner(account.uid));
@@ -100,8 +100,15 @@ fn owners_part(
                 plan.owners(&request, &account.name, &claimed);
             }
         }
-    } else if policy == VolumeOwner::Chown && (claimed.created || claimed.checked > 0) {
+    } else if policy != VolumeOwner::Keep && (claimed.created || claimed.checked > 0) {
         plan.owners(&request, &account.name, &claimed);
+    }
+    if policy != VolumeOwner::Keep {
+        let hand = root_phase::hand(&request.directory, account, false);
+        for directory in hand_over_mounts(root, &hand) {
+            plan.line(format!("hand over {}", directory.display()));
+            plan.foresight.hands_over_itself(directory);
+        }
     }
     start.report.all_degraded(claimed.degradations)
 }

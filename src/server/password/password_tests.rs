@@ -61,6 +61,7 @@ impl Home {
 
     fn place(&self) -> Place {
         Place::resolve(&Surroundings {
+            own_name: place::LABS_OWN.into(),
             environment: &|name| {
                 let found = self.variables.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| value.into())

@@ -13,12 +13,12 @@ use super::python;
 /// The name of the file that `jupyter server password` writes.
 pub const FILE: &str = "jupyter_server_config.json";
 
-/// Names of the files that JupyterLab reads, without extension, winners first.
-const NAMES: [&str; 3] = [
-    "jupyter_server_config",
-    "jupyter_config",
-    "jupyter_lab_config",
-];
+/// Names of the files that every server reads, without extension, winners first. After them
+/// comes the one that is this server's alone.
+const NAMES: [&str; 2] = ["jupyter_server_config", "jupyter_config"];
+
+/// The file that is JupyterLab's alone.
+pub const LABS_OWN: &str = "jupyter_lab_config";
 
 /// Names that belong to no server.
 const FOREIGN: [&str; 4] = [
@@ -61,6 +61,8 @@ pub struct Surroundings<'a> {
     pub owns_venv: bool,
     /// Its arguments.
     pub line: Line,
+    /// The name, without extension, of the file that is this server's alone.
+    pub own_name: String,
     /// Where the password is written, where that is not the user's own directory.
     pub elsewhere: Option<PathBuf>,
 }
@@ -76,6 +78,7 @@ pub struct Place {
     config_path: OsString,
     ignored: bool,
     line: Line,
+    own_name: String,
     tokens: Vec<&'static str>,
 }
 
@@ -120,6 +123,7 @@ impl Place {
             config_path,
             ignored: variable("JUPYTER_NO_CONFIG").is_some(),
             line: surroundings.line.clone(),
+            own_name: surroundings.own_name.clone(),
             tokens: TOKENS
                 .into_iter()
                 .filter(|name| variable(name).is_some())
@@ -159,7 +163,7 @@ impl Place {
             found.push(told("the server's arguments", "--config", Rank::Unread));
         }
         if !self.ignored {
-            for name in NAMES {
+            for name in self.names() {
                 match self.line.file.as_deref().filter(|_| name == NAMES[0]) {
                     Some(file) => self.read_named(file, &mut found),
                     None => self.read_all(name, &mut found),
@@ -171,10 +175,16 @@ impl Place {
             let mut left = MOST_ENTRIES;
             self.all
                 .iter()
-                .for_each(|directory| unread(directory, &mut left, &mut found));
+                .for_each(|directory| self.unread(directory, &mut left, &mut found));
         }
         found.retain(|source| source.said != Said::default());
         Everything(found)
+    }
+
+    /// The names of the files that this server reads, without extension, winners first.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let own = Some(self.own_name.as_str()).filter(|own| !NAMES.contains(own));
+        NAMES.into_iter().chain(own)
     }
 
     /// The file of the server's line: Jupyter reads its JSON and its Python form.
@@ -206,6 +216,50 @@ impl Place {
                 _ => (Rank::After, Rank::After),
             };
             pair(&directory.join(name), json, python, found);
+        }
+    }
+
+    /// Files that other servers than this one read, or an extension with a file of its own, or that people take for ones that are read (`*_config.d`): a password
+    /// there is somebody's wish, too.
+    fn unread(&self, directory: &Path, left: &mut usize, found: &mut Vec<Source>) {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return,
+            Err(error) => {
+                let said = Said::unclear(error.to_string());
+                found.push(source(&directory.display().to_string(), Rank::Unread, said));
+                return;
+            }
+        };
+        let mut names: Vec<OsString> = Vec::new();
+        for (count, entry) in entries.enumerate() {
+            if count == MOST_ENTRIES {
+                let said = Said::unclear(format!("over {MOST_ENTRIES} entries"));
+                found.push(source(&directory.display().to_string(), Rank::Unread, said));
+                break;
+            }
+            names.extend(entry.ok().map(|entry| entry.file_name()));
+        }
+        names.sort();
+        let mut bytes = 0;
+        for name in names {
+            let path = directory.join(&name);
+            let Some((stem, extension)) = name.to_str().and_then(|name| name.rsplit_once('.'))
+            else {
+                continue;
+            };
+            let server = stem.starts_with("jupyter") && stem.ends_with("_config");
+            if !server
+                || self.names().any(|name| name == stem) && extension != "d"
+                || FOREIGN.contains(&stem)
+            {
+                continue;
+            }
+            match extension {
+                "d" => unread_directory(&path, &mut bytes, left, found),
+                "py" | "json" => add(&path, &mut bytes, found),
+                _ => {}
+            }
         }
     }
 
@@ -271,7 +325,7 @@ fn told(name: &str, setting: &str, rank: Rank) -> Source {
     };
     let said = Said {
         settings: vec![setting],
-        unclear: None,
+        ..Said::default()
     };
     source(name, rank, said)
 }
@@ -309,47 +363,6 @@ fn file(path: &Path, rank: Rank) -> Option<Source> {
 
 fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-/// Files that other servers than JupyterLab read (`jupyter notebook`, an extension with a
-/// file of its own), or that people take for ones that are read (`*_config.d`): a password
-/// there is somebody's wish, too.
-fn unread(directory: &Path, left: &mut usize, found: &mut Vec<Source>) {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if is_absent(&error) => return,
-        Err(error) => {
-            let said = Said::unclear(error.to_string());
-            found.push(source(&directory.display().to_string(), Rank::Unread, said));
-            return;
-        }
-    };
-    let mut names: Vec<OsString> = Vec::new();
-    for (count, entry) in entries.enumerate() {
-        if count == MOST_ENTRIES {
-            let said = Said::unclear(format!("over {MOST_ENTRIES} entries"));
-            found.push(source(&directory.display().to_string(), Rank::Unread, said));
-            break;
-        }
-        names.extend(entry.ok().map(|entry| entry.file_name()));
-    }
-    names.sort();
-    let mut bytes = 0;
-    for name in names {
-        let path = directory.join(&name);
-        let Some((stem, extension)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
-            continue;
-        };
-        let server = stem.starts_with("jupyter") && stem.ends_with("_config");
-        if !server || NAMES.contains(&stem) && extension != "d" || FOREIGN.contains(&stem) {
-            continue;
-        }
-        match extension {
-            "d" => unread_directory(&path, &mut bytes, left, found),
-            "py" | "json" => add(&path, &mut bytes, found),
-            _ => {}
-        }
-    }
 }
 
 /// The JSON files of a `*_config.d`, as far as there are entries `left` for all of them.

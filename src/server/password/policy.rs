@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::super::serving::{self, Named};
+
 /// What one source says about authentication.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
@@ -12,6 +14,8 @@ pub struct Said {
     pub settings: Vec<Setting>,
     /// The first part of it that cannot be judged.
     pub unclear: Option<Unclear>,
+    /// What it says about where the server listens and works.
+    pub serving: Vec<Named>,
 }
 
 /// A setting about authentication.
@@ -47,11 +51,11 @@ impl Said {
     /// Nothing but something that cannot be judged.
     pub fn unclear(what: impl Into<String>) -> Self {
         Self {
-            settings: Vec::new(),
             unclear: Some(Unclear {
                 line: None,
                 what: what.into(),
             }),
+            ..Self::default()
         }
     }
 
@@ -70,7 +74,7 @@ impl Said {
         match serde_json::from_slice(bytes) {
             Ok(content) => {
                 let mut said = Self::default();
-                collect(&content, &mut Vec::new(), &mut said.settings);
+                collect(&content, &mut Vec::new(), &mut said);
                 said
             }
             Err(_) => Self::unclear("not valid JSON"),
@@ -79,17 +83,23 @@ impl Said {
 }
 
 /// Collects the settings of a JSON document. The parser has limited its depth.
-fn collect(content: &Json, path: &mut Vec<String>, found: &mut Vec<Setting>) {
+fn collect(content: &Json, path: &mut Vec<String>, said: &mut Said) {
     let Json::Object(map) = content else {
         return;
     };
     for (key, value) in map {
         path.push(key.clone());
         if value.is_object() {
-            collect(value, path, found);
+            collect(value, path, said);
+        } else if let [.., class, name] = &path[..]
+            && let Some(name) = serving::known(class, name)
+        {
+            let value = value.as_str().map(str::to_owned);
+            let line = None;
+            said.serving.push(Named { name, line, value });
         } else if path.len() > 1 && is_about_authentication(path) {
             let text = value.as_str().map(str::to_owned);
-            found.push(Setting {
+            said.settings.push(Setting {
                 line: None,
                 path: path.clone(),
                 value: text.map_or(Value::Unknown, Value::Text),
@@ -350,6 +360,21 @@ impl Everything {
     pub fn is_nested(&self) -> bool {
         self.settings()
             .any(|(_, setting)| Kind::of(&setting.path) <= Kind::NestedBase)
+    }
+
+    /// Returns where a file that Jupyter reads names a trait about where the server listens and
+    /// works, with its value.
+    pub fn serving(&self, name: &str) -> Option<(String, Option<&str>)> {
+        let mut read = self.0.iter().filter(|source| source.rank != Rank::Unread);
+        read.find_map(|source| {
+            let mut named = source.said.serving.iter().rev();
+            let named = named.find(|named| named.name == name)?;
+            let place = match named.line {
+                Some(line) => format!("{}:{line}", source.name),
+                None => source.name.clone(),
+            };
+            Some((place, named.value.as_deref()))
+        })
     }
 
     fn settings(&self) -> impl Iterator<Item = (&Source, &Setting)> {

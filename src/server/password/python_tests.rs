@@ -220,3 +220,45 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn where_the_server_listens_is_named_in_whatever_statement() {
+    let named = |text: &str| -> Vec<(String, Option<String>)> {
+        let said = read(text.as_bytes());
+        let named = said.serving.into_iter();
+        named.map(|named| (named.name, named.value)).collect()
+    };
+    let ip = |value: Option<&str>| vec![("ServerApp.ip".to_owned(), value.map(str::to_owned))];
+    for (text, expected) in [
+        ("c.ServerApp.ip = '127.0.0.1'", ip(Some("127.0.0.1"))),
+        ("c['ServerApp']['ip'] = '::1'", ip(Some("::1"))),
+        ("c.NotebookApp.ip = 'localhost'", ip(Some("localhost"))),
+        ("c.ServerApp.ip = os.environ['IP']", ip(None)),
+        ("if x:\n    c.ServerApp.ip = '127.0.0.1'", ip(None)),
+        ("get_config().ServerApp.ip = '127.0.0.1'", ip(None)),
+        (
+            "c.ServerApp.update({'ip': '127.0.0.1'})",
+            ip(Some("127.0.0.1")),
+        ),
+        ("c.ServerApp = {'ip': '127.0.0.1'}", ip(Some("127.0.0.1"))),
+        (
+            "c.update({'ServerApp': {'ip': '127.0.0.1'}})",
+            ip(Some("127.0.0.1")),
+        ),
+        ("c.ServerApp.ip = '127.0.0.1' if", ip(None)),
+        ("c.ServerApp.ip = ('127.0.0.1'", ip(None)),
+        ("c.KernelManager.ip = '127.0.0.1'", vec![]),
+        ("# c.ServerApp.ip = '127.0.0.1'", vec![]),
+        ("x = 'ServerApp.ip'", vec![]),
+        ("c.ServerApp.tornado_settings = {'ip': 1}", vec![]),
+    ] {
+        assert_eq!(named(text), expected, "{text}");
+    }
+    assert_eq!(
+        named("c.ServerApp.notebook_dir = '/w'\nc.ServerApp.port = 1"),
+        [
+            ("ServerApp.root_dir".to_owned(), Some("/w".to_owned())),
+            ("ServerApp.port".to_owned(), None)
+        ]
+    );
+}

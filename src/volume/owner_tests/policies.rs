@@ -50,3 +50,61 @@ fn a_missing_volume_is_made_for_the_user() {
         assert!(!claim_at(&missing, policy).unwrap().created);
     }
 }
+
+/// Where a bind mount comes from, and where a volume of Docker's does.
+const HOST: &str = "home/me/work";
+const ENGINE: &str = "var/lib/docker/volumes/nb/_data";
+
+#[test]
+fn auto_adopts_a_bind_mount_of_another_ordinary_user_alone() {
+    for (source, uid, adopted) in [
+        (HOST, 4444, true),
+        (HOST, 501, true),
+        (HOST, 100_001, true),
+        (HOST, UID, false),
+        (HOST, 0, false),
+        (HOST, 33, false),
+        (HOST, 65_534, false),
+        (HOST, u32::MAX - 1, false),
+        (ENGINE, 4444, false),
+        (ENGINE, 0, false),
+    ] {
+        let ground = Ground::new();
+        let source = ground.outside(source);
+        fs::create_dir_all(&source).unwrap();
+        fs::write(source.join("file"), "").unwrap();
+        for path in [source.clone(), source.join("file")] {
+            chown(path, Some(uid), Some(4445)).unwrap();
+        }
+        let claimed = with_mounts(|| {
+            rustix::mount::mount_bind(&source, ground.volume("")).unwrap();
+            ground.claim(VolumeOwner::Auto).unwrap()
+        });
+        let case = format!("{} of uid {uid}", source.display());
+        assert_eq!(claimed.adopted.is_some(), adopted, "{case}");
+        let expected = if adopted { uid } else { UID };
+        assert_eq!(owner(&source.join("file")).0, expected, "{case}");
+        if !adopted && uid != UID {
+            assert_eq!(claimed.former, [(uid, 2)].into(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn auto_hands_over_a_directory_of_the_containers_own() {
+    let ground = Ground::new();
+    chown(ground.volume(""), Some(4444), Some(4444)).unwrap();
+    assert_eq!(ground.claim(VolumeOwner::Auto).unwrap().adopted, None);
+    assert_eq!(owner(&ground.volume("")).0, UID);
+}
+
+#[test]
+fn former_owners_are_counted_as_far_as_they_are_few() {
+    let ground = Ground::new();
+    for uid in 2000..2020 {
+        chown(ground.file(&uid.to_string()), Some(uid), None).unwrap();
+    }
+    let claimed = ground.chown();
+    assert_eq!(claimed.changed, 21);
+    assert_eq!(claimed.former.len(), 8);
+}

@@ -7,7 +7,7 @@ use crate::support::process::{children, state, until};
 pub const READY: &str = "] ready in ";
 
 const NOTEBOOKS: &str = "/home/jupyter/notebooks";
-const DEFAULTS: &str = "/home/jupyter/notebook-defaults";
+const DEFAULTS: &str = "/opt/ai-lab/notebook-defaults";
 
 /// What a person has: a file, and a notebook with the name of a default.
 const MINE: &str = "mine.txt";

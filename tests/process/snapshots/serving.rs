@@ -24,6 +24,13 @@ pub fn server(image: &Image) -> Start {
     bare(image).args(["--password", "ailab"])
 }
 
+/// Writes a configuration file of Jupyter's.
+fn configured(image: &Image, text: &str) {
+    fs::create_dir_all(image.path("home/.jupyter")).unwrap();
+    let file = image.path("home/.jupyter/jupyter_server_config.py");
+    fs::write(file, text).unwrap();
+}
+
 /// The same without the time that a password takes.
 fn bare(image: &Image) -> Start {
     server_in(image, "exec")
@@ -118,6 +125,24 @@ fn what_is_told_beside_it() {
         |image| {
             let log = image.path("home/no/log").display().to_string();
             server(image).args(["--warning-as-error", "--jupyter-logfile", &log])
+        },
+        ended,
+    );
+    lived(
+        "flag-beside-jupyters-own-setting",
+        |image| {
+            configured(image, "c.ServerApp.ip = '127.0.0.1'\n");
+            server(image).args(["--ip", "127.0.0.2"])
+        },
+        ready,
+    );
+    lived(
+        "server-cannot-work",
+        |image| {
+            configured(image, "c.ServerApp.keyfile = '/nonexistent/key.pem'\n");
+            server(image)
+                .args(["--jupyter-arg", "--certfile=/nonexistent/cert.pem"])
+                .args(["--", "jupyter-lab", "--notebook-dir", "/nonexistent"])
         },
         ended,
     );

@@ -177,8 +177,67 @@ fn a_volume_that_refuses() {
         let device = image.path("notebooks/device");
         let kind = FileType::CharacterDevice;
         mknodat(CWD, device, kind, Mode::from(0o600), makedev(1, 3)).unwrap();
-        fs::create_dir(image.path("notebooks/mount")).unwrap();
-        after("mount -t tmpfs tmpfs notebooks/mount", image, &[])
+        after("true", image, &[])
+    });
+    start("volume-of-a-person-handed-over", |image| {
+        volume(image);
+        chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
+        usual(image, &["--volume-owner", "chown"])
+    });
+    start("volume-bound-of-a-person", |image| {
+        volume(image);
+        chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
+        after("mount --bind notebooks notebooks", image, &[])
+    });
+}
+
+#[test]
+fn other_mounts_in_a_volume() {
+    let mounts = |image: &Image, script: &str| {
+        for name in ["fresh", "filled", "read-only", "closed"] {
+            fs::create_dir_all(image.path("notebooks").join(name)).unwrap();
+        }
+        let script = format!("cd notebooks\n{script}\ncd ..");
+        after(&script, image, &["--log-level", "debug"])
+    };
+    start("mounts-that-are-fine", |image| {
+        let script = "mount -t tmpfs -o mode=755 tmpfs fresh\n\
+                      mount -t tmpfs tmpfs read-only\ntouch read-only/data\n\
+                      mount -o remount,ro read-only";
+        mounts(image, script)
+    });
+    start("mounts-that-cannot-be-used", |image| {
+        let script = "mount -t tmpfs -o mode=755 tmpfs filled\ntouch filled/data\n\
+                      mount -t tmpfs -o mode=700 tmpfs closed\ntouch closed/data";
+        mounts(image, script)
+    });
+}
+
+#[test]
+fn notebooks_in_a_volume_without_a_name() {
+    start("notebooks-go-with-the-container", |image| {
+        volume(image);
+        let place = format!("volumes/{}/_data", "0af9".repeat(16));
+        let script =
+            format!("mkdir -p {place}\nmount --bind {place} notebooks\nmount --bind home home");
+        after(&script, image, &[])
+    });
+}
+
+#[test]
+fn a_volume_on_home_with_what_an_older_image_had_there() {
+    start("stale-copies", |image| {
+        let script = "mount -t tmpfs tmpfs /home\nmount -t tmpfs tmpfs /opt\n\
+                      for name in jupyterenv notebook-defaults; do\n\
+                      mkdir -p /home/jupyter/$name /opt/ai-lab/$name\ndone";
+        let old = ["--venv", "/home/jupyter/jupyterenv"];
+        after(script, image, &old)
+    });
+    start("old-places-that-a-volume-hides", |image| {
+        let script = "mount -t tmpfs tmpfs /home\nmount -t tmpfs tmpfs /opt\n\
+                      mkdir -p /opt/ai-lab/jupyterenv";
+        let old = ["--venv", "/home/jupyter/jupyterenv"];
+        after(script, image, &old)
     });
 }
 

@@ -4,6 +4,7 @@
 //! (`c.ServerApp.port = 8888`) and reports every other one as unclear.
 
 mod expression;
+mod serving;
 mod tokens;
 
 use super::policy::{Said, Setting, Value, is_about_authentication, mentions_authentication};
@@ -18,10 +19,12 @@ pub fn read(source: &[u8]) -> Said {
         Ok(found) => found,
         Err((line, what)) => {
             said.unclear_at(line, what);
+            said.serving = serving::mentioned(source);
             return said;
         }
     };
     for statement in found {
+        said.serving.extend(serving::named(&statement));
         match judge(&statement) {
             Ok(Some(setting)) => said.settings.push(setting),
             Ok(None) => {}
@@ -33,6 +36,7 @@ pub fn read(source: &[u8]) -> Said {
         said.settings
             .iter_mut()
             .for_each(|setting| setting.value = Value::Unknown);
+        said.serving.iter_mut().for_each(|named| named.value = None);
     }
     said
 }

@@ -1,0 +1,141 @@
+//! The server's program and arguments: which of the image's own values go onto its command
+//! line, and which values there cannot work.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+
+use tracing::info;
+
+use super::{Person, Start, variable};
+use crate::server::argv::{self, Argv};
+use crate::server::password::policy::Everything;
+use crate::server::program::ServerProgram;
+use crate::settings::{Key, Origin, SettingError, SettingsError};
+
+/// Settings that are a trait of Jupyter's, too.
+const TRAITS: [(Key, &str); 3] = [
+    (Key::Ip, "ServerApp.ip"),
+    (Key::Port, "ServerApp.port"),
+    (Key::Notebooks, "ServerApp.root_dir"),
+];
+
+/// The variable with the base URL, and the port that its setter expects.
+const KUBEFLOW: &str = "NB_PREFIX";
+const KUBEFLOWS_PORT: u16 = 8888;
+
+/// Returns the server's arguments. The image's own values give way to those of Jupyter's
+/// configuration files, and flags and variables beat these.
+pub(super) fn arguments(
+    start: &Start<'_>,
+    person: &Person,
+    server: &ServerProgram,
+    jupyters: &Everything,
+) -> Argv {
+    // Kubeflow's notebook controller: it knows one port.
+    let prefix = variable(KUBEFLOW).and_then(|prefix| prefix.into_string().ok());
+    let chosen = |name: &str| {
+        if name == "ServerApp.base_url" && prefix.is_some() {
+            return Some(Origin::Environment(KUBEFLOW));
+        }
+        let traits = TRAITS.iter().filter(|(_, known)| *known == name);
+        traits
+            .map(|(key, _)| start.settings.origin(*key))
+            .find(|origin| matches!(origin, Origin::Flag(_) | Origin::Environment(_)))
+    };
+    let settings = &start.settings.server;
+    let hub_has_a_directory = std::env::var_os("JUPYTERHUB_ROOT_DIR").is_some();
+    let directory = start.settings.notebooks.directory.as_deref();
+    let plan = argv::Plan {
+        hub: server.hub,
+        root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
+        ip: settings.ip.as_deref(),
+        port: match prefix.is_some() && chosen("ServerApp.port").is_none() {
+            true => Some(KUBEFLOWS_PORT),
+            false => settings.port,
+        },
+        base_url: prefix.as_deref(),
+        as_root: person.account.uid == 0,
+        configured: &|name| jupyters.serving(name).is_some() && chosen(name).is_none(),
+    };
+    let argv = argv::merge(plan, &settings.args, &server.args);
+    let ours = TRAITS.iter().map(|(_, name)| *name);
+    for name in ours.chain(["ServerApp.base_url"]) {
+        if let (Some(_), Some((place, _)), Some(origin)) =
+            (argv.value(name), jupyters.serving(name), chosen(name))
+        {
+            info!("{origin} wins over {name} in {place}");
+        }
+    }
+    argv
+}
+
+/// Checks what would end the server, or every connection to it, for the user that this process
+/// runs as. It works in `directory`.
+///
+/// # Errors
+/// Everything that cannot work.
+pub(super) fn check(
+    start: &Start<'_>,
+    argv: &Argv,
+    jupyters: &Everything,
+    directory: &Path,
+) -> Result<(), SettingsError> {
+    let value = |name| match argv.value(name) {
+        Some(value) => Some(("the server's arguments".to_owned(), value)),
+        None => {
+            let (place, value) = jupyters.serving(name)?;
+            Some((place, value?))
+        }
+    };
+    let mut wrong = Vec::new();
+    for name in [
+        "ServerApp.certfile",
+        "ServerApp.keyfile",
+        "ServerApp.client_ca",
+    ] {
+        let Some((place, file)) = value(name).filter(|(_, file)| !file.is_empty()) else {
+            continue;
+        };
+        if let Err(error) = File::open(directory.join(file)) {
+            let remedy = "mount it so that the server's user can read it, or leave it out";
+            wrong.push(SettingError::new(
+                name,
+                place,
+                format!("{file} cannot be read: {error}"),
+                remedy,
+            ));
+        }
+    }
+    // Jupyter expands `~`. The notebooks directory is made, or its absence was reported.
+    let ours = start.settings.notebooks.directory.as_deref();
+    if let Some((place, root_dir)) = value("ServerApp.root_dir")
+        && !root_dir.starts_with('~')
+        && ours != Some(Path::new(root_dir))
+        && !directory.join(root_dir).is_dir()
+    {
+        wrong.push(SettingError::new(
+            "ServerApp.root_dir",
+            place,
+            format!("{root_dir} is not a directory"),
+            "mount a volume there, or name another directory",
+        ));
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(SettingsError(wrong)),
+    }
+}
+
+/// A bare name is looked up in the venv before PATH, which begins with it.
+pub(super) fn in_venv(start: &Start<'_>, server: &ServerProgram) -> OsString {
+    let name = &server.program;
+    if name.as_encoded_bytes().contains(&b'/') {
+        return name.clone();
+    }
+    let venv = start.settings.server.venv.as_ref();
+    let inside = venv.map(|venv| venv.join("bin").join(name));
+    inside
+        .filter(|path| path.exists())
+        .map_or_else(|| name.clone(), Into::into)
+}

@@ -1,0 +1,76 @@
+//! The traits about where the server listens and works that a Python file names, in whatever
+//! statement: one in an `if` counts, too.
+
+use super::super::super::serving::{CLASSES, Named, known};
+use super::METHODS;
+use super::expression::text_of;
+use super::tokens::{Kind, Statement, Token};
+
+/// Returns the traits that a statement names: `c.ServerApp.ip = …`, `c["ServerApp"]["ip"] = …`,
+/// `c.ServerApp.update({"ip": …})`, `c.ServerApp = {"ip": …}`.
+pub(super) fn named(statement: &Statement) -> Vec<Named> {
+    let tokens = &statement.tokens[..];
+    let mut found = Vec::new();
+    // The class whose names are the keys of a dictionary.
+    let mut section: Option<&str> = None;
+    for (at, token) in tokens.iter().enumerate() {
+        let rest = &tokens[at + 1..];
+        let text = token.text.as_str();
+        let (name, value) = if token.kind != Kind::Operator && CLASSES.contains(&text) {
+            match after_bracket(rest) {
+                [next, ..] if next.is("=") || next.is(":") => {
+                    section = Some(text);
+                    continue;
+                }
+                [_, method, ..] if METHODS.contains(&method.text.as_str()) => {
+                    section = Some(text);
+                    continue;
+                }
+                [opener, name, rest @ ..] if opener.is(".") || opener.is("[") => {
+                    let value = match after_bracket(rest) {
+                        [equals, value @ ..] if equals.is("=") => text_of(value),
+                        _ => None,
+                    };
+                    (known(text, &name.text), value)
+                }
+                _ => continue,
+            }
+        } else if let (Some(class), [colon, value, ..]) = (section, rest)
+            && token.is_text()
+            && colon.is(":")
+        {
+            (known(class, text), text_of(std::slice::from_ref(value)))
+        } else {
+            continue;
+        };
+        let line = Some(statement.line);
+        found.extend(name.map(|name| Named { name, line, value }));
+    }
+    found
+}
+
+/// What follows a name that may have been a key in brackets.
+fn after_bracket(tokens: &[Token]) -> &[Token] {
+    match tokens {
+        [close, rest @ ..] if close.is("]") => rest,
+        all => all,
+    }
+}
+
+/// Returns the traits that a file mentions which is no Python as far as this knows.
+pub(super) fn mentioned(source: &[u8]) -> Vec<Named> {
+    let text = String::from_utf8_lossy(source);
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && !"._".contains(char));
+    let names = words.filter_map(|word| {
+        let (class, name) = word.rsplit_once('.')?;
+        let class = class.rsplit('.').next()?;
+        known(class, name).filter(|_| CLASSES.contains(&class))
+    });
+    names
+        .map(|name| Named {
+            name,
+            line: None,
+            value: None,
+        })
+        .collect()
+}
