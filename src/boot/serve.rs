@@ -19,7 +19,7 @@ use crate::server::password::{self, Place, Secret, Wanted};
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::readiness::Expected;
 use crate::server::watch::{DefaultPassword, Plan, Watch, milliseconds, spent};
-use crate::settings::record;
+use crate::settings::{Orphans, record};
 use crate::state::{self, Keeper, Mode, PasswordPlace, Phase, State, Told};
 use crate::supervisor::restart::Backoff;
 use crate::supervisor::spawn::Program;
@@ -122,7 +122,7 @@ fn quiet(
     runtime()?.block_on(async {
         told.written().await;
         let mut observer = Quiet::new(told.clone(), hint);
-        let code = supervisor::run(main, times, start.signals, &mut observer).await;
+        let code = supervisor::run(main, times, false, start.signals, &mut observer).await;
         told.written().await;
         Ok(code?)
     })
@@ -193,7 +193,8 @@ fn serve(
     runtime()?.block_on(async {
         let mut watch = Watch::new(plan, told.clone(), logfile)?;
         told.written().await;
-        let code = supervisor::run(main, times, start.signals, &mut watch).await;
+        let end = start.settings.server.orphans == Orphans::End;
+        let code = supervisor::run(main, times, end, start.signals, &mut watch).await;
         told.written().await;
         watch.finish().await;
         Ok(code?)

@@ -30,6 +30,15 @@ pub enum Restart {
     Always,
 }
 
+/// What becomes of processes that a kernel or a terminal leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphans {
+    /// They go on.
+    Keep,
+    /// They are ended.
+    End,
+}
+
 /// What happens to the volume's ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeOwner {
@@ -110,6 +119,8 @@ pub struct Server {
     pub ready_timeout: Duration,
     /// Whether it is started again.
     pub restart: Restart,
+    /// What becomes of what kernels and terminals leave behind.
+    pub orphans: Orphans,
     /// The file mode creation mask; `None`: ours.
     pub umask: Option<u32>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
 use super::table::{self, Entry, Key, Kind, TABLE};
 use super::{
-    DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Password, Restart, Server,
+    DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Orphans, Password, Restart, Server,
     Settings, UpdateNotebooks, User, VolumeOwner, file, moved,
 };
 use crate::sys::trust;
@@ -301,6 +301,10 @@ impl Reader<'_> {
                         ("on-failure", Restart::OnFailure),
                         ("always", Restart::Always),
                     ],
+                ),
+                orphans: self.choice(
+                    Key::Orphans,
+                    &[("keep", Orphans::Keep), ("end", Orphans::End)],
                 ),
                 // invariant: `check` accepted the text
                 umask: self

@@ -63,6 +63,7 @@ pub enum Key {
     DrainTimeout,
     ReadyTimeout,
     Restart,
+    Orphans,
     Umask,
     User,
     Group,
@@ -326,6 +327,17 @@ pub const TABLE: &[Entry] = &[
     .env("AI_LAB_RESTART")
     .toml("server.restart")
     .default("never"),
+    entry(
+        Key::Orphans,
+        "orphans",
+        Kind::Choice(&["keep", "end"]),
+        "POLICY",
+        SERVER,
+        "What becomes of processes that a kernel or a terminal leaves behind when it ends",
+    )
+    .env("AI_LAB_ORPHANS")
+    .toml("server.orphans")
+    .default("keep"),
     entry(
         Key::Umask,
         "umask",

@@ -41,7 +41,7 @@ pub fn signal(signal: Signal) {
 
 /// Signals the process that had this pid and started at that time. The pid may belong to
 /// another one by now, but no more once it is open.
-fn signal_one(pid: Pid, start: u64, signal: Signal) {
+pub(super) fn signal_one(pid: Pid, start: u64, signal: Signal) {
     let opened = pidfd_open(pid, PidfdFlags::empty());
     if stat(pid).is_none_or(|now| now.start != start) {
         return;
@@ -99,6 +99,8 @@ pub struct Stat {
     pub parent: i32,
     /// The process group's.
     pub group: i32,
+    /// The session's; 0: one of another namespace.
+    pub session: i32,
     /// When it started, in clock ticks since boot. With the pid it names a process.
     pub start: u64,
     /// It has ended, and only its parent has not taken note.
@@ -118,7 +120,8 @@ fn parse(text: &str) -> Option<Stat> {
     Some(Stat {
         parent: fields.next()?.parse().ok()?,
         group: fields.next()?.parse().ok()?,
-        start: fields.nth(16)?.parse().ok()?,
+        session: fields.next()?.parse().ok()?,
+        start: fields.nth(15)?.parse().ok()?,
         ended,
     })
 }
@@ -152,6 +155,7 @@ mod tests {
         let expected = Stat {
             parent: 3,
             group: 7,
+            session: 7,
             start: 12345,
             ended: false,
         };

@@ -8,6 +8,7 @@ pub mod check;
 pub mod everyone;
 mod held;
 pub mod interpreter;
+mod orphans;
 pub mod reaper;
 pub mod restart;
 pub mod signals;
@@ -26,6 +27,7 @@ use tracing::error;
 
 use crate::sys;
 use held::Held;
+use orphans::Orphans;
 use reaper::Found;
 use restart::Backoff;
 use signals::{Received, Signals};
@@ -71,7 +73,7 @@ const STRANGERS: Duration = Duration::from_millis(5);
 const FOREGROUND: Duration = Duration::from_millis(100);
 
 /// Starts the main process and looks after everything until the end; returns the
-/// exit code. Call it on a current-thread runtime, with no other thread alive that
+/// exit code. `end_orphans`: what kernels and terminals leave behind is ended. Call it on a current-thread runtime, with no other thread alive that
 /// could wait for a process, after [`everyone::adopt_orphans`].
 ///
 /// # Errors
@@ -79,11 +81,13 @@ const FOREGROUND: Duration = Duration::from_millis(100);
 pub async fn run(
     main: Main,
     times: Times,
+    end_orphans: bool,
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> io::Result<i32> {
     let source = sys::watch(signals.as_fd())?;
     let mut life = Life::new(main, times, signals, observer);
+    let mut orphans = Orphans::new(end_orphans);
     loop {
         let more_signals = life.read_signals();
         let more_children = life.reap();
@@ -102,6 +106,7 @@ pub async fn run(
             () = life.held.room() => life.pass_on(),
             () = life.strangers() => {}
             () = life.foreground() => life.go_on(),
+            () = orphans.due() => orphans.look(life.pid),
         }
     }
 }

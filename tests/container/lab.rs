@@ -210,3 +210,19 @@ fn a_notebook_completes_and_finds_definitions_without_a_network() {
     assert!(found.contains("'DataFrame'"), "{found}");
     assert!(found.contains("pandas"), "{found}");
 }
+
+#[test]
+fn what_a_killed_kernel_leaves_behind_is_ended_where_that_is_asked_for() {
+    let container = Container::start(&[], &["--orphans", "end"]);
+    container.wait_for(READY);
+    let code = "import os, subprocess, threading\n\
+                subprocess.Popen(['sleep', '1000'])\n\
+                threading.Timer(0.2, os.kill, (os.getpid(), 9)).start()\n\
+                print('left')";
+    assert_eq!(container.visit(&["run", "ailab", code]), "left");
+    container.wait_for("processes that a kernel or a terminal left behind are ended: 1");
+    container.until("it is gone", || {
+        let (lives, _) = container.exec("root", &["pgrep", "-x", "sleep"]);
+        (!lives).then_some(())
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::support::process::until;
 use crate::support::{Image, UID, get};
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
@@ -139,6 +140,30 @@ fn orphans_are_reaped() {
     running.wait_for(WELCOME);
     let left = running.processes();
     assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn what_a_kernel_leaves_behind_is_ended_where_that_is_asked_for_and_nothing_else() {
+    let begin = |image: &Image, policy: &str| {
+        let server = image.server().env("FAKE", "kernel orphan");
+        let mut running = server.args(["--orphans", policy]).start();
+        running.wait_for("fake: orphan lives");
+        running.wait_for("left behind, deaf");
+        running.wait_for("left behind, kind");
+        running.wait_for("] ready in ");
+        running
+    };
+    let (kept, ended) = (Image::new(), Image::new());
+    // It began before, so that it would be ended before.
+    let kept = begin(&kept, "keep");
+    let mut running = begin(&ended, "end");
+    // The supervisor, the server, the three orphans.
+    assert_eq!(running.processes().len(), 5);
+    running.wait_for("processes that a kernel or a terminal left behind are ended: 2");
+    running.wait_for("fake: the one left behind got TERM");
+    // The deaf one gets KILL; an orphan that leads a session of its own lives.
+    until("the deaf one is gone", || running.processes().len() == 3);
+    assert_eq!(kept.processes().len(), 5);
 }
 
 #[test]

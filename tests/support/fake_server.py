@@ -11,6 +11,7 @@ FAKE is a list of words:
   crash      exits with 4 at GET /crash
   orphan     leaves a process behind that ignores TERM
   cleaner    leaves a process behind that needs half a second to end after TERM
+  kernel     starts a session whose leader ends and leaves two processes behind, one deaf
   zombies    leaves 100 orphans that end at once
   breeds     leaves 100 such orphans at USR1, and then the file bred in HOME
   flood      prints without end as soon as it is ready
@@ -133,6 +134,17 @@ if "cleaner" in FAKE:
         "time.sleep(0.5)\n"
         "print('fake: cleaned up',file=sys.stderr,flush=True)"
     )
+if "kernel" in FAKE:
+    left = (
+        "import os,signal,sys,threading\n"
+        "deaf=signal.SIG_IGN if sys.argv[1]=='deaf' else None\n"
+        "def end(*_):os.write(2,b'fake: the one left behind got TERM\\n');os._exit(0)\n"
+        "signal.signal(15,deaf or end)\n"
+        "os.write(2,f'fake: left behind, {sys.argv[1]}: {os.getpid()}\\n'.encode())\n"
+        "threading.Event().wait()"
+    )
+    kernel = "import subprocess,sys\nfor how in 'deaf','kind':subprocess.Popen([sys.executable,'-c',%r,how])"
+    subprocess.run([sys.executable, "-c", kernel % left], check=True, start_new_session=True)
 if "zombies" in FAKE:
     leave_orphans()
     say("fake: zombies were made")

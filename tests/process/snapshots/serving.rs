@@ -146,6 +146,14 @@ fn what_is_told_beside_it() {
         },
         ended,
     );
+    lived(
+        "what-a-kernel-left-is-ended",
+        |i| server(i).env("FAKE", "kernel").args(["--orphans", "end"]),
+        |running| {
+            running.wait_for("are ended: 2");
+            ready(running)
+        },
+    );
     lived("server-dry-run", |i| server(i).arg("--dry-run"), ended);
 }
 
