@@ -81,7 +81,7 @@ CMD ["jupyter-lab"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         bash-completion ca-certificates curl docker-cli git jq less nano openssh-client procps \
-        python3 rsync tree tzdata unzip vim-tiny zip \
+        python3 python3-venv rsync tree tzdata unzip vim-tiny zip \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && groupadd --system docker \
     && useradd --uid 1000 --user-group --shell /bin/bash --create-home jupyter \
@@ -108,7 +108,7 @@ RUN cd /usr/local/share/ai-lab \
     && for name in ipython jupyter jupyter-lab pip pip3 python python3; do \
         ln -s ../lib/ai-lab/in-venv "/usr/local/bin/$name" || exit 1; done \
     && apt-get update \
-    && apt-get install -y --no-install-recommends binutils python3-venv \
+    && apt-get install -y --no-install-recommends binutils \
     && python3 -m venv /tmp/uv \
     && /tmp/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv==0.13.9 \
     && cd /opt/ai-lab/jupyterenv \
@@ -130,7 +130,7 @@ RUN cd /usr/local/share/ai-lab \
     && find . -type d -exec chmod g+s {} + \
     && [ -z "$(find . ! -group jupyter -o ! -type l ! -perm -g=w)" ] \
     && umask 022 \
-    && apt-get purge -y --auto-remove binutils python3-venv python3-pip-whl python3-setuptools-whl \
+    && apt-get purge -y --auto-remove binutils \
     && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 
 FROM packages AS ai-lab

@@ -256,12 +256,9 @@ pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf)
             continue;
         }
         match read_file(&path, uid) {
-            Ok(state) => {
-                let start = everyone::stat(supervisor).map(|stat| stat.start);
-                if state.pid == supervisor.as_raw_pid() && Some(state.started) == start {
-                    return Ok((state, directory));
-                }
-            }
+            // Or of one that took its command's place.
+            Ok(state) if lives(&state) => return Ok((state, directory)),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // Such as another user's, of a container that this one was made of.
             Err(source) => {
@@ -273,6 +270,20 @@ pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf)
         pid: supervisor.as_raw_pid(),
         directory: wanted.to_owned(),
     }))
+}
+
+/// Reports whether the supervisor that wrote a state lives.
+fn lives(state: &State) -> bool {
+    let now = Pid::from_raw(state.pid).and_then(everyone::stat);
+    now.is_some_and(|now| now.start == state.started && !now.ended)
+}
+
+/// Reports whether a directory has the state of another supervisor, which lives and has not
+/// become this process.
+fn is_anothers(directory: &Path, uid: u32) -> bool {
+    let us = getpid().as_raw_pid();
+    let state = read_file(&directory.join(FILE), uid);
+    state.is_ok_and(|state| lives(&state) && state.pid != us && state.main_pid != Some(us))
 }
 
 fn read_file(path: &Path, uid: u32) -> io::Result<State> {

@@ -2,7 +2,8 @@
 //! line, and which values there cannot work.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use tracing::info;
@@ -19,6 +20,9 @@ const TRAITS: [(Key, &str); 3] = [
     (Key::Port, "ServerApp.port"),
     (Key::Notebooks, "ServerApp.root_dir"),
 ];
+
+/// The variable with the root directory of a hub's choice.
+const HUBS_DIRECTORY: &str = "JUPYTERHUB_ROOT_DIR";
 
 /// The variable with the base URL, and the port that its setter expects.
 const KUBEFLOW: &str = "NB_PREFIX";
@@ -44,7 +48,7 @@ pub(super) fn arguments(
             .find(|origin| matches!(origin, Origin::Flag(_) | Origin::Environment(_)))
     };
     let settings = &start.settings.server;
-    let hub_has_a_directory = std::env::var_os("JUPYTERHUB_ROOT_DIR").is_some();
+    let hub_has_a_directory = std::env::var_os(HUBS_DIRECTORY).is_some();
     let directory = start.settings.notebooks.directory.as_deref();
     let plan = argv::Plan {
         hub: server.hub,
@@ -97,19 +101,27 @@ pub(super) fn check(
         let Some((place, file)) = value(name).filter(|(_, file)| !file.is_empty()) else {
             continue;
         };
-        if let Err(error) = File::open(directory.join(file)) {
+        let path = directory.join(file);
+        if let Err(error) = File::open(&path) {
             let remedy = "mount it so that the server's user can read it, or leave it out";
-            wrong.push(SettingError::new(
-                name,
-                place,
-                format!("{file} cannot be read: {error}"),
-                remedy,
-            ));
+            let problem = match fs::read_link(&path) {
+                Ok(target) if error.kind() == ErrorKind::NotFound => {
+                    format!(
+                        "{file} is a link to {}, which is not here",
+                        target.display()
+                    )
+                }
+                _ => format!("{file} cannot be read: {error}"),
+            };
+            wrong.push(SettingError::new(name, place, problem, remedy));
         }
     }
     // Jupyter expands `~`. The notebooks directory is made, or its absence was reported.
     let ours = start.settings.notebooks.directory.as_deref();
-    if let Some((place, root_dir)) = value("ServerApp.root_dir")
+    let hubs = std::env::var(HUBS_DIRECTORY).ok();
+    let hubs = hubs.as_deref().filter(|path| path.starts_with('/'));
+    let hubs = hubs.map(|path| (HUBS_DIRECTORY.to_owned(), path));
+    if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
         && !root_dir.starts_with('~')
         && ours != Some(Path::new(root_dir))
         && !directory.join(root_dir).is_dir()

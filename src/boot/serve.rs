@@ -134,6 +134,14 @@ pub(super) fn mistyped(launch: &Launch) -> Option<String> {
         return None;
     };
     let word = words.first()?.to_str()?;
+    let (name, extension) = word.rsplit_once('.').unwrap_or((word, ""));
+    if ["start", "start-notebook", "start-singleuser"].contains(&name)
+        && ["sh", "py"].contains(&extension)
+    {
+        return Some(format!(
+            "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
+        ));
+    }
     let verb = verbs::meant(word)?;
     Some(match verb == word {
         true => format!("`{verb}` is a verb only as the very first word"),

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::info;
 
 use super::home;
@@ -49,8 +49,11 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     });
     result?;
     if let Some(directory) = &start.settings.notebooks.directory {
-        start.report.all_degraded(unusable_mounts(directory))?;
-        let passing = passing_notebooks(directory, &person.account.home);
+        let home = &person.account.home;
+        start
+            .report
+            .all_degraded(unusable_mounts(directory, home))?;
+        let passing = passing_notebooks(directory, home);
         start.report.all_degraded(passing.into_iter().collect())?;
     }
     start.report.took("notebooks", time);
@@ -70,6 +73,9 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
             format!("core dumps are not disabled: setrlimit failed: {error}"),
             "run with --ulimit core=0",
         ))?,
+    }
+    if let Some(few) = few_files(start) {
+        start.report.degraded(few)?;
     }
     take_variables(start, &mut environment);
     let before = password_place(start, person, elsewhere, &environment);
@@ -116,6 +122,20 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
         },
         place,
         password,
+    })
+}
+
+/// A server and its kernels open some hundred files each: with fewer they start, and then kernels
+/// end in a loop.
+fn few_files(start: &Start<'_>) -> Option<Degradation> {
+    const ENOUGH: u64 = 512;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let server = matches!(start.launch, Launch::Server(_));
+    (server && most < ENOUGH).then(|| {
+        Degradation::new(
+            format!("a process may have {most} files open: kernels may not start"),
+            "run with --ulimit nofile=4096, or without a limit",
+        )
     })
 }
 

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{getpid, getuid};
 
-use super::{FILE, places};
+use super::{FILE, is_anothers, places};
 use crate::identity::{Dropped, Root, may_chown};
 use crate::volume;
 
@@ -27,6 +27,9 @@ pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<
     // Another container may change the way while it is gone: what is open stays the same.
     let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+    if is_anothers(&held, uid) {
+        return Err(io::Error::other("it is that of a running start"));
+    }
     if fs::metadata(&held)?.uid() != uid && !is_a_state_directory(&held)? {
         return Err(io::Error::other(
             "it is not the user's, and holds other things",
@@ -148,7 +151,7 @@ impl Keeper {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for directory in places(wanted, uid)
             .into_iter()
-            .filter(|place| !is_shared(place))
+            .filter(|place| !is_shared(place) && !is_anothers(place, uid))
         {
             let make = || DirBuilder::new().mode(0o700).create(&directory);
             match make() {

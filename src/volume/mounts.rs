@@ -81,43 +81,54 @@ pub(super) fn below(directory: &Path) -> BTreeSet<PathBuf> {
     below.filter(|path| path != Path::new("")).collect()
 }
 
-/// Reports a notebooks directory that goes with the container although HOME is on a volume: an
-/// engine gives an image's own mount point a volume without a name there, and who mounted HOME
-/// expects what is in it to stay.
+/// Reports a notebooks directory that goes with the container although something else is mounted
+/// where people keep their things: an engine gives an image's own mount point a volume without a
+/// name, and who mounted HOME, or the path of another image, expects what is in it to stay.
 pub fn passing_notebooks(notebooks: &Path, home: &Path) -> Option<Degradation> {
-    let mount = |path: &Path| of(File::open(path).ok()?);
-    let (volume, home) = (mount(notebooks)?, mount(home)?);
-    let lasting = home.id != volume.id && home.point != Path::new("/");
-    (lasting && volume.is_anonymous()).then(|| {
-        let cause = format!(
-            "HOME is on a volume, but the notebooks are not: {} is a volume without a name, which \
-             goes with the container",
-            notebooks.display()
-        );
-        let remedy = "mount a volume there, too, or name a directory of HOME's volume with \
-                      --notebooks, such as /home/jupyter/work";
-        Degradation::new(cause, remedy)
-    })
+    let real = notebooks.canonicalize().ok()?;
+    let volume = of(File::open(&real).ok()?)?;
+    let mounts = all().into_iter().map(|mount| mount.point);
+    let mut elsewhere = mounts.filter(|point| {
+        let inside = |parent: &Path| point.strip_prefix(parent).map(Path::as_os_str);
+        let of_people = point == home || inside(Path::new("/home")).is_ok();
+        // What is in a hidden directory is some program's, and a file is no volume.
+        let hidden = point
+            .iter()
+            .any(|name| name.as_encoded_bytes().starts_with(b"."));
+        of_people && !hidden && inside(&real).is_err() && point.is_dir()
+    });
+    let elsewhere = elsewhere.next().filter(|_| volume.is_anonymous())?;
+    let cause = format!(
+        "{} is mounted, but the notebooks are in {}, a volume without a name, which goes with the \
+         container",
+        elsewhere.display(),
+        notebooks.display()
+    );
+    let remedy = "mount a volume there, or name a directory of the mounted one with --notebooks, such \
+                  as /home/jupyter/work";
+    Some(Degradation::new(cause, remedy))
 }
 
-/// Returns what is wrong with the mounts below a directory for the user that this process runs
-/// as: one that cannot be read, or not written although it is not mounted read-only.
-pub fn unusable_mounts(directory: &Path) -> Vec<Degradation> {
-    let found = below(directory).into_iter().filter_map(|path| {
-        let mount = directory.join(path);
-        let reading = match mount.is_dir() {
-            true => Access::READ_OK | Access::EXEC_OK,
-            false => Access::READ_OK,
-        };
-        let (verb, error, remedy) = match rustix::fs::access(&mount, reading) {
-            Err(Errno::NOENT) => return None,
-            Err(error) => (
+/// Returns what is wrong with the mounts in HOME and inside the notebooks for the user that this
+/// process runs as: one that cannot be read, or inside the notebooks not written although it is
+/// not mounted read-only.
+pub fn unusable_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
+    let inside: Vec<PathBuf> = below(notebooks)
+        .iter()
+        .map(|path| notebooks.join(path))
+        .collect();
+    let unread = below(home).into_iter().map(|path| home.join(path));
+    let unread = unread.filter(|mount| !mount.starts_with(notebooks));
+    let unread: Vec<PathBuf> = unread.filter(|mount| unreadable(mount).is_some()).collect();
+    let found = inside.into_iter().chain(unread).filter_map(|mount| {
+        let (verb, error, remedy) = match unreadable(&mount) {
+            Some(error) => (
                 "read",
                 error,
                 "let the server's user read it where it lives, or pass on a group that may: \
                  --group-add",
             ),
-            Ok(()) => match rustix::fs::access(&mount, Access::WRITE_OK) {
+            None => match rustix::fs::access(&mount, Access::WRITE_OK) {
                 Ok(()) | Err(Errno::ROFS | Errno::NOENT) => return None,
                 Err(error) => (
                     "written",
@@ -128,12 +139,22 @@ pub fn unusable_mounts(directory: &Path) -> Vec<Degradation> {
             },
         };
         let cause = format!(
-            "{}, mounted inside the notebooks, cannot be {verb}: {error}",
+            "{} is mounted, and cannot be {verb}: {error}",
             mount.display()
         );
         Some(Degradation::new(cause, remedy))
     });
     found.collect()
+}
+
+/// Returns why a mount cannot be read.
+fn unreadable(mount: &Path) -> Option<Errno> {
+    let reading = match mount.is_dir() {
+        true => Access::READ_OK | Access::EXEC_OK,
+        false => Access::READ_OK,
+    };
+    let refused = rustix::fs::access(mount, reading).err();
+    refused.filter(|error| *error != Errno::NOENT)
 }
 
 /// A path of mountinfo: a backslash has three octal digits after it.

@@ -9,8 +9,20 @@ use std::path::Path;
 use crate::support::blocks as pages;
 use crate::support::docker::{Volume, run};
 
-/// Words of the engine's, not of this project's.
-const DOCKERS: [&str; 2] = ["address already in use", "port is already allocated"];
+/// Words of other programs, not of this project's.
+const OTHERS: [&str; 11] = [
+    "address already in use",
+    "port is already allocated",
+    "No user exists for uid 1001",
+    "cannot find name for user ID",
+    "can't start new thread",
+    "Blocking Cross Origin",
+    "Permission denied",
+    "conda: not found",
+    "sudo: not found",
+    "could not select device driver",
+    "dubious ownership",
+];
 
 /// A directory that everybody can write, mounted at `place`.
 struct Mounted(tempfile::TempDir, String);
@@ -84,6 +96,9 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
     let data = Mounted::new("/home/jupyter/notebooks/data");
     data.write("table.csv", "");
     open(data.0.path(), 0o755);
+
+    let live = Mounted::new("/live");
+    std::os::unix::fs::symlink("../archive/cert.pem", live.0.path().join("cert.pem")).unwrap();
 
     let passwords = [
         "--env=JUPYTER_PASSWORD=a",
@@ -163,7 +178,7 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             &[&home.1],
             end,
             0,
-            &["HOME is on a volume, but the notebooks are not"],
+            &["is mounted, but the notebooks are in"],
         ),
         (
             &[&home.1],
@@ -171,15 +186,15 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             0,
             &["is a copy in a volume, which no newer image updates"],
         ),
+        (&[&data.1], end, 0, &["is mounted, and cannot be written"]),
         (
-            &[&data.1],
-            end,
-            0,
-            &["mounted inside the notebooks, cannot be written"],
-        ),
-        (
-            &[],
-            &["jupyter-lab", "--keyfile=/k", "--notebook-dir=/n"],
+            &[&live.1],
+            &[
+                "jupyter-lab",
+                "--keyfile=/k",
+                "--certfile=/live/cert.pem",
+                "--notebook-dir=/n",
+            ],
             78,
             &[
                 "settings: ServerApp.keyfile (from ",
@@ -187,13 +202,25 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
                 "ServerApp.root_dir (from ",
                 " is not a directory",
                 "): ",
+                "is a link to ",
+                ", which is not here",
             ],
         ),
         (
-            &["--entrypoint=python3"],
+            &[],
+            &["start-notebook.sh"],
+            127,
+            &[
+                "start-notebook.sh was not found",
+                "is of the Jupyter Docker Stacks",
+            ],
+        ),
+        (
+            &["--entrypoint=python3", "--ulimit=nofile=400:400"],
             &["-c", taken],
             1,
             &[
+                "kernels may not start",
                 "port 49494 is not available",
                 "terminated with error code 1",
             ],
@@ -210,7 +237,7 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
         // An ellipsis stands for a name.
         for part in written.split('…') {
             let known = seen.iter().any(|seen| seen == part);
-            assert!(known || DOCKERS.contains(&part), "who says {part:?}?");
+            assert!(known || OTHERS.contains(&part), "who says {part:?}?");
         }
     }
 }

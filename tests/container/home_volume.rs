@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::docker::{Container, Volume, run};
+use crate::support::docker::{Container, Volume, mounted, run};
 
 const READY: &str = "] ready in ";
 const HOME: &str = "/home/jupyter";
@@ -92,12 +92,23 @@ fn a_volume_that_an_older_image_has_filled_gets_the_new_venv_and_defaults() {
 fn notebooks_that_go_with_the_container_beside_a_home_that_stays_are_told() {
     let volume = Volume::new();
     let mount = format!("--volume={}:{HOME}", volume.0);
-    let told = "HOME is on a volume, but the notebooks are not: /home/jupyter/notebooks";
-    let (_, _, stderr) = run(&[&mount], &["true"]);
-    assert!(stderr.contains(told), "{stderr}");
+    let told = " is mounted, but the notebooks are in /home/jupyter/notebooks, a volume without";
+    let elsewhere = format!("--volume={}:/home/jovyan/work", volume.0);
+    for mount in [&mount, &elsewhere] {
+        let (_, _, stderr) = run(&[mount], &["true"]);
+        assert!(stderr.contains(told), "{stderr}");
+    }
     let both = Volume::new();
     let notebooks = both.option();
-    for options in [&[][..], &[&notebooks], &[&mount, &notebooks]] {
+    let (_file, settings) = mounted("", "/home/jupyter/.jupyter/custom.css");
+    let inside = format!("--volume={}:/home/jupyter/notebooks/data", volume.0);
+    for options in [
+        &[][..],
+        &[&settings],
+        &[&inside],
+        &[&notebooks],
+        &[&mount, &notebooks],
+    ] {
         let options: Vec<&str> = options.iter().map(|option| option.as_str()).collect();
         let (code, _, stderr) = run(&options, &["--warning-as-error", "--", "true"]);
         assert_eq!((code, stderr.contains(told)), (0, false), "{stderr}");

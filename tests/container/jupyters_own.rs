@@ -93,6 +93,52 @@ fn what_cannot_work_is_said_before_the_server_starts() {
     assert!(!stderr.contains("Traceback"), "{stderr}");
 }
 
+/// Whoever prepares something in a script of their own ends it so.
+#[test]
+fn a_start_that_takes_its_commands_place_is_asked_and_one_beside_it_is_not() {
+    let line = ["bash", "-c", "true; exec ai-lab-entrypoint jupyter-lab"];
+    let container = Container::start(&[], &line);
+    container.wait_for(READY);
+    let healthy = "healthy: http://127.0.0.1:49494/api answers\n";
+    let check = || container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+    assert_eq!(check(), healthy);
+    container.exec_ok("jupyter", &["ai-lab-entrypoint", "--", "true"]);
+    assert_eq!(check(), healthy);
+    assert_eq!(container.stop(), 0);
+    let container = Container::start(&[], &[]);
+    container.wait_for(READY);
+    for user in ["jupyter", "root"] {
+        container.exec_ok(user, &["ai-lab-entrypoint", "--", "true"]);
+        let check = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+        assert_eq!(check, healthy, "{user}");
+    }
+}
+
+#[test]
+fn a_long_runtime_directory_costs_no_kernel() {
+    let long = format!(
+        "--env=JUPYTER_RUNTIME_DIR=/home/jupyter/notebooks/{}",
+        "x".repeat(40)
+    );
+    let container = Container::start(&[&long], &[]);
+    container.wait_for(READY);
+    assert_eq!(container.visit(&["run", "ailab", "print(6 * 7)"]), "42");
+}
+
+#[test]
+fn a_directory_that_a_hub_wants_and_that_is_not_there_is_named() {
+    let hub = [
+        "--env=JUPYTERHUB_SERVICE_URL=http://127.0.0.1:8888/user/a/",
+        "--env=JUPYTERHUB_API_TOKEN=x",
+        "--env=JUPYTERHUB_CLIENT_ID=x",
+        "--env=JUPYTERHUB_ROOT_DIR=/home/jupyter/assignments",
+    ];
+    let (code, _, stderr) = run(&hub, &[]);
+    assert_eq!(code, 78, "{stderr}");
+    let told = "(from JUPYTERHUB_ROOT_DIR): /home/jupyter/assignments is not a directory";
+    assert!(stderr.contains(told), "{stderr}");
+}
+
 #[test]
 fn kubeflow_says_where_it_is() {
     let prefix = "--env=NB_PREFIX=/notebook/data/lab";

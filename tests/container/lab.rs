@@ -65,6 +65,7 @@ fn every_shell_of_the_users_finds_the_venv_first_and_roots_does_not() {
     }
     // Docker gives both the same PATH.
     container.exec_ok("jupyter", &["python3", "-c", "import numpy"]);
+    container.exec_ok("jupyter", &["python3", "-m", "venv", "/tmp/venv"]);
     let servers = container.exec_ok("jupyter", &["jupyter", "server", "list"]);
     assert!(servers.contains(":49494/"), "{servers}");
     let prefix = "import sys; print(sys.prefix)";

@@ -141,7 +141,8 @@ fn from_hash(value: OsString, origin: &Origin) -> Result<Given, SettingError> {
     Err(error(
         origin,
         "it is no hash that Jupyter could verify a password against",
-        "use what `jupyter server password` writes: argon2:$argon2id$…",
+        "use what `password hash` of this program writes, argon2:$argon2id$…; in a Compose file each \
+         $ of it is written $$",
     ))
 }
 

@@ -36,6 +36,21 @@ pub fn socket(image: &Image, gid: u32, mode: u32) -> String {
     path.display().to_string()
 }
 
+/// As where root starts another one in a running container.
+#[test]
+fn a_state_directory_of_a_running_start() {
+    start("state-of-a-running-start", |image| {
+        let script = "sleep 100 &\n\
+             start=$(cut -d ' ' -f 22 /proc/$!/stat)\n\
+             mkdir state\n\
+             printf '{\"version\":1,\"program\":\"x\",\"phase\":\"ready\",\"mode\":\"lab\",\"pid\":%d,\
+             \"started\":%d,\"main_pid\":null,\"probe\":null,\"since\":0,\"restarts\":0,\
+             \"last_exit\":null,\"boot\":[],\"degradations\":[]}' $! $start >state/state.json\n\
+             chown -R 4242 state";
+        after(script, image, &[])
+    });
+}
+
 #[test]
 fn nothing_is_wrong() {
     start("start-command", |image| usual(image, &[]));

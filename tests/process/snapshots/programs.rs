@@ -90,6 +90,7 @@ fn commands_that_cannot_be_run() {
     run("command-of-no-architecture", "@/binary");
     run("command-without-loader", "@/loaderless");
     run("command-mistyped-verb", "helthcheck");
+    run("command-of-another-image", "start-notebook.sh");
     run("command-misplaced-verb", "status");
 }
 

@@ -140,9 +140,14 @@ fn what_is_told_beside_it() {
         "server-cannot-work",
         |image| {
             configured(image, "c.ServerApp.keyfile = '/nonexistent/key.pem'\n");
-            server(image)
-                .args(["--jupyter-arg", "--certfile=/nonexistent/cert.pem"])
-                .args(["--", "jupyter-lab", "--notebook-dir", "/nonexistent"])
+            std::os::unix::fs::symlink("../archive/cert.pem", image.path("cert.pem")).unwrap();
+            let certificate = format!("--certfile={}", image.path("cert.pem").display());
+            server(image).args(["--jupyter-arg", &certificate]).args([
+                "--",
+                "jupyter-lab",
+                "--notebook-dir",
+                "/nonexistent",
+            ])
         },
         ended,
     );
@@ -153,6 +158,11 @@ fn what_is_told_beside_it() {
             running.wait_for("are ended: 2");
             ready(running)
         },
+    );
+    lived(
+        "server-with-few-files",
+        |i| server_in(i, "ulimit -n 100; exec").args(["--password", "ailab"]),
+        ready,
     );
     lived("server-dry-run", |i| server(i).arg("--dry-run"), ended);
 }
