@@ -46,6 +46,7 @@ fn files_without_a_word_about_authentication_are_clear() {
             .replace("\\'\r", "\\\\'\r")
             .as_str(),
         "c.PasswordIdentityProvider.cookie_name = 'x'\n",
+        "import os\nc.A.b = 'x' if len(os.environ.get('Y', '')) > 3 else str(4)\n",
         "c.A.b = '%s/x' % ('a')\nc.A.b = ', '.join(['a', 'b'])\npass\n",
         "# -*- coding: utf-8 -*-\n",
     ] {

@@ -1,12 +1,12 @@
 import os
 
-from jupyter_core.paths import jupyter_runtime_dir
-
 # Unix sockets in the runtime directory, which the user alone can enter. TCP is open to
 # everything in the network namespace, which is the host's with --network host. A socket's
-# path has 107 bytes at most, and a kernel's name 50 of them.
-if len(os.fsencode(jupyter_runtime_dir())) <= 107 - 50:
-    c.KernelManager.transport = "ipc"
+# path has 107 bytes at most, and a kernel's name 50 of them. Plain assignments alone: no other
+# statement can be judged, and then no default password is set.
+c.KernelManager.transport = (
+    "ipc" if len(os.environ.get("JUPYTER_RUNTIME_DIR", "")) <= 107 - 50 else "tcp"
+)
 # The trash would be in the volume, where nobody sees it and nothing empties it. What is
 # deleted is gone, directories with what is in them, once the question is answered.
 c.FileContentsManager.delete_to_trash = False

@@ -107,7 +107,10 @@ fn may_be_called(before: &[Token]) -> bool {
         Kind::Name => {
             let start = before
                 .iter()
-                .rposition(|token| token.kind != Kind::Name && !token.is("."))
+                .rposition(|token| match token.kind {
+                    Kind::Name => KEYWORDS.contains(&token.text.as_str()),
+                    _ => !token.is("."),
+                })
                 .map_or(0, |at| at + 1);
             let name: String = before[start..]
                 .iter()
