@@ -18,7 +18,7 @@ use crate::server::password::{self, Applied, Line, Outcome, Place, Secret, Wante
 use crate::server::program::Launch;
 use crate::settings::table;
 use crate::state::{Mode, PasswordPlace};
-use crate::volume::{Defaults, VolumeError, bring_in, passing_notebooks, unusable_mounts};
+use crate::volume::{Defaults, VolumeError, bring_in, wrong_mounts};
 
 /// What the user phase leaves for serving.
 pub struct Ready {
@@ -49,12 +49,8 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     });
     result?;
     if let Some(directory) = &start.settings.notebooks.directory {
-        let home = &person.account.home;
-        start
-            .report
-            .all_degraded(unusable_mounts(directory, home))?;
-        let passing = passing_notebooks(directory, home);
-        start.report.all_degraded(passing.into_iter().collect())?;
+        let wrong = wrong_mounts(directory, &person.account.home);
+        start.report.all_degraded(wrong)?;
     }
     start.report.took("notebooks", time);
     start.go_on()?;

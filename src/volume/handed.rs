@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::mounts;
+use super::mounts::Mounts;
 use super::tree::{self, Inode, Look};
 use super::walk::give;
 use super::way::{Missing, open_volume};
@@ -74,7 +74,7 @@ pub fn hand_over_directories(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
 /// Hands over the tops of other mounts inside a directory that are fresh volumes: root's, with
 /// nothing of anybody else's in them. Returns what was handed over.
 pub fn hand_over_mounts(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
-    hand_over_each(hand, mounts::below(hand.directory))
+    hand_over_each(hand, Mounts::read().below(hand.directory))
 }
 
 fn hand_over_each(hand: &Hand<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
@@ -96,7 +96,7 @@ fn hand_over_each(hand: &Hand<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
 
 /// The directories between HOME and what is mounted in one of its hidden directories.
 fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
-    let mounts = mounts::below(home).into_iter();
+    let mounts = Mounts::read().below(home).into_iter();
     let hidden = mounts.filter(|path| path.as_os_str().as_bytes().starts_with(b"."));
     let parents = hidden.flat_map(|path| {
         let parents: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();

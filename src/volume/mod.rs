@@ -45,7 +45,7 @@ pub use defaults::{Defaults, bring_in};
 pub use foresee::{Foreseen, foresee_defaults, unread_taken};
 pub use handed::{Hand, hand_over_directories, hand_over_mounts};
 pub use mend::{Restored, Standing, Versions, restore, standing, versions};
-pub use mounts::{passing_notebooks, unusable_mounts};
+pub use mounts::wrong_mounts;
 pub use owner::{Claim, Claimed, claim, foresee as foresee_claim, is_ordinary};
 pub use plan::{Action, Verdict};
 pub use seal::{Sealed, seal};

@@ -55,53 +55,75 @@ impl Mount {
     }
 }
 
-/// Returns all mounts.
-pub(super) fn all() -> Vec<Mount> {
-    let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
-    let lines = table.split(|byte| *byte == b'\n');
-    lines.filter_map(Mount::parse).collect()
+/// The mounts of this container.
+pub(super) struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    /// Reads mountinfo.
+    pub fn read() -> Self {
+        let table = std::fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+        let lines = table.split(|byte| *byte == b'\n');
+        Self(lines.filter_map(Mount::parse).collect())
+    }
+
+    /// Returns where something is mounted.
+    pub fn points(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|mount| mount.point.as_path())
+    }
+
+    /// Returns the mount that an open file is on.
+    pub fn of(&self, file: impl AsFd) -> Option<&Mount> {
+        let path = format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd());
+        let info = std::fs::read_to_string(path).ok()?;
+        let mut lines = info.lines();
+        let id = lines.find_map(|line| line.strip_prefix("mnt_id:"))?;
+        let id: u64 = id.trim().parse().ok()?;
+        self.0.iter().find(|mount| mount.id == id)
+    }
+
+    /// Returns where something else is mounted below a directory, as paths from there.
+    pub fn below(&self, directory: &Path) -> BTreeSet<PathBuf> {
+        let real = directory.canonicalize();
+        let top = real.as_deref().unwrap_or(directory);
+        let below = self
+            .points()
+            .filter_map(|point| point.strip_prefix(top).ok());
+        let below = below.filter(|path| *path != Path::new(""));
+        below.map(Path::to_owned).collect()
+    }
 }
 
-/// Returns the mount that an open file is on.
-pub(super) fn of(file: impl AsFd) -> Option<Mount> {
-    let path = format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd());
-    let info = std::fs::read_to_string(path).ok()?;
-    let mut lines = info.lines();
-    let id = lines.find_map(|line| line.strip_prefix("mnt_id:"))?;
-    let id: u64 = id.trim().parse().ok()?;
-    all().into_iter().find(|mount| mount.id == id)
-}
-
-/// Returns where something else is mounted below a directory, as paths from there.
-pub(super) fn below(directory: &Path) -> BTreeSet<PathBuf> {
-    let real = directory.canonicalize();
-    let top = real.as_deref().unwrap_or(directory);
-    let points = all().into_iter().map(|mount| mount.point);
-    let below = points.filter_map(|point| point.strip_prefix(top).map(Path::to_owned).ok());
-    below.filter(|path| path != Path::new("")).collect()
+/// Returns what is wrong with the mounts for the user that this process runs as: notebooks that
+/// go with the container, and mounts that cannot be used.
+pub fn wrong_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
+    let mounts = Mounts::read();
+    let mut wrong = unusable(&mounts, notebooks, home);
+    wrong.extend(passing(&mounts, notebooks, home));
+    wrong
 }
 
 /// Reports a notebooks directory that goes with the container although something else is mounted
 /// where people keep their things: an engine gives an image's own mount point a volume without a
 /// name, and who mounted HOME, or the path of another image, expects what is in it to stay.
-pub fn passing_notebooks(notebooks: &Path, home: &Path) -> Option<Degradation> {
+fn passing(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation> {
+    let volume = mounts.of(File::open(notebooks).ok()?)?;
+    if !volume.is_anonymous() {
+        return None;
+    }
     let real = notebooks.canonicalize().ok()?;
-    let volume = of(File::open(&real).ok()?)?;
-    let mounts = all().into_iter().map(|mount| mount.point);
-    let mut elsewhere = mounts.filter(|point| {
-        let inside = |parent: &Path| point.strip_prefix(parent).map(Path::as_os_str);
-        let of_people = point == home || inside(Path::new("/home")).is_ok();
+    let mut elsewhere = mounts.points().filter(|point| {
+        let of_people =
+            *point == home || *point != Path::new("/home") && point.starts_with("/home");
         // What is in a hidden directory is some program's, and a file is no volume.
         let hidden = point
             .iter()
             .any(|name| name.as_encoded_bytes().starts_with(b"."));
-        of_people && !hidden && inside(&real).is_err() && point.is_dir()
+        of_people && !hidden && !point.starts_with(&real) && point.is_dir()
     });
-    let elsewhere = elsewhere.next().filter(|_| volume.is_anonymous())?;
     let cause = format!(
         "{} is mounted, but the notebooks are in {}, a volume without a name, which goes with the \
          container",
-        elsewhere.display(),
+        elsewhere.next()?.display(),
         notebooks.display()
     );
     let remedy = "mount a volume there, or name a directory of the mounted one with --notebooks, such \
@@ -109,52 +131,48 @@ pub fn passing_notebooks(notebooks: &Path, home: &Path) -> Option<Degradation> {
     Some(Degradation::new(cause, remedy))
 }
 
-/// Returns what is wrong with the mounts in HOME and inside the notebooks for the user that this
-/// process runs as: one that cannot be read, or inside the notebooks not written although it is
-/// not mounted read-only.
-pub fn unusable_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
-    let inside: Vec<PathBuf> = below(notebooks)
-        .iter()
-        .map(|path| notebooks.join(path))
-        .collect();
-    let unread = below(home).into_iter().map(|path| home.join(path));
-    let unread = unread.filter(|mount| !mount.starts_with(notebooks));
-    let unread: Vec<PathBuf> = unread.filter(|mount| unreadable(mount).is_some()).collect();
-    let found = inside.into_iter().chain(unread).filter_map(|mount| {
-        let (verb, error, remedy) = match unreadable(&mount) {
-            Some(error) => (
-                "read",
-                error,
-                "let the server's user read it where it lives, or pass on a group that may: \
-                 --group-add",
-            ),
-            None => match rustix::fs::access(&mount, Access::WRITE_OK) {
-                Ok(()) | Err(Errno::ROFS | Errno::NOENT) => return None,
-                Err(error) => (
-                    "written",
-                    error,
-                    "mount it read-only (:ro) if it is only to be read; otherwise give it to the \
-                     server's user where it lives, or pass on a group that may: --group-add",
-                ),
-            },
-        };
-        let cause = format!(
-            "{} is mounted, and cannot be {verb}: {error}",
-            mount.display()
-        );
-        Some(Degradation::new(cause, remedy))
-    });
-    found.collect()
+/// Reports mounts in HOME and inside the notebooks that cannot be read, and those inside the
+/// notebooks that cannot be written although they are not mounted read-only.
+fn unusable(mounts: &Mounts, notebooks: &Path, home: &Path) -> Vec<Degradation> {
+    let at = |top: &Path| -> Vec<PathBuf> {
+        let below = mounts.below(top);
+        below.iter().map(|path| top.join(path)).collect()
+    };
+    let mut wrong = Vec::new();
+    for mount in at(notebooks) {
+        wrong.extend(unreadable(&mount).or_else(|| unwritable(&mount)));
+    }
+    let outside = at(home).into_iter();
+    let outside = outside.filter(|mount| !mount.starts_with(notebooks));
+    wrong.extend(outside.filter_map(|mount| unreadable(&mount)));
+    wrong
 }
 
-/// Returns why a mount cannot be read.
-fn unreadable(mount: &Path) -> Option<Errno> {
+fn unreadable(mount: &Path) -> Option<Degradation> {
     let reading = match mount.is_dir() {
         true => Access::READ_OK | Access::EXEC_OK,
         false => Access::READ_OK,
     };
-    let refused = rustix::fs::access(mount, reading).err();
-    refused.filter(|error| *error != Errno::NOENT)
+    let error = rustix::fs::access(mount, reading).err()?;
+    let remedy = "let the server's user read it where it lives, or pass on a group that may: \
+                  --group-add";
+    (error != Errno::NOENT).then(|| refused(mount, "read", error, remedy))
+}
+
+fn unwritable(mount: &Path) -> Option<Degradation> {
+    let error = rustix::fs::access(mount, Access::WRITE_OK).err()?;
+    let remedy = "mount it read-only (:ro) if it is only to be read; otherwise give it to the \
+                  server's user where it lives, or pass on a group that may: --group-add";
+    let fine = matches!(error, Errno::ROFS | Errno::NOENT);
+    (!fine).then(|| refused(mount, "written", error, remedy))
+}
+
+fn refused(mount: &Path, verb: &str, error: Errno, remedy: &str) -> Degradation {
+    let mount = mount.display();
+    Degradation::new(
+        format!("{mount} is mounted, and cannot be {verb}: {error}"),
+        remedy,
+    )
 }
 
 /// A path of mountinfo: a backslash has three octal digits after it.

@@ -8,7 +8,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::crew::{self, Deed};
-use super::mounts;
+use super::mounts::Mounts;
 use super::tree;
 use super::way::{Missing, open_volume};
 use super::{Progress, VolumeError};
@@ -166,7 +166,9 @@ fn is_of_another(dir: &OwnedFd, top: &tree::Look, uid: u32) -> bool {
     top.uid != uid
         && is_ordinary(top.uid)
         && mounted
-        && mounts::of(dir).is_some_and(|mount| !mount.is_volume_of_an_engine())
+        && Mounts::read()
+            .of(dir)
+            .is_some_and(|mount| !mount.is_volume_of_an_engine())
 }
 
 /// Reports whether a uid is a person's: no account of a system (macOS begins at 501) and none of

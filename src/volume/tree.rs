@@ -7,14 +7,14 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
     Access, AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, StatxTimestamp,
 };
 use rustix::io::Errno;
 
-use super::mounts;
+use super::mounts::Mounts;
 
 /// Opens a directory for reading its entries.
 pub(super) const LIST: OFlags = OFlags::DIRECTORY
@@ -71,8 +71,9 @@ impl Look {
 /// The tops of all mounts, as far as they can be seen: what tells them apart where a look
 /// does not. A mount that is made later is not among them.
 pub(super) fn mount_tops() -> HashSet<Inode> {
-    let looks = mounts::all().into_iter().filter_map(|mount| {
-        let place = CString::new(mount.point.into_os_string().into_vec()).ok()?;
+    let mounts = Mounts::read();
+    let looks = mounts.points().filter_map(|point| {
+        let place = CString::new(point.as_os_str().as_bytes()).ok()?;
         look(rustix::fs::CWD, &place).ok()
     });
     looks.map(|look| look.inode).collect()

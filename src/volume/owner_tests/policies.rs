@@ -90,6 +90,18 @@ fn auto_adopts_a_bind_mount_of_another_ordinary_user_alone() {
     }
 }
 
+/// As an NFS export, a disk or a volume of Kubernetes is.
+#[test]
+fn auto_adopts_a_whole_file_system_of_another_ordinary_user() {
+    let ground = Ground::new();
+    let adopted = with_mounts(|| {
+        mount_tmpfs(&ground.volume(""), "1m");
+        chown(ground.volume(""), Some(4444), Some(4445)).unwrap();
+        ground.claim(VolumeOwner::Auto).unwrap().adopted
+    });
+    assert_eq!(adopted, Some((4444, 4445)));
+}
+
 #[test]
 fn auto_hands_over_a_directory_of_the_containers_own() {
     let ground = Ground::new();

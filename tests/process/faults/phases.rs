@@ -26,8 +26,8 @@ impl Phase {
     pub fn most_calls(self) -> usize {
         match self {
             Self::Loader => 64,
-            Self::Root => 800,
-            Self::User => 768,
+            Self::Root => 896,
+            Self::User => 896,
             Self::Serving => 256,
             Self::Stop => 96,
         }
