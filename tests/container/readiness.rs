@@ -205,17 +205,11 @@ fn is_refused_beside(other: &Container, warning: &str) {
 
 #[test]
 fn a_server_that_cannot_listen_at_all_ends_with_its_own_words() {
-    // No IPv6 here, and no such certificate.
-    for (words, why) in [
-        (["--ip", "::1"], "Cannot assign requested address"),
-        (["--ip", "192.0.2.1"], "Cannot assign requested address"),
-        (
-            ["--jupyter-arg", "--ServerApp.certfile=/none.pem"],
-            "\"/none.pem\" does not exist",
-        ),
-    ] {
-        let (code, _, stderr) = run(&[], &words);
+    // No IPv6 here, and an address of nobody's.
+    for address in ["::1", "192.0.2.1"] {
+        let (code, _, stderr) = run(&[], &["--ip", address]);
         assert_eq!(code, 1, "{stderr}");
+        let why = "Cannot assign requested address";
         assert!(
             stderr.contains(why) && !stderr.contains(WELCOME),
             "{stderr}"
