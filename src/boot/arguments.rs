@@ -81,6 +81,7 @@ pub(super) fn arguments(
 /// Everything that cannot work.
 pub(super) fn check(
     start: &Start<'_>,
+    server: &ServerProgram,
     argv: &Argv,
     jupyters: &Everything,
     directory: &Path,
@@ -119,7 +120,8 @@ pub(super) fn check(
     // Jupyter expands `~`. The notebooks directory is made, or its absence was reported.
     let ours = start.settings.notebooks.directory.as_deref();
     let hubs = std::env::var(HUBS_DIRECTORY).ok();
-    let hubs = hubs.as_deref().filter(|path| path.starts_with('/'));
+    let hubs = hubs.as_deref();
+    let hubs = hubs.filter(|path| server.hub && path.starts_with('/'));
     let hubs = hubs.map(|path| (HUBS_DIRECTORY.to_owned(), path));
     if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
         && !root_dir.starts_with('~')

@@ -307,7 +307,8 @@ fn command_part(
             let jupyters = password_place(start, person, None, environment).read();
             let argv = arguments::arguments(start, person, server, &jupyters);
             let directory = working_directory(start).unwrap_or_default();
-            arguments::check(start, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
+            arguments::check(start, server, &argv, &jupyters, &directory)
+                .map_err(Failure::Settings)?;
             let args = [&server.module[..], &argv.args].concat();
             (arguments::in_venv(start, server), args)
         }

@@ -159,7 +159,7 @@ fn serve(
     let jupyters = ready.place.read();
     let argv = arguments(&start, person, server, &jupyters);
     let directory = working_directory(&start).unwrap_or_default();
-    arguments::check(&start, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
+    arguments::check(&start, server, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
     let logfile = open_logfile(&mut start)?;
     let program = Program {
         name: in_venv(&start, server),

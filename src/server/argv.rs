@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::password::line::is_a_password;
+use super::traits::{self, canonical};
 
 /// What is decided about the server's arguments before they are written.
 #[derive(Clone, Copy)]
@@ -28,27 +29,6 @@ pub struct Plan<'a> {
     /// Reports whether Jupyter's own configuration decides about a trait, by its full name.
     pub configured: &'a dyn Fn(&str) -> bool,
 }
-
-/// Aliases of `jupyter_server.serverapp` and old names of traits.
-const ALIASES: [(&str, &str); 17] = [
-    ("ip", "ServerApp.ip"),
-    ("port", "ServerApp.port"),
-    ("port-retries", "ServerApp.port_retries"),
-    ("sock", "ServerApp.sock"),
-    ("sock-mode", "ServerApp.sock_mode"),
-    ("transport", "KernelManager.transport"),
-    ("keyfile", "ServerApp.keyfile"),
-    ("certfile", "ServerApp.certfile"),
-    ("client-ca", "ServerApp.client_ca"),
-    ("notebook-dir", "ServerApp.root_dir"),
-    ("ServerApp.notebook_dir", "ServerApp.root_dir"),
-    ("preferred-dir", "ServerApp.preferred_dir"),
-    ("browser", "ServerApp.browser"),
-    ("gateway-url", "GatewayClient.url"),
-    ("log-level", "Application.log_level"),
-    ("config", "JupyterApp.config_file"),
-    ("app-dir", "LabApp.app_dir"),
-];
 
 /// Flags without value, and the trait each sets.
 const FLAGS: [(&str, &str); 2] = [
@@ -214,19 +194,8 @@ fn option(word: &str) -> Option<&str> {
     word.strip_prefix("--").or_else(one_dash)
 }
 
-/// Returns the full name of a trait as it is today.
-pub(super) fn canonical(name: &str) -> String {
-    // Classes that ServerApp took the place of; their traits are still accepted.
-    let name = match name.split_once('.') {
-        Some(("NotebookApp" | "SingleUserNotebookApp", rest)) => format!("ServerApp.{rest}"),
-        _ => name.to_owned(),
-    };
-    let full = ALIASES.iter().find(|(alias, _)| *alias == name);
-    full.map_or(name, |(_, full)| (*full).into())
-}
-
 fn takes_value(option: &str) -> bool {
-    option.contains('.') || ALIASES.iter().any(|(alias, _)| *alias == option)
+    option.contains('.') || traits::is_alias(option)
 }
 
 fn starts_with_dash(word: &OsStr) -> bool {

@@ -7,7 +7,7 @@ pub mod probe;
 pub mod program;
 pub mod pump;
 pub mod readiness;
-pub mod serving;
 mod tls;
+pub mod traits;
 pub mod watch;
 pub mod welcome;

@@ -30,12 +30,12 @@ pub enum Restart {
     Always,
 }
 
-/// What becomes of processes that a kernel or a terminal leaves behind.
+/// The policy for processes that outlive their kernel or terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphans {
-    /// They go on.
+    /// They keep running.
     Keep,
-    /// They are ended.
+    /// They get TERM, then KILL.
     End,
 }
 
@@ -119,7 +119,7 @@ pub struct Server {
     pub ready_timeout: Duration,
     /// Whether it is started again.
     pub restart: Restart,
-    /// What becomes of what kernels and terminals leave behind.
+    /// The policy for processes that outlive their kernel or terminal.
     pub orphans: Orphans,
     /// The file mode creation mask; `None`: ours.
     pub umask: Option<u32>,

@@ -12,15 +12,15 @@ use tracing::info;
 
 use super::everyone::{processes, signal_one, stat};
 
-/// How often it looks, and how long a process has to end by itself.
+/// The time between two scans of `/proc`, and from TERM to KILL.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// The orphans that are ended; `None`: none are.
+/// The scan for orphans; `None`: orphans keep running.
 pub(super) struct Orphans(Option<Watched>);
 
 struct Watched {
     due: Instant,
-    /// Those that were asked to end, with their start times.
+    /// The pid and start time of each process that got TERM.
     asked: BTreeSet<(i32, u64)>,
 }
 
@@ -54,7 +54,7 @@ impl Orphans {
         for pid in processes() {
             let Some(process) = stat(pid).filter(|process| {
                 let ours = process.parent == us && pid != server && !process.ended;
-                // What a hook left was there before the server.
+                // A process that a hook started is older than the server.
                 ours && process.start >= began && !leader_lives(process.session)
             }) else {
                 continue;

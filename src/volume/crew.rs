@@ -126,7 +126,7 @@ pub(super) struct Found {
     pub checked: u64,
     /// Entries handed over.
     pub changed: u64,
-    /// How many of them belonged to whom; of a few owners.
+    /// The number of them by former owner, for the first few owners.
     pub former: BTreeMap<u32, u64>,
     /// What would be handed over.
     pub foreseen: Vec<String>,

@@ -36,7 +36,7 @@ pub struct Claimed {
     pub checked: u64,
     /// Entries handed over to the user.
     pub changed: u64,
-    /// How many of them belonged to whom; of a few owners.
+    /// The number of them by former owner, for the first few owners.
     pub former: BTreeMap<u32, u64>,
     /// Whether the file system ignores chown(2): nothing changed hands.
     pub ignored: bool,

@@ -1,9 +1,7 @@
 //! Every way to choose a password, proven at the login page of the real JupyterLab.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use crate::support::docker::{Container, IMAGE, docker_ok, mounted, visit};
+use crate::support::docker::{Container, IMAGE, docker_ok, mounted, text, visit};
+use crate::support::process::fed;
 
 const READY: &str = "] ready in ";
 /// White space inside, quotes, what shells and TOML could take for theirs, no ASCII.
@@ -138,15 +136,8 @@ fn a_login_survives_a_restart_of_the_container_but_no_new_password() {
 
 /// `password set`, as somebody types it.
 fn set(container: &Container, typed: &str) {
-    let words = ["exec", "--interactive", &container.name];
-    let mut child = Command::new("docker")
-        .args(words)
-        .args(["ai-lab-entrypoint", "password", "set"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(typed.as_bytes()).unwrap();
-    drop(stdin);
-    assert!(child.wait().unwrap().success());
+    let verb = ["ai-lab-entrypoint", "password", "set"];
+    let words = [&["exec", "--interactive", &container.name], &verb[..]].concat();
+    let output = fed("docker", &words, typed);
+    assert!(output.status.success(), "{}", text(&output));
 }

@@ -1,29 +1,14 @@
 //! What the binary prints to be installed elsewhere, read by those it is for.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use crate::support::PROGRAM;
+use crate::support::process::fed;
 
 fn printed(words: &[&str]) -> String {
     let output = Command::new(PROGRAM).args(words).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a program with this on its stdin.
-fn fed(program: &str, words: &[&str], input: &str) -> Output {
-    let mut child = Command::new(program)
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    child.wait_with_output().unwrap()
 }
 
 /// What bash offers for the last of these words.

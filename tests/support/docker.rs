@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
+use super::process::fed;
 
 /// The image that `scripts/test` builds, or another one while the tests are written.
 pub const IMAGE: &str = match option_env!("AI_LAB_TEST_IMAGE") {
@@ -86,17 +87,11 @@ pub struct Derived(pub String);
 impl Derived {
     pub fn new(dockerfile: &str) -> Self {
         let tag = format!("{}:derived", name());
-        let mut child = Command::new("docker")
-            .args(["build", "--force-rm", "--tag", &tag, "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(dockerfile.as_bytes()).unwrap();
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
+        let output = fed(
+            "docker",
+            &["build", "--force-rm", "--tag", &tag, "-"],
+            dockerfile,
+        );
         assert!(output.status.success(), "{}", text(&output));
         Self(tag)
     }

@@ -220,7 +220,7 @@ impl Place {
     }
 
     /// Files that other servers than this one read, or an extension with a file of its own, or that people take for ones that are read (`*_config.d`): a password
-    /// there is somebody's wish, too.
+    /// there counts as well.
     fn unread(&self, directory: &Path, left: &mut usize, found: &mut Vec<Source>) {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::super::serving::{self, Named};
+use super::super::traits::{self, Named};
 
 /// What one source says about authentication.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Said {
     pub settings: Vec<Setting>,
     /// The first part of it that cannot be judged.
     pub unclear: Option<Unclear>,
-    /// What it says about where the server listens and works.
+    /// The traits that it sets and that decide where the server listens and works.
     pub serving: Vec<Named>,
 }
 
@@ -92,7 +92,7 @@ fn collect(content: &Json, path: &mut Vec<String>, said: &mut Said) {
         if value.is_object() {
             collect(value, path, said);
         } else if let [.., class, name] = &path[..]
-            && let Some(name) = serving::known(class, name)
+            && let Some(name) = traits::known(class, name)
         {
             let value = value.as_str().map(str::to_owned);
             let line = None;

@@ -4,8 +4,8 @@
 //! (`c.ServerApp.port = 8888`) and reports every other one as unclear.
 
 mod expression;
-mod serving;
 mod tokens;
+mod traits;
 
 use super::policy::{Said, Setting, Value, is_about_authentication, mentions_authentication};
 use expression::{is_plain, is_protected, text_of};
@@ -19,12 +19,12 @@ pub fn read(source: &[u8]) -> Said {
         Ok(found) => found,
         Err((line, what)) => {
             said.unclear_at(line, what);
-            said.serving = serving::mentioned(source);
+            said.serving = traits::mentioned(source);
             return said;
         }
     };
     for statement in found {
-        said.serving.extend(serving::named(&statement));
+        said.serving.extend(traits::named(&statement));
         match judge(&statement) {
             Ok(Some(setting)) => said.settings.push(setting),
             Ok(None) => {}

@@ -1,7 +1,7 @@
-//! The traits about where the server listens and works that a Python file names, in whatever
-//! statement: one in an `if` counts, too.
+//! Finds the traits that a Python file sets and that decide where the server listens and works. A
+//! statement in an `if` counts, too.
 
-use super::super::super::serving::{CLASSES, Named, known};
+use super::super::super::traits::{CLASSES, Named, known};
 use super::METHODS;
 use super::expression::text_of;
 use super::tokens::{Kind, Statement, Token};
@@ -49,7 +49,7 @@ pub(super) fn named(statement: &Statement) -> Vec<Named> {
     found
 }
 
-/// What follows a name that may have been a key in brackets.
+/// Returns the tokens after a name, without the bracket that closes it as a key.
 fn after_bracket(tokens: &[Token]) -> &[Token] {
     match tokens {
         [close, rest @ ..] if close.is("]") => rest,
