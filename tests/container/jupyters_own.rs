@@ -137,6 +137,10 @@ fn a_directory_that_a_hub_wants_and_that_is_not_there_is_named() {
     assert_eq!(code, 78, "{stderr}");
     let told = "(from JUPYTERHUB_ROOT_DIR): /home/jupyter/assignments is not a directory";
     assert!(stderr.contains(told), "{stderr}");
+    // A lab has no hub that could want it.
+    let text = "import os\nc.ServerApp.root_dir = os.path.expanduser('~')\n";
+    let (_file, config) = mounted(text, CONFIG);
+    Container::start(&[&config, hub[3]], &[]).wait_for(READY);
 }
 
 #[test]
