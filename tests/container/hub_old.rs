@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::docker::{COMPAT, Container, docker, docker_ok, name};
+use crate::support::docker::{COMPAT, Container, docker_ok};
 use crate::support::hub::{Hub, OLD, alone};
 
 const CMD: &str = r#"["sudo","-E","python3","/home/jupyter/entrypoint.py","--notebook-defaults","/home/jupyter/notebook-defaults","--notebooks","/home/jupyter/notebooks","--home","/home/jupyter","--jupyter-server","/home/jupyter/jupyterenv/bin/jupyterhub-singleuser","--port","8000","--user","jupyter","--group","jupyter","--docker-group","docker","--password","ailab","--jupyter-logfile","/home/jupyter/jupyter-server.log","--venv","/home/jupyter/jupyterenv"]"#;
@@ -12,8 +12,8 @@ const SCRIPT: &str = r#""sudo","-E","python3","/home/jupyter/entrypoint.py""#;
 
 const COMPUTE: &str = "print(6 * 7)";
 
-/// The image as such hubs derive it.
-struct Derived(String);
+/// The image as such hubs derive it. It stays, for the other test and for the next time.
+struct Derived(&'static str);
 
 impl Derived {
     fn build() -> Self {
@@ -26,17 +26,17 @@ impl Derived {
              ENTRYPOINT []\n"
         );
         fs::write(context.path().join("Dockerfile"), lines).unwrap();
-        let tag = name();
+        let tag = "ai-lab:test-compat-old-hub";
         // The second one finds the layers of the first.
         let _alone = alone("derived");
         let place = context.path().to_str().unwrap();
-        docker_ok(["build", "--quiet", "--tag", &tag, place]);
+        docker_ok(["build", "--quiet", "--tag", tag, place]);
         Self(tag)
     }
 
     /// A hub that uses it with this `cmd`, and keeps the containers.
     fn hub(&self, cmd: &str, more: &str) -> Hub {
-        let image = &self.0;
+        let image = self.0;
         Hub::start_version(
             OLD,
             &format!(
@@ -48,12 +48,6 @@ impl Derived {
                  {more}"
             ),
         )
-    }
-}
-
-impl Drop for Derived {
-    fn drop(&mut self) {
-        docker(["rmi", "--force", &self.0]);
     }
 }
 

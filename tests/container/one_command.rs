@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::support::docker::{IMAGE, Volume, docker_ok, name, visit};
+use crate::support::hub::{NEWEST, venv};
 use crate::support::terminal::Terminal;
-use crate::support::{Output, Start, free_port};
+use crate::support::{Output, PROGRAM, Start, free_port};
 
 const READY: &str = "] ready in ";
 
@@ -32,13 +33,17 @@ impl Fakes {
 
     fn start(&self, script: &str) -> Start {
         let path = std::env::var("PATH").unwrap();
-        let own = self.0.path().display().to_string();
+        let own = self.path();
         Start::script(script)
             .env("PATH", &format!("{own}:{path}"))
-            .env("FAKES", &own)
+            .env("FAKES", own)
             .env("REAL", &real_docker())
             .env("AI_LAB_TAG", IMAGE)
             .env("AI_LAB_LOGS", &format!("{own}/log"))
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
     }
 
     fn read(&self, name: &str) -> String {
@@ -138,27 +143,40 @@ fn nothing_is_built_or_pulled_again_and_the_browser_opens() {
     );
 }
 
-/// Builds the program beside that of this checkout and without optimizing it: how fast it is
-/// is not asked here.
-fn built_in_a_hurry(start: Start) -> Start {
+/// How fast the program is, is not asked here: what the tests have built takes the place of an
+/// optimized one.
+const CARGO: &str = "
+    [ \"$*\" = 'build --release --locked --bins' ] &&
+        install -D -t \"$CARGO_TARGET_DIR/any/release\" \"$PROGRAM\"";
+
+/// The one that the hubs of the tests were installed with. What is imported is compiled then;
+/// most of it is not.
+const UV: &str = "
+    for word; do
+        shift
+        [ \"$word\" = --compile-bytecode ] || set -- \"$@\" \"$word\"
+    done
+    exec $REAL_UV \"$@\"";
+
+fn built_in_a_hurry(fakes: &Fakes, start: Start) -> Start {
+    let uv = venv(NEWEST).join("bin/uv");
     start
-        .env("CARGO_TARGET_DIR", "target/hurry")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_TARGET_DIR", &format!("{}/target", fakes.path()))
+        .env("PROGRAM", PROGRAM)
+        .env("REAL_UV", uv.to_str().unwrap())
 }
 
 #[test]
 fn without_an_engine_it_says_so_and_runs_in_namespaces() {
     let directory = format!("target/{}", name());
     let port = free_port();
-    let fakes = Fakes::new(&[("podman", "exit 1")]);
+    let fakes = Fakes::new(&[("podman", "exit 1"), ("cargo", CARGO)]);
     let script = fakes
         .script()
         .env("DOCKER_HOST", "unix:///nonexistent")
         .env("AI_LAB_RUN_DIRECTORY", &directory)
         .args(port_option(port));
-    let said = newcomer(built_in_a_hurry(script), port);
+    let said = newcomer(built_in_a_hurry(&fakes, script), port);
     assert!(said.contains("no Docker engine answers"), "{said}");
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     assert!(base.join("notebooks/start.ipynb").is_file());
@@ -171,14 +189,14 @@ fn without_the_right_to_make_namespaces_it_runs_as_plain_processes() {
     let directory = format!("target/{}", name());
     let port = free_port();
     let weak = "exec setpriv --bounding-set=-sys_admin scripts/run \"$@\"";
-    let fakes = Fakes::new(&[("weak", weak)]);
+    let fakes = Fakes::new(&[("weak", weak), ("cargo", CARGO), ("uv", UV)]);
     let weak = fakes.0.path().join("weak");
     let script = fakes
         .start(weak.to_str().unwrap())
         .env("AI_LAB_RUN_DIRECTORY", &directory)
         .arg("--without-docker")
         .args(port_option(port));
-    let said = newcomer(built_in_a_hurry(script), port);
+    let said = newcomer(built_in_a_hurry(&fakes, script), port);
     assert!(said.contains("running as plain processes"), "{said}");
     assert!(said.contains("Switched uid/gid to "), "{said}");
     fs::remove_dir_all(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();

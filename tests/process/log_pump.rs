@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread::{self, JoinHandle};
 
 use crate::support::process::until;
-use crate::support::{Image, Start};
+use crate::support::{Image, Start, repeated};
 
 /// A server that is no more than this Python code, and ends with it.
 fn server(image: &Image, code: &str) -> Start {
@@ -73,10 +73,11 @@ fn count(stream: PipeReader, name: &'static str) -> JoinHandle<u64> {
     })
 }
 
+/// A gigabyte in a long run.
 #[test]
-fn a_gigabyte_arrives_line_by_line_in_the_order_of_each_stream() {
+fn a_flood_arrives_line_by_line_in_the_order_of_each_stream() {
     // Of 998 bytes each, on either stream.
-    let each = 640 * 800;
+    let each = repeated(100, 640) * 800;
     let image = Image::new();
     let start = server(&image, NUMBERED).env("LINES_EACH", &each.to_string());
     let ((stdout, out), (stderr, err)) = (pipe().unwrap(), pipe().unwrap());

@@ -80,7 +80,10 @@ fn the_socket() {
         let socket = socket(image, 55_555, 0o660);
         // A group that no machine has, whoever is in its group docker.
         let options = ["--user", "daemon", "--dry-run", "--docker-group", "engine"];
-        usual(image, &[&options[..], &["--docker-socket", &socket]].concat())
+        usual(
+            image,
+            &[&options[..], &["--docker-socket", &socket]].concat(),
+        )
     });
     start("access-to-nothing", |image| {
         usual(image, &["--grant-access", "/dev/nothing"])
