@@ -80,9 +80,10 @@ fn a_server_waits_for_a_hub_that_comes_later() {
     container.stop();
     container.begin();
     container.wait_for("Failed to connect to my Hub");
+    // The server tries for 46 s: a hub takes its time, and is asked for meanwhile.
+    hub.spawn();
     let (healthy, said) = container.exec("root", &["ai-lab-entrypoint", "healthcheck"]);
     assert!(!healthy && said.contains("starting"), "{said}");
-    hub.begin();
     hub.wait_for("Adding user alice to proxy");
     assert_eq!(hub.ask(&["run", "alice", COMPUTE]), "42");
 }

@@ -103,14 +103,19 @@ impl Hub {
 
     /// Starts the hub, which is not running, and waits until it answers.
     pub fn begin(&mut self) {
+        self.spawn();
+        self.wait_for("JupyterHub is now running at");
+    }
+
+    /// Starts the hub, which is not running.
+    pub fn spawn(&mut self) {
         let directory = self.directory.path().display();
-        let mut running = Start::of_the_machine("env")
+        let running = Start::of_the_machine("env")
             .args(&self.enter)
             .args(["env", &format!("--chdir={directory}")])
             .arg(self.venv.join("bin/jupyterhub").to_str().unwrap())
             .args(["--config", "config.py"])
             .start();
-        running.wait_for("JupyterHub is now running at");
         self.running = Some(running);
     }
 
