@@ -1,17 +1,17 @@
-"""The spawner's part of a JupyterHub on Kubernetes: AI Lab as a pod that never was root.
+"""The spawner settings of a JupyterHub on Kubernetes: AI Lab as a pod that never runs as root.
 
-With the Helm chart "Zero to JupyterHub" this is one of the files of `hub.extraFiles`
-or the text of `hub.extraConfig`; without it, a part of jupyterhub_config.py.
+With the Helm chart "Zero to JupyterHub", use it as one of the files of `hub.extraFiles` or as
+the text of `hub.extraConfig`. Without the chart, add it to jupyterhub_config.py.
 """
 
 c = get_config()  # noqa: F821
 
-# There is no `cmd`: KubeSpawner keeps the image's entrypoint, and the image knows that a
-# hub started it.
+# Set no `cmd`: KubeSpawner keeps the image's entrypoint, and the image detects that a hub
+# started it.
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.KubeSpawner.image = "ai-lab:dev"
 
-# User and group `jupyter` of the image. fsGroup gives the volume to that group, since no
+# User and group `jupyter` of the image. fsGroup gives the volume to that group, because no
 # process of the pod may change an owner.
 c.KubeSpawner.uid = 1000
 c.KubeSpawner.gid = 1000
@@ -24,7 +24,7 @@ c.KubeSpawner.container_security_context = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
-# The notebooks stay; everything else that is written goes with the pod.
+# The notebooks stay. All other written files end with the pod.
 c.KubeSpawner.storage_pvc_ensure = True
 c.KubeSpawner.storage_capacity = "10Gi"
 c.KubeSpawner.pvc_name_template = "ai-lab-{user_server}"
@@ -37,8 +37,8 @@ c.KubeSpawner.volume_mounts = [
     {"name": "tmp", "mountPath": "/tmp"},
 ]
 
-# Kubernetes ignores the image's HEALTHCHECK. A restart of the server in place is not
-# ready, but alive: only what lasts longer than any start ends the pod.
+# Kubernetes ignores the image's HEALTHCHECK. During an in-place restart the server is not
+# ready, but alive: the pod ends only if a failure lasts longer than any start.
 probe = {"exec": {"command": ["/usr/local/bin/ai-lab-entrypoint", "healthcheck"]}, "timeoutSeconds": 5}
 c.KubeSpawner.extra_container_config = {
     "startupProbe": {**probe, "periodSeconds": 2, "failureThreshold": 60},
@@ -46,6 +46,6 @@ c.KubeSpawner.extra_container_config = {
     "livenessProbe": {**probe, "periodSeconds": 15, "failureThreshold": 8},
 }
 
-# KubeSpawner would kill after 1 s. Kernels get the 7 s of --stop-timeout to end.
+# KubeSpawner would kill after 1 s. Now kernels get the 7 s of --stop-timeout.
 c.KubeSpawner.delete_grace_period = 10
 c.KubeSpawner.extra_pod_config = {"terminationGracePeriodSeconds": 10}

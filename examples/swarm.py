@@ -1,6 +1,6 @@
 """JupyterHub with AI Lab on the machines of a Docker swarm.
 
-The hub is itself a service of the swarm, on a manager, in the network of its servers:
+The hub is a service of the swarm too, on a manager, in the network of its servers:
 
     docker network create --driver overlay ai-lab
     docker service create --name hub --network ai-lab --constraint node.role==manager \\
@@ -8,8 +8,8 @@ The hub is itself a service of the swarm, on a manager, in the network of its se
         --mount type=bind,source=$PWD/swarm.py,target=/srv/swarm.py \\
         --publish 8000:8000 IMAGE jupyterhub --config /srv/swarm.py
 
-IMAGE is any with jupyterhub, dockerspawner and configurable-http-proxy; AI Lab's own image
-must be in a registry that every machine can pull from, or be loaded on each of them.
+IMAGE is any image with jupyterhub, dockerspawner and configurable-http-proxy. AI Lab's own
+image must be in a registry that every machine can pull from, or be loaded on each machine.
 """
 
 import sys
@@ -20,8 +20,8 @@ from docker.types import Mount
 
 c = get_config()  # noqa: F821
 
-# Everyone gets in, under any name: before others can reach this hub, it needs a real
-# authenticator and TLS in front of it.
+# Everyone can log in, with any name. Before others can reach this hub, set a real
+# authenticator and put TLS in front of it.
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.bind_url = "http://0.0.0.0:8000"
@@ -29,30 +29,30 @@ c.ConfigurableHTTPProxy.command = [
     str(Path(sys.executable).with_name("configurable-http-proxy"))
 ]
 
-# Where the servers find the hub: under the name of its service, in their network.
+# The servers find the hub in their network, under the name of its service.
 c.JupyterHub.hub_ip = "0.0.0.0"
 c.JupyterHub.hub_connect_ip = "hub"
 
-# There is no `cmd`: the image knows that a hub started it.
+# Set no `cmd`: the image detects that a hub started it.
 c.JupyterHub.spawner_class = "dockerspawner.SwarmSpawner"
 c.SwarmSpawner.image = "ai-lab:dev"
 c.SwarmSpawner.network_name = "ai-lab"
 c.SwarmSpawner.use_internal_ip = True
-# The next service of the same name has another address. The hub's own resolver would
-# remember the old one for ten minutes; the system's asks Docker each time.
+# The next service of the same name has another address. The hub's own resolver would keep
+# the old one for ten minutes; the system's resolver asks Docker each time.
 aiohttp.connector.DefaultResolver = aiohttp.ThreadedResolver
 # A service has one server, so its name needs no virtual address.
 c.SwarmSpawner.extra_endpoint_spec = {"mode": "dnsrr"}
-# What ends is for the hub to start again, not for the swarm.
+# The hub starts ended servers again; the swarm must not.
 c.SwarmSpawner.extra_task_spec = {"restart_policy": {"Condition": "none"}}
-# A task runs once it is healthy, which the image says after 5 s at the earliest.
+# A task counts as running once it is healthy, which takes at least 5 s.
 c.SwarmSpawner.start_timeout = 120
-# Which machines: c.SwarmSpawner.extra_placement_spec = {"constraints": ["node.role==worker"]}
+# To choose machines: c.SwarmSpawner.extra_placement_spec = {"constraints": ["node.role==worker"]}
 
 
 def own_volume(spawner):
-    """Of the machine the server runs on. Where it may run on another one the next time,
-    `driver_config` names a volume that all of them have."""
+    """Mounts a volume of the machine that runs the server. If servers move between machines,
+    name a volume that all machines have, with `driver_config`."""
     name = f"ai-lab-{spawner.escaped_name}"
     volume = Mount("/home/jupyter/notebooks", name, type="volume")
     spawner.extra_container_spec = {"mounts": [volume]}
