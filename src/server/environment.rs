@@ -1,5 +1,6 @@
 //! The environment of the server or COMMAND: a pure function of ours.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -30,9 +31,11 @@ impl Environment {
         person: Person<'_>,
         venv: Option<&Path>,
     ) -> Self {
-        let kept = inherited
-            .into_iter()
-            .filter(|(name, _)| !removed.iter().any(|removed| name == removed));
+        // As with getenv(3), the first of several counts; a program would get the last one.
+        let mut seen = BTreeSet::new();
+        let kept = inherited.into_iter().filter(|(name, _)| {
+            !removed.iter().any(|removed| name == removed) && seen.insert(name.clone())
+        });
         let mut environment = Self(kept.collect());
         if environment.get("PATH").is_some_and(OsStr::is_empty) {
             environment.remove("PATH");
@@ -162,6 +165,16 @@ mod tests {
             ("VIRTUAL_ENV", "/v"),
         ];
         assert_eq!(list, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn of_two_values_the_one_that_getenv_finds_is_replaced_and_the_other_gone() {
+        let twice = [("HOME", "/a"), ("X", "1"), ("HOME", "/b"), ("X", "2")];
+        let list = built(&twice, None);
+        let names: Vec<&str> = list.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["HOME", "X", "USER", "LOGNAME", "SHELL", "PATH"]);
+        assert_eq!(value(&list, "HOME").as_deref(), Some("/home/jupyter"));
+        assert_eq!(value(&list, "X").as_deref(), Some("1"));
     }
 
     #[test]
