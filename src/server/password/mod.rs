@@ -161,6 +161,17 @@ pub enum PasswordError {
          and cannot be removed there: remove IdentityProvider.hashed_password from that file"
     )]
     Public(String),
+    /// The default cannot be set, and a token is turned off that would take its place.
+    #[error(
+        "everybody who reaches the port could use the server: {by} turns the token off, and {cause}; \
+         remove that setting, or turn authentication off with an empty password beside it"
+    )]
+    Open {
+        /// The setting of the token.
+        by: String,
+        /// Why the default cannot be set.
+        cause: Box<PasswordError>,
+    },
     /// No hash could be made.
     #[error("the password cannot be hashed")]
     Hash(#[from] hash::HashError),
@@ -237,10 +248,21 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
         {
             return Ok(unchanged());
         }
-        Standing::Unset => return written(place, &mut own, secret, deed, None),
+        Standing::Unset => return written(place, &mut own, secret, deed),
         Standing::EmptyToken(by) => {
             let note = format!("an empty token ({by}) does not turn the password off");
-            return written(place, &mut own, secret, deed, Some(note));
+            return match write_default(place, &mut own, secret, deed) {
+                Ok(()) => Ok(Applied {
+                    outcome: Outcome::Changed,
+                    variable: None,
+                    note: Some(note),
+                }),
+                // Jupyter would make up no token either.
+                Err(cause) => Err(PasswordError::Open {
+                    by,
+                    cause: Box::new(cause),
+                }),
+            };
         }
         // A person used `password set` or `jupyter server password`.
         Standing::Configured(by) if by.contains(&*place.file().to_string_lossy()) => (None, None),
@@ -254,7 +276,7 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
     let gone = withdrawn(place, &mut own, secret, deed);
     let degradation = match gone.map_err(|error| PasswordError::Stays(Box::new(error)))? {
         // Whatever else there is, a person has set one here.
-        false if own.base().is_some() => None,
+        false if own.base().is_some() && !place.ignored() => None,
         _ => degradation,
     };
     if let Some(by) = found.beside_base_hash(&place.file(), |hash| is_public(hash, secret)) {
@@ -286,7 +308,6 @@ fn written(
     own: &mut Document,
     secret: &Secret,
     deed: Deed<'_>,
-    note: Option<String>,
 ) -> Result<Applied, PasswordError> {
     let outcome = match write_default(place, own, secret, deed) {
         Ok(()) => Outcome::Changed,
@@ -301,7 +322,7 @@ fn written(
     Ok(Applied {
         outcome,
         variable: None,
-        note,
+        note: None,
     })
 }
 

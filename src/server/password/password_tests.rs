@@ -652,6 +652,49 @@ fn an_empty_token_alone_does_not_turn_the_default_off() {
     );
 }
 
+/// Neither password nor token: everybody could come in, and nobody asked for that.
+#[test]
+fn a_default_that_cannot_be_set_beside_an_empty_token_ends_the_start() {
+    let mut home = Home::new();
+    let text = json!({"IdentityProvider": {"token": ""}}).to_string();
+    home.put("elsewhere", &text);
+    std::fs::create_dir_all(home.own().parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(home.at("elsewhere"), home.own()).unwrap();
+    let error = home.apply(&default()).unwrap_err().to_string();
+    assert!(error.contains("IdentityProvider.token in "), "{error}");
+    assert!(error.contains("is a symbolic link"), "{error}");
+
+    // Jupyter reads no file, and has no token all the same.
+    home = Home::new();
+    home.variables = vec![
+        ("JUPYTER_NO_CONFIG", "1".into()),
+        ("JUPYTER_TOKEN", String::new()),
+    ];
+    let error = home.apply(&default()).unwrap_err().to_string();
+    assert!(error.contains("JUPYTER_TOKEN"), "{error}");
+}
+
+/// A file that Jupyter does not read keeps nobody out.
+#[test]
+fn a_password_in_a_file_that_is_not_read_hides_no_open_door() {
+    let mut home = Home::new();
+    let hash = legacy("mine");
+    home.put_own(&json!({"IdentityProvider": {"hashed_password": hash}}));
+    home.variables = vec![("JUPYTER_NO_CONFIG", "1".into())];
+    home.line = vec![
+        "jupyter-lab",
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+    ];
+    let Outcome::NotSet(told) = home.outcome(&default()) else {
+        panic!("the door is open, and nobody is told");
+    };
+    assert!(
+        told.to_string().contains("authentication is turned off"),
+        "{told}"
+    );
+}
+
 #[test]
 fn a_default_of_an_earlier_start_goes_when_something_else_is_configured() {
     let home = Home::new();

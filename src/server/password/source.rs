@@ -193,7 +193,10 @@ fn strip_final_newline(text: &mut String) {
 fn open(path: &Path) -> io::Result<File> {
     // A FIFO without a writer must not stop the start.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file: File = if rustix::process::geteuid().is_root() && path.exists() {
+    let file: File = if rustix::process::geteuid().is_root() {
+        if !path.try_exists()? {
+            return Err(Errno::NOENT.into());
+        }
         let path = trust::followed_by_root(path).map_err(io::Error::other)?;
         let flags = flags | OFlags::NOFOLLOW;
         match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
