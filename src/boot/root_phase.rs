@@ -281,11 +281,8 @@ fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<
     for path in &access.enabled {
         info!("Enabled access to {}", path.display());
     }
-    for group in &access.withdrawn {
-        info!(
-            "Took {} out of group {group}, which an earlier start had added",
-            account.name
-        );
+    for (user, group) in &access.withdrawn {
+        info!("Took {user} out of group {group}, which an earlier start had added");
     }
     supplementary_groups(start, account, access)
 }

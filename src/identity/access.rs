@@ -40,7 +40,7 @@ pub struct Access {
     /// What could not be done as asked, or has a meaning one should know.
     pub degradations: Vec<Degradation>,
     /// Groups that the user was taken out of.
-    pub withdrawn: Vec<String>,
+    pub withdrawn: Vec<(String, String)>,
     lost: BTreeSet<u32>,
 }
 

@@ -113,6 +113,10 @@ fn a_second_start_changes_nothing() {
     assert_eq!((stat("etc/group"), stat("etc/gshadow")), before);
 }
 
+fn left(user: &str, group: &str) -> (String, String) {
+    (user.to_owned(), group.to_owned())
+}
+
 #[test]
 fn memberships_that_no_longer_apply_are_withdrawn() {
     let world = World::new(GROUPS);
@@ -123,7 +127,7 @@ fn memberships_that_no_longer_apply_are_withdrawn() {
     world.socket(1234, 0o660);
     let account = world.account();
     let access = world.start();
-    assert_eq!(access.withdrawn, ["taken"]);
+    assert_eq!(access.withdrawn, [left("bob", "taken")]);
     assert_eq!(access.gids, [1234]);
     assert_eq!(access.own_groups(&account), Vec::<u32>::new());
     let expected = format!("{GROUPS}docker:x:1234:bob\n");
@@ -142,10 +146,10 @@ fn memberships_that_no_longer_apply_are_withdrawn() {
         user: "eve",
         ..world
     };
-    assert_eq!(world.start().withdrawn, ["docker"]);
+    assert_eq!(world.start().withdrawn, [left("bob", "docker")]);
     fs::remove_file(world.path("docker.sock")).unwrap();
     let access = world.start();
-    assert_eq!(access.withdrawn, ["docker"]);
+    assert_eq!(access.withdrawn, [left("eve", "docker")]);
     assert_eq!(world.text("etc/group"), format!("{GROUPS}docker:x:1235:\n"));
     assert_eq!(world.text(&format!("etc/{RECORD}")), "");
 }
@@ -360,7 +364,7 @@ fn a_read_only_etc_costs_a_warning() {
     let access = world.start();
     assert_eq!(access.gids, [1234]);
     assert!(causes(&access).contains("Read-only"), "{access:?}");
-    assert_eq!(access.withdrawn, Vec::<String>::new());
+    assert_eq!(access.withdrawn, []);
     assert_eq!(
         access.own_groups(&account),
         Vec::<u32>::new(),

@@ -181,8 +181,8 @@ pub struct Plan {
     files: Files,
     /// What the file does not give as asked.
     pub degradations: Vec<Degradation>,
-    /// Groups that a user is taken out of.
-    pub withdrawn: Vec<String>,
+    /// The users and the groups that they are taken out of.
+    pub withdrawn: Vec<(String, String)>,
     /// Gids that the account had by memberships that are no more.
     pub lost: BTreeSet<u32>,
 }
@@ -216,7 +216,7 @@ fn plan(old: &Files, account: &Account, wants: &[Want], docker_group: &str) -> P
             plan.lost.extend(entry.map(|entry| entry.gid));
         }
         match plan.files.leave(&group, &user) {
-            Ok(true) => plan.withdrawn.push(group.clone()),
+            Ok(true) => plan.withdrawn.push((user.clone(), group.clone())),
             Ok(false) => {}
             Err(refusal) => {
                 let text = format!("{user} stays in group {group} of the group file: {refusal}");
