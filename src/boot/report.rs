@@ -114,14 +114,14 @@ impl Bar {
             }
             None => format!("{what}: {done} so far"),
         };
-        straight::write(format!("\r\x1b[K{line}").as_bytes());
+        straight::draw(format!("\r\x1b[K{line}").as_bytes());
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
         if self.shown {
-            straight::write(b"\r\x1b[K");
+            straight::draw(b"\r\x1b[K");
         }
     }
 }

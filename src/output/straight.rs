@@ -53,6 +53,15 @@ pub fn write(lines: &[u8]) {
     }
 }
 
+/// Draws a part of a line that a later one writes over: it may be left out.
+pub fn draw(part: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    if takes_something(&stderr) {
+        // Where it cannot be written, it is not seen either.
+        let _ = stderr.write_all(part);
+    }
+}
+
 fn takes_something(stderr: &impl AsFd) -> bool {
     let patience = match STALLED.load(Ordering::Relaxed) {
         true => 0,
