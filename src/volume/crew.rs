@@ -143,8 +143,12 @@ impl Found {
     /// Counts an entry that belonged to `uid`.
     pub fn changed(&mut self, uid: u32) {
         self.changed += 1;
+        self.belonged_to(uid, 1);
+    }
+
+    fn belonged_to(&mut self, uid: u32, count: u64) {
         if self.former.len() < MOST_OWNERS || self.former.contains_key(&uid) {
-            *self.former.entry(uid).or_default() += 1;
+            *self.former.entry(uid).or_default() += count;
         }
     }
 
@@ -152,7 +156,7 @@ impl Found {
         self.checked += other.checked;
         self.changed += other.changed;
         for (uid, count) in other.former {
-            *self.former.entry(uid).or_default() += count;
+            self.belonged_to(uid, count);
         }
         self.foreseen.extend(other.foreseen);
         self.refused.extend(other.refused);

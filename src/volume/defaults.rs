@@ -230,7 +230,10 @@ fn bring(
     }
     forget_another_image(defaults, &mut manifest);
 
-    let total = Some(2 * offers.by_path.len() as u64);
+    // Each is looked at, and then acted on; the record may name some that are no defaults now.
+    let recorded = manifest.entries.keys();
+    let gone = recorded.filter(|path| !offers.by_path.contains_key(*path));
+    let total = Some(2 * (offers.by_path.len() + gone.count()) as u64);
     let mut done = 0;
     let mut pace = Pace::new();
     let mut each = || {

@@ -20,13 +20,15 @@ pub(super) const OLD: &[u8] = b".ai-lab.old-";
 /// A temporary name that nobody else uses.
 pub(super) fn temporary(prefix: &[u8]) -> CString {
     let mut random = [0; 8];
-    // Without randomness the name is the same each time, and O_EXCL refuses it.
-    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    let name = format!(
-        "{}{:016x}",
-        String::from_utf8_lossy(prefix),
-        u64::from_ne_bytes(random)
-    );
+    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    let serial = match filled {
+        Ok(8) => u64::from_ne_bytes(random),
+        // Early in the life of a machine: a rename to it must not hit a file of before.
+        _ => std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |time| time.as_nanos() as u64),
+    };
+    let name = format!("{}{serial:016x}", String::from_utf8_lossy(prefix));
     CString::new(name).unwrap_or_default()
 }
 
