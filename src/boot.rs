@@ -1,12 +1,12 @@
-//! The story of a start: settings in, exit code out, one call per phase, in order.
+//! A start, from the settings to the exit code: one call per phase, in order.
 //!
 //! ```text
 //! Settings → root phase → Dropped → user phase → Serve → exit code
 //! ```
 //!
-//! This is the only place that knows the order. The root phase is over, the threads that
-//! shared the look at a large volume have ended, and root is gone for good, before any
-//! other thread or the runtime exists.
+//! Only this module knows the order. Before the runtime or any other thread exists, the root
+//! phase is over, the threads that walked a large volume have ended, and root is dropped for
+//! good (except in the old layout).
 
 mod arguments;
 pub mod check;
@@ -40,19 +40,19 @@ use crate::supervisor::{self, everyone};
 use crate::sys;
 use report::Report;
 
-/// Settings that do not validate (`EX_CONFIG` of sysexits.h).
+/// Exit code for invalid settings (`EX_CONFIG` of sysexits.h).
 pub const EX_CONFIG: u8 = 78;
 
-/// Why a start ends before anything was started.
+/// Why a start ends before its server or command is started.
 #[derive(Debug)]
 pub enum Failure {
-    /// A setting that is known only now does not validate: exit code 78.
+    /// Settings are invalid: exit code 78.
     Settings(SettingsError),
-    /// The preparation failed: exit code 1. The text says what, why and what to do.
+    /// The preparation failed: exit code 1. The text says what failed, why, and what to do.
     Preparation(String),
-    /// Somebody asked to stop: 128+n.
+    /// A signal asked to stop: exit code 128 plus its number.
     Stopped {
-        /// The signal.
+        /// The number of the signal.
         signal: i32,
     },
 }
@@ -63,7 +63,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// An error with what caused it, as one sentence.
+/// Returns an error and its causes as one sentence.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -77,26 +77,26 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Everything a phase needs to know.
+/// The data that all phases share.
 pub struct Start<'a> {
-    /// What was asked for.
+    /// The checked settings.
     pub settings: &'a Settings,
-    /// What will be run.
+    /// The program to run: a server, a command, or nothing.
     pub launch: Launch,
-    /// All signals.
+    /// All signals of this process.
     pub signals: &'a Signals,
     /// The password that is wanted.
     pub password: Wanted,
-    /// What hooks want in the server's environment.
+    /// Variables that hooks wrote for the server's environment and that are not in it yet.
     pub variables: hooks::Variables,
-    /// Whether the settings were written down for the verbs.
+    /// True if root wrote a record of the settings for the verbs.
     pub recorded: bool,
-    /// What is told to the log, and what is remembered for the state.
+    /// The report, which logs each degradation and keeps it for the state.
     pub report: Report,
 }
 
 impl Start<'_> {
-    /// Ends the start if somebody asked for it meanwhile.
+    /// Returns an error if a stop signal has arrived.
     fn go_on(&self) -> Result<(), Failure> {
         match self.signals.stop_requested() {
             Some(received) => Err(Failure::Stopped {
@@ -106,7 +106,7 @@ impl Start<'_> {
         }
     }
 
-    /// Runs the hooks for this phase and remembers what they want in the server's
+    /// Runs the hooks of a phase and keeps the variables that they wrote for the server's
     /// environment.
     fn run_hooks(
         &mut self,
@@ -133,8 +133,8 @@ impl Start<'_> {
         Ok(())
     }
 
-    /// What a hook's failure is to the start: one that cannot be trusted is a setting
-    /// that does not validate.
+    /// Converts the failure of a hook to that of the start. A hook that cannot be trusted counts
+    /// as an invalid setting.
     fn hook_failed(&self, error: HookError) -> Failure {
         match error {
             HookError::Untrusted { .. } => {
@@ -144,12 +144,12 @@ impl Start<'_> {
         }
     }
 
-    /// Whether long work should end.
+    /// Reports whether a stop signal has arrived, so that long work should end.
     fn stop_requested(&self) -> bool {
         self.signals.stop_requested().is_some()
     }
 
-    /// What is run, as the state names it.
+    /// Returns the mode of the state: what is run.
     fn mode(&self) -> Mode {
         match &self.launch {
             Launch::Server(server) if server.hub => Mode::Hub,
@@ -160,15 +160,15 @@ impl Start<'_> {
     }
 }
 
-/// Who the server runs as once root is gone.
+/// The user that the server runs as after the drop.
 pub struct Person {
     /// The account.
     pub account: Account,
-    /// Proof that root is gone.
+    /// Proof that root is dropped, was never there, or is kept on purpose.
     pub dropped: Dropped,
 }
 
-/// Starts, supervises and ends; the exit code.
+/// Runs a start until its end; returns the exit code.
 pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
     sys::keep_no_large_blocks();
     let code = match begin(draft, command, signals) {
@@ -234,7 +234,7 @@ fn story(mut start: Start<'_>) -> Result<i32, Failure> {
     serve::run(start, &person, ready)
 }
 
-/// Before the first hook: what one leaves behind would be out of our reach.
+/// Makes orphans our children before the first hook: its orphans could not be killed otherwise.
 fn adopt_orphans(start: &mut Start<'_>) -> Result<(), Failure> {
     let Err(refused) = everyone::adopt_orphans() else {
         return Ok(());
@@ -245,7 +245,7 @@ fn adopt_orphans(start: &mut Start<'_>) -> Result<(), Failure> {
     ))
 }
 
-/// A single-user server without these looks healthy, and nobody can log in.
+/// Reports missing JupyterHub variables: the server looks healthy, but no one can log in.
 fn announce_hub(start: &mut Start<'_>) -> Result<(), Failure> {
     if start.mode() != Mode::Hub {
         return Ok(());
@@ -264,7 +264,7 @@ fn announce_hub(start: &mut Start<'_>) -> Result<(), Failure> {
     ))
 }
 
-/// `A is`, `A and B are`, `A, B and C are`.
+/// Returns `A is`, `A and B are`, `A, B and C are`.
 fn are(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -273,7 +273,7 @@ fn are(names: &[&str]) -> String {
     }
 }
 
-/// Started without root: each thing that only root could have done is told.
+/// Prepares a start without root, and reports each thing that only root could have done.
 fn without_root(start: &mut Start<'_>) -> Result<Person, Failure> {
     let (dropped, degradations) = Dropped::without_root(start.settings.new_privileges, &Linux)?;
     start.report.all_degraded(degradations)?;
@@ -297,12 +297,12 @@ fn without_root(start: &mut Start<'_>) -> Result<Person, Failure> {
     Ok(Person { account, dropped })
 }
 
-/// An environment variable that is set and not empty.
+/// Returns an environment variable that is set and not empty.
 fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Does something and how long it took.
+/// Does some work; returns its result and its duration.
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = work();

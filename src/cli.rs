@@ -1,8 +1,7 @@
-//! What can be typed: flags from the settings table, the verbs, and COMMAND.
+//! The command line: flags from the settings table, the verbs, and COMMAND.
 //!
-//! A verb is one only as the very first word. Options come before COMMAND;
-//! after `--` or any option the first word is COMMAND, and everything after
-//! COMMAND belongs to it.
+//! A word is a verb only as the very first word. Options come before COMMAND. After `--` or any
+//! option the first word is COMMAND, and everything after COMMAND belongs to it.
 
 pub mod printed;
 pub mod verbs;
@@ -19,7 +18,7 @@ use crate::settings::resolve::Typed;
 use crate::settings::table::{Entry, Kind, TABLE};
 pub use verbs::Verb;
 
-/// One thing to do.
+/// The action that a command line requests.
 #[derive(Debug)]
 pub enum Action {
     /// Start: prepare the container and run the server or COMMAND.
@@ -31,15 +30,15 @@ pub enum Action {
     },
     /// A verb, used through `docker exec` or in a terminal.
     Verb {
-        /// Which one.
+        /// The verb and its arguments.
         verb: Verb,
         /// Its flags.
         typed: Typed,
     },
 }
 
-/// The version; in what `scripts/image` builds also the commit and its date, from which
-/// anybody can build the same again.
+/// Returns the version. Builds for images and releases add the commit and its date, so that anyone
+/// can build the same again.
 fn version() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let commit = option_env!("AI_LAB_COMMIT").filter(|commit| !commit.is_empty());
@@ -53,7 +52,7 @@ const LONG_ABOUT: &str = "First process of an AI Lab container: prepares the not
 gives the user access to the Docker socket, drops root for good, sets Jupyter's password, starts \
 the server and stays as PID 1.";
 
-/// What `--help` and the manual say after the options: headings and texts.
+/// The headings and texts after the options, in `--help` and in the manual.
 const AFTER: &[(&str, &str)] = &[
     (
         "Verbs",
@@ -90,10 +89,10 @@ preparation failed.",
     ),
 ];
 
-/// Reads a command line; the first word is the program's name.
+/// Parses a command line; the first word is the program's name.
 ///
 /// # Errors
-/// A wrong command line, or a request for help or version, as clap's error.
+/// clap's error: the command line is wrong, or asks for help or the version.
 pub fn parse(words: &[OsString]) -> Result<Action, clap::Error> {
     match words
         .get(1)
@@ -115,7 +114,7 @@ fn start(words: &[OsString]) -> Result<Action, clap::Error> {
     Ok(Action::Start { typed, command })
 }
 
-/// What was typed for a start before the word that does not fit. `None`: it is a verb.
+/// Returns the flags of a start before the word that does not fit; `None`: it is a verb.
 pub fn start_as_far_as_read(words: &[OsString]) -> Option<Typed> {
     let first = words.get(1).and_then(|word| word.to_str());
     if first.and_then(verbs::named).is_some() {
@@ -126,14 +125,14 @@ pub fn start_as_far_as_read(words: &[OsString]) -> Option<Typed> {
     Some(typed(&matches, |_| true))
 }
 
-/// The settings that were typed, of those that this command line can have.
+/// Returns the settings on the command line, of those that it can have.
 fn typed(matches: &ArgMatches, has: impl Fn(&Entry) -> bool) -> Typed {
     let entries = TABLE.iter().filter(|entry| has(entry));
     Typed {
         flags: entries
             .filter_map(|entry| Some((entry.key, written(entry, matches)?)))
             .collect(),
-        // Not every verb has it.
+        // Not every verb has this option.
         config: matches
             .try_get_one::<PathBuf>("config")
             .ok()
@@ -156,7 +155,7 @@ fn written(entry: &Entry, matches: &ArgMatches) -> Option<Written> {
     }
 }
 
-/// The grammar of a start.
+/// Returns the grammar of a start.
 pub fn start_command() -> Command {
     let after = AFTER
         .iter()
@@ -233,7 +232,7 @@ fn argument(entry: &'static Entry) -> Arg {
             .action(ArgAction::Append)
             .allow_negative_numbers(true)
             .value_name(entry.value_name),
-        // That -1 is no port is for the settings to say, with what would be one.
+        // Negative numbers pass here: settings::resolve checks ranges and says what would be right.
         _ => argument
             .action(ArgAction::Set)
             .allow_negative_numbers(true)
@@ -241,7 +240,7 @@ fn argument(entry: &'static Entry) -> Arg {
     }
 }
 
-/// The exit code of a refused command line: 0 for help and version, 2 otherwise.
+/// Returns the exit code for a refused command line: 0 for help and version, 2 otherwise.
 pub fn exit_code(error: &clap::Error) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,

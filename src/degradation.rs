@@ -1,22 +1,22 @@
-//! Degradations: what a start could not do as asked, and survives.
+//! Degradations: requests that a start could not meet, although it goes on.
 
 use std::fmt;
 
-/// Something that could not be done as asked, though the start goes on.
+/// Something that could not be done as asked, although the start goes on.
 ///
-/// Degradations are data: rooms return them, `boot` logs each once, `status`
-/// shows them, and `--warning-as-error` makes the first of them fatal.
+/// Other modules return degradations as data, `boot` logs each once, `status` shows them, and
+/// `--warning-as-error` makes the first one fatal, unless the user could have caused it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Degradation {
-    /// What is not as asked, on what, and why. One line, a whole sentence without
-    /// the final stop unless it is a phrase that log watchers rely on.
+    /// The problem, its object and its reason, in one line: a whole sentence without the full
+    /// stop, unless it is a phrase that log watchers rely on.
     pub cause: String,
-    /// What the reader of the log can do about it. One line.
+    /// The remedy for the reader of the log, in one line. `None`: nothing has to be done.
     pub remedy: Option<String>,
 }
 
 impl Degradation {
-    /// A degradation with a remedy.
+    /// Returns a degradation with a remedy.
     pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
@@ -24,7 +24,7 @@ impl Degradation {
         }
     }
 
-    /// A degradation that nobody needs to do anything about.
+    /// Returns a degradation that needs no action.
     pub fn note(cause: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),

@@ -1,9 +1,9 @@
-//! Hooks: programs of the image's author that take part in a start.
+//! Hooks: programs by the image's author that run during a start.
 //!
-//! Those in `hooks/root/` run as root before everything else, those in `hooks/user/` as
-//! the user before the server; in name order, one after the other. What they say is in
-//! the log. Lines `KEY=VALUE` that they write to the file named by `$AI_LAB_ENV` go
-//! into the server's environment. One that fails ends the start.
+//! Hooks in `hooks/root/` run as root before the rest of the root phase, hooks in `hooks/user/`
+//! as the user before the server; one after the other, in name order. Their output goes to
+//! the log. Lines `KEY=VALUE` that they write to the file named by `$AI_LAB_ENV` go into the
+//! server's environment. A hook that fails ends the start.
 
 pub mod environment;
 mod trusted;
@@ -29,100 +29,100 @@ use crate::sys::{Refused, trust};
 pub use variables::Variables;
 use watched::{Output, Watched, end_all_below, kill_group};
 
-/// Where a hook writes what the server's environment is to have.
+/// The variable with the path of the file to which a hook writes variables for the server.
 pub const VARIABLE: &str = "AI_LAB_ENV";
 
-/// Why a start ends at a hook.
+/// Why a hook ends the start.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// Others than root could have written what would run as root.
+    /// Another user than root could have written a program that would run as root.
     #[error("{} is not run as root: {problem}", path.display())]
     Untrusted {
         /// The hook.
         path: PathBuf,
-        /// Who could write what.
+        /// The path that can be written, and by whom.
         problem: String,
     },
-    /// The directory cannot be listed.
+    /// The hook directory cannot be listed.
     #[error("the hooks in {} cannot be listed: {source}", directory.display())]
     Unlisted {
         /// The directory.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It could not be started.
+    /// The hook could not be started.
     #[error("the hook {} could not be started", path.display())]
     NotStarted {
         /// The hook.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: SpawnError,
     },
-    /// It failed.
+    /// The hook failed.
     #[error("the hook {} failed with {how}; what it said is above", path.display())]
     Failed {
         /// The hook.
         path: PathBuf,
-        /// `exit code 3` or `signal 9`.
+        /// How it ended: `exit code 3` or `signal 9`.
         how: String,
     },
-    /// It took too long, and was killed.
+    /// The hook took longer than the limit, and was killed.
     #[error("the hook {} took longer than {} s and was killed; --hook-timeout gives it more", path.display(), limit.as_secs_f32())]
     TooLong {
         /// The hook.
         path: PathBuf,
-        /// The limit.
+        /// The limit, set with `--hook-timeout`.
         limit: Duration,
     },
-    /// What it wrote for the environment is no such thing.
+    /// A line that the hook wrote for the environment is invalid.
     #[error("the hook {} wrote line {line} of ${VARIABLE}, which {problem}", path.display())]
     Environment {
         /// The hook.
         path: PathBuf,
-        /// The line; 1 is the first.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem with the line.
         problem: &'static str,
     },
-    /// The file for the environment, or the wait for the hook, failed.
+    /// The file for the environment cannot be made or read, or the hook has no output pipes.
     #[error("the hook {} could not be looked after: {source}", path.display())]
     System {
         /// The hook.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What they left running would go on as root beside the server.
+    /// Processes that root hooks left running cannot be killed and would stay root.
     #[error(
         "what the root hooks left running could not be killed in {} s: let them wait for what \
          they start, or run with --cap-add KILL",
         watched::PATIENCE.as_secs()
     )]
     Left,
-    /// Their orphans would not become children of this process, and would stay root.
+    /// Orphans of root hooks would not become children of this process, and would stay root.
     #[error("the root hooks are not run, since what one leaves behind would stay root: {0}")]
     Orphans(Refused),
-    /// Somebody asked to stop, which the start tells.
+    /// A signal asked to stop. The start logs it.
     #[error("stopped")]
     Stopped,
 }
 
-/// What hooks are run with.
+/// The common parameters of all hooks of a phase.
 pub struct Surroundings<'a> {
-    /// How long one of them may take.
+    /// Time limit of one hook.
     pub limit: Duration,
-    /// Returns the environment of a hook, given what the hooks before it wrote.
+    /// Returns the environment of a hook, given the variables that the hooks before it wrote.
     pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
-    /// All signals: one that asks to stop ends a hook at once.
+    /// All signals of this process. A stop signal ends a hook at once.
     pub signals: &'a Signals,
 }
 
-/// The hooks in `directory` that root would run.
+/// Returns the real paths of the hooks in `directory` that root would run.
 ///
 /// # Errors
-/// One that others than root could have written, or its interpreter; a directory that cannot
-/// be listed.
+/// A hook or interpreter that another user than root could have written; a directory that
+/// cannot be listed.
 pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     let mut hooks = list(directory)?;
     for hook in &mut hooks {
@@ -136,12 +136,12 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     Ok(hooks)
 }
 
-/// Runs the hooks in `directory` as root. Only root may have written them, their interpreters
-/// and every directory above; what one leaves running is killed. They work in `/`, not where the
-/// container does: an interpreter looks there for what to load.
+/// Runs the hooks in `directory` as root, then kills all processes that they left running. Root
+/// alone may be able to write the hooks, their interpreters and all parent directories. Hooks run
+/// in `/`, not in the container's working directory, from which an interpreter may load files.
 ///
 /// # Errors
-/// The first thing that went wrong.
+/// The first error.
 pub fn run_as_root(
     directory: &Path,
     surroundings: &Surroundings<'_>,
@@ -149,7 +149,7 @@ pub fn run_as_root(
     let hooks = root_hooks(directory)?;
     tell_of_others(directory);
     if !hooks.is_empty() {
-        // Otherwise an orphan of theirs would be out of our reach, and stay root.
+        // Otherwise an orphan of a hook could not be killed, and would stay root.
         everyone::adopt_orphans().map_err(HookError::Orphans)?;
     }
     let result = run_all(&hooks, surroundings, Some("/"));
@@ -162,11 +162,11 @@ pub fn run_as_root(
     }
 }
 
-/// Runs the hooks in `directory` as the user, who nobody else needs to be protected
-/// from.
+/// Runs the hooks in `directory` as the user. No trust check is needed: the hooks have no more
+/// rights than the user.
 ///
 /// # Errors
-/// The first thing that went wrong.
+/// The first error.
 pub fn run_as_user(
     directory: &Path,
     surroundings: &Surroundings<'_>,
@@ -174,12 +174,12 @@ pub fn run_as_user(
     let hooks = list(directory)?;
     tell_of_others(directory);
     run_all(&hooks, surroundings, None).inspect_err(|_| {
-        // The start ends here: with it, as PID 1, whoever is left.
+        // The start ends here. Processes that are left end with it, as if it were PID 1.
         let _ = end_all_below();
     })
 }
 
-/// Runs them in `directory`, or in ours.
+/// Runs the hooks with `directory` as working directory; `None`: that of this process.
 fn run_all(
     hooks: &[PathBuf],
     surroundings: &Surroundings<'_>,
@@ -193,7 +193,7 @@ fn run_all(
     Ok(variables)
 }
 
-/// The hooks in `directory`: its executable files in name order; none if it is not there.
+/// Returns the executable files in `directory` in name order; none if it does not exist.
 ///
 /// # Errors
 /// The directory cannot be listed.
@@ -202,7 +202,7 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     Ok(hooks)
 }
 
-/// Warns of the files in `directory` that are no hooks, though they look like some.
+/// Warns of files in `directory` that are not executable and therefore are no hooks.
 pub fn tell_of_others(directory: &Path) {
     let (_, others) = files(directory).unwrap_or_default();
     for path in others {
@@ -211,7 +211,7 @@ pub fn tell_of_others(directory: &Path) {
     }
 }
 
-/// The files in `directory`, in name order: those that are executable, and the others.
+/// Returns the files in `directory`, in name order: the executable ones, and the others.
 fn files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
     let unlisted = |source| HookError::Unlisted {
         directory: directory.to_owned(),
@@ -248,8 +248,8 @@ fn run(
         let mut builder = tempfile::Builder::new();
         builder.prefix(".ai-lab-env-").tempfile_in(place)
     };
-    // For root not where TMPDIR says, nor where a user could rename it and put a link to
-    // another file in its place: the hook would write to that.
+    // Root does not use TMPDIR, nor a directory where a user could rename the file and put a link
+    // to another file in its place: the hook would write to that other file.
     let asked = match rustix::process::geteuid().is_root() {
         true => ["/run", "/tmp"]
             .map(Path::new)

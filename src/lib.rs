@@ -1,35 +1,35 @@
 //! The first process of an AI Lab container.
 //!
-//! # The story of a start
+//! # The phases of a start
 //!
 //! ```text
 //! Settings → root phase → Dropped → user phase → Serve → exit code
 //! ```
 //!
 //! 1. **Settings** ([`settings`]): flags, environment and TOML file become one checked
-//!    value before anything is touched. [`cli`] is what can be typed.
+//!    value before anything is changed. [`cli`] defines the command line.
 //! 2. **Root phase**, only if started as root: the notebooks volume gets its owner
 //!    ([`volume::claim`]), the user gets access to the Docker socket
-//!    ([`identity::grant_access`]), and root is given up for good
+//!    ([`identity::grant_access`]), and root is dropped for good
 //!    ([`identity::Root::drop`]).
-//! 3. **User phase**: the notebook defaults arrive ([`volume::bring_in`]), the password is
-//!    seen to ([`server::password`]), core dumps are switched off.
-//! 4. **Serve**: the [`supervisor`] starts the server, forwards signals, reaps and ends
-//!    everything in order; [`server::watch`] pumps its log and finds out when it is ready.
+//! 3. **User phase**: the notebook defaults are copied to the volume ([`volume::bring_in`]), the
+//!    password is set ([`server::password`]), and core dumps are disabled.
+//! 4. **Serve**: the [`supervisor`] starts the server, forwards signals, reaps children and ends
+//!    all processes in order; [`server::watch`] pumps the server's log and detects readiness.
 //!
-//! [`boot`] tells this story in code and is the only place that knows the order. Other
-//! rooms know the values they are handed, not each other: what needs root takes
-//! [`identity::Root`], what must never run as root takes [`identity::Dropped`], which only
-//! the drop can make.
+//! [`boot`] has one call per phase and is the only module that knows the order. The other
+//! modules work on the values that they are given. Code that needs root takes
+//! [`identity::Root`]. Code that must not run before the drop takes [`identity::Dropped`], which
+//! exists only once root is dropped, was never there, or is kept on purpose (the old layout).
 //!
-//! # The other rooms
+//! # The other modules
 //!
-//! - [`commands`]: `healthcheck`, `status`, `restart`, which look at a running supervisor
-//!   through the [`state`] that it keeps.
-//! - [`output`]: our own log and the server's, to a console that may stall.
-//! - [`hooks`]: programs of the image's author that take part in a start.
-//! - [`degradation`]: what could not be done as asked, as data.
-//! - `sys`: the few system calls that need `unsafe`, and the escaper of foreign text.
+//! - [`commands`]: the verbs, such as `healthcheck`, `status` and `restart`, which read the
+//!   [`state`] of a running supervisor.
+//! - [`output`]: our own log and the server's, written to a console that may stall.
+//! - [`hooks`]: programs by the image's author that run during a start.
+//! - [`degradation`]: a value for each thing that could not be done as asked.
+//! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust checks.
 
 pub mod boot;
 pub mod cli;

@@ -1,5 +1,5 @@
-//! The command `ai-lab-entrypoint`: parse, load settings, run one command, exit with
-//! its code.
+//! The binary `ai-lab-entrypoint`: parses the command line, runs a start or a verb, and
+//! exits with its code.
 
 #[cfg(not(target_feature = "crt-static"))]
 compile_error!(
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Ok(Action::Verb { verb, typed }) => return commands::run(&verb, typed),
         Err(error) => return refused(&words, &error),
     };
-    // From here on no signal is lost, and none ends us by itself.
+    // From here on signals are blocked: none is lost, and none ends the process by itself.
     let signals = match Signals::take_over() {
         Ok(signals) => signals,
         Err(error) => {
@@ -35,8 +35,8 @@ fn main() -> ExitCode {
         }
     };
     std::panic::set_hook(Box::new(|info| {
-        // Not `eprintln!`: it panics where stderr takes nothing. Nor through the log's
-        // thread: it would not come to write it.
+        // Not `eprintln!`, which panics if stderr cannot be written. Not through the log's
+        // thread, which would not get to write the line before the exit.
         logging::straight(&format!("ai-lab-entrypoint failed, which is a bug: {info}"));
         std::process::exit(1);
     }));
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     ExitCode::from(boot::start(draft, &command, &signals))
 }
 
-/// Reads the settings and starts the log: also what is wrong with them is told in the
-/// format that they ask for.
+/// Reads the settings and starts the log in the format that they choose. Errors in the
+/// settings are logged in that format, too.
 fn draft(typed: &Typed) -> Draft {
     let as_root = rustix::process::geteuid().is_root();
     let draft = resolve::read(typed, &|name| std::env::var_os(name), as_root);
@@ -55,8 +55,8 @@ fn draft(typed: &Typed) -> Draft {
     draft
 }
 
-/// Help and version, or a command line that is wrong. Who reads the log of a start as
-/// JSON gets that as one line, too; a verb speaks to whoever typed it.
+/// Prints help, the version, or an error of the command line; returns the exit code. The
+/// error of a start is one line of JSON if its log is JSON. That of a verb is text.
 fn refused(words: &[OsString], error: &clap::Error) -> ExitCode {
     let code = cli::exit_code(error);
     if code != 0

@@ -1,9 +1,9 @@
-//! What the supervisor tells the world: `state.json`, for `status` and `healthcheck`.
+//! The state that the supervisor publishes in `state.json`, for `status` and `healthcheck`.
 //!
-//! It lives in a directory of the user's, `/run/ai-lab` unless named otherwise;
-//! where that cannot be written, in `/dev/shm/ai-lab-UID-CONTAINER` or the same in `/tmp`:
-//! containers may share both. It names the supervisor by pid and start time, so that a
-//! stale one is known.
+//! The file is in a directory of the user, `/run/ai-lab` unless set otherwise. Where that cannot
+//! be written, it is in `/dev/shm/ai-lab-UID-CONTAINER` or `/tmp/ai-lab-UID-CONTAINER`: containers
+//! may share `/dev/shm` and `/tmp`. The file identifies the supervisor by pid and start time, so
+//! that readers can detect a stale one.
 
 mod keeper;
 mod told;
@@ -24,30 +24,30 @@ use crate::sys::trust;
 pub use keeper::{Keeper, foresee_preparing, prepare};
 pub use told::Told;
 
-/// The name of the file.
+/// The name of the state file.
 pub const FILE: &str = "state.json";
 
-/// No state is longer than this many bytes: none is written, and none is read.
+/// Maximum size of the state in bytes, both when written and when read.
 const LONGEST: usize = 64 * 1024;
 
-/// How many bytes of one cause or one remedy are kept: the log has the whole.
+/// Bytes of a cause or a remedy that a shortened state keeps: the log has the full text.
 const LONGEST_TEXT: usize = 1024;
 
-/// What the container is doing.
+/// The phase of the container's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// The server was started and has not answered yet.
+    /// The server is being started and has not answered yet.
     Starting,
-    /// The server answers, or the command runs.
+    /// The server answers, the command runs, or there is no main process.
     Ready,
     /// The server is being started again.
     Restarting,
-    /// Everything is being ended.
+    /// Everything is being stopped.
     Stopping,
 }
 
-/// What is run.
+/// The kind of main process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -57,7 +57,7 @@ pub enum Mode {
     Hub,
     /// A command.
     Command,
-    /// Nothing.
+    /// None.
     Idle,
 }
 
@@ -68,35 +68,35 @@ pub struct State {
     pub version: u32,
     /// The version of the program.
     pub program: String,
-    /// What the container is doing.
+    /// The phase of the container's life.
     pub phase: Phase,
-    /// What is run.
+    /// The kind of main process.
     pub mode: Mode,
-    /// Which server is run, by its name for people.
+    /// The display name of the server; `None`: the main process is not a server.
     #[serde(default)]
     pub server: Option<String>,
     /// The supervisor's process id.
     pub pid: i32,
-    /// When the supervisor started, in clock ticks since boot (`/proc/PID/stat`).
+    /// The supervisor's start time, in clock ticks since boot (`/proc/PID/stat`).
     pub started: u64,
-    /// The server's or command's process id, while it exists.
+    /// The process id of the server or command; `None`: it does not run.
     pub main_pid: Option<i32>,
-    /// Where the health check asks, once it is known.
+    /// The URL for the health check; `None`: not known yet, or left out for lack of room.
     pub probe: Option<String>,
-    /// When the phase began, in milliseconds since 1970.
+    /// The beginning of the phase, in milliseconds since 1970.
     pub since: u64,
-    /// How often the server was started again.
+    /// The number of times that the server was started again.
     pub restarts: u32,
-    /// How the server ended last, as an exit code, if it did.
+    /// The exit code of the last server or command that ended; `None`: none has ended.
     pub last_exit: Option<i32>,
-    /// What the start spent its time on: name and milliseconds.
+    /// The parts of the start: name, and duration in milliseconds.
     pub boot: Vec<(String, u64)>,
-    /// Where the password is kept; `None`: JupyterHub lets people in.
+    /// Where the password is kept; `None`: JupyterHub checks logins, or there was no room.
     #[serde(default)]
     pub password: Option<PasswordPlace>,
-    /// What is not as asked.
+    /// The degradations: everything that is not as requested.
     pub degradations: Vec<Degradation>,
-    /// How many more there were, for which there was no room here.
+    /// The number of further degradations, left out for lack of room.
     #[serde(default)]
     pub degradations_left_out: usize,
 }
@@ -104,20 +104,20 @@ pub struct State {
 /// Where the password is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordPlace {
-    /// The directory of Jupyter's configuration.
+    /// Jupyter's configuration directory.
     pub directory: PathBuf,
-    /// Whether each start of the container sets it.
+    /// True if each start of the container sets the password.
     pub forced: bool,
-    /// Whether the server's arguments name one, or the only file to read: that wins.
+    /// True if the server's arguments set a password or the only file to read: they win.
     #[serde(default)]
     pub on_the_line: bool,
-    /// The server's JUPYTER_CONFIG_PATH.
+    /// The server's JUPYTER_CONFIG_PATH; `None`: not set, or not UTF-8.
     #[serde(default)]
     pub config_path: Option<String>,
 }
 
 impl State {
-    /// The state of a supervisor that is about to start `mode`.
+    /// Returns the state of a supervisor that is about to start `mode`.
     pub fn new(mode: Mode, boot: Vec<(String, u64)>, degradations: Vec<Degradation>) -> Self {
         Self {
             version: 1,
@@ -139,11 +139,11 @@ impl State {
         }
     }
 
-    /// The text of the file. What makes it longer than its readers accept is taken out
-    /// first.
+    /// Returns the text of the file. Shortens and removes parts of the state until readers accept
+    /// its length.
     ///
     /// # Errors
-    /// The state cannot be told as JSON.
+    /// The state cannot be written as JSON.
     pub fn text(&mut self) -> serde_json::Result<Vec<u8>> {
         let mut text = self.json()?;
         if text.len() > LONGEST {
@@ -170,14 +170,14 @@ impl State {
         Ok(text)
     }
 
-    /// Enters a phase, now.
+    /// Enters a phase now.
     pub fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.since = now();
     }
 }
 
-/// Shortens what a start had to say at length.
+/// Shortens a long cause and a long remedy.
 fn shorten(degradation: &mut Degradation) {
     let texts = [Some(&mut degradation.cause), degradation.remedy.as_mut()];
     for text in texts.into_iter().flatten() {
@@ -191,7 +191,7 @@ fn shorten(degradation: &mut Degradation) {
     }
 }
 
-/// Names a supervisor for what it writes down: a process id alone may be another's later.
+/// Returns a name for a supervisor in its records: a pid alone may later be another process's.
 pub fn name_of(supervisor: Pid) -> String {
     let start = everyone::stat(supervisor).map_or(0, |stat| stat.start);
     format!(
@@ -200,7 +200,7 @@ pub fn name_of(supervisor: Pid) -> String {
     )
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |time| {
@@ -208,7 +208,7 @@ pub fn now() -> u64 {
     })
 }
 
-/// Where a state may be: in the directory that is wanted, or in one of the user's own.
+/// Returns the directories that may hold a state: the wanted one, then two of the user's own.
 fn places(wanted: &Path, uid: u32) -> [PathBuf; 3] {
     let own = format!("ai-lab-{uid}-{}", identity::container());
     [
@@ -218,49 +218,49 @@ fn places(wanted: &Path, uid: u32) -> [PathBuf; 3] {
     ]
 }
 
-/// Why there is no state to tell.
+/// The reason why there is no state to show.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// None was found.
+    /// No state was found.
     #[error("the supervisor (process {pid}) has no state in {}: it is still preparing the start, \
              or keeps it elsewhere (set AI_LAB_STATE_DIR)", directory.display())]
     Absent {
-        /// The supervisor.
+        /// The supervisor's process id.
         pid: i32,
-        /// The first place.
+        /// The first directory that was searched.
         directory: PathBuf,
     },
-    /// It cannot be read.
+    /// The state file cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// Reads the state of this supervisor, which runs as `uid`; with the directory it is in.
+/// Reads the state of this supervisor, which runs as `uid`. Returns it with its directory.
 ///
-/// The directory is the user's, so the file is opened like a stranger's: no link,
-/// no waiting for a FIFO, no more than 64 KiB; and it must be of this supervisor.
+/// The directory is the user's, so the file is not trusted: no link is followed, a FIFO does not
+/// block, at most 64 KiB are read, and the supervisor that the file names must be running.
 ///
 /// # Errors
-/// There is none, or it cannot be read.
+/// There is no state, or it cannot be read.
 pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf), StateError> {
     let mut unreadable = None;
     for directory in places(wanted, uid) {
         let path = directory.join(FILE);
-        // As long as the supervisor is root, an earlier start's user may still have it.
+        // While the supervisor is root, the directory may still be that of an earlier start's user.
         if uid == 0 && trust::root_writes_alone(&directory).is_err() {
             continue;
         }
         match read_file(&path, uid) {
-            // Or of one that took its command's place.
+            // It may also be of another supervisor that runs as the command of this one.
             Ok(state) if lives(&state) => return Ok((state, directory)),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Such as another user's, of a container that this one was made of.
+            // Such as another user's file, from a container that became the image of this one.
             Err(source) => {
                 unreadable.get_or_insert(StateError::Unreadable { path, source });
             }
@@ -272,14 +272,14 @@ pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf)
     }))
 }
 
-/// Reports whether the supervisor that wrote a state lives.
+/// Reports whether the supervisor that wrote a state is still running.
 fn lives(state: &State) -> bool {
     let now = Pid::from_raw(state.pid).and_then(everyone::stat);
     now.is_some_and(|now| now.start == state.started && !now.ended)
 }
 
-/// Reports whether a directory has the state of another supervisor, which lives and has not
-/// become this process.
+/// Reports whether a directory holds the state of another running supervisor, which neither is
+/// this process nor runs it as its command.
 fn is_anothers(directory: &Path, uid: u32) -> bool {
     let us = getpid().as_raw_pid();
     let state = read_file(&directory.join(FILE), uid);
@@ -302,10 +302,10 @@ fn read_file(path: &Path, uid: u32) -> io::Result<State> {
     Ok(parse(&text)?)
 }
 
-/// Reads the text of a state.
+/// Parses the text of a state.
 ///
 /// # Errors
-/// It is none.
+/// The text is not a state.
 pub fn parse(text: &[u8]) -> serde_json::Result<State> {
     serde_json::from_slice(text)
 }

@@ -1,5 +1,5 @@
 //! The server's program and arguments: which of the image's own values go onto its command
-//! line, and which values there cannot work.
+//! line, and which values cannot work.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,29 +14,29 @@ use crate::server::password::policy::Everything;
 use crate::server::program::ServerProgram;
 use crate::settings::{Key, Origin, SettingError, SettingsError};
 
-/// Settings that are a trait of Jupyter's, too.
+/// Settings that set a trait of Jupyter.
 const TRAITS: [(Key, &str); 3] = [
     (Key::Ip, "ServerApp.ip"),
     (Key::Port, "ServerApp.port"),
     (Key::Notebooks, "ServerApp.root_dir"),
 ];
 
-/// The variable with the root directory of a hub's choice.
+/// The variable with the root directory that a hub chose.
 const HUBS_DIRECTORY: &str = "JUPYTERHUB_ROOT_DIR";
 
-/// The variable with the base URL, and the port that its setter expects.
+/// Kubeflow's variable with the base URL, and the port that Kubeflow expects.
 const KUBEFLOW: &str = "NB_PREFIX";
 const KUBEFLOWS_PORT: u16 = 8888;
 
-/// Returns the server's arguments. The image's own values give way to those of Jupyter's
-/// configuration files, and flags and variables beat these.
+/// Returns the server's arguments. Jupyter's configuration files win over the image's own
+/// values; flags and variables win over these files.
 pub(super) fn arguments(
     start: &Start<'_>,
     person: &Person,
     server: &ServerProgram,
     jupyters: &Everything,
 ) -> Argv {
-    // Kubeflow's notebook controller: it knows one port.
+    // Kubeflow's notebook controller sets this variable and expects one fixed port.
     let prefix = variable(KUBEFLOW).and_then(|prefix| prefix.into_string().ok());
     let chosen = |name: &str| {
         if name == "ServerApp.base_url" && prefix.is_some() {
@@ -74,11 +74,11 @@ pub(super) fn arguments(
     argv
 }
 
-/// Checks what would end the server, or every connection to it, for the user that this process
-/// runs as. It works in `directory`.
+/// Checks for values that would end the server, or every connection to it, for the user that
+/// this process runs as. `directory` is the server's working directory.
 ///
 /// # Errors
-/// Everything that cannot work.
+/// All values that cannot work.
 pub(super) fn check(
     start: &Start<'_>,
     server: &ServerProgram,
@@ -117,7 +117,7 @@ pub(super) fn check(
             wrong.push(SettingError::new(name, place, problem, remedy));
         }
     }
-    // Jupyter expands `~`. The notebooks directory is made, or its absence was reported.
+    // Jupyter expands `~`. Our notebooks directory exists, or its absence is reported already.
     let ours = start.settings.notebooks.directory.as_deref();
     let hubs = std::env::var(HUBS_DIRECTORY).ok();
     let hubs = hubs.as_deref();
@@ -141,7 +141,8 @@ pub(super) fn check(
     }
 }
 
-/// A bare name is looked up in the venv before PATH, which begins with it.
+/// Returns the server's program. A bare name is looked up in the venv, and then on PATH, which
+/// begins with the venv.
 pub(super) fn in_venv(start: &Start<'_>, server: &ServerProgram) -> OsString {
     let name = &server.program;
     if name.as_encoded_bytes().contains(&b'/') {

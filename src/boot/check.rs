@@ -1,6 +1,6 @@
-//! What only a start asks of its settings: the accounts of this container, the hooks
-//! that root would run, the sources of the password. What is wrong here is told
-//! together with what is wrong in the values themselves.
+//! Checks of the settings that only a start makes: the accounts of this container, the hooks
+//! that root would run, the sources of the password. Errors found here are reported together
+//! with errors in the values themselves.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -17,26 +17,26 @@ use crate::settings::resolve::Draft;
 use crate::settings::table::find;
 use crate::settings::{Key, SettingError, Settings, SettingsError, User, moved};
 
-/// Docker kills what is left of a container so long after its TERM, in seconds, unless
-/// it was told another time.
+/// Docker kills what is left of a container this many seconds after SIGTERM, unless another
+/// time is set.
 const DOCKERS_LIMIT: f64 = 10.0;
 
-/// What a start goes by.
+/// The checked input of a start.
 pub struct Checked {
-    /// The settings.
+    /// The valid settings.
     pub settings: Settings,
-    /// What will be run.
+    /// The program to run.
     pub launch: Launch,
     /// The password that is wanted.
     pub password: Wanted,
-    /// The server's arguments that were left out, because this password wins over them.
+    /// The server's arguments that are left out, because this password wins over them.
     pub outranked: Vec<String>,
 }
 
-/// Settings that fit this container.
+/// Checks the settings against this container.
 ///
 /// # Errors
-/// Everything that is wrong, at once.
+/// All errors at once.
 pub fn check(
     mut draft: Draft,
     command: &[OsString],
@@ -72,7 +72,7 @@ pub fn check(
     })
 }
 
-/// Returns COMMAND with its program at its new place, if it is an old one's.
+/// Returns COMMAND. A program that is gone from an old image's location gets its new location.
 fn at_its_place(command: &[OsString]) -> Vec<OsString> {
     let mut command = command.to_vec();
     if let Some(program) = command.first_mut()
@@ -83,8 +83,8 @@ fn at_its_place(command: &[OsString]) -> Vec<OsString> {
     command
 }
 
-/// Warns of a setting that names what a volume has from an older image: updates do not arrive
-/// there. It works, so this is no degradation.
+/// Warns of a setting that names an older image's copy in a volume, where updates do not arrive.
+/// The copy works, so this is no degradation.
 pub fn warn_of_stale_copies(settings: &Settings) {
     let named = [
         (Key::Venv, settings.server.venv.as_deref()),
@@ -108,11 +108,10 @@ pub fn warn_of_stale_copies(settings: &Settings) {
     }
 }
 
-/// Whom root becomes; `None`: no user is named, which is the old layout.
+/// Returns the account that root becomes; `None`: no user is named, which is the old layout.
 ///
 /// # Errors
-/// A user or a group that is not here, and another name for root: it is no ordinary
-/// user.
+/// An unknown user or group; another name for root, which is no ordinary user.
 pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
     let Some(User { name, group, home }) = &settings.user else {
         return Ok(None);
@@ -135,15 +134,15 @@ pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
         return Err(SettingsError(wrong));
     }
     let account = resolve(name, group.as_deref(), home.as_deref());
-    // Both were found a moment ago.
+    // Both names were found above, so this fails only if one has gone since.
     let account = account.map_err(|gone| SettingsError(vec![nobody(settings, Key::User, &gone)]));
     account.map(Some)
 }
 
-/// The gids of the groups that are kept although they are root's in the image.
+/// Returns the gids of the groups that are passed on although the image gives them to root.
 ///
 /// # Errors
-/// A group that is not here, and root's own.
+/// An unknown group, and root's own group.
 pub fn kept_groups(settings: &Settings) -> Result<Vec<u32>, SettingsError> {
     let mut wrong = Vec::new();
     let mut gids = Vec::new();
@@ -179,20 +178,20 @@ fn nobody(settings: &Settings, key: Key, unknown: &IdentityError) -> SettingErro
 fn trusted_hooks(settings: &Settings) -> Result<(), SettingsError> {
     match hooks::root_hooks(&settings.hooks.directory.join("root")) {
         Err(wrong @ HookError::Untrusted { .. }) => Err(untrusted(settings, &wrong)),
-        // What else there is to say about them is said when they are run.
+        // Other errors are reported when the hooks run.
         _ => Ok(()),
     }
 }
 
-/// A hook that cannot be trusted is a setting that does not validate.
+/// Returns the settings error for a hook that cannot be trusted.
 pub fn untrusted(settings: &Settings, wrong: &HookError) -> SettingsError {
     let remedy = "make it, its interpreter and every directory above them writable by root alone";
     SettingsError(vec![error(settings, Key::Hooks, wrong.to_string(), remedy)])
 }
 
-/// Returns the wanted password. The file with it may be root's, so this comes before the
-/// drop. JupyterHub has a login of its own: in hub mode no source is read, so that an empty
-/// variable is no error either.
+/// Returns the wanted password. The password file may be root's, so this comes before the drop.
+/// JupyterHub has its own login: in hub mode no source is read, so an empty variable is no
+/// error there.
 fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsError> {
     if matches!(launch, Launch::Server(server) if server.hub) {
         return Ok(Wanted::Nothing);
@@ -213,16 +212,16 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
     })
 }
 
-/// Reports whether a command names a token, a password or the like: it may start a server of
-/// its own with it (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`).
+/// Reports whether a command names a token, a password or the like: with it, the command may
+/// start its own server (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`).
 fn chooses_a_login(words: &[OsString]) -> bool {
     words
         .iter()
         .any(|word| password::policy::mentions_authentication(&word.to_string_lossy()))
 }
 
-/// Times that Docker, left alone, does not give. Whether it was told another time
-/// nobody can see from here, so this is no degradation.
+/// Warns if the stop and drain timeouts together reach Docker's default limit. Another limit
+/// that is set cannot be seen from here, so this is no degradation.
 pub fn tell_times(settings: &Settings) {
     let server = &settings.server;
     let both = (server.stop_timeout + server.drain_timeout).as_secs_f64();

@@ -1,8 +1,8 @@
-//! `--dry-run`: what a start would change, looked up on the real volume, socket and
-//! accounts, and printed. Nothing is changed and nothing is run.
+//! `--dry-run`: prints the changes that a start would make, previewed on the real volume,
+//! socket and accounts. Nothing is changed and nothing is run.
 //!
-//! Root is dropped as in a start, so that the user's part is looked at with the user's
-//! rights; what only root could look at was looked at before.
+//! Root is dropped as in a start, so that the user's part is previewed with the user's rights.
+//! What needs root is previewed before the drop.
 
 mod as_root;
 
@@ -32,10 +32,10 @@ use crate::state::{Keeper, Mode};
 use crate::supervisor::spawn::{self, Program};
 use crate::volume::{self, Defaults, Foreseen, Rights, Verdict, VolumeError, foresee_defaults};
 
-/// Prints the plan; the exit code.
+/// Prints the plan; returns the exit code.
 ///
 /// # Errors
-/// What would end the start, too.
+/// The errors that would end the start, too.
 pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut plan = Plan::default();
     let (person, standing) = match Root::detect() {
@@ -75,12 +75,12 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     variables_part(&environment, &mut plan);
     let program = command_part(&start, &person, &environment, &mut plan)?;
     plan.heading("nothing was changed");
-    // A reader that went away is no error.
+    // A closed stdout is no error.
     let _ = std::io::stdout().write_all(plan.text.as_bytes());
     Ok(program.map_or(0, |program| ending(&start, &program)))
 }
 
-/// How the start would end where its program cannot be started; 0: it can.
+/// Returns the exit code of a start whose program cannot be started, and logs why; 0: it can.
 fn ending(start: &Start<'_>, program: &Program) -> i32 {
     let foreseen = match start.launch {
         Launch::Server(_) => spawn::foresee_server(program),
@@ -96,7 +96,7 @@ fn ending(start: &Start<'_>, program: &Program) -> i32 {
     wrong.code()
 }
 
-/// The defaults, and how they stand.
+/// The defaults, and a preview of what a start would do with them.
 type Notebooks = (Defaults, Result<Foreseen, VolumeError>);
 
 fn hooks_part(phase: &str, hooks: Vec<std::path::PathBuf>, plan: &mut Plan) {
@@ -134,8 +134,8 @@ fn home_part(
     Ok(made.is_ok().then(|| moved.enter(environment)).flatten())
 }
 
-/// Whoever is the user makes the directory where root would not have; whether it is there
-/// then.
+/// Previews the notebooks directory, which the user makes if root would not. Returns true if it
+/// would exist.
 fn directory_part(start: &mut Start<'_>, plan: &mut Plan) -> Result<bool, Failure> {
     let Some(directory) = &start.settings.notebooks.directory else {
         return Ok(true);
@@ -206,7 +206,7 @@ fn password_part(
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
     let writable = |directory: &Path| plan.foresight.writable(directory);
     let foreseen = match password::foresee(&person.dropped, place, &wanted, &writable) {
-        // What is another's now, and will be the user's, root alone could read.
+        // Another user's file that would be handed over: only root could read it now.
         Err(PasswordError::File { path, source, .. })
             if source.kind() == ErrorKind::PermissionDenied && writable(&path).is_ok() =>
         {
@@ -240,7 +240,7 @@ fn password_part(
     tell_who_wins(start, place, &wanted)
 }
 
-/// What a start writes besides.
+/// Previews the other files that a start writes: state, record and log.
 fn files_part(start: &mut Start<'_>, person: &Person, plan: &mut Plan) -> Result<(), Failure> {
     let wanted = &start.settings.state_dir;
     let writable = |directory: &Path| plan.foresight.writable(directory);
@@ -272,8 +272,8 @@ fn files_part(start: &mut Start<'_>, person: &Person, plan: &mut Plan) -> Result
     Ok(())
 }
 
-/// The variables that differ from those of this process, by name. Values are shown where
-/// they are ours.
+/// Lists the variables that differ from those of this process, sorted by name. Only values
+/// that we set are shown.
 fn variables_part(environment: &Environment, plan: &mut Plan) {
     let before: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     let after: BTreeMap<&OsStr, &OsStr> = environment.iter().collect();
@@ -327,7 +327,7 @@ fn command_part(
     let words = record::all_masked(words.map(|word| word.to_string_lossy()));
     let words: Vec<String> = words.into_iter().map(quoted).collect();
     plan.line(words.join(" "));
-    // One that would be handed over can be entered then.
+    // A directory that would be handed over can be entered then, so it is not checked now.
     let directory = directory.filter(|place| plan.foresight.writable(place).is_err());
     Ok(Some(Program {
         name: program,

@@ -1,5 +1,5 @@
-//! What a start will be able to write, asked of the kernel by a dry run that writes
-//! nothing.
+//! Previews which directories a start will be able to write: a dry run asks the kernel and
+//! writes nothing.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, StatVfsMountFlags};
 use rustix::io::Errno;
 
-/// The directories that root would have handed over before the user's part began.
+/// The directories that root would have handed over before the user phase.
 #[derive(Debug, Default)]
 pub struct Foresight {
     handed: Vec<PathBuf>,
@@ -15,23 +15,23 @@ pub struct Foresight {
 }
 
 impl Foresight {
-    /// Root would hand this over, and whatever is in it.
+    /// Adds a directory that root would hand over with its content.
     pub fn hands_over(&mut self, directory: impl Into<PathBuf>) {
         self.handed.push(directory.into());
     }
 
-    /// Root would hand this over, and nothing that is in it.
+    /// Adds a directory that root would hand over without its content.
     pub fn hands_over_itself(&mut self, directory: impl Into<PathBuf>) {
         self.alone.push(directory.into());
     }
 
-    /// Whether it is the user's by then.
+    /// Reports whether `directory` is in one that would be handed over with its content.
     pub fn has(&self, directory: &Path) -> bool {
         self.handed.iter().any(|place| directory.starts_with(place))
     }
 
-    /// Whether this process gets to what is or will be there: nobody gets to what is his
-    /// through a directory that he may not enter.
+    /// Reports whether this process can reach `place`, which may not exist yet. An owner cannot
+    /// reach a file through a directory that the owner may not enter.
     pub fn leads_to(place: &Path) -> bool {
         let above = place.ancestors().skip(1);
         let mut entered = above.map(|place| rustix::fs::access(place, Access::EXEC_OK));
@@ -39,23 +39,23 @@ impl Foresight {
         first.is_none_or(|entered| entered.is_ok())
     }
 
-    /// Whether this process could make something in `directory`, or make the directory.
+    /// Checks whether this process could make a file in `directory`, or make the directory.
     ///
     /// # Errors
-    /// What the kernel would say.
+    /// The error that the kernel would return.
     pub fn writable(&self, directory: &Path) -> io::Result<()> {
         let ours = |place: &PathBuf| directory.starts_with(place) && Self::leads_to(place);
         let ours = self.handed.iter().any(ours);
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         for place in directory.ancestors() {
-            // Whoever may not write there hears of that first where something is made.
+            // For a new file the kernel reports EROFS before missing rights; access(2) may not.
             let system = rustix::fs::statvfs(place);
             if system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY)) {
                 return Err(Errno::ROFS.into());
             }
             match rustix::fs::access(place, wanted) {
                 Err(Errno::NOENT) => {}
-                // What is another's now will be the user's.
+                // Another user's now, but handed over by then.
                 Err(Errno::ACCESS | Errno::PERM) if ours => return Ok(()),
                 Err(Errno::ACCESS | Errno::PERM)
                     if self.alone.iter().any(|handed| handed == place) && Self::leads_to(place) =>

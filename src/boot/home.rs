@@ -1,7 +1,7 @@
-//! HOME: the directories in which Jupyter, IPython and matplotlib keep their own things.
+//! HOME: the directories in which Jupyter, IPython and matplotlib keep their files.
 //!
-//! Where one of them cannot be written, what is written goes to a private directory in
-//! `/tmp`, and what is in the old place is still read.
+//! If one of them cannot be written, new files go to a private directory in TMPDIR (default
+//! `/tmp`), and the files in the old location are still read.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -16,24 +16,24 @@ use crate::degradation::Degradation;
 use crate::server::environment::{self, Environment};
 use crate::server::password::place::{CONFIG_PATH, FILE, user_directory};
 
-/// The way in which the old place is read while the new one is in use.
+/// How files in the old location are still read while the new one is used.
 #[derive(Debug, Clone, Copy)]
 enum Behind {
-    /// There is nothing to read.
+    /// No file there needs to be read.
     Nothing,
-    /// By a variable with a list of directories.
+    /// Through a variable that lists directories.
     Path(&'static str),
-    /// By links in the new place, but for these entries, which are written; a star stands
-    /// for any end.
+    /// Through links in the new location, except for these entries, which are written. A `*` at
+    /// the end stands for any ending.
     Links(&'static [&'static str]),
 }
 
 /// A directory that is kept in HOME.
 #[derive(Debug)]
 struct Kept {
-    /// The variable that puts it elsewhere.
+    /// The variable that sets another location.
     variable: &'static str,
-    /// Where it is without that variable.
+    /// The location below HOME without that variable.
     directory: &'static str,
     behind: Behind,
 }
@@ -67,37 +67,37 @@ const fn kept(variable: &'static str, directory: &'static str, behind: Behind) -
     }
 }
 
-/// Directories of Jupyter's configuration that it looks for in one place alone.
+/// Subdirectories of Jupyter's configuration that it reads from one location only.
 const ONLY_ONE: [&str; 2] = ["custom", "lab"];
 
-/// At most so many links are made for one directory, and so deep.
+/// Limits of the links for one directory: their number, and the depth of subdirectories.
 const MOST_LINKS: usize = 4096;
 const DEEPEST: usize = 16;
 
-/// The kernels' sockets are in this one: `kernel-UUID-ipc-N`.
+/// The variable for the directory of the kernels' sockets, `kernel-UUID-ipc-N`.
 const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
 
-/// The longest path of a directory for them: 107 bytes are the kernel's limit for a socket.
+/// The longest path of that directory, in bytes. The kernel allows 107 for a socket's path.
 const LONGEST_RUNTIME: usize = 107 - "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-1".len();
 
-/// Reports whether a directory's path is too long for what is made there.
+/// Reports whether a directory's path is too long for the sockets that are made in it.
 fn too_long(kept: &Kept, path: &Path) -> bool {
     kept.variable == RUNTIME && path.as_os_str().len() > LONGEST_RUNTIME
 }
 
-/// The directories of HOME that move to another place.
+/// The directories of HOME that move to another location.
 #[derive(Debug)]
 pub(super) struct Moved {
-    /// The private directory that takes the place of HOME.
+    /// The private directory that replaces HOME.
     pub base: PathBuf,
     directories: Vec<(&'static Kept, PathBuf)>,
-    /// The file with the password is a mount of its own, which cannot be replaced: the
-    /// directory where it is.
+    /// The directory of a password file that is a mount of its own and so cannot be replaced;
+    /// `None`: there is none.
     mounted_password: Option<PathBuf>,
 }
 
 impl Moved {
-    /// Finds out what cannot be written in HOME.
+    /// Finds the directories that cannot be written, or have too long a path, in HOME.
     pub fn find(
         person: &Person,
         environment: &Environment,
@@ -129,8 +129,8 @@ impl Moved {
         self.directories.is_empty() && self.mounted_password.is_none()
     }
 
-    /// The directories that are moved, by their names in HOME, with what is wrong with them
-    /// there, and their new places.
+    /// Returns the directories that move: the name in HOME, what is wrong with it there, and the
+    /// new location.
     pub fn places(&self) -> impl Iterator<Item = (&'static str, &'static str, PathBuf)> {
         self.directories.iter().map(|(kept, old)| {
             let problem = match too_long(kept, old) {
@@ -141,8 +141,8 @@ impl Moved {
         })
     }
 
-    /// Tells the server where everything is; the directory of the password, where that
-    /// is not the user's configuration directory.
+    /// Sets the variables for the new locations. Returns the directory for the password, if it is
+    /// not the user's configuration directory.
     pub fn enter(&self, environment: &mut Environment) -> Option<PathBuf> {
         for (kept, old) in &self.directories {
             let new = self.base.join(kept.directory);
@@ -157,7 +157,7 @@ impl Moved {
         Some(new)
     }
 
-    /// Makes the links to what is read in the old places.
+    /// Makes links to the files that are still read in the old locations.
     ///
     /// # Errors
     /// A directory or link cannot be made, or there is too much to link to.
@@ -177,7 +177,7 @@ impl Moved {
         Ok(())
     }
 
-    /// Returns the degradation about it; `made`: the result of making the new place.
+    /// Returns the degradation, if there is one; `made`: the result of making the new location.
     pub fn report(&self, person: &Person, made: &io::Result<()>) -> Option<Degradation> {
         let unwritable = self
             .directories
@@ -206,7 +206,7 @@ impl Moved {
     }
 }
 
-/// Puts what cannot be in HOME elsewhere; the directory of the password, where that is not
+/// Moves the directories that cannot stay in HOME. Returns that of the password, if it is not
 /// the user's configuration directory.
 pub(super) fn settle(
     start: &mut Start<'_>,
@@ -236,7 +236,7 @@ pub(super) fn settle(
     Ok(moved.enter(environment))
 }
 
-/// Makes a directory that only we can enter, in a place that all can write.
+/// Makes a directory that only its user can enter, inside one that all can write.
 fn make_private(path: &Path, uid: u32) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     match fs::DirBuilder::new().mode(0o700).create(path) {
@@ -251,7 +251,7 @@ fn make_private(path: &Path, uid: u32) -> io::Result<()> {
     Foresight::default().writable(path)
 }
 
-/// Puts the new place before the old one, and both behind what the list has already.
+/// Appends the new location, and then the old one, to a variable that lists directories.
 fn put_behind(environment: &mut Environment, list: &str, new: &Path, old: &Path) {
     let mut value = OsString::new();
     if let Some(before) = environment.get(list).filter(|before| !before.is_empty()) {
@@ -273,9 +273,9 @@ fn is_mount(path: &Path) -> bool {
     found.is_ok_and(|found| top(&found))
 }
 
-/// Directories with links to what is in another one.
+/// A tree of directories with links to the files of another one.
 struct Links<'a> {
-    /// Names that are left out; a star stands for any end.
+    /// Names that get no link. A `*` at the end stands for any ending.
     written: &'a [&'a str],
     stop: &'a dyn Fn() -> bool,
     made: usize,
@@ -293,7 +293,7 @@ impl<'a> Links<'a> {
     fn make(&mut self, old: &Path, new: &Path, depth: usize) -> io::Result<()> {
         let entries = match fs::read_dir(old) {
             Ok(entries) => entries,
-            // The user cannot read it, so the server could not either.
+            // It does not exist, or the user cannot read it, so the server could not either.
             Err(_) => return Ok(()),
         };
         fs::create_dir_all(new)?;
@@ -302,7 +302,7 @@ impl<'a> Links<'a> {
             let entry = entry?;
             let (name, kind) = (entry.file_name(), entry.file_type()?);
             let bytes = name.as_encoded_bytes();
-            // Kubernetes keeps a ConfigMap's files behind entries with two dots.
+            // Kubernetes keeps a ConfigMap's files in entries that begin with two dots.
             let left_out = |written: &&str| match written.strip_suffix('*') {
                 Some(begin) => bytes.starts_with(begin.as_bytes()),
                 None => bytes == written.as_bytes(),
@@ -327,7 +327,7 @@ impl<'a> Links<'a> {
     }
 }
 
-/// A file that is there is the user's own by now, and stays.
+/// Makes a link. A file that exists is the user's own by now, and stays.
 fn link(old: &Path, new: &Path) -> io::Result<()> {
     match std::os::unix::fs::symlink(old, new) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -335,7 +335,7 @@ fn link(old: &Path, new: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the links of an earlier start whose files are gone.
+/// Removes the links of an earlier start whose targets are gone.
 fn forget_old_links(new: &Path, old: &Path) -> io::Result<()> {
     for entry in fs::read_dir(new)? {
         let path = entry?.path();

@@ -9,30 +9,30 @@ use crate::identity::group_name;
 use crate::sys::text::shown;
 use crate::volume::{Claim, Claimed};
 
-/// The plan, as lines under headings, and what the user will be able to write.
+/// The plan, as lines under headings, and a preview of the user's write access.
 #[derive(Default)]
 pub struct Plan {
-    /// What is printed.
+    /// The text to print.
     pub text: String,
-    /// What the user will be able to write.
+    /// The preview of the user's write access.
     pub foresight: Foresight,
 }
 
 impl Plan {
-    /// What follows is under this heading.
+    /// Adds a heading for the lines that follow.
     pub fn heading(&mut self, heading: &str) {
         self.text.push_str(&format!("{heading}\n"));
     }
 
-    /// One line of it.
+    /// Adds one line, escaped.
     pub fn line(&mut self, line: impl std::fmt::Display) {
         let line = shown(&line.to_string());
         self.text.push_str(&format!("  {line}\n"));
     }
 
-    /// What becomes of a directory that is handed over to somebody.
+    /// Adds the preview of a directory that is handed over to the user `user`.
     pub fn owners(&mut self, request: &Claim, user: &str, claimed: &Claimed) {
-        // What is in it and cannot be handed over does not keep the user out of it.
+        // Entries in it that cannot be handed over do not keep the user out of the directory.
         let top = shown(request.directory.as_os_str().as_bytes());
         let already = fs::metadata(&request.directory).is_ok_and(|data| data.uid() == request.uid);
         if claimed.created || already || claimed.foreseen.contains(&top) {
@@ -53,7 +53,7 @@ impl Plan {
     }
 }
 
-/// A word as a shell would take it.
+/// Returns a word as a shell would take it, with quotes if it needs them.
 pub fn quoted(text: String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,5 +1,5 @@
-//! What is told of a command, or of nothing: its state, and why it could not be started.
-//! For the rest it speaks for itself.
+//! The observer of a command or of nothing. It keeps the state and logs why the command could
+//! not be started. A command prints everything else itself.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::sys;
 /// An observer of a command, or of nothing.
 pub struct Quiet {
     told: Told,
-    /// What else the command's name may have meant.
+    /// A guess at the command that was meant; `None`: there is none.
     hint: Option<String>,
 }
 
 impl Quiet {
-    /// `hint` is told of a command that is not found.
+    /// Returns an observer, which logs `hint` if the command is not found.
     pub fn new(told: Told, hint: Option<String>) -> Self {
         Self { told, hint }
     }
 
-    /// Whether `mode` needs no more than this.
+    /// Reports whether this observer is enough for `mode`.
     pub fn suits(mode: Mode) -> bool {
         matches!(mode, Mode::Command | Mode::Idle)
     }

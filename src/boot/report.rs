@@ -1,4 +1,4 @@
-//! What a start tells: each degradation once, each part of its time.
+//! The report of a start: logs each degradation once, and keeps the duration of each part.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -11,20 +11,20 @@ use crate::output::{logging, straight};
 use crate::settings::LogFormat;
 use crate::volume::Progress;
 
-/// What was told so far.
+/// The durations and degradations of a start so far.
 #[derive(Debug)]
 pub struct Report {
     strict: bool,
     /// When the start began.
     pub start: Instant,
-    /// What it spent its time on.
+    /// Name and duration of each part so far.
     pub parts: Vec<(&'static str, Duration)>,
-    /// What is not as asked.
+    /// All degradations so far.
     pub degradations: Vec<Degradation>,
 }
 
 impl Report {
-    /// Nothing so far. `strict`: any degradation is fatal.
+    /// Returns an empty report. `strict`: any degradation is fatal.
     pub fn new(strict: bool) -> Self {
         Self {
             strict,
@@ -34,10 +34,10 @@ impl Report {
         }
     }
 
-    /// Logs and remembers something that could not be done as asked.
+    /// Logs and keeps a degradation.
     ///
     /// # Errors
-    /// Under `--warning-as-error`.
+    /// Any degradation under `--warning-as-error`.
     pub fn degraded(&mut self, degradation: Degradation) -> Result<(), Failure> {
         if self.strict {
             return Err(Failure::Preparation(format!(
@@ -48,31 +48,31 @@ impl Report {
         Ok(())
     }
 
-    /// Logs and remembers what the user could have brought about: never fatal, or the user
+    /// Logs and keeps a degradation that the user could have caused. It is never fatal: the user
     /// could end every later start with it.
     pub fn noticed(&mut self, degradation: Degradation) {
         warn!("{degradation}");
         self.degradations.push(degradation);
     }
 
-    /// Several of them.
+    /// Logs and keeps several degradations.
     ///
     /// # Errors
-    /// Under `--warning-as-error`.
+    /// Any degradation under `--warning-as-error`.
     pub fn all_degraded(&mut self, degradations: Vec<Degradation>) -> Result<(), Failure> {
         degradations
             .into_iter()
             .try_for_each(|degradation| self.degraded(degradation))
     }
 
-    /// Remembers how long a part took.
+    /// Keeps the duration of a part.
     pub fn took(&mut self, name: &'static str, time: Duration) {
         self.parts.push((name, time));
     }
 }
 
-/// Tells how far a long piece of work is: with a bar on a terminal, with a line every
-/// five seconds elsewhere. Drop it before anything else is logged.
+/// Returns a function that shows the progress of long work: as a bar on a terminal, as a log line
+/// every five seconds elsewhere. Drop it before anything else is logged.
 pub fn progress(what: &'static str) -> impl FnMut(Progress) {
     const REDRAWN: Duration = Duration::from_millis(200);
     const TOLD: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ pub fn progress(what: &'static str) -> impl FnMut(Progress) {
     }
 }
 
-/// A line of a terminal that is written over and goes away.
+/// A progress bar: one line of a terminal, overwritten each time and erased on drop.
 #[derive(Default)]
 struct Bar {
     shown: bool,

@@ -1,4 +1,4 @@
-//! The root phase: the volume's ownership, the socket, stdio, and the drop.
+//! The root phase: root hooks, the owner of the volume, the Docker socket, stdio, and the drop.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,14 @@ use crate::volume::{
     Claim, Claimed, Hand, claim, hand_over_directories, hand_over_mounts, is_ordinary,
 };
 
-/// What the server and its kernels keep in HOME.
+/// Directories of HOME in which the server and its kernels keep files.
 pub(super) const STATE_DIRECTORIES: [&str; 5] =
     [".cache", ".config", ".ipython", ".jupyter", ".local"];
 
-/// Does what needs root, and ends with root gone.
+/// Does everything that needs root, then drops root (except in the old layout).
 ///
 /// # Errors
-/// The user is unknown, the volume cannot be made, or root cannot be dropped.
+/// The user is unknown, a hook fails, the volume cannot be made, or root cannot be dropped.
 pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     warn_of_surroundings();
     let named = check::account(start.settings).map_err(Failure::Settings)?;
@@ -67,8 +67,8 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     Ok(Person { account, dropped })
 }
 
-/// Warns of a working directory and of a PATH that others can write. This program loads
-/// nothing from there, but what `docker exec` starts as root may.
+/// Warns if others than root can write the working directory or a directory of PATH. This
+/// program loads nothing from there, but programs that `docker exec` starts as root may.
 fn warn_of_surroundings() {
     if let Err(problem) = trust::root_writes_alone(Path::new(".")) {
         warn!(
@@ -91,7 +91,7 @@ fn warn_of_surroundings() {
     }
 }
 
-/// A wrapper that stays above us as root is not ours to end.
+/// Reports a parent process that stays root, such as a wrapper: it is not ours to end.
 pub(super) fn tell_who_stays(start: &mut Start<'_>) -> Result<(), Failure> {
     let Some(process) = root_above() else {
         return Ok(());
@@ -100,7 +100,7 @@ pub(super) fn tell_who_stays(start: &mut Start<'_>) -> Result<(), Failure> {
     start.report.degraded(Degradation::note(told))
 }
 
-/// The old layout under /root: no user is named anywhere.
+/// Keeps root: the old layout under /root, where no user is named.
 fn stay_root(start: &mut Start<'_>, root: Root, account: Account) -> Result<Person, Failure> {
     run_hooks(start)?;
     prepare_state(start, &root, &account)?;
@@ -152,7 +152,7 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
     start.report.all_degraded(claimed.degradations)
 }
 
-/// A person whose files changed hands may miss them.
+/// Logs the former owners of files that changed hands, who may miss them.
 fn tell_former_owners(claimed: &Claimed) {
     let (changed, checked) = (claimed.changed, claimed.checked);
     let owners = claimed.former.iter();
@@ -170,9 +170,9 @@ fn tell_former_owners(claimed: &Claimed) {
     }
 }
 
-/// Returns what is done about the owners of the notebooks. Where they are HOME itself, in the
-/// image's own file system, the image has chosen the owners: what is root's there, such as
-/// the venv and compat's script, stays root's.
+/// Returns the policy for the owners of the notebooks. If the notebooks directory holds HOME
+/// and is in the image's own file system, the image has chosen the owners: root's files there,
+/// such as the venv and the compat image's script, stay root's.
 pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeOwner, Failure> {
     let policy = start.settings.notebooks.owner;
     let directory = start.settings.notebooks.directory.as_deref();
@@ -197,7 +197,7 @@ pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeO
     }
 }
 
-/// Hands over the state directories of HOME that are root's; `change`: or only lists them.
+/// Hands HOME's state directories from root to the user; returns them. `change` false: only lists.
 pub(super) fn hand_over_home(root: &Root, account: &Account, change: bool) -> Vec<PathBuf> {
     hand_over_directories(root, &hand(&account.home, account, change))
 }
@@ -219,8 +219,8 @@ fn tell_handed(account: &Account, paths: &[PathBuf]) {
     }
 }
 
-/// The server will run as the volume's owner, in the user's HOME and with the user's
-/// group, for which the image's venv is writable.
+/// Makes the volume's owner the server's account, and hands HOME's state directories to it. The
+/// account keeps the user's HOME and also the user's group, for which the venv is writable.
 fn adopt(
     start: &mut Start<'_>,
     root: &Root,
@@ -239,14 +239,14 @@ fn adopt(
         };
         match claim(root, &request, &|| start.stop_requested(), &mut |_| {}) {
             Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
-            // Jupyter's directories go elsewhere, which the user phase tells.
+            // The user phase moves Jupyter's directories elsewhere then, and reports that.
             Err(error) => tracing::debug!("{}", super::causes(&error)),
         }
     }
     Ok(())
 }
 
-/// An owner who is somebody else in this container may have more there than the volume.
+/// Reports an adopted owner who is another user here: the server then has that user's files, too.
 pub(super) fn tell_whose(
     start: &mut Start<'_>,
     account: &Account,
@@ -264,7 +264,7 @@ pub(super) fn tell_whose(
     ))
 }
 
-/// What the user is to have access to.
+/// Returns the paths that the user is to get access to.
 pub(super) fn access_request(start: &Start<'_>) -> AccessRequest {
     let docker = &start.settings.docker;
     AccessRequest {
@@ -275,7 +275,7 @@ pub(super) fn access_request(start: &Start<'_>) -> AccessRequest {
     }
 }
 
-/// The user's supplementary groups, after access to the socket was given.
+/// Gives access to the Docker socket and other paths; returns the user's supplementary groups.
 fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<Vec<u32>, Failure> {
     let access = grant_access(root, account, &access_request(start));
     for path in &access.enabled {
@@ -287,8 +287,8 @@ fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<
     supplementary_groups(start, account, access)
 }
 
-/// The user's supplementary groups: the account's own, those granted, and those of
-/// `--group-add`.
+/// Returns the user's supplementary groups: the account's own, those granted, and those of
+/// `--group-add`. Reports those that are not passed on.
 pub(super) fn supplementary_groups(
     start: &mut Start<'_>,
     account: &Account,
@@ -327,8 +327,8 @@ fn prepare_state(start: &mut Start<'_>, root: &Root, account: &Account) -> Resul
     }
 }
 
-/// Remembers whether root could write its settings down. Where it could not, such as in a
-/// read-only container, the user keeps a record, which root's verbs do not believe.
+/// Notes whether root wrote its record of the settings. If it could not, such as in a read-only
+/// container, the user writes a record, which root's verbs do not trust.
 pub(super) fn unless_recorded(start: &mut Start<'_>, written: std::io::Result<()>) {
     start.recorded = written.is_ok();
     if let Err(error) = written {
@@ -340,13 +340,13 @@ pub(super) fn unless_recorded(start: &mut Start<'_>, written: std::io::Result<()
     }
 }
 
-/// The state directory could not be made or handed over.
+/// Reports that the state directory could not be made or handed over.
 pub(super) fn state_unprepared(
     start: &mut Start<'_>,
     account: &Account,
     error: &std::io::Error,
 ) -> Result<(), Failure> {
-    // A read-only root file system: another place is found after the drop.
+    // If the root file system is read-only, another directory is found after the drop.
     if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
         return Ok(());
     }
@@ -366,8 +366,8 @@ pub(super) fn state_unprepared(
     Ok(())
 }
 
-/// Reports whether a file or link of another user than root is in the way of a directory.
-/// If that were fatal, the user could end every later start with it.
+/// Reports whether a file or link of another user than root stands where a directory should be.
+/// If so, the failure must not be fatal: the user could end every later start with it.
 fn is_obstructed_by_another(directory: &Path) -> bool {
     let places = directory.ancestors();
     let mut found = places.filter_map(|place| std::fs::symlink_metadata(place).ok());

@@ -1,4 +1,4 @@
-//! Serving: from the decision what to run to the exit code.
+//! Serving: runs the server, the command or nothing until the exit code is known.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::supervisor::spawn::Program;
 use crate::supervisor::stop::Times;
 use crate::supervisor::{self, Main, Prepare};
 
-/// Starts what is to be started and looks after it until the end.
+/// Starts the server, the command or nothing, and supervises it until the end.
 ///
 /// # Errors
-/// The runtime could not be made.
+/// An argument of the server cannot work, or the runtime could not be made.
 pub fn run(mut start: Start<'_>, person: &Person, ready: Ready) -> Result<i32, Failure> {
     let keeper = keep_state(&mut start, person)?;
     match start.launch.clone() {
@@ -80,7 +80,7 @@ fn told(start: &Start<'_>, password: Option<PasswordPlace>, keeper: Option<Keepe
     if let Launch::Server(server) = &start.launch {
         state.server = Some(server.title().into());
     }
-    // A command is healthy from its first moment on.
+    // A command, or nothing, counts as ready from the beginning.
     if Quiet::suits(start.mode()) {
         state.enter(Phase::Ready);
     }
@@ -106,7 +106,7 @@ fn quiet(
     password: Option<PasswordPlace>,
     keeper: Option<Keeper>,
 ) -> Result<i32, Failure> {
-    // A signal after this is the command's, or the end of idling.
+    // A later signal goes to the command, or ends an idle start.
     start.go_on()?;
     let report = &start.report;
     info!(
@@ -128,7 +128,7 @@ fn quiet(
     })
 }
 
-/// What to say of a command that is not found and looks like a verb.
+/// Returns a hint for a command that is not found and looks like a verb or a Jupyter script.
 pub(super) fn mistyped(launch: &Launch) -> Option<String> {
     let Launch::Command(words) = launch else {
         return None;
@@ -192,7 +192,7 @@ fn serve(
         parts: start.report.parts.clone(),
     };
     start.go_on()?;
-    // Before this there was nothing to restart or to pass on to.
+    // There was no server yet that earlier signals could restart or be passed on to.
     start.signals.forget();
     let backoff = Backoff::new(start.settings.server.restart);
     let main = Main::Server(program, backoff, prepare);
@@ -209,8 +209,8 @@ fn serve(
     })
 }
 
-/// Judges the default password again before an in-place restart: something else may have been
-/// configured meanwhile.
+/// Returns the preparation of an in-place restart. It applies the default password again, because
+/// something else may have been configured meanwhile.
 fn prepare(dropped: Dropped, default: Option<Arc<(Secret, Place)>>) -> Prepare {
     Arc::new(move || {
         let Some((secret, place)) = default.as_deref() else {

@@ -1,5 +1,5 @@
-//! The user phase: the defaults, the password, core dumps and the environment of
-//! what will be started. Nothing here is ever done as root, but in the old layout.
+//! The user phase: the defaults, the password, core dumps, user hooks, and the environment of
+//! the server or command. Nothing here runs as root, except in the old layout.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,25 +20,25 @@ use crate::settings::table;
 use crate::state::{Mode, PasswordPlace};
 use crate::volume::{Defaults, VolumeError, bring_in, wrong_mounts};
 
-/// What the user phase leaves for serving.
+/// The results of the user phase that serving needs.
 pub struct Ready {
     /// The environment of the server or command.
     pub environment: Environment,
-    /// The default password, if it may be in force.
+    /// The default password, if it is wanted. It may or may not be effective.
     pub default_password: Option<Secret>,
-    /// Where Jupyter looks for its configuration.
+    /// Jupyter's config locations.
     pub place: Place,
-    /// Where the password is kept, for the verbs.
+    /// Where the password is stored, for the verbs; `None` in hub mode.
     pub password: Option<PasswordPlace>,
 }
 
-/// Prepares everything that the user could have prepared.
+/// Does everything that needs only the user's rights.
 ///
 /// # Errors
-/// A password that cannot be set, or under `--warning-as-error` any degradation.
+/// A password that cannot be set, a hook that fails, or under `--warning-as-error` any degradation.
 pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     let mut environment = make_environment(start, person);
-    // Now: they may say where Jupyter's configuration is, and the password with it.
+    // Before HOME and the password: root hooks may have named Jupyter's config location.
     take_variables(start, &mut environment);
     let elsewhere = home::settle(start, person, &mut environment)?;
     let elsewhere = elsewhere.as_deref();
@@ -85,7 +85,7 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     start.run_hooks("user", &of_a_hook, hooks::run_as_user)?;
     take_variables(start, &mut environment);
     if password_place(start, person, elsewhere, &environment) != before {
-        // What was put there for the first place is of no use to another one.
+        // The config locations changed: undo our value of the variable, unless a hook set it.
         let ours = before.path() == environment.get(CONFIG_PATH).unwrap_or_default();
         match path.filter(|_| ours) {
             Some(path) => environment.set(CONFIG_PATH, path),
@@ -121,8 +121,8 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     })
 }
 
-/// A server and its kernels open some hundred files each: with fewer they start, and then kernels
-/// end in a loop.
+/// Returns a degradation if the limit of open files is low. A server and its kernels open some
+/// hundred files each. With a lower limit they start, and then kernels end in a loop.
 fn few_files(start: &Start<'_>) -> Option<Degradation> {
     const ENOUGH: u64 = 512;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
@@ -135,7 +135,7 @@ fn few_files(start: &Start<'_>) -> Option<Degradation> {
     })
 }
 
-/// What hooks asked for goes into the environment.
+/// Moves the variables that hooks wrote into the environment.
 fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
     for (name, value) in start.variables.drain(..) {
         environment.set(&name, value);
@@ -143,7 +143,7 @@ fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
 }
 
 pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
-    // A command speaks for itself, for a server we do.
+    // A command notifies the service manager itself; for a server we do.
     let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::VARIABLE);
     let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let empty = ON_IF_THERE.into_iter().filter(empty);
@@ -159,10 +159,10 @@ pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environmen
     Environment::new(std::env::vars_os(), &removed, who, venv)
 }
 
-/// Variables that `jupyter_core` takes for set, and on, where they are empty.
+/// Variables that `jupyter_core` treats as on even if they are empty.
 const ON_IF_THERE: [&str; 2] = ["JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"];
 
-/// The defaults and how they are brought in; `None`: there are none.
+/// Returns the defaults and how to bring them in; `None`: not configured.
 pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
     let notebooks = &start.settings.notebooks;
     Some(Defaults {
@@ -175,7 +175,7 @@ pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
     })
 }
 
-/// Root has made the directory, if there was root and it was let in. Whether it is there.
+/// Makes the notebooks directory if root did not. Returns true if it exists or none is configured.
 fn make_notebooks(start: &mut Start<'_>) -> Result<bool, Failure> {
     let Some(directory) = &start.settings.notebooks.directory else {
         return Ok(true);
@@ -187,7 +187,7 @@ fn make_notebooks(start: &mut Start<'_>) -> Result<bool, Failure> {
     Ok(made.is_ok())
 }
 
-/// There is no directory for notebooks, and none can be made.
+/// Returns the degradation for a notebooks directory that cannot be opened or made.
 pub(super) fn no_notebooks(directory: &Path, error: &std::io::Error) -> Degradation {
     Degradation::new(
         format!(
@@ -225,13 +225,13 @@ fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure
     start.report.all_degraded(summary.degradations)
 }
 
-/// Without its defaults the lab is poorer, but the user's own work is there.
+/// Returns the degradation for missing defaults. It is not fatal: the user's own work is there.
 pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
     let remedy = "see the reason; the server starts without them";
     Degradation::new(super::causes(error), remedy)
 }
 
-/// Sets the password that is wanted, if one is; the place where it is kept.
+/// Sets the wanted password, if there is one; returns Jupyter's config locations.
 fn set_password(
     start: &mut Start<'_>,
     person: &Person,
@@ -250,7 +250,7 @@ fn set_password(
     Ok(place)
 }
 
-/// Logs what was done about the password; returns what could not be done.
+/// Logs the result of setting the password; returns the degradation if it was not set.
 pub(super) fn told(applied: Applied) -> Option<Degradation> {
     if let Some(note) = applied.note {
         info!("{note}");
@@ -263,8 +263,8 @@ pub(super) fn told(applied: Applied) -> Option<Degradation> {
     None
 }
 
-/// A password that the container forces does not beat a configuration file on the server's line,
-/// nor another way in.
+/// Reports if something wins over a forced password: a configuration file in the server's
+/// arguments, or another way to log in.
 pub(super) fn tell_who_wins(
     start: &mut Start<'_>,
     place: &Place,
@@ -293,8 +293,8 @@ pub(super) fn tell_who_wins(
     Ok(())
 }
 
-/// Where Jupyter looks for its password. `elsewhere` has it where the file in the user's
-/// own directory cannot be replaced.
+/// Returns Jupyter's config locations. `elsewhere` is the directory for the password if the file
+/// in the user's own directory cannot be replaced.
 pub(super) fn password_place(
     start: &Start<'_>,
     person: &Person,
@@ -332,7 +332,7 @@ fn owns(person: &Person, path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.uid() == person.account.uid)
 }
 
-/// The directory a server works in: the notebooks, if they are there.
+/// Returns the server's working directory: the notebooks directory, if it exists.
 pub fn working_directory(start: &Start<'_>) -> Option<PathBuf> {
     let directory = start.settings.notebooks.directory.clone()?;
     directory.is_dir().then_some(directory)

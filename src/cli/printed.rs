@@ -1,4 +1,4 @@
-//! What is made from the grammar, to be installed elsewhere: completions, the manual.
+//! Text made from the grammar, to be installed elsewhere: completions and the manual.
 
 use std::io;
 
@@ -9,29 +9,29 @@ use clap_mangen::{Man, roff};
 use super::{AFTER, NAME, start_command, verbs};
 use crate::settings::table::{Kind, TABLE};
 
-/// What makes this shell complete our words.
+/// Returns the completion script for this shell.
 pub fn completions(shell: Shell) -> String {
     let verbs = verbs::NAMES.iter().filter_map(|name| verbs::named(name));
     let start = start_command().disable_help_subcommand(true);
     let whole = verbs.fold(start, Command::subcommand);
-    // Only here: of a start, a word that does not fit is a wrong setting, wherever it
-    // came from, and not a wrong command line.
+    // Only completions know the choices: in a start, a wrong choice is a wrong setting, from
+    // any origin, and not a wrong command line.
     let mut whole = TABLE.iter().fold(whole, |command, entry| match entry.kind {
         Kind::Choice(words) => command.mut_arg(entry.flag, |arg| arg.value_parser(words.to_vec())),
         _ => command,
     });
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut whole, NAME, &mut script);
-    // clap_complete 4.6.11 writes the hyphens of our name in two ways, and bash would
-    // find no words for the verbs.
+    // clap_complete 4.6.11 writes the hyphens of our name in two ways, so bash would find no
+    // words for the verbs.
     let (wrong, right) = (NAME.replace('-', "__subcmd__"), NAME.replace('-', "__"));
     String::from_utf8_lossy(&script).replace(&wrong, &right)
 }
 
-/// The manual page, in roff.
+/// Returns the manual page in roff.
 pub fn manual() -> Vec<u8> {
     let mut page = Vec::new();
-    // A vector takes everything.
+    // Writing to a vector does not fail.
     let _ = render(&mut page);
     page
 }

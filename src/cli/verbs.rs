@@ -1,4 +1,4 @@
-//! The verbs, as far as they are typed.
+//! The verbs on the command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,62 +11,62 @@ use super::{Action, NAME, argument, config_argument, typed};
 use crate::settings::Key;
 use crate::settings::table::{Entry, TABLE};
 
-/// The verbs.
+/// A verb with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
     /// Probe the server once; exit 0 or 1.
     Healthcheck,
     /// Show what the container is doing.
     Status {
-        /// As JSON, for programs.
+        /// True if the output is JSON, for programs.
         json: bool,
     },
     /// Restart the server in place.
     Restart,
-    /// Look at the notebook defaults, and mend them.
+    /// Show or restore the notebook defaults.
     Notebooks(Notebooks),
-    /// Note the digests of an image's defaults, when it is built: needs no settings.
+    /// Record the checksums of an image's defaults at its build. Needs no settings.
     Seal {
-        /// Where they are.
+        /// The directory of the defaults.
         directory: PathBuf,
     },
     /// Set, hash or check a password.
     Password(Password),
-    /// Look at the settings.
+    /// Show or check the settings.
     Config(Config),
-    /// Print what makes this shell complete our words.
+    /// Print the completion script for this shell.
     Completions(Shell),
     /// Print the manual page.
     Man,
 }
 
-/// `password …`: asked for at a terminal, read from standard input otherwise.
+/// `password …`: the password is asked for at a terminal, else read from standard input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Password {
-    /// Set it.
+    /// Set the password.
     Set,
-    /// Print its hash.
+    /// Print the hash of the password.
     Hash,
-    /// Whether it is the one in force.
+    /// Check whether the password is the effective one.
     Check,
 }
 
 /// `notebooks …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notebooks {
-    /// How each default stands.
+    /// Show the status of each default.
     Status {
-        /// As JSON, for programs.
+        /// True if the output is JSON, for programs.
         json: bool,
     },
-    /// What differs between the volume's and the image's.
+    /// Show how the volume's files differ from the image's defaults.
     Diff {
-        /// Of this file; `None`: of all that differ.
+        /// The file to compare; `None`: all files that differ.
         file: Option<PathBuf>,
     },
-    /// Bring the image's back.
+    /// Restore the image's defaults.
     Restore {
-        /// These files, or all below these directories.
+        /// The files to restore; a directory means all files below it.
         files: Vec<PathBuf>,
     },
 }
@@ -74,19 +74,19 @@ pub enum Notebooks {
 /// `config …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Config {
-    /// The settings of the running start, or those that a start would have.
+    /// Show the settings of the running start, or those that a start would have.
     Show {
-        /// Where each came from, too.
+        /// True if the output includes the origin of each setting.
         origin: bool,
     },
-    /// Whether a settings file is right.
+    /// Check a settings file.
     Check {
-        /// `None`: the one that a start would read.
+        /// The file to check; `None`: the one that a start would read.
         file: Option<PathBuf>,
     },
 }
 
-/// Their names, in the order of the manual.
+/// The names of the verbs, in the order of the manual.
 pub const NAMES: &[&str] = &[
     "healthcheck",
     "status",
@@ -98,7 +98,7 @@ pub const NAMES: &[&str] = &[
     "man",
 ];
 
-/// The verb that a word which is no program may have meant.
+/// Returns the verb that a word resembles; for a word that names no program.
 pub fn meant(word: &str) -> Option<&'static str> {
     let alike = |name: &&str| strsim::jaro_winkler(name, word);
     let closest = NAMES.iter().map(|name| (alike(name), *name));
@@ -108,7 +108,7 @@ pub fn meant(word: &str) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// The grammar of the verb of this name.
+/// Returns the grammar of the verb with this name.
 pub fn named(name: &str) -> Option<Command> {
     let command = match name {
         "healthcheck" => Command::new("healthcheck").about("Probe the server once"),
@@ -223,10 +223,10 @@ fn with_settings(command: Command, keys: &[Key]) -> Command {
     })
 }
 
-/// Reads the words of a verb, its name first.
+/// Parses the words of a verb, of which the first is its name.
 ///
 /// # Errors
-/// A wrong command line, or a request for help, as clap's error.
+/// clap's error: the command line is wrong, or asks for help.
 pub fn parse(command: Command, words: &[OsString]) -> Result<Action, clap::Error> {
     let known: Vec<String> = command
         .get_arguments()
@@ -238,7 +238,7 @@ pub fn parse(command: Command, words: &[OsString]) -> Result<Action, clap::Error
     let has = |entry: &Entry| known.iter().any(|flag| flag == entry.flag);
     Ok(Action::Verb {
         verb: verb(&name, &matches),
-        // What stands before the second word is known after it, too.
+        // The options before the subcommand are among its matches, too.
         typed: typed(
             matches.subcommand().map_or(&matches, |(_, found)| found),
             has,

@@ -1,4 +1,4 @@
-//! `config`: the settings of the running start, and whether a file is right.
+//! `config`: shows the settings of the running start, or checks a settings file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,14 +8,14 @@ use crate::server::password::source::{self, Sources};
 use crate::settings::resolve::Typed;
 use crate::settings::{Key, SettingsError, record, resolve, table};
 
-/// Shows the settings as a settings file; the password is never among them.
+/// Shows the settings in the form of a settings file, always without the password.
 ///
 /// # Errors
 /// The settings do not validate, or root cannot be dropped.
 pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
     let named = typed.config.is_some();
     let found = Setting::find(typed)?;
-    // What a start wrote down knows where each value came from.
+    // The record of a start has the origin of each value.
     let written = found.record.filter(|_| !named);
     let text = written.map(|record| record.text);
     let text = text.unwrap_or_else(|| record::foreseen(&found.settings));
@@ -29,10 +29,10 @@ pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks a settings file by itself: without flags and environment.
+/// Checks a settings file by itself, without flags and environment.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All errors in the file.
 pub fn check(file: Option<&Path>, typed: Typed) -> Result<ExitCode, VerbError> {
     let file = file.map(PathBuf::from).or(typed.config);
     let variable = || std::env::var_os(table::FILE_ENV).filter(|value| !value.is_empty());

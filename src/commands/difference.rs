@@ -1,11 +1,11 @@
-//! What differs between two versions of a notebook or a text, for a person to read.
+//! The readable difference between two versions of a notebook or a text.
 
 use serde_json::Value;
 use similar::TextDiff;
 
-/// The difference in the unified format; `None`: one of them is no text.
+/// Returns the difference in unified format; `None`: one version is no text.
 ///
-/// Of notebooks the cells are compared, not outputs, counters or identifiers, which
+/// Of notebooks only the cells are compared, not outputs, counters or identifiers, which
 /// differ after each run. Text that is no notebook is compared as it is.
 pub fn unified(name: &str, image: &[u8], yours: &[u8]) -> Option<String> {
     let notebooks = cells(image).zip(cells(yours));
@@ -27,13 +27,13 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.contains('\0')).then(|| text.to_owned())
 }
 
-/// The cells of a notebook (nbformat 4) as one text; `None`: it is none.
+/// Returns the cells of a notebook (nbformat 4) as one text; `None`: it is no notebook.
 fn cells(notebook: &[u8]) -> Option<String> {
     let notebook: Value = serde_json::from_slice(notebook).ok()?;
     let mut text = String::new();
     for cell in notebook.get("cells")?.as_array()? {
         text.push_str(&format!("# %% [{}]\n", cell.get("cell_type")?.as_str()?));
-        // The source is one string, or its lines.
+        // The source is one string, or a list of its lines.
         match cell.get("source")? {
             Value::String(source) => text.push_str(source),
             Value::Array(lines) => lines.iter().filter_map(Value::as_str).for_each(|line| {

@@ -8,13 +8,13 @@ use crate::server::probe::{Target, Url, probe};
 use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;
 
-/// How long the server may take to answer.
+/// Time limit for the server's answer.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Probes and prints.
+/// Checks the health once and prints the result.
 ///
 /// # Errors
-/// The probe could not be made.
+/// The runtime for the probe could not be made.
 pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
     let verdict = match question(&asked.state) {
         Question::Answered(verdict) => verdict,
@@ -43,7 +43,7 @@ pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Question {
-    /// The state says it all.
+    /// The state alone decides; `Err`: unhealthy.
     Answered(Result<String, String>),
     /// The server has to be asked.
     Ask(Target),

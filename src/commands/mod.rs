@@ -1,5 +1,5 @@
-//! The verbs: what is asked of a running supervisor through `docker exec`, in a
-//! terminal, or by Docker's HEALTHCHECK.
+//! The verbs, most of which ask a running supervisor: through `docker exec`, in a terminal,
+//! or by Docker's HEALTHCHECK.
 
 pub mod config;
 pub mod difference;
@@ -28,83 +28,83 @@ use crate::sys::trust;
 use crate::volume::VolumeError;
 use supervisor::Supervisor;
 
-/// Why a verb cannot be done.
+/// Why a verb fails.
 #[derive(Debug, thiserror::Error)]
 pub enum VerbError {
-    /// There is nobody to ask.
+    /// No supervisor runs here.
     #[error(
         "no ai-lab-entrypoint runs here: this verb asks a running one, so use it in its \
              container, such as `docker exec CONTAINER ai-lab-entrypoint status`"
     )]
     NoSupervisor,
-    /// We are root and cannot become who the supervisor is.
+    /// The verb is started as root and cannot become the user that it should run as.
     #[error("cannot become uid {uid}, whom the supervisor runs as: {source}")]
     Drop {
-        /// The uid.
+        /// The uid of that user.
         uid: u32,
-        /// Why.
+        /// The cause.
         source: DropError,
     },
-    /// There is nothing to tell.
+    /// The state is missing or cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
     /// The signal could not be sent.
     #[error("the supervisor (process {pid}) cannot be signalled: {source}")]
     Signal {
-        /// The supervisor.
+        /// The supervisor's process id.
         pid: i32,
         /// kill(2)'s error.
         source: std::io::Error,
     },
-    /// The restart makes no sense.
+    /// There is no server to restart.
     #[error("there is no server to restart: the container runs {mode}")]
     NoServer {
-        /// What it runs.
+        /// The name of its mode.
         mode: &'static str,
     },
-    /// The settings do not validate.
+    /// The settings are invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The notebooks cannot be looked at.
+    /// The notebooks cannot be read or written.
     #[error("{}", crate::boot::causes(.0))]
     Volume(#[from] VolumeError),
     /// The password cannot be set.
     #[error("{}", crate::boot::causes(.0))]
     Password(#[from] PasswordError),
-    /// What was typed can be no password.
+    /// The text that was typed cannot be a password.
     #[error(transparent)]
     Typed(#[from] SettingError),
-    /// The two that were typed differ.
+    /// The two passwords that were typed differ.
     #[error("the two passwords differ: nothing was changed")]
     Differ,
     /// The terminal cannot be read.
     #[error("the terminal cannot be read: {0}")]
     Terminal(std::io::Error),
-    /// JupyterHub lets people in.
+    /// JupyterHub does the login, so there is no password.
     #[error(
         "this is a single-user server of JupyterHub, which lets people in: there is no password"
     )]
     Hub,
-    /// No notebooks or no defaults are configured.
+    /// A directory is not configured: its description, and the option that names it.
     #[error("no {0} is configured here: name it with --{1}")]
     NotConfigured(&'static str, &'static str),
-    /// A file that is not among the notebooks.
+    /// The file is outside the notebooks directory.
     #[error("{} is not in the notebooks directory {}", file.display(), directory.display())]
     Outside {
-        /// The file.
+        /// The file, as typed.
         file: PathBuf,
-        /// The notebooks.
+        /// The notebooks directory.
         directory: PathBuf,
     },
-    /// What it says cannot be told as JSON.
+    /// The state cannot be written as JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The runtime could not be made.
+    /// The runtime for the probe could not be made.
     #[error("the probe could not be started: {0}")]
     Runtime(std::io::Error),
 }
 
-/// Does what a verb says; its exit code.
+/// Runs a verb; returns its exit code.
 pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
     let done = match verb {
         Verb::Healthcheck => Asked::new(&typed).and_then(|asked| healthcheck::run(&asked)),
@@ -132,18 +132,18 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
     })
 }
 
-/// Prints what a verb has to tell, without anything that a terminal would obey but line
-/// breaks and tabs: files and names of the user's are in it.
+/// Prints a verb's text. Characters that a terminal would obey are escaped, except line breaks
+/// and tabs: the text may hold the user's files and names.
 fn tell(what: &str) {
     print(text::shown_lines(what).as_bytes());
 }
 
-/// Prints what a verb has to tell as JSON.
+/// Prints a verb's JSON.
 fn tell_json(what: &str) {
     print(format!("{}\n", text::json(what)).as_bytes());
 }
 
-/// Prints text of ours as it is. A reader that went away is no error.
+/// Prints our own text as it is. A closed stdout is no error.
 fn print(what: &[u8]) -> ExitCode {
     let _ = std::io::stdout().write_all(what);
     ExitCode::SUCCESS
@@ -154,24 +154,24 @@ fn complain(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", text::shown(&what.to_string()));
 }
 
-/// Whose settings and rights a verb has that can do without a supervisor.
+/// The settings and the rights of a verb that also works without a supervisor.
 #[derive(Debug)]
 pub struct Setting {
-    /// The settings of the running start, or those that a start would have.
+    /// The settings of the running start, or those that a start would have now.
     pub settings: Settings,
-    /// What the running start wrote down.
+    /// The record that the running start wrote; `None`: there is none, or root does not trust it.
     pub record: Option<Record>,
-    /// The running start, and what it says.
+    /// The running supervisor with its state; `None`: no supervisor runs, or it has no state.
     pub running: Option<Asked>,
-    /// Proof that root is gone.
+    /// Proof that root is dropped, was never there, or is kept on purpose.
     pub dropped: Dropped,
 }
 
 impl Setting {
-    /// Becomes whom the supervisor runs as, or would run as, and reads the settings.
+    /// Becomes the user of the supervisor, or of a start if none runs, and reads the settings.
     ///
     /// # Errors
-    /// The settings do not validate, the user is unknown, or root cannot be dropped.
+    /// The settings are invalid, the user is unknown, or root cannot be dropped.
     pub fn find(typed: Typed) -> Result<Self, VerbError> {
         let Some(supervisor) = Supervisor::find() else {
             return Self::alone(typed);
@@ -179,8 +179,8 @@ impl Setting {
         let reached = Reached::new(supervisor)?;
         let found = reached.state(&typed);
         let (state, directory) = match reached.supervisor.uid {
-            // Without a state the supervisor may not have dropped root yet: files that a verb
-            // writes as root would be in the user's way.
+            // Without a state, a supervisor of uid 0 may not have dropped root yet: files that
+            // a verb writes as root would be in the user's way.
             0 => Some(found?).unzip(),
             _ => found.ok().unzip(),
         };
@@ -195,7 +195,7 @@ impl Setting {
         })
     }
 
-    /// Where nothing runs.
+    /// Becomes the user that a start would have, and reads the settings, where no supervisor runs.
     fn alone(typed: Typed) -> Result<Self, VerbError> {
         let mut draft = draft(typed, None);
         let mut account = None;
@@ -214,7 +214,7 @@ impl Setting {
     }
 }
 
-/// The settings of the start that wrote `record`, or of one that would be made now.
+/// Reads the settings of the start that wrote `record`, or of a new one. `--config` wins.
 fn draft(mut typed: Typed, record: Option<&Record>) -> Draft {
     let own = typed.config.is_some() || record.is_none();
     typed.config = typed.config.or(record.map(|record| record.path.clone()));
@@ -226,14 +226,14 @@ fn draft(mut typed: Typed, record: Option<&Record>) -> Draft {
 struct Reached {
     supervisor: Supervisor,
     dropped: Dropped,
-    /// Whether the verb was started as root.
+    /// True if the verb was started as root.
     by_root: bool,
-    /// The record of the settings that root wrote.
+    /// The record of the settings that root wrote; `None`: there is none that root trusts.
     record: Option<Record>,
 }
 
 impl Reached {
-    /// Becomes whom the supervisor runs as, and only then opens anything of its user's.
+    /// Becomes the supervisor's user, and only then opens files of that user.
     fn new(supervisor: Supervisor) -> Result<Self, VerbError> {
         let by_root = rustix::process::geteuid().is_root();
         let dropped = supervisor.step_down()?;
@@ -253,7 +253,7 @@ impl Reached {
         state::read(directory, self.supervisor.pid, self.supervisor.uid)
     }
 
-    /// Returns the record of a start without root. Root believes none that others can write.
+    /// Returns the record of a start without root. Root trusts none that others can write.
     fn record_in(&self, directory: &Path) -> Option<Record> {
         let Supervisor { pid, uid, .. } = self.supervisor;
         let found = record::find_own(directory, uid, &state::name_of(pid));
@@ -272,17 +272,17 @@ impl Reached {
     }
 }
 
-/// The supervisor that was found, and what it says.
+/// The supervisor that was found, and its state.
 #[derive(Debug)]
 pub struct Asked {
-    /// Who it is.
+    /// The supervisor.
     pub supervisor: Supervisor,
-    /// What it says.
+    /// Its state.
     pub state: State,
 }
 
 impl Asked {
-    /// Finds the supervisor, and reads what it says.
+    /// Finds the supervisor and reads its state.
     fn new(typed: &Typed) -> Result<Self, VerbError> {
         let supervisor = Supervisor::find().ok_or(VerbError::NoSupervisor)?;
         let reached = Reached::new(supervisor)?;

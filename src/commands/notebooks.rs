@@ -1,4 +1,4 @@
-//! `notebooks`: how the notebook defaults stand, what differs, one back, and the seal.
+//! `notebooks` (status, diff and restore of the notebook defaults) and `seal`.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
@@ -16,10 +16,10 @@ use crate::settings::resolve::Typed;
 use crate::sys::text::shown;
 use crate::volume::{self, Action, Defaults, Restored, Standing, Verdict};
 
-/// Does what was asked of the notebooks.
+/// Runs one of the `notebooks` verbs.
 ///
 /// # Errors
-/// Nothing is configured, a file is not among the notebooks, or they cannot be opened.
+/// Nothing is configured, a file is outside the notebooks, or they cannot be opened.
 pub fn run(what: &Notebooks, typed: Typed) -> Result<ExitCode, VerbError> {
     let setting = Setting::find(typed)?;
     let defaults = defaults(&setting.settings)?;
@@ -48,7 +48,7 @@ fn defaults(settings: &Settings) -> Result<Defaults, VerbError> {
     })
 }
 
-/// How one default stands: a word for programs, a text and a colour for people.
+/// Returns the state of one default: a word for programs, and a text and a colour for people.
 fn words(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
     const GREEN: &str = "32";
     const YELLOW: &str = "33";
@@ -78,7 +78,7 @@ fn status(setting: &Setting, defaults: &Defaults, json: bool) -> Result<ExitCode
     } else {
         let colour = std::io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        // Every name in it is escaped, and the colours are ours.
+        // All names in it are escaped already, and the colour codes must not be.
         print(as_text(defaults, &standing, colour).as_bytes());
     }
     standing.degradations.iter().for_each(|told| complain(told));
@@ -207,8 +207,8 @@ fn restore(
     })
 }
 
-/// Seals the defaults of an image that is being built. In a container that runs, the verb
-/// becomes its user as the others do, who cannot.
+/// Seals the defaults of an image that is being built. In a running container this verb becomes
+/// the supervisor's user as the other verbs do, and that user cannot seal.
 ///
 /// # Errors
 /// The defaults cannot be read or sealed.
@@ -231,8 +231,8 @@ pub fn seal(directory: &Path) -> Result<ExitCode, VerbError> {
     })
 }
 
-/// A file's path in the volume. What is typed counts from where we are, if that is
-/// among the notebooks, and from their top otherwise.
+/// Returns a file's path in the volume. A relative path starts at the working directory if that
+/// is in the volume, otherwise at the top of the volume.
 fn inside(defaults: &Defaults, file: &Path) -> Result<Vec<u8>, VerbError> {
     let here = std::env::current_dir().unwrap_or_default();
     inside_from(&here, &defaults.volume, file).ok_or_else(|| VerbError::Outside {

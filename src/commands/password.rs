@@ -1,4 +1,4 @@
-//! `password`: set, hash or check one, at a terminal or from standard input.
+//! `password`: sets, hashes or checks a password from a terminal or from standard input.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::settings::Settings;
 use crate::settings::resolve::Typed;
 use crate::state::Mode;
 
-/// Does what was asked of a password.
+/// Runs one of the `password` verbs.
 ///
 /// # Errors
-/// What was typed can be no password, or cannot be set.
+/// The text that was typed cannot be a password, or it cannot be set.
 pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
     if what == Password::Hash {
-        // Needs nobody's rights and nobody's settings.
+        // Hashing needs no rights and no settings.
         let hash = hash::make(&read("Password: ", true)?).map_err(password::PasswordError::Hash)?;
         tell(&format!("{hash}\n"));
         return Ok(ExitCode::SUCCESS);
@@ -68,8 +68,8 @@ fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
         tell("this is the password already\n");
         return Ok(ExitCode::SUCCESS);
     }
-    // Nobody else knows it: it is to be there after a power failure, too. Who cannot flush
-    // has it all the same.
+    // Only the user knows this password, so it must survive a power failure. If the flush
+    // fails, the password is set all the same.
     for path in [place.file(), place.directory().to_owned()] {
         let _ = File::open(path).and_then(|file| file.sync_all());
     }
@@ -105,7 +105,7 @@ fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A yes from a person at a terminal.
+/// Asks a question; returns true if a person at a terminal says yes.
 fn agreed(question: &str) -> bool {
     if !io::stdin().is_terminal() {
         return false;
@@ -116,7 +116,7 @@ fn agreed(question: &str) -> bool {
     matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// A password: without echo at a terminal, twice if it is a `new` one; otherwise all
+/// Reads a password: without echo at a terminal, twice if it is a `new` one; otherwise all
 /// of standard input.
 fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     if !io::stdin().is_terminal() {
@@ -131,9 +131,9 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     Ok(source::from_input(typed.as_bytes())?)
 }
 
-/// The terminal without echo. rpassword sees to that only after its prompt: what is typed
-/// or pasted at once would show. And whoever gives up with Ctrl-C has a shell to go on
-/// with, to which the echo is given back first.
+/// A terminal without echo; dropping it restores the echo. rpassword turns the echo off only
+/// after its prompt, so text that is typed or pasted at once would show. After Ctrl-C the shell
+/// goes on with the terminal, so a signal restores the echo first.
 struct Silent {
     terminal: File,
     before: Termios,
@@ -163,16 +163,16 @@ impl Silent {
                 let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
                 let _ = signals.thread_unblock();
                 let _ = raise(signal);
-                // The kernel ends no PID 1 like that: `docker stop` of `password hash`.
+                // The default action does not end PID 1 (`docker stop` of `password hash`).
                 if getpid().is_init() && signal != SIGTSTP {
                     std::process::exit(128 + signal as i32);
                 }
-                // It is ignored, or we were stopped and go on.
+                // The signal is ignored, or we were stopped and continue.
                 let _ = signals.thread_block();
                 let _ = tcsetattr(&terminal, OptionalActions::Now, &silent);
             }
         };
-        // Ends with the process: without the mask, every signal is this one's again.
+        // The thread ends with the process. With the mask restored, signals go to the main thread.
         std::thread::Builder::new().spawn(watch)?;
         Ok(started)
     }
@@ -185,7 +185,7 @@ impl Drop for Silent {
     }
 }
 
-/// Where the running server reads its password, or one would that is started now.
+/// Returns the config locations of the running server, or of one that is started now.
 fn place(setting: &Setting) -> Place {
     let running = setting.running.as_ref().map(|asked| &asked.state);
     let kept = running.and_then(|state| state.password.as_ref());
@@ -209,8 +209,8 @@ fn place(setting: &Setting) -> Place {
     })
 }
 
-/// Returns the settings about authentication in the running server's arguments, or in those
-/// that the next server gets. The record holds no password, so the kernel is asked.
+/// Returns the settings about authentication in the arguments of the running server, or of the
+/// next one. The record holds no password, so `/proc` is read.
 fn line(setting: &Setting) -> Line {
     let running = setting
         .running

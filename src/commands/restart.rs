@@ -8,7 +8,7 @@ use super::{Asked, VerbError, status, tell};
 use crate::state::Mode;
 use crate::sys;
 
-/// Sends HUP, which from a process means restart.
+/// Sends SIGHUP, which means restart if a process sends it.
 ///
 /// # Errors
 /// There is no server, or the supervisor may not be signalled.

@@ -1,4 +1,4 @@
-//! `status`: what the container is doing, for people or as JSON.
+//! `status`: shows the state of the container, for people or as JSON.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use crate::sys::text::shown;
 /// Prints the state.
 ///
 /// # Errors
-/// It is not to be had as JSON.
+/// The state cannot be written as JSON.
 pub fn run(asked: &Asked, json: bool) -> Result<ExitCode, VerbError> {
     if json {
         super::tell_json(&serde_json::to_string_pretty(&asked.state)?);
@@ -19,7 +19,7 @@ pub fn run(asked: &Asked, json: bool) -> Result<ExitCode, VerbError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The state in words, at this time in milliseconds since 1970.
+/// Returns the state in words; `now` is in milliseconds since 1970.
 pub fn told(state: &State, now: u64) -> String {
     let phase = match state.phase {
         Phase::Starting => "starting",
@@ -76,7 +76,7 @@ fn runs(state: &State) -> String {
     }
 }
 
-/// What a mode is called in a sentence.
+/// Returns the name of a mode for a sentence.
 pub fn what(mode: Mode) -> &'static str {
     match mode {
         Mode::Lab => "JupyterLab",

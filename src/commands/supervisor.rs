@@ -1,4 +1,4 @@
-//! Finding the supervisor, and stepping down to whom it runs as.
+//! Finds the supervisor, and drops root to its user.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use super::VerbError;
 use crate::identity::{Account, Dropped, Linux, Root, Target};
 use crate::supervisor::everyone;
 
-/// The name of the process, as far as the kernel keeps it (15 bytes).
+/// The name of the supervisor's process, cut to the 15 bytes that the kernel keeps.
 pub const NAME: &str = "ai-lab-entrypoi";
 
-/// Gives this process that name, whatever the file is called that it was started from.
+/// Gives this process that name, whatever the name of its executable file.
 pub fn take_name() {
-    // Fails only for a name with a NUL byte.
+    // prctl(2) fails only for a bad address.
     let _ = rustix::thread::set_name(c"ai-lab-entrypoi");
 }
 
@@ -31,9 +31,9 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Finds PID 1 if it has that name, otherwise the first process of that name to have
-    /// started in this PID namespace: the other ones are verbs like us. With the host's
-    /// processes there may be those of other containers; ours is in our control group.
+    /// Finds PID 1 if it has that name, otherwise the process of that name that started first in
+    /// this PID namespace: later ones are verbs like this process. The host's namespace may also
+    /// hold supervisors of other containers, so one in our control group comes first.
     pub fn find() -> Option<Self> {
         let pid = match has_name(Pid::INIT) {
             true => Pid::INIT,
@@ -51,15 +51,15 @@ impl Supervisor {
         };
         Some(Self {
             pid,
-            // real, effective, saved, file system
+            // Order: real, effective, saved, file system.
             uid: *numbers("Uid:")?.get(1)?,
             gid: *numbers("Gid:")?.get(1)?,
             groups: numbers("Groups:")?,
         })
     }
 
-    /// Becomes whom the supervisor runs as, with no capability, if we are root:
-    /// Docker runs HEALTHCHECK and `docker exec` as the image's user.
+    /// Becomes the supervisor's user without any capability, if this process is root and that user
+    /// is not: Docker runs HEALTHCHECK and `docker exec` as the image's user.
     ///
     /// # Errors
     /// Root cannot be dropped.
@@ -77,7 +77,7 @@ fn has_name(pid: Pid) -> bool {
 fn first_of_name() -> Option<Pid> {
     let group = |pid: Pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
     let ours = group(getpid());
-    // A process that has just ended is no supervisor.
+    // A process that is gone by now is skipped.
     let found = everyone::processes()
         .filter(|pid| has_name(*pid))
         .filter_map(|pid| {
@@ -87,7 +87,7 @@ fn first_of_name() -> Option<Pid> {
     Pid::from_raw(found.min()?.2)
 }
 
-/// The same where there is no supervisor: becomes whom a start would run as.
+/// Becomes the user that a start would have, where no supervisor runs.
 ///
 /// # Errors
 /// Root cannot be dropped.

@@ -1,15 +1,15 @@
-//! The environment of root hooks: a short list of what is passed on, as sudo's `env_reset`.
+//! The environment of root hooks: only listed variables are passed on, as by sudo's `env_reset`.
 //!
-//! The container's environment may come from an unprivileged user (`sudo -E`), and what a
-//! variable means to an interpreter cannot be known here. So each variable that is passed on
-//! is named below or in the settings.
+//! The container's environment may come from an unprivileged user (`sudo -E`), and this program
+//! cannot know what a variable means to an interpreter. So only those variables are passed on
+//! that are named below or in the settings.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::server::environment::{Environment, SYSTEM_PATH};
 
-/// The values that do not come from the container.
+/// The variables that never come from the container, with their values.
 const FIXED: [(&str, &str); 5] = [
     ("PATH", SYSTEM_PATH),
     ("HOME", "/root"),
@@ -18,7 +18,7 @@ const FIXED: [(&str, &str); 5] = [
     ("SHELL", "/bin/sh"),
 ];
 
-/// The variables that are passed on if their value is plain. `LC_` is a prefix.
+/// The variables that are passed on if their value [`is_plain`]. `LC_` is a prefix.
 const CHECKED: [&str; 7] = [
     "LANG",
     "LANGUAGE",
@@ -29,15 +29,15 @@ const CHECKED: [&str; 7] = [
     "AI_LAB_VERSION",
 ];
 
-/// Where the zones are.
+/// The directory of the time zones.
 const ZONES: &[u8] = b"/usr/share/zoneinfo/";
 
-/// The longest value of TZ (PATH_MAX).
+/// A value of TZ must be shorter than this many bytes (PATH_MAX).
 const LONGEST_ZONE: usize = 4096;
 
-/// Returns the environment of a root hook: the fixed values, and of `ours` the variables that
-/// are passed on, those in `named` with any value. Of two values of one variable the last
-/// counts.
+/// Returns the environment of a root hook: the fixed values, and the variables of `ours` that
+/// are passed on. Those in `named` are passed on with any value. If a variable occurs twice, the
+/// last value counts.
 pub fn of_root(
     ours: impl IntoIterator<Item = (OsString, OsString)>,
     named: &[String],
@@ -62,14 +62,14 @@ fn passes(name: &OsStr, value: &OsStr) -> bool {
     CHECKED.iter().any(|one| listed(one)) && is_plain(value)
 }
 
-/// Reports whether a value is neither a path nor a format nor a function of bash's (sudoers(5),
+/// Reports whether a value is neither a path, nor a format, nor a function of bash (sudoers(5),
 /// `env_check`).
 fn is_plain(value: &[u8]) -> bool {
     let risky = |byte: &u8| [b'/', b'%'].contains(byte) || byte.is_ascii_control();
     !value.iter().any(risky) && !value.starts_with(b"()")
 }
 
-/// Reports whether a value of TZ names a zone of the system (sudoers(5), `env_check`).
+/// Reports whether a value of TZ leads to no file but the system's zones (sudoers(5), `env_check`).
 fn is_zone(value: &[u8]) -> bool {
     let name = value.strip_prefix(b":").unwrap_or(value);
     let outside = name.starts_with(b"/") && !name.starts_with(ZONES);

@@ -1,5 +1,5 @@
-//! The judgement of a root hook: every program that its first line starts must be writable
-//! by root alone, too.
+//! The trust check of a root hook: root alone may be able to write the hook and every program
+//! that its first line starts.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,15 +11,15 @@ use crate::server::environment::SYSTEM_PATH;
 use crate::supervisor::interpreter::{Interpreter, Shebang, interpreter, on_path};
 use crate::sys::trust;
 
-/// The most interpreters that are judged; the kernel follows fewer scripts (execve(2)).
+/// Limit of interpreters that are checked; the kernel follows fewer scripts (execve(2)).
 const MOST: usize = 8;
 
 /// Checks that root alone can write a hook, its interpreter, the interpreter's interpreter and
 /// so on, the program that `env` starts, the directories in which the hook finds programs, and
-/// all directories above these.
+/// all parent directories of these.
 ///
 /// # Errors
-/// The first thing another user could write, as a sentence.
+/// The first thing that another user could write or that cannot be checked, as a sentence.
 pub fn judge(hook: &Path) -> Result<(), String> {
     trust::root_alone(hook)?;
     let mut left = executed_by(hook)?;
@@ -40,8 +40,8 @@ pub fn judge(hook: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns what executes a file: its interpreter and, after `env`, the program that this starts.
-/// None of both where the kernel does, or where there is no such file.
+/// Returns the programs that execute a file: its interpreter and, after `env`, the program that
+/// `env` starts. Returns none if the kernel executes the file itself or the file does not exist.
 fn executed_by(path: &Path) -> Result<Vec<PathBuf>, String> {
     let found = match interpreter(path) {
         Ok(found) => found,
@@ -51,7 +51,7 @@ fn executed_by(path: &Path) -> Result<Vec<PathBuf>, String> {
     let Some(program) = found.path() else {
         return Ok(Vec::new());
     };
-    // Root hooks work in `/`.
+    // Root hooks run in `/`.
     let program = Path::new("/").join(program);
     let started = match &found {
         Interpreter::Script(shebang) if is_env(&program) => started_by_env(shebang)?,
@@ -60,7 +60,7 @@ fn executed_by(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok([Some(program), started].into_iter().flatten().collect())
 }
 
-/// Reports whether a program is env(1), under its own name or another one.
+/// Reports whether a program is env(1), also if a link gives it another name.
 fn is_env(program: &Path) -> bool {
     let named = |path: &Path| path.file_name() == Some(OsStr::new("env"));
     named(program) || fs::canonicalize(program).is_ok_and(|real| named(&real))
@@ -71,14 +71,14 @@ fn started_by_env(shebang: &Shebang) -> Result<Option<PathBuf>, String> {
     let argument = shebang.argument.as_deref().unwrap_or_default().as_bytes();
     let rest = argument.strip_prefix(b"-S");
     let rest = rest.or_else(|| argument.strip_prefix(b"--split-string="));
-    // Without the option it is one word, blanks and all.
+    // Without `-S` the rest of the line is one word, with its blanks.
     let words: Vec<&[u8]> = match rest {
         Some(rest) => rest.split(u8::is_ascii_whitespace).collect(),
         None => vec![argument],
     };
     let mut words = words.into_iter().filter(|word| !word.is_empty());
-    // A variable for the program. Another PATH would be none that was judged, and quotes would
-    // make other words of these.
+    // Skips words `NAME=VALUE`. Another PATH is refused, since its directories would be unchecked,
+    // and so are quotes and the like, from which `env` would make other words.
     let plain = |word: &[u8]| !word.iter().any(|byte| b"\\'\"$#".contains(byte));
     let assigns = |word: &[u8]| plain(word) && word.contains(&b'=') && !word.starts_with(b"PATH=");
     let name = words.find(|word| !assigns(word)).unwrap_or_default();

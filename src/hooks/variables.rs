@@ -1,4 +1,4 @@
-//! What a hook wrote for the server's environment.
+//! The variables that a hook writes for the server's environment.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,13 +9,13 @@ use std::path::Path;
 use super::{HookError, VARIABLE};
 use crate::settings::table;
 
-/// A hook says no more than this many bytes to the environment.
+/// Size limit of the file that a hook writes, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
-/// Variables that a hook asked for.
+/// Variables that a hook wrote: names and values.
 pub type Variables = Vec<(OsString, OsString)>;
 
-/// Reads the file that was made, whatever its name leads to by now.
+/// Reads the open file of a hook, not its path, which may lead to another file by now.
 pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError> {
     let system = |source| HookError::System {
         path: hook.to_owned(),
@@ -37,10 +37,10 @@ pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError>
     })
 }
 
-/// Lines `KEY=VALUE`; empty ones and those that begin with `#` say nothing.
+/// Parses lines `KEY=VALUE`. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// The first line that is no such thing (1 is the first), and why.
+/// The number of the first invalid line, counted from 1, and what is wrong with it.
 pub fn parse(text: &[u8]) -> Result<Variables, (usize, &'static str)> {
     let lines = text.split(|byte| *byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"));

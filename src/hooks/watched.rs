@@ -1,4 +1,4 @@
-//! A running hook: its output, its end, and the time it has.
+//! A running hook: its output, its end, and its time limit.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,17 +18,17 @@ use crate::supervisor::signals::Signals;
 use crate::supervisor::stop::Ended;
 use crate::sys;
 
-/// A line of a hook's output is cut after this many bytes.
+/// The longest line of a hook's output that is logged as one, in bytes. Longer lines are split.
 const LONGEST_LINE: usize = 8 * 1024;
 
-/// How much of a hook's output is logged before its time and the signals are looked at: one
-/// that never ceases must not hold up its own end. As much as a pipe usually holds.
+/// Reads of 4 KiB per stream before the time limit and the signals are checked again: endless
+/// output must not delay the end of a hook. As much as a pipe usually holds.
 const READS: usize = 16;
 
-/// How much is logged of what it said before its end: as much as a pipe can hold.
+/// Reads of 4 KiB per stream after the end of a hook: as much as a pipe can hold.
 const LAST_READS: usize = 257;
 
-/// How long killed processes may take to vanish: one in uninterruptible sleep, or one that
+/// Time limit for killed processes to disappear. One in uninterruptible sleep, or one that
 /// root without CAP_KILL may not kill, must not hold up the start for ever.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -43,8 +43,8 @@ impl Watched<'_> {
     pub fn until_its_end(&mut self, surroundings: &Surroundings<'_>) -> Result<Ended, HookError> {
         let deadline = Instant::now() + surroundings.limit;
         loop {
-            // In this order: an end that is noticed only after its signal was read
-            // would be waited for until the limit.
+            // Signals are read before the hook is reaped. In the other order its SIGCHLD could be
+            // read and dropped after the reaping, and `wait` would sleep until the limit.
             let stop = surroundings.signals.stop_requested().is_some();
             let ended = self.reaped();
             let most = if ended.is_some() { LAST_READS } else { READS };
@@ -71,7 +71,7 @@ impl Watched<'_> {
         }
     }
 
-    /// Waits for output, a signal (also of a child's end), or the limit.
+    /// Waits for output, for a signal (the end of a child sends one), or for the limit.
     fn wait(&self, signals: &Signals, limit: Duration) {
         let open = self.outputs.iter().filter(|output| output.open);
         let mut watched: Vec<PollFd<'_>> = open
@@ -83,11 +83,11 @@ impl Watched<'_> {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         };
-        // An error of poll(2) can only be EINTR here.
+        // poll(2) can only fail with EINTR here.
         let _ = poll(&mut watched, Some(&limit));
     }
 
-    /// The hook's end, if it came. Orphans that come to us are reaped beside it.
+    /// Returns how the hook ended, if it has ended. Also reaps orphans that became our children.
     fn reaped(&self) -> Option<Ended> {
         loop {
             match reaper::look() {
@@ -99,7 +99,7 @@ impl Watched<'_> {
     }
 }
 
-/// One of a hook's streams.
+/// One output stream of a hook.
 pub(super) struct Output {
     from: fs::File,
     open: bool,
@@ -108,7 +108,7 @@ pub(super) struct Output {
 
 impl Output {
     pub fn new(from: OwnedFd) -> Self {
-        // Without it the last read would wait for what a hook left running.
+        // Otherwise the last read would wait for processes that the hook left running.
         let _ = rustix::io::ioctl_fionbio(&from, true);
         Self {
             from: from.into(),
@@ -117,7 +117,7 @@ impl Output {
         }
     }
 
-    /// Logs what is there now, line by line, as far as so many reads go.
+    /// Logs the output that is available now, line by line, in at most `most` reads.
     fn read(&mut self, hook: &Path, most: usize) {
         let mut bytes = [0; 4096];
         for _ in 0..most {
@@ -140,7 +140,7 @@ impl Output {
         }
     }
 
-    /// The last line may have no end.
+    /// Marks the stream as closed, and logs a last line that has no newline.
     fn close(&mut self, hook: &Path) {
         self.open = false;
         if !self.line.is_empty() {
@@ -157,11 +157,11 @@ impl Output {
 }
 
 pub(super) fn kill_group(leader: Pid) {
-    // It may be gone already, with its whole group.
+    // The whole group may have ended already.
     let _ = sys::kill(-leader.as_raw_pid(), Signal::KILL.as_raw());
 }
 
-/// Kills and reaps everyone below us; whether nobody is left.
+/// Kills and reaps all descendants (as PID 1: all other processes). Returns true if none is left.
 pub(super) fn end_all_below() -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -170,7 +170,7 @@ pub(super) fn end_all_below() -> bool {
             Found::Nothing if Instant::now() > deadline => return false,
             Found::Nothing => {
                 everyone::signal(Signal::KILL);
-                // Who is dying has a moment; there is nothing else to wait for.
+                // Killed processes need a moment to end. There is no event to wait for here.
                 std::thread::sleep(Duration::from_millis(1));
             }
             Found::Ended(..) | Found::Stopped(..) => {}

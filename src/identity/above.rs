@@ -1,12 +1,12 @@
-//! Who stays above us as root: a wrapper such as sudo, or Docker's own init.
+//! Parent processes that still run as root: a wrapper such as sudo, or Docker's own init.
 
 use std::fs;
 use std::path::Path;
 
-/// The name of the nearest process above us that runs as root; `None` for PID 1.
+/// Returns the name of the nearest parent process that runs as root; `None` for PID 1.
 ///
-/// After the drop no process of the container should run as root; one that started
-/// us cannot be ended from here, so it is reported.
+/// After the drop no process of the container should run as root. This process cannot end its
+/// parent, so the parent is reported.
 pub fn root_above() -> Option<String> {
     root_above_in(Path::new("/proc"), std::process::id())
 }
@@ -22,7 +22,7 @@ fn root_above_in(proc: &Path, pid: u32) -> Option<String> {
             let mut lines = status.lines();
             lines.find_map(|line| line.strip_prefix(name).map(str::trim))
         };
-        // Real, effective, saved and file system uid: any of them is root's power.
+        // The real, effective, saved or file system uid: each of them gives root's power.
         let root = field("Uid:")?.split_whitespace().any(|uid| uid == "0");
         if root && !ours {
             return field("Name:").map(str::to_owned);

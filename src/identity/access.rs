@@ -1,8 +1,8 @@
-//! Access to the Docker socket and other paths, by group.
+//! Access by group to the Docker socket and other paths.
 //!
-//! The process gets a path's gid in any case; `/etc/group` gets the membership too,
-//! for a later `docker exec --user`. What an earlier start added and no longer
-//! applies is withdrawn. The path itself belongs to the host and is never changed.
+//! The user's processes always get the path's gid. `/etc/group` gets the membership too, for a
+//! later `docker exec --user`. A membership that an earlier start added and that no longer applies
+//! is withdrawn. The path itself belongs to the host and is never changed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,35 +17,35 @@ use super::membership::{RECORD, Want, foresee, settle};
 use crate::degradation::Degradation;
 use crate::sys::trust;
 
-/// What to give access to.
+/// The paths to give access to.
 #[derive(Debug, Clone)]
 pub struct AccessRequest {
-    /// The Docker socket; nobody minds if it is absent.
+    /// The Docker socket; no warning if it does not exist.
     pub socket: PathBuf,
-    /// Paths asked for with `--grant-access`.
+    /// Paths named with `--grant-access`.
     pub paths: Vec<PathBuf>,
-    /// The group that gets the socket's gid if no group has it.
+    /// Name of the group that gets the socket's gid if no group has it.
     pub docker_group: String,
-    /// Where `group` and `gshadow` are: `/etc`.
+    /// Directory of `group` and `gshadow`: `/etc`.
     pub etc: PathBuf,
 }
 
-/// What was granted.
+/// The access that was granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Groups that the user's processes need.
+    /// Gids that the user's processes need for the paths; sorted.
     pub gids: Vec<u32>,
-    /// Paths the user can use now: `Enabled access to PATH`.
+    /// Paths that the user can use now, for the log line `Enabled access to PATH`.
     pub enabled: Vec<PathBuf>,
-    /// What could not be done as asked, or has a meaning one should know.
+    /// Requests that could not be met, and grants with side effects.
     pub degradations: Vec<Degradation>,
-    /// Groups that the user was taken out of.
+    /// Users and the groups that they were taken out of: this user, or one of an earlier start.
     pub withdrawn: Vec<(String, String)>,
     lost: BTreeSet<u32>,
 }
 
 impl Access {
-    /// The account's own groups, without those that were withdrawn.
+    /// Returns the account's own groups without those that were withdrawn.
     pub fn own_groups(&self, account: &Account) -> Vec<u32> {
         let groups = account.groups.iter().copied();
         groups.filter(|gid| !self.lost.contains(gid)).collect()
@@ -54,7 +54,7 @@ impl Access {
 
 /// Gives `account` access to the paths of `request`.
 ///
-/// Nothing here ends a start: what cannot be done is among the degradations.
+/// Never fails: a problem is reported as a degradation.
 pub fn grant_access(_: &Root, account: &Account, request: &AccessRequest) -> Access {
     let (mut access, wants) = look(account, request);
     if !wants.is_empty() || request.etc.join(RECORD).exists() {
@@ -69,8 +69,7 @@ pub fn grant_access(_: &Root, account: &Account, request: &AccessRequest) -> Acc
     access
 }
 
-/// What [`grant_access`] would do, with the lines of the group file that it would
-/// change.
+/// Returns what [`grant_access`] would do, and the lines of the group file that it would change.
 pub fn foresee_access(account: &Account, request: &AccessRequest) -> (Access, Vec<String>) {
     let (mut access, wants) = look(account, request);
     let (plan, changes) = foresee(account, &wants, &request.docker_group, &request.etc);
@@ -88,7 +87,7 @@ pub fn foresee_access(account: &Account, request: &AccessRequest) -> (Access, Ve
     }
 }
 
-/// How each path can be used, and what that needs of the group file.
+/// Finds out how each path can be used, and which memberships the group file needs for it.
 fn look(account: &Account, request: &AccessRequest) -> (Access, Vec<Want>) {
     let mut access = Access::default();
     let mut wants = Vec::new();
@@ -114,7 +113,7 @@ fn look(account: &Account, request: &AccessRequest) -> (Access, Vec<Want>) {
     (access, wants)
 }
 
-/// The degradation for a group file that could not be changed.
+/// Returns the degradation for a group file that could not be changed.
 fn unchanged(why: String, account: &Account, request: &AccessRequest) -> Degradation {
     let file = request.etc.join("group");
     Degradation::new(
@@ -135,15 +134,15 @@ fn unchanged(why: String, account: &Account, request: &AccessRequest) -> Degrada
 /// How a path can be used.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// Not there, and nobody minds.
+    /// The Docker socket does not exist; no warning.
     Absent,
-    /// By owner or by everyone: no group is needed.
+    /// By its owner or by all users: no group is needed.
     Open,
     /// By members of this group.
     ByGroup(u32),
 }
 
-/// What kind of access a path offers; links are followed, as its users will.
+/// Returns how a path can be used. Follows links, as the programs that use the path will.
 fn examine(path: &Path, docker: bool, account: &Account) -> Result<Found, Degradation> {
     let shown = path.display();
     let data = match fs::metadata(path) {
@@ -161,7 +160,7 @@ fn examine(path: &Path, docker: bool, account: &Account) -> Result<Found, Degrad
             ));
         }
     };
-    // Its group is given for good: a link of the user's could lead to any other file.
+    // A user could otherwise put a link here and keep the group of any other file.
     if let Err(problem) = trust::followed_by_root(path) {
         return Err(Degradation::new(
             format!("No access is given to {shown}: {problem}"),
@@ -177,7 +176,7 @@ fn examine(path: &Path, docker: bool, account: &Account) -> Result<Found, Degrad
     }
     let mode = data.mode();
     let offers = |shift: u32| (mode >> shift) & 0o6 == 0o6;
-    // The kernel looks at the first class that fits, and at no other.
+    // The kernel checks only the first class that fits: owner, group, others.
     if account.uid == 0 || data.uid() == account.uid && offers(6) {
         Ok(Found::Open)
     } else if offers(3) && stands_for_another(data.gid()) {
@@ -203,7 +202,7 @@ fn examine(path: &Path, docker: bool, account: &Account) -> Result<Found, Degrad
     }
 }
 
-/// `-rw-r-----`: the permissions as the predecessor showed them, whatever the type.
+/// Returns the mode bits as `-rw-r-----`, without the file type, as the predecessor did.
 fn permissions(mode: u32) -> String {
     let bits = (0..9).map(|bit| match mode & (0o400 >> bit) {
         0 => '-',

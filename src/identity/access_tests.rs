@@ -9,8 +9,8 @@ use crate::identity::group_file;
 
 const GROUPS: &str = "root:x:0:\nshadow:x:42:\ntaken:x:700:ann\n";
 
-/// An ETC and a Docker socket; each start reads the account's groups anew, as
-/// `resolve` would.
+/// A directory ETC and a Docker socket. Each start reads the account's groups again, as `resolve`
+/// would.
 struct World {
     dir: tempfile::TempDir,
     user: &'static str,
@@ -34,7 +34,7 @@ impl World {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// The socket now is this gid's, with this mode.
+    /// Makes the socket anew, with this gid and mode.
     fn socket(&self, gid: u32, mode: u32) -> &Self {
         let path = self.path("docker.sock");
         let _ = fs::remove_file(&path);
@@ -123,7 +123,7 @@ fn memberships_that_no_longer_apply_are_withdrawn() {
     world.socket(700, 0o660).start();
     assert_eq!(world.account().groups, [700]);
 
-    // Another host: the number is another one.
+    // On another host, the socket has another gid.
     world.socket(1234, 0o660);
     let account = world.account();
     let access = world.start();
@@ -134,14 +134,14 @@ fn memberships_that_no_longer_apply_are_withdrawn() {
     assert_eq!(world.text("etc/group"), expected);
     assert!(world.text("etc/gshadow").contains("taken:!:adm:ann\n"));
 
-    // And another: the docker group moves, its old number is nobody's.
+    // On a third host: the docker group gets the new gid, and no group has its old one.
     world.socket(1235, 0o660);
     let account = world.account();
     let access = world.start();
     assert_eq!((access.withdrawn.len(), &access.gids[..]), (0, &[1235][..]));
     assert_eq!(access.own_groups(&account), Vec::<u32>::new());
 
-    // Another user, and then no socket.
+    // Another user; then no socket.
     let world = World {
         user: "eve",
         ..world
@@ -217,7 +217,7 @@ fn what_everyone_or_the_owner_may_use_needs_no_group() {
     chown(world.path("docker.sock"), Some(1000), None).unwrap();
     assert_eq!(world.start().enabled.len(), 1);
     assert_eq!(world.text("etc/group"), GROUPS);
-    // The group's bits count for members, whatever everyone may.
+    // For members the group's bits count, even if others may do more.
     let groups = GROUPS.replace("ann", "bob");
     let world = World::new(&groups);
     assert!(causes(&world.socket(700, 0o606).start()).contains("No rw"));
@@ -289,7 +289,7 @@ fn a_user_without_a_name_gets_the_group_as_a_process() {
 fn who_has_access_already_joins_nothing() {
     let world = World::new(GROUPS);
     world.socket(700, 0o660);
-    // By the primary group, and by a group of another source than the file.
+    // One has the gid as its primary group, the other from another source than the file.
     let (mut primary, mut elsewhere) = (world.account(), world.account());
     primary.gid = 700;
     elsewhere.groups = vec![700];
@@ -323,7 +323,7 @@ fn a_group_file_that_cannot_be_edited_costs_a_warning() {
     }
 }
 
-/// Mounts need a mount namespace of their own: this test again, in one.
+/// Runs itself again in a mount namespace of its own, because it mounts.
 #[test]
 fn a_read_only_etc_costs_a_warning() {
     const NAME: &str = "identity::access::tests::a_read_only_etc_costs_a_warning";
@@ -357,7 +357,7 @@ fn a_read_only_etc_costs_a_warning() {
     };
     mount("bind");
     mount("remount,bind,ro");
-    // Nothing to change: nothing to warn of.
+    // Nothing has to change, so there is no warning.
     assert_eq!(world.start().degradations, []);
     world.socket(1234, 0o660);
     let account = world.account();
@@ -371,7 +371,7 @@ fn a_read_only_etc_costs_a_warning() {
         "gone for the process"
     );
     assert_eq!(world.text("etc/group"), before);
-    // The directory can go only when nothing is mounted in it.
+    // The directory can be removed only when nothing is mounted in it.
     let status = Command::new("umount").arg(&etc).status();
     assert!(status.unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! Accounts: from a name or a number to everything a start needs to know.
+//! Accounts: everything that a start needs to know of a user, from a name or a number.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use super::database::{self, Group, User, id};
 /// An account of this container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The user's name; the number as text if it has none.
+    /// The user's name, or the uid as text if it has none.
     pub name: String,
     /// The uid.
     pub uid: u32,
     /// The primary gid.
     pub gid: u32,
-    /// HOME.
+    /// The home directory, which becomes HOME.
     pub home: PathBuf,
     /// The login shell.
     pub shell: PathBuf,
-    /// Supplementary groups, sorted, without the primary one.
+    /// Supplementary gids; sorted and without the primary one, until [`Self::adopt`] adds to them.
     pub groups: Vec<u32>,
-    /// Whether the user is in the password file.
+    /// True if the user is in the password file.
     pub known: bool,
 }
 
 impl Account {
-    /// Becomes the owner of an adopted volume, who keeps the user's group: the image's
-    /// venv is writable for it.
+    /// Switches to the owner of an adopted volume. The user's old group becomes a supplementary
+    /// one, because the image's venv is writable for it.
     pub fn adopt(&mut self, uid: u32, gid: u32) {
         if self.gid != gid {
             self.groups.push(self.gid);
@@ -39,17 +39,17 @@ impl Account {
     }
 }
 
-/// There is no such account: neither a name of this container nor a number.
+/// Error: the text is neither a name of this container nor a valid number.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("there is no {} {name:?} here; name one of {}, or a number", kind.word(), kind.file())]
 pub struct IdentityError {
-    /// What there is none of.
+    /// Kind of the missing account.
     pub kind: Kind,
-    /// As it was asked for.
+    /// The text that was asked for.
     pub name: String,
 }
 
-/// What an account is.
+/// Kind of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A user.
@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its word.
+    /// Returns the word for it in messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The file that lists them.
+    /// Returns the file that lists accounts of this kind.
     pub fn file(self) -> &'static str {
         match self {
             Self::User => "/etc/passwd",
@@ -81,10 +81,10 @@ impl Kind {
     }
 }
 
-/// The account of `user`, with `group` and `home` in place of its own.
+/// Returns the account of `user`, with `group` and `home` instead of its own.
 ///
-/// A name beats a number, as in chown(1). A number without a name is fine: its group
-/// is the same number unless named (never group root), its home `/`.
+/// A name is tried before a number, as in chown(1). A number without a name is allowed: its gid is
+/// the same number (never group root) unless `group` is given, and its home is `/`.
 ///
 /// # Errors
 /// An unknown name.
@@ -117,7 +117,7 @@ pub fn resolve(
     Ok(account)
 }
 
-/// The gid of the group `name`. A name beats a number.
+/// Returns the gid of the group `name`. A name is tried before a number.
 ///
 /// # Errors
 /// An unknown name.
@@ -128,7 +128,7 @@ pub fn group(name: &str) -> Result<u32, IdentityError> {
     gid.ok_or_else(|| Kind::Group.unknown(name))
 }
 
-/// Returns the gids of the groups that list root, by any name with uid 0.
+/// Returns the gids of the groups that list root, under any name with uid 0.
 pub fn groups_of_root() -> Vec<u32> {
     let groups = database::groups();
     let roots = database::users().into_iter().filter(|user| user.uid == 0);
@@ -136,9 +136,9 @@ pub fn groups_of_root() -> Vec<u32> {
     gids.collect()
 }
 
-/// The account this process runs as, for a start without root.
+/// Returns the account this process runs as, for a start without root.
 ///
-/// An unknown uid (OpenShift) has the HOME of the environment, or `/`.
+/// An unknown uid (OpenShift) gets HOME from the environment, or `/`.
 pub fn current() -> Account {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let mut account = match user(uid) {
@@ -158,17 +158,17 @@ pub fn current() -> Account {
     account
 }
 
-/// The user's name; the number as text if it has none.
+/// Returns the user's name, or the uid as text if it has none.
 pub fn user_name(uid: u32) -> String {
     known_user(uid).unwrap_or_else(|| uid.to_string())
 }
 
-/// The user's name, if it has one.
+/// Returns the user's name; `None` if the uid has none.
 pub fn known_user(uid: u32) -> Option<String> {
     user(uid).map(|user| user.name)
 }
 
-/// The group's name; the number as text if it has none.
+/// Returns the group's name, or the gid as text if it has none.
 pub fn group_name(gid: u32) -> String {
     let mut groups = database::groups().into_iter();
     let group = groups.find(|group| group.gid == gid);
@@ -228,7 +228,7 @@ mod tests {
     use std::io::Write;
     use std::process::Command;
 
-    // Debian's base-passwd has these in every image: daemon is 1:1.
+    // Debian's base-passwd adds these to every image; daemon is 1:1.
 
     #[test]
     fn a_user_is_named_or_numbered() {
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(sorted([5, 3, 5, 1].into_iter(), 1), [3, 5]);
     }
 
-    /// This test again, with another group file in a mount namespace of its own.
+    /// Runs itself again with another group file, in a mount namespace of its own.
     #[test]
     fn groups_are_those_of_the_file_and_of_the_process() {
         const NAME: &str =

@@ -1,8 +1,8 @@
 //! The user and group databases, `/etc/passwd` and `/etc/group`, read without NSS.
 //!
-//! The C library asks the services of `nsswitch.conf` and loads a module for each of them,
-//! also into a static program and from wherever `LD_LIBRARY_PATH` says (passwd(5),
-//! group(5), nss(5)). Root loads nothing, so accounts of other services do not exist here.
+//! The C library asks the services of `nsswitch.conf` and loads a module for each of them, even
+//! into a static program, and from any directory in `LD_LIBRARY_PATH` (passwd(5), group(5),
+//! nss(5)). Root must load no such code, so accounts of other services do not exist here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,16 @@ pub struct Group {
     pub name: String,
     /// The gid.
     pub gid: u32,
-    /// The names of the users who are in it beside those whose primary group it is.
+    /// Names of the listed members; users with this primary group may be missing.
     pub members: Vec<String>,
 }
 
-/// Returns the users in the order of the file; none if it cannot be read.
+/// Returns the users in the order of the file; empty if it cannot be read.
 pub fn users() -> Vec<User> {
     read(Path::new("/etc/passwd"), user)
 }
 
-/// Returns the groups in the order of the file; none if it cannot be read.
+/// Returns the groups in the order of the file; empty if it cannot be read.
 pub fn groups() -> Vec<Group> {
     read(Path::new("/etc/group"), group)
 }
@@ -70,8 +70,8 @@ fn group(line: &str) -> Option<Group> {
     })
 }
 
-/// Returns the fields of a line; `None` for a comment, an entry of NIS (`+`, `-`) and a line
-/// with another number of fields.
+/// Returns the fields of a line; `None` for a comment, an entry of NIS (`+`, `-`), an empty name,
+/// or another number of fields.
 fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
     if line.starts_with(['#', '+', '-', ':']) {
         return None;
@@ -80,8 +80,7 @@ fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
     fields.try_into().ok()
 }
 
-/// Returns the uid or gid that a text is. The highest number means "unchanged" to the
-/// kernel and is none.
+/// Parses a uid or gid. Rejects the highest number, which means "unchanged" to the kernel.
 pub(super) fn id(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|_| digits);

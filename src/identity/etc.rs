@@ -1,5 +1,5 @@
-//! Editing the account files of ETC as the shadow suite does: under the same locks,
-//! replaced atomically.
+//! Edits the account files of the directory ETC as the shadow suite does: under the same locks, and
+//! with atomic replacement.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,17 +13,17 @@ use rustix::process::Pid;
 
 use super::kernel::may_chown;
 
-/// How long another editor may hold a lock. Ours is a start that a person waits for;
-/// every edit takes milliseconds.
+/// How long to wait for another editor's lock. Every edit takes milliseconds, and a person waits
+/// for this start.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The system's lock on the account files, held until dropped.
 ///
-/// Two conventions, both honoured by passwd(1), usermod(8) and friends: the record
-/// lock of lckpwdf(3) on `.pwd.lock`, and `FILE.lock` with the holder's pid inside.
+/// It follows both conventions that passwd(1), usermod(8) and others obey: the record lock of
+/// lckpwdf(3) on `.pwd.lock`, and `FILE.lock` with the holder's pid inside.
 #[derive(Debug)]
 pub struct Lock {
-    // Dropped in this order: the files first, the record lock last.
+    // Fields are dropped in this order: first the lock files, then the record lock.
     _files: Vec<LockFile>,
     _record: File,
 }
@@ -41,7 +41,7 @@ impl Lock {
     /// Locks `group` and `gshadow` of `etc`; waits at most two seconds.
     ///
     /// # Errors
-    /// A read-only ETC, or another editor that does not end.
+    /// ETC is read-only, or another editor still holds the lock.
     pub fn take(etc: &Path) -> io::Result<Self> {
         Self::take_within(etc, PATIENCE)
     }
@@ -59,7 +59,7 @@ impl Lock {
         retry(end, || {
             match rustix::fs::fcntl_lock(&record, operation) {
                 Ok(()) => Ok(Some(())),
-                // Which of the two is up to the system (fcntl(2)).
+                // The system may report a held lock with either error (fcntl(2)).
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Ok(None),
                 Err(error) => Err(error.into()),
             }
@@ -75,7 +75,7 @@ impl Lock {
     }
 }
 
-/// Tries until there is a value or the time is over.
+/// Repeats `attempt` until it returns a value or the time is over.
 fn retry<T>(end: Instant, mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
     loop {
         if let Some(value) = attempt()? {
@@ -89,7 +89,7 @@ fn retry<T>(end: Instant, mut attempt: impl FnMut() -> io::Result<Option<T>>) ->
     }
 }
 
-/// One attempt at `NAME.lock`: a file with our pid, linked into place.
+/// Tries once to create `NAME.lock`: writes a file with our pid and links it there.
 fn lock_file(etc: &Path, name: &str) -> io::Result<Option<LockFile>> {
     let path = etc.join(format!("{name}.lock"));
     let own = LockFile(etc.join(format!("{name}.{}", std::process::id())));
@@ -106,8 +106,8 @@ fn lock_file(etc: &Path, name: &str) -> io::Result<Option<LockFile>> {
     }
 }
 
-/// Whether the lock's holder is dead. Our own pid in it is one from before a restart
-/// of the container, where we are PID 1 again.
+/// Reports whether the lock's holder is dead. If the pid is our own, the lock is older than the
+/// container's restart, after which we are PID 1 again.
 fn is_stale(path: &Path) -> bool {
     let text = fs::read_to_string(path).unwrap_or_default();
     let text = text.trim_end_matches(['\0', '\n']);
@@ -118,7 +118,7 @@ fn is_stale(path: &Path) -> bool {
     }
 }
 
-/// The bytes of a file, `None` if there is none; links are not followed.
+/// Returns the bytes of a file; `None` if it does not exist. Follows no link.
 ///
 /// # Errors
 /// It cannot be read, or is not a regular file.
@@ -138,7 +138,7 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The new content of a file, on disk beside it. Dropped, it is as if it never was.
+/// A temporary file with the new content, beside the file to replace. Removed when dropped.
 #[derive(Debug)]
 pub struct Replacement {
     path: PathBuf,
@@ -146,7 +146,7 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Whether [`Self::prepare`] could do it; nothing is written.
+    /// Checks that [`Self::prepare`] would succeed, without writing.
     ///
     /// # Errors
     /// As [`Self::prepare`].
@@ -163,15 +163,15 @@ impl Replacement {
         }
     }
 
-    /// Writes `bytes` beside `path`, with its mode and owner; what has no file yet gets
-    /// `mode` and is root's. To be called under [`Lock`].
+    /// Writes `bytes` to a temporary file beside `path`, with the mode and owner of `path`. A new
+    /// file gets `mode` and belongs to root. The caller must hold [`Lock`].
     ///
     /// # Errors
-    /// A read-only file system; an owner that we may not give a file to (no CAP_CHOWN);
-    /// or a mount point: it belongs to whoever mounted it.
+    /// A read-only file system; an owner that we may not set (no CAP_CHOWN); or a bind mount at
+    /// `path` or its directory, which is not ours to change.
     pub fn prepare(path: &Path, bytes: &[u8], mode: u32) -> io::Result<Self> {
         refuse_mounts(path)?;
-        // shadow(5)'s own name for a file in the making: `group+`.
+        // shadow(5) uses the same name for a temporary file: `group+`.
         let mut name = path.as_os_str().to_owned();
         name.push("+");
         let new = LockFile(name.into());
@@ -189,13 +189,13 @@ impl Replacement {
         Ok(Self { path, new })
     }
 
-    /// Puts it into the file's place, whole.
+    /// Renames the temporary file over the old one, atomically.
     ///
     /// # Errors
-    /// rename(2)'s.
+    /// As rename(2).
     pub fn put(self) -> io::Result<()> {
         fs::rename(&self.new.0, &self.path)?;
-        // It is there, whether this file system flushes directories or not.
+        // The rename is done, even if this file system cannot flush a directory.
         let _ = File::open(parent(&self.path)).and_then(|directory| directory.sync_all());
         Ok(())
     }
@@ -220,7 +220,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// A new, empty file; what a killed editor left behind under this name is removed.
+/// Creates an empty file, after removing one that a killed editor left under this name.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -233,8 +233,8 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
         .open(path)
 }
 
-/// Whether something is mounted at `path`. Kernels before 5.8 cannot tell; there the
-/// rename onto a mounted file fails with EBUSY.
+/// Reports whether `path` is a mount point. Kernels before 5.8 do not report it; there, the rename
+/// onto a mounted file fails with EBUSY.
 fn is_mount(path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     let stat = rustix::fs::statx(CWD, path, flags, StatxFlags::empty());

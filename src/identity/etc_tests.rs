@@ -14,7 +14,7 @@ fn the_lock_is_that_of_the_shadow_suite() {
     let pid = std::process::id().to_string();
     let text = fs::read_to_string(etc.path().join("group.lock")).unwrap();
     assert_eq!(text, pid);
-    // The record lock, as the kernel lists it.
+    // The kernel lists the record lock.
     let inode = fs::metadata(etc.path().join(".pwd.lock")).unwrap().ino();
     let locks = fs::read_to_string("/proc/locks").unwrap();
     let ours = locks
@@ -46,7 +46,7 @@ fn a_lock_file_is_taken_over_only_from_the_dead() {
     fs::write(&path, std::process::id().to_string()).unwrap();
     Lock::take(etc.path()).unwrap();
 
-    // Nobody's: it is not for us to say that it is over.
+    // A lock file without a pid is not stale: its holder is unknown.
     fs::write(&path, "").unwrap();
     Lock::take_within(etc.path(), NOW).unwrap_err();
 }
@@ -55,8 +55,8 @@ fn a_lock_file_is_taken_over_only_from_the_dead() {
 fn a_held_record_lock_is_respected() {
     let etc = tempfile::tempdir().unwrap();
     let path = etc.path().join(".pwd.lock");
-    // Record locks are a process's own: another one has to hold it. perl-base is
-    // part of every Debian.
+    // A record lock belongs to a process, so another process has to hold it. perl-base is part of
+    // every Debian.
     let script = "use Fcntl; open(F, '>', $ARGV[0]); \
         my $l = pack('s s x![q] q q l x![q]', F_WRLCK, 0, 0, 0, 0); \
         fcntl(F, F_SETLK, $l) or die; \
@@ -93,7 +93,7 @@ fn a_file_is_replaced_with_mode_and_owner_kept() {
     fs::write(&path, "old").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::chown(&path, Some(0), Some(42)).unwrap();
-    // What a killed editor left behind.
+    // A killed editor left this behind.
     fs::write(etc.path().join("gshadow+"), "half").unwrap();
     let inode = fs::metadata(&path).unwrap().ino();
     replace(&path, b"new", 0o600).unwrap();
@@ -118,7 +118,7 @@ fn links_and_pipes_are_not_read() {
     assert_eq!(read(&etc.path().join("none")).unwrap(), None);
 }
 
-/// Mounts need a mount namespace of their own: this test again, in one.
+/// Runs itself again in a mount namespace of its own, because it mounts.
 #[test]
 fn a_mounted_file_is_left_to_whoever_mounted_it() {
     const NAME: &str = "identity::etc::tests::a_mounted_file_is_left_to_whoever_mounted_it";

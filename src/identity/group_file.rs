@@ -1,9 +1,9 @@
-//! `/etc/group` and `/etc/gshadow`, edited as bytes: one line changes, every other
-//! byte stays. Pure.
+//! Edits `/etc/group` and `/etc/gshadow` as bytes: changes one line and keeps every other byte.
+//! Pure functions.
 
 use std::ops::Range;
 
-/// Which of the two files a text is.
+/// Which of the two files a text comes from.
 ///
 /// Both have four fields with the members last: `name:password:gid:members` and
 /// `name:password:administrators:members` (group(5), gshadow(5)).
@@ -21,10 +21,10 @@ pub enum Refusal {
     /// A name that would break the file's syntax.
     #[error("{0:?} is no name for a user or group")]
     Name(String),
-    /// It is not clear which line is meant.
+    /// Two lines have the group's name: either could be meant.
     #[error("group {0} is listed more than once")]
     Twice(String),
-    /// The group's line is not as group(5) says.
+    /// The group's line does not follow group(5).
     #[error("the line of group {0} is damaged")]
     Damaged(String),
 }
@@ -36,19 +36,18 @@ pub struct Entry<'a> {
     pub name: &'a [u8],
     /// Its gid.
     pub gid: u32,
-    /// The members' names, as one comma-separated field.
+    /// The members' names, separated by commas.
     members: &'a [u8],
 }
 
 impl Entry<'_> {
-    /// Whether `user` is listed as a member.
+    /// Reports whether `user` is listed as a member.
     pub fn has(&self, user: &str) -> bool {
         lists(self.members, user)
     }
 }
 
-/// The groups of `/etc/group`; lines that are none (comments, those of NIS) are passed
-/// over.
+/// Returns the groups of `/etc/group`. Skips other lines: comments, entries of NIS, bad names.
 pub fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     text.split(|byte| *byte == b'\n').filter_map(|line| {
         let [name, _, gid, members] = fields(line)?;
@@ -58,11 +57,11 @@ pub fn entries(text: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
-/// Makes `user` a member of `group`, which is created if absent; in `/etc/group` it
-/// also gets `gid`. `None`: nothing to do.
+/// Makes `user` a member of `group`, and creates the group if it does not exist. In `/etc/group`
+/// the group also gets `gid`. Returns `None` if nothing changes.
 ///
 /// # Errors
-/// A text that cannot be edited without guessing.
+/// The text cannot be edited without guessing.
 pub fn grant(
     text: &[u8],
     file: File,
@@ -102,10 +101,10 @@ pub fn grant(
     Ok(replaced(text, at, &line))
 }
 
-/// Takes `user` out of `group`. `None`: nothing to do.
+/// Removes `user` from `group`. Returns `None` if nothing changes.
 ///
 /// # Errors
-/// A text that cannot be edited without guessing.
+/// The text cannot be edited without guessing.
 pub fn withdraw(text: &[u8], group: &str, user: &str) -> Result<Option<Vec<u8>>, Refusal> {
     check(user)?;
     let Some(at) = find(text, group)? else {
@@ -130,7 +129,7 @@ fn replaced(text: &[u8], at: Range<usize>, line: &[u8]) -> Option<Vec<u8>> {
     (new != text).then_some(new)
 }
 
-/// Where the line of `group` is, without its newline.
+/// Returns the position of the line of `group`, without its newline.
 fn find(text: &[u8], group: &str) -> Result<Option<Range<usize>>, Refusal> {
     check(group)?;
     let mut found = None;
@@ -157,8 +156,8 @@ fn lists(members: &[u8], user: &str) -> bool {
     names.any(|name| name == user.as_bytes())
 }
 
-/// What would be read back as something else than one name: separators, comments,
-/// and the `+` and `-` of NIS.
+/// Rejects a name that would not be read back as one name: with separators, or starting like a
+/// comment or an entry of NIS (`+`, `-`).
 fn check(name: &str) -> Result<(), Refusal> {
     let breaks = |char: char| char.is_control() || char.is_whitespace() || ":,".contains(char);
     match name.is_empty() || name.starts_with(['+', '-', '#']) || name.contains(breaks) {

@@ -77,7 +77,7 @@ fn what_would_need_a_guess_is_refused() {
     }
 }
 
-/// Lines that often collide with the names used, among any bytes at all.
+/// Generates lines that often contain the names used here, mixed with arbitrary bytes.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..12),
@@ -93,7 +93,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The lines of both, without those that are the same in both, in order.
+/// Returns the lines of each text without the common ones at its start and end.
 fn changed<'a>(old: &'a [u8], new: &'a [u8]) -> (Vec<&'a [u8]>, Vec<&'a [u8]>) {
     let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').collect::<Vec<_>>();
     let (old, new) = (lines(old), lines(new));
@@ -117,7 +117,7 @@ proptest! {
         if let Ok(Some(new)) = withdraw(&text, &group, "bob") {
             let (gone, come) = changed(&text, &new);
             prop_assert_eq!((gone.len(), come.len()), (1, 1));
-            // The names before the members, and their number of fields, are the same.
+            // The fields before the members, and their number, are the same.
             let head = |line: &[u8]| line.rsplitn(2, |byte| *byte == b':').nth(1).map(<[u8]>::to_vec);
             prop_assert_eq!(head(gone[0]), head(come[0]));
             prop_assert!(lists(gone[0].rsplit(|byte| *byte == b':').next().unwrap(), "bob"));
@@ -133,7 +133,7 @@ proptest! {
         let file = if gshadow { File::Gshadow } else { File::Group };
         if let Ok(Some(new)) = grant(&text, file, "docker", 7, "bob") {
             let (gone, come) = changed(&text, &new);
-            // A new line may end one that had no end.
+            // Adding a line may also end a last line that had no newline.
             prop_assert!(gone.len() <= 1 && come.len() <= 2, "{gone:?} {come:?}");
             prop_assert!(come[0].starts_with(b"docker:"), "{come:?}");
             prop_assert!(gone.iter().all(|line| line.is_empty() || line.starts_with(b"docker:")));

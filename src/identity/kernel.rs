@@ -1,5 +1,4 @@
-//! The system calls of the drop, behind a trait, so that their order can be
-//! asserted without root.
+//! The system calls of the drop, behind a trait, so that tests can check their order without root.
 
 use std::fs;
 use std::io;
@@ -11,7 +10,8 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use crate::sys::{Refused, refused};
 
-/// What the kernel says this thread is. Capability sets are bit masks.
+/// Identity and privileges of this thread, as the kernel reports them. Capability sets are bit
+/// masks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// Real, effective and saved uid.
@@ -30,63 +30,63 @@ pub struct State {
     pub bounding: u64,
     /// Ambient capabilities.
     pub ambient: u64,
-    /// Whether no_new_privs is on.
+    /// True if no_new_privs is on.
     pub no_new_privs: bool,
-    /// Whether others of this uid may look into the process.
+    /// True if other processes of this uid may inspect this one.
     pub dumpable: bool,
 }
 
 /// The system calls by which a process gives up root.
 ///
-/// Every error is the kernel's own.
+/// Every error comes from the kernel.
 #[allow(missing_docs, clippy::missing_errors_doc)]
 pub trait Kernel {
-    /// What is really so, asked of the kernel.
+    /// Reads the actual state from the kernel.
     fn state(&self) -> Result<State, Refused>;
     /// setgroups(2).
     fn set_groups(&self, groups: &[u32]) -> io::Result<()>;
-    /// setresgid(2), all three.
+    /// setresgid(2) for all three gids.
     fn set_gid(&self, gid: u32) -> io::Result<()>;
-    /// setresuid(2), all three.
+    /// setresuid(2) for all three uids.
     fn set_uid(&self, uid: u32) -> io::Result<()>;
-    /// PR_CAPBSET_DROP for every capability there is.
+    /// PR_CAPBSET_DROP for every capability.
     fn drop_bounding_set(&self) -> io::Result<()>;
     /// PR_CAP_AMBIENT_CLEAR_ALL.
     fn clear_ambient(&self) -> io::Result<()>;
-    /// capset(2): effective, permitted and inheritable become empty.
+    /// capset(2): empties the effective, permitted and inheritable sets.
     fn clear_capabilities(&self) -> io::Result<()>;
     /// PR_SET_NO_NEW_PRIVS.
     fn set_no_new_privs(&self) -> io::Result<()>;
-    /// PR_SET_DUMPABLE 0.
+    /// PR_SET_DUMPABLE with 0.
     fn set_not_dumpable(&self) -> io::Result<()>;
-    /// Why nobody in this user namespace can become this uid and gid; `None` if nothing
-    /// of the kind is in the way.
+    /// Returns why no process of this user namespace can get this uid and gid; `None` if the
+    /// namespace is not known to prevent it.
     fn namespace_lacks(&self, uid: u32, gid: u32) -> Option<String>;
     /// Tries each way back to uid 0; true if one worked.
     fn regain_root(&self) -> bool;
 }
 
-/// The kernel we run on.
+/// The real kernel.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Linux;
 
-/// Whether this process may give files away.
+/// Reports whether this process may change the owner of files (effective CAP_CHOWN).
 pub fn may_chown() -> bool {
     let sets = thread::capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
 }
 
-/// What tells this container from others of this machine that share a directory with it,
-/// as part of a file's name: the device and inode of its root directory. Another start of
-/// the same container has mostly the same.
+/// Returns a part for file names that differs between containers of this machine that share a
+/// directory: device and inode of the root directory. A later start of the same container mostly
+/// has the same.
 pub fn container() -> String {
     use std::os::unix::fs::MetadataExt;
     let root = fs::metadata("/").map_or((0, 0), |root| (root.dev(), root.ino()));
     format!("{:x}-{:x}", root.0, root.1)
 }
 
-/// Whether a file that shows this gid has another one, which our user namespace has no
-/// number for: all such files show the overflow gid (user_namespaces(7)).
+/// Reports whether this gid may stand for another one. Files whose gid our user namespace does not
+/// map all show the overflow gid (user_namespaces(7)).
 pub fn stands_for_another(gid: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let whole = |map: &str| ids(map).any(|(first, count)| first == 0 && count == u32::MAX);
@@ -94,13 +94,13 @@ pub fn stands_for_another(gid: u32) -> bool {
         && !whole(&read("/proc/self/gid_map"))
 }
 
-/// Every capability that a kernel may know, lowest first.
+/// Returns every capability that a kernel may know, lowest first.
 fn capabilities() -> impl Iterator<Item = CapabilitySet> {
     (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number))
 }
 
-/// Asks for each capability whether it is in a set. The kernel answers EINVAL to the first one
-/// that it does not know, and to the first of all if it does not know the question.
+/// Reads a set by a query for each capability. The kernel answers EINVAL to the first capability it
+/// does not know, and already to the lowest one if it does not know the query.
 fn read_set(is_in: fn(CapabilitySet) -> rustix::io::Result<bool>) -> io::Result<u64> {
     let mut set = 0;
     for one in capabilities() {
@@ -114,8 +114,8 @@ fn read_set(is_in: fn(CapabilitySet) -> rustix::io::Result<bool>) -> io::Result<
     Ok(set)
 }
 
-/// Reads a number from `/proc/thread-self/status` (proc_pid_status(5)), which says once more
-/// what calls say that a sandbox may refuse.
+/// Reads a number from `/proc/thread-self/status` (proc_pid_status(5)). A fallback for system calls
+/// that a sandbox may refuse.
 fn in_status(field: &str, radix: u32) -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let number = status.lines().find_map(|line| line.strip_prefix(field))?;
@@ -137,8 +137,8 @@ impl Kernel for Linux {
         let bounding = bounding.or_else(|error| {
             in_status("CapBnd:", 16).ok_or_else(|| refused("PR_CAPBSET_READ")(error))
         });
-        // gVisor, and Linux before 4.3, have no ambient set. On no kernel can a capability be in
-        // it that is not permitted and inheritable (capabilities(7)).
+        // gVisor, and Linux before 4.3, have no ambient set. On every kernel an ambient capability
+        // must also be permitted and inheritable (capabilities(7)).
         let ambient = ambient.ok().or_else(|| in_status("CapAmb:", 16));
         let no_new_privs = thread::no_new_privs().or_else(|error| {
             let on = in_status("NoNewPrivs:", 10).map(|on| on == 1);
@@ -177,7 +177,7 @@ impl Kernel for Linux {
     fn drop_bounding_set(&self) -> io::Result<()> {
         for one in capabilities() {
             match thread::remove_capability_from_bounding_set(one) {
-                // There are no more.
+                // The kernel knows no more capabilities.
                 Err(Errno::INVAL) if one.bits() > 1 => break,
                 result => result?,
             }
@@ -223,7 +223,7 @@ impl Kernel for Linux {
     }
 }
 
-/// What the two maps of a user namespace (user_namespaces(7)) do not have.
+/// Returns which id is not in the two maps of a user namespace (user_namespaces(7)).
 fn lacks(uids: &str, gids: &str, uid: u32, gid: u32) -> Option<String> {
     let mapped = |map, id: u32| {
         let inside = |(first, count)| id.checked_sub(first).is_some_and(|offset| offset < count);
@@ -236,7 +236,7 @@ fn lacks(uids: &str, gids: &str, uid: u32, gid: u32) -> Option<String> {
     }
 }
 
-/// The ids that a map has: of each line the first inside, and how many.
+/// Returns the ids that a map has: for each line the first id inside, and the number of ids.
 fn ids(map: &str) -> impl Iterator<Item = (u32, u32)> {
     map.lines().filter_map(|line| {
         let mut numbers = line.split_whitespace().map(str::parse);

@@ -1,5 +1,5 @@
-//! Which groups of the group file an account joins and leaves: planned as a pure
-//! function, then carried out under the system's lock.
+//! The groups of the group file that an account joins and leaves: a pure function makes the plan,
+//! which is then applied under the system's lock.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,11 +10,11 @@ use super::etc::{self, Lock, Replacement};
 use super::group_file::{self, File, Refusal};
 use crate::degradation::Degradation;
 
-/// Which memberships are ours: lines `GROUP:USER`.
+/// File in ETC that records the memberships this program added, as lines `GROUP:USER`.
 pub const RECORD: &str = ".ai-lab-grants";
 
-/// Groups with a lower gid are the distribution's own (Debian policy 9.2.2): on the
-/// host the number means something else than here.
+/// Lowest gid that the distribution does not reserve (Debian policy 9.2.2). A lower gid means
+/// something else on the host than here.
 const FIRST_FREE_GID: u32 = 100;
 
 /// A path that is used by group.
@@ -22,9 +22,9 @@ const FIRST_FREE_GID: u32 = 100;
 pub struct Want {
     /// The path.
     pub path: PathBuf,
-    /// Its group.
+    /// The gid of its group.
     pub gid: u32,
-    /// Whether it is the Docker socket.
+    /// True for the Docker socket.
     pub docker: bool,
 }
 
@@ -46,10 +46,10 @@ impl Files {
         })
     }
 
-    /// Writes what differs from `old`. Both files are prepared before either changes, so
-    /// that one which cannot be replaced leaves the other as it is. The record comes
-    /// first and forgets last: whenever this is cut short, no membership of ours is
-    /// unrecorded.
+    /// Writes the files that differ from `old`. Prepares `group` and `gshadow` before it changes
+    /// either, so if one cannot be replaced, the other stays as it is. New entries go to the record
+    /// first, and old ones leave it last: after an interruption, every membership of ours is still
+    /// recorded.
     fn write(&self, old: &Self, etc: &Path) -> io::Result<()> {
         let prepare = |name: &str, new: Option<&Vec<u8>>, old: Option<&Vec<u8>>, mode| {
             let new = new.filter(|_| new != old);
@@ -86,8 +86,8 @@ fn written(record: Record) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Plans, and carries the plan out if it changes anything; the lock is taken only
-/// then. With the reason if the files are not as planned.
+/// Makes the plan and applies it. Takes the lock only if something changes. Also returns the reason
+/// if the plan could not be applied.
 pub fn settle(
     account: &Account,
     wants: &[Want],
@@ -116,8 +116,8 @@ pub fn settle(
     }
 }
 
-/// Reads the files and plans. Also blind, where they cannot be read: what the gids mean
-/// has to be said all the same.
+/// Reads the files and makes the plan. If they cannot be read, plans from empty files, to give
+/// warnings about the gids all the same; `Err(None)`: nothing would change.
 fn read_and(plan: &dyn Fn(&Files) -> Plan, etc: &Path) -> (Plan, Result<Files, Option<String>>) {
     match Files::read(etc) {
         Ok(files) => (plan(&files), Ok(files)),
@@ -129,8 +129,8 @@ fn read_and(plan: &dyn Fn(&Files) -> Plan, etc: &Path) -> (Plan, Result<Files, O
     }
 }
 
-/// Only plans; with what carrying it out would change, `/etc/group: - LINE` and `+ LINE`,
-/// or the reason why it cannot be carried out.
+/// Makes the plan only. Also returns the changes as lines `/etc/group: - LINE` and
+/// `/etc/group: + LINE`, or the reason why the plan cannot be applied.
 pub fn foresee(
     account: &Account,
     wants: &[Want],
@@ -154,13 +154,13 @@ pub fn foresee(
         return (plan, Err(error.to_string()));
     }
     let mut told = changes(&etc.join("group"), &files.group, &plan.files.group);
-    // Who may see this plan may not see what is in there.
+    // A reader of this preview may not be allowed to read these files.
     let others = differs[1..].iter().filter(|(_, differs)| *differs);
     told.extend(others.map(|(name, _)| format!("{}: accordingly", etc.join(name).display())));
     (plan, Ok(told))
 }
 
-/// The lines that differ: those that go, and those that come in their place.
+/// Returns the lines that differ: first the removed ones, then the added ones.
 fn changes(path: &Path, old: &[u8], new: &[u8]) -> Vec<String> {
     let lines = |text: &[u8]| -> Vec<String> {
         let text = String::from_utf8_lossy(text);
@@ -175,15 +175,15 @@ fn changes(path: &Path, old: &[u8], new: &[u8]) -> Vec<String> {
     [only(&old, &new, '-'), only(&new, &old, '+')].concat()
 }
 
-/// What is to become of the files.
+/// The new content of the files, and what it means for the account.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     files: Files,
-    /// What the file does not give as asked.
+    /// Memberships that the group file cannot give as asked.
     pub degradations: Vec<Degradation>,
-    /// The users and the groups that they are taken out of.
+    /// Users and the groups that they leave.
     pub withdrawn: Vec<(String, String)>,
-    /// Gids that the account had by memberships that are no more.
+    /// Gids that the account loses: of groups it leaves, and the old gid of a moved group.
     pub lost: BTreeSet<u32>,
 }
 
@@ -231,16 +231,16 @@ fn plan(old: &Files, account: &Account, wants: &[Want], docker_group: &str) -> P
     plan
 }
 
-/// How a want is met in the group file.
+/// A membership in the group file that meets a want.
 struct Membership {
     group: String,
-    /// Whether it is of our making.
+    /// True if this start adds it.
     new: bool,
 }
 
 impl Plan {
-    /// Makes the account a member of the group that `want` needs; `None`: the file has
-    /// nothing to do with it.
+    /// Makes the account a member of the group that `want` needs. Returns `None` if the group file
+    /// plays no part in it.
     fn join(
         &mut self,
         old: &Files,
@@ -274,7 +274,7 @@ impl Plan {
         }
         let listed = |entry: group_file::Entry<'_>| entry.gid == gid && entry.has(user);
         if account.groups.contains(&gid) && !group_file::entries(&old.group).any(listed) {
-            // From another source than this file.
+            // The gid comes from another source than this file.
             return Ok(None);
         }
         let is_docker = |entry: &group_file::Entry<'_>| entry.name == docker_group.as_bytes();
@@ -328,7 +328,7 @@ impl Files {
         Ok(())
     }
 
-    /// Whether the user was a member.
+    /// Removes the user from the group; true if the user was a member.
     fn leave(&mut self, group: &str, user: &str) -> Result<bool, Refusal> {
         let new = group_file::withdraw(&self.group, group, user)?;
         if let Some(text) = &self.gshadow

@@ -1,9 +1,9 @@
-//! Who we are and stop being: accounts, the group file, socket access, the drop.
+//! The identity of this process and how it gives up root: accounts, group file, socket access,
+//! drop.
 //!
-//! The root phase calls, in this order: [`resolve`] → [`grant_access`] →
-//! [`hand_over`] → [`Root::drop`]. What it decides is in pure functions
-//! ([`group_file`], [`supplementary`], the plan of [`membership`]); system calls go
-//! through [`Kernel`].
+//! The root phase calls, in this order: [`resolve`] → [`grant_access`] → [`hand_over`] →
+//! [`Root::drop`]. The decisions are pure functions ([`group_file`], [`supplementary`], the plan of
+//! [`membership`]); the system calls of the drop go through [`Kernel`].
 
 pub mod above;
 pub mod access;
@@ -27,20 +27,20 @@ pub use stdio::hand_over;
 
 /// Proof that this process is root and has not dropped yet.
 ///
-/// What needs root takes `&Root`. The token cannot be copied, and
-/// [`Root::drop`] consumes it, so nothing privileged can run after the drop.
+/// A function that needs root takes `&Root`. The token cannot be copied, and [`Root::drop`]
+/// consumes it, so nothing privileged can run after the drop.
 #[derive(Debug)]
 pub struct Root(());
 
-/// Proof that the decision about root is behind us: dropped, never there, or kept
-/// on purpose (the old root layout, [`Root::stay`]).
+/// Proof that the decision about root is made: root was dropped, was never there, or was kept on
+/// purpose (the old root layout, [`Root::stay`]).
 ///
-/// What must never run before that takes `&Dropped`.
+/// A function that must not run earlier takes `&Dropped`.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropped(());
 
 impl Root {
-    /// The token, if the effective uid is 0.
+    /// Returns the token if the effective uid is 0.
     pub fn detect() -> Option<Self> {
         nix::unistd::geteuid().is_root().then_some(Self(()))
     }
@@ -48,7 +48,7 @@ impl Root {
 
 #[cfg(test)]
 impl Dropped {
-    /// The token, for tests.
+    /// Returns the token for tests.
     pub fn for_tests() -> Self {
         Self(())
     }

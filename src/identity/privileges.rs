@@ -1,4 +1,4 @@
-//! Dropping root: irrevocable, total, and proven.
+//! Drops root: for good, completely, and with proof.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::{Dropped, Root};
 use crate::degradation::Degradation;
 use crate::sys::Refused;
 
-/// Who to become.
+/// The identity to switch to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The uid; not 0.
@@ -18,7 +18,7 @@ pub struct Target {
     pub gid: u32,
     /// Supplementary groups, see [`supplementary`].
     pub groups: Vec<u32>,
-    /// For images that want sudo: keep the bounding set, leave no_new_privs off.
+    /// True for images that need sudo: keeps the bounding set and leaves no_new_privs off.
     pub new_privileges: bool,
 }
 
@@ -40,37 +40,37 @@ pub enum DropError {
         uid: u32,
         /// The wanted gid.
         gid: u32,
-        /// The kernel's answer.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// The ids do not exist here.
+    /// This user namespace does not have the ids.
     #[error(
         "cannot become uid {uid}, gid {gid} in this user namespace: {lacks}; give the namespace \
          these ids (a rootless engine takes them from /etc/subuid and /etc/subgid, unshare from \
          --map-users and --map-groups), or start as one it has, without root"
     )]
     Namespace {
-        /// What the namespace does not have.
+        /// What the namespace lacks, as a clause.
         lacks: String,
         /// The wanted uid.
         uid: u32,
         /// The wanted gid.
         gid: u32,
-        /// The kernel's answer.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// A system call failed, and what it was for does not hold.
+    /// A system call failed, and its effect was not already there.
     #[error("cannot drop privileges: {0}")]
     Refused(#[from] Refused),
-    /// Every call succeeded, and yet it is not so.
+    /// Every call succeeded, but the kernel reports another state.
     #[error("privileges were not dropped: {0}; this kernel or sandbox cannot be trusted with it")]
     NotDropped(String),
 }
 
-/// The result of a step: one that was refused is no failure where the kernel says that `holds`,
-/// what it was for, is so anyway.
+/// Returns the result of a step. A refused call is no failure if the kernel's state shows the
+/// effect anyway, which `holds` checks.
 fn step(
     kernel: &dyn Kernel,
     call: &'static str,
@@ -86,16 +86,16 @@ fn step(
 }
 
 impl Root {
-    /// Becomes `target` for good and proves it.
+    /// Switches to `target` for good and proves it.
     ///
-    /// The order matters: groups need the capability that setresuid takes away, and
-    /// so does the bounding set. The ambient set is empty once the permitted one is; it is
-    /// cleared for a kernel that thinks otherwise. no_new_privs comes last, since nothing after it
-    /// needs a privilege. Dumpable is set after the ids, which change it themselves.
-    /// Capabilities and no_new_privs belong to the calling thread: there must be no other.
+    /// The order matters: setting the groups and dropping the bounding set need capabilities that
+    /// setresuid takes away. The ambient set is empty once the permitted set is; it is cleared in
+    /// case a kernel does not do that. no_new_privs comes after every step that needs a privilege.
+    /// Dumpable is set after the ids, because setting them changes it. Capabilities and
+    /// no_new_privs belong to the calling thread: there must be no other.
     ///
     /// # Errors
-    /// Whatever is not as wanted in the end is fatal.
+    /// Fatal: any other state in the end, except a bounding set that could not be dropped.
     pub fn drop(
         self,
         target: &Target,
@@ -175,7 +175,7 @@ impl Root {
     /// Stays root: the old layout without any `--user`.
     ///
     /// # Errors
-    /// no_new_privs or not dumpable could not be had.
+    /// no_new_privs or not dumpable could not be set.
     pub fn stay(
         self,
         new_privileges: bool,
@@ -191,10 +191,10 @@ impl Root {
 }
 
 impl Dropped {
-    /// Started without root: there is nothing to drop, only to restrict.
+    /// Restricts a process that was started without root and so has nothing to drop.
     ///
     /// # Errors
-    /// no_new_privs or not dumpable could not be had.
+    /// no_new_privs or not dumpable could not be set.
     pub fn without_root(
         new_privileges: bool,
         kernel: &dyn Kernel,
@@ -204,8 +204,8 @@ impl Dropped {
     }
 }
 
-/// Empties the capability bounding set. Where that is not possible, the set is harmless:
-/// no_new_privs, without which the drop fails, lets no program gain what is in it.
+/// Empties the capability bounding set. If that is not possible, the set is harmless: the drop
+/// fails without no_new_privs, which stops every program from gaining what is in the set.
 fn drop_bounding_set(before: &State, kernel: &dyn Kernel) -> Option<Degradation> {
     let kept = |why: &str, remedy: &str| {
         let kept = "The capability bounding set was kept";
@@ -230,8 +230,8 @@ fn drop_bounding_set(before: &State, kernel: &dyn Kernel) -> Option<Degradation>
     }
 }
 
-/// What holds in every mode: no_new_privs (unless new privileges are wanted) and
-/// not dumpable, both asked back.
+/// Sets what every mode needs and reads it back: not dumpable, and no_new_privs unless new
+/// privileges are wanted.
 fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> {
     if !new_privileges {
         let result = kernel.set_no_new_privs();
@@ -251,7 +251,7 @@ fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> 
     Ok(())
 }
 
-/// What differs, for a person: `wanted … but is …`.
+/// Returns the differences as text: `IS instead of WANTED`, separated by commas.
 fn difference(wanted: &State, now: &State) -> String {
     let fields = |state: &State| {
         let State {
@@ -284,17 +284,17 @@ fn difference(wanted: &State, now: &State) -> String {
     differing.join(", ")
 }
 
-/// Splits the supplementary groups this process was started with into those that are passed
-/// on and those that are not: 0, which came with root, and what the image's group file gives
-/// to root, unless it is named. The engine adds the latter by itself, so that they look like
-/// those of `docker run --group-add`.
+/// Splits the supplementary groups this process was started with into those to pass on and the
+/// rest: gid 0, which came with root, and groups that the image's group file gives to root, unless
+/// named. The engine adds the latter by itself, so they look like those of
+/// `docker run --group-add`.
 pub fn passed_on(started_with: &[u32], of_root: &[u32], named: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let passes = |gid: &u32| *gid != 0 && (!of_root.contains(gid) || named.contains(gid));
     started_with.iter().copied().partition(passes)
 }
 
-/// The groups to keep: the account's own, those granted, and those that are passed on.
-/// Sorted, unique.
+/// Returns the groups to keep: the account's own, the granted ones and those passed on. Sorted,
+/// unique.
 pub fn supplementary(own: &[u32], granted: &[u32], passed_on: &[u32]) -> Vec<u32> {
     let all = own.iter().chain(granted).chain(passed_on);
     let mut groups: Vec<u32> = all.copied().collect();
@@ -303,10 +303,10 @@ pub fn supplementary(own: &[u32], granted: &[u32], passed_on: &[u32]) -> Vec<u32
     groups
 }
 
-/// The supplementary groups this process has now.
+/// Returns the supplementary groups this process has now.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// The kernel refuses to report them.
 pub fn inherited_groups(kernel: &dyn Kernel) -> Result<Vec<u32>, DropError> {
     Ok(kernel.state()?.groups)
 }

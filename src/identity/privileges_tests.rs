@@ -6,7 +6,7 @@ use std::process::Command;
 use super::*;
 use crate::identity::kernel::Linux;
 
-/// Records every call and does as told; `silent` calls succeed without effect.
+/// Records every call. `refused` calls fail; `silent` calls succeed without effect.
 struct Recorder {
     state: RefCell<State>,
     calls: RefCell<Vec<String>>,
@@ -152,7 +152,7 @@ fn a_call_that_succeeds_without_effect_is_fatal() {
     assert!(error.contains("uids [0, 0, 0] instead of uids [1000, 1000, 1000]"));
 }
 
-/// Each step is refused, once where what it is for holds already, and once where it does not.
+/// Refuses each step twice: once when its effect is already there, and once when it is not.
 #[test]
 fn a_refused_call_is_fatal_unless_what_it_is_for_holds_anyway() {
     type Change = fn(&mut State);
@@ -181,7 +181,7 @@ fn a_refused_call_is_fatal_unless_what_it_is_for_holds_anyway() {
         assert!(named, "{refused}: {error}");
         let holding = kernel();
         change(&mut holding.state.borrow_mut());
-        // Without CAP_SETPCAP in the first place, the bounding set stays.
+        // In the capset case CAP_SETPCAP is missing from the start, so the bounding set stays.
         holding.drop(false).unwrap();
     }
 }
@@ -305,8 +305,8 @@ fn groups_are_own_granted_and_passed_on_without_roots() {
     assert_eq!(passed_on(&[0], &[], &[0]), (vec![], vec![0]));
 }
 
-/// Ids are the process's, not the thread's: the real drop happens in a process of
-/// its own, which is this test again.
+/// Ids belong to the whole process, so the real drop happens in a child process, which runs this
+/// test again.
 #[test]
 fn the_real_kernel_lets_go_of_root_for_good() {
     const NAME: &str = "identity::privileges::tests::the_real_kernel_lets_go_of_root_for_good";
@@ -344,7 +344,7 @@ fn the_real_kernel_lets_go_of_root_for_good() {
     let (_, degradations) = Root::detect().unwrap().drop(&target, &Linux).unwrap();
     assert_eq!(degradations, []);
     assert!(Root::detect().is_none());
-    // The kernel's own words, independent of our reading of it.
+    // Reads the kernel's own report, independent of our parsing.
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();

@@ -1,4 +1,4 @@
-//! Handing stdio to the user, so that `/dev/stdout` can be opened after the drop.
+//! Hands stdin, stdout and stderr to the user, so that `/dev/stdout` can be opened after the drop.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,12 +8,11 @@ use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 
 use super::Root;
 
-/// Gives stdin, stdout and stderr to the user, where they are pipes or the
-/// container's own terminal.
+/// Gives stdin, stdout and stderr to the user if they are pipes or the container's own terminal.
 ///
-/// Regular files, devices such as `/dev/null` and terminals of another devpts belong
-/// to someone else and are left alone; so are sockets, which nobody can open by name.
-/// Never an error: what cannot be handed over can still be written to.
+/// Regular files, devices such as `/dev/null` and terminals of another devpts have other owners and
+/// are left alone. So are sockets, which cannot be opened by name. Ignores errors: a stream that
+/// keeps its owner can still be written to.
 pub fn hand_over(_: &Root, uid: u32, gid: u32) {
     let devpts = std::fs::metadata("/dev/pts").map(|pts| pts.dev()).ok();
     for fd in [
@@ -30,7 +29,7 @@ fn hand_over_one(fd: BorrowedFd<'_>, uid: u32, gid: u32, devpts: Option<u64>) {
     let owner = Some(Uid::from_raw(uid));
     let _ = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo => fchown(fd, owner, Some(Gid::from_raw(gid))),
-        // The group of a terminal is tty, for write(1): it stays.
+        // The terminal keeps its group tty, for write(1).
         FileType::CharacterDevice if Some(stat.st_dev) == devpts => fchown(fd, owner, None),
         _ => Ok(()),
     };
@@ -58,7 +57,7 @@ mod tests {
         owner(&File::from(fd))
     }
 
-    /// This test again, in a process whose three streams are pipes of ours.
+    /// Runs itself again in a child process whose three streams are pipes.
     #[test]
     fn all_three_streams_are_handed_over() {
         const NAME: &str = "identity::stdio::tests::all_three_streams_are_handed_over";

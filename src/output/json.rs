@@ -1,28 +1,28 @@
-//! The server's lines as JSON: one object each, whatever bytes are in them.
+//! Converts each line of the server's log to a line with one JSON object, whatever its bytes.
 //!
 //! ```text
 //! [I 2026-01-01 00:00:00.000 ServerApp] Serving notebooks
-//! {"time":"2026-01-01T00:00:00.000","level":"info","logger":"ServerApp","message":"Serving notebooks","stream":"stderr"}
+//! {"time":"2026-01-01T00:00:00.000","level":"info","logger":"ServerApp",
+//!  "message":"Serving notebooks","stream":"stderr"}
 //! ```
 //!
-//! The time is the server's own, without a time zone because the server names none.
-//! A line of another form, such as one of a traceback, is a message alone.
+//! The time comes from the server, and has no time zone because the server gives none. A line in
+//! another form, such as one of a traceback, has only a message.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// How much of one line is one message, in bytes. Of a longer line all parts but the
-/// last say `"partial":true`.
+/// Longest message, in bytes; all parts of a longer line but the last have `"partial":true`.
 pub const LONGEST: usize = 64 * 1024;
 
-/// One stream of the server, line by line.
+/// Converts one stream of the server, line by line.
 #[derive(Debug)]
 pub struct Lines {
     stream: &'static str,
-    /// What there is of a line that has not ended.
+    /// The start of a line that has not ended yet.
     rest: Vec<u8>,
-    /// Whether a part of that line was a message already.
+    /// True if a part of that line is already written.
     continued: bool,
 }
 
@@ -36,8 +36,8 @@ struct Line<'a> {
     partial: bool,
 }
 
-/// `[I 2026-01-01 00:00:00.000 ServerApp]`; the single-user server adds the place in
-/// its source: `[I 2026-01-01 00:00:00.000 ServerApp mixins:547]`.
+/// `[I 2026-01-01 00:00:00.000 ServerApp]`; the single-user server adds the position in its source:
+/// `[I 2026-01-01 00:00:00.000 ServerApp mixins:547]`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Head<'a> {
     time: String,
@@ -48,7 +48,7 @@ struct Head<'a> {
 }
 
 impl Lines {
-    /// Of the stream of this name.
+    /// Creates the converter for the stream of this name.
     pub fn new(stream: &'static str) -> Self {
         Self {
             stream,
@@ -57,7 +57,7 @@ impl Lines {
         }
     }
 
-    /// The objects of the lines that end in this chunk.
+    /// Returns the objects of the lines that end in this chunk, and of full parts of a longer line.
     pub fn wrap(&mut self, chunk: &[u8]) -> Vec<u8> {
         let mut objects = Vec::with_capacity(chunk.len() * 2);
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
@@ -78,7 +78,7 @@ impl Lines {
         objects
     }
 
-    /// The object of a last line that does not end.
+    /// Returns the object of a last line without a newline.
     pub fn end(&mut self) -> Vec<u8> {
         let mut objects = Vec::new();
         if !self.rest.is_empty() {
@@ -87,7 +87,7 @@ impl Lines {
         objects
     }
 
-    /// Writes what there is of a line as an object.
+    /// Appends the line read so far to `objects`.
     fn object(&mut self, partial: bool, objects: &mut Vec<u8>) {
         let bytes = std::mem::take(&mut self.rest);
         let continued = std::mem::replace(&mut self.continued, partial);
@@ -102,13 +102,13 @@ impl Lines {
             stream: self.stream,
             partial,
         };
-        // Fails only where a map has keys that are no text, or a writer fails.
+        // Fails only if a map has keys that are not text, or if the writer fails.
         let _ = serde_json::to_writer(&mut *objects, &line);
         objects.push(b'\n');
     }
 }
 
-/// At most `at`, and not in the middle of a character.
+/// Returns the last position up to `at` that is not inside a character.
 fn before_character(bytes: &[u8], at: usize) -> usize {
     let begins = |at: &usize| bytes[*at] & 0xc0 != 0x80;
     (at - 3..=at).rev().find(begins).unwrap_or(at)
@@ -136,7 +136,7 @@ fn parse(line: &str) -> Option<(Head<'_>, &str)> {
     Some((head, message.strip_prefix(' ').unwrap_or(message)))
 }
 
-/// The text, if it has digits where the pattern has zeros and is the same elsewhere.
+/// Returns the text if it has digits where the pattern has zeros, and equals it elsewhere.
 fn like<'a>(pattern: &str, text: &'a str) -> Option<&'a str> {
     let alike = |(expected, byte): (u8, u8)| match expected {
         b'0' => byte.is_ascii_digit(),

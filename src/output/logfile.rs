@@ -1,14 +1,14 @@
-//! The server's logfile: appended to, rotated, never through a link or a device.
+//! The server's logfile: appended to and rotated; never a link or a device.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A file of this many bytes is put aside.
+/// Size in bytes at which the file is rotated.
 pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
 
-/// How many files that were put aside are kept: `NAME.1` is the newest.
+/// Number of rotated files that are kept; `NAME.1` is the newest.
 pub const KEEP: u32 = 3;
 
 /// An open logfile.
@@ -20,11 +20,10 @@ pub struct Logfile {
 }
 
 impl Logfile {
-    /// Opens or creates the file. A link, a FIFO or a device in its place is refused
-    /// without waiting for it.
+    /// Opens or creates the file. Refuses a link, a FIFO or a device without waiting for it.
     ///
     /// # Errors
-    /// open(2)'s, or that it is no regular file.
+    /// As open(2), or the file is not a regular one.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .append(true)
@@ -43,8 +42,8 @@ impl Logfile {
         })
     }
 
-    /// Whether [`Self::open`] could do it; `writable` tells whether a file could be made in
-    /// a directory.
+    /// Checks that [`Self::open`] would succeed. `writable` checks that a start could write at a
+    /// path.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -53,11 +52,11 @@ impl Logfile {
             Ok(data) if data.is_symlink() => Err(io::Error::from_raw_os_error(libc::ELOOP)),
             Ok(data) if !data.is_file() => Err(io::Error::other("it is no regular file")),
             Ok(_) if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok() => Ok(()),
-            // It may be the user's with the directory that it is in.
+            // The start may hand the file over to the user, with its directory.
             Ok(_) => writable(path),
             Err(_) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
-                // Nobody makes the directory.
+                // No step of a start creates the directory.
                 fs::metadata(directory)?;
                 writable(directory)
             }
@@ -70,8 +69,8 @@ impl Logfile {
         name.into()
     }
 
-    /// Puts the file aside and begins a new one. Where somebody took it away or put another
-    /// one in its place, there is nothing to put aside.
+    /// Renames the file to `NAME.1` and opens a new one. If someone has removed or replaced the
+    /// file, only opens the path anew.
     fn rotate(&mut self) -> io::Result<()> {
         let there = fs::symlink_metadata(&self.path);
         let ours = self.file.metadata()?;
@@ -92,8 +91,8 @@ impl Logfile {
 impl Write for Logfile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.size >= ROTATE_AT && self.rotate().is_err() {
-            // Where nothing can be renamed, one long file is better than none; try
-            // again after as many bytes.
+            // If nothing can be renamed, one long file is better than none. Try again after as many
+            // bytes.
             self.size = 0;
         }
         let written = self.file.write(bytes)?;
@@ -139,7 +138,7 @@ mod tests {
         log.write_all(b"first").unwrap();
         log.size = ROTATE_AT;
         log.write_all(b"second").unwrap();
-        // Removed; then moved, with another one in its place.
+        // The file is removed; later it is moved, with another one in its place.
         fs::remove_file(&path).unwrap();
         log.size = ROTATE_AT;
         log.write_all(b"third").unwrap();

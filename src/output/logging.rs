@@ -1,12 +1,12 @@
-//! Our own log: one line each, on stderr, in the manner of Jupyter's, or as JSON.
+//! Our own log on stderr: one line for each message, in Jupyter's format or as JSON.
 //!
 //! ```text
-//! [I 2026-11-21 01:25:22.123 ai-lab] Disabled coredumps
-//! {"time":"2026-11-21T01:25:22.123Z","level":"info","logger":"ai-lab","message":"Disabled coredumps"}
+//! [I 2026-11-21 01:25:22.123 ai-lab] proxy.sh: set
+//! {"time":"2026-11-21T01:25:22.123Z","level":"info","logger":"ai-lab","message":"proxy.sh: set"}
 //! ```
 //!
-//! Times are UTC. Lines go straight to stderr until a [`Sink`] takes over;
-//! neither way waits for a reader who does not read.
+//! Times are UTC. Lines go to stderr without a queue until a [`Sink`] takes over. Either way, a
+//! reader that does not read blocks no one for long.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -38,24 +38,24 @@ const PLAIN: Style = Style {
     colour: false,
 };
 
-/// Starts the log. The first call counts.
+/// Starts the log. Only the first call has an effect.
 pub fn start(format: LogFormat, level: Level) {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = io::stderr().is_terminal() && !no_colour;
     if STYLE.set(Style { format, colour }).is_ok() {
         let layer = Lines.with_filter(LevelFilter::from_level(level));
-        // Fails only if there is one already, and the first call counts.
+        // Fails only if a subscriber is already set, and the first call counts.
         let _ = tracing::subscriber::set_global_default(registry().with(layer));
     }
 }
 
-/// From now on, lines go through `sink`; `None`: straight to stderr.
+/// Sends all later lines through `sink`; `None`: writes them to stderr without a sink.
 pub fn through(sink: Option<Sink>) {
     *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
 }
 
-/// Says something to the person in front of the log, as it is: several lines
-/// without the head of a log line. In JSON it is one message.
+/// Prints text for a person as it is: several lines without the head of a log line. In JSON it is
+/// one message.
 pub fn say(said: &str) {
     match style().format {
         LogFormat::Text => {
@@ -66,7 +66,7 @@ pub fn say(said: &str) {
     }
 }
 
-/// Each line's URL stands out on a terminal.
+/// Makes the URL of each line bold on a terminal.
 fn with_bold_urls(style: Style, lines: &str) -> String {
     let bold = |line: &str| match line.find("http").filter(|_| style.colour) {
         Some(at) => format!("{}\x1b[1m{}\x1b[0m", &line[..at], &line[at..]),
@@ -75,23 +75,23 @@ fn with_bold_urls(style: Style, lines: &str) -> String {
     lines.split('\n').map(bold).collect::<Vec<_>>().join("\n")
 }
 
-/// Tells an error straight to stderr, past every [`Sink`].
+/// Logs an error to stderr without any [`Sink`].
 pub fn straight(message: &str) {
     straight::write(line(style(), Level::ERROR, message).as_bytes());
 }
 
-/// The line that tells how many lines of the server found no room on the console.
+/// Returns the line that reports how many lines found no room on the console.
 pub fn losses(lost: u64) -> Vec<u8> {
     lost_in(style(), lost)
 }
 
-/// The same for those of its stdout: that carries only what it writes itself.
+/// Logs the same for the server's stdout and returns no bytes: stdout is for the server's output.
 pub fn losses_of_stdout(lost: u64) -> Vec<u8> {
     emit(line(style(), Level::WARN, &lost_lines(lost, "on stdout")));
     Vec::new()
 }
 
-/// The same for the logfile, which has the server's lines as they are.
+/// Returns the same for the logfile, which holds plain lines like those of the server.
 pub fn losses_of_logfile(lost: u64) -> Vec<u8> {
     lost_in(PLAIN, lost)
 }
@@ -104,7 +104,7 @@ fn lost_lines(lost: u64, place: &str) -> String {
     format!("{lost} lines of the log found no room {place}: whoever reads it made no progress")
 }
 
-/// The format that was chosen.
+/// Returns the format of the log; text before [`start`].
 pub fn format() -> LogFormat {
     style().format
 }
@@ -168,7 +168,7 @@ fn line(style: Style, level: Level, message: &str) -> String {
                 Level::TRACE => ('T', "35"),
             };
             let head = format!("[{letter} {date} {time} ai-lab]");
-            // A file's name may hold a line break or an escape sequence; a log line may not.
+            // A file name may hold a line break or an escape sequence; a log line must not.
             let message = text::shown(message);
             if style.colour {
                 format!("\x1b[{colour}m{head}\x1b[0m {message}\n")

@@ -1,4 +1,4 @@
-//! Where words go: our own log, the container's stdout and stderr, the logfile.
+//! Output: our own log, the container's stdout and stderr, the logfile, and `READY=1`.
 
 pub mod json;
 pub mod logfile;

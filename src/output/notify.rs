@@ -1,4 +1,4 @@
-//! `READY=1` to `$NOTIFY_SOCKET`, as sd_notify(3) documents it.
+//! Sends `READY=1` to `$NOTIFY_SOCKET`, as sd_notify(3) documents it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,13 +6,13 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// The variable that names the socket.
+/// Name of the environment variable that names the socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Says that we are ready, without waiting for whoever listens.
+/// Reports that we are ready, without waiting for the receiver.
 ///
 /// # Errors
-/// The socket does not take it.
+/// The socket does not accept the message.
 pub fn ready(socket: &OsStr) -> io::Result<()> {
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

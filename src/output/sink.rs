@@ -1,5 +1,5 @@
-//! A place that may stall: bytes go there through a bounded queue and a thread of
-//! its own, so that nobody else ever waits for a reader who does not read.
+//! An output that may stall. Bytes reach it through a bounded queue and a thread of its own, so
+//! that a reader that does not read blocks no one else for long.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::sys::refused;
 
-/// How many chunks wait at most. A chunk of the log pump is at most 64 KiB.
+/// Most chunks that wait in the queue. One of the log pump is below 128 KiB, longer as JSON.
 const QUEUE: usize = 32;
 
-/// How long the server may be held up by a reader who makes no progress. After
-/// that, lines that find no room are counted instead.
+/// How long the server may wait for a reader that makes no progress. After that, lines that find no
+/// room are counted instead.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the end waits for a reader who makes no progress.
+/// How long the end waits for a reader that makes no progress.
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// One place to write to. Clones write to the same place, in the order of sending.
+/// One output. Clones write to the same output, in the order of sending.
 #[derive(Debug, Clone)]
 pub struct Sink {
     queue: mpsc::Sender<Chunk>,
@@ -37,7 +37,7 @@ struct Chunk {
     source: u32,
 }
 
-/// The other end of a [`Sink`], for whoever waits until everything is written.
+/// The other end of a [`Sink`], to wait until everything is written.
 #[derive(Debug)]
 pub struct Finish {
     done: oneshot::Receiver<()>,
@@ -54,15 +54,15 @@ struct Shared {
 impl Shared {
     fn lose(&self, chunk: &[u8]) {
         let lines = chunk.iter().filter(|byte| **byte == b'\n').count();
-        // Part of a line is a line to whoever misses it.
+        // A part of a line counts as one lost line.
         let lines = u64::try_from(lines.max(1)).unwrap_or(u64::MAX);
         self.lost.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
 impl Sink {
-    /// Starts the thread that writes to `place`. `notice` words the line that tells
-    /// how many lines were lost.
+    /// Starts the thread that writes to `place`. `notice` returns the line that reports the number
+    /// of lost lines.
     ///
     /// # Errors
     /// The thread could not be started.
@@ -110,8 +110,8 @@ impl Sink {
         Ok((sink, finish))
     }
 
-    /// Returns the same place for another source. A line that one source has not ended is
-    /// ended before another one writes.
+    /// Returns a sink for the same output and another source. If one source has not ended its line,
+    /// a newline is written before the output of another one.
     pub fn of(&self, source: u32) -> Self {
         Self {
             source,
@@ -119,8 +119,8 @@ impl Sink {
         }
     }
 
-    /// Sends a chunk of whole lines; waits for room as long as the reader makes
-    /// progress, then lets lines go and counts them until there is room again.
+    /// Sends a chunk. Waits up to `PATIENCE` for room in the queue; then drops chunks and counts
+    /// their lines until there is room again.
     pub async fn send(&self, chunk: Vec<u8>) {
         if self.shared.stalled.load(Ordering::Relaxed) {
             return self.offer(chunk);
@@ -134,7 +134,7 @@ impl Sink {
         }
     }
 
-    /// Sends a chunk if there is room now, and counts it as lost if not.
+    /// Sends a chunk if there is room now, and counts its lines as lost if not.
     pub fn offer(&self, chunk: Vec<u8>) {
         match self.queue.try_send(self.chunk(chunk)) {
             Ok(()) => self.shared.stalled.store(false, Ordering::Relaxed),
@@ -150,8 +150,8 @@ impl Sink {
 }
 
 impl Finish {
-    /// Waits until everything is written, once all clones of the sink are gone; no
-    /// longer than the reader makes progress.
+    /// Waits until everything is written, which needs all clones of the sink to be dropped. Gives
+    /// up when nothing is written for `LAST_PATIENCE`.
     pub async fn wait(mut self) {
         loop {
             let before = self.shared.written.load(Ordering::Relaxed);
@@ -167,7 +167,7 @@ struct Writer<W> {
     place: W,
     notice: fn(u64) -> Vec<u8>,
     shared: Arc<Shared>,
-    /// The source of a line that has not ended yet.
+    /// The source of the last line, if that line has not ended; `None` otherwise.
     unfinished: Option<u32>,
 }
 
@@ -185,8 +185,8 @@ impl<W: Write> Writer<W> {
                     self.shared.written.fetch_add(1, Ordering::Relaxed);
                     self.tell_losses();
                 }
-                // A closed pipe, a full disk: what is not there cannot be told there
-                // now; the count is, should it come back.
+                // A closed pipe or a full disk: the loss cannot be reported there now. It is
+                // counted, and reported if the output works again.
                 Err(_) => self.shared.lose(&bytes),
             }
         }

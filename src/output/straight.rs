@@ -1,9 +1,8 @@
-//! Straight to stderr, before there may be a thread that waits for its reader.
+//! Writes to stderr without a thread, for the time before one may be started.
 //!
-//! A console that takes nothing (a full pipe that nobody reads, a terminal stopped
-//! with Ctrl-S) would hold up the preparation for ever, with every signal blocked. So
-//! it is asked first whether it takes something, and lines that find no room are
-//! counted instead.
+//! A console that accepts no bytes (a full pipe without a reader, a terminal stopped with Ctrl-S)
+//! would block the preparation for ever, with every signal blocked. So a poll comes before each
+//! write, and lines that find no room are counted instead.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -14,21 +13,21 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::logging;
 
-/// How long a console may take nothing before lines are counted instead, in
-/// milliseconds; once, until it takes something again.
+/// How long to wait for the console, in milliseconds, before lines are counted instead. After that
+/// there is no wait until it accepts bytes again.
 const PATIENCE: u16 = 1000;
 
-/// A pipe that is ready takes as much at once (`PIPE_BUF`, pipe(7)).
+/// A pipe that is ready accepts this many bytes at once (`PIPE_BUF`, pipe(7)).
 const PIPE_PART: usize = 4096;
 
-/// A terminal that is ready takes at least some characters; it has no such promise.
+/// A terminal that is ready accepts at least a few bytes; no minimum is promised.
 const TERMINAL_PART: usize = 64;
 
 static STALLED: AtomicBool = AtomicBool::new(false);
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Writes whole lines to stderr, if it takes them. Where it cannot be written at all,
-/// nothing can be done about it.
+/// Writes `lines` to stderr, or counts them as one lost line if it accepts no bytes. An error on
+/// stderr is ignored, because it can be reported nowhere.
 pub fn write(lines: &[u8]) {
     let stderr = io::stderr();
     let part = if stderr.is_terminal() {
@@ -71,7 +70,7 @@ fn takes_something(stderr: &impl AsFd) -> bool {
     let ready = loop {
         match poll(&mut asked, patience) {
             Err(Errno::EINTR) => {}
-            // What cannot be asked is a closed descriptor, or a file that never waits.
+            // The poll fails for a closed file descriptor, or for a file that never blocks.
             answer => break answer.map_or(true, |count| count > 0),
         }
     };

@@ -1,8 +1,8 @@
-//! The server's arguments: ours, those of the settings and those of COMMAND,
-//! merged so that no trait is given twice.
+//! The server's arguments in three layers: ours, those of the settings and those of COMMAND. They
+//! are merged so that no two layers set the same trait.
 //!
-//! Jupyter (traitlets) exits with 1 when one trait is given twice, also as an
-//! alias and by its full name; so each trait is known here by one canonical name.
+//! Jupyter (traitlets) exits with 1 if a trait with a single value is given twice, also if once by
+//! an alias and once by its full name. So each trait has one canonical name here.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,33 +11,33 @@ use std::path::Path;
 use super::password::line::is_a_password;
 use super::traits::{self, canonical};
 
-/// What is decided about the server's arguments before they are written.
+/// The input of [`merge`] besides the arguments of the settings and of COMMAND.
 #[derive(Clone, Copy)]
 pub struct Plan<'a> {
-    /// JupyterHub manages the server: it says where to listen.
+    /// True if JupyterHub manages the server and decides where it listens.
     pub hub: bool,
-    /// Jupyter's root directory; in hub mode only where the hub gave none.
+    /// Jupyter's root directory; `None`: Jupyter's own or, in hub mode, the one the hub gave.
     pub root_dir: Option<&'a Path>,
-    /// Address to listen on; `None`: all.
+    /// Address to listen on; `None`: all addresses.
     pub ip: Option<&'a str>,
-    /// Port; `None`: Jupyter's own.
+    /// Port to listen on; `None`: Jupyter's own.
     pub port: Option<u16>,
     /// The path in front of all pages; `None`: Jupyter's own.
     pub base_url: Option<&'a str>,
-    /// The server runs as root (the old layout).
+    /// True if the server runs as root (the old layout).
     pub as_root: bool,
-    /// Reports whether Jupyter's own configuration decides about a trait, by its full name.
+    /// Reports whether Jupyter's own configuration sets a trait (by full name) and beats our value.
     pub configured: &'a dyn Fn(&str) -> bool,
 }
 
-/// Flags without value, and the trait each sets.
+/// Flags without a value, and the trait that each sets.
 const FLAGS: [(&str, &str); 2] = [
     ("no-browser", "ServerApp.open_browser"),
     ("allow-root", "ServerApp.allow_root"),
 ];
 
-/// Traits that hold one value: of several in one place the last is kept. Others
-/// may be lists, which are given by repeating them.
+/// Traits with a single value: if one layer gives several, the last counts. Other traits may be
+/// lists, which are given by repeating the argument.
 const SINGLE: [&str; 8] = [
     "ServerApp.ip",
     "ServerApp.port",
@@ -60,30 +60,30 @@ struct Item {
 /// The server's merged arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argv {
-    /// What follows the program's name.
+    /// The arguments after the program and its module.
     pub args: Vec<OsString>,
     traits: BTreeMap<String, OsString>,
 }
 
 impl Argv {
-    /// The value that the command line gives a trait, by its full name.
+    /// Returns the value that the command line gives a trait (by full name), if it is UTF-8.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.traits.get(name).and_then(|value| value.to_str())
     }
 }
 
-/// Merges ours, `settings` and `command`; later ones win.
+/// Merges the layers: our arguments, `settings` and `command`; each beats those before it.
 pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv {
     let settings: Vec<OsString> = settings.iter().map(OsString::from).collect();
     let mut layers = [items(&ours(plan)), items(&settings), items(command)];
     layers[0].retain(|item| !item.name.as_deref().is_some_and(plan.configured));
     if on_a_socket(&layers) || (plan.configured)("ServerApp.sock") {
-        // Jupyter ends with 1 when both are given, be the port a default or not.
+        // Jupyter exits with 1 if it gets a socket and any port but 8888, even our default port.
         layers[0].retain(|item| !names(item, &["ServerApp.ip", "ServerApp.port"]));
     }
     let mut kept: Vec<Item> = Vec::new();
     for layer in layers {
-        // Whatever lower layers said about a trait of this one is superseded.
+        // A trait that this layer sets loses its arguments from the lower layers.
         let named = |old: &Item| layer.iter().any(|item| item.name == old.name);
         kept.retain(|old| old.name.is_none() || !named(old));
         for item in layer {
@@ -104,7 +104,7 @@ pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv 
     Argv { args, traits }
 }
 
-/// Leaves out what gives the server a password's hash; the names of what was left out.
+/// Removes the arguments that give the server a password hash; returns the names of their traits.
 pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
     let plain: Vec<OsString> = words.iter().map(|word| word.as_ref().to_owned()).collect();
     let mut left_out = Vec::new();
@@ -125,7 +125,7 @@ fn names(item: &Item, traits: &[&str]) -> bool {
         .is_some_and(|name| traits.contains(&name))
 }
 
-/// Whether the server is told to listen on a Unix socket instead of a port.
+/// Reports whether an argument makes the server listen on a Unix socket instead of a port.
 fn on_a_socket(layers: &[Vec<Item>]) -> bool {
     let mut items = layers.iter().flatten();
     items.any(|item| {
@@ -137,7 +137,7 @@ fn on_a_socket(layers: &[Vec<Item>]) -> bool {
 fn ours(plan: Plan<'_>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     if !plan.hub {
-        // `*` is every address of both families.
+        // `*` means all addresses, IPv4 and IPv6.
         args.push(format!("--ServerApp.ip={}", plan.ip.unwrap_or("*")).into());
         if let Some(port) = plan.port {
             args.push(format!("--ServerApp.port={port}").into());
@@ -145,7 +145,7 @@ fn ours(plan: Plan<'_>) -> Vec<OsString> {
         if let Some(path) = plan.base_url {
             args.push(format!("--ServerApp.base_url={path}").into());
         }
-        // A busy port is an error, not a reason to move where nobody looks.
+        // If the port is in use, the server must fail: on another port no one would find it.
         args.push("--ServerApp.port_retries=0".into());
         args.push("--ServerApp.open_browser=False".into());
     }
@@ -188,7 +188,7 @@ fn items(words: &[OsString]) -> Vec<Item> {
     items
 }
 
-/// The option of a word. Traitlets takes a trait's whole name after one dash, too.
+/// Returns the option in a word, without dashes. Traitlets accepts a full name after one dash, too.
 fn option(word: &str) -> Option<&str> {
     let one_dash = || word.strip_prefix('-').filter(|name| name.contains('.'));
     word.strip_prefix("--").or_else(one_dash)
@@ -345,7 +345,7 @@ mod tests {
             assert!(all.value(name).is_some() && argv.value(name).is_none());
             assert_eq!(argv.args.len(), all.args.len() - 1, "{name}");
         }
-        // Beside a socket neither may be there.
+        // With a socket, neither of the two may be given.
         let argv = decided(&["ServerApp.sock"]);
         assert_eq!(argv.value("ServerApp.ip"), None);
         assert_eq!(argv.value("ServerApp.port"), None);

@@ -1,37 +1,37 @@
-//! The environment of the server or COMMAND: a pure function of ours.
+//! The environment of the server or of COMMAND, computed from ours without side effects.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// PATH where the container has none (Debian's default).
+/// The PATH if the container sets none (Debian's default).
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Who the server runs as, as far as its environment tells.
+/// The user that the server runs as, with the values for its environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Person<'a> {
-    /// USER and LOGNAME.
+    /// The value of USER and LOGNAME.
     pub name: &'a str,
-    /// HOME.
+    /// The value of HOME.
     pub home: &'a Path,
-    /// SHELL.
+    /// The value of SHELL.
     pub shell: &'a Path,
 }
 
-/// Variables of a server or COMMAND: unique names, in the inherited order.
+/// The variables of a server or of COMMAND, in the inherited order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
-    /// The inherited environment without `removed`, for `person`, with the venv
-    /// first on PATH.
+    /// Builds the environment of `person`: the inherited one without `removed`, and with the venv
+    /// first on PATH. An empty PATH counts as unset.
     pub fn new(
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
         removed: &[&str],
         person: Person<'_>,
         venv: Option<&Path>,
     ) -> Self {
-        // As with getenv(3), the first of several counts; a program would get the last one.
+        // The first of several counts, as for getenv(3); execve(2) passes all of them on.
         let mut seen = BTreeSet::new();
         let kept = inherited.into_iter().filter(|(name, _)| {
             !removed.iter().any(|removed| name == removed) && seen.insert(name.clone())
@@ -48,7 +48,7 @@ impl Environment {
             let path = with_first(&venv.join("bin"), environment.get("PATH"));
             environment.set("PATH", path);
             environment.set("VIRTUAL_ENV", venv);
-            // PYTHONHOME would make the venv's Python use another one's library.
+            // PYTHONHOME would make the venv's Python use the library of another Python.
             environment.remove("PYTHONHOME");
         } else if environment.get("PATH").is_none() {
             environment.set("PATH", SYSTEM_PATH);
@@ -56,7 +56,7 @@ impl Environment {
         environment
     }
 
-    /// A variable's value.
+    /// Returns the value of a variable.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_os_str())
@@ -76,12 +76,12 @@ impl Environment {
         self.0.retain(|(known, _)| known != name);
     }
 
-    /// A copy of all variables.
+    /// Returns a copy of all variables.
     pub fn to_vec(&self) -> Vec<(OsString, OsString)> {
         self.0.clone()
     }
 
-    /// All variables.
+    /// Iterates over all variables.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0
             .iter()
@@ -90,7 +90,7 @@ impl Environment {
 }
 
 impl FromIterator<(OsString, OsString)> for Environment {
-    /// Of two values of one variable the last counts.
+    /// If a variable occurs twice, the last value counts.
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         let mut environment = Self(Vec::new());
         for (name, value) in variables {
@@ -100,19 +100,19 @@ impl FromIterator<(OsString, OsString)> for Environment {
     }
 }
 
-/// Where temporary files go. An empty TMPDIR counts as unset.
+/// Returns the directory for temporary files: TMPDIR, or `/tmp` if that is unset or empty.
 pub fn temporary() -> PathBuf {
     let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());
     named.map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 
-/// `path` with `first` before everything else, and only there.
+/// Returns `path` with `first` at its beginning and nowhere else, and without empty entries.
 fn with_first(first: &Path, path: Option<&OsStr>) -> OsString {
     let rest = path.unwrap_or(OsStr::new(SYSTEM_PATH));
     let others =
         std::env::split_paths(rest).filter(|entry| entry != first && *entry != PathBuf::new());
     let entries = std::iter::once(first.to_owned()).chain(others);
-    // A venv path with a colon cannot be on PATH at all.
+    // This fails if the venv's path has a colon; such a path cannot be on PATH.
     std::env::join_paths(entries).unwrap_or_else(|_| rest.to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! Jupyter: program, arguments and environment, password, log pump, readiness, welcome.
+//! The Jupyter server: program, arguments, environment, password, log pump, readiness, welcome.
 
 pub mod argv;
 pub mod environment;

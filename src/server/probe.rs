@@ -1,7 +1,7 @@
-//! The probe: does the server answer `GET {base_url}api` with 200?
+//! The probe: checks whether the server answers `GET {base_url}api` with 200.
 //!
-//! `api` needs no authentication, in JupyterLab as in the single-user server, and
-//! does not count as activity.
+//! `api` needs no authentication, neither in JupyterLab nor in the single-user server, and a
+//! request for it does not count as activity.
 
 mod url;
 
@@ -15,10 +15,10 @@ use tokio::net::{TcpStream, UnixStream};
 use super::tls;
 pub use url::{Endpoint, Target, Url, addresses};
 
-/// Why a server is not ready.
+/// The reason why a server is not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Nobody listens.
+    /// The connection failed, mostly because nothing listens.
     #[error("{target} cannot be reached: {source}")]
     Connect {
         /// The target.
@@ -26,28 +26,28 @@ pub enum ProbeError {
         /// connect(2)'s error.
         source: io::Error,
     },
-    /// It listens and does not answer in time.
+    /// The server does not answer in time.
     #[error("{target} did not answer within {} s", limit.as_secs_f32())]
     Timeout {
         /// The target.
         target: Target,
-        /// The time.
+        /// The time limit.
         limit: Duration,
     },
-    /// It answers something else.
+    /// The server answers something other than 200, or the connection breaks.
     #[error("{target} answered {answer} instead of 200")]
     Answer {
         /// The target.
         target: Target,
-        /// The status, or what is no HTTP.
+        /// The status code, `no HTTP`, or the text of an I/O or TLS error.
         answer: String,
     },
 }
 
-/// Asks once.
+/// Probes the target once, for at most `limit`.
 ///
 /// # Errors
-/// Why the server is not ready.
+/// The reason why the server is not ready.
 pub async fn probe(target: &Target, limit: Duration) -> Result<(), ProbeError> {
     let asked = tokio::time::timeout(limit, ask(target)).await;
     asked.unwrap_or_else(|_| {
@@ -85,25 +85,25 @@ async fn ask(target: &Target) -> Result<(), ProbeError> {
     })
 }
 
-/// Connects, but not to itself.
+/// Connects to `address`, but never to its own socket.
 ///
-/// While nobody listens on a port of the range from which the kernel takes a client's
-/// own (`ip_local_port_range`; 49494 is in it), each attempt may be given that very
-/// port, and TCP's simultaneous open then connects the socket with itself. Closed as
-/// usual, it would hold the port for a minute (TIME_WAIT), and the server, which is
-/// about to listen there, would end with "already in use".
+/// The kernel takes a client's own port from `ip_local_port_range`, and 49494 is in that range.
+/// While nothing listens on such a port, the kernel may give the client that same port, and TCP's
+/// simultaneous open then connects the socket with itself. An ordinary close would block the port
+/// for a minute (TIME_WAIT), and the server, which is about to listen there, would end with
+/// "already in use".
 async fn connect(address: &SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     if stream.local_addr()? == *address {
-        // Reset rather than closed: the port is free at once.
+        // A reset, unlike an ordinary close, frees the port at once.
         stream.set_zero_linger()?;
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
 }
 
-/// Speaks TLS where the server does. One that wants to see a certificate answers that
-/// it does, which is all there is to know.
+/// Sends the request, over TLS if the target uses it. A TLS alert counts as 200: a server that
+/// demands a client certificate is alive.
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     target: &Target,
@@ -121,11 +121,11 @@ async fn talk(
     }
 }
 
-/// Sends the request; the status of the answer, if it is HTTP. A server bound to
-/// 127.0.0.1 refuses foreign `Host`s. Of an answer without end, 16 KiB are read.
+/// Sends the request and returns the status code; `None` if the first 16 KiB are not HTTP. A server
+/// bound to 127.0.0.1 refuses any other `Host`.
 ///
 /// # Errors
-/// write(2)'s and read(2)'s.
+/// The error of write(2), read(2) or TLS.
 pub async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
@@ -139,7 +139,7 @@ pub async fn exchange(
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut response = httparse::Response::new(&mut headers);
         let parsed = response.parse(&answer);
-        // The status line is enough, and comes before whatever cannot be parsed.
+        // The status line is enough, and it comes before any header that cannot be parsed.
         if response.code.is_some() || parsed.is_err() {
             return Ok(response.code);
         }
@@ -165,7 +165,7 @@ mod tests {
             .block_on(probe(target, Duration::from_millis(300)))
     }
 
-    /// A server that answers one request; what it was asked.
+    /// Starts a server that answers one request; its thread returns that request.
     fn server(answer: Option<&'static [u8]>) -> (Target, thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = Target {
@@ -186,8 +186,8 @@ mod tests {
         (target, thread)
     }
 
-    /// The kernel gives a client each second port in turn, so that within half the range
-    /// an attempt meets its own.
+    /// The kernel gives clients every second port in turn, so one of the attempts gets the target's
+    /// own port within half the range.
     #[test]
     fn a_probe_never_takes_the_port_that_a_server_is_about_to_listen_on() {
         let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
@@ -212,8 +212,8 @@ mod tests {
                 "{result:?}"
             );
         }
-        // What was closed as usual would be here for a minute, and a server's bind fail.
-        // (Whether the port is free tells less: any process may have it for a moment.)
+        // After an ordinary close the connection would be listed here for a minute, and a server's
+        // bind would fail. (A bind here proves less: any process may hold the port for a moment.)
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let with_itself = format!(" 0100007F:{port:04X} 0100007F:{port:04X} ");
         assert!(!table.contains(&with_itself), "{port} is taken: {table}");

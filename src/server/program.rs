@@ -1,39 +1,39 @@
-//! Which program a start runs, and in which mode: a pure decision.
+//! Decides which program a start runs and in which mode, without side effects.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What a start runs.
+/// The program that a start runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launch {
-    /// A Jupyter server that we look after.
+    /// A Jupyter server, which we supervise.
     Server(ServerProgram),
-    /// Anything else, transparently.
+    /// Any other command, which runs as if we were not there.
     Command(Vec<OsString>),
-    /// Nothing: reap and wait for a signal.
+    /// No program: reap child processes and wait for a signal.
     Idle,
 }
 
-/// The server's program before it is looked up.
+/// The server's program, before it is looked up on PATH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerProgram {
-    /// An absolute path, or a bare name for the venv and PATH.
+    /// A path, or a bare name to look up in the venv and on PATH.
     pub program: OsString,
-    /// Words between the program and the server's arguments: `-m jupyterlab` of a Python.
+    /// The words between the program and the server's arguments: `-m jupyterlab` after a Python.
     pub module: Vec<OsString>,
-    /// The arguments of COMMAND.
+    /// The server's arguments in COMMAND.
     pub args: Vec<OsString>,
-    /// Whether JupyterHub manages it.
+    /// True if JupyterHub manages the server.
     pub hub: bool,
 }
 
 /// The name of JupyterHub's single-user server.
 pub const SINGLEUSER: &str = "jupyterhub-singleuser";
 
-/// The same with JupyterLab's own settings, as older hubs' configurations name it.
+/// The name, in older hubs' configurations, of that server with JupyterLab's own settings.
 const LABHUB: &str = "jupyter-labhub";
 
-/// Jupyter's servers: the program, the module of `python -m`, and the name for people.
+/// Jupyter's servers: the program, the module for `python -m`, and the display name.
 const SERVERS: [(&str, &str, &str); 6] = [
     ("jupyter-lab", "jupyterlab", "JupyterLab"),
     ("jupyter-server", "jupyter_server", "Jupyter Server"),
@@ -56,7 +56,7 @@ impl ServerProgram {
         }
     }
 
-    /// Returns the program's name, that of JupyterLab for a module of its.
+    /// Returns the name of the server's command, also for a module; `jupyter-lab` if it is unknown.
     fn command(&self) -> &str {
         let module = self.module.last();
         let mut servers = SERVERS.iter();
@@ -67,15 +67,14 @@ impl ServerProgram {
         found.map_or("jupyter-lab", |(command, ..)| command)
     }
 
-    /// Returns the server's name for people.
+    /// Returns the server's display name.
     pub fn title(&self) -> &'static str {
         let mut servers = SERVERS.iter();
         let found = servers.find(|(command, ..)| *command == self.command());
         found.map_or("JupyterLab", |(_, _, title)| title)
     }
 
-    /// Returns the name, without extension, of the configuration file that is this server's
-    /// alone.
+    /// Returns the name, without extension, of the configuration file for this server alone.
     pub fn config_name(&self) -> String {
         match self.command() {
             LABHUB | SINGLEUSER => "jupyter_lab_config".into(),
@@ -86,8 +85,8 @@ impl ServerProgram {
 
 /// Decides what to run.
 ///
-/// `command` is COMMAND and its arguments, `configured` the setting
-/// `server.program`, `service_url` whether `JUPYTERHUB_SERVICE_URL` is set.
+/// `command` is COMMAND with its arguments, `configured` is the setting `server.program`, and
+/// `service_url` is true if `JUPYTERHUB_SERVICE_URL` is set.
 pub fn decide(command: &[OsString], configured: Option<&str>, service_url: bool) -> Launch {
     let server = match (named_server(command), command.is_empty(), configured) {
         (Some(found), ..) => found,
@@ -97,14 +96,14 @@ pub fn decide(command: &[OsString], configured: Option<&str>, service_url: bool)
     };
     let single_user = base_name(&server.program) == SINGLEUSER;
     Launch::Server(match service_url && !single_user {
-        // The image's own CMD names jupyter-lab; under the hub it means the
-        // single-user server of the same venv.
+        // The image's own CMD names jupyter-lab; under the hub this stands for the single-user
+        // server of the same venv.
         true => ServerProgram::new(SINGLEUSER.into(), &server.args),
         false => server,
     })
 }
 
-/// The server that COMMAND names, with its arguments.
+/// Returns the server that COMMAND names, with its arguments; `None` if it starts no server.
 fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     let (program, args) = command.split_first()?;
     let is_server = |name: &str| SERVERS.iter().any(|(command, ..)| *command == name);
@@ -116,7 +115,7 @@ fn named_server(command: &[OsString]) -> Option<ServerProgram> {
         && let Some(word) = word
         && is_server(&format!("jupyter-{word}"))
     {
-        // /opt/venv/bin/jupyter lab is /opt/venv/bin/jupyter-lab.
+        // `/opt/venv/bin/jupyter lab` runs `/opt/venv/bin/jupyter-lab`.
         let path = Path::new(program).with_file_name(format!("jupyter-{word}"));
         ServerProgram::new(path.into_os_string(), &args[1..])
     } else if is_python(name)
@@ -141,7 +140,8 @@ fn is_python(name: &str) -> bool {
     version.is_some_and(|version| version.bytes().all(|byte| b".0123456789".contains(&byte)))
 }
 
-/// Whether these arguments of jupyter-lab start a server; some only ask or manage.
+/// Reports whether a server's program starts a server with these arguments, rather than printing
+/// information or managing something.
 fn starts_a_server(args: &[OsString]) -> bool {
     const QUESTIONS: [&str; 8] = [
         "-h",
@@ -179,9 +179,9 @@ fn base_name(program: &OsStr) -> &OsStr {
     Path::new(program).file_name().unwrap_or(program)
 }
 
-/// What a hub gives every single-user server, and what is missing here.
+/// Returns the variables that a hub gives every single-user server but that are not set.
 ///
-/// Without these the server starts and looks healthy, but nobody can log in.
+/// Without them the server starts and looks healthy, but no one can log in.
 pub fn missing_hub_variables(is_set: &dyn Fn(&str) -> bool) -> Vec<&'static str> {
     [
         "JUPYTERHUB_SERVICE_URL",

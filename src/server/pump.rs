@@ -1,4 +1,4 @@
-//! The log pump: the server's output to the container's, and to the logfile.
+//! The log pump: copies the server's output to the container's output and to the logfile.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,36 +10,36 @@ use tokio::time::{Instant, timeout_at};
 use crate::output::json::Lines;
 use crate::output::sink::Sink;
 
-/// The size of a chunk: that of a pipe.
+/// The minimum room for one read, in bytes: a pipe's default capacity. Longer lines pass in parts.
 const CHUNK: usize = 64 * 1024;
 
-/// Who looks at what passes.
+/// An observer of the chunks that the pump passes on.
 pub trait Watcher: Send {
-    /// Some whole lines, or what there is of one.
+    /// Receives a chunk. It ends within a line only if that line is very long or not yet ended.
     fn passed(&mut self, chunk: &[u8]);
 }
 
-/// Where one stream of the server goes.
+/// The destinations of one stream of the server.
 #[derive(Debug)]
 pub struct Outputs {
     /// The container's stdout or stderr.
     pub console: Sink,
-    /// What makes JSON of the lines for the console, if that is the format.
+    /// Turns the lines for the console into JSON; `None` if the format is text.
     pub json: Option<Lines>,
-    /// The logfile. It has the lines as they are.
+    /// The logfile, which gets the lines unchanged; `None` if there is no logfile.
     pub logfile: Option<Sink>,
 }
 
-/// How long a line that has not ended is held back: its writer may only have paused, and
-/// what others write would come in between.
+/// How long an unfinished line is held back: its writer may only have paused, and output of other
+/// sources would be mixed into the line.
 const HOLD: Duration = Duration::from_millis(100);
 
-/// Passes everything on from `from`, until every writer has closed it. Chunks end at
-/// the end of a line if they can, so that lines of different sources are not mixed; the
-/// beginning of a line is shown when its writer makes a longer pause.
+/// Copies `from` to `to` until every writer has closed the pipe. Chunks end at the end of a line
+/// if possible, so that lines of different sources are not mixed. If a line is still unfinished
+/// after a short time (`HOLD`), its beginning is passed on.
 ///
 /// # Errors
-/// The pipe could not be watched, or read.
+/// The pipe cannot be watched or read.
 pub async fn pump(from: OwnedFd, mut to: Outputs, watcher: &mut dyn Watcher) -> io::Result<()> {
     let from = Receiver::from_owned_fd(from)?;
     let mut rest = Vec::new();
@@ -198,8 +198,7 @@ mod tests {
             pipe.write_all(&line.repeat(10_000)).unwrap();
         });
         assert_eq!(received.len(), 1_000_000);
-        // The writer may pause anywhere; a chunk that does not end a line is the rare
-        // case then, not the rule.
+        // The writer may pause anywhere, so some chunks may end within a line, but not most.
         let whole = seen.iter().filter(|chunk| chunk.ends_with(b"\n")).count();
         assert!(whole * 2 > seen.len(), "{whole} of {}", seen.len());
     }

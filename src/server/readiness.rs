@@ -1,4 +1,4 @@
-//! When the server is ready: its own words trigger the probe, the probe decides.
+//! Finds out when the server is ready: its log triggers the probe, and the probe decides.
 
 mod expected;
 
@@ -17,14 +17,14 @@ pub use expected::Expected;
 /// How long one probe may take.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// A server tells no more URLs than this; what looks like more is not looked at.
+/// Maximum number of URLs taken from the server's log; any further ones are ignored.
 const MOST_URLS: usize = 16;
 
-/// How much of the server's last words is kept until it is ready.
+/// How many bytes from the end of the server's log are kept until it is ready.
 const TAIL: usize = 8 * 1024;
 
-/// What the server said about itself, read as its log passes. Each clone reads a stream of
-/// its own.
+/// Reads the server's log as it passes: its URLs, and its last lines. Each clone reads one stream;
+/// all clones share the results.
 #[derive(Debug, Clone)]
 pub struct Words {
     reader: Arc<Mutex<Reader>>,
@@ -41,7 +41,7 @@ struct Reader {
 }
 
 impl Words {
-    /// A reader, and where it tells the URLs.
+    /// Returns a reader, and the channel with the URLs that it finds.
     pub fn new() -> (Self, watch::Receiver<Vec<Url>>) {
         let (tell, told) = watch::channel(Vec::new());
         let reader = Reader {
@@ -62,14 +62,14 @@ impl Words {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody listens any more: the rest of the log passes unread.
+    /// Stops reading: the rest of the log passes unread, and its kept end is dropped.
     pub fn stop_reading(&self) {
         let mut reader = self.reader();
         reader.done = true;
         reader.tail = Vec::new();
     }
 
-    /// The server's last words, as long as they are read.
+    /// Returns the last lines of the log, at most 20; empty after [`Self::stop_reading`].
     pub fn last(&self) -> String {
         let reader = self.reader();
         let text = String::from_utf8_lossy(&reader.tail).into_owned();
@@ -88,7 +88,7 @@ impl Watcher for Words {
         }
         reader.keep(chunk);
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
-            // No line that concerns us is longer than this.
+            // No line that matters here is longer than this.
             if self.line.len() < 4096 {
                 self.line.extend_from_slice(part);
             }
@@ -124,15 +124,15 @@ impl Reader {
     }
 }
 
-/// How long what a server has said already may be on its way to us.
+/// How long a line that the server has already written to its log may take to reach us.
 const HEARSAY: Duration = Duration::from_millis(100);
 
-/// A server whose port is another's has given up by then. If ours lives, and answers
-/// without a word (its log is elsewhere, or was lost), it was no stranger.
+/// After this time a server whose port is in use has ended. If ours still runs and there is an
+/// answer, it is ours, even if its log has no URL (the log goes elsewhere or was lost).
 const GIVES_WAY: Duration = Duration::from_secs(20);
 
-/// Waits until the server answers; where. `late` is called once if that takes longer
-/// than `limit`, and the waiting goes on.
+/// Waits until the server answers, and returns the target that answered. If this takes longer than
+/// `limit`, calls `late` once and goes on waiting.
 pub async fn ready(
     expected: &Expected,
     told: watch::Receiver<Vec<Url>>,
@@ -171,7 +171,7 @@ async fn answering(expected: &Expected, mut told: watch::Receiver<Vec<Url>>) -> 
         }
         let urls = told.borrow_and_update().clone();
         if heard {
-            // Jupyter says so some milliseconds before its socket accepts.
+            // Jupyter logs its URLs some milliseconds before its socket accepts connections.
             for pause in [0, 2, 3, 5, 5, 5, 10, 10, 10, 20, 20, 50, 50, 100, 200] {
                 sleep(Duration::from_millis(pause)).await;
                 if let Some(target) = first_that_answers(expected, &urls).await {
@@ -190,12 +190,12 @@ async fn answering(expected: &Expected, mut told: watch::Receiver<Vec<Url>>) -> 
     }
 }
 
-/// Who answers before the server can: it was there before, and ours will say in its own
-/// words that it listens, or that it cannot.
+/// Returns the target of another program that answers before our server can. Our server will log
+/// that it listens, or that it cannot.
 async fn stranger(expected: &Expected, told: &watch::Receiver<Vec<Url>>) -> Option<Target> {
     let stranger = first_that_answers(expected, &[]).await?;
-    // On a busy machine we may be late ourselves: then ours has said so, and is heard soon.
-    // A look of its own: whoever waits for the URLs still finds them new.
+    // On a busy machine this check may be late. Then our server has logged its URLs, and they
+    // arrive soon. The clone leaves them marked as new for the caller.
     let mut told = told.clone();
     let heard = told.wait_for(|urls| !urls.is_empty());
     match timeout(HEARSAY, heard).await {
@@ -297,7 +297,7 @@ mod tests {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let mut client = client.unwrap();
-                // All of the question: what is left unread would cut the answer off.
+                // Reads the whole request: unread bytes would cause a reset and cut off the answer.
                 let _ = client.read(&mut [0; 4096]).unwrap();
                 let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
                 client.write_all(answer).unwrap();
@@ -312,7 +312,7 @@ mod tests {
             assert!(stranger(&expected, &told).await.is_some());
             let (mut words, told) = Words::new();
             let says = async {
-                // It is on its way while the server is asked.
+                // The line arrives while the server is probed.
                 words.passed(b"Jupyter Server 2 is running at:\nhttp://host/lab\n");
             };
             let (found, ()) = tokio::join!(stranger(&expected, &told), says);

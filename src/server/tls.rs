@@ -1,5 +1,5 @@
-//! TLS for the probe: it asks a server of this very container whether it answers, so
-//! that no certificate can tell it more than it knows. Nothing secret is sent.
+//! TLS for the probe. The probe only asks a server of this same container whether it answers, and
+//! sends nothing secret, so a check of the certificate would add nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Speaks TLS over `stream`.
+/// Starts TLS on `stream`.
 ///
 /// # Errors
-/// The handshake failed; [`refused_us`] tells whether the server wants a certificate.
+/// The handshake failed; [`refused_us`] reports whether the server ended it with an alert.
 pub async fn connect<S>(stream: S) -> io::Result<TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -36,14 +36,14 @@ where
         .await
 }
 
-/// Whether the server answered that it does not talk to us: one with a client CA lets
-/// only those in who have a certificate, and is alive.
+/// Reports whether the server sent a TLS alert. A server with a client CA sends one to every client
+/// without a certificate, so it is alive.
 pub fn refused_us(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(Error::AlertReceived(_)))
 }
 
-/// Takes every certificate, if the server has its key.
+/// Accepts every certificate whose private key the server has.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

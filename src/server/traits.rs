@@ -1,8 +1,8 @@
-//! The names of Jupyter's traits: their aliases, and those that decide where the server listens
-//! and works. The command line beats a configuration file, so the image's own value of such a
-//! trait must not be on the line if a file sets it.
+//! The names of Jupyter's traits: their aliases, and the traits that decide where the server
+//! listens and works. The command line beats a configuration file, so the image's own value of
+//! such a trait must not be on the command line if a file sets the trait.
 
-/// Aliases of `jupyter_server.serverapp` and old names of traits.
+/// The aliases in `jupyter_server.serverapp` and old names of traits, each with the full name.
 const ALIASES: [(&str, &str); 17] = [
     ("ip", "ServerApp.ip"),
     ("port", "ServerApp.port"),
@@ -26,15 +26,15 @@ const ALIASES: [(&str, &str); 17] = [
 /// A trait that a configuration file sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The trait, by its full name: `ServerApp.ip`.
+    /// The full name of the trait: `ServerApp.ip`.
     pub name: String,
-    /// The line in the file, if it is known; 1 is the first.
+    /// The line number in the file, from 1; `None` if it is not known.
     pub line: Option<usize>,
-    /// The value, if it is a text and known without running anything.
+    /// The value, if it is a string and known without running the file; `None` otherwise.
     pub value: Option<String>,
 }
 
-/// The classes of the server, with their old names.
+/// The names of the server's class: the current one first, then the old ones.
 pub const CLASSES: [&str; 3] = ["ServerApp", "NotebookApp", "SingleUserNotebookApp"];
 
 const TRAITS: [&str; 12] = [
@@ -52,15 +52,15 @@ const TRAITS: [&str; 12] = [
     "ServerApp.sock",
 ];
 
-/// Returns the full name of a trait about where the server listens and works.
+/// Returns the full name of a trait that decides where the server listens and works, else `None`.
 pub fn known(class: &str, name: &str) -> Option<String> {
     let full = canonical(&format!("{class}.{name}"));
     TRAITS.contains(&full.as_str()).then_some(full)
 }
 
-/// Returns the full name of a trait as it is today.
+/// Returns the current full name of a trait.
 pub fn canonical(name: &str) -> String {
-    // Classes that ServerApp took the place of; their traits are still accepted.
+    // ServerApp replaced these classes; Jupyter still accepts their traits.
     let name = match name.split_once('.') {
         Some(("NotebookApp" | "SingleUserNotebookApp", rest)) => format!("ServerApp.{rest}"),
         _ => name.to_owned(),
@@ -69,7 +69,7 @@ pub fn canonical(name: &str) -> String {
     full.map_or(name, |(_, full)| (*full).into())
 }
 
-/// Reports whether an option is an alias.
+/// Reports whether an option is an alias of a trait.
 pub fn is_alias(option: &str) -> bool {
     ALIASES.iter().any(|(alias, _)| *alias == option)
 }

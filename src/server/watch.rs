@@ -1,6 +1,5 @@
-//! Looking after a running server: its log, its readiness, and what the world is
-//! told about it. Everything here runs beside the supervisor's loop and never holds
-//! it up.
+//! Observes a running server: pumps its log, waits for its readiness, and reports both in the log
+//! and in the state. Everything here runs beside the supervisor's loop and never blocks it.
 
 use std::ffi::OsString;
 use std::io;
@@ -29,75 +28,75 @@ use crate::supervisor::spawn::SpawnError;
 use crate::supervisor::stop::Ended;
 use crate::sys;
 
-/// How long the last words of a server that ended are waited for, while a process
-/// that it left behind holds its output open.
+/// How long to wait for the last output of a server that ended, while a process that it left
+/// behind holds the pipe open; also for the service manager's socket.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// How long a slow reader may take for the last lines after everyone has ended: with
-/// both grace periods still less than Docker's 10 s.
+/// How long a slow reader may take for the last lines after all processes have ended. Together
+/// with the default stop and drain timeouts this is less than Docker's 10 s.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The server's streams, by the names that JSON lines give them.
+/// The names of the server's streams in JSON lines.
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
 
-/// The default password, and how to find out whether it is the one in force.
+/// The default password, and a check whether it is effective.
 #[derive(Clone)]
 pub struct DefaultPassword {
-    /// The password; public by nature.
+    /// The password, which is public.
     pub text: String,
-    /// Whether it is in force. Takes some 50 ms of computing.
+    /// Reports whether the password is effective. Computes for some 50 ms.
     pub in_force: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What is known about the server before it is started.
 pub struct Plan {
-    /// `Mode::Lab` or `Mode::Hub`.
+    /// True for `Mode::Hub`, false for `Mode::Lab`.
     pub hub: bool,
-    /// Where it will answer.
+    /// The targets at which the server is expected to answer.
     pub expected: Expected,
-    /// After this an unready server is reported.
+    /// The time after which an unready server is reported.
     pub ready_timeout: Duration,
-    /// The default password, if there is one.
+    /// The default password; `None` if this start sets another one or none.
     pub default_password: Option<DefaultPassword>,
-    /// `$NOTIFY_SOCKET`.
+    /// The value of `$NOTIFY_SOCKET`; `None` if it is unset or empty.
     pub notify_socket: Option<OsString>,
-    /// When the whole start began, and what it has spent its time on so far.
+    /// The time at which the whole start began.
     pub start: Instant,
-    /// The parts of the boot line that are over.
+    /// The finished parts of the start, for the boot line, with the time that each took.
     pub parts: Vec<(&'static str, Duration)>,
 }
 
-/// Where the server's output goes.
+/// The destinations of the server's output.
 struct Outputs {
     stdout: Sink,
     stderr: Sink,
     logfile: Option<Sink>,
 }
 
-/// An observer of a server.
+/// The supervisor's observer of a server.
 pub struct Watch {
     plan: Plan,
     told: Told,
     outputs: Option<Outputs>,
     finishes: Vec<Finish>,
     words: Option<Words>,
-    /// How many streams of servers there were so far.
+    /// Number of server streams so far, over all starts; the sinks use it as the stream's source.
     streams: u32,
     pumps: Vec<JoinHandle<()>>,
     readiness: Option<JoinHandle<()>>,
-    /// Whether the server was asked to stop.
+    /// True if the server was asked to stop.
     asked: bool,
-    /// Whether a server was ready, and the world was told that the start is over.
+    /// True once a server was ready: the end of the start is reported only once.
     announced: Arc<AtomicBool>,
     farewells: Vec<JoinHandle<()>>,
 }
 
 impl Watch {
-    /// Opens the ways to the console. Our own log goes through them from now on.
+    /// Starts the writers to the console and the logfile. Our own log uses them from now on.
     ///
     /// # Errors
-    /// A thread could not be started.
+    /// A descriptor cannot be duplicated, or a thread cannot be started.
     pub fn new(
         plan: Plan,
         told: Told,
@@ -114,7 +113,7 @@ impl Watch {
         let same = is_same(&stdout, &stderr);
         let stderr = sink(Sink::start(stderr, logging::losses)?);
         let outputs = Outputs {
-            // One queue for one place, such as a terminal, keeps both streams in order.
+            // If both are the same file, such as a terminal, one queue keeps them in order.
             stdout: match same {
                 true => stderr.clone(),
                 false => sink(Sink::start(stdout, logging::losses_of_stdout)?),
@@ -141,15 +140,15 @@ impl Watch {
         })
     }
 
-    /// Waits until everything that was said has been written, as far as somebody
-    /// reads it.
+    /// Waits until all output is written, as long as its readers make progress and within the
+    /// limits above.
     pub async fn finish(mut self) {
         for task in self.farewells.drain(..).chain(self.pumps.drain(..)) {
             let _ = tokio::time::timeout(LAST_WORDS, task).await;
         }
         logging::through(None);
         self.outputs = None;
-        // Beside each other: the console and the logfile may both be slow.
+        // Waits for all at the same time: the console and the logfile may both be slow.
         let waits: Vec<_> = self.finishes.into_iter().map(Finish::wait).collect();
         let waits: Vec<_> = waits.into_iter().map(tokio::spawn).collect();
         let all = async {
@@ -185,8 +184,8 @@ impl Watch {
         let timeout = self.plan.ready_timeout;
         let told = self.told.clone();
         let spawned = Instant::now();
-        // The first server that is ready ends the boot, whichever attempt it is; a restart
-        // after that tells its own part alone.
+        // The first server that is ready ends the boot, whichever attempt it is. A later restart
+        // reports only its own time.
         let announced = self.announced.clone();
         let boot = !announced.load(Ordering::Relaxed);
         let (start, parts) = match boot {
@@ -221,7 +220,7 @@ impl Watch {
                 state.probe = Some(target.to_string());
                 state.boot = milliseconds(&parts);
             });
-            // Who reads that it is ready may ask at once.
+            // The state comes first: a reader of the following lines may query it at once.
             told.written().await;
             if boot {
                 let welcome = Welcome {
@@ -240,11 +239,11 @@ impl Watch {
     }
 }
 
-/// Finds out beside everything else whether the default password is in force, and
-/// if so tells it.
+/// Checks on a thread of its own whether the default password is effective, and if so sends the
+/// password.
 fn in_force(default: DefaultPassword) -> oneshot::Receiver<String> {
     let (tell, answer) = oneshot::channel();
-    // If there is no thread, the channel is closed and the password not named.
+    // If the thread cannot start, the channel closes and the welcome does not name the password.
     let _ = std::thread::Builder::new()
         .name("password".into())
         .spawn(move || {
@@ -255,8 +254,8 @@ fn in_force(default: DefaultPassword) -> oneshot::Receiver<String> {
     answer
 }
 
-/// Says to a service manager that the start is over. Its socket may be on a disk that
-/// hangs, so a thread of its own looks for it.
+/// Sends READY=1 to the service manager. Its socket may be on a disk that hangs, so a thread of
+/// its own opens it.
 async fn told_ready(socket: OsString) {
     let (tell, answer) = oneshot::channel();
     let thread = std::thread::Builder::new().name("notify".into());
@@ -272,13 +271,13 @@ async fn told_ready(socket: OsString) {
     }
 }
 
-/// Whether two descriptors are the same pipe, terminal or file.
+/// Reports whether two file descriptors refer to the same pipe, terminal or file.
 fn is_same(one: &std::fs::File, other: &std::fs::File) -> bool {
     let identity = |file: &std::fs::File| file.metadata().map(|data| (data.dev(), data.ino()));
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// The boot line's figures: `0.71 s (claim 3 ms, server 640 ms)`.
+/// Formats the times of the boot line: `0.71 s (claim 3 ms, server 640 ms)`.
 pub fn spent(all: Duration, parts: &[(&'static str, Duration)]) -> String {
     let parts: Vec<String> = parts
         .iter()
@@ -287,7 +286,7 @@ pub fn spent(all: Duration, parts: &[(&'static str, Duration)]) -> String {
     format!("{:.2} s ({})", all.as_secs_f64(), parts.join(", "))
 }
 
-/// The parts as the state tells them.
+/// Converts the parts of the start to milliseconds, for the state.
 pub fn milliseconds(parts: &[(&'static str, Duration)]) -> Vec<(String, u64)> {
     let number = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     parts
@@ -337,8 +336,8 @@ impl Observer for Watch {
         let pumps: Vec<_> = self.pumps.drain(..).collect();
         self.farewells.retain(|task| !task.is_finished());
         self.farewells.push(tokio::spawn(async move {
-            // What it said comes before what is said about its end. A pump that goes
-            // on for what the server left behind does so without being waited for.
+            // The server's last output comes before the report of its end. A pump goes on, but is
+            // no longer waited for, if a process that the server left behind holds its pipe open.
             for pump in pumps {
                 let _ = tokio::time::timeout(LAST_WORDS, pump).await;
             }

@@ -1,15 +1,15 @@
-//! What the person in front of the log is told when the server is ready.
+//! The welcome: the text for the person who reads the log when the server is ready.
 
 use super::probe::{Endpoint, Target};
 
-/// What there is to tell.
+/// The facts that the welcome names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome<'a> {
-    /// JupyterHub manages the server and has its own door.
+    /// True if JupyterHub manages the server; people then log in at the hub.
     pub hub: bool,
-    /// Where it answered.
+    /// The target at which the server answered the probe.
     pub target: &'a Target,
-    /// The default password, only while it is the one in force.
+    /// The default password; `None` if it is not known to be effective.
     pub default_password: Option<&'a str>,
 }
 
@@ -17,7 +17,7 @@ pub struct Welcome<'a> {
 pub const PHRASE: &str = "The server for Jupyter has been started successfully.";
 
 impl Welcome<'_> {
-    /// The text, without a final newline.
+    /// Returns the text. Except in hub mode it ends with a newline, for an empty line in the log.
     pub fn text(&self) -> String {
         if self.hub {
             return PHRASE.into();

@@ -1,4 +1,4 @@
-//! The settings file: TOML to written values.
+//! Reads the settings file: turns TOML into written values.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -11,15 +11,15 @@ use toml::de::{DeTable, DeValue};
 use super::origin::{Origin, Raw, SettingError, Written};
 use super::table::{Entry, Key, Kind, TABLE};
 
-/// A settings file is at most this long, in bytes.
+/// The longest settings file, in bytes.
 pub const LIMIT: u64 = 64 * 1024;
 
-/// What a settings file gives.
+/// The content of a settings file.
 #[derive(Debug, Default)]
 pub struct Content {
-    /// The values that can be read.
+    /// The values that could be read.
     pub found: BTreeMap<Key, Raw>,
-    /// What is wrong with the others, each with its line.
+    /// The errors of the others, each with its line.
     pub wrong: Vec<SettingError>,
 }
 
@@ -39,7 +39,7 @@ pub fn read(path: &Path, named: bool) -> Content {
         Content::nothing_but(SettingError::new("config", path.display(), problem, remedy))
     };
     let mut text = String::new();
-    // A FIFO that nobody writes must not stop the start.
+    // Opening a FIFO without a writer must not block the start.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK);
     match options.open(path) {
@@ -63,8 +63,8 @@ pub fn read(path: &Path, named: bool) -> Content {
     parse(&text, path)
 }
 
-/// Parses the text of a settings file; `path` is for messages only.
-/// Wrong is every unknown key and every value of the wrong type.
+/// Parses the text of a settings file. `path` is only for messages. Every unknown key and every
+/// value of the wrong type is an error.
 pub fn parse(text: &str, path: &Path) -> Content {
     let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let origin_at = |offset: usize| Origin::File {
@@ -148,7 +148,7 @@ fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
         }
         (Kind::Seconds, DeValue::Float(number)) => Some(Written::Text(number.as_str().to_owned())),
         (Kind::Port | Kind::Seconds, _) => None,
-        // `user.name = 1234` is as good as "1234".
+        // `user.name = 1234` means the same as "1234".
         (Kind::Text | Kind::Mode | Kind::Umask, DeValue::Integer(number))
             if number.radix() == 10 =>
         {
@@ -176,7 +176,7 @@ fn suggestion(name: &str) -> String {
     let candidates: Vec<&str> = if name.contains('.') {
         names().collect()
     } else {
-        // A lone word may be a table's name or a key that lost its table.
+        // A name without a dot may be a misspelt table, or a key without its table.
         tables().chain(names()).collect()
     };
     let last = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();

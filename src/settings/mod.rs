@@ -1,9 +1,8 @@
-//! Settings: flags, environment and TOML file become one validated, immutable value.
+//! Settings: turns flags, environment and TOML file into one validated, immutable value.
 //!
-//! Flags beat the environment, which beats the file, which beats the built-in
-//! defaults. An empty environment variable counts as unset. Everything is checked
-//! before anything is touched, and every error names the setting, where its value
-//! came from, what is wrong and what would be right.
+//! Flags beat the environment, which beats the file, which beats the built-in defaults. An empty
+//! environment variable counts as unset. All settings are checked before the start changes
+//! anything. Each error names the setting, the origin of its value, the problem and the remedy.
 
 pub mod file;
 pub mod moved;
@@ -19,14 +18,14 @@ use std::time::Duration;
 pub use origin::{Origin, Raw, SettingError, SettingsError};
 pub use table::Key;
 
-/// Whether a server that ended by itself is started again.
+/// The policy for a server that ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
-    /// Never: its end is the container's end.
+    /// It is never started again, and the container ends with it.
     Never,
-    /// Only after an exit code other than 0.
+    /// It is started again unless it ended with exit code 0.
     OnFailure,
-    /// Always.
+    /// It is always started again.
     Always,
 }
 
@@ -39,36 +38,36 @@ pub enum Orphans {
     End,
 }
 
-/// What happens to the volume's ownership.
+/// The policy for the owner of the volume's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeOwner {
-    /// A bind mount of another ordinary user is adopted; everything else becomes the user's.
+    /// `Adopt` for a bind mount of another ordinary user, `Chown` for everything else.
     Auto,
-    /// Everything becomes the user's.
+    /// All files are given to the user.
     Chown,
     /// The server runs as the volume's owner.
     Adopt,
-    /// Nothing is touched.
+    /// No owner is changed.
     Keep,
 }
 
-/// Which untouched defaults a newer image replaces.
+/// The policy for default notebooks that a newer image has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateNotebooks {
-    /// Those the user did not change.
+    /// The new one replaces a notebook that the user did not change.
     Unmodified,
-    /// The same, and a changed one gets the new one beside it.
+    /// The same; if the user changed the notebook, the new one is put beside it.
     Beside,
-    /// None.
+    /// No notebook is replaced.
     Never,
 }
 
-/// What happens to defaults that the user deleted.
+/// The policy for default notebooks that the user deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeletedNotebooks {
-    /// They come back.
+    /// They are restored at the next start.
     Restore,
-    /// They stay away.
+    /// They stay deleted.
     Respect,
 }
 
@@ -77,140 +76,140 @@ pub enum DeletedNotebooks {
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// The notebooks volume and the defaults for it.
 #[derive(Debug, Clone)]
 pub struct Notebooks {
-    /// Where the image keeps the defaults; `None`: there are none.
+    /// The directory of the image's default notebooks; `None`: there are none.
     pub defaults: Option<PathBuf>,
-    /// The volume; `None`: there is none.
+    /// The directory of the volume; `None`: there is none.
     pub directory: Option<PathBuf>,
-    /// What happens to its ownership.
+    /// The policy for the owner of the volume's files.
     pub owner: VolumeOwner,
-    /// What a newer image replaces.
+    /// The policy for defaults that a newer image has changed.
     pub update: UpdateNotebooks,
-    /// What happens to deleted defaults.
+    /// The policy for defaults that the user deleted.
     pub deleted: DeletedNotebooks,
-    /// The mode of the files brought in.
+    /// The mode bits of the files that are installed.
     pub mode: u32,
 }
 
-/// The server and its life.
+/// The server: its program, its arguments, its time limits and its restarts.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// The Python environment.
+    /// The Python environment; `None`: there is none.
     pub venv: Option<PathBuf>,
-    /// The server's program: an absolute path or a bare name.
+    /// The server's program, an absolute path or a bare name; `None`: not set.
     pub program: Option<String>,
-    /// The address to listen on; `None`: all.
+    /// The address to listen on; `None`: all addresses.
     pub ip: Option<String>,
-    /// The port; `None`: Jupyter's own choice.
+    /// The port to listen on; `None`: Jupyter chooses.
     pub port: Option<u16>,
-    /// More arguments.
+    /// Additional arguments for the server.
     pub args: Vec<String>,
-    /// From TERM to KILL of the server.
+    /// The time between TERM and KILL for the server.
     pub stop_timeout: Duration,
-    /// From TERM to KILL of everyone else.
+    /// The time between TERM and KILL for all other processes.
     pub drain_timeout: Duration,
-    /// After this an unready server is reported.
+    /// The time after which a server that is not ready is reported.
     pub ready_timeout: Duration,
-    /// Whether it is started again.
+    /// The policy for a server that ends by itself.
     pub restart: Restart,
     /// The policy for processes that outlive their kernel or terminal.
     pub orphans: Orphans,
-    /// The file mode creation mask; `None`: ours.
+    /// The umask of the server or COMMAND; `None`: the umask of this process.
     pub umask: Option<u32>,
 }
 
-/// Who the server runs as.
+/// The user that the server runs as.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// Name or number.
+    /// The user's name or number.
     pub name: String,
-    /// Name or number; `None`: the user's own.
+    /// The group's name or number; `None`: the user's own group.
     pub group: Option<String>,
-    /// HOME; `None`: the account's.
+    /// HOME; `None`: the account's home directory.
     pub home: Option<PathBuf>,
 }
 
-/// The Docker socket and other paths to give access to.
+/// The Docker socket and other paths that the user gets access to.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    /// The socket.
+    /// The path of the Docker socket.
     pub socket: PathBuf,
-    /// The group to use for it.
+    /// The group to use for the socket.
     pub group: String,
-    /// More paths.
+    /// Other paths that the user gets access to.
     pub grant_access: Vec<PathBuf>,
 }
 
-/// Our own log and the server's logfile.
+/// The settings of our own log and of the server's logfile.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// Also write the server's log here.
+    /// A file that the server's log is also written to; `None`: no file.
     pub server_file: Option<PathBuf>,
-    /// Format of our own log.
+    /// The format of our own log.
     pub format: LogFormat,
-    /// How much we say.
+    /// The level of our own log.
     pub level: tracing::Level,
 }
 
-/// The password settings that are not secret-bearing environment variables.
+/// The password settings, without the environment variables that hold secrets.
 #[derive(Debug, Clone)]
 pub struct Password {
-    /// The default password; public by nature.
+    /// The default password, which is public by nature; `None`: there is none.
     pub default: Option<String>,
-    /// The file with the forced password.
+    /// The file with the forced password; `None`: not set.
     pub file: Option<PathBuf>,
 }
 
-/// Programs of the image's author that take part in a start.
+/// The hooks: programs of the image's author that run during a start.
 #[derive(Debug, Clone)]
 pub struct Hooks {
     /// The directory with `root/` and `user/`.
     pub directory: PathBuf,
-    /// How long one of them may take.
+    /// The time limit for one hook.
     pub timeout: Duration,
-    /// The variables that root hooks get beside the usual ones.
+    /// The names of variables that root hooks get in addition to the usual ones.
     pub environment: Vec<String>,
 }
 
-/// Everything a start depends on, validated.
+/// All validated settings of a start.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The notebooks volume.
     pub notebooks: Notebooks,
     /// The server.
     pub server: Server,
-    /// Who it runs as; `None`: root, the old layout.
+    /// The user that the server runs as; `None`: root, with the old layout.
     pub user: Option<User>,
-    /// Leave no_new_privs off and keep the bounding set.
+    /// True if no_new_privs stays off and the capability bounding set is kept.
     pub new_privileges: bool,
-    /// The groups to keep although they are root's in the image.
+    /// The groups to keep although the image's /etc/group gives them to root.
     pub keep_groups: Vec<String>,
-    /// Docker socket and friends.
+    /// The Docker socket and other paths.
     pub docker: Docker,
-    /// Password settings.
+    /// The password.
     pub password: Password,
-    /// Logs.
+    /// The logs.
     pub log: Log,
-    /// Hooks.
+    /// The hooks.
     pub hooks: Hooks,
-    /// Where `state.json` is kept.
+    /// The directory of `state.json`.
     pub state_dir: PathBuf,
-    /// Any degradation is fatal.
+    /// True if any degradation ends the start.
     pub strict: bool,
-    /// Only say what a start would change.
+    /// True if the start only prints what it would change.
     pub dry_run: bool,
-    /// Each value that was given, as it was written, and where it came from.
+    /// Each value that was given, unchecked, with its origin.
     pub written: BTreeMap<Key, Raw>,
 }
 
 impl Settings {
-    /// Where the value of `key` came from.
+    /// Returns the origin of the value of `key`.
     pub fn origin(&self, key: Key) -> Origin {
         let written = self.written.get(&key);
         written.map_or(Origin::Default, |raw| raw.origin.clone())

@@ -1,5 +1,6 @@
-//! Where the first images had the venv and the default notebooks: in HOME. The image has links
-//! there. A volume on HOME hides them, and the old paths then mean the new places.
+//! The old and new paths of the venv and the default notebooks. The first images had them in
+//! HOME, where the image now has links. A volume on HOME hides these links, and the old paths
+//! are then replaced by the new ones.
 
 use std::path::Path;
 
@@ -11,15 +12,16 @@ const MOVED: [(&str, &str); 2] = [
     ),
 ];
 
-/// Returns the new place of a path that begins with an old one, if nothing is there.
+/// Returns `path` below its new directory, if it is below an old one that is absent and the new
+/// one exists.
 pub fn new_place(path: &str) -> Option<String> {
     let (old, new, rest) = moved(path)?;
     let hidden = !Path::new(old).exists() && Path::new(new).exists();
     hidden.then(|| format!("{new}{rest}"))
 }
 
-/// Returns the new place of a path that begins with an old one, if something else is there: a
-/// volume may have it from an older image.
+/// Returns the new directory, if `path` is below an old one and both exist as different
+/// directories: a volume may have a copy from an older image.
 pub fn stale_copy(path: &str) -> Option<&'static str> {
     let (old, new, _) = moved(path)?;
     let [old, at_new] = [old, new].map(|path| Path::new(path).canonicalize().ok());

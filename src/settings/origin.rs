@@ -1,25 +1,25 @@
-//! Where a value came from, and what is wrong with it.
+//! The origins of setting values, and the errors in them.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting's value came from.
+/// The origin of a setting's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A flag of the command line.
     Flag(&'static str),
     /// An environment variable.
     Environment(&'static str),
-    /// The settings file, with the line (1 is the first).
+    /// A line of the settings file.
     File {
         /// The file.
         path: PathBuf,
-        /// The line of the key.
+        /// The line of the key, counted from 1.
         line: usize,
     },
-    /// Typed at a prompt, or read from standard input.
+    /// A prompt or standard input.
     Input,
-    /// Built in.
+    /// The built-in default.
     Default,
 }
 
@@ -35,10 +35,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value as it was written, before it is checked.
+/// A value as it was given, before it is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
-    /// One text; numbers of the file are written out.
+    /// One text. A number of the file is kept as its text.
     Text(String),
     /// Several texts.
     List(Vec<String>),
@@ -46,31 +46,31 @@ pub enum Written {
     Switch(bool),
 }
 
-/// A written value and its origin.
+/// An unchecked value and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw {
     /// The value.
     pub written: Written,
-    /// Where it came from.
+    /// The origin.
     pub origin: Origin,
 }
 
-/// One thing that is wrong with the settings.
+/// An error in one setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} (from {origin}): {problem}; {remedy}")]
 pub struct SettingError {
     /// The setting's name.
     pub setting: String,
-    /// Where the value came from.
+    /// The origin of the value, as text.
     pub origin: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What would be right.
+    /// The way to correct it.
     pub remedy: String,
 }
 
 impl SettingError {
-    /// An error about one setting.
+    /// Makes an error about one setting.
     pub fn new(
         setting: impl Into<String>,
         origin: impl fmt::Display,
@@ -86,7 +86,7 @@ impl SettingError {
     }
 }
 
-/// Everything that is wrong with the settings, at once. Exit code 78.
+/// All errors in the settings, reported at once. Exit code 78.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|e| format!("settings: {e}")).collect::<Vec<_>>().join("\n"))]
 pub struct SettingsError(pub Vec<SettingError>);

@@ -1,11 +1,10 @@
-//! The settings of this start, written down for the verbs.
+//! The record of the settings of this start, which the verbs read.
 //!
-//! A verb knows neither the command line nor the environment of the start. What the
-//! start resolved, without the password, stands in a file in the form of the settings
-//! file, so that the same code reads it. Root's record is [`ROOTS`], which nobody else
-//! can replace; a start without root keeps one of its own in its state directory. A
-//! record names the supervisor that it is of: one that a container was made with, or
-//! that an earlier start left behind, is none.
+//! A verb knows neither the command line nor the environment of the start. The start therefore
+//! writes its settings, without the password, to a file in the format of the settings file, so
+//! that the same code reads it. Root's record is [`ROOTS`], which no other user can replace. A
+//! start without root keeps its record in its state directory. A record names the supervisor
+//! that wrote it: one that came with the image or from an earlier start is ignored.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -18,20 +17,20 @@ use super::{Origin, Settings, file};
 use crate::sys::text;
 use crate::sys::trust;
 
-/// The record that root writes and that root's verbs believe: below directories that are
-/// root's alone, at a place that no setting changes.
+/// The record that root writes and that root's verbs trust: only root can write the directories
+/// above it, and no setting changes its path.
 pub const ROOTS: &str = "/run/ai-lab-settings.toml";
 
 /// The directory of [`ROOTS`].
 const RUN: &str = "/run";
 
-/// The record of a start without root, in its state directory.
+/// The file name of the record of a start without root, in its state directory.
 const OWN: &str = "settings.toml";
 
-/// What stands between a value and its origin.
+/// The separator between a value and its origin.
 pub const ORIGIN: &str = "  # ";
 
-/// An argument of the server without the secret that it may name.
+/// Returns an argument of the server with its value masked if its name is that of a secret.
 pub fn masked(argument: &str) -> String {
     let name = argument.split('=').next().unwrap_or_default();
     let last = name.rsplit('.').next().unwrap_or_default().to_lowercase();
@@ -42,15 +41,15 @@ pub fn masked(argument: &str) -> String {
     argument.to_owned()
 }
 
-/// Arguments of the server without the secrets that they may name, in the next word or in
-/// the same.
+/// Returns the server's arguments with secrets masked, in the same word as the name or in the
+/// next one.
 pub fn all_masked<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Vec<String> {
     let mut secret = false;
     let mut shown = Vec::new();
     for argument in arguments {
         let argument = argument.as_ref();
         let value = secret && !argument.starts_with('-');
-        // As if it had its value.
+        // Masked as if the value were in the same word.
         let named = format!("{argument}=");
         let alone = argument.starts_with("--") && !argument.contains('=');
         secret = alone && masked(&named) != named;
@@ -62,19 +61,19 @@ pub fn all_masked<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Vec<
     shown
 }
 
-/// The settings of this start, for the verbs that come later; `supervisor` says which
-/// process it is.
+/// Returns the record of this start's settings for later verbs. `supervisor` identifies the
+/// process that writes it.
 pub fn running(settings: &Settings, supervisor: &str) -> String {
     let heading = "# What the running start was told. Written anew by each start.";
     toml(&format!("{heading}\n{}", of(supervisor)), settings)
 }
 
-/// The line of a record that says whose it is.
+/// Returns the line of a record that identifies its supervisor.
 fn of(supervisor: &str) -> String {
     format!("# By {supervisor}.")
 }
 
-/// The settings of a start that would be made now.
+/// Returns the settings that a start would have now, for people to read.
 pub fn foreseen(settings: &Settings) -> String {
     toml(
         "# Nothing runs here that tells its settings. A start would be told this.",
@@ -82,7 +81,7 @@ pub fn foreseen(settings: &Settings) -> String {
     )
 }
 
-/// All settings but the password, as a settings file; each with its origin.
+/// Returns all settings except the password as a settings file, each with its origin.
 fn toml(heading: &str, settings: &Settings) -> String {
     let mut text = format!("{heading}\n");
     for entry in TABLE.iter().filter(|entry| entry.key != Key::Password) {
@@ -116,7 +115,7 @@ fn value(entry: &Entry, settings: &Settings) -> Option<(String, Origin)> {
             format!("[{}]", items.join(", "))
         }
         Written::Text(text) => match entry.kind {
-            // What a person may write as `.5` or `+7` TOML does not know.
+            // A person may write `.5` or `08`, which TOML does not accept.
             Kind::Seconds => format!("{:?}", text.parse::<f64>().ok()?),
             Kind::Port => text.parse::<u16>().ok()?.to_string(),
             _ => quoted(&text),
@@ -125,7 +124,7 @@ fn value(entry: &Entry, settings: &Settings) -> Option<(String, Origin)> {
     Some((value, settings.origin(entry.key)))
 }
 
-/// A string as TOML's basic string.
+/// Returns a string as a basic string of TOML.
 fn quoted(value: &str) -> String {
     let mut quoted = String::from('"');
     for c in value.chars() {
@@ -139,10 +138,10 @@ fn quoted(value: &str) -> String {
     quoted
 }
 
-/// Writes root's record: whole, or not at all.
+/// Writes root's record atomically.
 ///
 /// # Errors
-/// Its directory cannot be written, or others can write there as well.
+/// Its directory cannot be written, or another user can write there, too.
 pub fn write_as_root(text: &str) -> io::Result<()> {
     let mut directory = DirBuilder::new();
     directory.recursive(true).mode(0o755).create(RUN)?;
@@ -150,7 +149,7 @@ pub fn write_as_root(text: &str) -> io::Result<()> {
     write(ROOTS.as_ref(), text)
 }
 
-/// Whether [`write_as_root`] could do it; `writable` tells whether a directory can be
+/// Checks that [`write_as_root`] can write. `writable` reports whether a directory can be
 /// written.
 ///
 /// # Errors
@@ -160,7 +159,7 @@ pub fn foresee_as_root(writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Result
     writable(RUN.as_ref())
 }
 
-/// Writes the record of a start without root: whole, or not at all.
+/// Writes the record of a start without root atomically.
 ///
 /// # Errors
 /// The state directory cannot be written.
@@ -168,7 +167,7 @@ pub fn write_own(state_dir: &Path, text: &str) -> io::Result<()> {
     write(&own(state_dir), text)
 }
 
-/// The record of a start without root that keeps its state there.
+/// Returns the path of the record of a start without root with this state directory.
 pub fn own(state_dir: &Path) -> PathBuf {
     state_dir.join(OWN)
 }
@@ -182,7 +181,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    // What a killed start left behind.
+    // A start that was killed may have left one behind.
     let _ = fs::remove_file(&new);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -195,19 +194,19 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 /// A record that was found.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What is in it, for people.
+    /// The content for people, without the line that identifies the supervisor.
     pub text: String,
 }
 
-/// Returns root's record of this supervisor, if only root could have written it.
+/// Returns root's record of this supervisor; `None` also if another user could have written it.
 pub fn find_roots(supervisor: &str) -> Option<Record> {
     trust::root_alone(ROOTS.as_ref()).ok()?;
     find(ROOTS.as_ref(), 0, supervisor)
 }
 
-/// Returns the record that a start without root, as `uid`, keeps there.
+/// Returns this supervisor's record in the state directory, if `uid` owns the file.
 pub fn find_own(state_dir: &Path, uid: u32, supervisor: &str) -> Option<Record> {
     find(&own(state_dir), uid, supervisor)
 }
@@ -341,7 +340,7 @@ mod tests {
         assert!(!found(uid, "process 7, started at 55"));
         assert!(!found(uid, "process 7"));
         assert!(!found(uid + 1, "process 7, started at 5"));
-        // Links, directories and FIFOs are none, and nothing waits for them.
+        // Links, directories and FIFOs are not records, and reading them does not block.
         let elsewhere = state.join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();

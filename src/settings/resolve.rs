@@ -1,4 +1,4 @@
-//! Written values of all layers become [`Settings`], or every reason why not.
+//! Turns the written values of all sources into [`Settings`], or reports every error at once.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::sys::trust;
 
-/// What was typed, as far as it concerns settings.
+/// The parts of the command line that concern settings.
 #[derive(Debug, Clone, Default)]
 pub struct Typed {
-    /// The flags that were given.
+    /// The values of the flags that were given.
     pub flags: BTreeMap<Key, Written>,
-    /// `--config`.
+    /// The path of `--config`; `None`: not given.
     pub config: Option<PathBuf>,
 }
 
-/// Settings as far as they could be read, with everything that is wrong so far: what is
-/// checked later adds to it, so that all of it is told at once.
+/// The settings as far as they could be read, and the errors so far. Later checks add their
+/// errors, so that all errors are reported at once.
 #[derive(Debug)]
 pub struct Draft {
     settings: Settings,
@@ -31,21 +31,21 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// What is known so far; in place of what is wrong stands the default.
+    /// Returns the settings so far. A wrong value is replaced by its default, except in a list.
     pub fn so_far(&self) -> &Settings {
         &self.settings
     }
 
-    /// The value of a later check; `None`: it is wrong, too.
+    /// Returns the value of a later check; `None`: the check failed, and its errors are added.
     pub fn checked<T>(&mut self, result: Result<T, SettingsError>) -> Option<T> {
         let wrong = result.map_err(|errors| self.wrong.extend(errors.0));
         wrong.ok()
     }
 
-    /// The settings.
+    /// Returns the settings.
     ///
     /// # Errors
-    /// Everything that is wrong with them.
+    /// All errors found in the settings.
     pub fn finish(self) -> Result<Settings, SettingsError> {
         match self.wrong.is_empty() {
             true => Ok(self.settings),
@@ -54,10 +54,10 @@ impl Draft {
     }
 }
 
-/// Settings from all sources.
+/// Reads the settings from all sources.
 ///
-/// `environment` returns a variable's value; `as_root`: the settings file must be
-/// writable by root alone, because it decides what root does.
+/// `environment` returns a variable's value. `as_root`: only root may be able to write the
+/// settings file, because it decides what root does.
 pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_root: bool) -> Draft {
     let from_env = |name: &'static str| {
         environment(name)
@@ -78,7 +78,7 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
             let content = file::read(&path, named.is_some());
             (content.found, content.wrong)
         }
-        // Somebody else's words are neither followed nor repeated in the log.
+        // Text that another user may have written is neither obeyed nor repeated in the log.
         Err(problem) => {
             let remedy = "make it and every directory above it writable by root alone";
             let wrong = SettingError::new("config", path.display(), problem, remedy);
@@ -90,8 +90,8 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
             && let Some(value) = environment(name).filter(|value| !value.is_empty())
         {
             match from_environment(entry, name, value) {
-                // The image has its directories in both, and what it says is no choice of
-                // the person who starts it.
+                // The image names its directories in the file and in the environment. Such a
+                // value keeps the file as its origin: the person who starts it did not choose it.
                 Ok(Some(value))
                     if raw
                         .get(&entry.key)
@@ -114,8 +114,8 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
     }
 }
 
-/// Returns what was typed with relative paths made absolute: on the command line they mean the
-/// working directory.
+/// Returns the value of a flag with its relative paths made absolute: on the command line they
+/// are relative to the working directory.
 fn from_the_working_directory(kind: Kind, written: Written) -> Written {
     let absolute = |text: String| match kind {
         Kind::Path | Kind::Paths => rooted(text),
@@ -129,8 +129,8 @@ fn from_the_working_directory(kind: Kind, written: Written) -> Written {
     }
 }
 
-/// Returns a path with the working directory in front, if it is relative. What cannot be made
-/// absolute stays as it is, and `check` refuses it.
+/// Returns an absolute path; a relative one gets the working directory in front. A path that
+/// cannot be made absolute stays as it is, and `check` refuses it.
 fn rooted(text: String) -> String {
     if text.starts_with('/') {
         return text;
@@ -157,7 +157,7 @@ fn from_environment(
     Ok(Some(Raw { written, origin }))
 }
 
-/// Reads typed values and collects what is wrong with them.
+/// Converts written values to their types and collects the errors.
 struct Reader<'a> {
     raw: &'a BTreeMap<Key, Raw>,
     errors: Vec<SettingError>,
@@ -226,7 +226,7 @@ impl Reader<'_> {
         Duration::from_secs_f64(seconds.unwrap_or(0.0))
     }
 
-    /// A choice's word is one of the table's; the first arm is the default.
+    /// Returns the value of a choice. `words` lists all words of the table, the default first.
     fn choice<T: Copy>(&mut self, key: Key, words: &[(&str, T)]) -> T {
         let word = self.text(key);
         words
@@ -237,13 +237,13 @@ impl Reader<'_> {
 
     fn settings(&mut self) -> Settings {
         let name = self.text(Key::User);
-        // Read also where there is no user, so that whatever was given is checked.
+        // Read even if no user is set, so that these values are checked.
         let (group, home) = (self.text(Key::Group), self.path(Key::Home));
         self.text(Key::JupyterCore);
         let user = name
             .filter(|name| name != "root" && name != "0")
             .map(|name| User { name, group, home });
-        // The old layout, from before there was a user.
+        // The old layout, used before the image had a user.
         let under_root = |name: &str| user.is_none().then(|| Path::new("/root").join(name));
         Settings {
             notebooks: Notebooks {
@@ -357,7 +357,7 @@ impl Reader<'_> {
     }
 }
 
-/// What is wrong with `text` as a `kind`, and what would be right.
+/// Checks `text` as a value of this kind. The error is the problem and the remedy.
 fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
     let wrong = |problem: &str, remedy: String| Err((format!("{text:?} {problem}"), remedy));
     if text.is_empty() {

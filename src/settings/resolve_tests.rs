@@ -122,7 +122,7 @@ fn a_relative_path_of_the_command_line_is_one_below_the_working_directory() {
     let program = here.join("bin/jupyter-lab").display().to_string();
     assert_eq!(settings.server.program, Some(program));
     assert_eq!(settings.docker.grant_access, [here.join("dri")]);
-    // A file may be read from anywhere.
+    // A relative path in a file is an error: the file does not depend on the working directory.
     let text = "[server]\nprogram = 'bin/lab'\n[docker]\ngrant_access = ['dri']";
     let file = written_file(text);
     typed = flags(&[]);

@@ -1,8 +1,8 @@
-//! The table of settings: every option once, with its flag, environment variable,
-//! TOML key, kind, default and help. Flags, `--help`, the reading of the
-//! environment and of the file all come from here.
+//! The table of settings: each setting once, with its flag, environment variable, TOML key, kind,
+//! default and help. The flags, `--help`, and the readers of the environment and of the file use
+//! this table.
 
-/// What a value must look like.
+/// The kinds of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text that is not empty.
@@ -19,9 +19,9 @@ pub enum Kind {
     Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// The mode of a plain file: octal, readable and writable for its owner.
+    /// The mode of a plain file, in octal: its owner can read and write it.
     Mode,
-    /// A file mode creation mask: octal, and the owner keeps every right.
+    /// A file mode creation mask, in octal: the owner keeps every right.
     Umask,
     /// Several texts; the flag may be repeated.
     Texts,
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// The settings, by name.
+/// The names of the settings in the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // each is documented by its help text in the table
 pub enum Key {
@@ -89,19 +89,19 @@ pub enum Key {
 /// One setting.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its name in the code.
+    /// The name in the code.
     pub key: Key,
     /// The flag, without the dashes.
     pub flag: &'static str,
-    /// The environment variable, if there is one.
+    /// The environment variable; `None`: there is none.
     pub env: Option<&'static str>,
-    /// The TOML key, `table.key`, if there is one.
+    /// The TOML key, `table.key`; `None`: there is none.
     pub toml: Option<&'static str>,
-    /// What a value looks like.
+    /// The kind of the value.
     pub kind: Kind,
     /// The placeholder in `--help`.
     pub value_name: &'static str,
-    /// The built-in default, if there is one.
+    /// The built-in default; `None`: there is none.
     pub default: Option<&'static str>,
     /// The heading in `--help`.
     pub heading: &'static str,
@@ -116,7 +116,7 @@ const DOCKER: &str = "Docker";
 const PASSWORD: &str = "Password";
 const OPERATION: &str = "Operation";
 
-/// An entry without default; `.default("…")` and `.env("…")` add to it.
+/// Makes an entry; `.env("…")`, `.toml("…")` and `.default("…")` add to it.
 const fn entry(
     key: Key,
     flag: &'static str,
@@ -154,7 +154,7 @@ impl Entry {
         self
     }
 
-    /// The name used in messages: the TOML key, or the flag where there is none.
+    /// Returns the name for messages: the TOML key, or the flag if there is no key.
     pub fn name(&self) -> &'static str {
         self.toml.unwrap_or(self.flag)
     }
@@ -533,21 +533,21 @@ pub const TABLE: &[Entry] = &[
     ),
 ];
 
-/// The file that is read if no other is named; absent is fine.
+/// The settings file that is read if no other is named. It may be absent.
 pub const DEFAULT_FILE: &str = "/etc/ai-lab/entrypoint.toml";
-/// Where `state.json` is kept if nothing else is named.
+/// The default directory of `state.json`.
 const DEFAULT_STATE_DIR: &str = "/run/ai-lab";
-/// Names another settings file.
+/// The variable that names another settings file.
 pub const FILE_ENV: &str = "AI_LAB_CONFIG";
-/// The sources of a forced password, besides `--password-file`.
+/// The variable with the forced password.
 pub const PASSWORD_ENV: &str = "JUPYTER_PASSWORD";
-/// A file with the forced password (Docker and Kubernetes secrets).
+/// The variable that names a file with the forced password (Docker and Kubernetes secrets).
 pub const PASSWORD_FILE_ENV: &str = "JUPYTER_PASSWORD_FILE";
-/// The forced password's hash in Jupyter's format.
+/// The variable with the forced password's hash in Jupyter's format.
 pub const PASSWORD_HASH_ENV: &str = "JUPYTER_PASSWORD_HASH";
 
-/// The variables whose value in a root hook does not come from the container: root's own, the
-/// file for variables, and the passwords, which no hook sees.
+/// The variables that root hooks do not get from the container: root's own, the file for
+/// variables, and the passwords, which no hook sees.
 pub const NOT_FOR_HOOKS: [&str; 8] = [
     "PATH",
     "HOME",
@@ -559,12 +559,12 @@ pub const NOT_FOR_HOOKS: [&str; 8] = [
     PASSWORD_HASH_ENV,
 ];
 
-/// The entry of `key`.
+/// Returns the entry of `key`.
 pub fn find(key: Key) -> &'static Entry {
     &TABLE[key as usize] // invariant: the table is in the order of `Key`; a test holds it
 }
 
-/// Names of the environment variables that are ours: the server never sees them.
+/// Returns the names of our own environment variables, which the server never sees.
 pub fn own_environment() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter_map(|entry| entry.env).chain([
         FILE_ENV,

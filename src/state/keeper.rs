@@ -1,4 +1,4 @@
-//! Where the state is kept: the directory, and who may write there.
+//! The directory that holds the state, and its owner.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -15,16 +15,16 @@ use crate::volume;
 
 /// Makes the directory as root, removes an old state, and hands the directory to the user.
 ///
-/// While root works in it, it is root's: root without CAP_DAC_OVERRIDE cannot write in
-/// a directory of the user's, as it is after an earlier start. Whatever the user made of
-/// it, it is as a fresh one afterwards.
+/// While root works in the directory, root owns it: root without CAP_DAC_OVERRIDE cannot write
+/// in a directory of the user, as left by an earlier start. Owner and mode bits are always set
+/// anew, whatever the user made of them.
 ///
 /// # Errors
-/// The directory cannot be made or handed over, or something else is in its place.
+/// The directory cannot be made or handed over, or is used for something else.
 pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let directory = &plain(directory);
     judge(directory)?;
-    // Another container may change the way while it is gone: what is open stays the same.
+    // Another container may change the path meanwhile; the open directory stays the same.
     let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
     if is_anothers(&held, uid) {
@@ -38,12 +38,12 @@ pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<
     chown(&held, Some(0), Some(0))?;
     fs::set_permissions(&held, Permissions::from_mode(0o755))?;
     let cleared = clear(&held.join(FILE));
-    // What could not be removed does not keep the user from writing elsewhere.
+    // The user gets the directory even if the old state could not be removed.
     chown(&held, Some(uid), Some(gid))?;
     cleared
 }
 
-/// Reports whether a directory holds nothing but what a start keeps there.
+/// Reports whether a directory holds only files that a start keeps there.
 fn is_a_state_directory(directory: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
@@ -59,14 +59,14 @@ fn is_a_state_directory(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes room at a path: whatever is there is removed, and a directory with something in
-/// it is moved aside, which takes no longer for a large one.
+/// Removes whatever is at a path. A directory that is not empty is renamed instead, which takes
+/// no longer for a large one.
 fn clear(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             match fs::remove_dir(path).or_else(|_| fs::rename(path, aside(path))) {
-                // overlayfs does not rename a directory of the image's (EXDEV).
+                // overlayfs does not rename a directory of the image (EXDEV).
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                     fs::remove_dir_all(path)
                 }
@@ -77,7 +77,7 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A name beside a path that nobody has thought of yet.
+/// Returns an unused name in the same directory as `path`.
 fn aside(path: &Path) -> PathBuf {
     let time = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut name = path.as_os_str().to_owned();
@@ -85,13 +85,13 @@ fn aside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The path without a slash at its end, with which a link is followed.
+/// Returns the path without a slash at its end: with one, the kernel would follow a link.
 fn plain(directory: &Path) -> PathBuf {
     directory.components().collect()
 }
 
-/// Root gives nothing away that a link of somebody else's leads to, nor what others
-/// use, such as /tmp.
+/// Refuses a directory that root must not give away: one that is a link or is reached through a
+/// link of another user, and one that others use, such as /tmp.
 fn judge(directory: &Path) -> io::Result<()> {
     let theirs = |place: &Path| {
         let data = fs::symlink_metadata(place);
@@ -107,7 +107,7 @@ fn judge(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a directory is one of those that every system has.
+/// Reports whether a directory is one of those that every system has.
 fn is_shared(directory: &Path) -> bool {
     const SHARED: [&str; 12] = [
         "/", "/dev", "/dev/shm", "/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var",
@@ -117,7 +117,7 @@ fn is_shared(directory: &Path) -> bool {
     real.is_ok_and(|real| SHARED.iter().any(|shared| real == Path::new(shared)))
 }
 
-/// Whether [`prepare`] could do it; nothing is changed.
+/// Checks, without changes, whether [`prepare`] could do it. Does not check the directory's files.
 ///
 /// # Errors
 /// As [`prepare`].
@@ -135,17 +135,17 @@ pub fn foresee_preparing(
     }
 }
 
-/// Where the state is kept.
+/// The directory that holds the state.
 #[derive(Debug, Clone)]
 pub struct Keeper {
     pub(super) directory: PathBuf,
 }
 
 impl Keeper {
-    /// Finds the first directory that can be written: `wanted`, or one of our own.
+    /// Finds the first directory that can be written: `wanted`, or one of the user's own.
     ///
     /// # Errors
-    /// The reason of the last one.
+    /// The error of the last directory that was tried.
     pub fn open(_: &Dropped, wanted: &Path) -> io::Result<Self> {
         let uid = getuid().as_raw();
         let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -163,7 +163,7 @@ impl Keeper {
             }
             if directory != wanted {
                 let owner = fs::symlink_metadata(&directory).map(|data| data.uid());
-                // One that somebody else made in a place that all can write is not ours.
+                // In /dev/shm and /tmp another user may have made it: then it is not ours.
                 if !owner.is_ok_and(|owner| owner == uid) {
                     continue;
                 }
@@ -181,7 +181,7 @@ impl Keeper {
         Err(last)
     }
 
-    /// The directory that [`Self::open`] would find; nothing is made.
+    /// Returns the directory that [`Self::open`] would find without other supervisors. Makes none.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -211,7 +211,7 @@ impl Keeper {
         Err(last)
     }
 
-    /// The directory that was found.
+    /// Returns the directory that was found.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -219,7 +219,7 @@ impl Keeper {
     fn try_out(&self) -> io::Result<()> {
         clear(&self.directory.join(FILE))?;
         let probe = self.temporary();
-        // A file system that is full lets an empty file be made, but not this one.
+        // A full file system still accepts an empty file, but not this one.
         let written = create(&probe)?.write_all(&[b' '; 4096]);
         fs::remove_file(probe)?;
         written
@@ -229,10 +229,10 @@ impl Keeper {
         self.directory.join(format!(".{FILE}.{}", getpid()))
     }
 
-    /// Writes the text of the state: whole, or not at all.
+    /// Writes the text of the state completely, or not at all.
     ///
     /// # Errors
-    /// write(2)'s and rename(2)'s.
+    /// The error of write(2) or rename(2).
     pub fn write(&self, text: &[u8]) -> io::Result<()> {
         let (temporary, path) = (self.temporary(), self.directory.join(FILE));
         create(&temporary)?.write_all(text)?;
@@ -257,8 +257,8 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes what is in the place of a directory of our own one again: an earlier process of
-/// ours may have left something else, or one without rights.
+/// Makes a path a directory of the user with its mode bits set: an earlier process of the user
+/// may have left a file there, or a directory without rights.
 fn own(directory: &Path, make: impl Fn() -> io::Result<()>) -> io::Result<()> {
     if !fs::symlink_metadata(directory)?.is_dir() {
         fs::remove_file(directory)?;
@@ -295,7 +295,7 @@ mod tests {
         assert!(prepare(&link).is_err());
         let slash = PathBuf::from(format!("{}/", link.display()));
         assert!(prepare(&slash).is_err());
-        // One with other things of root's, and one of an earlier start's user.
+        // A directory of root with another file is refused; one with only a start's files is not.
         let full = base.path().join("full");
         fs::create_dir(&full).unwrap();
         fs::write(full.join("tool"), "").unwrap();
@@ -304,7 +304,7 @@ mod tests {
         fs::rename(full.join("tool"), full.join("settings.toml")).unwrap();
         prepare(&full).unwrap();
         user(&full);
-        // A link of the user's on the way, and a directory that is everybody's.
+        // A link of the user in the path, and a directory that all users share.
         let way = base.path().join("way");
         std::os::unix::fs::symlink(base.path(), &way).unwrap();
         std::os::unix::fs::lchown(&way, Some(1234), None).unwrap();
@@ -340,7 +340,7 @@ mod tests {
                 assert_eq!(fs::read(&path).unwrap(), b"state");
             }
         }
-        // Nothing in them was lost.
+        // Directories that were not empty are still there.
         let names = fs::read_dir(base.path()).unwrap().flatten();
         let kept = names.filter(|entry| entry.path().join("a/b").is_dir());
         assert_eq!(kept.count(), 2);

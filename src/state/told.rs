@@ -1,4 +1,4 @@
-//! The state while it changes: written by a thread of its own, so that no disk holds the
+//! The current state. A separate thread writes it to its file, so that no disk holds the
 //! supervisor up.
 
 use std::io;
@@ -11,30 +11,30 @@ use tracing::warn;
 
 use super::{Keeper, State};
 
-/// How long anything waits for the state to be written.
+/// Maximum wait for the state to be written.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The state, and where it is kept; shared with the tasks.
+/// The current state and the keeper that writes it; shared with the tasks.
 #[derive(Clone)]
 pub struct Told(Arc<Shared>);
 
 struct Shared {
     keeper: Option<Keeper>,
     now: Mutex<Now>,
-    /// Whether a thread writes. It lives only as long as there is something to write.
+    /// True while a thread writes. The thread ends when there is nothing more to write.
     writing: watch::Sender<bool>,
 }
 
 struct Now {
     state: State,
-    /// What is to be written next: the latest state, whatever came before it.
+    /// The text to write next: always the latest state; `None`: there is nothing to write.
     next: Option<Vec<u8>>,
-    /// Whether the last one could not be written, which is told once.
+    /// True if the last write failed: further failures in a row are not logged.
     refused: bool,
 }
 
 impl Told {
-    /// Starts with this state. Without a keeper it is written nowhere.
+    /// Begins with this state, and has it written. Without a keeper no state is written.
     pub fn new(keeper: Option<Keeper>, state: State) -> Self {
         let told = Self(Arc::new(Shared {
             keeper,
@@ -49,7 +49,7 @@ impl Told {
         told
     }
 
-    /// Changes the state, and has it written. Never waits for that.
+    /// Changes the state and has it written, without waiting for that.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
         let mut now = self.0.now();
         change(&mut now.state);
@@ -82,8 +82,8 @@ impl Told {
         started.map(drop)
     }
 
-    /// Waits until the latest state is written, and no longer than a disk may take that
-    /// works.
+    /// Waits until the latest state is written, but no longer than a working disk takes
+    /// (`PATIENCE`).
     pub async fn written(&self) {
         let mut writing = self.0.writing.subscribe();
         let written = writing.wait_for(|writing| !writing);
@@ -109,8 +109,8 @@ impl Shared {
         }
     }
 
-    /// Tells once that the state cannot be written. Not with the lock held: a console may
-    /// take its time.
+    /// Logs the first of several failed writes in a row. Does not hold the lock while it logs: a
+    /// console may be slow.
     fn outcome(&self, written: io::Result<()>) {
         let known = std::mem::replace(&mut self.now().refused, written.is_err());
         if let Err(error) = written

@@ -1,5 +1,4 @@
-//! The system calls that the supervisor cannot do without, tried once before anything is
-//! touched.
+//! Tries the system calls that the supervisor cannot do without, before a start changes anything.
 
 use std::os::unix::net::UnixStream;
 
@@ -12,19 +11,19 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::sys::{self, Refused, refused};
 
-/// Tries what children and events need. Without them a start would go wrong only when its
-/// server is up: it could be neither stopped nor reaped.
+/// Tries the calls that child processes and events need. Without them a start would fail only when
+/// its server is up: the server could be neither stopped nor reaped.
 ///
 /// # Errors
-/// The first call that is refused.
+/// The first call that was refused.
 pub fn check() -> Result<(), Refused> {
     sys::kill(getpid().as_raw_pid(), 0).map_err(refused("kill"))?;
-    // A child that ended is none of ours: we have started none yet.
+    // Reaping a child here loses nothing: this process has started none yet.
     match wait(WaitOptions::NOHANG) {
         Ok(_) | Err(Errno::CHILD | Errno::INTR) => {}
         Err(error) => return Err(refused("wait4")(error)),
     }
-    // The standard library reads /dev/urandom in its place, but for this error.
+    // For other errors the standard library reads /dev/urandom instead.
     if let Err(error @ Errno::INVAL) = getrandom(&mut [0_u8; 1], GetRandomFlags::NONBLOCK) {
         return Err(refused("getrandom")(error));
     }

@@ -1,5 +1,5 @@
-//! Signals to everyone who is left: as PID 1, every process of the namespace that
-//! we may signal; otherwise our own descendants, and nobody else.
+//! Sends signals to all remaining processes: as PID 1, to every process of the namespace that we
+//! may signal; otherwise only to our own descendants.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,10 @@ use rustix::process::{
 
 use crate::sys::{self, Refused, refused};
 
-/// Makes orphans below us our children, which as PID 1 they are anyway.
+/// Makes orphaned descendants our children, which they are anyway if we are PID 1.
 ///
 /// # Errors
-/// prctl(2)'s; never, for Linux since 3.4.
+/// The error of prctl(2); Linux has the call since 3.4.
 pub fn adopt_orphans() -> Result<(), Refused> {
     match getpid().is_init() {
         true => Ok(()),
@@ -23,13 +23,13 @@ pub fn adopt_orphans() -> Result<(), Refused> {
     }
 }
 
-/// Sends `signal` to everyone left. Failures are no reason to do anything else:
-/// who is gone is gone, and who may not be signalled is not ours.
+/// Sends `signal` to all remaining processes. Failures are ignored: the process is gone, or it is
+/// not ours to signal.
 pub fn signal(signal: Signal) {
     if getpid().is_init() {
         let _ = sys::kill(-1, signal.as_raw());
         if signal == Signal::TERM {
-            // One that is stopped would never get to know.
+            // A stopped process does not handle TERM before it is continued.
             let _ = sys::kill(-1, Signal::CONT.as_raw());
         }
         return;
@@ -39,8 +39,8 @@ pub fn signal(signal: Signal) {
     }
 }
 
-/// Signals the process that had this pid and started at that time. The pid may belong to
-/// another one by now, but no more once it is open.
+/// Signals the process with this pid and start time, and no later one with the same pid: the
+/// pidfd is opened before the start time is checked, and never refers to another process.
 pub(super) fn signal_one(pid: Pid, start: u64, signal: Signal) {
     let opened = pidfd_open(pid, PidfdFlags::empty());
     if stat(pid).is_none_or(|now| now.start != start) {
@@ -51,8 +51,8 @@ pub(super) fn signal_one(pid: Pid, start: u64, signal: Signal) {
             Ok(process) => pidfd_send_signal(process, signal),
             Err(error) => Err(*error),
         };
-        // Where the kernel or a sandbox does not know or allow these calls, kill(2) remains:
-        // the time between the stat and the signal is too short for all pids to be used up.
+        // Where the kernel or a sandbox does not know or allow these calls, use kill(2): the time
+        // between the stat and the signal is too short for all pids to be used up.
         match sent {
             Ok(()) | Err(Errno::SRCH) => {}
             Err(_) => drop(sys::kill(pid.as_raw_pid(), signal.as_raw())),
@@ -64,14 +64,14 @@ pub(super) fn signal_one(pid: Pid, start: u64, signal: Signal) {
     }
 }
 
-/// Whether anyone can still appear below us after everyone got KILL: who was forked
-/// while the descendants were being listed. As PID 1 the kernel leaves no such gap.
+/// Reports whether descendants can still appear after all got KILL: those that were forked while
+/// the descendants were being listed. For PID 1 the kernel leaves no such gap.
 pub fn must_sweep_again() -> bool {
     !getpid().is_init()
 }
 
-/// Whether anyone is left who is not below us and whom we may signal: as PID 1, what
-/// `docker exec` and the like brought into the namespace. Its end is not told to us.
+/// As PID 1 without children, reports whether a process is left that we may signal: one that
+/// `docker exec` or the like brought into the namespace. Its end is not reported to us.
 pub fn strangers_are_left() -> bool {
     getpid().is_init()
         && processes().any(|pid| {
@@ -80,30 +80,30 @@ pub fn strangers_are_left() -> bool {
         })
 }
 
-/// Whether anyone in this process group has not ended.
+/// Reports whether a process of this process group has not ended.
 pub fn group_lives(group: Pid) -> bool {
     let of_it = |stat: Stat| stat.group == group.as_raw_pid() && !stat.ended;
     processes().any(|pid| stat(pid).is_some_and(of_it))
 }
 
-/// Every process of this namespace.
+/// Returns the pid of every process in this namespace.
 pub fn processes() -> impl Iterator<Item = Pid> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     numbers.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
 }
 
-/// What `/proc/PID/stat` says, as far as it concerns us.
+/// The fields of `/proc/PID/stat` that are needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// The parent's process id; 0: none in this namespace.
     pub parent: i32,
-    /// The process group's.
+    /// The process group id.
     pub group: i32,
-    /// The session's; 0: one of another namespace.
+    /// The session id; 0: the session belongs to another namespace.
     pub session: i32,
-    /// When it started, in clock ticks since boot. With the pid it names a process.
+    /// The start time in clock ticks since boot. Together with the pid it identifies a process.
     pub start: u64,
-    /// It has ended, and only its parent has not taken note.
+    /// True if it has ended and its parent has not reaped it yet.
     pub ended: bool,
 }
 
@@ -113,7 +113,7 @@ pub fn stat(pid: Pid) -> Option<Stat> {
 }
 
 fn parse(text: &str) -> Option<Stat> {
-    // The second field is the command's name in parentheses, and may hold anything.
+    // The second field is the command's name in parentheses, and may hold any character.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X");

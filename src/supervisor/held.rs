@@ -1,5 +1,5 @@
-//! Real-time signals on their way to the main process. Every one of them counts, and its
-//! queue may be full: they wait here then, in their order.
+//! Real-time signals on their way to the main process. None may be lost: while the kernel's queue
+//! for that process is full, they wait here in their order.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,27 +9,27 @@ use rustix::process::Pid;
 use super::signals::{Received, Signals};
 use crate::sys;
 
-/// How many wait here. More stay in our own queue, until the kernel tells their sender that
-/// it is full.
+/// Maximum number of signals that wait here. More stay in our own kernel queue, until that is
+/// full too and the kernel reports this to their sender.
 const MOST: usize = 16 * 1024;
 
-/// How soon room is looked for again.
+/// Interval between attempts to send while there is no room.
 const NO_ROOM: Duration = Duration::from_millis(1);
 
-/// Those for which there was no room.
+/// Signals that wait for room in the queue of the main process.
 pub struct Held<'a> {
     signals: &'a Signals,
     waiting: VecDeque<Received>,
 }
 
 impl<'a> Held<'a> {
-    /// None; `signals` is where they come from.
+    /// Returns an empty queue; `signals` is the source that the signals are read from.
     pub fn new(signals: &'a Signals) -> Self {
         let waiting = VecDeque::new();
         Self { signals, waiting }
     }
 
-    /// Passes one on, behind those that wait.
+    /// Sends a signal to the main process, after those that already wait.
     pub fn send(&mut self, pid: Pid, received: Received) {
         if !self.waiting.is_empty() || !has_room(pid, received) {
             self.waiting.push_back(received);
@@ -37,7 +37,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// Passes on those that wait, as far as there is room.
+    /// Sends the waiting signals, as far as there is room.
     pub fn pass_on(&mut self, pid: Pid) {
         while let Some(first) = self.waiting.front() {
             if !has_room(pid, *first) {
@@ -48,13 +48,13 @@ impl<'a> Held<'a> {
         self.hold();
     }
 
-    /// Whoever they were for has ended.
+    /// Drops the waiting signals: the process that they were for has ended.
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.hold();
     }
 
-    /// Until there may be room; for ever, if none waits.
+    /// Waits until there may be room; for ever, if no signal waits.
     pub async fn room(&self) {
         if self.waiting.is_empty() {
             return std::future::pending().await;
@@ -62,15 +62,15 @@ impl<'a> Held<'a> {
         tokio::time::sleep(NO_ROOM).await;
     }
 
-    /// Our own queue and the main process's share one limit, as they share a user: what
-    /// is left in ours may be what takes its room. So they are taken out of it first.
+    /// Reads our own kernel queue empty until [`MOST`] signals wait here. The kernel has one limit
+    /// per user for all queues, so signals in ours may take the room in that of the main process.
     fn hold(&self) {
         self.signals.hold_real_time(self.waiting.len() >= MOST);
     }
 }
 
-/// Sends a real-time signal; whether there was room for it. Where the call is refused, the
-/// signal goes without its value. Any other failure (the process just ended) is as it is.
+/// Sends a real-time signal. Returns false if there was no room for it. If sigqueue(3) is refused,
+/// kill(2) sends the signal without its value. That the process has just ended is ignored.
 fn has_room(pid: Pid, received: Received) -> bool {
     let sent = sys::queue(pid.as_raw_pid(), received.number, received.value);
     match sent.err().and_then(|error| error.raw_os_error()) {

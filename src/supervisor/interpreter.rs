@@ -1,4 +1,4 @@
-//! The interpreter of an executable file, read as the kernel and execvp(3) do.
+//! Finds the interpreter of an executable file as the kernel and execvp(3) do.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -6,20 +6,20 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How much of a file the kernel looks at (`BINPRM_BUF_SIZE`).
+/// Number of bytes at the start of a file that the kernel reads (`BINPRM_BUF_SIZE`).
 const START: usize = 256;
 
-/// The shell of execvp(3).
+/// The shell that execvp(3) falls back to.
 const SHELL: &str = "/bin/sh";
 
 /// The program that executes an existing file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interpreter {
-    /// The one that its first line names.
+    /// The program that the first line names.
     Script(Shebang),
-    /// The kernel, with the loader that its headers name.
+    /// The kernel, with the loader that the file's headers name.
     Loader,
-    /// The shell: it is a script that names no interpreter.
+    /// The shell: the file is a script that names no interpreter.
     Shell,
 }
 
@@ -28,12 +28,12 @@ pub enum Interpreter {
 pub struct Shebang {
     /// The interpreter.
     pub path: PathBuf,
-    /// The rest of the line, which the interpreter gets as one argument.
+    /// The rest of the line, which the interpreter gets as one argument; `None`: it is empty.
     pub argument: Option<OsString>,
 }
 
 impl Interpreter {
-    /// The file that has to exist, if it is known.
+    /// Returns the interpreter's file, which has to exist; `None`: it is not known.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Script(shebang) => Some(&shebang.path),
@@ -46,12 +46,13 @@ impl Interpreter {
 /// Returns the interpreter of a file.
 ///
 /// # Errors
-/// The file is not there, cannot be read, or is not a regular file.
+/// The file does not exist, cannot be read, or is not a regular file.
 pub fn interpreter(path: &Path) -> io::Result<Interpreter> {
     Ok(parse(&beginning(path)?))
 }
 
-/// Returns the program of another architecture that this file is, or that its first line names.
+/// Returns the program for another architecture, if this file or the interpreter of its first line
+/// is one.
 pub fn foreign(path: &Path) -> Option<PathBuf> {
     let start = beginning(path).ok()?;
     if let Interpreter::Script(Shebang { path, .. }) = parse(&start) {
@@ -63,7 +64,7 @@ pub fn foreign(path: &Path) -> Option<PathBuf> {
 /// Finds a program on a PATH as execvp(3) does.
 ///
 /// # Errors
-/// There is none; with the first file of that name that is not executable.
+/// There is none; the value is the first file of that name, which is not executable, if any.
 pub fn on_path(name: &OsStr, path: &OsStr) -> Result<PathBuf, Option<PathBuf>> {
     use std::os::unix::fs::MetadataExt;
     let mut refused = None;
@@ -78,8 +79,8 @@ pub fn on_path(name: &OsStr, path: &OsStr) -> Result<PathBuf, Option<PathBuf>> {
     Err(refused)
 }
 
-/// Reads the first line as `load_script` of the kernel's `fs/binfmt_script.c`: a name that may
-/// have been cut off is none.
+/// Parses the first line like `load_script` of the kernel's `fs/binfmt_script.c`, which ignores a
+/// name that may be cut off at the end of the buffer.
 fn parse(start: &[u8]) -> Interpreter {
     let Some(rest) = start.strip_prefix(b"#!") else {
         return match start.starts_with(b"\x7fELF") {
@@ -118,8 +119,8 @@ fn trimmed(line: &[u8]) -> &[u8] {
     }
 }
 
-/// Reports whether a file that begins like this is an ELF program of another architecture:
-/// `e_machine` of elf(5).
+/// Reports whether a file that begins like this is an ELF program for another architecture
+/// (`e_machine` in elf(5)).
 fn is_foreign(start: &[u8]) -> bool {
     const NATIVE: &[u16] = match std::env::consts::ARCH.as_bytes() {
         b"x86_64" => &[62, 3],
@@ -137,10 +138,10 @@ fn is_foreign(start: &[u8]) -> bool {
     !NATIVE.is_empty() && !NATIVE.contains(&machine)
 }
 
-/// The first bytes of a file.
+/// Returns the first [`START`] bytes of a file.
 fn beginning(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    // A FIFO would be waited for.
+    // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }

@@ -1,8 +1,8 @@
 //! PID 1: the event loop, signals, the reaper, the terminal, stop and restart.
 //!
-//! [`run`] never blocks on anything but the next event: signals arrive through one
-//! descriptor, time through one timer, and whatever else has to be done while the
-//! main process lives (its log, its readiness) runs as tasks beside it.
+//! [`run`] waits only for the next event. Signals arrive through one file descriptor, deadlines
+//! through timers. Other work that goes with a running main process (its log, its readiness) runs
+//! in separate tasks.
 
 pub mod check;
 pub mod everyone;
@@ -35,49 +35,50 @@ use spawn::{Program, SpawnError};
 use stop::{Effect, Ended, Event, State, Times};
 use terminal::Terminal;
 
-/// Prepares the next start of a server, on a thread of its own: it may wait for a disk.
+/// Prepares the next start of a server. Runs in a separate thread: it may wait for a disk.
 pub type Prepare = Arc<dyn Fn() + Send + Sync>;
 
-/// What the main process is to us.
+/// The main process, and how the supervisor treats it.
 pub enum Main {
-    /// A server that we look after: signals are translated, it can be restarted.
+    /// A server: the supervisor translates signals for it and can restart it.
     Server(Program, Backoff, Prepare),
-    /// A command that should not notice us: every signal is its own.
+    /// A command: it gets every signal unchanged, as if there were no supervisor.
     Command(Program),
-    /// None.
+    /// No main process.
     Idle,
 }
 
-/// Who is told what happens to the main process. Nothing here may block.
+/// Receives what happens to the main process. No method may block.
 pub trait Observer {
-    /// It was started; `output` are the reading ends of its stdout and stderr.
+    /// The main process was started; `output` holds the read ends of its stdout and stderr pipes.
     fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>);
-    /// It was asked to stop, for good or to be started `again`.
+    /// The main process was asked to stop; if `again`, it is started again after its end.
     fn stopping(&mut self, again: bool);
-    /// It ended; `again`: it is started again after this time.
+    /// The main process ended. It is started again after `again`; `None`: never.
     fn ended(&mut self, how: Ended, again: Option<Duration>);
-    /// It could not be started; `again`: that is tried again after this time.
+    /// The main process could not be started. The next try follows after `again`; `None`: none.
     fn failed(&mut self, error: &SpawnError, again: Option<Duration>);
 }
 
-/// How many children are reaped before signals get their turn, and how many signals
-/// are read before children get theirs: a storm of one must not hold up the other.
+/// Maximum number of children to reap before signals get their turn, and of signals to read
+/// before children get theirs: a storm of one must not hold up the other.
 const BATCH: usize = 256;
 
-/// How soon it is looked again, during the drain, whether strangers have ended: they are
-/// nobody's whose end we hear of.
+/// Interval, during the drain, between checks whether processes that are not our descendants have
+/// ended: the kernel does not report their end to us.
 const STRANGERS: Duration = Duration::from_millis(5);
 
-/// How long a command that was stopped for want of the foreground stays so while others
-/// have it: continued at once, it would be stopped again and again.
+/// Delay before a command that TTIN or TTOU stopped is continued, while another process group has
+/// the foreground: continued at once, the command would stop again and again.
 const FOREGROUND: Duration = Duration::from_millis(100);
 
-/// Starts the main process and looks after everything until the end; returns the
-/// exit code. `end_orphans`: what kernels and terminals leave behind is ended. Call it on a current-thread runtime, with no other thread alive that
-/// could wait for a process, after [`everyone::adopt_orphans`].
+/// Starts the main process, supervises all processes until the end and returns the exit code.
+/// If `end_orphans`, ends the processes that kernels and terminals leave behind. Call it on a
+/// current-thread runtime, after [`everyone::adopt_orphans`], while no other thread is alive that
+/// could wait for a process.
 ///
 /// # Errors
-/// The descriptor of signals could not be watched.
+/// The file descriptor for signals could not be watched.
 pub async fn run(
     main: Main,
     times: Times,
@@ -95,7 +96,7 @@ pub async fn run(
             return Ok(code);
         }
         if more_signals || more_children {
-            // The log pump and the others have their turn, and the timer its own.
+            // Let the log pump and the other tasks run, and check the timer.
             tokio::task::yield_now().await;
             life.check_timer();
             continue;
@@ -111,7 +112,7 @@ pub async fn run(
     }
 }
 
-/// The life of the main process and of everyone else.
+/// The state of the event loop, from the first start of the main process to the exit.
 struct Life<'a> {
     main: Main,
     times: Times,
@@ -119,16 +120,16 @@ struct Life<'a> {
     observer: &'a mut dyn Observer,
     state: State,
     pid: Option<Pid>,
-    /// When it goes on, if it was stopped for want of the foreground.
+    /// When to continue a command that TTIN or TTOU stopped; `None`: there is nothing to continue.
     goes_on: Option<Instant>,
     held: Held<'a>,
-    /// Whether only those are left whose end we do not hear of.
+    /// True if only processes are left whose end the kernel does not report to us.
     strangers: bool,
-    /// Whether the main process could be started once: what fails later is no misprint.
+    /// True once a start of the main process has succeeded: a later failure is no misspelt name.
     came_up: bool,
     since: Instant,
     alarm: Option<Instant>,
-    /// The channel closes when the next start is prepared.
+    /// A channel that closes when the next start is prepared; `None`: no preparation was begun.
     prepared: Option<watch::Receiver<()>>,
     terminal: Option<Terminal>,
     exit: Option<i32>,
@@ -207,14 +208,14 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Returns the preparation that the next start still waits for.
+    /// Returns the channel of a preparation that the next start still has to wait for.
     fn unprepared(&self) -> Option<watch::Receiver<()>> {
         let prepared = self.prepared.as_ref()?;
         let waits = matches!(self.state, State::Backoff { .. }) && prepared.has_changed().is_ok();
         waits.then(|| prepared.clone())
     }
 
-    /// Starts the preparation of the next start.
+    /// Begins to prepare the next start, in a separate thread.
     fn prepare(&mut self) {
         let Main::Server(.., prepare) = &self.main else {
             return;
@@ -257,7 +258,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Reads a batch of signals; whether there may be more.
+    /// Reads a batch of signals. Returns true if there may be more.
     fn read_signals(&mut self) -> bool {
         for _ in 0..BATCH {
             match self.signals.next() {
@@ -268,7 +269,7 @@ impl<'a> Life<'a> {
         true
     }
 
-    /// Reaps a batch; whether there may be more.
+    /// Reaps a batch of children. Returns true if there may be more.
     fn reap(&mut self) -> bool {
         for _ in 0..BATCH {
             match reaper::look() {
@@ -285,8 +286,8 @@ impl<'a> Life<'a> {
                     return false;
                 }
                 Found::NobodyLeft => {
-                    // With us, the kernel kills who was not below us; they have the
-                    // same time to end by themselves as everyone else.
+                    // When we exit, the kernel kills processes that are not our
+                    // descendants. They get the same drain time as our descendants.
                     let draining = matches!(self.state, State::Draining { .. });
                     self.strangers = draining && everyone::strangers_are_left();
                     if !self.strangers {
@@ -320,7 +321,7 @@ impl<'a> Life<'a> {
         self.event(Event::MainEnded { ended, again });
     }
 
-    /// Whoever is above us, if anybody is, waits for the terminal.
+    /// Takes the foreground back: a parent process, if there is one, waits for the terminal.
     fn take_terminal_back(&self) {
         if let Some(terminal) = self.terminal
             && !getpid().is_init()
@@ -329,8 +330,8 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// A command that stopped itself: as PID 1 there is nobody who could continue
-    /// it; otherwise we stop too, so that the shell above us sees a stopped job.
+    /// Handles a command that was stopped. If we are PID 1, no other process can continue it, so
+    /// we do. Otherwise we stop too, so that the parent shell sees a stopped job.
     fn stopped(&mut self, pid: Pid, by: i32) {
         if self.pid != Some(pid) || !matches!(self.main, Main::Command(_)) {
             return;
@@ -339,7 +340,7 @@ impl<'a> Life<'a> {
             let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
             return;
         }
-        // It uses the terminal, and is not in its foreground.
+        // These stop a process that uses the terminal and is not in its foreground.
         let behind = [Signal::TTIN, Signal::TTOU]
             .iter()
             .any(|wants| wants.as_raw() == by);
@@ -348,7 +349,7 @@ impl<'a> Life<'a> {
             (Some(_), Some(others)) if everyone::group_lives(others) => {
                 self.goes_on = Some(Instant::now() + FOREGROUND);
             }
-            // Nobody is left there.
+            // No process is left in the foreground process group.
             (Some(terminal), Some(_)) => {
                 terminal.give_to(pid);
                 self.go_on();
@@ -357,7 +358,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// The command goes on, with everyone who was stopped with it.
+    /// Continues the command and all processes of its group, which were stopped with it.
     fn go_on(&mut self) {
         self.goes_on = None;
         if let Some(pid) = self.pid {
@@ -380,7 +381,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Passes a signal on, once, and never waits.
+    /// Forwards a signal once, without waiting.
     fn forward(&mut self, pid: Pid, received: Received) {
         if received.is_real_time() {
             return self.held.send(pid, received);
@@ -389,14 +390,14 @@ impl<'a> Life<'a> {
         if received.number == Signal::CONT.as_raw()
             && let Some(terminal) = self.terminal
         {
-            // The shell above us put us into the foreground again: the whole job
-            // was stopped with the command, and gets the terminal back.
+            // The parent shell continued us. The whole job was stopped with the command,
+            // so it gets CONT, and the terminal if we are in the foreground again.
             if terminal.is_ours_now() {
                 terminal.give_to(pid);
             }
             target = -target;
         }
-        // That it just ended, or may not be signalled by us, is as it is.
+        // The process may have just ended, or refuse our signals: nothing else can be done.
         let _ = sys::kill(target, received.number);
     }
 
@@ -432,7 +433,8 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// The pid is known only until it is reaped, so it cannot be another's by now.
+    /// Signals the main process. Its pid is forgotten when it is reaped, so this cannot reach
+    /// another process that reuses the pid.
     fn signal_main(&self, signal: Signal) {
         if let Some(pid) = self.pid {
             let _ = sys::kill(pid.as_raw_pid(), signal.as_raw());

@@ -1,8 +1,8 @@
-//! Orphans of kernels and terminals, for those who want them ended: processes that became ours
-//! and whose session has lost its leader, which a kernel and a terminal's shell are.
+//! Ends the orphans of kernels and terminals, if asked to: processes that became our children and
+//! whose session has lost its leader. A kernel and the shell of a terminal lead their sessions.
 //!
-//! The kernel does not tell when a process becomes ours. So this looks every few seconds, and
-//! only where it was asked to.
+//! The Linux kernel does not report when a process becomes our child, so this scans `/proc` every
+//! two seconds, and only if asked to.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Orphans {
         }))
     }
 
-    /// Waits until it is time to look.
+    /// Waits until the next scan is due; for ever, if orphans keep running.
     pub async fn due(&self) {
         match &self.0 {
             Some(watched) => tokio::time::sleep_until(watched.due.into()).await,
@@ -40,8 +40,8 @@ impl Orphans {
         }
     }
 
-    /// Ends the orphans of what the server started: TERM first, and KILL to those that are still
-    /// there the next time.
+    /// Scans once for orphans that started after the running server. Each gets TERM, and KILL if
+    /// it is still there at the next scan.
     pub fn look(&mut self, server: Option<Pid>) {
         let Some(watched) = &mut self.0 else { return };
         watched.due = Instant::now() + EVERY;
@@ -54,7 +54,7 @@ impl Orphans {
         for pid in processes() {
             let Some(process) = stat(pid).filter(|process| {
                 let ours = process.parent == us && pid != server && !process.ended;
-                // A process that a hook started is older than the server.
+                // Older processes, such as those that a hook started, are not the server's.
                 ours && process.start >= began && !leader_lives(process.session)
             }) else {
                 continue;
@@ -76,7 +76,7 @@ impl Orphans {
 }
 
 fn leader_lives(session: i32) -> bool {
-    // 0: a session of another namespace, such as of `docker exec`.
+    // 0: the session belongs to another namespace, as with `docker exec`.
     let leader = Pid::from_raw(session).filter(|_| session > 0);
     session == 0
         || leader

@@ -1,26 +1,26 @@
-//! The one reaper: no other place in the program waits for a process.
+//! The only reaper: besides the trial call in `check`, no other code waits for a process.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 use super::stop::Ended;
 
-/// What one look at our children told.
+/// The result of polling the children once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// This child ended, and is reaped: its number means nothing any more.
+    /// This child ended and was reaped: from now on another process may have its pid.
     Ended(Pid, Ended),
     /// This child was stopped by this signal (TSTP, TTIN, TTOU or STOP) and can be continued.
     Stopped(Pid, i32),
-    /// There are children, and nothing to tell about them now.
+    /// There are children, and none has changed state.
     Nothing,
     /// There is no child.
     NobodyLeft,
 }
 
-/// Looks once, without waiting. As PID 1 or subreaper, orphans are our children too.
+/// Polls the children once, without waiting. As PID 1 or subreaper, orphans are our children too.
 ///
-/// `wait` with `WUNTRACED`, in rustix rather than nix, because nix knows no
+/// This is wait(2) with `WUNTRACED` from rustix rather than nix, because nix does not know
 /// real-time signals and would lose the status of a child that one of them ended.
 pub fn look() -> Found {
     loop {
@@ -32,7 +32,7 @@ pub fn look() -> Found {
             },
             Ok(None) => Found::Nothing,
             Err(Errno::INTR) => continue,
-            // ECHILD; nothing else is possible with these arguments.
+            // ECHILD: no other error is possible with these arguments.
             Err(_) => Found::NobodyLeft,
         };
     }

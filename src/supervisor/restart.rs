@@ -1,4 +1,4 @@
-//! The restart policy: whether and when a server that ended by itself comes back.
+//! The restart policy: whether and when a server that ended by itself is started again.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::settings::Restart;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// A server that lived this long was healthy: the next wait is the first again.
+/// Uptime after which a server counts as healthy: the next wait is [`FIRST`] again.
 const HEALTHY: Duration = Duration::from_secs(600);
 
-/// The policy and how often it had to act lately.
+/// The restart policy and the next wait.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     policy: Restart,
@@ -18,7 +18,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A policy that has not acted yet.
+    /// Returns a policy that begins with the shortest wait.
     pub fn new(policy: Restart) -> Self {
         Self {
             policy,
@@ -26,8 +26,8 @@ impl Backoff {
         }
     }
 
-    /// When to start the server again that ended in this way after `uptime`;
-    /// `None`: never. Doubles from one second to a minute.
+    /// Returns the wait before a server that ended in this way after `uptime` is started again;
+    /// `None`: never. Each wait is twice the last, from one second up to a minute.
     pub fn after(&mut self, ended: Ended, uptime: Duration) -> Option<Duration> {
         match self.policy {
             Restart::Never => return None,

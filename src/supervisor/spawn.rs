@@ -1,4 +1,4 @@
-//! Starting the main process, and saying why it could not be started.
+//! Starts the main process, and explains why it could not be started.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,33 +15,33 @@ use rustix::process::Pid;
 use super::interpreter::{Interpreter, foreign, interpreter, on_path};
 use crate::sys::{self, Apart};
 
-/// What is started, again and again if need be.
+/// A program to start, several times if need be.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// An absolute path, a path with a slash, or a bare name for PATH.
+    /// An absolute path, another path with a slash, or a bare name to look up in PATH.
     pub name: OsString,
-    /// What follows the name.
+    /// The arguments after the name.
     pub args: Vec<OsString>,
     /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// The working directory; `None`: ours.
+    /// The working directory; `None`: that of this process.
     pub directory: Option<PathBuf>,
-    /// The file mode creation mask; `None`: ours.
+    /// The file mode creation mask; `None`: that of this process.
     pub umask: Option<u32>,
 }
 
-/// Why a program could not be started.
+/// The reason why a program could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// No such program.
+    /// There is no such program.
     #[error("{} was not found: {hint}", name.display())]
     NotFound {
-        /// As it was asked for.
+        /// The name or path that was requested.
         name: OsString,
-        /// Where it was looked for.
+        /// What was searched.
         hint: String,
     },
-    /// It is there, but its interpreter is not.
+    /// The file exists, but its interpreter does not.
     #[error("{} is there, but the interpreter it names, {interpreter}, is not: \
              was it made for another image or another place?", path.display())]
     Interpreter {
@@ -50,12 +50,12 @@ pub enum SpawnError {
         /// The first line's interpreter, or the loader.
         interpreter: String,
     },
-    /// It is there and cannot be executed.
+    /// The file exists, but cannot be executed.
     #[error("{} cannot be executed: {hint}", path.display())]
     NotExecutable {
         /// The program.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         hint: String,
     },
     /// The working directory cannot be entered.
@@ -66,18 +66,18 @@ pub enum SpawnError {
         /// chdir(2)'s error.
         source: io::Error,
     },
-    /// The system refused.
+    /// The system refused to start it.
     #[error("{} could not be started: {source}", path.display())]
     System {
         /// The program.
         path: PathBuf,
-        /// fork(2)'s or execve(2)'s error.
+        /// The error of fork(2), execve(2) or a call between them.
         source: io::Error,
     },
 }
 
 impl SpawnError {
-    /// The exit code a shell would give: 127 not found, 126 not executable.
+    /// Returns the exit code that a shell would give: 127 not found, 126 not executable.
     pub fn code(&self) -> i32 {
         match self {
             Self::NotFound { .. } | Self::Interpreter { .. } => 127,
@@ -91,23 +91,23 @@ impl SpawnError {
 pub struct Spawned {
     /// Its process id.
     pub pid: Pid,
-    /// The reading ends of its stdout and stderr, where they were asked for.
+    /// The read ends of its stdout and stderr pipes; `None` for a command.
     pub output: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// Starts a server: its own session, stdin `/dev/null`, its output piped to us.
+/// Starts a server in its own session, with stdin from `/dev/null` and its output piped to us.
 ///
 /// # Errors
-/// Why it could not be started.
+/// The reason why it could not be started.
 pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
     native(&look_up(program)?)?;
     hook(program)
 }
 
-/// Starts a hook: as a server, but on whatever the kernel runs.
+/// Starts a hook like a server, but with any program that the kernel runs.
 ///
 /// # Errors
-/// Why it could not be started.
+/// The reason why it could not be started.
 pub fn hook(program: &Program) -> Result<Spawned, SpawnError> {
     let mut command = prepared(program, Apart::Session)?;
     command
@@ -117,28 +117,28 @@ pub fn hook(program: &Program) -> Result<Spawned, SpawnError> {
     start(command, program)
 }
 
-/// Starts a command: stdin, stdout and stderr are ours; its own process group, in
-/// the foreground of `terminal` if there is one.
+/// Starts a command with our stdin, stdout and stderr, in its own process group. The group gets
+/// the foreground of `terminal`, if there is one.
 ///
 /// # Errors
-/// Why it could not be started.
+/// The reason why it could not be started.
 pub fn command(program: &Program, terminal: Option<i32>) -> Result<Spawned, SpawnError> {
     start(prepared(program, Apart::Group(terminal))?, program)
 }
 
-/// Whether [`server`] could start the program, as far as its file and its directory tell.
+/// Checks whether [`server`] could start the program, by its file and its working directory only.
 ///
 /// # Errors
-/// Why it could not be started.
+/// The reason why it could not be started.
 pub fn foresee_server(program: &Program) -> Result<(), SpawnError> {
     foresee_command(program)?;
     native(&look_up(program)?)
 }
 
-/// The same of [`command`].
+/// Checks the same for [`command`].
 ///
 /// # Errors
-/// Why it could not be started.
+/// The reason why it could not be started.
 pub fn foresee_command(program: &Program) -> Result<(), SpawnError> {
     let path = look_up(program)?;
     let refused = |error: Errno| reason(path.clone(), program, error.into());
@@ -185,12 +185,12 @@ fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError>
         (Some(stdout), Some(stderr)) => Some((stdout.into(), stderr.into())),
         _ => None,
     };
-    // `child` is let go: the reaper alone waits.
+    // Dropping `child` does not wait for it: only the reaper waits.
     let pid = Pid::from_child(&child);
     Ok(Spawned { pid, output })
 }
 
-/// The file that the program's name means, as execvp(3) would find it.
+/// Returns the file that the program's name stands for, as execvp(3) would find it.
 fn look_up(program: &Program) -> Result<PathBuf, SpawnError> {
     let name = Path::new(&program.name);
     if program.name.as_encoded_bytes().contains(&b'/') {
@@ -244,9 +244,9 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
             path,
             hint: "it is a directory".into(),
         },
-        // It may be something else that was refused: its interpreter, /dev/null.
+        // Otherwise something else was refused: its interpreter, or /dev/null.
         Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
-        // The kernel does not say which of the two it was.
+        // The kernel does not say which of the two calls it refused.
         Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
             let source = io::Error::other(sys::refused("clone or execve")(error));
             SpawnError::System { path, source }
@@ -258,10 +258,10 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
     }
 }
 
-/// A program for this machine's processor, with an interpreter for it. Another one
-/// execvp(3) would give to a shell, as a script full of nonsense.
+/// Refuses a program for another processor, and a script whose interpreter is one: execvp(3)
+/// would give the file to a shell, as a script full of nonsense.
 ///
-/// Asked for servers alone: others may be meant for an emulator that is set up.
+/// Only servers are checked: other programs may be meant for an emulator that is set up.
 fn native(path: &Path) -> Result<(), SpawnError> {
     let Some(foreign) = foreign(path) else {
         return Ok(());
@@ -302,7 +302,7 @@ mod tests {
         let plain_path = plain.to_str().unwrap();
         let closed = make("closed", &format!("#!{plain_path}\n"), 0o755);
         let lost = make("lost", "#!/nonexistent/python -E\n", 0o755);
-        // For a machine that nobody has any more (EM_M32).
+        // An ELF file for a processor that is out of use (EM_M32).
         let elf = "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0";
         let foreign = make("foreign", elf, 0o755);
         let line = format!("#!{} -E\n", Path::new(&foreign).display());

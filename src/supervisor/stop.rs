@@ -1,7 +1,7 @@
-//! When to signal whom, restart and exit: a pure state machine.
+//! Decides when to signal processes, to restart and to exit: a pure state machine.
 //!
 //! ```text
-//!            Stop              main ended             nobody left
+//!            Stop              main ended             no child left
 //! Running ──────────► Stopping ───────────► Draining ─────────────► Done
 //!  ▲   │                 │ grace period over   │ drain time over
 //!  │   │                 ▼                     ▼
@@ -11,23 +11,23 @@
 //!  └───── time over ── Backoff
 //! ```
 //!
-//! The server gets one TERM and the grace period. When it is gone, everyone else
-//! gets TERM and the drain time, then KILL. Nothing is signalled after it was
-//! reaped: a state without a main process has no effect that names it.
+//! The server gets one TERM, the grace period, then KILL. After its end all other processes get
+//! TERM, the drain time, then KILL. The main process is not signalled after it was reaped: states
+//! without a main process have no effect that names it.
 
 use std::time::Duration;
 
-/// How a process ended.
+/// The way a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code.
+    /// It exited with this code.
     Exit(i32),
-    /// By this signal.
+    /// This signal ended it.
     Signal(i32),
 }
 
 impl Ended {
-    /// The exit code a shell would give it: 128+n for signal n.
+    /// Returns the exit code that a shell would give: 128+n for signal n.
     pub const fn code(self) -> i32 {
         match self {
             Self::Exit(code) => code,
@@ -36,94 +36,94 @@ impl Ended {
     }
 }
 
-/// What happened.
+/// An event that changes the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody asks to stop everything (TERM, INT, QUIT, or the terminal hung up).
+    /// A request to stop everything (TERM, INT, QUIT, or the terminal hung up).
     Stop,
-    /// Somebody asks to restart the server in place.
+    /// A request to restart the server in place.
     Restart,
     /// The main process has ended and was reaped.
     MainEnded {
-        /// How.
+        /// How it ended.
         ended: Ended,
-        /// When the restart policy starts it again, if it does.
+        /// The wait until the restart policy starts it again; `None`: it does not.
         again: Option<Duration>,
     },
     /// The main process could not be started.
     SpawnFailed {
-        /// With the exit code that says so: 126 or 127.
+        /// The exit code for the failure: 126 or 127.
         ended: Ended,
-        /// When the restart policy tries it again, if it does.
+        /// The wait until the restart policy tries again; `None`: it does not.
         again: Option<Duration>,
     },
     /// No child is left.
     NobodyLeft,
-    /// The armed time is over.
+    /// The armed timer has expired.
     Timeout,
 }
 
-/// What has to be done.
+/// An action to carry out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// TERM to the main process.
+    /// Send TERM to the main process.
     TermMain,
-    /// KILL to the main process.
+    /// Send KILL to the main process.
     KillMain,
-    /// TERM to everyone left.
+    /// Send TERM to all remaining processes.
     TermAll,
-    /// KILL to everyone left.
+    /// Send KILL to all remaining processes.
     KillAll,
-    /// `Timeout` after this time; replaces an armed one.
+    /// Raise `Timeout` after this time; replaces an armed timer.
     Arm(Duration),
-    /// No `Timeout` any more.
+    /// Cancel the armed timer.
     Disarm,
     /// Start the main process.
     Spawn,
-    /// End with this code.
+    /// Exit with this code.
     Exit(i32),
 }
 
-/// Where we are.
+/// The state of the main process and of the stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// There is no main process: reap and wait.
     Idle,
     /// The main process runs.
     Running,
-    /// It got TERM.
+    /// The main process got TERM.
     Stopping {
-        /// It is started again when it is gone.
+        /// True if it is started again after its end.
         again: bool,
     },
-    /// It got KILL.
+    /// The main process got KILL.
     Killing {
-        /// It is started again when it is gone.
+        /// True if it is started again after its end.
         again: bool,
     },
-    /// It is gone, and is started again after a while or at once.
+    /// The main process is gone, and is started again after a wait or at once.
     Backoff {
         /// Its exit code.
         code: i32,
     },
-    /// It is gone for good; the others got TERM.
+    /// No main process is waited for any more; all other processes got TERM.
     Draining {
-        /// The exit code.
+        /// The exit code of the supervisor.
         code: i32,
-        /// Somebody asked to stop; who asks again wants it now.
+        /// True if a stop was requested: one more request means KILL at once.
         asked: bool,
     },
-    /// The others got KILL.
+    /// All other processes got KILL.
     DrainKilling {
-        /// The exit code.
+        /// The exit code of the supervisor.
         code: i32,
     },
-    /// Everything is over.
+    /// Everything is over: the supervisor exits.
     Done,
 }
 
 impl State {
-    /// Whether the main process exists, as far as we know.
+    /// Reports whether a main process should exist in this state.
     pub fn has_main(self) -> bool {
         matches!(
             self,
@@ -135,20 +135,20 @@ impl State {
 /// The grace periods.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
-    /// From TERM to KILL of the main process.
+    /// The time from TERM to KILL of the main process.
     pub stop: Duration,
-    /// From TERM to KILL of everyone else.
+    /// The time from TERM to KILL of all other processes.
     pub drain: Duration,
 }
 
-/// How long killed processes may take to vanish before we stop waiting for them:
-/// one in uninterruptible sleep must not hold up the exit.
+/// Maximum wait for killed processes to vanish: a process in uninterruptible sleep must not hold
+/// up the exit.
 pub const KILL_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The exit code of a main process that even KILL did not end in time.
+/// The exit code for a main process that even KILL did not end in time.
 const KILLED: i32 = Ended::Signal(9).code();
 
-/// One step: the next state and what has to be done, in order.
+/// Returns the next state, and the effects to carry out in this order.
 pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
     use Effect::{Arm, Disarm, Exit, KillAll, KillMain, Spawn, TermAll, TermMain};
     use State::{Backoff, Done, DrainKilling, Draining, Idle, Killing, Running, Stopping};
@@ -176,7 +176,7 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
             Event::NobodyLeft | Event::Timeout => stay,
         },
         Stopping { again } => match event {
-            // TERM is on its way already; only its purpose changes.
+            // TERM was already sent; only what follows it changes.
             Event::Stop if again => (Stopping { again: false }, Vec::new()),
             Event::Stop | Event::Timeout => (Killing { again }, vec![KillMain, Arm(KILL_PATIENCE)]),
             Event::MainEnded { ended, .. } if again => at_once(ended.code()),
@@ -187,7 +187,7 @@ pub fn step(state: State, event: Event, times: Times) -> (State, Vec<Effect>) {
             Event::Stop if again => (Killing { again: false }, vec![Arm(KILL_PATIENCE)]),
             Event::MainEnded { ended, .. } if again => at_once(ended.code()),
             Event::MainEnded { ended, .. } => drain(ended.code(), true),
-            // A server that hangs on a disk is the one that people restart: it is waited for.
+            // Users restart a server that hangs on a disk: wait for its end.
             Event::Timeout if again => stay,
             Event::Timeout => drain(KILLED, true),
             Event::Stop | Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,

@@ -20,7 +20,7 @@ fn ended(code: i32) -> Event {
     }
 }
 
-/// Every (state, event) pair, written out: a row is state, event, next state, effects.
+/// Covers every (state, event) pair: a row holds a state, and the next state and effects per event.
 #[test]
 fn every_state_meets_every_event() {
     use Effect::{Arm, Disarm, Exit, KillAll, KillMain, Spawn, TermAll, TermMain};
@@ -168,12 +168,12 @@ fn the_restart_policy_leads_to_backoff() {
     }
 }
 
-/// What the world may do next, if it is possible then.
+/// An outside event that may come next; ignored where it is impossible.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Stop,
     Restart,
-    /// The main process ends; whether the restart policy starts it again.
+    /// The main process ends; `again`: the restart policy starts it again.
     MainEnds {
         again: bool,
     },
@@ -189,17 +189,16 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A supervisor's life in a world with a clock of its own, where everything that must
-/// not happen is noticed.
+/// A simulated supervisor with its own clock. It panics if something forbidden happens.
 #[derive(Debug)]
 struct Life {
     state: State,
     now: Duration,
     alarm: Option<Duration>,
     main: bool,
-    /// How the next starts fare.
+    /// Results of the next starts, from the end; true: success, as when the list is empty.
     spawns: Vec<bool>,
-    /// When all must be over, once somebody asked for it.
+    /// The time by which all must be over; `None`: no stop was requested yet.
     limit: Option<Duration>,
     exit: Option<i32>,
 }
@@ -233,7 +232,7 @@ impl Life {
         }
     }
 
-    /// Time passes, and what was armed in it rings.
+    /// Lets time pass, and raises `Timeout` whenever the armed timer expires.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(alarm) = self.alarm.filter(|alarm| *alarm <= until) {
@@ -265,9 +264,9 @@ impl Life {
 }
 
 proptest! {
-    /// Whatever happens, and whenever: who is reaped is never signalled, who exists is
-    /// never started twice, after a stop nothing is started any more, and the exit
-    /// comes within the sum of the grace periods even if nobody ever ends.
+    /// For any events at any times: a reaped process is never signalled, a running one is never
+    /// started twice, nothing is started after a stop, and the exit comes within the sum of the
+    /// grace periods even if no process ends.
     #[test]
     fn every_story_ends_in_time(
         idle in any::<bool>(),

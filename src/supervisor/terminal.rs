@@ -6,13 +6,13 @@ use rustix::process::{Pid, getpgrp};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
-/// The controlling terminal, whose foreground we hand to the command.
+/// The controlling terminal, whose foreground the command gets.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal(BorrowedFd<'static>);
 
 impl Terminal {
-    /// The terminal, if stdin, stdout or stderr is one and we are in its
-    /// foreground: who was started in the background stays there.
+    /// Returns the terminal, if stdin, stdout or stderr is one and we are in its foreground: a
+    /// process that was started in the background stays there.
     pub fn ours() -> Option<Self> {
         let streams = [stdin(), stdout(), stderr()];
         let terminal = streams.into_iter().find(|stream| isatty(stream))?;
@@ -20,29 +20,29 @@ impl Terminal {
         (foreground == getpgrp()).then_some(Self(terminal))
     }
 
-    /// Its descriptor.
+    /// Returns its file descriptor.
     pub fn descriptor(self) -> i32 {
         self.0.as_raw_fd()
     }
 
-    /// Hands the foreground to this process group. A background process may do so
-    /// while TTOU is blocked, as it is here. May fail (the terminal hung up, or is
-    /// another session's by now); then there is nothing to hand over.
+    /// Hands the foreground to this process group. A background process may do so while TTOU is
+    /// blocked, as it is here. If it fails, there is nothing to hand over: the terminal hung up,
+    /// or belongs to another session by now.
     pub fn give_to(self, group: Pid) {
         let _ = tcsetpgrp(self.0, group);
     }
 
-    /// Whether our own group is in the foreground.
+    /// Reports whether our own process group is in the foreground.
     pub fn is_ours_now(self) -> bool {
         tcgetpgrp(self.0).is_ok_and(|group| group == getpgrp())
     }
 
-    /// The group in the foreground. `None`: it is no longer our terminal.
+    /// Returns the process group in the foreground; `None`: the terminal is no longer ours.
     pub fn foreground(self) -> Option<Pid> {
         tcgetpgrp(self.0).ok()
     }
 
-    /// Takes the foreground back.
+    /// Takes the foreground back for our own process group.
     pub fn take_back(self) {
         self.give_to(getpgrp());
     }

@@ -1,7 +1,7 @@
 //! The system calls that neither nix nor rustix offers as safe functions.
 //!
-//! This is the only file of the crate in which `unsafe` is allowed. Each function
-//! is a thin wrapper that is safe to call with any argument.
+//! Outside tests, `unsafe` is allowed in this file only. Each function is safe to call with any
+//! argument.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -20,13 +20,13 @@ pub const LAST_SIGNAL: i32 = 64;
 #[derive(Debug, thiserror::Error)]
 #[error("{call} failed: {source}; if a sandbox or a seccomp profile refuses it, allow it there")]
 pub struct Refused {
-    /// The call.
+    /// The name of the call.
     pub call: &'static str,
-    /// The answer.
+    /// The error it returned.
     pub source: io::Error,
 }
 
-/// Returns a function that names the call of an error.
+/// Returns a closure for `map_err` that adds the name of the call to an error.
 pub fn refused<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Refused {
     move |error| Refused {
         call,
@@ -34,11 +34,11 @@ pub fn refused<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Refused 
     }
 }
 
-/// The calls that set a child apart. Which of them failed is told in the upper half of the
-/// error number, since nothing else comes from the child to its parent.
+/// The calls that separate a child process from us. The upper half of the error number says which
+/// one failed, because a child process can return only that number to its parent.
 const SET_UP: [&str; 2] = ["setsid", "setpgid"];
 
-/// The lower half, which is the error itself.
+/// The lower half of the error number: the error itself.
 const ERROR: i32 = 0xffff;
 
 fn set_up_failed(call: i32) -> io::Error {
@@ -46,8 +46,8 @@ fn set_up_failed(call: i32) -> io::Error {
     io::Error::from_raw_os_error((call + 1) << 16 | error.unwrap_or(0))
 }
 
-/// Returns the call that failed in a child, between fork(2) and execve(2); `None`: it was not
-/// one of ours.
+/// Returns the call that failed in a child process between fork(2) and execve(2); `None` if it was
+/// not one of ours.
 pub fn failed_in_child(error: &io::Error) -> Option<Refused> {
     let number = error.raw_os_error()?;
     let call = usize::try_from(number >> 16).ok()?.checked_sub(1)?;
@@ -55,8 +55,8 @@ pub fn failed_in_child(error: &io::Error) -> Option<Refused> {
     SET_UP.get(call).map(|call| Refused { call, source })
 }
 
-/// kill(2) with any signal number: the typed wrappers know no real-time signals,
-/// which a supervisor has to pass on like all others. `pid` as in kill(2).
+/// kill(2) with any signal number. The typed wrappers know no real-time signals, which a supervisor
+/// has to pass on like all others. `pid` is as in kill(2).
 ///
 /// # Errors
 /// As kill(2): ESRCH, EPERM, EINVAL.
@@ -68,8 +68,8 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
-/// sigqueue(3): queues a real-time signal with what its sender gave with it. Unlike
-/// kill(2), which loses it in silence, this tells when the queue is full.
+/// sigqueue(3): queues a real-time signal with the value from its sender. It fails with EAGAIN if
+/// the queue is full, where kill(2) reports success and may lose the signal.
 ///
 /// # Errors
 /// As sigqueue(3): EAGAIN, ESRCH, EPERM, EINVAL.
@@ -77,49 +77,49 @@ pub fn queue(pid: i32, signal: i32, value: u64) -> io::Result<()> {
     let value = libc::sigval {
         sival_ptr: std::ptr::with_exposed_provenance_mut(value as usize),
     };
-    // SAFETY: the value is a number for the receiver; nobody here looks behind it.
+    // SAFETY: the value is only a number for the receiver; this process never dereferences it.
     match unsafe { libc::sigqueue(pid, signal, value) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Gives SIGCHLD its default disposition. A parent that ignored it would have left
-/// us with children that vanish without an exit status (wait(2), POSIX.1-2001).
+/// Gives SIGCHLD its default disposition. If our parent ignored it, our child processes would
+/// vanish without an exit status (wait(2), POSIX.1-2001).
 pub fn default_child_signal() {
     // SAFETY: SIG_DFL installs no code of ours.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Watches a descriptor for readability on the current runtime.
+/// Watches a file descriptor for readability on the current runtime.
 ///
 /// # Errors
-/// epoll_ctl(2)'s.
+/// As epoll_ctl(2).
 pub fn watch(descriptor: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
-    // SAFETY: for as long as the borrow lives, the descriptor is open and is the
-    // same; the returned value cannot outlive the borrow.
+    // SAFETY: while the borrow lives, the file descriptor stays open and is the same one; the
+    // returned value cannot outlive the borrow.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     Ok(watched?)
 }
 
-/// How a child is set apart from us.
+/// How a child process is separated from us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Apart {
     /// A session of its own, without a terminal.
     Session,
-    /// A process group of its own, put in the foreground of this terminal if given.
+    /// A process group of its own, put in the foreground of this terminal if one is given.
     Group(Option<RawFd>),
 }
 
-/// Makes `command` start as a fresh program expects it: nothing blocked, nothing
-/// ignored, in its own session or process group, with this umask if one is given.
+/// Makes `command` start in a clean state: no signal blocked or ignored, in its own session or
+/// process group, with this umask if one is given.
 ///
-/// What the parent blocked or ignored would otherwise be inherited for good: a
-/// blocked TERM means a server that never stops.
+/// Otherwise the program would inherit the blocked and ignored signals of its parent for good: a
+/// server with TERM blocked never stops.
 pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
     let setup = move || {
-        // SAFETY: only async-signal-safe functions on local data, as needed
-        // between fork and exec.
+        // SAFETY: calls only async-signal-safe functions on local data, as needed between fork and
+        // exec.
         unsafe {
             match apart {
                 Apart::Session => {
@@ -132,9 +132,9 @@ pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
                         return Err(set_up_failed(1));
                     }
                     if let Some(terminal) = terminal {
-                        // A background process that calls tcsetpgrp is stopped by
-                        // TTOU unless it ignores it. The call may fail: no
-                        // controlling terminal (ENOTTY), another session's (EPERM).
+                        // TTOU stops a background process that calls tcsetpgrp, unless it is
+                        // ignored. The call may fail: no controlling terminal (ENOTTY), or that of
+                        // another session (EPERM).
                         libc::signal(libc::SIGTTOU, libc::SIG_IGN);
                         libc::tcsetpgrp(terminal, libc::getpgrp());
                     }
@@ -144,7 +144,7 @@ pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
                 libc::umask(umask);
             }
             for signal in 1..=LAST_SIGNAL {
-                // KILL, STOP and glibc's own two refuse, which is right.
+                // Fails for KILL, STOP and the two signals that glibc reserves, which is right.
                 libc::signal(signal, libc::SIG_DFL);
             }
             let mut none = std::mem::zeroed();
@@ -157,23 +157,23 @@ pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
     unsafe { command.pre_exec(setup) };
 }
 
-/// Makes freed blocks of a megabyte and more go back to the kernel at once. Without
-/// this, glibc keeps what it has once seen freed: 10 MiB for hashing a password.
+/// Makes glibc return freed blocks of a megabyte and more to the kernel at once. Otherwise it keeps
+/// blocks of a size that was freed before: 10 MiB after hashing a password.
 pub fn keep_no_large_blocks() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: the threshold is read by allocations that come later. Without it, they only
-    // keep more.
+    // SAFETY: only later allocations read the threshold. If it is not set, they only keep more
+    // memory.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
     }
 }
 
-/// Gives back the memory that only the start needed, in a process that lives for weeks:
-/// what was allocated in between and freed, and the code and constants that are mapped
-/// from files. The kernel maps what is used again from the same files.
+/// Gives memory that only the start needed back to the kernel, as this process lives for weeks:
+/// freed allocations, and code and constants mapped from files. The kernel maps them again from the
+/// same files when they are used.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: only memory that nobody has allocated is given back.
+    // SAFETY: gives back only memory that is not allocated.
     unsafe {
         libc::malloc_trim(0);
     }
@@ -182,16 +182,16 @@ pub fn give_back_memory() {
     };
     for range in as_in_file(&maps) {
         let start = std::ptr::without_provenance_mut(range.start);
-        // SAFETY: the mapping cannot be written, and nothing in it differs from its file:
-        // whoever reads there next finds the same. No mapping of a file is taken away
-        // between the look and this: libraries stay.
+        // SAFETY: the mapping is not writable and nothing in it differs from its file, so a later
+        // read finds the same bytes. No mapping of a file goes away between reading `smaps` and
+        // this call: libraries stay loaded.
         unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) };
     }
 }
 
-/// The addresses of the mappings in `smaps` (proc_pid_smaps(5)) that are private ones of
-/// a file, cannot be written, and have no page that differs from it, in memory or swapped
-/// out. Where the linker wrote before it took that right away, there is one.
+/// Returns the addresses of the mappings in `smaps` (proc_pid_smaps(5)) that are private to this
+/// process, come from a file, are not writable and have no modified page, in memory or swapped out.
+/// Pages that the linker wrote before it made them read-only are modified.
 fn as_in_file(smaps: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut mapping = None;
@@ -200,13 +200,13 @@ fn as_in_file(smaps: &str) -> Vec<Range<usize>> {
         let Some(first) = words.next() else { continue };
         if let Some(range) = addresses(first) {
             let constant = matches!(words.next(), Some("r-xp" | "r--p"));
-            // After offset and device.
+            // Offset and device come before the inode.
             let of_file = words.nth(2).is_some_and(|inode| inode != "0");
             mapping = (constant && of_file).then_some(range);
         } else if first == "Anonymous:" && words.next() != Some("0") {
             mapping = None;
         } else if first == "Swap:" {
-            // Comes after Anonymous.
+            // The last line that counts: it comes after Anonymous.
             let mapping = mapping.take();
             found.extend(mapping.filter(|_| words.next() == Some("0")));
         }

@@ -1,5 +1,5 @@
-//! The ground floor: the system calls that need `unsafe`, the one escaper of text that
-//! others may have written, and the paths that root alone decides about.
+//! The lowest layer: system calls that need `unsafe`, the only code that escapes untrusted text,
+//! and the checks of paths that root alone may control.
 
 mod calls;
 pub mod text;

@@ -1,17 +1,17 @@
-//! Text that somebody else may have written, made safe for a terminal and a log.
+//! Escapes text from untrusted sources, to make it safe for a terminal and a log.
 //!
-//! Escaped are the control characters (C0, DEL and C1: a terminal obeys them), the
-//! separators of lines and paragraphs, and the marks of writing direction, which show a
-//! name as another one. Everything else stays, as names in any script do.
+//! Escaped are the control characters (C0, DEL and C1), which a terminal obeys; the separators of
+//! lines and paragraphs; and the marks of writing direction, which can make a name look like
+//! another one. All other characters stay, so names in any script remain readable.
 
-/// Returns text on one line, with `\n`, `\u{1b}` and the like for what is escaped. Bytes
-/// that are not UTF-8 become U+FFFD.
+/// Returns text on one line, with escapes such as `\n` and `\u{1b}`. Bytes that are not UTF-8
+/// become U+FFFD.
 pub fn shown<T: AsRef<[u8]> + ?Sized>(text: &T) -> String {
     let text = String::from_utf8_lossy(text.as_ref());
     escaped(&text, |c| c.escape_default().to_string())
 }
 
-/// Returns text as [`shown`] does, but with its line breaks and tabs as they are.
+/// Returns text as [`shown`] does, but keeps line breaks and tabs.
 pub fn shown_lines(text: &str) -> String {
     escaped(text, |c| match c {
         '\n' | '\t' => c.to_string(),
@@ -19,8 +19,8 @@ pub fn shown_lines(text: &str) -> String {
     })
 }
 
-/// Returns JSON that says the same and holds only line breaks of what is escaped: JSON
-/// itself requires that of C0 alone.
+/// Returns the same JSON value with every such character escaped, except for line breaks. JSON
+/// itself requires this only of C0.
 pub fn json(text: &str) -> String {
     escaped(text, |c| match c {
         '\n' => c.to_string(),
@@ -28,7 +28,7 @@ pub fn json(text: &str) -> String {
     })
 }
 
-/// Reports whether a terminal would obey this character instead of showing it.
+/// Reports whether a character is escaped: see the top of this file.
 pub fn is_escaped(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -1,4 +1,4 @@
-//! What root is told to do, only root may have written.
+//! Checks that only root can write the files and directories that tell root what to do.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -6,31 +6,31 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows in one path.
+/// The number of links that the kernel follows in one path.
 const MOST_LINKS: usize = 40;
 
-/// Checks that `path`, every directory above it, and every directory on the way of the
-/// links in it are writable by root alone: who can put a link somewhere else chooses what
-/// root takes for the file. Where something on the path is not there, the directories above
-/// it decide: nobody else may make it. Whether it may be absent is for the reader to say.
+/// Checks that only root can write `path`, every directory above it, and every directory on the way
+/// of its links: a user who can replace a link chooses the file that root reads. If part of the
+/// path does not exist, the directories above that part must pass, so that no other user can create
+/// it. The caller decides whether `path` may be absent.
 ///
 /// # Errors
-/// The first thing another user could write, as a sentence without its subject.
+/// Names the first path that another user could write, or says `cannot be resolved: ...`.
 pub fn root_alone(path: &Path) -> Result<(), String> {
     let way = way(path)?;
-    // What is nearest to the file comes first.
+    // The path nearest to the file is reported first.
     way.iter()
         .rev()
         .filter(|step| !step.data.is_symlink())
         .try_for_each(|step| judge(&step.path, &step.data))
 }
 
-/// Returns `path` without its links. The file may be another user's, but each link on the
-/// way is root's and nobody else can replace it, so that root decides which file it is.
-/// Kubernetes' secrets are such links, in a sticky directory.
+/// Returns `path` with its links resolved. The file may belong to another user, but each link on
+/// the way must be root's and in a directory where no one else can replace it, so that root decides
+/// where it leads. Kubernetes' secrets are such links, in a sticky directory.
 ///
 /// # Errors
-/// The first link that another user could have made, as a sentence without its subject.
+/// Names the first link that another user could have made, or says `cannot be resolved: ...`.
 pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
     let way = way(path)?;
     for link in way.iter().filter(|step| step.data.is_symlink()) {
@@ -48,24 +48,24 @@ pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
     Ok(end.unwrap_or_else(|| path.to_owned()))
 }
 
-/// Reports whether no other user than root can rename what is in a directory, or put something
-/// else in its place.
+/// Reports whether only root can rename root's files in a directory, or replace them.
 pub fn nobody_renames_in(directory: &Path) -> bool {
     fs::symlink_metadata(directory).is_ok_and(|data| data.is_dir() && firm(&data))
 }
 
-/// Root's, and others cannot write there or, in a sticky directory, not touch what is root's.
+/// Reports whether a directory is root's and others cannot write there or, if it is sticky, cannot
+/// touch root's files.
 fn firm(data: &Metadata) -> bool {
     data.uid() == 0 && (data.mode() & 0o1000 != 0 || data.mode() & 0o022 == 0)
 }
 
-/// What a path leads through: a directory, a link, or its end.
+/// One step of a path: a directory, a link, or its end.
 struct Step {
     path: PathBuf,
     data: Metadata,
 }
 
-/// Follows a path from `/` as the kernel does, as far as there is something.
+/// Follows a path from `/` as the kernel does, up to the first name that does not exist.
 fn way(path: &Path) -> Result<Vec<Step>, String> {
     let unresolved = |error: io::Error| format!("cannot be resolved: {error}");
     let path = std::path::absolute(path).map_err(unresolved)?;
@@ -105,7 +105,7 @@ fn way(path: &Path) -> Result<Vec<Step>, String> {
     Ok(way)
 }
 
-/// The names in a path, the last one first.
+/// Returns the names in a path, last one first.
 fn names(path: &Path) -> Vec<OsString> {
     let components = path.components().rev();
     components
@@ -117,7 +117,7 @@ fn names(path: &Path) -> Vec<OsString> {
         .collect()
 }
 
-/// Checks that the directory `path` itself is writable by root alone, wherever it is.
+/// Checks that only root can write the directory `path` itself, wherever it is.
 ///
 /// # Errors
 /// As [`root_alone`].
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_file_under_a_directory_that_others_write_is_refused() {
-        // /root belongs to root alone; the system's temporary directory does not.
+        // Only root can write in /root; all users can write in the system's temporary directory.
         let base = tempfile::tempdir_in("/root").unwrap();
         let file = base.path().join("f");
         fs::write(&file, "").unwrap();

@@ -1,5 +1,5 @@
-//! A batch of defaults on their way into the volume: staged, noted as pending,
-//! flushed, put in place and noted as installed.
+//! A batch of defaults on the way into the volume: staged, recorded as pending, flushed,
+//! renamed into place and recorded as installed.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -19,21 +19,22 @@ use super::tree::{self, Look};
 use super::work::Work;
 use super::{VolumeError, shown};
 
-/// Up to so many files are flushed one by one. With 16 that takes some milliseconds,
-/// and a syncfs up to a second while others write to the same file system.
+/// Largest batch whose files are flushed one by one. 16 calls of fsync(2) take some
+/// milliseconds; a syncfs(2) takes up to a second while others write to the file system.
 const FEW: usize = 16;
 
-/// A complete file that waits for its batch to be flushed.
+/// A complete temporary file or link that is not yet renamed into place.
 pub(super) struct Staged<'a> {
     job: Job<'a>,
     temp: CString,
     content: Content,
-    /// How the temporary file looked; `None`: a link.
+    /// Stat of the temporary file; `None` for a link.
     look: Option<Look>,
 }
 
 impl<'a> Work<'a> {
-    /// Notes that a default is to be written with the next batch.
+    /// Adds a default to the next batch, and writes the batch if it is large enough. Only counts
+    /// the default if the volume is full.
     pub fn queue(&mut self, row: &'a Row, verdict: Verdict) -> Result<(), VolumeError> {
         if self.full > 0 {
             self.full += 1;
@@ -58,9 +59,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes what is queued under temporary names, in the directories where it goes.
+    /// Writes the jobs to temporary files in their target directories.
     fn stage(&mut self, jobs: &[Job<'a>]) -> Result<(), Halt> {
-        // What found no room may be tried again.
+        // A job that found no space is not done: `write_all` may try it again.
         let mut done = 0;
         let mut take = |number: usize, written: Written| {
             let job: &Job<'a> = &jobs[number];
@@ -84,17 +85,17 @@ impl<'a> Work<'a> {
         if halted == Err(Halt::Full) {
             self.full += (jobs.len() - done) as u64;
         }
-        // Threads end in any order.
+        // Threads finish in any order.
         self.batch
             .sort_by(|one, other| one.job.target.cmp(&other.job.target));
         halted
     }
 
-    /// Writes what is queued and puts it in place: note as pending, flush, rename, note as
+    /// Writes the queued jobs as one batch: stage, record as pending, flush, rename, record as
     /// installed.
     ///
     /// # Errors
-    /// `stop`. What was written waits in `batch`.
+    /// `stop`. Files that are staged and not renamed stay in `batch`.
     pub fn flush(&mut self) -> Result<(), VolumeError> {
         let jobs = std::mem::take(&mut self.jobs);
         self.bytes = 0;
@@ -116,7 +117,7 @@ impl<'a> Work<'a> {
             entry.or_default().pending = Some(staged.content);
         }
         if let Err(error) = self.save().and_then(|()| self.sync(&batch)) {
-            // Nothing was renamed: the old state, as a whole.
+            // Nothing was renamed: all old files stay.
             for staged in &batch {
                 self.drop_staged(staged);
                 match error {
@@ -138,7 +139,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Writes the manifest, if one is kept.
+    /// Writes the manifest, unless none can be kept.
     pub fn save(&mut self) -> Result<(), Errno> {
         match &mut self.home {
             Some(home) => home.write(&mut self.manifest),
@@ -146,8 +147,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// One fsync for each of a few files, or one syncfs for each file system that the
-    /// batch is on: that waits for what everybody else has written there too.
+    /// Flushes a small batch with one fsync(2) per file, a larger one with one syncfs(2) per file
+    /// system. syncfs(2) also waits for what other processes have written there.
     fn sync(&mut self, batch: &[Staged<'_>]) -> Result<(), Errno> {
         let mut synced = BTreeSet::new();
         for staged in batch {
@@ -165,7 +166,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Renames one staged file and notes how that ended.
+    /// Renames one staged file into place and records the result.
     ///
     /// # Errors
     /// `stop`.
@@ -197,7 +198,7 @@ impl<'a> Work<'a> {
             _ => place::install(dir, &staged.temp, &name, able),
         };
         if staged.is_beside() && matches!(placed, Placed::Done | Placed::Theirs) {
-            // What has the name already is a person's: it is not tried at each start.
+            // Recorded even if a person's file has the name, so that not every start tries again.
             entry.beside = Some(*content);
         }
         match (placed, job.verdict) {
@@ -216,7 +217,7 @@ impl<'a> Work<'a> {
                 }
             }
             (Placed::Theirs, verdict) => {
-                // What the stamp was taken of is not what is there.
+                // The stamp is not that of the file that is there now: keep only the size.
                 entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
                 let same = Judge {
                     ours: &|found| found == *content,
@@ -224,7 +225,7 @@ impl<'a> Work<'a> {
                 };
                 let same = same.is_ours(dir, &name) == Ok(true);
                 if same && verdict != Verdict::Beside {
-                    // Another start was faster, on a volume without locks.
+                    // Another start put it there first: without the lock, two can run at once.
                     entry.installed = Some(*content);
                     entry.in_volume = new_size.map(Stamp::of_size);
                     self.summary.current += 1;
@@ -241,7 +242,7 @@ impl<'a> Work<'a> {
                 self.strays.add(tree::split(&job.target).0, &name);
             }
             (Placed::Stopped, _) => {
-                // The next start may find it under a temporary name.
+                // It may be left in a temporary file, which the next start then recognises.
                 entry.pending = Some(*content);
                 return Err(VolumeError::Stopped);
             }
@@ -253,8 +254,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Notes what was put in place and looks like `now`, so that the next start need
-    /// not read it.
+    /// Records a file as installed, with its stat `now`, so the next start need not read it.
     fn placed(&mut self, staged: &Staged<'_>, now: Option<Look>) {
         let clock = tree::now();
         let untouched = now.zip(staged.look).filter(|(now, then)| {
@@ -274,7 +274,7 @@ impl<'a> Work<'a> {
         entry.yours = None;
     }
 
-    /// Removes what was staged and does not get its name.
+    /// Removes a staged file that is not to be renamed into place.
     pub fn drop_staged(&mut self, staged: &Staged<'_>) {
         let job = &staged.job;
         if let Ok((dir, _)) = self.writer.volume.parent(&job.target, false) {
@@ -287,13 +287,13 @@ impl<'a> Work<'a> {
 }
 
 impl Staged<'_> {
-    /// Whether it goes beside the default's name.
+    /// Reports whether the file goes beside the default's name.
     fn is_beside(&self) -> bool {
         self.job.verdict == Verdict::Beside
     }
 }
 
-/// Flushes one staged file. One that somebody took away is no fault of the others.
+/// Flushes one staged file. One that someone removed must not fail the whole batch.
 fn fsync(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, flags, Mode::empty()) {
@@ -303,7 +303,7 @@ fn fsync(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     }
 }
 
-/// `NAME.VERSION.EXT` for a new default next to a changed one.
+/// Returns the path `NAME.VERSION.EXT` for a new default beside a changed one.
 fn beside(path: &[u8], version: Option<&str>, content: Content) -> Vec<u8> {
     let version = match (version, content) {
         (Some(version), _) => version.replace(['/', '\0'], "-"),

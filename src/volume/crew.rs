@@ -1,8 +1,8 @@
-//! Handing the volume over to the user, by several threads where there is much of it.
+//! Hands the volume over to the user, with several threads if it is large.
 //!
-//! The walk begins with one: most volumes are small. What is left after the first
-//! thousand entries is shared out; who has nothing left to do is given half of what
-//! another one still has to enter.
+//! The walk begins in one thread, since most volumes are small. What is left after the
+//! first thousand entries is shared between threads: one that has nothing left to do gets
+//! half of what another one still has to enter.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CString;
@@ -21,74 +21,74 @@ use super::walk::{Part, Walk};
 use super::{Counted, Progress, Tally, VolumeError};
 use crate::degradation::Degradation;
 
-/// So many entries are walked before threads are worth their start.
+/// Number of entries that are walked before it pays off to start threads.
 const ALONE: u64 = 1024;
 
-/// More threads wait for the same disk and the same locks of the kernel.
+/// Maximum number of threads; more only wait for the same disk and the same kernel locks.
 const MOST: usize = 4;
 
-/// Whether what is not the user's is handed over.
+/// What to do with an entry that the user does not own.
 #[derive(Clone, Copy)]
 pub(super) enum Deed {
     Do,
-    /// It is only told, or that the system would refuse it.
+    /// Preview: list it, or report the errno with which the system would refuse chown(2).
     Foresee(Option<Errno>),
 }
 
-/// What all threads of a walk know.
+/// State that all threads of a walk share.
 pub(super) struct Common<'a> {
     pub claim: &'a Claim,
-    /// The volume's top.
+    /// Stat of the volume's top directory.
     pub top: Look,
-    /// The tops of other mounts, where looks do not tell the mount.
+    /// Inodes of all mount points, if statx(2) reports no mount ID (before Linux 5.8).
     pub mounts: HashSet<Inode>,
     pub deed: Deed,
     pub links: Links,
-    /// Whether the first chown(2) that succeeded changed the owner; unset before it.
+    /// True if the first successful chown(2) changed the owner; unset before that call.
     pub heeds_chown: OnceLock<bool>,
 }
 
 impl Common<'_> {
-    /// Whether what was seen is on the volume's own mount.
+    /// Reports whether an entry is on the volume's own mount.
     pub fn is_of_the_volume(&self, look: &Look) -> bool {
         look.same_mount(&self.top)
             && (look.inode == self.top.inode || !self.mounts.contains(&look.inode))
     }
 
-    /// Reports whether chown(2) made `handle` the user's. Stats only the first one: a file
-    /// system ignores chown(2) for every file or for none.
+    /// Reports whether chown(2) made the user the owner of `handle`. Stats only the first
+    /// one: a file system ignores chown(2) for every file or for none.
     pub fn has_changed_hands(&self, handle: BorrowedFd<'_>) -> bool {
         let uid = self.claim.uid;
         let is_users = || tree::look_at(handle).is_ok_and(|look| look.uid == uid);
         *self.heeds_chown.get_or_init(is_users)
     }
 
-    /// Reports whether the file system ignores chown(2), as far as that is known.
+    /// Reports whether the file system is known to ignore chown(2).
     pub fn ignores_chown(&self) -> bool {
         self.heeds_chown.get() == Some(&false)
     }
 }
 
-/// Files with several links: where they were found, and the path of the first place.
+/// Files with several links: the links found so far, and the path of the first one.
 #[derive(Default)]
 pub(super) struct Links {
-    /// When the walk met the first of them, by the clock of the file system.
+    /// Time when the walk met the first such file, by the file system's clock.
     began: OnceLock<Time>,
     found: Mutex<HashMap<Inode, (HashSet<Place>, String)>>,
 }
 
-/// A name in a directory.
+/// A link: the inode of its directory, and its name there.
 type Place = (Inode, CString);
 
 impl Links {
-    /// Notes a link of `inode`. Returns whether all its links are found. `now` reads the
-    /// clock of the file system; `look` stats the place after that.
+    /// Records a link of `inode`. Returns whether all its links are found. `now` reads the
+    /// clock of the file system; `look` stats `place` after that.
     ///
-    /// None must count twice, or it would stand for one outside. A name that is moved
-    /// ahead of the walk stamps the inode, as linking and unlinking do, so a file whose
-    /// stamp is not older than the first look at a link is not handed over this time. A
-    /// directory that is moved with the name in it stamps nothing, but stays the same
-    /// directory.
+    /// No link may count twice, or it would stand in for one outside of the volume. Renaming
+    /// a file ahead of the walk updates its ctime, as link(2) and unlink(2) do, so a file
+    /// whose ctime is not older than `began` is not handed over this time. Renaming its
+    /// directory does not update the file's ctime, but the directory keeps its inode, so the
+    /// link is recognised as the same one.
     pub fn complete(
         &self,
         inode: Inode,
@@ -119,16 +119,16 @@ impl Links {
     }
 }
 
-/// What a thread came upon.
+/// Results of one thread's walk.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Entries looked at.
+    /// Number of entries checked.
     pub checked: u64,
-    /// Entries handed over.
+    /// Number of entries handed over.
     pub changed: u64,
-    /// The number of them by former owner, for the first few owners.
+    /// The number of these by former owner, for the first few owners.
     pub former: BTreeMap<u32, u64>,
-    /// What would be handed over.
+    /// In a preview: paths of the entries that would be handed over.
     pub foreseen: Vec<String>,
     pub refused: Tally,
     /// Entries that kept their owner because the file system ignores chown(2).
@@ -136,11 +136,11 @@ pub(super) struct Found {
     pub devices: Counted,
 }
 
-/// So many former owners are told; a hostile volume may have one for each file.
+/// Maximum number of owners that a thread counts; a hostile volume may have one per file.
 const MOST_OWNERS: usize = 8;
 
 impl Found {
-    /// Counts an entry that belonged to `uid`.
+    /// Counts an entry that is handed over and belonged to `uid`.
     pub fn changed(&mut self, uid: u32) {
         self.changed += 1;
         self.belonged_to(uid, 1);
@@ -166,7 +166,7 @@ impl Found {
     }
 }
 
-/// Hands over everything in `dir`, or foresees that, until `stop` says so.
+/// Hands over everything in `dir`, or previews that, until `stop` returns true.
 pub(super) fn hand_over(
     claim: &Claim,
     dir: OwnedFd,
@@ -199,7 +199,7 @@ pub(super) fn hand_over(
     if !rest.is_done() {
         found = found.and(share(&common, rest, &mut tell)?);
     }
-    // Which thread finds what is chance.
+    // The order depends on the threads.
     found.foreseen.sort();
     Ok(finish(claim, found, common.links))
 }
@@ -212,12 +212,12 @@ fn share(
 ) -> Result<Found, VolumeError> {
     let crew = Crew::new(rest);
     let number = match thread::available_parallelism().map_or(1, NonZero::get) {
-        // Nobody would work while another one waits.
+        // On one processor, threads only take turns.
         1 => 0,
         number => number.min(MOST),
     };
     thread::scope(|scope| {
-        // Who tells waits until it was heard, so that a stop is soon heard of, too.
+        // Without a buffer, a thread waits until its report is received and then sees a stop.
         let (sender, receiver) = mpsc::sync_channel(0);
         let threads: Vec<_> = (0..number)
             .map_while(|_| {
@@ -238,7 +238,7 @@ fn share(
         }
         let mut all = Ok(Found::default());
         for thread in threads {
-            // A thread that panicked has said so; what it found is unknown.
+            // The panic is logged by the hook; the results of this thread are lost.
             let found = thread.join().unwrap_or(Err(VolumeError::Stopped));
             all = all.and_then(|all| Ok(all.and(found?)));
         }
@@ -249,20 +249,20 @@ fn share(
     })
 }
 
-/// What is shared out.
+/// The parts of a walk that its threads share.
 struct Crew {
     left: Mutex<Left>,
     changed: Condvar,
-    /// How many wait for a part, beyond those that lie ready.
+    /// Number of threads that wait for a part, beyond the parts that are ready.
     wanted: AtomicUsize,
     stopped: AtomicBool,
 }
 
 struct Left {
     parts: Vec<Part>,
-    /// How many threads walk a part of which they could give half away.
+    /// Number of threads that walk a part; each could give half of it away.
     walking: usize,
-    /// How many wait for that.
+    /// Number of threads that wait for a part.
     waiting: usize,
 }
 
@@ -288,7 +288,7 @@ impl Crew {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// What each thread does.
+    /// Runs one thread: walks parts until none is left.
     fn work(&self, mut walk: Walk<'_>) -> Result<Found, VolumeError> {
         while let Some(mut part) = self.take() {
             let _walking = Walking(self);
@@ -300,7 +300,7 @@ impl Crew {
         Ok(walk.found)
     }
 
-    /// The next part; `None`: everything was walked, or is not to be.
+    /// Waits for the next part. Returns `None` if everything is walked, or on a stop.
     fn take(&self) -> Option<Part> {
         let mut left = lock(&self.left);
         while !self.is_stopped() {
@@ -323,7 +323,7 @@ impl Crew {
         None
     }
 
-    /// Gives half of a part to whoever waits for one.
+    /// Gives half of a part to a thread that waits for one.
     fn give(&self, part: &mut Part) {
         if self.wanted.load(Ordering::Relaxed) == 0 {
             return;
@@ -336,7 +336,7 @@ impl Crew {
         }
     }
 
-    /// A part was walked, or given up.
+    /// Records that a thread has finished or given up a part.
     fn walked(&self) {
         let mut left = lock(&self.left);
         left.walking -= 1;
@@ -351,7 +351,7 @@ impl Crew {
     }
 }
 
-/// Somebody walks a part, until this is dropped.
+/// Marks a thread as walking a part until this is dropped.
 struct Walking<'a>(&'a Crew);
 
 impl Drop for Walking<'_> {
@@ -364,7 +364,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of it.
+/// Turns the results of the walk into counts and degradations.
 fn finish(claim: &Claim, found: Found, links: Links) -> Claimed {
     let owner = format!("{}:{}", claim.uid, claim.gid);
     let what = format!("hand over to {owner}");

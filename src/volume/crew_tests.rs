@@ -11,7 +11,7 @@ use crate::settings::VolumeOwner;
 use crate::volume::owner::claim;
 use crate::volume::testing::{GID, UID, owner, settle};
 
-/// Hands a volume over, as long as `stop` is not told of so many entries.
+/// Hands a volume over, and stops once `stop` entries are reported as done.
 fn hand(volume: &Path, stop: u64) -> (Result<Claimed, VolumeError>, Vec<u64>) {
     let request = Claim {
         directory: volume.to_owned(),
@@ -34,7 +34,7 @@ fn hand(volume: &Path, stop: u64) -> (Result<Claimed, VolumeError>, Vec<u64>) {
     (claimed, told.into_inner())
 }
 
-/// Directories in directories, and files with links in others: as many entries.
+/// Makes nested directories with files and links. Returns the number of entries.
 fn grow(top: &Path, files: u32) -> u64 {
     let mut entries = 1;
     for number in 0..40 {
@@ -127,11 +127,11 @@ fn a_stop_ends_all_threads() {
     let entries = grow(volume.path(), 400);
     let (claimed, told) = hand(volume.path(), ALONE + 1);
     assert!(matches!(claimed, Err(VolumeError::Stopped)), "{told:?}");
-    // Each thread tells once or twice more before it hears of it.
+    // Each thread reports once or twice more before it sees the stop.
     assert!(told.last().unwrap() + ALONE < entries, "{told:?}");
 }
 
-/// Moving a directory stamps none of the files in it.
+/// Renaming a directory does not update the ctime of the files in it.
 #[test]
 fn a_directory_that_is_moved_ahead_of_the_walk_makes_no_second_link() {
     let ground = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Bringing the image's notebook defaults into the volume, as the user.
+//! Brings the image's notebook defaults into the volume, as the user.
 //!
-//! Look, plan, do: the survey says what there is, the plan what is to happen, and a
-//! batch at a time is staged, noted as pending, flushed, put in place and noted as
-//! installed. A kill between any two steps leaves what the next start understands.
+//! Survey, plan, act: the survey finds what there is, the plan decides what to do, and the
+//! files are staged, recorded as pending, flushed, renamed into place and recorded as
+//! installed, one batch at a time. The next start can continue after a kill at any point.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -30,26 +30,26 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 
-/// The defaults and how they are brought in.
+/// The defaults, and the settings for bringing them in.
 #[derive(Debug, Clone)]
 pub struct Defaults {
-    /// Where the image keeps them.
+    /// Directory of the defaults in the image.
     pub source: PathBuf,
     /// The notebooks volume.
     pub volume: PathBuf,
-    /// AI_LAB_VERSION.
+    /// AI_LAB_VERSION; `None` if it is not set or not UTF-8.
     pub image_version: Option<String>,
-    /// What a newer image replaces.
+    /// Which files a newer image replaces.
     pub update: UpdateNotebooks,
-    /// What happens to deleted defaults.
+    /// Whether deleted defaults come back.
     pub deleted: DeletedNotebooks,
-    /// The mode of a file; directories and executables get x where it has r.
+    /// Mode bits of a file; directories and executables get x where it has r.
     pub mode: u32,
 }
 
 /// Brings the defaults into the volume.
 ///
-/// `stop` is asked, and `progress` told, now and then; a stop leaves what is done.
+/// Calls `stop` and `progress` now and then; after a stop, what is done stays.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub fn bring_in(
     bring(defaults, PATIENCE, MEANS, &|_| true, stop, progress)
 }
 
-/// The same for what `only` says alone.
+/// Brings in only the defaults whose path `only` accepts.
 pub(super) fn bring_some(
     defaults: &Defaults,
     only: &dyn Fn(&[u8]) -> bool,
@@ -72,17 +72,17 @@ pub(super) fn bring_some(
     bring(defaults, PATIENCE, MEANS, only, &|| false, &mut |_| {})
 }
 
-/// A mode with x wherever it has r.
+/// Returns a mode with x wherever it has r.
 pub(super) fn with_x(mode: u32) -> u32 {
     mode | (mode & 0o444) >> 2
 }
 
-/// How long the lock of another container is waited for.
+/// Maximum time to wait for the lock while another container holds it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// From some thousand defaults on, the record and what it names are read while the
-/// image's are listed. A record longer than [`OTHER_RECORDS`] waits for the list, which gives
-/// its limit. In bytes.
+/// From this length on (some thousand defaults), the manifest and the stats of its paths are
+/// read while the image's defaults are listed. In bytes. A manifest longer than
+/// [`OTHER_RECORDS`] waits for the list, which gives the limit of its length.
 const LONG_RECORD: u64 = 256 << 10;
 
 const MEANS: Means = Means {
@@ -100,7 +100,7 @@ pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
     }
 }
 
-/// Stamps of another image's files say nothing about this one's.
+/// Drops stamps of image files that are not of this version: they say nothing about its files.
 pub(super) fn forget_another_image(defaults: &Defaults, manifest: &mut Manifest) {
     if manifest.image.is_none() || manifest.image != defaults.image_version {
         let entries = manifest.entries.values_mut();
@@ -109,7 +109,7 @@ pub(super) fn forget_another_image(defaults: &Defaults, manifest: &mut Manifest)
 }
 
 pub(super) fn open_top(path: &Path) -> Result<OwnedFd, Errno> {
-    // The settings may name them through a link; from here on none is followed.
+    // The settings may name the directory through a link; below it, no link is followed.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }
@@ -145,7 +145,7 @@ fn volume_error(defaults: &Defaults, error: Errno) -> VolumeError {
     }
 }
 
-/// What the image offers for the volume whose top this is.
+/// Lists the image's defaults for the volume with this top; none if they are the volume.
 pub(super) fn offers(
     defaults: &Defaults,
     source: &Tree,
@@ -176,11 +176,11 @@ pub(super) fn inode(defaults: &Defaults, volume: &Tree) -> Result<Inode, VolumeE
     Ok(look.map_err(|error| volume_error(defaults, error))?.inode)
 }
 
-/// All that the image offers, where there is no volume yet.
+/// Lists all that the image offers, without leaving out a volume.
 pub(super) fn offers_alone(defaults: &Defaults, source: &Tree) -> Result<Offers, VolumeError> {
     let failed = |error| source_error(defaults, error);
     let top = tree::look_at(source.top()).map_err(failed)?;
-    // Nothing below is its own top.
+    // Nothing below the top has its inode, so nothing is left out as the volume.
     list(defaults, source, top.inode, &|| false)
 }
 
@@ -210,7 +210,7 @@ fn bring(
     let (listed, settled) = match apart {
         true => together(list, || settle(OTHER_RECORDS), stop),
         false => {
-            // The list comes first: it gives the limit of the record.
+            // The list comes first: it gives the limit for the length of the manifest.
             let listed = list(stop)?;
             let settled = settle(listed.longest_record());
             (Ok(listed), settled)
@@ -295,7 +295,7 @@ fn bring(
     }
 }
 
-/// A volume that cannot be written.
+/// Returns the degradation for a read-only volume.
 pub(super) fn left_alone(defaults: &Defaults) -> Degradation {
     Degradation::new(
         format!(
@@ -306,8 +306,8 @@ pub(super) fn left_alone(defaults: &Defaults) -> Degradation {
     )
 }
 
-/// Our directory and the manifest in it; the manifest is empty and the directory
-/// `None` where none can be kept. `None`: the volume is read-only.
+/// Opens `.ai-lab` and reads the manifest in it. If no manifest can be kept, returns no
+/// directory and an empty manifest. Returns `None` if the volume is read-only.
 #[allow(clippy::type_complexity)]
 fn settle_in(
     volume: &Tree,

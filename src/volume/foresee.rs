@@ -1,4 +1,4 @@
-//! What a start would do about the defaults, for a dry run: the same looks, and no change.
+//! Preview of the defaults for a dry run: the stats and reads of a start, and no change.
 
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
@@ -15,10 +15,10 @@ use super::{Tally, VolumeError, home, shown};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
-/// What a start would do with these `rights`. Root may ask for a user to whom everything
-/// will be handed over: it looks and reads, and follows no link; what of the image that
-/// user cannot read, [`unread_taken`] takes out afterwards. `made`: a volume that is not
-/// there would be made before.
+/// Returns what a start with these `rights` would do. Root may ask with the rights of a user
+/// who will own everything: root stats and reads, and follows no link. [`unread_taken`] then
+/// drops the defaults that this user cannot read. `made`: true if the start would create a
+/// missing volume before.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub fn foresee_defaults(
     let longest = offers.longest_record();
     let record = home::foresee(volume.top(), rights, longest, stop, &mut degradations);
     let recorded = record.is_ok();
-    // As in a start: what cannot be kept is not gone by either.
+    // As in a start: a manifest that cannot be kept is not used either.
     let manifest = match record {
         Ok(manifest) => manifest,
         Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
@@ -79,7 +79,7 @@ pub fn foresee_defaults(
     })
 }
 
-/// Takes out what the volume would refuse, as far as its directories tell.
+/// Drops and reports the actions that the permissions of the volume's directories forbid.
 fn take_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> Vec<Degradation> {
     use Verdict::{Beside, Install, Replace};
     let mut refused = Tally::default();
@@ -97,20 +97,19 @@ fn take_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> V
     refused.degradations("write", REFUSED).collect()
 }
 
-/// Whether something could be made at `path`, and the directories above it that are not
-/// there.
+/// Checks whether a file could be created at `path`, with its missing parent directories.
 fn may_write(volume: &mut Tree, rights: Rights, path: &[u8]) -> Result<(), Errno> {
     let mut above = tree::split(path).0;
     loop {
         match volume.dir(above, false) {
-            // The top is there.
+            // This ends at the top, which exists.
             Err(Errno::NOENT) => above = tree::split(above).0,
             dir => return rights.may_change(dir?),
         }
     }
 }
 
-/// Takes out of what root foresaw what the user cannot read in the image.
+/// Drops the defaults that the user cannot read.
 ///
 /// # Errors
 ///
@@ -134,7 +133,7 @@ pub fn unread_taken(
                 rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())
             }),
             Some(_) => Ok(()),
-            // Its directory cannot be listed, which was counted.
+            // The user cannot list its directory, which `unread` has counted.
             None => return false,
         };
         if let Err(error) = may {
@@ -147,13 +146,13 @@ pub fn unread_taken(
     Ok(foreseen)
 }
 
-/// What a start would do.
+/// Preview of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreseen {
-    /// About each default.
+    /// The decision for each default.
     pub files: Vec<Action>,
-    /// Whether it could write down what it did.
+    /// True if the start could write the manifest.
     pub recorded: bool,
-    /// What it could not do as asked.
+    /// What the start could not do as asked.
     pub degradations: Vec<Degradation>,
 }

@@ -1,8 +1,8 @@
-//! Single directories of HOME, handed over to the user without what is in them.
+//! Hands single directories of HOME over to the user, without their contents.
 //!
-//! Docker makes the missing parents of a mount as root's, a new named volume is root's,
-//! and so is what a derived image copies. Every step is one name under an open directory,
-//! and no link is followed.
+//! Docker makes the missing parents of a mount point as root. A new named volume belongs to
+//! root as well, and so does what a derived image copies. Every step is one name under an
+//! open directory, and no link is followed.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString, OsStr};
@@ -20,7 +20,7 @@ use super::walk::give;
 use super::way::{Missing, open_volume};
 use crate::identity::Root;
 
-/// Where Jupyter, IPython, matplotlib and the programs of XDG keep their own things.
+/// HOME and its directories in which Jupyter, IPython, matplotlib and XDG programs keep state.
 const STATE: [&str; 21] = [
     "",
     ".cache",
@@ -45,34 +45,34 @@ const STATE: [&str; 21] = [
     ".local/share/jupyter/runtime",
 ];
 
-/// A mount of root's counts as new while it has at most so many entries.
+/// A mount that belongs to root counts as new only if it has fewer entries than this.
 const MOST_ENTRIES: u32 = 1024;
 
-/// Whose the directories are to be.
+/// A request to hand over directories: where, and to whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Hand<'a> {
     /// The user's HOME, or the notebooks directory.
     pub directory: &'a Path,
-    /// The user.
+    /// The user's uid.
     pub uid: u32,
-    /// The user's group.
+    /// The user's gid.
     pub gid: u32,
-    /// Whether the owner is changed, or only the list made.
+    /// True to change the owners, false only to list what would change.
     pub change: bool,
 }
 
-/// Hands over those of HOME's state directories that are root's, and the directories in
-/// which something is mounted there: each by itself. A mount with content of root's is
-/// left (a directory of the host, a ConfigMap), and so is what is some other user's.
-/// Returns what was handed over; what cannot be is the user phase's to report.
+/// Hands over HOME's state directories that belong to root, and the parent directories of
+/// mounts in HOME's hidden directories, each without its contents. Leaves mounts with content
+/// of root (a host directory, a ConfigMap), and whatever belongs to another user. Returns the
+/// paths that were handed over; the user phase reports what could not be.
 pub fn hand_over_directories(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
     let mut paths: BTreeSet<PathBuf> = STATE.iter().map(PathBuf::from).collect();
     paths.extend(parents_of_mounts(hand.directory));
     hand_over_each(hand, paths)
 }
 
-/// Hands over the tops of other mounts inside a directory that are fresh volumes: root's, with
-/// nothing of anybody else's in them. Returns what was handed over.
+/// Hands over the tops of mounts inside a directory that are new volumes: they belong to root,
+/// and no one but the user has anything in them. Returns their paths.
 pub fn hand_over_mounts(_: &Root, hand: &Hand<'_>) -> Vec<PathBuf> {
     hand_over_each(hand, Mounts::read().below(hand.directory))
 }
@@ -94,7 +94,7 @@ fn hand_over_each(hand: &Hand<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
     handed
 }
 
-/// The directories between HOME and what is mounted in one of its hidden directories.
+/// Returns the directories between HOME and the mount points in its hidden directories.
 fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
     let mounts = Mounts::read().below(home).into_iter();
     let hidden = mounts.filter(|path| path.as_os_str().as_bytes().starts_with(b"."));
@@ -111,14 +111,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Goes down to a path below HOME and hands over what is there; whether it did.
+    /// Goes down to a path below HOME and hands it over if it qualifies. Reports whether it does.
     fn reach(&self, home: &OwnedFd, path: &Path) -> Result<bool, Errno> {
         let mut here = tree::open_dir(home, c".")?;
         let above = tree::open_handle(&here, c"..")?;
         let mut look = tree::look_at(&here)?;
         let mut mounted = self.is_mounted(&look, &tree::look_at(&above)?);
         let mut foreign = mounted && self.is_foreign(&here, &look);
-        // HOME itself only where it is a new volume: an image chose its owner.
+        // HOME itself qualifies only as a new volume: otherwise the image chose its owner.
         let mut candidate = mounted;
         for step in path.iter() {
             let name = CString::new(step.as_bytes()).map_err(|_| Errno::INVAL)?;
@@ -131,8 +131,8 @@ impl Walk<'_> {
             };
             (here, look, candidate) = (next, below, true);
         }
-        // The user may have given this name to any directory beside it: one that is closed to
-        // the user stays so.
+        // The user can rename any neighbouring directory to this name. So a directory that
+        // the user cannot read stays root's.
         let readable = mounted || look.mode & 0o005 == 0o005;
         if foreign || !candidate || !readable || look.uid != 0 {
             return Ok(false);
@@ -149,14 +149,14 @@ impl Walk<'_> {
         !look.same_mount(above) || look.mount.is_none() && self.tops.contains(&look.inode)
     }
 
-    /// Whether the top of a mount is neither the user's nor new.
+    /// Reports whether the top of a mount is neither the user's nor a new volume of root.
     fn is_foreign(&self, dir: &OwnedFd, look: &Look) -> bool {
         let new = || self.is_new(dir, look, &mut MOST_ENTRIES.clone()) == Ok(true);
         look.uid != self.hand.uid && !(look.uid == 0 && new())
     }
 
-    /// Whether nothing in a directory is anybody's but the user's: other mounts, the
-    /// directories that lead to them, and `lost+found` do not count.
+    /// Reports whether a directory has no content but the user's. Other mounts, `lost+found` and
+    /// root's directories with nothing else in them do not count.
     fn is_new(&self, dir: &OwnedFd, look: &Look, budget: &mut u32) -> Result<bool, Errno> {
         let mut names: Vec<CString> = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 4096];

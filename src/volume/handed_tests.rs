@@ -14,7 +14,7 @@ fn owner(path: &Path) -> (u32, u32) {
     (uid, gid)
 }
 
-/// A HOME of the user's with these directories of root's.
+/// Returns a HOME of the user with these directories of root.
 fn home(directories: &[&str]) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     chown(home.path(), Some(UID), Some(GID)).unwrap();
@@ -123,14 +123,14 @@ fn mounts(untold: StatxFlags) {
         ] {
             mount_tmpfs(&at(name), "1m");
         }
-        // New, but for what mkfs makes, what is the user's and the way to another mount.
+        // New: only `lost+found` from mkfs, a directory of the user, and the parents of a mount.
         fs::create_dir(at(".jupyter/lost+found")).unwrap();
         fs::create_dir(at(".jupyter/mine")).unwrap();
         chown(at(".jupyter/mine"), Some(UID), None).unwrap();
         fs::create_dir_all(at(".local/share/jupyter/kernels")).unwrap();
         mount_tmpfs(&at(".local/share/jupyter/kernels"), "1m");
         fs::write(at(".local/share/jupyter/kernels/x"), "").unwrap();
-        // The host's.
+        // Content of the host.
         fs::create_dir(at(".ipython/profile_default")).unwrap();
         fs::write(at(".ipython/profile_default/x"), "").unwrap();
         let handed = hand(home.path(), true);
@@ -147,7 +147,7 @@ fn mounts(untold: StatxFlags) {
         assert_eq!(handed, expected);
         assert_eq!(owner(&at(".ipython")).0, 0);
         assert_eq!(owner(&at(".cache/deep/er")).0, 0, "not one of ours");
-        // What cannot be changed is not.
+        // A read-only mount is neither handed over nor listed.
         chown(at(".jupyter"), Some(0), None).unwrap();
         mount_read_only(&at(".jupyter"));
         assert_eq!(hand(home.path(), false), [""; 0]);
@@ -155,7 +155,7 @@ fn mounts(untold: StatxFlags) {
     });
 }
 
-/// A volume for all of HOME, as Kubernetes gives one.
+/// A volume for all of HOME, as Kubernetes mounts one.
 #[test]
 fn home_itself_is_handed_over_only_as_a_new_mount() {
     let home = home(&[]);

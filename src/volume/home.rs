@@ -1,4 +1,4 @@
-//! `.ai-lab`, our own directory in the volume: the lock and the manifest.
+//! `.ai-lab`, our own directory in the volume, with the lock and the manifest.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -16,38 +16,38 @@ use super::tree::{Look, Rights, Time, Tree};
 use super::{VolumeError, place, tree};
 use crate::degradation::Degradation;
 
-/// The directory's name in the volume.
+/// Name of the directory in the volume.
 pub(super) const NAME: &CStr = c".ai-lab";
 const LOCK: &CStr = c"lock";
 const MANIFEST: &CStr = c"manifest.sha256";
 const ASIDE: &CStr = c"manifest.sha256.damaged";
-/// The record is read in pieces of this many bytes, with a stop possible between two.
+/// Bytes of the manifest that are read before `stop` is asked again.
 const READ_AT_ONCE: u64 = 4 << 20;
 
-/// How long a wait may be without a word.
+/// Time after which a wait for the lock is logged.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Our directory, open, and locked if the file system can.
+/// Our directory, open. `locked` is false if we could not get the lock.
 pub(super) struct Home {
     pub dir: OwnedFd,
     lock: File,
     pub locked: bool,
-    /// The longest record that is read, in bytes.
+    /// Maximum length of a manifest that is read, in bytes.
     longest: u64,
-    /// The text that was read, or written last. One that says the same in other words, as
-    /// somebody else's would, is written anew.
+    /// Text of the manifest as last read or written. A file with the same meaning but another
+    /// text, which another program may have written, is written anew.
     base: Vec<u8>,
 }
 
-/// Whether the manifest can be kept.
+/// Result of opening our directory.
 pub(super) enum Opened {
     Home(Box<Home>),
-    /// Files can be added, the manifest not kept; said why.
+    /// Files can be added, but no manifest can be kept; the degradation says why.
     Without(Degradation),
     ReadOnly,
 }
 
-/// Opens or makes `.ai-lab` in `volume` and waits at most `limit` for its lock.
+/// Opens or creates `.ai-lab` in `volume` and waits at most `limit` for its lock.
 pub(super) fn open(
     volume: BorrowedFd<'_>,
     limit: Duration,
@@ -69,7 +69,7 @@ pub(super) fn open(
     })))
 }
 
-/// Takes the lock, for which `limit` is waited at most; whether it is ours.
+/// Waits at most `limit` for the lock. Returns whether we hold it.
 fn take(
     lock: &File,
     limit: Duration,
@@ -100,16 +100,16 @@ fn take(
                 ));
                 return Ok(false);
             }
-            // No locks here: the manifest is merged when it is written.
+            // The file system has no locks: the manifest is merged when it is written.
             Err(_) => return Ok(false),
         }
     }
 }
 
-/// What [`open`] and [`Home::read`] would come to; nothing is made or set aside.
+/// Previews [`open`] and [`Home::read`] without creating or renaming anything.
 ///
 /// # Errors
-/// The degradation where no manifest could be kept, or `stop`.
+/// The degradation if no manifest could be kept, or `stop`.
 pub(super) fn foresee(
     volume: BorrowedFd<'_>,
     rights: Rights,
@@ -127,12 +127,12 @@ pub(super) fn foresee(
     }
 }
 
-/// Why there is no manifest to go by.
+/// Why no manifest was read.
 #[derive(Debug, PartialEq)]
 pub(super) enum NotRead {
-    /// It must not be changed either; the degradation says why.
+    /// The manifest must not be changed either; the degradation says why.
     Told(Degradation),
-    /// The caller's `stop` said so.
+    /// The caller's `stop` returned true.
     Stopped,
 }
 
@@ -151,7 +151,7 @@ fn foresee_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedF
     Ok(Some(dir))
 }
 
-/// What is told where no manifest can be kept, because of this.
+/// Returns the degradation for `error`, because of which no manifest can be kept.
 fn no_record(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradation {
     let own = "make .ai-lab in the notebooks directory a directory that the user can write";
     let (why, remedy) = match error {
@@ -178,8 +178,8 @@ fn no_record(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradatio
     )
 }
 
-/// The lock is written to: it must not be a device, nor a file that has its other name
-/// outside of the volume.
+/// Accepts only a regular file with one link. The lock is written to, so it must not be a
+/// device, nor a file that has another name outside of the volume.
 fn ours(look: Look) -> Result<(), Errno> {
     match look.kind {
         FileType::RegularFile if look.links <= 1 => Ok(()),
@@ -189,7 +189,7 @@ fn ours(look: Look) -> Result<(), Errno> {
 
 fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
     match rustix::fs::mkdirat(volume, NAME, Mode::from(0o755)) {
-        // A read-only file system may say so before it says that it exists.
+        // mkdir(2) may report EROFS or EACCES although the directory exists.
         Ok(()) | Err(Errno::EXIST | Errno::ROFS | Errno::ACCESS) => {}
         Err(error) => return Err(error),
     }
@@ -212,10 +212,10 @@ fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
 }
 
 impl Home {
-    /// The manifest; `Err`: written by a newer version or not readable now, and not to
-    /// be touched.
+    /// Reads the manifest. `Err`: a newer version wrote it, or it cannot be read now; it must
+    /// not be changed.
     ///
-    /// One that is damaged or longer than `longest` is set aside and counts as absent.
+    /// A manifest that is damaged or longer than `longest` is set aside and counts as absent.
     pub fn read(
         &mut self,
         longest: u64,
@@ -229,7 +229,7 @@ impl Home {
         Ok(manifest)
     }
 
-    /// Writes the manifest, durably, if it is not what is there already.
+    /// Writes the manifest and flushes its data, unless its text is the last one known.
     pub fn write(&mut self, manifest: &mut Manifest) -> Result<(), Errno> {
         let mut new = manifest.render();
         if new == self.base {
@@ -252,21 +252,21 @@ impl Home {
         Ok(())
     }
 
-    /// Whether a start was killed while it had temporary files in the volume.
+    /// Reports whether a start was killed while it had temporary files in the volume.
     pub fn was_killed(&self) -> bool {
         self.marked() == Some(true)
     }
 
-    /// Notes that there are temporary files in the volume, or that there are none.
+    /// Marks in the lock file whether there are temporary files in the volume.
     pub fn mark(&mut self, busy: bool) {
         if self.marked() == Some(!busy) {
-            // Without the mark, what a killed start leaves is only not tidied up.
+            // If this fails, files of a killed start are not removed, which does no other harm.
             let _ = self.lock.set_len(u64::from(busy));
         }
     }
 
-    /// The mark is a byte in the lock's file. `None`: without the lock, it is another's;
-    /// more than that, somebody wrote it.
+    /// Reads the mark, a byte in the lock file. `None`: we do not hold the lock, so that the
+    /// mark is another start's, or someone wrote more than that byte.
     fn marked(&self) -> Option<bool> {
         match tree::look_at(&self.lock).ok()?.size {
             0 if self.locked => Some(false),
@@ -276,8 +276,8 @@ impl Home {
     }
 }
 
-/// The manifest in `.ai-lab`, as [`Home::read`], and its text; `aside` sets a damaged one
-/// aside.
+/// Reads the manifest in `.ai-lab` as [`Home::read`] does. Returns its text too. `aside` sets
+/// a damaged one aside.
 fn read(
     dir: &OwnedFd,
     longest: u64,
@@ -294,10 +294,10 @@ fn read(
             long = true;
             Err(Unreadable::Damaged(0))
         }
-        // No regular file.
+        // It is not a regular file.
         Err(Errno::INVAL | Errno::LOOP) => Err(Unreadable::Damaged(0)),
         Err(Errno::ACCESS | Errno::PERM) if is_kept_from_us(dir) => Err(Unreadable::Damaged(0)),
-        // What cannot be read now may be readable the next time.
+        // The next start may be able to read it.
         Err(error) => {
             return Err(NotRead::Told(Degradation::new(
                 format!(
@@ -341,8 +341,8 @@ fn read(
     Ok(read)
 }
 
-/// Whether the record is somebody else's, who does not let us read it: a refusal may be
-/// the file system's of a moment.
+/// Reports whether the permissions of the manifest keep us from reading it. If not, the
+/// file system may have refused it for a moment only.
 fn is_kept_from_us(dir: &OwnedFd) -> bool {
     let asked = rustix::fs::accessat(dir, MANIFEST, Access::READ_OK, AtFlags::empty());
     matches!(asked, Err(Errno::ACCESS | Errno::PERM))
@@ -354,19 +354,19 @@ fn nothing() -> (Manifest, Vec<u8>) {
     (manifest, text)
 }
 
-/// How many bytes the manifest has; 0: there is none.
+/// Returns the length of the manifest in bytes; 0 if there is none.
 pub(super) fn length_of_record(volume: &Tree) -> u64 {
     let look = tree::open_dir(volume.top(), NAME).and_then(|dir| tree::look(dir, MANIFEST));
     look.map_or(0, |look| look.size)
 }
 
-/// The manifest in `.ai-lab`, if there is one that can be read.
+/// Returns the manifest in `.ai-lab`, if there is one that can be read.
 pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
     let (_, text) = text(dir, longest, &|| false).ok().flatten()?;
     Manifest::parse(&text).ok()
 }
 
-/// Writes the manifest's text in `.ai-lab`, durably, as a whole or not at all.
+/// Writes the manifest's text in `.ai-lab` as a whole or not at all, and flushes its data.
 pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
     let dir = dir.as_fd();
     let temp = place::temporary(place::NEW);
@@ -383,7 +383,7 @@ pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
     done
 }
 
-/// Makes the manifest readable for all, and as old as the time `modified`.
+/// Sets the manifest's mode bits to 0644, and its atime and mtime to `modified`.
 pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
     let (file, _) = place::open_file(dir.as_fd(), MANIFEST)?;
     rustix::fs::fchmod(&file, Mode::from(0o644))?;
@@ -398,10 +398,10 @@ pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
     rustix::fs::futimens(&file, &times)
 }
 
-/// The manifest's text in `.ai-lab`, and how its file looks. `None`: there is none.
+/// Returns the manifest's text in `.ai-lab` and the stat of its file; `None` if there is none.
 ///
 /// # Errors
-/// EFBIG where it is longer than `longest`, ECANCELED where `stop` said so.
+/// EFBIG if it is longer than `longest`, ECANCELED if `stop` returned true.
 pub(super) fn text(
     dir: impl AsFd,
     longest: u64,
@@ -415,7 +415,7 @@ pub(super) fn text(
     if look.size > longest {
         return Err(Errno::FBIG);
     }
-    // No longer than a record of these defaults, which fits.
+    // At most `longest`, which fits into memory.
     let mut text = Vec::with_capacity(look.size as usize + 1);
     let mut rest = file.take(longest);
     loop {
@@ -428,7 +428,7 @@ pub(super) fn text(
     }
 }
 
-/// Takes over what `theirs` has learnt since `base` about paths `ours` did not touch.
+/// Takes over what `theirs` changed since `base`, except paths that `ours` changed.
 fn merge(ours: &mut Manifest, base: &Manifest, theirs: Manifest) {
     if ours.image == base.image || is_older(ours.image.as_deref(), theirs.image.as_deref()) {
         ours.image = theirs.image;

@@ -6,7 +6,7 @@ use super::*;
 use crate::volume::manifest::{Content, Digest, Entry};
 use crate::volume::testing::{as_user, mount_read_only, tree_of, with_mounts};
 
-/// Longer than any record here.
+/// Longer than any manifest in these tests, in bytes.
 const LONGEST: u64 = 1 << 20;
 
 struct Volume(tempfile::TempDir);
@@ -147,7 +147,7 @@ fn a_newer_manifest_is_neither_read_nor_overwritten() {
         panic!("stopped");
     };
     assert!(refused.cause.contains("newer version"), "{refused}");
-    // It came while we worked without a lock.
+    // As if it had appeared while we worked without the lock.
     home.locked = false;
     home.write(&mut manifest(&[("a", "x")])).unwrap();
     let now = std::fs::read(volume.at("manifest.sha256")).unwrap();
@@ -275,7 +275,7 @@ fn a_read_only_volume_is_told_from_one_that_may_not_be_written() {
         let (opened, _) = volume.open_with(Duration::ZERO, false);
         assert!(matches!(opened, Ok(Opened::ReadOnly)));
     });
-    // Root's directory, for a user who may only read it.
+    // Root's directory, which the user may only read.
     let volume = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir()
@@ -301,10 +301,10 @@ fn a_killed_start_is_remembered() {
         home.mark(false);
         assert!(!home.was_killed());
     }
-    // Another one works; what lies about may be its own.
+    // Another start holds the lock: the temporary files may be its own.
     home.mark(true);
     assert!(!volume.open().was_killed());
-    // And without the lock nobody takes the mark of the one who has it.
+    // A start without the lock does not change the mark of the start that holds it.
     volume.open().mark(false);
     assert!(home.was_killed());
     home.mark(false);

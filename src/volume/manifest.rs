@@ -1,4 +1,4 @@
-//! The manifest: which defaults were brought in, as what, by which image.
+//! The manifest: which defaults were brought in, their checksums, and the image's version.
 
 mod text;
 
@@ -10,12 +10,12 @@ use super::plan::Found;
 use super::tree::{Look, Time};
 pub use text::Unreadable;
 
-/// SHA-256.
+/// A SHA-256 checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub(super) [u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the checksum of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
@@ -27,21 +27,21 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// What a name stands for.
+/// The content at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Content {
-    /// A regular file with this digest.
+    /// A regular file with this checksum.
     File(Digest),
-    /// A symbolic link whose text has this digest.
+    /// A symbolic link whose target path has this checksum.
     Link(Digest),
     /// A directory.
     Directory,
-    /// A regular file of the image that nobody needed to read yet. Equal to nothing
-    /// that is in a volume or manifest.
+    /// A regular file of the image whose content was not needed, so that it was not read.
+    /// Never occurs in a volume or a manifest.
     Unread,
 }
 
-/// By what a file is known again without reading it.
+/// Stat fields by which an unchanged file is recognised without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub size: u64,
@@ -61,26 +61,26 @@ impl Stamp {
         }
     }
 
-    /// Reports whether it records only a size.
+    /// Reports whether this stamp records only a size.
     pub fn is_of_size(&self) -> bool {
         *self == Self::of_size(self.size)
     }
 
-    /// The stamp of what `look` saw, if a later change could not bear the same one:
-    /// its times must be older than `now` by more than one tick of their clock.
+    /// Returns the stamp of a stat, or `None` if a later change could leave the same stamp:
+    /// both times must be older than `now` by more than one tick of the file system's clock.
     pub fn settled(look: &Look, now: Time) -> Option<Self> {
         Self::older(look, look.modified.max(look.changed), now)
     }
 
-    /// The stamp of a file that was renamed just now and written before: whoever
-    /// writes it from here on changes `modified`, so that alone must be older. Renaming set
-    /// `changed`, by the clock of the file system.
+    /// Returns the stamp of a file that was written earlier and renamed just now. The rename
+    /// set `changed` by the clock of the file system, and a later write would set `modified`.
+    /// So only `modified` must be older than that time.
     pub fn renamed(look: &Look) -> Option<Self> {
         Self::older(look, look.modified, look.changed)
     }
 
     fn older(look: &Look, newest: Time, now: Time) -> Option<Self> {
-        // Whole seconds mean a file system that has no finer ones (FAT has two).
+        // Whole seconds: the file system has no finer times (FAT has steps of two seconds).
         let tick = if newest.1 == 0 {
             (3, 0)
         } else {
@@ -99,7 +99,7 @@ impl Stamp {
         })
     }
 
-    /// Whether `look` sees the same.
+    /// Reports whether `look` is the stat of the same, unchanged file.
     pub fn fits(&self, look: &Look) -> bool {
         !self.is_of_size()
             && self.size == look.size
@@ -109,24 +109,24 @@ impl Stamp {
     }
 }
 
-/// What is known of one name.
+/// The manifest's record of one path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
-    /// What was brought in.
+    /// The content that was brought in.
     pub installed: Option<Content>,
-    /// What a start was about to bring in; possibly it did.
+    /// The content that a start was about to bring in; it may already be in place.
     pub pending: Option<Content>,
-    /// What was put beside it.
+    /// The content that was put beside a changed file.
     pub beside: Option<Content>,
     /// The stamp of `installed` in the volume, or only its size.
     pub(super) in_volume: Option<Stamp>,
     pub(super) in_image: Option<Stamp>,
-    /// The digest and stamp of a person's file at this path, so that a start reads it once.
+    /// The checksum and stamp of the user's own file at this path, so that it is read once.
     pub(super) yours: Option<(Digest, Stamp)>,
 }
 
 impl Entry {
-    /// Returns the content of the file that `look` saw, if a stamp fits it.
+    /// Returns the content and the stamp of the file with the stat `look`, if a stamp fits.
     pub(super) fn knows(&self, look: &Look) -> Option<(Content, Stamp)> {
         let installed = self.installed.zip(self.in_volume);
         let yours = self.yours;
@@ -136,18 +136,18 @@ impl Entry {
     }
 }
 
-/// What was brought into the volume before.
+/// The defaults that earlier starts brought into the volume.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
-    /// The newest image that did; `None`: one without a version, or none.
+    /// The version of the newest image that brought some in; `None` if none had a version.
     pub image: Option<String>,
-    /// By path relative to the volume, `/` between components.
+    /// The records by path, relative to the volume, with `/` between components.
     pub entries: BTreeMap<Vec<u8>, Entry>,
 }
 
 impl Manifest {
-    /// Resolves what a killed start left pending: it is in place, or it is not. `found`
-    /// returns what is there, or `None` where that is not known.
+    /// Resolves the contents that a killed start left pending: each is in place or not. `found`
+    /// returns the state of a path, or `None` if it was not read.
     pub(super) fn resolve(&mut self, found: impl Fn(&[u8]) -> Option<(Found, Option<Stamp>)>) {
         for (path, entry) in &mut self.entries {
             let Some(content) = entry.pending else {
@@ -193,11 +193,11 @@ mod tests {
         assert_eq!(Stamp::settled(&seen, (200, 500_000_001)), None);
         assert_eq!(Stamp::settled(&seen, (200, 540_000_000)), None);
         assert!(Stamp::settled(&seen, (200, 550_000_001)).is_some());
-        // Whole seconds: a file system that has no finer ones.
+        // Whole seconds: the file system has no finer times.
         let coarse = look((200, 0), (200, 0));
         assert_eq!(Stamp::settled(&coarse, (202, 0)), None);
         assert!(Stamp::settled(&coarse, (204, 0)).is_some());
-        // From the future.
+        // The file's times are in the future.
         assert_eq!(Stamp::settled(&seen, (100, 0)), None);
     }
 

@@ -1,4 +1,4 @@
-//! What a person asks for by hand: how the defaults stand, what differs, and one back.
+//! The work of the `notebooks` verbs: the state of the defaults, differences, and restoring.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -22,21 +22,21 @@ use super::{VolumeError, home, place};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
-/// A file is compared up to this many bytes.
+/// The size limit of a file that is compared, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// How the defaults stand.
+/// The state of the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The version of the image that last brought defaults in.
+    /// The version of the newest image that brought defaults in; `None` if none had a version.
     pub installed: Option<String>,
-    /// What the next start will do about each default.
+    /// The next start's action for each default.
     pub files: Vec<Action>,
-    /// What it will tell besides.
+    /// The degradations that the next start would report.
     pub degradations: Vec<Degradation>,
 }
 
-/// How the defaults stand; changes nothing and takes no lock.
+/// Returns the state of the defaults. Changes nothing and takes no lock.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ pub fn standing(_: &Dropped, defaults: &Defaults) -> Result<Standing, VolumeErro
     look(defaults, trees, offers, manifest.unwrap_or_default(), &stop)
 }
 
-/// How they stand, as far as a start would look.
+/// Returns the state of the defaults, and reads only what a start would read.
 pub(super) fn look(
     defaults: &Defaults,
     (source, volume): (&mut Tree, &mut Tree),
@@ -82,13 +82,13 @@ pub(super) fn look(
     })
 }
 
-/// A default as it is in the volume and in the image; `None`: it is no regular file
-/// there, or longer than 64 MiB.
+/// A default in the volume and in the image. A version is `None` if it is no readable regular
+/// file, or longer than 64 MiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
-    /// The volume's.
+    /// The version in the volume.
     pub yours: Option<Vec<u8>>,
-    /// The image's.
+    /// The version in the image.
     pub image: Option<Vec<u8>>,
 }
 
@@ -113,29 +113,29 @@ fn read(tree: &mut Tree, path: &[u8]) -> Option<Vec<u8>> {
     (bytes.len() as u64 <= LONGEST).then_some(bytes)
 }
 
-/// What became of one default that was to be restored.
+/// The result of restoring one default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restored {
-    /// It is the image's now; nothing was there.
+    /// The image's version is in place; nothing was there before.
     Back,
-    /// It is the image's now; what was there is under this name.
+    /// The image's version is in place; the former entry now has this path.
     Aside(Vec<u8>),
-    /// It was the image's already.
+    /// The image's version was in place already.
     Current,
     /// The image has no such default.
     Unknown,
-    /// What is there could not be put aside, or the default not be put in place.
+    /// The image's version is unreadable, or the rename or the installation failed.
     Refused(Errno),
-    /// The same, and what was there could not be put back: it is under this name.
+    /// The default could not be put in place, and the former entry still has this path.
     Left(Vec<u8>),
 }
 
-/// What became of each default that was asked for.
+/// The result for each default that was asked for.
 pub type Restores = Vec<(Vec<u8>, Restored)>;
 
-/// Brings these defaults back, and every default below one that is a directory. What
-/// a person wrote is put aside, under a name that tells whose it is; and put back, if the
-/// default does not come. With what was in the way.
+/// Restores these defaults, and every default below one that is a directory. The user's
+/// version is first renamed to `NAME.yours.EXT`, and renamed back if the default cannot be put
+/// in place. Also returns the degradations.
 ///
 /// # Errors
 ///
@@ -220,7 +220,7 @@ fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) 
     }
 }
 
-/// Gives what is at `path` another name; the new path, or `None` if nothing is there.
+/// Renames the entry at `path`. Returns its new path, or `None` if nothing is there.
 fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
     let (dir, name) = match volume.parent(path, false) {
         Ok(found) => found,
@@ -242,10 +242,10 @@ fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
     Ok(Some(new))
 }
 
-/// `NAME.yours.EXT`, or with the first free number: `NAME.yours-2.EXT`.
+/// Renames to `NAME.yours.EXT`, or with the first free number: `NAME.yours-2.EXT`.
 fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
     let bytes = name.to_bytes();
-    // A dot at the front is no extension's.
+    // A dot at the front starts no extension.
     let dot = bytes.iter().rposition(|byte| *byte == b'.');
     let (stem, extension) = bytes.split_at(dot.filter(|at| *at > 0).unwrap_or(bytes.len()));
     for number in 1..1000 {
@@ -264,7 +264,7 @@ fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
     Err(Errno::EXIST)
 }
 
-/// The name that [`put_aside`] took away.
+/// Renames back what [`put_aside`] renamed.
 fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
     let (dir, name) = volume.parent(path, false)?;
     let (_, aside) = tree::split(aside);
@@ -272,7 +272,7 @@ fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
     rename(dir, &aside, &name)
 }
 
-/// Renames, and never onto anything.
+/// Renames without replacing anything.
 fn rename(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
     match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rename_without_flags(dir, from, to),
@@ -280,8 +280,8 @@ fn rename(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
     }
 }
 
-/// The same where the file system knows no such rename (NFS, 9p): a link is made or a
-/// directory only where nothing is.
+/// Renames where the file system has no RENAME_NOREPLACE (NFS, 9p): linkat(2) and mkdirat(2)
+/// fail if the new name exists.
 fn rename_without_flags(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
     if tree::look(dir, from)?.kind == FileType::Directory {
         rustix::fs::mkdirat(dir, to, Mode::from(0o755))?;

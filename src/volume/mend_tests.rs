@@ -142,7 +142,7 @@ fn a_default_comes_back_and_what_a_person_wrote_is_put_aside() {
         ("a1".into(), "mine".into())
     );
     assert_eq!(lab.reads("d"), "also mine", "nobody asked for it");
-    // A second time under a second name.
+    // The second time it gets a second name.
     lab.put(
         "volume",
         &[("a.ipynb", "mine again"), ("dir/b", "b of mine")],
@@ -173,7 +173,7 @@ fn what_was_put_aside_comes_back_where_the_default_does_not() {
     let lab = Lab::new(&[("a.ipynb", "default")]);
     lab.start();
     fs::write(lab.at("volume", "a.ipynb"), "mine").unwrap();
-    // Nobody reads a directory as a file, be it root.
+    // A link that leads outside is no default.
     fs::remove_file(lab.at("source", "a.ipynb")).unwrap();
     symlink("/nowhere", lab.at("source", "a.ipynb")).unwrap();
     let results = lab.restore(&["a.ipynb"]);

@@ -1,8 +1,8 @@
-//! The notebooks volume: a safe handle on hostile ground, ownership, defaults, manifest.
+//! The notebooks volume: safe access to a hostile file tree, ownership, defaults, manifest.
 //!
-//! [`claim`] runs as root and settles who owns the volume; [`bring_in`] runs as the
-//! user and brings the image's notebook defaults in. Nothing here follows a link
-//! that is in the volume, and nothing a person wrote is overwritten or deleted.
+//! [`claim`] runs as root and sets the owner of the volume. [`bring_in`] runs as the user
+//! and brings the image's notebook defaults in. Nothing here follows a symbolic link in the
+//! volume, and nothing that a person wrote is overwritten or deleted.
 
 mod batch;
 mod crew;
@@ -52,25 +52,25 @@ pub use seal::{Sealed, seal};
 pub use summary::Summary;
 pub use tree::Rights;
 
-/// Where the record of what was brought in is, below the volume.
+/// Path of the manifest, relative to the volume.
 pub const MANIFEST: &str = ".ai-lab/manifest.sha256";
 
-/// How far a long piece of work is.
+/// Progress of a long operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Entries done.
+    /// Number of entries done.
     pub done: u64,
-    /// Entries there are; `None`: not known yet.
+    /// Number of all entries; `None` if it is not known yet.
     pub total: Option<u64>,
 }
 
-/// After how many entries `progress` is called and `stop` asked, at the latest.
+/// Maximum number of entries between two calls of `progress` or `stop`.
 const REPORT_EVERY: u64 = 1024;
 
-/// Why the volume could not be prepared.
+/// Why the work on the volume or on the defaults ended.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// The defaults are not where the settings say. Log watchers rely on this phrase.
+    /// The directory of the defaults does not exist. Log watchers rely on this message.
     #[error("Source directory not found: {}", .0.display())]
     SourceMissing(PathBuf),
     /// The defaults cannot be read.
@@ -78,22 +78,22 @@ pub enum VolumeError {
     Source {
         /// The directory of the defaults.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The volume or a directory above it cannot be opened or created.
+    /// The volume or one of its parent directories cannot be opened or created.
     #[error("cannot open or create the notebooks directory {} (at {at})", directory.display())]
     Open {
         /// The notebooks directory.
         directory: PathBuf,
-        /// The component that failed.
+        /// The path as far as the component that failed.
         at: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A link on the way to the volume that someone else than root could have made.
+    /// The volume's path contains a symbolic link that a user other than root may have made.
     #[error(
         "{at}, on the way to the notebooks directory {}, is a symbolic link that root did not \
          make or that others can replace; name the real directory with --notebooks",
@@ -102,7 +102,7 @@ pub enum VolumeError {
     Link {
         /// The notebooks directory.
         directory: PathBuf,
-        /// The link.
+        /// The path of the link.
         at: String,
     },
     /// The notebooks directory is `/`.
@@ -110,7 +110,7 @@ pub enum VolumeError {
         "the notebooks directory is the root of the file system; name a directory below it with --notebooks"
     )]
     Everything,
-    /// The notebooks directory is one of the system's.
+    /// The notebooks directory is a system directory, such as `/etc`.
     #[error(
         "the notebooks directory {} is one of the system's, whose owner stays; mount a volume \
          there, or name a directory below it with --notebooks",
@@ -129,27 +129,27 @@ pub enum VolumeError {
     Seal {
         /// The directory of the defaults.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A seal there would count for nothing.
+    /// Users other than root can write to this directory, so a start would not trust its seal.
     #[error(
         "others than root can write to {place}, and a start would not trust a seal of theirs; \
          first run: chown -R root:root {place}; chmod -R go-w {place}",
         place = .0.display()
     )]
     NotRoots(PathBuf),
-    /// The caller's `stop` said so, who tells it.
+    /// The caller's `stop` returned true; the caller reports that.
     #[error("stopped")]
     Stopped,
 }
 
-/// Opens a directory for root step by step, making what is missing of its path as root's. A
-/// link is followed only if root made it where nobody else can replace it.
+/// Opens a directory as root, one path component at a time; missing ones are created, owned by
+/// root. Follows a symbolic link only if root made it where no one else can replace it.
 ///
 /// # Errors
-/// open(2)'s, or the link that another user could have made.
+/// Those of open(2) and mkdir(2), the path `/`, or a link that another user may have made.
 pub fn open_as_root(_: &Root, path: &Path) -> std::io::Result<OwnedFd> {
     let missing = way::Missing::Make { uid: 0, gid: 0 };
     match way::open_volume(path, missing) {
@@ -163,12 +163,12 @@ pub fn open_as_root(_: &Root, path: &Path) -> std::io::Result<OwnedFd> {
 }
 
 impl VolumeError {
-    /// Whether the volume is not there.
+    /// Reports whether the volume does not exist.
     fn is_absent(&self) -> bool {
         self.is_of(std::io::ErrorKind::NotFound)
     }
 
-    /// Whether we may not go or make where the volume is.
+    /// Reports whether we lack the permission to reach or create the volume.
     fn is_refused(&self) -> bool {
         self.is_of(std::io::ErrorKind::PermissionDenied)
     }
@@ -178,7 +178,7 @@ impl VolumeError {
     }
 }
 
-/// What failed, counted by reason, so that a million refusals are one line.
+/// Failures, counted by errno, so that a million refusals are one line.
 #[derive(Debug, Default)]
 struct Tally(BTreeMap<i32, (u64, String)>);
 
@@ -194,7 +194,7 @@ impl Tally {
         }
     }
 
-    /// One degradation for each reason: `could not WHAT 12 entries, first PATH: WHY`.
+    /// Returns one degradation per errno: `could not WHAT 12 entries, first PATH: WHY`.
     fn degradations<'a>(
         &'a self,
         what: &'a str,
@@ -211,7 +211,7 @@ impl Tally {
     }
 }
 
-/// Counts paths and keeps the first one: there may be millions.
+/// Counts paths and keeps only the first: there may be millions.
 #[derive(Debug, Default)]
 struct Counted {
     count: u64,

@@ -1,4 +1,4 @@
-//! The mounts of this container: which one a directory is on, and which are below it.
+//! The mounts of this container: the mount that a directory is on, and the mounts below it.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -16,9 +16,9 @@ use crate::degradation::Degradation;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     id: u64,
-    /// What of the file system is mounted.
+    /// The directory of the file system that is mounted.
     pub root: PathBuf,
-    /// Where.
+    /// The mount point.
     pub point: PathBuf,
 }
 
@@ -31,7 +31,7 @@ impl Mount {
         Some(Self { id, root, point })
     }
 
-    /// Reports whether this is a volume that the engine keeps, named or anonymous: Docker and
+    /// Reports whether this is a volume of the container engine, named or anonymous: Docker and
     /// Podman mount `…/volumes/NAME/_data`, nerdctl `…/volumes/NAMESPACE/NAME/_data`.
     pub fn is_volume_of_an_engine(&self) -> bool {
         self.volume_name().is_some()
@@ -47,8 +47,8 @@ impl Mount {
         (volumes(2) || volumes(3)).then(|| names[data - 1])
     }
 
-    /// Reports whether this is a volume without a name, which the engine made because the image
-    /// wants one there: it goes with the container.
+    /// Reports whether this is an anonymous volume, whose name is a digest. The engine makes one
+    /// if the image declares a volume there, and it is lost with the container.
     fn is_anonymous(&self) -> bool {
         let name = self.volume_name().map(OsStr::as_encoded_bytes);
         name.is_some_and(|name| name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit))
@@ -66,7 +66,7 @@ impl Mounts {
         Self(lines.filter_map(Mount::parse).collect())
     }
 
-    /// Returns where something is mounted.
+    /// Returns the mount points.
     pub fn points(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|mount| mount.point.as_path())
     }
@@ -81,7 +81,7 @@ impl Mounts {
         self.0.iter().find(|mount| mount.id == id)
     }
 
-    /// Returns where something else is mounted below a directory, as paths from there.
+    /// Returns the mount points below a directory, relative to it.
     pub fn below(&self, directory: &Path) -> BTreeSet<PathBuf> {
         let real = directory.canonicalize();
         let top = real.as_deref().unwrap_or(directory);
@@ -93,8 +93,8 @@ impl Mounts {
     }
 }
 
-/// Returns what is wrong with the mounts for the user that this process runs as: notebooks that
-/// go with the container, and mounts that cannot be used.
+/// Returns the degradations of the mounts for the user that this process runs as: notebooks that
+/// are lost with the container, and mounts that cannot be used.
 pub fn wrong_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
     let mounts = Mounts::read();
     let mut wrong = unusable(&mounts, notebooks, home);
@@ -102,9 +102,9 @@ pub fn wrong_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
     wrong
 }
 
-/// Reports a notebooks directory that goes with the container although something else is mounted
-/// where people keep their things: an engine gives an image's own mount point a volume without a
-/// name, and who mounted HOME, or the path of another image, expects what is in it to stay.
+/// Reports notebooks on an anonymous volume, lost with the container, while something else is
+/// mounted at HOME or below /home. An engine makes such a volume for an image's own mount point,
+/// but a user who mounted HOME or another image's path expects what is in it to stay.
 fn passing(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation> {
     let volume = mounts.of(File::open(notebooks).ok()?)?;
     if !volume.is_anonymous() {
@@ -114,7 +114,7 @@ fn passing(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation
     let mut elsewhere = mounts.points().filter(|point| {
         let of_people =
             *point == home || *point != Path::new("/home") && point.starts_with("/home");
-        // What is in a hidden directory is some program's, and a file is no volume.
+        // A hidden directory belongs to a program, and a file is no volume.
         let hidden = point
             .iter()
             .any(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -175,7 +175,7 @@ fn refused(mount: &Path, verb: &str, error: Errno, remedy: &str) -> Degradation 
     )
 }
 
-/// A path of mountinfo: a backslash has three octal digits after it.
+/// Decodes a path of mountinfo, where a backslash is followed by three octal digits.
 fn unescaped(place: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(place.len());
     let mut rest = place;

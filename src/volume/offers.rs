@@ -18,12 +18,12 @@ use super::{Tally, shown};
 pub(super) enum Offer {
     File(Look),
     Link(CString, Content),
-    /// Recorded only if empty: others come with their files.
+    /// Offered only if it is empty: other directories are created with their files.
     Directory,
 }
 
 impl Offer {
-    /// How many bytes have to be written for it.
+    /// Returns the number of bytes to write for it.
     pub fn size(&self) -> u64 {
         match self {
             Self::File(look) => look.size,
@@ -32,35 +32,35 @@ impl Offer {
     }
 }
 
-/// What the image offers.
+/// All defaults that the image offers.
 #[derive(Default)]
 pub(super) struct Offers {
     /// The defaults by path.
     pub by_path: BTreeMap<Vec<u8>, Offer>,
-    /// What cannot be looked at.
+    /// What cannot be statted or listed.
     pub unread: Tally,
-    /// Where that is: nobody knows what is there, or below.
+    /// The paths of these: it is not known what the image has there, or below.
     pub closed: Vec<Vec<u8>>,
-    /// What cannot be a default.
+    /// One line for each entry that cannot be a default.
     pub reported: Vec<String>,
 }
 
 impl Offers {
-    /// Returns the limit for a record of these defaults, in bytes: four lines for each, in
-    /// which every byte of the path can be escaped, and [`OTHER_RECORDS`].
+    /// Returns the limit for the manifest of these defaults, in bytes: [`OTHER_RECORDS`], and
+    /// for each default its stamps and four lines with its path, each byte of it escaped.
     pub fn longest_record(&self) -> u64 {
         let paths = self.by_path.keys();
         OTHER_RECORDS + paths.map(|path| 1024 + 8 * path.len() as u64).sum::<u64>()
     }
 
     /// Returns the size of the longest file that is read, in bytes. An earlier default may
-    /// have been longer, but only the record says so, and the user can write the record.
+    /// have been longer, but only the manifest says so, and the user can write the manifest.
     pub fn longest_file(&self) -> u64 {
         let longest = self.by_path.values().map(Offer::size).max();
         longest.unwrap_or(0).max(MUCH)
     }
 
-    /// Returns the limit for all files that are read only because of the record, in bytes.
+    /// Returns the limit for all files that are read only because of the manifest, in bytes.
     pub fn most_read(&self) -> u64 {
         let all = self.by_path.values().map(Offer::size);
         all.fold(MUCH, |sum, size| sum.saturating_add(size.saturating_mul(4)))
@@ -70,11 +70,11 @@ impl Offers {
 /// Bytes that may be read in any case; a disk delivers them in less than a second.
 const MUCH: u64 = 64 << 20;
 
-/// The limit for a record where the image has no defaults, in bytes. Twenty thousand
-/// defaults of earlier images fit in.
+/// Limit for a manifest where the image has no defaults, in bytes. It leaves room for twenty
+/// thousand defaults of earlier images.
 pub(super) const OTHER_RECORDS: u64 = 4 << 20;
 
-/// What the image offers in `source`. A volume that lies there is not part of it.
+/// Lists the defaults in `source`, except a volume that lies in it.
 pub(super) fn image(
     source: &Tree,
     volume: Inode,
@@ -140,7 +140,7 @@ pub(super) fn image(
                 closed.push(prefix);
             }
         }
-        // Defaults that contain the volume would multiply at each start.
+        // Otherwise, defaults that contain the volume would multiply at each start.
         while let Some(next) = todo.last() {
             let same = source
                 .parent(next, false)
@@ -152,7 +152,7 @@ pub(super) fn image(
         }
     }
     Ok(Offers {
-        // Sorted at once, which is faster than one by one.
+        // Sorting all at once is faster than one by one.
         by_path: offers.into_iter().collect(),
         unread,
         closed,
@@ -173,10 +173,10 @@ fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Opti
     })
 }
 
-/// Whether a link at `path` with this `text` cannot lead out of the tree.
+/// Reports whether a link at `path` with this `text` cannot lead out of the tree.
 ///
-/// Going up is counted only at the front: behind a name, which may be a link
-/// itself, `..` can lead anywhere.
+/// Only `..` at the front is allowed, as often as `path` is deep. After a name, which may be a
+/// link itself, `..` can lead anywhere.
 pub(super) fn stays_inside(path: &[u8], text: &[u8]) -> bool {
     let depth = path.iter().filter(|byte| **byte == b'/').count();
     let mut steps = text

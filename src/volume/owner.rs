@@ -1,4 +1,4 @@
-//! Ownership of the volume: handed over to the user, adopted, or left.
+//! Ownership of the volume: handed over to the user, adopted, or left as it is.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,49 +16,49 @@ use crate::degradation::Degradation;
 use crate::identity::{Root, may_chown};
 use crate::settings::VolumeOwner;
 
-/// Whose the volume is to be.
+/// A request about the owner of the volume.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// The notebooks directory; created, with every missing parent, if absent.
+    /// The notebooks directory. It and its missing parents are made.
     pub directory: PathBuf,
-    /// What happens to its ownership.
+    /// What is done about the owner.
     pub policy: VolumeOwner,
-    /// The user.
+    /// The user's uid.
     pub uid: u32,
-    /// The user's group.
+    /// The user's gid.
     pub gid: u32,
 }
 
-/// What [`claim`] did.
+/// The result of [`claim`].
 #[derive(Debug, Default)]
 pub struct Claimed {
-    /// Entries looked at.
+    /// The number of entries examined.
     pub checked: u64,
-    /// Entries handed over to the user.
+    /// The number of entries handed over to the user.
     pub changed: u64,
-    /// The number of them by former owner, for the first few owners.
+    /// The number of those by former uid, for the first few of them.
     pub former: BTreeMap<u32, u64>,
-    /// Whether the file system ignores chown(2): nothing changed hands.
+    /// True if the file system ignores chown(2), so that no owner changed.
     pub ignored: bool,
-    /// Whether the directory was absent and is there now.
+    /// True if the directory was missing and is made.
     pub created: bool,
-    /// With `adopt`: the uid and gid that the server runs with.
+    /// The adopted uid and gid, with which the server runs; `None` if no owner is adopted.
     pub adopted: Option<(u32, u32)>,
     /// From [`foresee`]: the entries that [`claim`] would hand over.
     pub foreseen: Vec<String>,
-    /// What could not be handed over, counted.
+    /// What could not be handed over, with counts.
     pub degradations: Vec<Degradation>,
 }
 
-/// Settles who owns the volume.
+/// Hands over, adopts or leaves the volume, as the policy says.
 ///
-/// `stop` is asked and `progress` told every thousand entries, or ten times a second.
+/// Asks `stop` and calls `progress` every 1024 entries, or earlier when 100 ms have passed.
 ///
 /// # Errors
 ///
-/// When the directory cannot be opened or created, `adopt` finds uid 0, or `stop`
-/// said so; what a single entry refuses is a degradation, and so is a directory that root
-/// may not get to, unless it is to be adopted.
+/// The directory cannot be opened or made, is `/` or a system directory, or its path has an
+/// untrusted link; `adopt` finds uid 0; or `stop` returned true. A refusal for one entry is a
+/// degradation, as is a directory that root may not enter, unless it is to be adopted.
 pub fn claim(
     _: &Root,
     claim: &Claim,
@@ -77,8 +77,8 @@ pub fn claim(
     Ok(Claimed { created, ..claimed })
 }
 
-/// Root may be let in less far than its user (NFS squashes it, CAP_DAC_OVERRIDE is away):
-/// then the owners stay as they are, and the user goes on.
+/// Reports a directory that root may not enter although the user may (NFS squashes root, or
+/// CAP_DAC_OVERRIDE is missing). The owners stay as they are, and the start goes on.
 fn unreached(claim: &Claim, error: VolumeError) -> Result<Claimed, VolumeError> {
     if claim.policy == VolumeOwner::Adopt {
         return Err(error);
@@ -92,7 +92,7 @@ fn unreached(claim: &Claim, error: VolumeError) -> Result<Claimed, VolumeError> 
     })
 }
 
-/// What [`claim`] would do; nothing is changed.
+/// Previews [`claim`] without changing anything.
 ///
 /// # Errors
 ///
@@ -105,7 +105,7 @@ pub fn foresee(_: &Root, claim: &Claim, stop: &dyn Fn() -> bool) -> Result<Claim
         }
         Err(error) if error.is_absent() => Ok(Claimed {
             created: true,
-            // What is made belongs to the user from the beginning.
+            // A new directory belongs to the user from the beginning.
             adopted: (claim.policy == VolumeOwner::Adopt).then_some((claim.uid, claim.gid)),
             ..Claimed::default()
         }),
@@ -114,7 +114,7 @@ pub fn foresee(_: &Root, claim: &Claim, stop: &dyn Fn() -> bool) -> Result<Claim
     }
 }
 
-/// What chown(2) would say about everything on this file system.
+/// Returns the error that chown(2) would give for everything on this file system.
 fn refusal(dir: &OwnedFd) -> Option<Errno> {
     if tree::is_read_only(dir) {
         return Some(Errno::ROFS);
@@ -157,9 +157,9 @@ fn settle(
     }
 }
 
-/// Reports whether a directory is a bind mount that belongs to another ordinary user: a person's
-/// own directory on the host, whose owner would be locked out. A volume that the engine keeps
-/// has no such owner, whatever image has filled it.
+/// Reports whether a directory is a mount that belongs to another ordinary user, such as a
+/// person's own directory on the host, whose owner would be locked out. A volume of the
+/// engine has no such owner, whichever image filled it.
 fn is_of_another(dir: &OwnedFd, top: &tree::Look, uid: u32) -> bool {
     let root = tree::open_handle(CWD, c"/").and_then(|root| tree::look_at(&root));
     let mounted = !root.is_ok_and(|root| root.same_mount(top));
@@ -171,14 +171,14 @@ fn is_of_another(dir: &OwnedFd, top: &tree::Look, uid: u32) -> bool {
             .is_some_and(|mount| !mount.is_volume_of_an_engine())
 }
 
-/// Reports whether a uid is a person's: no account of a system (macOS begins at 501) and none of
-/// the numbers of nobody.
+/// Reports whether a uid can be a person's: it is no system account (macOS begins at 501) and
+/// none of the numbers of the user `nobody`.
 pub fn is_ordinary(uid: u32) -> bool {
     const NOBODY: [u32; 3] = [65_534, u32::MAX - 1, u32::MAX];
     uid >= 500 && !NOBODY.contains(&uid)
 }
 
-/// Directories that every system has, and that are never a volume unless one is mounted there.
+/// Directories that every system has. They are never a volume unless one is mounted there.
 const OF_THE_SYSTEM: [&str; 29] = [
     "/bin",
     "/boot",
@@ -211,7 +211,7 @@ const OF_THE_SYSTEM: [&str; 29] = [
     "/var/tmp",
 ];
 
-/// Reports whether an open directory is one of the system's, and not a mount there.
+/// Reports whether an open directory is a system directory that is not a mount point.
 fn is_of_the_system(dir: &OwnedFd, top: &tree::Look) -> bool {
     let root = tree::open_handle(CWD, c"/").and_then(|root| tree::look_at(&root));
     let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));

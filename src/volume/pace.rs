@@ -1,13 +1,13 @@
-//! The pace at which a loop over the entries of a volume asks whether to stop.
+//! How often a loop over the entries of a volume asks whether to stop.
 
 use std::time::{Duration, Instant};
 
 use super::{REPORT_EVERY, VolumeError};
 
-/// A loop also asks after this time, where steps are slow: a cold disk, a network.
+/// A loop with slow steps (a cold disk, a network) also asks after this time.
 const LONG: Duration = Duration::from_millis(100);
 
-/// Steps between two looks at the clock.
+/// Number of steps between two readings of the clock.
 const LOOK_EVERY: u64 = 16;
 
 /// Counts the steps of a loop.
@@ -38,7 +38,7 @@ impl Pace {
     /// Counts a step, and asks `stop` when it is time.
     ///
     /// # Errors
-    /// `stop` said so.
+    /// `stop` returned true.
     pub fn step(&mut self, stop: &dyn Fn() -> bool) -> Result<(), VolumeError> {
         match self.is_due() && stop() {
             true => Err(VolumeError::Stopped),

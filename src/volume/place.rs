@@ -1,4 +1,4 @@
-//! Putting files into the volume: whole or not at all, and never over a person's.
+//! Puts files into the volume: whole or not at all, and never over a person's file.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -12,18 +12,18 @@ use sha2::Digest as _;
 use super::manifest::{Content, Digest};
 use super::tree::{self, Look};
 
-/// Names of files that are not complete, or complete and not in place.
+/// Prefix of files that are incomplete, or complete and not yet in place.
 pub(super) const NEW: &[u8] = b".ai-lab.new-";
-/// Names of files on their way out: possibly something a person wrote.
+/// Prefix of files that take part in a replacement: a person may have written them.
 pub(super) const OLD: &[u8] = b".ai-lab.old-";
 
-/// A temporary name that nobody else uses.
+/// Returns a random temporary name, so that no one else uses it.
 pub(super) fn temporary(prefix: &[u8]) -> CString {
     let mut random = [0; 8];
     let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
     let serial = match filled {
         Ok(8) => u64::from_ne_bytes(random),
-        // Early in the life of a machine: a rename to it must not hit a file of before.
+        // Early after boot. The name must differ from earlier ones: a rename replaces its target.
         _ => std::time::SystemTime::UNIX_EPOCH
             .elapsed()
             .map_or(0, |time| time.as_nanos() as u64),
@@ -32,25 +32,25 @@ pub(super) fn temporary(prefix: &[u8]) -> CString {
     CString::new(name).unwrap_or_default()
 }
 
-/// Whether `name` is [`temporary`] with `prefix`.
+/// Reports whether `name` is one that [`temporary`] makes with `prefix`.
 pub(super) fn is_temporary(name: &[u8], prefix: &[u8]) -> bool {
     let serial = name.strip_prefix(prefix);
     serial.is_some_and(|serial| serial.len() == 16 && serial.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// What reading and writing can end with.
+/// How reading or writing can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The image's side failed.
+    /// Reading a file failed: of the image, or, in [`digest`], of either side.
     Source(Errno),
-    /// The volume's side failed.
+    /// Another operation on the volume failed.
     Volume(Errno),
-    /// The caller's `stop` said so.
+    /// The caller's `stop` returned true.
     Stopped,
 }
 
 impl Fault {
-    /// Why, whichever side failed.
+    /// Returns the errno, whichever side failed; EINTR for `Stopped`.
     pub fn errno(self) -> Errno {
         match self {
             Self::Source(error) | Self::Volume(error) => error,
@@ -63,11 +63,11 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-/// In pieces of at most so many bytes files are read and written.
+/// Maximum number of bytes of a file that are read and written at once.
 pub(super) const BUFFER: usize = 256 << 10;
 
-/// Hashes `from` and writes it to `to`. Returns the digest and the number of bytes. Asks
-/// `stop` each time the buffer was filled.
+/// Hashes `from` and, if given, writes it to `to`. Returns the digest and the number of
+/// bytes. Asks `stop` each time the buffer was filled.
 fn pump(
     from: &mut impl Read,
     mut to: Option<&mut File>,
@@ -95,14 +95,14 @@ fn pump(
     }
 }
 
-/// Opens a regular file for reading; a FIFO or device is refused without touching it.
+/// Opens a regular file for reading; refuses a FIFO or device without touching it.
 pub(super) fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> Result<(File, Look), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if tree::look(dir, name)?.kind != FileType::RegularFile {
         return Err(Errno::INVAL);
     }
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    // Whoever could open it may look at it: what fails now is not its mode.
+    // A file that could be opened can be statted, so this error is not about its mode bits.
     let look = tree::look_at(&file).map_err(|_| Errno::IO)?;
     match look.kind {
         FileType::RegularFile => Ok((File::from(file), look)),
@@ -110,34 +110,34 @@ pub(super) fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> Result<(File, Look)
     }
 }
 
-/// The limit for a file of which the file system reports no size, in bytes.
+/// Limit for a file whose size the file system does not report, in bytes.
 const UNSIZED: u64 = 64 << 20;
 
-/// What was read of a regular file.
+/// Result of reading a regular file.
 #[derive(Debug)]
 pub(super) struct Digested {
     pub digest: Digest,
-    /// The number of bytes.
+    /// Number of bytes read.
     pub size: u64,
-    /// How the file looked, if it did not change meanwhile.
+    /// The file's stat; `None` if the file changed while it was read.
     pub look: Option<Look>,
 }
 
-/// Reads a regular file.
+/// Reads and hashes a regular file.
 pub(super) fn digest(
     dir: BorrowedFd<'_>,
     name: &CStr,
     stop: &dyn Fn() -> bool,
 ) -> Result<Digested, Fault> {
     let (file, before) = open_file(dir, name).map_err(Fault::Source)?;
-    // Another process may append to it all the time.
+    // Another process may append to the file all the time.
     let limit = match before.size {
         0 => UNSIZED,
         size => size.saturating_add(1),
     };
     let mut file = file.take(limit);
     let size = usize::try_from(before.size).unwrap_or(BUFFER);
-    // A byte more than it has, to see its end. Some file systems tell no size.
+    // One byte more than the file has, to see its end. Some file systems report no size.
     let mut buffer = vec![0; size.saturating_add(1).clamp(4096, BUFFER)];
     let (digest, size) = pump(&mut file, None, &mut buffer, stop)?;
     let after = tree::look_at(file.get_ref()).map_err(Fault::Source)?;
@@ -146,7 +146,7 @@ pub(super) fn digest(
     Ok(Digested { digest, size, look })
 }
 
-/// A link's content.
+/// Returns a link's content and its text.
 pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString), Errno> {
     let text = rustix::fs::readlinkat(dir, name, Vec::new())?;
     Ok((Content::Link(Digest::of(text.to_bytes())), text))
@@ -154,8 +154,8 @@ pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString
 
 /// Writes a complete file under a temporary name in `dir`.
 ///
-/// It is not on disk before the caller has flushed the file system. What is in `buffer`
-/// does not matter, and it must not be empty.
+/// It is on disk only after the caller has flushed the file system. `buffer` must not be
+/// empty; what is in it does not matter.
 pub(super) fn stage_file(
     dir: BorrowedFd<'_>,
     mut from: File,
@@ -170,7 +170,7 @@ pub(super) fn stage_file(
     let staged = pump(&mut from, Some(&mut to), buffer, stop).and_then(|(digest, _)| {
         match rustix::fs::fchmod(&to, Mode::from(mode)) {
             Ok(()) => {}
-            // Some file systems have no modes: the file is still right.
+            // Some file systems have no mode bits: the file is still right.
             Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL) => {}
             Err(error) => return Err(Fault::Volume(error)),
         }
@@ -193,12 +193,12 @@ pub(super) fn stage_link(dir: BorrowedFd<'_>, text: &CStr) -> Result<CString, Er
     Ok(name)
 }
 
-/// Removes a temporary file of ours; if that fails, the next start does it.
+/// Removes a temporary file of ours; if that fails, the next start removes it.
 pub(super) fn discard(dir: BorrowedFd<'_>, name: &CStr) {
     let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
 }
 
-/// What the file system can do; tests take it away.
+/// Operations that the file system supports; tests switch them off.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Able {
     pub noreplace: bool,
@@ -232,24 +232,24 @@ impl Able {
     }
 }
 
-/// How placing a staged file ended.
+/// Result of placing a staged file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Placed {
-    /// It is there.
+    /// The file is in place.
     Done,
-    /// Someone was faster, or changed it meanwhile: theirs stays.
+    /// Someone else created, changed or deleted the file meanwhile: that stays.
     Theirs,
-    /// The file system cannot do it without a risk for someone's file.
+    /// The file system refuses it, or cannot do it without a risk for someone's file.
     Unable(Errno),
-    /// What came out could not be read, so that it may be someone's: it is back.
+    /// The old file could not be read, so it may be a person's: it is back in place.
     Unread(Errno),
-    /// Someone wrote while we swapped back: their file is under this name.
+    /// Someone wrote while we exchanged the files back: their file has this name.
     Stray(CString),
-    /// The caller's `stop` said so. The old file is in place; the next start removes the rest.
+    /// `stop` returned true. The old file is in place; the next start removes the rest.
     Stopped,
 }
 
-/// Decides whether a file is ours, and reads none that cannot be.
+/// Decides whether a file is ours. Does not read a file that cannot be.
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     /// Reports whether a start brought this content in.
@@ -260,7 +260,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Reports whether `name` is ours.
+    /// Reports whether the file `name` is ours.
     pub fn is_ours(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
         let look = tree::look(dir, name).map_err(Fault::Volume)?;
         if look.kind == FileType::RegularFile && !(self.size)(look.size) {
@@ -270,8 +270,8 @@ impl Judge<'_> {
     }
 }
 
-/// Gives the staged `temp` its `name`, where nothing is; the temporary name is gone
-/// afterwards in every case.
+/// Renames the staged `temp` to `name` if nothing has that name. `temp` is gone afterwards
+/// in every case.
 pub(super) fn install(dir: BorrowedFd<'_>, temp: &CStr, name: &CStr, able: Able) -> Placed {
     let placed = match able.rename(dir, temp, name, RenameFlags::NOREPLACE) {
         Ok(()) => return Placed::Done,
@@ -289,8 +289,8 @@ pub(super) fn install(dir: BorrowedFd<'_>, temp: &CStr, name: &CStr, able: Able)
     placed
 }
 
-/// Puts the staged `temp`, which is `new`, in place of `name`, if what is there is ours
-/// even after it came out.
+/// Exchanges the staged `temp`, whose content is `new`, for the file `name`. Exchanges them
+/// back if the old file turns out not to be ours.
 pub(super) fn replace(
     dir: BorrowedFd<'_>,
     temp: &CStr,
@@ -299,8 +299,8 @@ pub(super) fn replace(
     able: Able,
     judge: &Judge<'_>,
 ) -> Placed {
-    // From here on the temporary name may hold a person's file; it must not look
-    // like one that the next start removes unread.
+    // From here on the temporary name may hold a person's file. It must not look like one
+    // that the next start removes without reading it.
     let old = temporary(OLD);
     if let Err(error) = rustix::fs::renameat(dir, temp, dir, &old) {
         discard(dir, temp);
@@ -335,13 +335,13 @@ pub(super) fn replace(
             Err(Fault::Stopped) => Placed::Stopped,
             _ => Placed::Stray(old),
         },
-        // Deleted under its name, after an edit that came out: the edit goes back.
+        // Someone deleted our file at `name`: the person's file goes back there.
         Err(Errno::NOENT) if able.rename(dir, &old, name, RenameFlags::NOREPLACE).is_ok() => back,
         _ => Placed::Stray(old),
     }
 }
 
-/// What `name` is; `None`: nothing that a default can be.
+/// Returns the content of `name`; `None` if no default can be of its kind.
 pub(super) fn content(
     dir: BorrowedFd<'_>,
     name: &CStr,

@@ -12,7 +12,7 @@ fn open(path: &Path) -> OwnedFd {
     std::fs::File::open(path).unwrap().into()
 }
 
-/// A directory with what is staged under a temporary name in it.
+/// A directory with a staged temporary file in it.
 struct Place {
     dir: tempfile::TempDir,
     handle: OwnedFd,
@@ -23,7 +23,7 @@ struct Place {
 const NAME: &CStr = c"name.ipynb";
 
 impl Place {
-    /// `new` is staged; `old`, if any, has the name.
+    /// Stages "new", and writes `old`, if any, to the target.
     fn with(old: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let handle = open(dir.path());
@@ -64,7 +64,7 @@ impl Place {
         replace(dir, &self.temp, NAME, self.new, able, &judge)
     }
 
-    /// Name and text of all there is.
+    /// Returns the name and text of every entry.
     fn all(&self) -> Vec<(String, String)> {
         let all = tree_of(self.dir.path()).into_iter();
         all.map(|(name, text)| (String::from_utf8(name).unwrap(), text))
@@ -165,7 +165,7 @@ fn swaps_back_whatever_came_out() {
     }
 }
 
-/// Nothing else is so sure to be unreadable for root as well.
+/// Runs `work` without capabilities: only then do mode bits keep root from reading a file.
 fn without_capabilities<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let alone = || {
         let none = rustix::thread::CapabilitySet::empty();
@@ -197,7 +197,7 @@ fn what_cannot_be_read_is_not_taken_for_an_edit() {
 fn what_was_written_between_the_swaps_is_kept_too() {
     let place = Place::with(Some("edited"));
     let placed = place.replace(Able::ALL, &|content| {
-        // Someone saves just now, as editors do: a new file under the name.
+        // Someone saves now, as editors do: a new file is renamed to the name.
         let other = place.dir.path().join("other");
         std::fs::write(&other, "saved").unwrap();
         std::fs::rename(other, place.dir.path().join("name.ipynb")).unwrap();

@@ -1,4 +1,4 @@
-//! What to do about each default: the three-way comparison, as a pure function.
+//! Decides what to do about each default: a three-way comparison, as a pure function.
 
 use std::fmt;
 
@@ -7,69 +7,70 @@ use super::shown;
 use super::survey::Row;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 
-/// What is in the volume at a path of interest.
+/// What the volume has at one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Nothing.
     Absent,
-    /// This.
+    /// This content.
     Is(Content),
-    /// A regular file that is neither the installed nor the image's: its size tells.
+    /// A regular file that was not read and counts as changed: its size is neither that of the
+    /// installed file nor that of the image's, or it exceeds the limits for reading.
     Changed,
-    /// A regular file where the image has no default: a killed start may have put it there.
+    /// A regular file that was not read: the image has none, a killed start may have put it there.
     Unread,
-    /// Something no default can be or lie under (a socket, a link instead of the
-    /// directory above it), or what cannot be read.
+    /// Something that no default can be or lie under (a socket, a link in place of a parent
+    /// directory), or that cannot be read.
     InTheWay,
 }
 
-/// How the comparison is settled.
+/// What decisions depend on besides the contents: the settings and the age of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// What a newer image replaces.
+    /// Which files a newer image replaces.
     pub update: UpdateNotebooks,
     /// Whether deleted defaults come back.
     pub deleted: DeletedNotebooks,
-    /// Whether the image is older than the one the manifest names.
+    /// True if the image is older than the one that the manifest names.
     pub older: bool,
 }
 
-/// What is to happen to one path, and with what count it ends.
+/// The decision for one path, which also says how the summary counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Put there, where nothing is.
+    /// Install it where nothing is.
     Install,
-    /// Replaces what we installed.
+    /// Replace the file that an earlier start installed.
     Replace,
-    /// Put next to what the user changed.
+    /// Put it beside the file that the user changed.
     Beside,
-    /// Is the image's already, and is noted as such.
+    /// Record as installed what already equals the image's.
     Adopt,
-    /// Is the image's.
+    /// Nothing to do: installed, and equal to the image's.
     Current,
-    /// Is of another image, and stays (older image, `never`).
+    /// Leave what another image installed (older image, `never`).
     Left,
-    /// Changed by the user, or the user's own.
+    /// Keep what the user changed or wrote.
     Kept,
-    /// Deleted by the user, and stays away.
+    /// Do not bring back what the user deleted.
     Deleted,
-    /// The image has it no longer; stays.
+    /// Leave what the image no longer has.
     Gone,
-    /// Something else is there.
+    /// Leave something else that is in the way.
     InTheWay,
 }
 
-/// One path and what is to happen to it.
+/// One path and the decision for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
     /// Relative to the volume, `/` between components.
     pub path: Vec<u8>,
-    /// What happens.
+    /// The decision.
     pub verdict: Verdict,
 }
 
 impl Action {
-    /// The path as one safe line.
+    /// Returns the path as one safe line.
     pub fn shown(&self) -> String {
         shown(&self.path)
     }
@@ -92,7 +93,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// Whether `image` is older than `known` (SemVer); what cannot be compared is not.
+/// Reports whether `image` is older than `known` (SemVer); false if they cannot be compared.
 pub(super) fn is_older(image: Option<&str>, known: Option<&str>) -> bool {
     let version = |text: Option<&str>| {
         let text = text?;
@@ -104,7 +105,7 @@ pub(super) fn is_older(image: Option<&str>, known: Option<&str>) -> bool {
     }
 }
 
-/// What to do about every path of the image or the manifest, in their order.
+/// Decides about every path of the image or the manifest, in the order of `rows`.
 pub(super) fn plan<'a>(
     rows: &'a [Row],
     manifest: &Manifest,
@@ -121,7 +122,7 @@ pub(super) fn plan<'a>(
         .collect()
 }
 
-/// One row of the table. `None`: there is nothing to say.
+/// Decides one row of the table. `None`: there is nothing to do or to report.
 fn decide(image: Option<Content>, entry: &Entry, found: Found, policy: Policy) -> Option<Verdict> {
     let Some(image) = image else {
         let ours = matches!(found, Found::Is(content) if entry.installed == Some(content));
@@ -137,7 +138,7 @@ fn decide(image: Option<Content>, entry: &Entry, found: Found, policy: Policy) -
         Found::Is(content) if content == image && entry.installed == Some(image) => {
             Verdict::Current
         }
-        // An older image's file in place of a newer one's: someone wanted it so.
+        // The file of an older image is in place of a newer one: someone wanted it so.
         Found::Is(content) if content == image && policy.older && entry.installed.is_some() => {
             Verdict::Kept
         }

@@ -1,4 +1,4 @@
-//! The table of the specification, row by row, for every policy.
+//! The decision table of the specification, row by row, for every policy.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ fn every_policy() -> impl Iterator<Item = Policy> {
     UPDATES.into_iter().flat_map(with_update)
 }
 
-/// The plan for one path.
+/// Returns the decision for one path.
 fn one(
     image: Option<Content>,
     entry: Option<Entry>,
@@ -69,7 +69,7 @@ fn one(
     Some(verdict)
 }
 
-/// Asks for every policy; `expect` says what is right for it.
+/// Compares the decision with `expect`, for every policy.
 fn row(
     image: Option<Content>,
     entry: Option<Entry>,
@@ -373,8 +373,8 @@ fn found() -> impl Strategy<Value = Found> {
 }
 
 proptest! {
-    /// Whatever is where: only what is absent is installed, and only what we
-    /// installed and nobody changed is replaced.
+    /// Whatever the volume has: only what is absent is installed, and only what we installed
+    /// and no one changed is replaced.
     #[test]
     fn nothing_a_person_wrote_is_in_danger(
         image in proptest::option::of(content()),

@@ -1,18 +1,18 @@
-//! The seal: the digests of the defaults, taken when the image is built, so that a start
+//! The seal: the checksums of the defaults, taken when the image is built, so that a start
 //! need not read them.
 //!
-//! `DEFAULTS/.ai-lab/manifest.sha256` is a manifest like the volume's. A layer of an image
-//! keeps a file's size and the seconds of its mtime, but neither its inode nor its ctime,
-//! so that a file's `seen` line has zeros there:
+//! `DEFAULTS/.ai-lab/manifest.sha256` has the format of the volume's manifest. A layer of an
+//! image keeps a file's size and the seconds of its mtime, but neither its inode nor its
+//! ctime, so the `seen` line of a file has zeros there:
 //!
 //! ```text
 //! # seen - / 120 1760000000.0 0.0 0
 //! ```
 //!
-//! Whoever can write a file can also set its mtime. Therefore only what root alone can
-//! write counts: the directory, its `.ai-lab`, the seal, and each file. And a file may be
-//! written twice within a second: the seal's own mtime is when the sealing began, and only
-//! what is older counts.
+//! A process that can write a file can also set its mtime. So a seal counts only if root alone
+//! can write the directory, its `.ai-lab` and the seal, and a file only if root alone can
+//! write it. A file may also be written twice within a second. So the seal's own mtime is the
+//! time when the sealing began, and only a file with an older mtime counts.
 
 use std::path::Path;
 
@@ -26,29 +26,29 @@ use crate::degradation::Degradation;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// The seal of 100,000 files has about 30 MB.
+/// The size limit of a seal, in bytes. The seal of 100,000 files has about 30 MB.
 const LONGEST: u64 = 256 << 20;
 
 /// A seal that can be trusted.
 pub(super) struct Seal {
     manifest: Manifest,
-    /// When the sealing began, in seconds.
+    /// When the sealing began, in seconds since 1970.
     began: i64,
 }
 
-/// What sealing came to.
+/// The result of sealing.
 #[derive(Debug, Default)]
 pub struct Sealed {
-    /// Defaults that a start need not read.
+    /// The number of defaults that a start need not read.
     pub sealed: u64,
-    /// Defaults that it reads or leaves out, and why: a line each.
+    /// One line for each default that a start reads or leaves out, with the reason.
     pub reported: Vec<String>,
-    /// What could not be read now.
+    /// The defaults that could not be read now.
     pub degradations: Vec<Degradation>,
 }
 
 impl Stamp {
-    /// What a seal says of a file.
+    /// Returns the stamp of a file in a seal.
     fn sealed(look: &Look) -> Self {
         Self {
             size: look.size,
@@ -59,19 +59,19 @@ impl Stamp {
     }
 }
 
-/// Whether nobody but root can write it.
+/// Reports whether root alone can write it.
 fn is_roots_alone(look: &Look) -> bool {
     look.uid == 0 && look.mode & 0o022 == 0
 }
 
-/// Whether a file that was read when the sealing began is still the same.
+/// Reports whether root alone can write the file, and its mtime is before the sealing began.
 fn counts(look: &Look, began: i64) -> bool {
     is_roots_alone(look) && look.modified.0 < began
 }
 
 impl Seal {
-    /// The seal of the defaults in `source`, if there is one that counts. Where the server
-    /// runs as root, none does.
+    /// Returns the seal of the defaults in `source`, if it can be trusted. Reports one that
+    /// cannot. Returns `None` if this process, and so the server, runs as root.
     pub fn find(source: BorrowedFd<'_>, told: &mut Vec<Degradation>) -> Option<Self> {
         let why = match read(source) {
             Ok(seal) => return seal.filter(|_| !rustix::process::geteuid().is_root()),
@@ -84,7 +84,7 @@ impl Seal {
         None
     }
 
-    /// What the file at `path` is, if it is as it was sealed.
+    /// Returns the content of the file at `path`, if it has not changed since the sealing.
     pub fn knows(&self, path: &[u8], look: &Look) -> Option<Content> {
         let entry = self.manifest.entries.get(path)?;
         let fits = entry.in_image == Some(Stamp::sealed(look)) && counts(look, self.began);
@@ -95,7 +95,7 @@ impl Seal {
     }
 }
 
-/// `Ok(None)`: the defaults are not sealed.
+/// Reads the seal. Returns `Ok(None)` if there is none.
 fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
     let dir = match tree::open_dir(source, home::NAME) {
         Ok(dir) => dir,
@@ -131,7 +131,7 @@ fn is_trusted(look: &Result<Look, Errno>) -> bool {
 ///
 /// # Errors
 ///
-/// The directory cannot be read, or its `.ai-lab` not be written, or others than root can
+/// The directory cannot be read, its `.ai-lab` cannot be written, or others than root can
 /// write them, so that no start would use the seal.
 pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
     let failed = |source: Errno| VolumeError::Seal {
@@ -185,7 +185,7 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
     Ok(done)
 }
 
-/// EPERM: others than root can write where the seal belongs.
+/// Writes the seal. EPERM means that others than root can write `.ai-lab`.
 fn write(tree: &mut Tree, manifest: &Manifest, began: tree::Time) -> Result<(), Errno> {
     let dir = tree.dir(home::NAME.to_bytes(), true)?;
     if !is_trusted(&tree::look_at(dir)) {

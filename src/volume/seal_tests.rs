@@ -1,4 +1,4 @@
-//! What counts of a seal, for whom, and what does not.
+//! Which seals count, for which user, and for which files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -45,7 +45,7 @@ impl Defaults {
         fs::set_permissions(self.at(name), Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A file as a layer has it: written long ago.
+    /// Writes a file as a layer has it, with an old mtime.
     fn write(&self, name: &str, text: &str) {
         fs::write(self.at(name), text).unwrap();
         self.mode(name, 0o644);
@@ -62,7 +62,7 @@ impl Defaults {
         tree::look_at(File::open(self.at(name)).unwrap()).unwrap()
     }
 
-    /// The seal as the user finds it, and what is said of it.
+    /// Returns the seal that the user finds, and the reported degradations.
     fn found(&self) -> (Option<Seal>, String) {
         let top = File::open(self.at("")).unwrap();
         let mut told = Vec::new();
@@ -71,7 +71,7 @@ impl Defaults {
         (seal, told.join("\n"))
     }
 
-    /// What a seal that counts says of a file as it is now.
+    /// Returns the content of a file according to a trusted seal.
     fn known(&self, name: &str) -> Option<Content> {
         let (seal, told) = self.found();
         assert_eq!(told, "");
@@ -87,7 +87,7 @@ fn what_is_as_it_was_sealed_is_known() {
     let content = Content::File(Digest::of(b"sealed"));
     assert_eq!(defaults.known("a.ipynb"), Some(content));
     assert_eq!(defaults.known("part/b.ipynb"), Some(content));
-    // By seconds, as layers keep them.
+    // A layer keeps only the seconds.
     defaults.age("a.ipynb", Duration::new(1_760_000_000, 999_000_000));
     assert_eq!(defaults.known("a.ipynb"), Some(content));
 }
@@ -99,7 +99,7 @@ fn what_was_altered_is_not_known() {
         |d| d.write("a.ipynb", "longer than it was sealed"),
         |d| d.age("a.ipynb", Duration::from_secs(1_760_000_001)),
         |d| d.age("a.ipynb", Duration::from_secs(1_759_999_999)),
-        // Who can write it can give it any mtime.
+        // A user who can write the file can set any mtime.
         |d| chown(d.at("a.ipynb"), Some(UID), None).unwrap(),
         |d| d.mode("a.ipynb", 0o664),
         |d| d.mode("a.ipynb", 0o646),
@@ -124,7 +124,7 @@ fn what_was_changed_in_the_second_of_the_sealing_is_not_known() {
     assert!(done.reported[0].starts_with("a.ipynb is read at each start"));
     assert_eq!(defaults.known("a.ipynb"), None);
 
-    // It counts from when the sealing began, however long it took.
+    // The time when the sealing began counts, however long it took.
     let defaults = Defaults::new();
     defaults.write("long.bin", &"x".repeat(8 << 20));
     seal(&defaults.at("")).unwrap();
@@ -132,7 +132,7 @@ fn what_was_changed_in_the_second_of_the_sealing_is_not_known() {
     let written = fs::metadata(defaults.at(".ai-lab")).unwrap().created();
     assert!(began < written.unwrap());
 
-    // One that says so all the same, such as one whose mtime was lost to a layer.
+    // The seal's own mtime is as old as the file's, as a layer may have set it.
     let defaults = Defaults::sealed();
     defaults.age(SEAL, Duration::from_secs(1_760_000_000));
     assert_eq!(defaults.known("a.ipynb"), None);
@@ -205,7 +205,7 @@ fn a_server_that_runs_as_root_could_have_written_it() {
 
 #[test]
 fn the_record_of_a_volume_is_no_seal() {
-    // Its stamps are of files elsewhere.
+    // The stamps in a volume's manifest are of other files.
     let defaults = Defaults::sealed();
     let text = fs::read_to_string(defaults.at(SEAL)).unwrap();
     let ctime = text.replace(" 0.0 0\n", " 1760000000.0 815\n");

@@ -1,5 +1,5 @@
-//! Writing the files of a batch under temporary names, by several threads where there
-//! is much of it: reading, hashing and writing a file keeps a processor busy.
+//! Writes the files of a batch under temporary names, with several threads for a large
+//! batch: reading, hashing and writing a file keeps a processor busy.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -19,34 +19,34 @@ use super::plan::Verdict;
 use super::survey::Row;
 use super::tree::{Look, Tree};
 
-/// From so many files, or bytes, on threads are worth their start.
+/// From this many files or bytes on, it pays off to start threads.
 const MANY: usize = 64;
 const MUCH: u64 = 4 << 20;
 
-/// More threads wait for the same disk.
+/// Maximum number of threads; more only wait for the same disk.
 const MOST: usize = 4;
 
-/// How long a stop may go unnoticed while the threads write.
+/// Maximum time until a stop is noticed while threads work.
 pub(super) const NOTICE: Duration = Duration::from_millis(20);
 
-/// A default that is to be written.
+/// A default to be written.
 #[derive(Clone)]
 pub(super) struct Job<'a> {
     pub row: &'a Row,
     pub verdict: Verdict,
-    /// Where it goes: the default's path, or the name beside it.
+    /// Target path: the default's own path, or the name beside it.
     pub target: Vec<u8>,
 }
 
-/// The temporary name in the target's directory, what is in it, and how a file looks.
+/// Temporary name in the target's directory, its content, and the stat if it is a file.
 pub(super) type Written = Result<(CString, Content, Option<Look>), Fault>;
 
-/// Who writes.
+/// Writes jobs, with both directory trees open.
 pub(super) struct Writer<'a> {
     pub source: Tree,
     pub volume: Tree,
     pub offers: &'a BTreeMap<Vec<u8>, Offer>,
-    /// The mode of a file.
+    /// Mode bits of a file.
     pub mode: u32,
     buffer: Vec<u8>,
 }
@@ -67,7 +67,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// One for another thread.
+    /// Returns a writer for another thread.
     fn another(&self) -> Result<Self, Errno> {
         let (source, volume) = (self.source.again()?, self.volume.again()?);
         Ok(Self::new(source, volume, self.offers, self.mode))
@@ -101,23 +101,23 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Why not everything was written.
+/// Why not all jobs were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halt {
     /// The volume is full.
     Full,
-    /// The caller's `stop` said so.
+    /// The caller's `stop` returned true.
     Stopped,
 }
 
-/// Told of a job by its number, and how it went; whether others are still to be written.
+/// Called with the number and the result of each job; an error ends the writing.
 pub(super) type Each<'a> = &'a mut dyn FnMut(usize, Written) -> Result<(), Halt>;
 
-/// Writes every job and tells `each`, which hears of all that was written also when it
-/// has halted. `apart`: by several threads, however little it is.
+/// Writes every job and calls `each` with its result, also for jobs that threads finish after
+/// an error of `each`. `apart`: use several threads even for a small batch.
 ///
 /// # Errors
-/// What `each` or `stop` said first.
+/// The first error of `each`, or `stop`.
 pub(super) fn write_all(
     jobs: &[Job<'_>],
     writer: &mut Writer<'_>,
@@ -132,7 +132,7 @@ pub(super) fn write_all(
             each(number, written)
         };
         match write_apart(jobs, crew(writer), stop, &mut each) {
-            // Where there was no room for several at once there may be for one.
+            // One thread alone may find space where several at once did not.
             Some(Err(Halt::Full)) | None => {}
             Some(done) => return done,
         }
@@ -143,13 +143,13 @@ pub(super) fn write_all(
     Ok(())
 }
 
-/// Whether it may be written yet: there was no room, or it was given up.
+/// Reports whether a job may be written later: there was no space, or it was stopped.
 fn is_left(written: &Written) -> bool {
     use Fault::{Stopped, Volume};
     matches!(written, Err(Stopped | Volume(Errno::NOSPC | Errno::DQUOT)))
 }
 
-/// Writers for as many threads as there are processors; none where there is one.
+/// Returns a writer per processor, at most [`MOST`]; none if there is one processor.
 fn crew<'a>(writer: &Writer<'a>) -> Vec<Writer<'a>> {
     match thread::available_parallelism().map_or(1, NonZero::get) {
         1 => Vec::new(),
@@ -164,7 +164,7 @@ fn is_little(jobs: &[Job<'_>], offers: &BTreeMap<Vec<u8>, Offer>) -> bool {
     jobs.len() < MANY && jobs.iter().map(size).sum::<u64>() < MUCH
 }
 
-/// Writes with a thread for each of the `crew`. `None`: there is no thread to be had.
+/// Writes with one thread per writer. `None`: no thread could be started.
 fn write_apart(
     jobs: &[Job<'_>],
     crew: Vec<Writer<'_>>,

@@ -1,32 +1,32 @@
-//! What bringing in the defaults came to: the start's summary line and what it tells.
+//! The result of bringing in the defaults: the start's summary line and its reports.
 
 use std::fmt;
 
 use crate::degradation::Degradation;
 
-/// What [`bring_in`](super::bring_in) did; displayed, it is the start's summary line. Directories are
-/// not counted.
+/// The result of [`bring_in`](super::bring_in), displayed as the start's summary line.
+/// Directories are not counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Put where nothing was.
     pub installed: u64,
-    /// Replaced by a newer one.
+    /// Replaced by a newer version.
     pub updated: u64,
-    /// Left because a person changed or wrote them.
+    /// Left because the user changed or wrote them.
     pub kept: u64,
-    /// The image's already.
+    /// Already the image's version.
     pub current: u64,
-    /// New ones put next to changed ones; these also count as kept.
+    /// New versions put beside changed files; these also count as `kept`.
     pub beside: u64,
     /// Left at another image's version (older image, `never`).
     pub left: u64,
-    /// Deleted by the user and left away.
+    /// Deleted by the user and not brought back.
     pub deleted: u64,
-    /// Something else is in the way.
+    /// Not brought in because something else is in the way.
     pub in_the_way: u64,
-    /// What was not possible.
+    /// Problems that the start reports.
     pub degradations: Vec<Degradation>,
-    /// One line for each file that a person may want to know about.
+    /// One line for each file that the user may want to know about.
     pub reported: Vec<String>,
 }
 

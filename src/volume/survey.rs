@@ -1,4 +1,4 @@
-//! Looking before doing: what the image and the volume have at each path.
+//! The survey: what the image and the volume have at each path, before anything is changed.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -18,32 +18,32 @@ use super::tree::{self, Look, Tree};
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
 
-/// One path of the image or the manifest, as it is on both sides.
+/// One path of the image or the manifest, and its state on both sides.
 #[derive(Debug)]
 pub(super) struct Row {
     pub path: Vec<u8>,
-    /// What the image has there.
+    /// The content in the image; `None` if the image has nothing there, or it is unknown.
     pub image: Option<Content>,
-    /// Whether that could not be read: then nothing is to be done, nor said of it.
+    /// True if the image's side could not be read: the plan leaves this path out.
     pub unknown: bool,
     pub volume: Found,
-    /// The stamp of the file that is [`Found::Is`] in the volume, for the manifest.
+    /// The stamp of a file that is [`Found::Is`] in the volume, for the manifest.
     pub in_volume: Option<Stamp>,
-    /// That of the one in the image.
+    /// The stamp of the file in the image, for the manifest.
     pub in_image: Option<Stamp>,
 }
 
-/// Everything the plan needs to know, and the stamps that spare reading it again.
+/// What the plan needs to know, and the stamps that save reading the files again.
 #[derive(Default)]
 pub(super) struct Survey {
     /// In the order of their paths.
     pub rows: Vec<Row>,
-    /// What is wrong with the image's side.
+    /// Problems of the image's seal.
     pub degradations: Vec<Degradation>,
 }
 
 impl Survey {
-    /// Returns what the volume has at `path`, or `None` where it was not read.
+    /// Returns the state of `path` in the volume and its stamp, or `None` if it was not read.
     pub fn found(&self, path: &[u8]) -> Option<(Found, Option<Stamp>)> {
         let row = self
             .rows
@@ -53,7 +53,7 @@ impl Survey {
     }
 }
 
-/// Every path of the image or the manifest, in order.
+/// Returns every path of the image or the manifest, in order.
 fn paths<'a>(
     offers: &'a BTreeMap<Vec<u8>, Offer>,
     manifest: &'a Manifest,
@@ -79,13 +79,13 @@ fn paths<'a>(
     })
 }
 
-/// How something in the volume looks; an error also where nothing is.
+/// The stat of a path in the volume; ENOENT if nothing is there.
 pub(super) type Glance = Result<Look, Errno>;
 
-/// Looks at every path of the manifest, in order.
+/// Stats every path of the manifest in the volume, in order.
 ///
 /// # Errors
-/// `stop`.
+/// `stop` returned true.
 pub(super) fn glances(
     volume: &mut Tree,
     manifest: &Manifest,
@@ -105,9 +105,9 @@ fn glance(volume: &mut Tree, path: &[u8]) -> Glance {
     tree::look(dir, &name)
 }
 
-/// Surveys every path of the image or the manifest, of which the `glances` are; reads
-/// files only where neither stamp nor size decides. What is closed in the image is
-/// unknown. `each` is called for every path and can stop it.
+/// Surveys every path of the image or the manifest. `glances` are the stats of the manifest's
+/// paths. Reads a file only if neither stamp nor size decides. What cannot be read in the
+/// image is unknown. Calls `each` before every path; its error ends the survey.
 pub(super) fn survey(
     all: &Offers,
     (manifest, glances): (&Manifest, Vec<Glance>),
@@ -120,7 +120,7 @@ pub(super) fn survey(
     let none = Entry::default();
     let (offers, closed) = (&all.by_path, &all.closed);
     let (longest, budget) = (all.longest_file(), Cell::new(all.most_read()));
-    // Looked for when it is needed first.
+    // Read when it is first needed.
     let mut seal = None;
     let mut glances = glances.into_iter();
     for (path, offer, entry) in paths(offers, manifest) {
@@ -135,7 +135,7 @@ pub(super) fn survey(
             budget: &budget,
         };
         let found = match find(volume, path, seen, known, stop) {
-            // Gone since it was seen.
+            // Removed since the stat.
             Err(fault) if fault.errno() == Errno::NOENT => Ok((Found::Absent, None)),
             found => found,
         };
@@ -152,7 +152,7 @@ pub(super) fn survey(
             Some(Offer::File(_)) if matches!(found, Found::Absent | Found::InTheWay) => {
                 (Some(Content::Unread), None)
             }
-            // The size says that it is the user's, so the image's is not needed.
+            // The size shows that it is the user's, so the image's content is not needed.
             Some(Offer::File(_)) if found == Found::Changed && entry.installed.is_none() => {
                 (Some(Content::Unread), None)
             }
@@ -190,13 +190,13 @@ pub(super) fn survey(
     Ok(survey)
 }
 
-/// Whether `path` is this one or below it.
+/// Reports whether `path` is `directory` or below it.
 pub(super) fn is_in(path: &[u8], directory: &[u8]) -> bool {
     let rest = path.strip_prefix(directory);
     rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// A fault that concerns one path is counted, and the path left out.
+/// Counts a fault that concerns one path, and returns `None` instead of a result.
 fn told<T>(
     result: Result<T, Fault>,
     unread: &mut Tally,
@@ -212,18 +212,18 @@ fn told<T>(
     }
 }
 
-/// What is known of a path before anything is read.
+/// The facts about a path before anything is read.
 struct Known<'a> {
     offer: Option<&'a Offer>,
     entry: &'a Entry,
-    /// The size of the longest file that is read.
+    /// The size limit of a file that is read although its size is not the image's, in bytes.
     longest: u64,
-    /// Bytes that may still be read of files that differ in size from the image's.
+    /// Bytes that may still be read of such files.
     budget: &'a Cell<u64>,
 }
 
 impl Known<'_> {
-    /// Returns what a regular file is, if stamp or size decides.
+    /// Returns the state of a regular file, if its stamp or size decides.
     fn file(&self, look: &Look) -> Option<(Found, Option<Stamp>)> {
         let entry = self.entry;
         if let Some((content, stamp)) = entry.knows(look) {
@@ -241,7 +241,7 @@ impl Known<'_> {
                 (Some(_), _) => (Found::Unread, None),
             });
         }
-        // The file can be one of three.
+        // The file can be the image's, the installed or the pending one.
         let image = matches!(self.offer, Some(Offer::File(new)) if new.size == look.size);
         let installed = installed && entry.in_volume.is_none_or(same_size);
         let pending = matches!(entry.pending, Some(Content::File(_)));
@@ -249,7 +249,7 @@ impl Known<'_> {
         (!reads).then_some((Found::Changed, None))
     }
 
-    /// Takes `size` from the budget. Returns whether that was possible.
+    /// Takes `size` from the budget. Reports whether that was possible.
     fn may_read(&self, size: u64) -> bool {
         let left = self.budget.get().checked_sub(size);
         let left = left.filter(|_| size <= self.longest);
@@ -258,7 +258,7 @@ impl Known<'_> {
     }
 }
 
-/// What the volume has at `path`, where it was `seen`.
+/// Returns the state of `path` in the volume, whose stat is `seen`.
 fn find(
     volume: &mut Tree,
     path: &[u8],
@@ -269,7 +269,7 @@ fn find(
     let look = match seen {
         Ok(look) => look,
         Err(Errno::NOENT) => return Ok((Found::Absent, None)),
-        // Above it is something else than a directory.
+        // A component above it is not a directory.
         Err(Errno::NOTDIR | Errno::LOOP) => return Ok((Found::InTheWay, None)),
         Err(error) => return Err(Fault::Volume(error)),
     };

@@ -1,4 +1,4 @@
-//! What the tests of this room share. They run as root, in directories of their own.
+//! Helpers for the tests of this module. The tests run as root, in directories of their own.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,30 +13,30 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::tree;
 
-/// An unprivileged user.
+/// The uid of an unprivileged user.
 pub const UID: u32 = 4321;
-/// The user's group.
+/// The gid of that user.
 pub const GID: u32 = 8765;
 
-/// A path from bytes.
+/// Returns a path with these bytes.
 pub fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// The user, group and permission bits of what `path` itself is.
+/// Returns the uid, gid and mode bits of `path`. No link is followed.
 pub fn owner(path: &Path) -> (u32, u32, u32) {
     let data = path.symlink_metadata().unwrap();
     (data.uid(), data.gid(), data.mode() & 0o7777)
 }
 
-/// When the inode of `path` changed last.
+/// Returns the ctime of `path`. No link is followed.
 pub fn changed(path: &Path) -> (i64, i64) {
     let data = path.symlink_metadata().unwrap();
     (data.ctime(), data.ctime_nsec())
 }
 
-/// Waits until what is done from now on is stamped later than `path` is, and a stamp
-/// of it counts as settled.
+/// Waits until every further change gets a later ctime than `path` has, and the stamp of `path`
+/// counts as settled.
 pub fn settle(path: &Path) {
     let (seconds, nanos) = changed(path);
     let later = (seconds, u32::try_from(nanos).unwrap() + 60_000_000);
@@ -51,7 +51,7 @@ pub fn settle(path: &Path) {
 
 /// Makes a FIFO, socket or device.
 pub fn node(path: &Path, kind: FileType) {
-    // 1, 3 is /dev/null; the others have no number.
+    // 1, 3 is /dev/null and 7, 250 a loop device; the other kinds have no number.
     let device = match kind {
         FileType::CharacterDevice => rustix::fs::makedev(1, 3),
         FileType::BlockDevice => rustix::fs::makedev(7, 250),
@@ -60,7 +60,7 @@ pub fn node(path: &Path, kind: FileType) {
     rustix::fs::mknodat(rustix::fs::CWD, path, kind, Mode::from(0o600), device).unwrap();
 }
 
-/// Everything below `top`: path → what it is. No link is followed.
+/// Returns everything below `top`: path → type or content. No link is followed.
 pub fn tree_of(top: &Path) -> BTreeMap<Vec<u8>, String> {
     fn add(top: &Path, dir: &Path, all: &mut BTreeMap<Vec<u8>, String>) {
         for entry in std::fs::read_dir(dir).unwrap() {
@@ -86,7 +86,7 @@ pub fn tree_of(top: &Path) -> BTreeMap<Vec<u8>, String> {
     all
 }
 
-/// Runs `work` as the user; every privilege is gone from its thread.
+/// Runs `work` in a thread with the user's uid and gid, and without privileges.
 pub fn as_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     in_a_thread(|| {
         rustix::thread::set_thread_groups(&[]).unwrap();
@@ -98,7 +98,7 @@ pub fn as_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs `work` where its mounts are seen by nobody else and vanish with it.
+/// Runs `work` in a mount namespace of its own, whose mounts vanish with it.
 pub fn with_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     in_a_thread(|| {
         let flags = rustix::thread::UnshareFlags::NEWNS;
@@ -113,13 +113,13 @@ pub fn with_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Mounts a tmpfs of `size` (as `1m`).
+/// Mounts a tmpfs of `size` (such as `1m`).
 pub fn mount_tmpfs(at: &Path, size: &str) {
     let options = CString::new(format!("size={size},mode=755")).unwrap();
     rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), &*options).unwrap();
 }
 
-/// Makes the mount `at` read-only, or a read-only mount out of a directory.
+/// Makes the mount or directory `at` read-only, by a bind mount onto itself.
 pub fn mount_read_only(at: &Path) {
     rustix::mount::mount_bind(at, at).unwrap();
     let flags = MountFlags::BIND | MountFlags::RDONLY;

@@ -1,4 +1,4 @@
-//! Tidying up after a start that was killed.
+//! Cleaning up after a start that was killed.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -16,10 +16,10 @@ use super::tree::{self, Tree};
 use super::{VolumeError, shown};
 use crate::degradation::Degradation;
 
-/// Removes what a killed start left; what may be a person's stays and is reported.
+/// Removes a killed start's temporary files. One that may be the user's stays and is reported.
 ///
 /// # Errors
-/// `stop`. The next start goes on.
+/// `stop` returned true. The next start continues.
 pub(super) fn tidy(
     home: &Home,
     volume: &mut Tree,
@@ -54,9 +54,9 @@ pub(super) fn tidy(
 /// The contents that an earlier start brought in or was about to bring in.
 struct Ours {
     contents: BTreeSet<Content>,
-    /// The known sizes of its files.
+    /// The sizes of the image's files, and the known sizes of those contents, in bytes.
     sizes: BTreeSet<u64>,
-    /// The limit for a file of unknown size; 0: all sizes are known.
+    /// The size limit of a file of unknown size, in bytes; 0 if all sizes are known.
     longest: u64,
     /// Bytes that may still be read. A killed start leaves one such file.
     budget: u64,
@@ -104,12 +104,12 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Tidies up one directory, if it can be listed.
+    /// Cleans up one directory, if it can be listed.
     fn directory(&mut self, list: Result<OwnedFd, Errno>, path: &[u8]) -> Result<(), VolumeError> {
         let Ok(list) = list else { return Ok(()) };
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut stopped = Ok(());
-        // The next start tries a directory again that cannot be listed to its end.
+        // An error ends this directory's listing only; what is left there stays.
         let _ = tree::entries(&list, &mut buffer, |name, _| {
             stopped = self
                 .pace
@@ -151,11 +151,11 @@ impl Sweep<'_> {
     }
 }
 
-/// Files that came out of a replacement and could not go back.
+/// Files that a replacement took out and could not put back.
 #[derive(Default)]
 pub(super) struct Strays {
     count: u64,
-    /// The first one's directory and name.
+    /// The directory and name of the first one.
     first: Option<(Vec<u8>, CString)>,
 }
 

@@ -1,4 +1,4 @@
-//! Two pieces of work at the same time, where both are long.
+//! Runs two long pieces of work at the same time.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -8,8 +8,8 @@ use std::thread;
 
 use super::stage::NOTICE;
 
-/// Does both, at the same time if there are two processors and a thread can be had.
-/// `theirs` gets a function that returns true once `stop` has.
+/// Runs both, at the same time if there are two processors and a thread can be started. A
+/// thread that runs `theirs` learns of a stop only after `ours` has returned.
 pub(super) fn together<A: Send, B>(
     theirs: impl Fn(&dyn Fn() -> bool) -> A + Sync,
     ours: impl FnOnce() -> B,

@@ -1,7 +1,7 @@
-//! Looking at a hostile tree: every step is one name under an open directory.
+//! Access to a hostile tree: every step is one name under an open directory.
 //!
-//! No call here takes a path of more than one component and none follows a link,
-//! so nothing outside the tree can be reached whatever is renamed meanwhile.
+//! No call takes a path of several components ([`mount_tops`] excepted) and none follows a
+//! link, so nothing outside the tree can be reached, whatever is renamed meanwhile.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -16,14 +16,14 @@ use rustix::io::Errno;
 
 use super::mounts::Mounts;
 
-/// Opens a directory for reading its entries.
+/// Flags that open a directory for listing.
 pub(super) const LIST: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-/// Opens anything without touching it: no FIFO blocks, no device wakes up.
+/// Flags that open anything without touching it: no FIFO blocks, no device wakes up.
 pub(super) const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Which inode something is.
+/// The identity of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Inode {
     pub dev: (u32, u32),
@@ -32,25 +32,25 @@ pub(super) struct Inode {
 
 #[cfg(test)]
 thread_local! {
-    /// What a look does not tell, as on an older kernel.
+    /// The fields that a stat lacks, as on an older kernel.
     pub(super) static AS_BEFORE_5_8: std::cell::Cell<StatxFlags> =
         const { std::cell::Cell::new(StatxFlags::empty()) };
 }
 
-/// PATH_MAX: a path of this length fits in no system call, so that no default has it.
+/// PATH_MAX. A path of this length fits in no system call, so no default has one.
 pub(super) const LONGEST_PATH: usize = 4096;
 
-/// A point in time of the file system's clock: seconds and nanoseconds.
+/// A time by the file system's clock: seconds and nanoseconds.
 pub(super) type Time = (i64, u32);
 
-/// What one statx told.
+/// The result of one statx(2).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     pub inode: Inode,
-    /// `None` before Linux 5.8.
+    /// The mount ID; `None` before Linux 5.8.
     pub mount: Option<u64>,
     pub kind: FileType,
-    /// The permission bits with setuid, setgid and sticky.
+    /// The mode bits, with setuid, setgid and sticky.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -61,15 +61,15 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Whether both are on the same mount (on the same device, where the kernel
-    /// does not tell mounts apart).
+    /// Reports whether both are on the same mount, or on the same device if the kernel gives no
+    /// mount IDs.
     pub fn same_mount(&self, other: &Self) -> bool {
         self.mount == other.mount && (self.mount.is_some() || self.inode.dev == other.inode.dev)
     }
 }
 
-/// The tops of all mounts, as far as they can be seen: what tells them apart where a look
-/// does not. A mount that is made later is not among them.
+/// Returns the top inodes of all visible mounts, which tell mounts apart if a stat has no mount
+/// ID. A mount that is made later is not among them.
 pub(super) fn mount_tops() -> HashSet<Inode> {
     let mounts = Mounts::read();
     let looks = mounts.points().filter_map(|point| {
@@ -79,17 +79,17 @@ pub(super) fn mount_tops() -> HashSet<Inode> {
     looks.map(|look| look.inode).collect()
 }
 
-/// Looks at `name` in `dir`; a link is looked at itself.
+/// Stats `name` in `dir`. No link is followed.
 pub(super) fn look(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
     statx(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Looks at what `handle` is.
+/// Stats an open file descriptor.
 pub(super) fn look_at(handle: impl AsFd) -> Result<Look, Errno> {
     statx(handle.as_fd(), c"", AtFlags::EMPTY_PATH)
 }
 
-/// Stats `name` in `dir`. A network file system asks its server and not its cache.
+/// Stats `name` in `dir`. A network file system asks its server instead of its cache.
 pub(super) fn look_anew(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
     statx(dir.as_fd(), name, flags)
@@ -124,23 +124,23 @@ pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, LIST, Mode::empty())
 }
 
-/// Opens `name` in `dir` as a handle to look at and change, never to read.
+/// Opens `name` in `dir` as an O_PATH handle, which can be statted and changed but not read.
 pub(super) fn open_handle(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, HANDLE, Mode::empty())
 }
 
-/// With whose rights something would be done in a volume.
+/// The user whose rights in a volume are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
-    /// Those of whom we are now.
+    /// The user that this process runs as.
     Ours,
-    /// Those of this uid, which will own everything in the volume: root asks, who may
-    /// do more, or without capabilities less.
+    /// This uid, which will own everything in the volume. Root asks on its behalf: root's own
+    /// rights are wider or, without capabilities, narrower.
     Owner(u32),
 }
 
 impl Rights {
-    /// Whose they are.
+    /// Returns the uid.
     pub(super) fn uid(self) -> u32 {
         match self {
             Self::Ours => rustix::process::geteuid().as_raw(),
@@ -148,22 +148,21 @@ impl Rights {
         }
     }
 
-    /// Whether something could be made, renamed and removed in a directory.
+    /// Checks that entries of a directory can be made, renamed and removed.
     ///
     /// # Errors
-    /// What the kernel would say.
+    /// The error that the kernel would give.
     pub(super) fn may_change(self, dir: impl AsFd) -> Result<(), Errno> {
         self.may(dir, c".", Access::WRITE_OK | Access::EXEC_OK)
     }
 
-    /// Whether `name` in a directory could be used like this.
+    /// Checks that `name` in a directory allows this access.
     ///
     /// # Errors
-    /// What the kernel would say.
+    /// The error that the kernel would give.
     pub(super) fn may(self, dir: impl AsFd, name: &CStr, wanted: Access) -> Result<(), Errno> {
         let Self::Owner(_) = self else {
-            // With one uid for everything, which kind of access is asked about is all the
-            // same.
+            // The real and the effective uid are the same, so AT_EACCESS would change nothing.
             return rustix::fs::accessat(dir, name, wanted, AtFlags::empty());
         };
         if is_read_only(&dir) {
@@ -176,13 +175,13 @@ impl Rights {
     }
 }
 
-/// Whether nothing can be changed on the file system of `dir`.
+/// Reports whether the file system or mount of `dir` is read-only.
 pub(super) fn is_read_only(dir: impl AsFd) -> bool {
     let system = rustix::fs::fstatvfs(dir);
     system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// The clock that stamps inodes.
+/// Returns the time of the clock that stamps inodes.
 pub(super) fn now() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
@@ -190,19 +189,19 @@ pub(super) fn now() -> Time {
 
 /// A tree whose paths are reached step by step from its open top.
 ///
-/// The directories on the way to the last path stay open, so that paths in order
-/// open each directory once.
+/// The directories on the way to the last path stay open, so that paths in order open each
+/// directory once.
 pub(super) struct Tree {
     top: OwnedFd,
-    /// The mode of directories that are made.
+    /// The mode of new directories.
     mode: u32,
-    /// The last directory's path.
+    /// The path of the last directory.
     path: Vec<u8>,
     /// The open directories on the way to it, each with the length of its path.
     way: Vec<(usize, OwnedFd)>,
 }
 
-/// The number of directories that stay open on the way; the others are opened again.
+/// The most directories on the way that stay open; the others are opened again.
 const OPEN_ON_THE_WAY: usize = 64;
 
 impl Tree {
@@ -215,17 +214,17 @@ impl Tree {
         }
     }
 
-    /// The same tree for another thread.
+    /// Opens the same tree for another thread.
     ///
     /// # Errors
-    /// openat(2)'s.
+    /// As openat(2).
     pub fn again(&self) -> Result<Self, Errno> {
         let mut again = Self::new(open_dir(&self.top, c".")?);
         again.make_with(self.mode);
         Ok(again)
     }
 
-    /// Directories that are made from here on get this mode.
+    /// Sets the mode of directories that are made from now on.
     pub fn make_with(&mut self, mode: u32) {
         self.mode = mode;
     }
@@ -234,9 +233,9 @@ impl Tree {
         self.top.as_fd()
     }
 
-    /// The directory `path` (empty: the top); `make` makes what is missing of it.
+    /// Opens the directory `path` (empty: the top). `make` makes what is missing of it.
     ///
-    /// ENOTDIR where a link or a file is in the way.
+    /// Returns ENOTDIR if a link or a file is in the way.
     pub fn dir(&mut self, path: &[u8], make: bool) -> Result<BorrowedFd<'_>, Errno> {
         let both = self.path.iter().zip(path);
         let same = both.take_while(|(known, wanted)| known == wanted).count();
@@ -281,7 +280,7 @@ impl Tree {
             .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd()))
     }
 
-    /// The directory that holds `path`, and the name in it.
+    /// Opens the directory that holds `path`. Also returns the name in it.
     pub fn parent(&mut self, path: &[u8], make: bool) -> Result<(BorrowedFd<'_>, CString), Errno> {
         let (dir, name) = split(path);
         let name = name_of(name)?;
@@ -289,19 +288,19 @@ impl Tree {
     }
 }
 
-/// Gives the directory that was made just now its mode, from which the umask may have
-/// taken. If somebody put something else there meanwhile, that is left.
+/// Gives a new directory exactly this mode, of which the umask may have removed bits. Does
+/// nothing if the name is no longer a directory.
 fn exactly(above: BorrowedFd<'_>, name: &CStr, mode: u32) {
     let Ok(dir) = open_dir(above, name) else {
         return;
     };
     if let Ok(look) = look_at(&dir) {
-        // A shared directory hands its setgid bit down. Some file systems have no modes.
+        // Keeps setgid, which a shared parent passes on. Some file systems have no modes.
         let _ = rustix::fs::fchmod(&dir, Mode::from(mode | look.mode & 0o6000));
     }
 }
 
-/// A path's directory (empty: the top) and name.
+/// Splits a path into its directory (empty: the top) and its name.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
@@ -315,8 +314,8 @@ fn name_of(name: &[u8]) -> Result<CString, Errno> {
     name.ok_or(Errno::INVAL)
 }
 
-/// Calls `each` with name and type (as far as the directory knows it) of every
-/// entry of `dir`, without `.` and `..`, until it returns `false`.
+/// Calls `each` with the name and type of every entry of `dir`, without `.` and `..`, until
+/// it returns `false`. The type is `Unknown` if the file system lists none.
 pub(super) fn entries(
     dir: impl AsFd,
     buffer: &mut [MaybeUninit<u8>],

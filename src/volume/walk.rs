@@ -1,8 +1,8 @@
 //! One thread's share of the walk that hands the volume over to the user.
 //!
-//! Runs as root over ground that a stranger may change meanwhile. Each entry costs
-//! one statx; only what is not the user's is opened (as a handle that cannot read),
-//! looked at again, and changed through that handle.
+//! Runs as root over a tree that other users may change meanwhile. An entry that belongs to
+//! the user costs one statx(2). Any other is opened as an O_PATH handle, which cannot read,
+//! statted again and changed through that handle.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -17,7 +17,7 @@ use super::pace::Pace;
 use super::tree::{self, Inode, Look, Time};
 use super::{VolumeError, shown};
 
-/// Hands over what `handle` is, and nothing else: there is no name to swap.
+/// Changes the owner of what `handle` is, and of nothing else: there is no name to swap.
 pub(super) fn give(handle: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::fs::chownat(handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
@@ -26,25 +26,25 @@ pub(super) fn give(handle: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Err
 /// Messages leave out the middle of a path longer than this, in bytes.
 const LONGEST_TOLD: usize = 1024;
 
-/// How many directories a thread holds open at once; a deeper tree reopens them.
+/// The most directories that a thread holds open at once; a deeper tree reopens them.
 pub(super) const OPEN_LEVELS: usize = 64;
 
-/// A directory on the way from the volume to where the walk is.
+/// A directory on the path from the volume to the current directory.
 struct Level {
-    /// Closed while the walk is far below it.
+    /// `None` while the walk is far below it.
     dir: Option<OwnedFd>,
     inode: Inode,
-    /// Subdirectories still to enter.
+    /// Subdirectories that are still to be entered.
     subdirs: Vec<CString>,
-    /// The length of its path.
+    /// The length of its path, in bytes.
     path: usize,
 }
 
-/// What is still to be walked: directories that lie in each other, the outermost first,
-/// with the subdirectories that nobody has entered yet.
+/// A part of the volume that is still to be walked: nested directories, the outermost first,
+/// with their subdirectories that are not yet entered.
 pub(super) struct Part {
     levels: Vec<Level>,
-    /// The path of the innermost one, or of one below it.
+    /// The path of the innermost directory, or of one below it.
     path: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl Part {
         self.levels.is_empty()
     }
 
-    /// Gives half of the outermost subdirectories away; `None`: there is nothing to give.
+    /// Splits off half of the outermost remaining subdirectories; `None` if that is not possible.
     pub fn split(&mut self) -> Option<Self> {
         let mut open = self.levels.iter_mut().filter(|level| level.dir.is_some());
         let level = open.find(|level| !level.subdirs.is_empty())?;
@@ -71,29 +71,29 @@ impl Part {
     }
 }
 
-/// Told of how many entries more were looked at; whether the walk goes on.
+/// Gets the number of newly examined entries, and returns whether the walk goes on.
 pub(super) type Tell<'a> = &'a mut dyn FnMut(u64) -> bool;
 
-/// What one thread does of it.
+/// One thread's walk.
 pub(super) struct Walk<'a> {
     common: &'a Common<'a>,
     tell: Tell<'a>,
     pub found: Found,
-    /// Whether the last entry was not the user's.
+    /// True if the last entry was not the user's and chown(2) is not ignored.
     changing: bool,
     /// The current directory.
     inside: Inode,
     /// Its path, for messages.
     path: Vec<u8>,
     pace: Pace,
-    /// The number of checked entries that `tell` knows of.
+    /// The number of examined entries that `tell` was called with.
     told: u64,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk that has not begun. `tell` is called every thousand entries, or ten times a
-    /// second.
+    /// Returns a walk that has not begun. It calls `tell` every 1024 entries, or earlier when
+    /// 100 ms have passed.
     pub fn new(common: &'a Common<'a>, tell: Tell<'a>) -> Self {
         Self {
             common,
@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Settles the volume itself and what is in it; its subdirectories are left.
+    /// Hands over the volume itself and the entries in it, but does not enter subdirectories.
     pub fn begin(&mut self, dir: OwnedFd) -> Result<Part, VolumeError> {
         self.path = self.common.claim.directory.as_os_str().as_bytes().to_vec();
         let levels = self.enter(dir, self.path.len())?.into_iter().collect();
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
         Ok(Part { levels, path })
     }
 
-    /// Walks a part to its end, or until `pause` says so before one of its directories.
+    /// Walks a part to its end, or until `pause` returns true before one of its directories.
     pub fn run(
         &mut self,
         part: &mut Part,
@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(), VolumeError> {
         while !part.is_done() && !pause(part, &self.found) {
             self.pace()?;
-            // No copy: a hostile path has megabytes.
+            // No copy: a hostile path can have megabytes.
             std::mem::swap(&mut self.path, &mut part.path);
             let step = self.step(&mut part.levels);
             std::mem::swap(&mut self.path, &mut part.path);
@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
                 let level = self.enter(child, self.path.len())?;
                 levels.extend(level);
             }
-            // Swapped for something else since it was listed.
+            // Replaced by something else since it was listed.
             Err(Errno::NOTDIR | Errno::LOOP) => self.entry(dir.as_fd(), &name),
             Err(Errno::NOENT) => {}
             Err(error) => self.refuse(error, &name),
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Leaves the last level and makes sure that the one above is open again.
+    /// Leaves the last level and makes sure that its parent is open again.
     fn leave(&mut self, levels: &mut Vec<Level>) {
         let Some(done) = levels.pop() else { return };
         let last = levels.len() == 1;
@@ -172,7 +172,7 @@ impl<'a> Walk<'a> {
         if above.dir.is_some() || above.subdirs.is_empty() && last {
             return;
         }
-        // Someone may have moved it: `..` counts only if it is where we came from.
+        // The directory may have been moved: `..` counts only if it is where we came from.
         match tree::open_dir(&dir, c"..") {
             Ok(again) if tree::look_at(&again).is_ok_and(|look| look.inode == above.inode) => {
                 above.dir = Some(again);
@@ -184,7 +184,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Settles one directory and its entries; its subdirectories are left to enter.
+    /// Hands over one directory and its entries, but does not enter its subdirectories.
     fn enter(&mut self, dir: OwnedFd, path: usize) -> Result<Option<Level>, VolumeError> {
         let look = match tree::look_at(&dir) {
             Ok(look) if self.common.is_of_the_volume(&look) => look,
@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
         stopped?;
         match listed {
             Ok(()) => {}
-            // Of the volume there may be no more than a handle.
+            // The volume may be open only as an O_PATH handle, which cannot be listed.
             Err(Errno::BADF) => self.refuse(Errno::ACCESS, c"."),
             Err(error) => self.refuse(error, c"."),
         }
@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
         }))
     }
 
-    /// File systems that list no types need a look to tell directories.
+    /// Hands over an entry or notes a subdirectory. A stat decides if the list has no types.
     fn entry_or_subdir(
         &mut self,
         dir: BorrowedFd<'_>,
@@ -245,10 +245,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Settles one entry that is no directory.
+    /// Hands over one entry that is not a directory.
     ///
-    /// Next to what had to be changed there is mostly more of it: that is opened
-    /// without being looked at by its name first.
+    /// After an entry that had to be changed, the next one mostly has to be changed too. So it is
+    /// opened without a stat by its name first.
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr) {
         if !self.changing {
             match tree::look(dir, name) {
@@ -267,8 +267,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Hands over what `handle` really is, once it has been looked at through it. It was
-    /// `name` in `dir`.
+    /// Stats `handle`, which was `name` in `dir`, and hands over what it really is, unless that
+    /// belongs to the user or is not on the volume.
     fn hand_over(&mut self, handle: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) {
         let look = match tree::look_at(handle) {
             Ok(look) => look,
@@ -285,7 +285,7 @@ impl<'a> Walk<'a> {
             (false, true) => {}
         }
         match look.kind {
-            // Its node is here, the device is not.
+            // Its node is in the volume, but the device is not.
             FileType::BlockDevice | FileType::CharacterDevice => {
                 let path = under(&self.path, name);
                 return self.found.devices.add(path);
@@ -308,7 +308,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes a link of `seen`. Returns whether all its links are found.
+    /// Records `name` as a link of `seen`. Reports whether all its links are found.
     fn all_links_found(&self, seen: &Look, dir: BorrowedFd<'_>, name: &CStr) -> bool {
         let now = || match self.common.deed {
             Deed::Do => now_in(dir, self.common.claim.uid),
@@ -320,7 +320,7 @@ impl<'a> Walk<'a> {
         links.complete(seen.inode, place, now, look, under(&self.path, name))
     }
 
-    /// Reports the progress when it is time.
+    /// Reports the progress when it is due.
     fn pace(&mut self) -> Result<(), VolumeError> {
         if !self.pace.is_due() {
             return Ok(());
@@ -339,7 +339,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Makes the path of `name` in the directory at `path`, for messages.
+/// Returns the path of `name` in the directory `path`, for messages.
 fn under(path: &[u8], name: &CStr) -> impl FnOnce() -> String {
     move || {
         let whole = match name.to_bytes() {
@@ -357,8 +357,8 @@ fn under(path: &[u8], name: &CStr) -> impl FnOnce() -> String {
     }
 }
 
-/// Reads the clock that stamps the inodes of this file system, which a server may have set
-/// otherwise than ours. A chown(2) of the directory to the user, who owns it, stamps it.
+/// Reads the clock that stamps inodes on this file system, which may be a server's clock.
+/// chown(2) of the directory to the user, who already owns it, sets its ctime.
 fn now_in(dir: BorrowedFd<'_>, uid: u32) -> Result<Time, Errno> {
     rustix::fs::chownat(
         dir,

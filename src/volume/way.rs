@@ -1,4 +1,4 @@
-//! The way to the volume: opened step by step, and made where it is missing.
+//! The path to the volume: opened step by step, and made where it is missing.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,20 +12,20 @@ use super::tree;
 use super::walk::give;
 use super::{VolumeError, shown};
 
-/// What happens to directories that are missing on the way.
+/// What happens to missing directories of the path.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Missing {
     /// They are made, for this user and group.
     Make { uid: u32, gid: u32 },
-    /// The first one is told, as an error.
+    /// The first one is an error.
     Tell,
 }
 
-/// Opens the volume, making what is missing of its path for the user if asked to.
+/// Opens the volume. Makes missing directories as `missing` says, and returns whether it did.
 ///
-/// The path itself may lie where the user can write (`/home/jupyter/notebooks`), and
-/// the user of the container's last run may have put a link to `/etc` there: a link
-/// is followed only if root made it in a directory where nobody else can replace it.
+/// The user may be able to write to a directory of the path (`/home/jupyter/notebooks`), and may
+/// have put a link to `/etc` there in the container's last run. So a link is followed only if
+/// root made it in a directory where no one else can replace it.
 pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, bool), VolumeError> {
     let mut way = PathBuf::new();
     let fail = |way: &Path, source: Errno| VolumeError::Open {
@@ -52,11 +52,11 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
                     Ok(()) => {
                         created = true;
                         let made = tree::open_dir(&dir, &name).map_err(|e| fail(&way, e))?;
-                        // Where that is refused, the walk says so.
+                        // If this fails, the walk fails in the same way and reports it.
                         let _ = give(made.as_fd(), uid, gid);
                         made
                     }
-                    // Someone was faster; what is theirs is not given away.
+                    // Another process was faster; the owner of its directory is not changed here.
                     Err(Errno::EXIST) => {
                         tree::open_handle(&dir, &name).map_err(|e| fail(&way, e))?
                     }
@@ -67,7 +67,7 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
                 return Err(fail(&way, Errno::ROFS));
             }
             (Err(Errno::NOENT), Missing::Tell) => {
-                // What making it would say.
+                // The error that mkdir(2) would give.
                 let wanted = Access::WRITE_OK | Access::EXEC_OK;
                 let may = rustix::fs::accessat(&dir, c".", wanted, AtFlags::EACCESS);
                 return Err(fail(&way, may.err().unwrap_or(Errno::NOENT)));
@@ -105,8 +105,8 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
     }
     let dir = match tree::open_dir(&dir, c".") {
         Ok(dir) => dir,
-        // Root that may not list it (squashed, or without CAP_DAC_OVERRIDE) can still look
-        // at it and hand it over; the walk tells that it goes no further.
+        // Root may be unable to list it (squashed, or without CAP_DAC_OVERRIDE) and still stat
+        // it and hand it over; the walk reports that it goes no further.
         Err(Errno::ACCESS | Errno::PERM) => dir,
         Err(error) => return Err(fail(&way, error)),
     };
@@ -118,7 +118,7 @@ pub(super) fn open_volume(path: &Path, missing: Missing) -> Result<(OwnedFd, boo
     Ok((dir, created))
 }
 
-/// The steps of a path, last first.
+/// Returns the components of a path, last first.
 fn steps(path: &Path) -> Vec<OsString> {
     let steps = path.components().rev().filter_map(|step| match step {
         Component::Normal(name) => Some(name),

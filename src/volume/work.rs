@@ -1,4 +1,4 @@
-//! Carrying out the plan: one action after the other, and keeping the books.
+//! Carries out the plan, one action after the other, and records what was done.
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
@@ -20,80 +20,80 @@ use super::tree;
 use super::{Tally, VolumeError, shown};
 use crate::degradation::Degradation;
 
-/// What to do about what the volume refuses.
+/// The remedy if the volume refuses a change.
 pub(super) const REFUSED: &str =
     "make the notebooks directory writable for the user, or see what its file system lacks";
 
-/// What to do about what cannot be read.
+/// The remedy if something cannot be read.
 pub(super) const UNREAD: &str = "check the files and their modes";
 
-/// How much is in flight at once, and what the file system can do.
+/// The size of a batch, and what the file system can do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Means {
-    /// So many files are a batch, or a share of all: see [`Means::files_of`].
+    /// Files in a batch; more if there are many defaults: see [`Means::files_of`].
     pub batch_files: usize,
     pub batch_bytes: u64,
     pub able: Able,
-    /// Tests only: also what is little is done by several threads.
+    /// Tests only: true to use several threads for little work, too.
     pub apart: bool,
 }
 
 impl Means {
-    /// How many files of `all` defaults are a batch. Each batch writes the whole manifest:
-    /// if there were more batches the more defaults there are, a first install would take
-    /// four times as long for twice as many.
+    /// Returns the number of files in a batch, of `all` defaults. Each batch writes the whole
+    /// manifest: if more defaults made more batches, a first install of twice as many would take
+    /// four times as long.
     pub fn files_of(self, all: usize) -> usize {
         self.batch_files.max(all.div_ceil(MOST_BATCHES))
     }
 }
 
-/// Of files as small as can be: see [`Means::files_of`].
+/// The most batches of very small files: see [`Means::files_of`].
 const MOST_BATCHES: usize = 8;
 
-/// The most files that the log names; a record can name any number.
+/// The most files that the log names; a manifest can name any number.
 const MOST_TOLD: usize = 100;
 
 /// The time that a start has to clean up after a stop.
 const TO_GIVE_UP: Duration = Duration::from_millis(200);
 
-/// What is being done, and what is known of it so far.
+/// The work of one start, and its results so far.
 pub(super) struct Work<'a> {
     pub writer: Writer<'a>,
     pub manifest: Manifest,
-    /// `None`: no manifest is kept.
+    /// `None` if no manifest is kept.
     pub home: Option<Box<Home>>,
     pub means: Means,
-    /// The image's.
+    /// The image's version, if it has one.
     pub version: Option<&'a str>,
-    /// Whether stamps of the image's files are worth noting.
+    /// True if the manifest names this version, so that stamps of the image's files are recorded.
     pub version_known: bool,
     pub stop: &'a dyn Fn() -> bool,
-    /// Called for each path that is done with; an error ends the work.
+    /// Called for each path that is done; an error ends the work.
     pub each: &'a mut dyn FnMut() -> Result<(), VolumeError>,
-    /// What the next batch is to write, and how many bytes that has.
+    /// Jobs of the next batch, and their total size in bytes.
     pub jobs: Vec<Job<'a>>,
     pub bytes: u64,
-    /// What of a batch is written and not yet in place.
+    /// Files of the current batch that are staged but not yet renamed into place.
     pub batch: Vec<Staged<'a>>,
-    /// Directories that had temporary files.
+    /// Directories that may hold temporary files.
     pub touched: BTreeSet<Vec<u8>>,
-    /// How many defaults found no room.
+    /// The number of defaults that found no room.
     pub full: u64,
-    /// How many newer defaults the file system cannot put in place safely.
+    /// The number of newer defaults that the file system cannot put in place safely.
     pub unexchanged: u64,
-    /// What came out of a replacement and could not go back.
+    /// Files that a replacement took out and could not put back.
     pub strays: Strays,
-    /// What the volume refused.
+    /// Changes that the volume refused.
     pub refused: Tally,
-    /// What could not be read.
+    /// Files that could not be read.
     pub unread: Tally,
-    /// The number of lines about single files.
+    /// The number of lines about single files, including those above [`MOST_TOLD`].
     pub told: usize,
     pub summary: Summary,
 }
 
 impl<'a> Work<'a> {
-    /// Does what the plan says about one path.
+    /// Carries out the action for one path.
     pub fn act(&mut self, row: &'a Row, verdict: Verdict) -> Result<(), VolumeError> {
         let path = &row.path;
         let is_dir = row.image == Some(Content::Directory);
@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
         (self.each)()
     }
 
-    /// One line for a person who wants to know, up to [`MOST_TOLD`].
+    /// Reports one line about a file, for up to [`MOST_TOLD`] files.
     pub fn tell(&mut self, path: &[u8], what: &str) {
         self.told += 1;
         if self.told <= MOST_TOLD {
@@ -129,7 +129,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Notes the file that was read in the volume and stays there, so that the next start
+    /// Records the file that was read in the volume and stays there, so that the next start
     /// need not read it.
     fn remember(&mut self, row: &Row, verdict: Verdict) {
         use Verdict::{Beside, InTheWay, Kept, Left};
@@ -147,7 +147,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Notes that the volume has what the image has, with what the survey knows of it.
+    /// Records that the volume has the image's content, with the survey's stamps.
     fn note(&mut self, row: &Row) {
         let entry = match self.manifest.entries.get_mut(&row.path) {
             Some(entry) => entry,
@@ -159,7 +159,7 @@ impl<'a> Work<'a> {
         entry.in_image = row.in_image.filter(|_| self.version_known);
     }
 
-    /// Counts a changed file, and spares the next start from reading the image's.
+    /// Counts a changed file, and records the image's stamp, which saves the next start a read.
     fn keep(&mut self, row: &Row, counted: u64) {
         self.summary.kept += counted;
         if let Some(entry) = self.manifest.entries.get_mut(&row.path)
@@ -176,7 +176,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Tidies up before a stop; what is in place stays, and is noted.
+    /// Cleans up before a stop. What is in place stays, and is recorded.
     pub fn give_up(&mut self) {
         let end = Instant::now() + TO_GIVE_UP;
         let is_late = || Instant::now() >= end;
@@ -191,8 +191,8 @@ impl<'a> Work<'a> {
         self.unmark(&is_late);
     }
 
-    /// Notes that no temporary file is left, if none is: one that could not be removed
-    /// is the next start's business.
+    /// Clears the mark of temporary files if none is left. One that could not be removed is left
+    /// to the next start.
     fn unmark(&mut self, stop: &dyn Fn() -> bool) {
         let clean = self.is_clean(stop);
         if let Some(home) = self.home.as_mut().filter(|_| clean) {
@@ -207,7 +207,7 @@ impl<'a> Work<'a> {
             let list = self.writer.volume.dir(path, false);
             let list = list.and_then(|dir| tree::open_dir(dir, c"."));
             if list.as_ref().is_err_and(|error| *error == Errno::NOENT) {
-                // It came to nothing there.
+                // The directory was never made.
                 return true;
             }
             let mut clean = true;
@@ -223,7 +223,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Writes the manifest and says how it went.
+    /// Writes the manifest and returns the summary.
     pub fn finish(mut self) -> Summary {
         let offers = self.writer.offers;
         self.manifest.entries.retain(|path, entry| {

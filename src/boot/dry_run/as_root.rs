@@ -1,4 +1,4 @@
-//! The part of a dry run that root looks at.
+//! The part of a dry run that needs root.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::settings::{VolumeOwner, record};
 use crate::state;
 use crate::volume::{Claim, Rights, foresee_claim, hand_over_mounts};
 
-/// What root would do; ends with root gone. With the notebooks, if the user may not be
-/// able to read them yet.
+/// Previews the root phase, then drops root. Returns the preview of the notebooks, too, if
+/// the user may not be able to read them yet.
 pub(super) fn part(
     start: &mut Start<'_>,
     root: Root,
@@ -38,7 +38,7 @@ pub(super) fn part(
         plan.line(format!("hand over {}", directory.display()));
         plan.foresight.hands_over_itself(directory);
     }
-    // The way to the volume was judged: root follows no link of the user's on it.
+    // The path to the volume is checked already: root follows no link of the user's on it.
     let settings = &start.settings.notebooks;
     let chown = matches!(settings.owner, VolumeOwner::Auto | VolumeOwner::Chown);
     let directory = settings.directory.as_ref().filter(|_| chown);
@@ -130,7 +130,7 @@ fn access_part(
     Ok(groups)
 }
 
-/// Whether the state directory would be the user's.
+/// Previews the record and the state directory, and whether the latter would be the user's.
 fn state_part(
     start: &mut Start<'_>,
     root: &Root,

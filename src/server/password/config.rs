@@ -1,5 +1,4 @@
-//! `jupyter_server_config.json`: reading it as Jupyter does, changing the password in
-//! it and nothing else.
+//! Reads `jupyter_server_config.json` as Jupyter does, and changes only the password in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,27 +10,26 @@ use serde_json::{Map, Value};
 use super::PasswordError;
 use crate::identity;
 
-/// The class whose hash wins over every other.
+/// The class whose hash beats all others, unless one is nested in [`SERVER`].
 const PROVIDER: &str = "PasswordIdentityProvider";
-/// The class that `jupyter server password` writes.
+/// The class that `jupyter server password` writes its hash to.
 const BASE: &str = "IdentityProvider";
 /// The server's class.
 const SERVER: &str = "ServerApp";
-/// Classes of older versions, which win over [`BASE`].
+/// The classes that held the hash in older versions. They beat [`BASE`].
 const OLD: [&str; 3] = [SERVER, "NotebookApp", "LabApp"];
 
-/// The file's mode.
+/// The mode of the file.
 const MODE: u32 = 0o600;
 
 const HASH: &str = "hashed_password";
 const OLD_HASH: &str = "password";
 
-/// A configuration is at most this long, in bytes; the longest that Jupyter generates has
-/// a fiftieth of it.
+/// The longest configuration file, in bytes: fifty times the longest that Jupyter generates.
 pub(super) const LIMIT: u64 = 4 * 1024 * 1024;
 
-/// The content of a file of Jupyter's configuration. A FIFO that nobody writes must not
-/// stop the start, nor a file without end.
+/// Reads a configuration file of Jupyter. A FIFO without a writer and a file without an end are
+/// errors, because they must not block the start.
 pub(super) fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK);
@@ -47,21 +45,21 @@ pub(super) fn contents(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A configuration file of the user's.
+/// The user's own configuration file.
 #[derive(Debug)]
 pub struct Document {
     path: PathBuf,
     content: Map<String, Value>,
-    /// Whether there is nothing yet that could be lost.
+    /// True if the file is absent or empty, so that a write cannot lose anything.
     first: bool,
 }
 
 impl Document {
-    /// Reads the file. One that is not there is empty; so is what [`Document::write`]
-    /// leaves where the power fails: a file of its mode without a byte.
+    /// Reads the file. An absent file counts as `{}`. So does a file without a byte that has our
+    /// mode: [`Document::write`] may leave one after a power failure.
     ///
     /// # Errors
-    /// It cannot be read, is not JSON, or no object.
+    /// The file cannot be read, or is not a JSON object.
     pub fn read(path: &Path) -> Result<Self, PasswordError> {
         let path = path.to_owned();
         let bytes = match contents(&path) {
@@ -85,12 +83,12 @@ impl Document {
             }
             Err(error) => {
                 let problem = error.to_string();
-                // serde_json ends its text with the place, which is told already.
+                // serde_json ends its text with line and column, which the error reports itself.
                 let problem = problem.split(" at line ").next().unwrap_or_default();
                 Err(PasswordError::Broken {
                     path,
                     line: error.line(),
-                    // 0 at the very beginning.
+                    // serde_json reports column 0 at the very beginning.
                     column: error.column().max(1),
                     problem: problem.to_owned(),
                 })
@@ -98,12 +96,12 @@ impl Document {
         }
     }
 
-    /// The hash that `jupyter server password` writes, or a default of ours.
+    /// Returns the hash under the key of `jupyter server password`, which our default uses, too.
     pub fn base(&self) -> Option<&str> {
         self.content.get(BASE)?.get(HASH)?.as_str()
     }
 
-    /// Removes that hash.
+    /// Removes the hash that [`Self::base`] returns.
     pub fn remove_base(&mut self) {
         if let Some(Value::Object(section)) = self.content.get_mut(BASE) {
             section.shift_remove(HASH);
@@ -113,7 +111,7 @@ impl Document {
         }
     }
 
-    /// The hash that wins over every other of this file's.
+    /// Returns the hash that beats all others of the file; `nested`: the one in `ServerApp`.
     pub fn forced(&self, nested: bool) -> Option<&str> {
         let sections = match nested {
             true => self.content.get(SERVER)?.as_object()?,
@@ -122,21 +120,21 @@ impl Document {
         sections.get(PROVIDER)?.get(HASH)?.as_str()
     }
 
-    /// Sets the hash that everything else overrides, as `jupyter server password` does;
-    /// so that command can still change it.
+    /// Sets the hash of lowest precedence, under the key of `jupyter server password`, so that
+    /// this command can still change it.
     ///
     /// # Errors
-    /// The section is no object.
+    /// The section is not an object.
     pub fn set_default(&mut self, hash: String) -> Result<(), PasswordError> {
         self.section(BASE)?.insert(HASH.into(), hash.into());
         Ok(())
     }
 
-    /// Sets the hash in every place that counts and removes those of older versions.
-    /// `nested`: inside of the server's own section, too, which beats all other places.
+    /// Sets the hash under all current keys and removes the keys of older versions. `nested`: sets
+    /// it inside the server's own section, too, which beats all others.
     ///
     /// # Errors
-    /// A section is no object.
+    /// A section is not an object.
     pub fn force(&mut self, hash: String, nested: bool) -> Result<(), PasswordError> {
         self.section(PROVIDER)?
             .insert(HASH.into(), hash.clone().into());
@@ -175,7 +173,7 @@ impl Document {
     }
 
     /// # Errors
-    /// The file is a link: replacing it would hide a file that a person keeps elsewhere.
+    /// The file is a symbolic link: replacing it would hide the file that it points to.
     pub fn check_replaceable(&self) -> Result<(), PasswordError> {
         match fs::symlink_metadata(&self.path) {
             Ok(data) if data.is_symlink() => Err(PasswordError::Link(self.path.clone())),
@@ -183,7 +181,7 @@ impl Document {
         }
     }
 
-    /// Whether [`Self::write`] could do it, as far as `writable` knows about directories.
+    /// Checks that [`Self::write`] can create a file in the directory, as reported by `writable`.
     ///
     /// # Errors
     /// As [`Self::write`].
@@ -203,10 +201,10 @@ impl Document {
         }
     }
 
-    /// Replaces the file, whole or not at all; only the user can read it.
+    /// Replaces the file atomically. Only its owner can read it.
     ///
-    /// Where there was none it is not flushed. That takes longer than making the hash,
-    /// at the first start of every container, and the next start can write it again.
+    /// If there was no content before, the file is not flushed to disk: flushing at the first start
+    /// of every container takes longer than hashing, and the next start can write the file again.
     ///
     /// # Errors
     /// The directory or the file cannot be written.
@@ -215,7 +213,7 @@ impl Document {
     }
 
     fn try_write(&self) -> io::Result<()> {
-        // Indented by 2, like Jupyter's own.
+        // Indented by two spaces, as Jupyter does.
         let text = serde_json::to_vec_pretty(&self.content)?;
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new()
@@ -223,14 +221,14 @@ impl Document {
             .mode(0o700)
             .create(directory)?;
         let mut name = self.path.clone().into_os_string();
-        // Another container that shares the directory may be process 1 as well.
-        // And one of another machine, the same in every number.
+        // Another container that shares the directory may have process id 1, too, and one on
+        // another machine all the same numbers.
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         name.push(format!(".{}", host.trim_end().replace('/', "-")));
         name.push(format!(".{}", identity::container()));
         name.push(format!(".{}.tmp", std::process::id()));
         let new = Temporary(name.into());
-        // What a killed start left behind.
+        // A start that was killed may have left one behind.
         let _ = fs::remove_file(&new.0);
         let mut options = OpenOptions::new();
         let mut file = options
@@ -244,7 +242,7 @@ impl Document {
         }
         fs::rename(&new.0, &self.path)?;
         if !self.first {
-            // It is there, whether this file system flushes directories or not.
+            // Best effort: the rename is done, and some file systems do not flush directories.
             let _ = File::open(directory).and_then(|directory| directory.sync_all());
         }
         Ok(())
@@ -256,7 +254,7 @@ fn mode(path: &Path) -> Option<u32> {
     Some(data.mode() & 0o7777)
 }
 
-/// A file that goes away unless it was renamed.
+/// A temporary file that is removed on drop, unless it was renamed.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {

@@ -1,5 +1,5 @@
-//! Jupyter's password hashes: made in its own format and strength, verified in any
-//! format it has used (`jupyter_server.auth.security`).
+//! Jupyter's password hashes: makes them in Jupyter's format and strength, verifies them in
+//! every format that Jupyter has used (`jupyter_server.auth.security`).
 
 use std::fmt::Write;
 
@@ -9,21 +9,21 @@ use sha2::Digest;
 
 use super::Secret;
 
-/// Memory in KiB, passes and lanes as `jupyter server password` uses them.
+/// Memory in KiB, passes and lanes, as in `jupyter server password`.
 const MEMORY: u32 = 10_240;
 const PASSES: u32 = 10;
 const LANES: u32 = 8;
 
-/// What verifying may take: ten times what Jupyter's own hashes do, half a second, and
-/// 128 MiB. Others have a say in what a volume holds, and while PID 1 verifies it hears no
-/// signal: a start would take what the hash there asks for, terabytes and years.
+/// Limits on verifying: ten times the work of Jupyter's own hashes, about half a second, and
+/// 128 MiB. Other users may write the hash on a volume, and PID 1 handles no signal while it
+/// verifies: without limits a hash could demand terabytes of memory and years of time.
 const MOST_WORK: u64 = 10 * MEMORY as u64 * PASSES as u64;
 const MOST_MEMORY: u32 = 128 * 1024;
 
-/// Makes the hash that Jupyter would make. Takes some 50 ms and 10 MB of memory.
+/// Makes the hash as Jupyter does. Takes about 50 ms and 10 MB of memory.
 ///
 /// # Errors
-/// The system has no random bytes to give, or no memory.
+/// The system has no random bytes or not enough memory.
 pub fn make(secret: &Secret) -> Result<String, HashError> {
     let mut salt = [0; Salt::RECOMMENDED_LENGTH];
     fill(&mut salt)?;
@@ -41,7 +41,7 @@ pub fn make(secret: &Secret) -> Result<String, HashError> {
     Ok(format!("argon2:{hash}"))
 }
 
-/// Why there is no hash.
+/// The reason why no hash could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
     /// getrandom(2) failed.
@@ -67,7 +67,7 @@ fn fill(mut bytes: &mut [u8]) -> Result<(), rustix::io::Errno> {
     Ok(())
 }
 
-/// A hash that Jupyter could verify a password against.
+/// A hash that Jupyter can verify a password against.
 enum Parsed<'a> {
     Argon2(Box<PasswordHash>),
     Legacy {
@@ -77,7 +77,7 @@ enum Parsed<'a> {
     },
 }
 
-/// Digests of Jupyter's older format `algorithm:salt:digest`.
+/// The digest algorithms of Jupyter's older format `algorithm:salt:digest`.
 #[derive(Clone, Copy)]
 enum Legacy {
     Sha1,
@@ -107,14 +107,14 @@ fn parse(hash: &str) -> Option<Parsed<'_>> {
     })
 }
 
-/// Whether Jupyter could verify a password against it. `argon2:garbage`, for example,
-/// makes every login end with an internal error.
+/// Reports whether Jupyter can verify a password against this hash. With `argon2:garbage`, for
+/// example, every login ends with an internal error.
 pub fn well_formed(hash: &str) -> bool {
     parse(hash).is_some()
 }
 
-/// Whether the password is the one that was hashed. Takes some 50 ms with argon2, and is
-/// not found out of a hash that would take ten times as long, or over 128 MiB.
+/// Reports whether the hash is of this password. Takes about 50 ms with argon2. Returns false
+/// for a hash that needs over ten times as much work, or over 128 MiB.
 pub fn verify(hash: &str, secret: &Secret) -> bool {
     match parse(hash) {
         Some(Parsed::Argon2(parsed)) => {
@@ -176,7 +176,7 @@ mod tests {
         assert_ne!(hash, make(&secret("gélée $1")).unwrap());
     }
 
-    /// Made by `jupyter_server.auth.passwd` with argon2-cffi and hashlib.
+    /// The hashes were made by `jupyter_server.auth.passwd` with argon2-cffi and hashlib.
     #[test]
     fn hashes_of_jupyters_own_verify() {
         for hash in [
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// It would end for want of memory, or not at all.
+    /// Verifying such a hash would run out of memory, or never end.
     #[test]
     fn a_hash_that_asks_for_too_much_is_not_tried() {
         let rest = "p=8$AAECAwQFBgcICQoLDA0ODw$VtZau75RIC9a8PEn1mj7Ho3Se3BspJls9vJWR1SuwHY";

@@ -1,23 +1,22 @@
-//! The settings about authentication in the server's arguments (traitlets' command line).
+//! Finds the settings about authentication in the server's arguments (traitlets' command line).
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::policy::{Said, Setting, Value, is_about_authentication};
 
-/// What a server's arguments say.
+/// The parts of a server's command line that matter for authentication.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Line {
     /// The settings about authentication.
     pub said: Said,
-    /// The configuration file that Jupyter reads in place of all others of its name; the
-    /// path is empty where it is not known.
+    /// The configuration file that Jupyter reads instead of all `jupyter_server_config` files;
+    /// `None`: not given; an empty path: given without a value.
     pub file: Option<PathBuf>,
 }
 
 impl Line {
-    /// Reads the arguments: `--Class.trait=VALUE`, `--Class.trait VALUE`, also with one
-    /// dash.
+    /// Parses the arguments: `--Class.trait=VALUE`, `--Class.trait VALUE`, also with one dash.
     pub fn of<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Self {
         let mut line = Self::default();
         let mut arguments = arguments.into_iter().peekable();
@@ -53,14 +52,14 @@ impl Line {
         }
     }
 
-    /// Reports whether they decide about the password.
+    /// Reports whether the arguments set a password or name a configuration file.
     pub fn decides(&self) -> bool {
         let mut settings = self.said.settings.iter();
         settings.any(|setting| is_a_password(&setting.path.join("."))) || self.file.is_some()
     }
 }
 
-/// Reports whether a trait, by its whole name, is a password's hash.
+/// Reports whether the trait with this full name (`Class.trait`) holds a password hash.
 pub fn is_a_password(name: &str) -> bool {
     matches!(
         name.rsplit_once('.'),
@@ -68,7 +67,7 @@ pub fn is_a_password(name: &str) -> bool {
     )
 }
 
-/// traitlets takes a value out of its quotes.
+/// Removes the quotes around a value, as traitlets does.
 fn unquoted(value: &str) -> &str {
     let inside = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
     inside('"').or_else(|| inside('\'')).unwrap_or(value)

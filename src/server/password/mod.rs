@@ -1,8 +1,8 @@
-//! Jupyter's password: which one is wanted, and seeing to it that it is in force.
+//! Jupyter's password: chooses the wanted one and makes it effective.
 //!
-//! [`source::wanted`] decides before root is dropped, because a secret's file may be
-//! root's alone; [`apply`] sets it as the user, in the file that `jupyter server
-//! password` writes. A hash is made here rather than by starting Python.
+//! [`source::wanted`] chooses before root is dropped, because only root may be able to read a
+//! secret's file. [`apply`] runs as the user and sets the password in the file that `jupyter
+//! server password` writes. The hash is made here, without starting Python.
 
 pub mod config;
 pub mod hash;
@@ -27,15 +27,15 @@ pub use policy::Effective;
 use policy::Standing;
 pub use source::{Sources, wanted};
 
-/// The phrase that log watchers rely on.
+/// The log message that log watchers rely on.
 pub const CHANGED: &str = "Successfully changed the password of Jupyter server.";
 
-/// A password. It is never shown, not even by `{:?}`.
+/// A password. No output shows it, not even `{:?}`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A password of this text.
+    /// Makes a password of this text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
@@ -55,55 +55,55 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The password that is wanted.
+/// The wanted password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// None: Jupyter does as it is configured.
+    /// No password: Jupyter's own configuration decides.
     Nothing,
-    /// This one, where none is configured.
+    /// This password, if no other login is configured.
     Default(Secret),
-    /// None, and this default of an earlier start goes: a command that starts a server of its
-    /// own would open it beside whatever its words configure.
+    /// No password, and this default is removed if an earlier start set it: a command that starts
+    /// its own server would otherwise accept it beside the login that its arguments configure.
     NoDefault(Secret),
-    /// This one, whatever is configured.
+    /// This password, whatever is configured.
     Forced(Secret),
-    /// The one with this hash, whatever is configured.
+    /// The password with this hash, whatever is configured.
     ForcedHash(String),
 }
 
 impl Wanted {
-    /// Whether it is in force whatever is configured.
+    /// Reports whether the password is to be effective whatever is configured.
     pub fn is_forced(&self) -> bool {
         matches!(self, Self::Forced(_) | Self::ForcedHash(_))
     }
 }
 
-/// What was done.
+/// The outcome of applying a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was to be done.
+/// Nothing had to be written for the wanted password.
     Unchanged,
     /// The password was set.
     Changed,
-    /// The default could not be set. Jupyter makes up a token.
+    /// The default password was not set, for this reason.
     NotSet(Degradation),
 }
 
-/// What was done, and what the server must be told to make it effective.
+/// The result of [`apply`], and what the server needs to make the password effective.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// What was done.
+    /// The outcome.
     pub outcome: Outcome,
-    /// A variable for the server's environment, where other files would win.
+    /// A variable that the server needs so that no other file wins; `None`: it needs none.
     pub variable: Option<(&'static str, OsString)>,
-    /// Why a default was not set, or set over what is configured, for the log.
+    /// The reason why the default was not set, or was set despite an empty token, for the log.
     pub note: Option<String>,
 }
 
-/// Why a password could not be set.
+/// The reason why a password could not be set.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// The file is not JSON. Jupyter ignores such a file and makes up a token.
+    /// The file is not JSON. Jupyter would ignore it and make a random token.
     #[error(
         "{} is not valid JSON (line {line}, column {column}: {problem}); \
          it was left as it is: mend it or move it away", path.display()
@@ -111,14 +111,14 @@ pub enum PasswordError {
     Broken {
         /// The file.
         path: PathBuf,
-        /// The line; 1 is the first.
+        /// The line, counted from 1.
         line: usize,
-        /// The column; 1 is the first.
+        /// The column, counted from 1.
         column: usize,
-        /// What is wrong there.
+        /// The problem there.
         problem: String,
     },
-    /// A section of the file has another form than Jupyter's.
+    /// A section of the file is not an object, as Jupyter needs it.
     #[error("{}: {section} must be an object {{…}}; mend the file or move it away", path.display())]
     Shape {
         /// The file.
@@ -126,7 +126,7 @@ pub enum PasswordError {
         /// The section, or "the content".
         section: &'static str,
     },
-    /// The file is a link, which a new file would replace.
+    /// The file is a symbolic link, which a new file would replace.
     #[error(
         "{} is a symbolic link, and replacing it would hide what it points to; \
          put a regular file in its place", .0.display()
@@ -140,7 +140,7 @@ pub enum PasswordError {
         path: PathBuf,
         /// `read` or `written`.
         verb: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Jupyter would not read the file.
@@ -149,13 +149,13 @@ pub enum PasswordError {
              configuration; remove that variable"
     )]
     NoConfig,
-    /// A default of an earlier start cannot be removed.
+    /// The default password of an earlier start cannot be removed.
     #[error(
         "the default password of an earlier start, which everybody knows, cannot be removed \
          beside what is configured: {0}"
     )]
     Stays(Box<PasswordError>),
-    /// A default is where it cannot be removed, beside something that somebody has chosen.
+    /// A default password is in a file that we do not change, beside settings that a person chose.
     #[error(
         "a default password, which everybody knows, is in force beside what is configured ({0}), \
          and cannot be removed there: remove IdentityProvider.hashed_password from that file"
@@ -177,19 +177,19 @@ pub enum PasswordError {
     Hash(#[from] hash::HashError),
 }
 
-/// Sees to it that the wanted password is the one in force.
+/// Makes the wanted password effective.
 ///
-/// The file is written only if what is there does not do already: another hash of the
-/// same password would log everyone out.
+/// The file is written only if the present hash is not of this password: a new hash of the
+/// same password would log every user out.
 ///
 /// # Errors
-/// A configuration that does not parse; a forced password that cannot be set.
+/// The user's file does not parse, a forced password cannot be set, or a default not be removed.
 pub fn apply(_: &Dropped, place: &Place, wanted: &Wanted) -> Result<Applied, PasswordError> {
     settle(place, wanted, Deed::Do)
 }
 
-/// What [`apply`] would do; nothing is written. `writable` tells whether a file could be
-/// made in a directory.
+/// Returns the result that [`apply`] would have, without writing. `writable` reports whether a
+/// file can be created in a directory.
 ///
 /// # Errors
 /// As [`apply`].
@@ -202,7 +202,7 @@ pub fn foresee(
     settle(place, wanted, Deed::Foresee(writable))
 }
 
-/// Whether a file that is to be written is.
+/// Selects whether to write the file, or only to check that it can be written.
 #[derive(Clone, Copy)]
 enum Deed<'a> {
     Do,
@@ -257,14 +257,14 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
                     variable: None,
                     note: Some(note),
                 }),
-                // Jupyter would make up no token either.
+                // Jupyter makes no token of its own then.
                 Err(cause) => Err(PasswordError::Open {
                     by,
                     cause: Box::new(cause),
                 }),
             };
         }
-        // A person used `password set` or `jupyter server password`.
+        // A setting of the user's own file, such as `password set` writes, needs no note.
         Standing::Configured(by) if by.contains(&*place.file().to_string_lossy()) => (None, None),
         Standing::Configured(by) => {
             let note = format!("the default password is not set: the configuration has {by}");
@@ -275,7 +275,7 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
     };
     let gone = withdrawn(place, &mut own, secret, deed);
     let degradation = match gone.map_err(|error| PasswordError::Stays(Box::new(error)))? {
-        // Whatever else there is, a person has set one here.
+        // The hash that remains is one that a person set.
         false if own.base().is_some() && !place.ignored() => None,
         _ => degradation,
     };
@@ -289,11 +289,11 @@ fn set_default(place: &Place, secret: &Secret, deed: Deed<'_>) -> Result<Applied
     })
 }
 
-/// The default of the image, which everybody knows. An earlier start may have set it where
-/// this one has another.
+/// The image's default password, which everybody knows. An earlier start may have set it even
+/// if this start has another default.
 const PUBLISHED: &str = "ailab";
 
-/// Reports whether a hash is of a password that everybody knows.
+/// Reports whether a hash is of a default password: this start's, or the image's.
 fn is_public(hash: &str, default: &Secret) -> bool {
     hash::verify(hash, default) || is_other_public(hash, default)
 }
@@ -302,7 +302,8 @@ fn is_other_public(hash: &str, default: &Secret) -> bool {
     default.text() != PUBLISHED && hash::verify(hash, &Secret::new(PUBLISHED.into()))
 }
 
-/// Writes the default; where that cannot be done, Jupyter has its own way.
+/// Writes the default password. A file that cannot be written is only a degradation: Jupyter
+/// then makes a token, unless the configuration has an empty one.
 fn written(
     place: &Place,
     own: &mut Document,
@@ -326,8 +327,8 @@ fn written(
     })
 }
 
-/// Removes a default that an earlier start has set, which would open the door beside what
-/// is configured now; whether there was one.
+/// Removes a default password that an earlier start set, because it would still be accepted
+/// beside the login that is configured now. Returns whether there was one.
 fn withdrawn(
     place: &Place,
     own: &mut Document,
@@ -346,7 +347,7 @@ fn withdrawn(
     Ok(true)
 }
 
-/// The remedy wherever a configuration keeps the default away.
+/// The remedy if the configuration prevents a default password.
 const CHOOSE: &str = "choose a password with `docker run --env JUPYTER_PASSWORD=<your password> …`";
 
 fn undecided(by: &str) -> Degradation {
@@ -379,7 +380,7 @@ fn write_default(
     if place.ignored() {
         return Err(PasswordError::NoConfig);
     }
-    // Before the 50 ms of hashing.
+    // Checked first, because hashing takes 50 ms.
     own.check_replaceable()?;
     match deed {
         Deed::Foresee(writable) => own.foresee_write(writable),
@@ -427,16 +428,16 @@ fn force(
     })
 }
 
-/// Whether the password is the one in force, as far as the files tell. Takes some
-/// 50 ms.
+/// Reports whether the files make this password effective; false if only the server can decide.
+/// Takes about 50 ms.
 pub fn is_in_force(place: &Place, secret: &Secret) -> bool {
     judge(place, secret) == Ok(true)
 }
 
-/// Whether the password is the one in force.
+/// Decides whether the password is the effective one.
 ///
 /// # Errors
-/// What only the server can judge.
+/// The part of the configuration that only the server can interpret.
 pub fn judge(place: &Place, secret: &Secret) -> Result<bool, String> {
     match place.read().effective() {
         Effective::Hash(hash) => Ok(hash::verify(&hash, secret)),

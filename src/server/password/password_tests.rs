@@ -11,7 +11,7 @@ use super::*;
 
 const OLD: &str = "sha1:salt:0000000000000000000000000000000000000000";
 
-/// A hash that takes no time to verify.
+/// Returns a hash that takes no time to verify.
 fn legacy(text: &str) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(text);
@@ -106,7 +106,7 @@ fn the_default_is_set_where_none_is_and_can_still_be_changed_by_jupyter() {
     assert_eq!(home.outcome(&default()), Outcome::Changed);
     assert!(is_in_force(&home.place(), &secret("ailab")));
     assert!(!is_in_force(&home.place(), &secret("new")));
-    // `jupyter server password` writes this key and no other.
+    // `jupyter server password` writes only this key.
     let keys = |value: &Value| {
         value
             .as_object()
@@ -300,7 +300,7 @@ fn a_password_on_the_command_line_is_the_users_word_and_is_judged() {
     assert!(!home.own().exists());
     assert_eq!(judge(&home.place(), &secret("mine")), Ok(true));
     assert_eq!(judge(&home.place(), &secret("ailab")), Ok(false));
-    // It loses against a hash of the class that wins over all, and wins over the base.
+    // It beats the base class, and loses against the class that beats all others.
     home.put_own(&json!({"IdentityProvider": {"hashed_password": legacy("ailab")}}));
     assert_eq!(judge(&home.place(), &secret("ailab")), Ok(false));
     home.put_own(&provider(&legacy("file")));
@@ -331,7 +331,7 @@ fn what_python_says_counts_where_it_names_a_password_and_is_not_beaten() {
     let venv = "venv/etc/jupyter/jupyter_server_config.py";
     home.put(venv, "c.ServerApp.password_required = True\n");
     assert_eq!(home.outcome(&default()), Outcome::Changed);
-    // The user's own file comes before that of a venv which is not the user's.
+    // The user's own file beats the file of a venv that is not the user's.
     home.put(venv, "c.ServerApp.password = 'sha1:x:y'\n");
     assert!(
         is_in_force(&home.place(), &secret("ailab"))
@@ -428,7 +428,7 @@ fn nothing_is_left_beside_the_file() {
     assert_eq!(names, ["jupyter_server_config.json"]);
 }
 
-/// Nobody writes the FIFO, and the other file has no end that is worth waiting for.
+/// The FIFO has no writer, and the other file is too long to read to its end.
 #[test]
 fn what_is_no_file_of_a_sensible_length_is_not_read() {
     let directory = tempfile::tempdir().unwrap();
@@ -453,7 +453,7 @@ fn what_is_no_file_of_a_sensible_length_is_not_read() {
     }
 }
 
-/// What keeps the default away, wherever it is.
+/// Each of these settings prevents the default, in whichever file it is.
 #[test]
 fn the_default_is_set_nowhere_beside_a_password_a_token_or_another_way_in() {
     let contents = [
@@ -569,7 +569,7 @@ fn what_cannot_be_judged_closes_the_door_and_is_told_with_its_line() {
     assert!(!home.own().exists());
 }
 
-/// Docker makes a directory of a file to mount that is missing on the host.
+/// Docker creates a directory if a file to mount is missing on the host.
 #[test]
 fn what_is_no_regular_file_keeps_the_default_away() {
     use std::os::unix::fs::symlink;
@@ -588,7 +588,7 @@ fn what_is_no_regular_file_keeps_the_default_away() {
     }
 }
 
-/// An earlier start of another default, or of the image's, is no person's choice.
+/// A default that an earlier start set, this one or the image's, is not a person's choice.
 #[test]
 fn a_default_of_an_earlier_start_makes_room() {
     let home = Home::new();
@@ -616,10 +616,10 @@ fn many_small_files_are_not_all_read() {
     assert!(matches!(home.outcome(&default()), Outcome::NotSet(_)));
 }
 
-/// Together more than are read of all `*_config.d`.
+/// The number of links times the number of files exceeds the limit for all `*_config.d`.
 const MANY: usize = 100;
 
-/// It takes a second word to turn authentication off.
+/// Only an empty token together with an empty password turns authentication off.
 #[test]
 fn an_empty_token_alone_does_not_turn_the_default_off() {
     let home = Home::new();
@@ -706,14 +706,14 @@ fn a_default_of_an_earlier_start_goes_when_something_else_is_configured() {
     assert_eq!(home.outcome(&default()), Outcome::Unchanged);
     assert_eq!(home.json(), json!({}));
 
-    // What a person has set stays.
+    // A password that a person set stays.
     let own = json!({"IdentityProvider": {"hashed_password": legacy("mine")}});
     home.put_own(&own);
     assert_eq!(home.outcome(&default()), Outcome::Unchanged);
     assert_eq!(home.json(), own);
 }
 
-/// traitlets prefers a section inside of its parent's.
+/// traitlets prefers a section inside its parent's section.
 #[test]
 fn a_hash_inside_of_the_servers_section_is_beaten() {
     let home = Home::new();

@@ -1,5 +1,5 @@
-//! Where Jupyter looks for its configuration, and who wins there (`jupyter_core.paths`,
-//! `jupyter_core.application`, `jupyter_server.serverapp`).
+//! The directories and files that Jupyter reads its configuration from, in its own order of
+//! precedence (`jupyter_core.paths`, `jupyter_core.application`, `jupyter_server.serverapp`).
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
@@ -13,14 +13,14 @@ use super::python;
 /// The name of the file that `jupyter server password` writes.
 pub const FILE: &str = "jupyter_server_config.json";
 
-/// Names of the files that every server reads, without extension, winners first. After them
-/// comes the one that is this server's alone.
+/// Names of the files that every server reads, without extension, highest precedence first. The
+/// file of this server alone ([`Place::own_name`]) comes after them.
 const NAMES: [&str; 2] = ["jupyter_server_config", "jupyter_config"];
 
-/// The file that is JupyterLab's alone.
+/// Name of the file that only JupyterLab reads, without extension.
 pub const LABS_OWN: &str = "jupyter_lab_config";
 
-/// Names that belong to no server.
+/// Names of configuration files, without extension, that no server reads.
 const FOREIGN: [&str; 4] = [
     "jupyter_console_config",
     "jupyter_nbconvert_config",
@@ -28,53 +28,53 @@ const FOREIGN: [&str; 4] = [
     "jupyterhub_config",
 ];
 
-/// A directory of configuration has at most so many entries: Jupyter's own have twenty.
+/// The most entries read from a configuration directory. Jupyter's own directories have twenty.
 const MOST_ENTRIES: usize = 4096;
 
-/// Python is judged up to this many bytes: its tokens take a hundred times as much.
+/// The longest Python file that is scanned, in bytes. Its tokens take a hundred times the memory.
 const LONGEST_PYTHON: usize = 256 << 10;
 
 const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
 
-/// The variable with the directories that come before all others.
+/// The variable with the directories that take precedence over all others.
 pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 
-/// Variables that give the server a token, or that say that a hub has wanted this server: where
-/// the hub's others are missing, its login is, too.
+/// Variables that give the server a token, or show that a hub asked for this server. The latter
+/// counts because without the hub's other variables the server lacks the hub's login, too.
 const TOKENS: [&str; 3] = [
     "JUPYTER_TOKEN",
     "JUPYTER_TOKEN_FILE",
     "JUPYTERHUB_API_TOKEN",
 ];
 
-/// What decides where Jupyter looks.
+/// The inputs that decide which configuration Jupyter reads.
 pub struct Surroundings<'a> {
     /// Looks up a variable of the server's environment.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// The server's HOME.
     pub home: &'a Path,
-    /// Its working directory.
+    /// The server's working directory; `None`: unknown.
     pub working: Option<&'a Path>,
-    /// Its venv.
+    /// The server's venv; `None`: it has none.
     pub venv: Option<&'a Path>,
-    /// Whether the server's user owns the venv: then its configuration beats HOME's.
+    /// True if the server's user owns the venv: its configuration then beats HOME's by default.
     pub owns_venv: bool,
-    /// Its arguments.
+    /// The server's parsed arguments.
     pub line: Line,
-    /// The name, without extension, of the file that is this server's alone.
+    /// Name of the file that only this server reads, without extension.
     pub own_name: String,
-    /// Where the password is written, where that is not the user's own directory.
+    /// The directory to write the password in; `None`: the user's own configuration directory.
     pub elsewhere: Option<PathBuf>,
 }
 
-/// The directories of Jupyter's configuration.
+/// The sources of Jupyter's configuration: directories, arguments and variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The one where the password is written.
+    /// The directory that the password is written in.
     user: PathBuf,
-    /// All of them, winners first.
+    /// All directories, highest precedence first.
     all: Vec<PathBuf>,
-    /// `JUPYTER_CONFIG_PATH` as it is.
+    /// `JUPYTER_CONFIG_PATH` as the environment has it; empty: unset.
     config_path: OsString,
     ignored: bool,
     line: Line,
@@ -83,7 +83,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where a server in these surroundings looks.
+    /// Finds the sources that a server in these surroundings reads.
     pub fn resolve(surroundings: &Surroundings<'_>) -> Self {
         let variable = |name: &str| (surroundings.environment)(name).filter(|v| !v.is_empty());
         let on = |name: &str| variable(name).map(|value| is_on(&value));
@@ -131,28 +131,28 @@ impl Place {
         }
     }
 
-    /// The directory with the user's password.
+    /// Returns the directory that the password is written in.
     pub fn directory(&self) -> &Path {
         &self.user
     }
 
-    /// `JUPYTER_CONFIG_PATH` as it was.
+    /// Returns `JUPYTER_CONFIG_PATH` as the environment had it; empty: unset.
     pub fn path(&self) -> &OsStr {
         &self.config_path
     }
 
-    /// The file with the user's password.
+    /// Returns the file that the password is written in.
     pub fn file(&self) -> PathBuf {
         self.user.join(FILE)
     }
 
-    /// Whether Jupyter was told to read none of them.
+    /// Reports whether `JUPYTER_NO_CONFIG` makes Jupyter read no configuration file.
     pub fn ignored(&self) -> bool {
         self.ignored
     }
 
-    /// Reads everything that has a say about authentication. Each read is bounded, and
-    /// nothing that is no regular file is waited for.
+    /// Reads every source that can configure authentication. Each read has a size limit, and
+    /// only regular files are read, so that no read blocks.
     pub fn read(&self) -> Everything {
         let mut found = vec![source(
             "the server's arguments",
@@ -181,17 +181,18 @@ impl Place {
         Everything(found)
     }
 
-    /// The names of the files that this server reads, without extension, winners first.
+    /// Returns the names of the files that this server reads, without extension, highest
+    /// precedence first.
     fn names(&self) -> impl Iterator<Item = &str> {
         let own = Some(self.own_name.as_str()).filter(|own| !NAMES.contains(own));
         NAMES.into_iter().chain(own)
     }
 
-    /// The file of the server's line: Jupyter reads its JSON and its Python form.
+    /// Reads the file that the command line names. Jupyter reads it with `.json` and with `.py`.
     fn read_named(&self, file: &Path, found: &mut Vec<Source>) {
         match file.is_absolute() {
             true => pair(&file.with_extension(""), Rank::Line, Rank::Line, found),
-            // Jupyter expands `~` and variables in it.
+            // Jupyter expands `~` and variables in such a path.
             false => {
                 let said = Said::unclear("relative path");
                 found.push(source(&file.display().to_string(), Rank::Line, said));
@@ -199,7 +200,7 @@ impl Place {
         }
     }
 
-    /// The files of this name in all directories.
+    /// Reads the files of this name in all directories.
     fn read_all(&self, name: &str, found: &mut Vec<Source>) {
         let mut before = name == NAMES[0];
         let mut seen: Vec<&Path> = Vec::new();
@@ -219,8 +220,8 @@ impl Place {
         }
     }
 
-    /// Files that other servers than this one read, or an extension with a file of its own, or that people take for ones that are read (`*_config.d`): a password
-    /// there counts as well.
+    /// Reads the files that this server does not read, but another server or an extension does, or
+    /// that people believe are read (`*_config.d`). A password there prevents the default, too.
     fn unread(&self, directory: &Path, left: &mut usize, found: &mut Vec<Source>) {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -263,7 +264,7 @@ impl Place {
         }
     }
 
-    /// The variable that puts the user's directory before all others.
+    /// Returns the variable and value that put the password's directory before all others.
     pub fn first_of_all(&self) -> (&'static str, OsString) {
         let mut value = self.user.clone().into_os_string();
         if !self.config_path.is_empty() {
@@ -274,7 +275,7 @@ impl Place {
     }
 }
 
-/// The directory of the user's own configuration.
+/// Returns the directory of the user's own configuration.
 pub fn user_directory(variable: &dyn Fn(&str) -> Option<OsString>, home: &Path) -> PathBuf {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     if let Some(named) = variable("JUPYTER_CONFIG_DIR") {
@@ -290,13 +291,13 @@ pub fn user_directory(variable: &dyn Fn(&str) -> Option<OsString>, home: &Path) 
     }
 }
 
-/// What counts as on for `jupyter_core`.
+/// Reports whether `jupyter_core` takes this value for "on".
 fn is_on(value: &OsStr) -> bool {
     let value = value.to_string_lossy().to_lowercase();
     !["no", "n", "false", "off", "0", "0.0"].contains(&value.as_str())
 }
 
-/// Reports whether a venv's Python looks into the user's site directory (`site`).
+/// Reports whether a venv's Python uses the user's site directory (module `site`).
 fn has_user_site(venv: &Path) -> bool {
     let Ok(text) = contents(&venv.join("pyvenv.cfg")) else {
         return true; // no venv of Python's own
@@ -316,7 +317,7 @@ fn source(name: &str, rank: Rank, said: Said) -> Source {
     }
 }
 
-/// A source that names this and nothing else.
+/// Returns a source with one setting, whose value is unknown.
 fn told(name: &str, setting: &str, rank: Rank) -> Source {
     let setting = Setting {
         line: None,
@@ -330,7 +331,7 @@ fn told(name: &str, setting: &str, rank: Rank) -> Source {
     source(name, rank, said)
 }
 
-/// The JSON file and the Python file of this path, which has no extension.
+/// Reads the JSON file and the Python file of this path, which has no extension.
 fn pair(path: &Path, json: Rank, python: Rank, found: &mut Vec<Source>) {
     for (extension, rank) in [("json", json), ("py", python)] {
         let mut path = path.as_os_str().to_owned();
@@ -340,7 +341,7 @@ fn pair(path: &Path, json: Rank, python: Rank, found: &mut Vec<Source>) {
     }
 }
 
-/// What a file says; `None`: there is none.
+/// Reads one configuration file; `None`: it does not exist.
 fn file(path: &Path, rank: Rank) -> Option<Source> {
     let is_python = path.extension() == Some(OsStr::new("py"));
     let said = match contents(path) {
@@ -354,7 +355,7 @@ fn file(path: &Path, rank: Rank) -> Option<Source> {
         {
             return None;
         }
-        // Docker makes a directory of a file to mount that is missing on the host.
+        // Docker creates a directory if a file to mount is missing on the host.
         Err(_) if !path.is_file() => Said::unclear("is no regular file"),
         Err(error) => Said::unclear(error.to_string()),
     };
@@ -365,7 +366,7 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// The JSON files of a `*_config.d`, as far as there are entries `left` for all of them.
+/// Reads the JSON files of a `*_config.d`, at most `left` entries of all such directories.
 fn unread_directory(directory: &Path, bytes: &mut u64, left: &mut usize, found: &mut Vec<Source>) {
     let entries = std::fs::read_dir(directory).into_iter().flatten();
     for entry in entries.flatten() {
@@ -381,7 +382,7 @@ fn unread_directory(directory: &Path, bytes: &mut u64, left: &mut usize, found: 
     }
 }
 
-/// Adds what a file says; of all together no more is read than of one.
+/// Reads and adds a file. All these files of one configuration directory share one [`LIMIT`].
 fn add(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
     *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
     match *bytes > LIMIT {

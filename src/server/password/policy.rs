@@ -1,5 +1,5 @@
-//! Decides from everything that Jupyter reads: may a default password be set, and which
-//! hash is effective? Pure: the files are read elsewhere.
+//! Decides, from all sources that Jupyter reads, whether a default password may be set and which
+//! hash is effective. It does no I/O: `place` reads the files.
 
 use std::path::Path;
 
@@ -7,48 +7,48 @@ use serde_json::Value as Json;
 
 use super::super::traits::{self, Named};
 
-/// What one source says about authentication.
+/// The relevant content of one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said {
-    /// The settings, in the order of the source.
+    /// The settings about authentication, in the order of the source.
     pub settings: Vec<Setting>,
-    /// The first part of it that cannot be judged.
+    /// The first part that this program cannot interpret; `None`: it understands all of it.
     pub unclear: Option<Unclear>,
-    /// The traits that it sets and that decide where the server listens and works.
+    /// The traits it sets that decide where the server listens and works.
     pub serving: Vec<Named>,
 }
 
 /// A setting about authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The line in its file, if that is known; 1 is the first.
+    /// The line in the file, counted from 1; `None`: unknown.
     pub line: Option<usize>,
-    /// Classes and trait: `["ServerApp", "password"]`.
+    /// The names of the classes and of the trait: `["ServerApp", "password"]`.
     pub path: Vec<String>,
-    /// What is assigned.
+    /// The assigned value.
     pub value: Value,
 }
 
-/// A value, as far as it is known without running anything.
+/// A value, as far as it is known without running code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// This text.
     Text(String),
-    /// Something else, or only Python knows.
+    /// Not a text, or only known to Python.
     Unknown,
 }
 
-/// What cannot be judged.
+/// A part of a source that this program cannot interpret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unclear {
-    /// The line, if it is a line.
+    /// The line, counted from 1; `None`: the whole source.
     pub line: Option<usize>,
-    /// What is there: a statement, or why nothing could be read.
+    /// The statement, or the reason why nothing could be read.
     pub what: String,
 }
 
 impl Said {
-    /// Nothing but something that cannot be judged.
+    /// Returns the content of a source that cannot be interpreted at all.
     pub fn unclear(what: impl Into<String>) -> Self {
         Self {
             unclear: Some(Unclear {
@@ -59,14 +59,14 @@ impl Said {
         }
     }
 
-    /// Remembers the first line that cannot be judged.
+    /// Records a line that cannot be interpreted, unless one is recorded already.
     pub fn unclear_at(&mut self, line: usize, what: String) {
         let line = Some(line);
         self.unclear.get_or_insert(Unclear { line, what });
     }
 
-    /// What a JSON file says. Jupyter ignores one that does not parse, but somebody meant
-    /// something by it.
+    /// Reads a JSON file. A file that does not parse is unclear, although Jupyter ignores it: it
+    /// may be meant to set a password.
     pub fn json(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
             return Self::default();
@@ -82,7 +82,7 @@ impl Said {
     }
 }
 
-/// Collects the settings of a JSON document. The parser has limited its depth.
+/// Collects the settings of a JSON document, recursively: the parser has limited its depth.
 fn collect(content: &Json, path: &mut Vec<String>, said: &mut Said) {
     let Json::Object(map) = content else {
         return;
@@ -109,7 +109,7 @@ fn collect(content: &Json, path: &mut Vec<String>, said: &mut Said) {
     }
 }
 
-/// Parts of the names of traits that let people in or keep them out.
+/// Parts of the names of traits that control who can log in.
 const WORDS: [&str; 9] = [
     "auth",
     "config_file",
@@ -122,7 +122,7 @@ const WORDS: [&str; 9] = [
     "token",
 ];
 
-/// Traits with such names that decide about nobody.
+/// Traits with such names that do not control who can log in.
 const HARMLESS: [&str; 4] = [
     "allow_password_change",
     "allow_unauthenticated_access",
@@ -130,33 +130,33 @@ const HARMLESS: [&str; 4] = [
     "password_required",
 ];
 
-/// Reports whether a word names something about authentication.
+/// Reports whether a word is or contains what looks like a trait about authentication.
 pub fn mentions_authentication(word: &str) -> bool {
     let word = word.to_lowercase();
     !HARMLESS.contains(&word.as_str()) && WORDS.iter().any(|known| word.contains(known))
 }
 
-/// Reports whether a trait is about authentication. Its class does not matter: traitlets
-/// takes a trait's value from the sections of parent classes, too (`JupyterApp.password`).
+/// Reports whether a trait is about authentication. Its class does not matter, because traitlets
+/// also takes a trait's value from the sections of parent classes (`JupyterApp.password`).
 pub fn is_about_authentication(path: &[String]) -> bool {
     path.last()
         .is_some_and(|name| mentions_authentication(name))
 }
 
-/// What a setting decides.
+/// The kinds of settings. Those of a hash come first, in order of precedence across all files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// A password's hash. The winner comes first, whatever file each is in.
+    /// `ServerApp.PasswordIdentityProvider.hashed_password`.
     Nested,
     NestedBase,
     Provider,
     Old,
-    /// The old trait in a section that is merged into the server's.
+    /// The old trait `password` in a section that Jupyter merges into `ServerApp`.
     Merged,
     Base,
     /// A token.
     Token,
-    /// Other ways in.
+    /// Another way to log in.
     Other,
 }
 
@@ -180,65 +180,65 @@ impl Kind {
     }
 }
 
-/// A source and what it says.
+/// A source of configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Its name for messages: a path, "the server's arguments", a variable.
+    /// The name for messages: a path, "the server's arguments" or a variable.
     pub name: String,
-    /// Where it stands.
+    /// The precedence.
     pub rank: Rank,
-    /// What it says.
+    /// The content.
     pub said: Said,
 }
 
-/// Where a source stands among the others.
+/// The precedence of a source among settings of the same kind, relative to the user's own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank {
-    /// Is on the server's command line, which beats every file.
+    /// The server's command line, or the file that it names; beats every other source.
     Line,
-    /// Beats the file with the user's own password.
+    /// A source that beats the file with the user's own password.
     Before,
-    /// Is the file with the user's own password.
+    /// The file with the user's own password.
     Own,
-    /// Is beaten by it.
+    /// A source that the file with the user's own password beats.
     After,
-    /// This server does not read it, but another one would.
+    /// A source that only rules out a default password: another server's file, or `--config`.
     Unread,
 }
 
-/// May a default password be set?
+/// The decision whether a default password may be set. Each text says which setting decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing is configured.
+    /// Yes: nothing is configured.
     Unset,
-    /// Nothing but an empty token, there. Alone it would let everyone in.
+    /// Yes: only an empty token is configured, which would otherwise let everyone in.
     EmptyToken(String),
-    /// A password, a token or another way in, there.
+    /// No: a password, a token or another way to log in is configured.
     Configured(String),
-    /// An empty password and an empty token, there: a person wants no authentication.
+    /// No: password and token are both configured empty, so a person wants no authentication.
     Off(String),
-    /// Something that cannot be judged, there.
+    /// No: a part of the configuration cannot be interpreted.
     Undecided(String),
 }
 
 /// The effective hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effective {
-    /// This one.
+    /// This hash.
     Hash(String),
-    /// There is none.
+    /// No hash is effective.
     Nothing,
-    /// Only the server knows, because of this.
+    /// Only the server can decide; the text says which setting or line is the reason.
     Unknown(String),
 }
 
-/// Everything that Jupyter reads, winners first.
+/// All sources of Jupyter's configuration, highest precedence first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Everything(pub Vec<Source>);
 
 impl Everything {
-    /// Decides whether a default password may be set. The hash that `jupyter server
-    /// password` writes is left out: a default of ours is kept in its place.
+    /// Decides whether a default password may be set. It ignores the hash that `jupyter server
+    /// password` writes in the user's own file, because our default is stored under the same key.
     pub fn standing(&self) -> Standing {
         let (mut no_password, mut no_token) = (None, None);
         for (source, setting) in self.settings() {
@@ -266,8 +266,8 @@ impl Everything {
         }
     }
 
-    /// Returns the places of a base hash outside of `own` that `public` knows and of what is
-    /// configured beside it; `None` where one of the two is missing.
+    /// Finds, outside the file `own`, a hash in `IdentityProvider` for which `public` is true and
+    /// any other setting. Describes both for a message; `None`: one of them is missing.
     pub fn beside_base_hash(&self, own: &Path, public: impl Fn(&str) -> bool) -> Option<String> {
         let own = own.display().to_string();
         let read =
@@ -304,19 +304,19 @@ impl Everything {
             })
             .map(|(source, setting)| (Kind::of(&setting.path), source, setting))
             .filter(|(kind, _, setting)| {
-                // An empty old value is the default, and so as good as absent.
+                // For the old traits an empty text is the default, the same as no value.
                 kind.is_password()
                     && !(matches!(kind, Kind::Old | Kind::Merged)
                         && setting.value == Value::Text(String::new()))
             })
-            // Of equal ones the first, but within a file the last.
+            // Of equal kinds the first source wins, and within a source the last setting.
             .fold(None, |best: Option<(Kind, &Source, &Setting)>, next| {
                 let better = best.is_none_or(|(kind, source, _)| {
                     next.0 < kind || next.0 == kind && std::ptr::eq(source, next.1)
                 });
                 if better { Some(next) } else { best }
             });
-        // What nobody before it contradicts stands, whatever the files after it say.
+        // A later file does not beat such a hash in the user's own file, however unclear it is.
         let decided = winner
             .is_some_and(|(kind, source, _)| kind <= Kind::Provider && source.rank == Rank::Own);
         let relevant = |source: &&Source| !decided || source.rank == Rank::Before;
@@ -333,8 +333,8 @@ impl Everything {
         }
     }
 
-    /// The place of another way in than password and token, such as an identity provider
-    /// of its own.
+    /// Returns the first setting of a way to log in other than password and token, such as an
+    /// identity provider, with its source, for messages.
     pub fn another_way_in(&self) -> Option<String> {
         let read = self
             .settings()
@@ -345,7 +345,7 @@ impl Everything {
             .map(|(source, setting)| shown(source, setting))
     }
 
-    /// Reports whether a source before the user's own file may decide about the password.
+    /// Reports whether a source that beats the user's own file may set the password.
     pub fn is_beaten(&self) -> bool {
         let mut before = self.0.iter().filter(|source| source.rank == Rank::Before);
         before.any(|source| {
@@ -355,15 +355,14 @@ impl Everything {
         })
     }
 
-    /// Reports whether a hash is inside of the server's own section, where it beats every
-    /// other.
+    /// Reports whether a hash is inside the section `ServerApp`, where it beats all other hashes.
     pub fn is_nested(&self) -> bool {
         self.settings()
             .any(|(_, setting)| Kind::of(&setting.path) <= Kind::NestedBase)
     }
 
-    /// Returns where a file that Jupyter reads names a trait about where the server listens and
-    /// works, with its value.
+    /// Returns the source, for messages, and the value of a trait that decides where the server
+    /// listens and works. `name` is the trait's full name; a value of `None` is unknown.
     pub fn serving(&self, name: &str) -> Option<(String, Option<&str>)> {
         let mut read = self.0.iter().filter(|source| source.rank != Rank::Unread);
         read.find_map(|source| {
@@ -388,7 +387,7 @@ impl Everything {
     }
 }
 
-/// A setting and its place, for messages. Never its value.
+/// Describes a setting and its source for messages, never with its value.
 fn shown(source: &Source, setting: &Setting) -> String {
     let name = &source.name;
     let path = setting.path.join(".");

@@ -8,7 +8,7 @@ fn source(rank: Rank, text: &str) -> Source {
     }
 }
 
-/// As jupyter_server 2.21 decides: each row was tried with it.
+/// The expected winners are those of jupyter_server 2.21, where each row was tried.
 #[test]
 fn the_winner_is_the_one_of_jupyter() {
     for (content, winner) in [
@@ -55,7 +55,7 @@ fn the_winner_is_the_one_of_jupyter() {
             "{content}"
         );
     }
-    // The first of two files, whatever class is in which as long as it is the same.
+    // With the same class the first of two files wins, otherwise the stronger class.
     let first = source(Rank::Before, r#"{"ServerApp": {"password": "a"}}"#);
     let second = source(Rank::Own, r#"{"ServerApp": {"password": "b"}}"#);
     let hash = Everything(vec![first.clone(), second]).effective();

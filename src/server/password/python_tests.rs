@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is found: the settings as `LINE PATH=VALUE`, and `LINE? WHAT` of what is unclear.
+/// Returns the settings found as `LINE PATH=VALUE`, and an unclear part as `LINE? WHAT`.
 fn found(source: &str) -> Vec<String> {
     let said = read(source.as_bytes());
     let settings = said.settings.iter().map(|setting| {
@@ -156,14 +156,14 @@ fn whatever_else_there_is_cannot_be_judged() {
     assert!(read(b"c.A.b = '\xff'").unclear.is_some(), "not UTF-8");
 }
 
-/// Something else in the file may have changed it, or ended the file before it.
+/// The unclear statement may have changed the value, or ended the file before it.
 #[test]
 fn beside_what_is_unclear_a_setting_is_found_without_its_value() {
     let source = "c.A.token = ''\nif x: pass\nc.A.password = 'x'\n";
     assert_eq!(found(source), ["1 A.token=…", "3 A.password=…", "2? `if`"]);
 }
 
-/// Pieces of statements, put together at random.
+/// Generates pieces of statements, which the test joins at random.
 fn piece() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "c",
@@ -208,8 +208,8 @@ proptest! {
         read(&source);
     }
 
-    /// A file that mentions a trait outside of comments and texts is never taken for one
-    /// that says nothing.
+    /// A file that mentions a trait outside comments and strings is never taken for a file
+    /// without settings.
     #[test]
     fn no_mention_is_lost(pieces in prop::collection::vec(piece(), 0..40)) {
         let source = pieces.concat() + "\nc.A.password = 'x'\n";

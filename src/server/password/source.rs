@@ -1,4 +1,4 @@
-//! Which password is wanted: the sources, their conflicts, and what cannot be one.
+//! Chooses the wanted password: reads its sources and refuses conflicts and unusable passwords.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,34 +16,34 @@ use crate::settings::table::{
 use crate::settings::{Origin, SettingError};
 use crate::sys::trust;
 
-/// A password file is no longer than this many bytes.
+/// The longest password file, in bytes.
 const LONGEST: u64 = 4096;
 
-/// Where a password can come from.
+/// The sources that a password can come from.
 pub struct Sources<'a> {
-    /// The default password of the settings.
+    /// The default password of the settings; `None`: there is none.
     pub default: Option<(&'a str, Origin)>,
-    /// The file of the settings.
+    /// The password file of the settings; `None`: there is none.
     pub file: Option<(PathBuf, Origin)>,
-    /// Looks up an environment variable as it is: one that is there and empty is an error.
+    /// Looks up an environment variable. An empty value is passed on as such: it is an error.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
 /// Reads the value of a variable.
 type Reader = fn(OsString, &Origin) -> Result<Given, SettingError>;
 
-/// What a source gave.
+/// The value that a source gives.
 enum Given {
     Password(Secret),
     Hash(String),
 }
 
-/// Decides which password is wanted. Reads the password file, so it is to be called
-/// while whoever started us may still read it.
+/// Decides which password is wanted. This reads the password file, so call it before root is
+/// dropped, after which the file may no longer be readable.
 ///
 /// # Errors
-/// Everything that is wrong, at once: two sources that force a password, a file that
-/// cannot be read, a text that can be no password.
+/// Every error at once: two sources that force a password, an unreadable file, a text that
+/// cannot be a password.
 pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
     let variable = |name: &'static str| {
         let value = (sources.environment)(name)?;
@@ -107,8 +107,8 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
     })
 }
 
-/// An empty variable is a mistake more often than a wish: without this error, the container
-/// would be open to everybody who knows the default.
+/// Returns the error for an empty variable. It is usually a mistake, and without this error
+/// anyone who knows the default password could use the container.
 fn empty(origin: &Origin) -> SettingError {
     error(
         origin,
@@ -157,10 +157,10 @@ fn from_file(path: &Path, origin: &Origin) -> Result<Given, SettingError> {
     Ok(Given::Password(from_bytes(bytes, origin)?))
 }
 
-/// A password that is typed or piped in.
+/// Reads a password that is typed or piped in.
 ///
 /// # Errors
-/// It cannot be read, or can be no password.
+/// The input cannot be read, or cannot be a password.
 pub fn from_input(input: impl Read) -> Result<Secret, SettingError> {
     let origin = Origin::Input;
     let bytes = read(input).map_err(|source| {
@@ -178,7 +178,7 @@ fn from_bytes(bytes: Vec<u8>, origin: &Origin) -> Result<Secret, SettingError> {
     Ok(secret)
 }
 
-/// Removes one final LF or CRLF, which editors and `echo` add.
+/// Removes one final LF or CRLF, as editors and `echo` add it.
 fn strip_final_newline(text: &mut String) {
     if text.ends_with('\n') {
         text.pop();
@@ -188,10 +188,10 @@ fn strip_final_newline(text: &mut String) {
     }
 }
 
-/// Opens a password file. Root follows no link that another user could have made: it would
-/// read what that user may not, and give it away as a hash.
+/// Opens a password file. As root it follows no link that another user could have made: it
+/// would read a file that this user must not read, and give it away as a hash.
 fn open(path: &Path) -> io::Result<File> {
-    // A FIFO without a writer must not stop the start.
+    // Opening a FIFO without a writer must not block the start.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file: File = if rustix::process::geteuid().is_root() {
         if !path.try_exists()? {
@@ -200,7 +200,7 @@ fn open(path: &Path) -> io::Result<File> {
         let path = trust::followed_by_root(path).map_err(io::Error::other)?;
         let flags = flags | OFlags::NOFOLLOW;
         match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            // Linux before 5.6, or a sandbox.
+            // Linux before 5.6 lacks openat2, and a sandbox may forbid it.
             Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(&path, flags, Mode::empty())?,
             opened => opened?,
         }
@@ -223,12 +223,12 @@ fn read(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Refuses what could never log in, or lets everyone in.
+/// Refuses a password that nobody could log in with, or that would let everyone in.
 fn checked(secret: Secret, origin: &Origin) -> Result<(), SettingError> {
     let text = secret.text();
-    // What Python's str.strip() removes: Unicode's white space and four more.
+    // Python's str.strip() removes these: Unicode's white space and four more characters.
     let space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
-    // What Tornado's get_argument() puts a space in place of.
+    // Tornado's get_argument() replaces these with a space.
     let replaced = |c: char| matches!(c, '\x01'..='\x08' | '\x0e'..='\x1f');
     let problem = if text.is_empty() {
         "it is empty, which would let everyone in"

@@ -66,7 +66,7 @@ fn a_variable_that_is_there_and_empty_is_an_error_with_its_remedy() {
             assert!(error.contains(part), "{part}: {error}");
         }
     }
-    // It is no second source.
+    // An empty variable does not count as a second source.
     let error = decide(None, None, &[(PASSWORD, "x"), (PASSWORD_FILE, "")]).unwrap_err();
     assert!(!error.contains("only one of them"), "{error}");
 }

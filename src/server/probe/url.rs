@@ -1,22 +1,22 @@
-//! Where a probe goes, and the URLs that say so.
+//! The target of a probe, and the URLs that name targets.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// Where the probe goes. Written as a URL: `http://127.0.0.1:8888/api`,
-/// `https://…`, or `http+unix://%2Frun%2Fjupyter.sock/api`.
+/// The target of a probe. It is displayed as a URL: `http://127.0.0.1:8888/api`, `https://…`, or
+/// `http+unix://%2Frun%2Fjupyter.sock/api`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Whom to connect to.
+    /// The address to connect to.
     pub endpoint: Endpoint,
-    /// Whether the server speaks TLS.
+    /// True if the server uses TLS.
     pub tls: bool,
-    /// The path, from `/`.
+    /// The path; it begins with `/`.
     pub path: String,
 }
 
-/// Whom to connect to.
+/// The address to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP port.
@@ -39,22 +39,22 @@ impl fmt::Display for Target {
     }
 }
 
-/// A URL in parts, as far as a probe needs them.
+/// The parts of a URL that a probe needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
-    /// Whom it names: addresses for a TCP host, in the order to try.
+    /// The endpoints to try, in this order: all addresses of a TCP host, or one Unix socket.
     pub endpoints: Vec<Endpoint>,
-    /// Whether it is TLS.
+    /// True if the URL uses TLS.
     pub tls: bool,
-    /// The path, from `/`, without query.
+    /// The path without query and fragment; it begins with `/`.
     pub path: String,
 }
 
 impl Url {
-    /// Reads a URL; one with a space or a control character is none. Host names stand for this machine: what Jupyter prints and the
-    /// hub sets are names of the place where the server itself runs.
+    /// Parses a URL; `None` if it is not valid or has a space or a control character. A host name
+    /// stands for this machine: Jupyter and the hub name the machine that the server runs on.
     pub fn parse(text: &str) -> Option<Self> {
-        // They would end the line of the request that the path becomes a part of.
+        // Such a character would break the request line, which contains the path.
         if text.contains(|char: char| char.is_whitespace() || char.is_control()) {
             return None;
         }
@@ -90,7 +90,7 @@ impl Url {
     }
 }
 
-/// Where a server that was told to listen on `host` can be reached from here.
+/// Returns the endpoints at which a server that listens on `host` can be reached from here.
 pub fn addresses(host: &str, port: u16) -> Vec<Endpoint> {
     let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     let ips: Vec<IpAddr> = match host.parse::<IpAddr>() {
@@ -104,8 +104,8 @@ pub fn addresses(host: &str, port: u16) -> Vec<Endpoint> {
         .collect()
 }
 
-/// What a name of this machine may stand for: in a container its name is the address
-/// on the bridge. The interfaces know without a resolver that may take its time.
+/// Returns the addresses that a name of this machine may stand for: a container's name stands for
+/// its address on the bridge. They come from the interfaces, because a resolver may be slow.
 fn own_addresses() -> Vec<IpAddr> {
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     let addresses = interfaces.filter_map(|interface| interface.address);
@@ -115,7 +115,7 @@ fn own_addresses() -> Vec<IpAddr> {
             .map(|address| IpAddr::V4(address.ip()));
         ipv4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
     });
-    // A link-local address means something only together with its interface.
+    // A link-local address is usable only together with its interface.
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     ips.filter(|ip| !ip.is_loopback() && !link_local(ip))
         .collect()

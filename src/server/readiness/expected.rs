@@ -1,4 +1,4 @@
-//! Where a server is looked for.
+//! The targets at which a server is probed.
 
 use std::path::PathBuf;
 
@@ -8,21 +8,21 @@ use super::super::probe::{Endpoint, Target, Url, addresses};
 /// Jupyter's default port.
 const DEFAULT_PORT: u16 = 8888;
 
-/// A server's page is not more levels than this below its base URL.
+/// Maximum number of proper prefixes of a logged URL's path that are tried as the base URL.
 const MOST_LEVELS: usize = 32;
 
-/// Where a server is expected before it said anything.
+/// The targets at which a server is expected before its log names a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     endpoints: Vec<Endpoint>,
     tls: bool,
     base: Option<String>,
-    /// Where the server works: the paths of its sockets may be relative to that.
+    /// The server's working directory; the path of its socket may be relative to it.
     directory: PathBuf,
 }
 
 impl Expected {
-    /// From `JUPYTERHUB_SERVICE_URL`: the hub decided everything.
+    /// Creates it from `JUPYTERHUB_SERVICE_URL`, in which the hub decides everything.
     pub fn by_hub(service_url: &str) -> Option<Self> {
         let directory = PathBuf::new();
         let url = Url::parse(service_url)?;
@@ -34,8 +34,8 @@ impl Expected {
         })
     }
 
-    /// From the command line. A configuration file may say otherwise, which the
-    /// server's own words will tell. It works in `directory`.
+    /// Creates it from the command line of a server that works in `directory`. A configuration file
+    /// may set other values; the URLs in the server's log show them.
     pub fn by_argv(argv: &Argv, directory: PathBuf) -> Self {
         let port = argv.value("ServerApp.port");
         let port = port.and_then(|port| port.parse().ok());
@@ -55,7 +55,7 @@ impl Expected {
         }
     }
 
-    /// The probes worth trying, given what the server said.
+    /// Returns the targets to probe, given the URLs in the server's log.
     pub(super) fn targets(&self, told: &[Url]) -> Vec<Target> {
         let mut targets = Vec::new();
         let mut add = |endpoint: &Endpoint, tls, path| {
@@ -72,8 +72,8 @@ impl Expected {
                 targets.push(target);
             }
         };
-        // The last URL is the one of this machine; the first may name the address of
-        // a server that listens on that alone.
+        // The last URL names this machine, so it comes first. The first one may name the only
+        // address that the server listens on.
         for url in told.iter().rev() {
             for path in self.paths(&url.path) {
                 for endpoint in &url.endpoints {
@@ -89,8 +89,8 @@ impl Expected {
         targets
     }
 
-    /// Where `api` may be: the URL that is told ends with the default page (`/lab`,
-    /// `/lab/tree/start.ipynb`), and how much of it is that page nobody says.
+    /// Returns the paths at which `api` may be. The path of a logged URL ends with the default page
+    /// (`/lab`, `/lab/tree/start.ipynb`), and the log does not say where that page begins.
     fn paths(&self, told: &str) -> Vec<String> {
         if let Some(base) = &self.base {
             return vec![format!("/{}/api", base.trim_matches('/')).replace("//", "/")];

@@ -1,20 +1,20 @@
-//! Whatever happens in whatever order.
+//! Random events in random order.
 
 use super::*;
 
 /// What can happen between two starts.
 #[derive(Debug, Clone)]
 enum Event {
-    /// An image with this version, whose files have this text.
+    /// An image with this version and this text in its files.
     Image(u64, u8),
     Edit(usize, u8),
     Delete(usize),
     Rename(usize, usize),
     Policy(UpdateNotebooks, DeletedNotebooks),
     Start,
-    /// The record is damaged.
+    /// The manifest gets damaged.
     Damage,
-    /// A start is killed before it can note that what was pending came to be.
+    /// A start is killed before it records the pending files as installed.
     Kill,
 }
 
@@ -46,8 +46,8 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever happens in whatever order: what a person wrote is there until that
-    /// person deletes it, and an untouched default is the newest that came along.
+    /// Random events in random order: what a person wrote stays until that person deletes it,
+    /// and a default that no one changed is the newest one so far.
     #[test]
     fn nothing_a_person_wrote_is_lost_and_the_untouched_is_the_newest(
         events in proptest::collection::vec(event(), 1..40),
@@ -56,9 +56,9 @@ proptest! {
         let text = |version: u64, text: u8, name: &str| format!("{name} of the image {version} {text}");
         let mut lab = Lab::new(&[]);
         lab.means.apart = apart;
-        // What the person wrote, by the name it has.
+        // What the person wrote, by its current name.
         let mut mine: BTreeMap<String, String> = BTreeMap::new();
-        // Defaults in place that no person touched: what a start left there.
+        // Defaults that a start put in place and that no person touched.
         let mut untouched: BTreeMap<String, String> = BTreeMap::new();
         let (mut version, mut letter, mut newest) = (1, 0, 0);
         let mut recorded = true;
@@ -74,7 +74,7 @@ proptest! {
                 Event::Edit(name, with) => {
                     let name = NAMES[name];
                     serial += 1;
-                    // Now and then the very size that the default has.
+                    // Now and then, the file gets exactly the size of the default.
                     let mut new = format!("mine {serial}");
                     if with == 0 {
                         new = format!("{new:width$}", width = text(version, letter, name).len());
@@ -97,8 +97,8 @@ proptest! {
                         untouched.remove(to);
                         let moved = mine.remove(from).or(untouched.remove(from));
                         let moved = moved.unwrap_or_else(|| lab.read(to));
-                        // A default under another name is the person's doing; one that
-                        // is back under its own is what it was.
+                        // A default under another name counts as the person's; one that
+                        // is back under its own name is what it was.
                         if !moved.starts_with(&format!("{to} of the image")) {
                             mine.insert(to.into(), moved);
                         }
@@ -124,7 +124,7 @@ proptest! {
                         }
                         lab.write_manifest(&manifest);
                         lab.write(".ai-lab/lock", "x");
-                        // What it put there is found out by the next one.
+                        // The next start finds out what was put in place.
                         untouched.clear();
                     }
                 }
@@ -150,7 +150,7 @@ proptest! {
                         }
                     }
                     if !recorded {
-                        // What differs from the image counts as the person's now.
+                        // What differs from the image now counts as the person's.
                         untouched.retain(|name, text| *text == self::text_of(&lab, name));
                     }
                     newest = newest.max(version);
@@ -166,7 +166,7 @@ proptest! {
     }
 }
 
-/// What the image has under this name.
+/// Returns the image's text for this name.
 fn text_of(lab: &Lab, name: &str) -> String {
     fs::read_to_string(lab.source(name)).unwrap_or_default()
 }

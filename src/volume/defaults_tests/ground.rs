@@ -1,4 +1,4 @@
-//! Volumes and defaults that cannot be read, written, or even told apart.
+//! Volumes and defaults that cannot be read, written, or told apart.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn directories_that_cannot_be_written_are_told_and_the_rest_arrives() {
         "{told}"
     );
     lab.holds(&[("a", "a1"), ("locked", "dir")]);
-    // And the next start finishes the job.
+    // The next start finishes the job.
     std::os::unix::fs::chown(lab.volume("locked"), Some(UID), None).unwrap();
     as_user(|| {
         lab.starts("2 installed, 0 updated, 0 kept (changed by you), 1 current");
@@ -28,7 +28,7 @@ fn files_that_cannot_be_read_are_the_users_business() {
     let lab = Lab::new(&[("a", "a1"), ("b", "b1"), ("c", "c1")]);
     fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(lab.volume(""), Some(UID), None).unwrap();
-    // The size of one says whose it is.
+    // One has another size than the default, which shows that it is the user's.
     let theirs = [("a", "s1"), ("c", "secret")];
     for (name, text) in theirs {
         fs::write(lab.volume(name), text).unwrap();
@@ -71,7 +71,7 @@ fn what_cannot_be_read_in_the_image_is_not_said_to_be_gone() {
         .map(crate::volume::Action::shown)
         .collect();
     assert_eq!((files, standing.degradations.len()), (vec!["b".into()], 1));
-    // Once it can be read again, it is brought in.
+    // Once they can be read again, they are brought in.
     for (name, mode) in [("a", 0o644), ("closed", 0o755)] {
         fs::set_permissions(lab.source(name), fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -228,7 +228,7 @@ fn a_damaged_record_overwrites_nothing() {
     assert!(causes(&summary).contains("is damaged (line 1) and was set aside"));
     lab.holds(&[("a", "a1"), ("b", "mine"), ("c", "c2")]);
     assert_eq!(lab.read(".ai-lab/manifest.sha256.damaged"), "garbage");
-    // From here on it is kept again.
+    // From here on, the manifest is kept again.
     let lab = lab.image("1.2.0", &[("c", "c3")]);
     lab.starts("0 installed, 1 updated, 0 kept (changed by you), 0 current");
 }

@@ -1,8 +1,8 @@
-//! A start that was killed, at every point.
+//! Starts that are killed, at every point.
 
 use super::*;
 
-/// What a kill leaves at every point of an update from a1 to a2.
+/// Makes what a kill leaves at each point of an update from a1 to a2.
 #[test]
 fn a_kill_at_any_point_leaves_old_or_new_and_the_next_start_finishes() {
     const NEW_NAME: &str = ".ai-lab.new-0123456789abcdef";
@@ -74,7 +74,7 @@ fn a_killed_start_is_finished_by_an_image_with_something_newer_still() {
         .holds(&[("a", "the third one")]);
 }
 
-/// The start unwinds in the middle of its second batch: nothing tidies up.
+/// The start unwinds in the middle of its second batch, so nothing cleans up.
 #[test]
 fn a_start_that_dies_leaves_a_record_that_the_next_one_goes_on_from() {
     let before: &[(&str, &str)] = &[("a", "a1"), ("b", "b1")];
@@ -89,7 +89,7 @@ fn a_start_that_dies_leaves_a_record_that_the_next_one_goes_on_from() {
         lab.means.batch_files = 1;
         let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lab.start_while(|_| {
-                // Not yet while the defaults are looked at.
+                // Not while the defaults are still surveyed.
                 if lab.all().get("a").is_some_and(|text| text == "a2") {
                     assert_eq!(lab.entry("a").pending, Some(file("a2")));
                     std::panic::resume_unwind(Box::new("killed"));

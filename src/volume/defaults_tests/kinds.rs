@@ -9,7 +9,7 @@ fn links_that_replace_what_was_installed_are_not_followed() {
     fs::write(outside.path().join("a.ipynb"), "a1").unwrap();
     let lab = Lab::new(TWO);
     lab.start();
-    // With the very content that was installed, so that only the type differs.
+    // The content is the installed one, so that only the type differs.
     fs::remove_file(lab.volume("a.ipynb")).unwrap();
     symlink(outside.path().join("a.ipynb"), lab.volume("a.ipynb")).unwrap();
     fs::remove_dir_all(lab.volume("dir")).unwrap();
@@ -68,7 +68,7 @@ fn links_among_the_defaults_stay_links_if_they_stay_inside() {
     lab.starts("5 installed, 0 updated, 0 kept (changed by you), 0 current")
         .holds(&installed);
     assert_eq!(lab.start().reported.len(), 3);
-    // An untouched link is updated, the user's own stays.
+    // A link that no one changed is updated; the user's own link stays.
     fs::remove_file(lab.source("to-a")).unwrap();
     symlink("dir/b", lab.source("to-a")).unwrap();
     fs::remove_file(lab.source("dir/up")).unwrap();

@@ -1,4 +1,4 @@
-//! What others do while a start is at work.
+//! What other processes do while a start runs.
 
 use super::*;
 use crate::volume::REPORT_EVERY;
@@ -13,7 +13,7 @@ fn an_edit_while_the_new_one_is_staged_is_kept() {
     });
     assert_eq!((summary.updated, summary.kept), (0, 1));
     lab.holds(&[("a", "mine")]);
-    // The next start knows that it is not the image's.
+    // The next start sees that the file is not the image's.
     lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current");
 }
 
@@ -62,7 +62,7 @@ fn a_stop_is_heard_while_every_thread_is_busy_and_leaves_nothing_behind() {
     lab.means.apart = true;
     for number in 0..8 {
         let file = fs::File::create(lab.source(&format!("{number}"))).unwrap();
-        // Takes far longer to write than to ask three times.
+        // It takes far longer to write this than to ask `stop` three times.
         file.set_len(1 << 30).unwrap();
     }
     let asked = Cell::new(0);
@@ -175,7 +175,7 @@ fn progress_is_told_and_never_goes_back() {
         &mut |progress| told.push(progress),
     )
     .unwrap();
-    // More often on a slow machine.
+    // A slow machine reports more often.
     assert!(told.len() >= 2, "{told:?}");
     assert!(told.is_sorted_by_key(|progress| progress.done));
     assert!(

@@ -1,4 +1,4 @@
-//! Starts on real directories. What a row of the table means for the files.
+//! Starts on real directories: what a row of the decision table means for the files.
 
 #![allow(clippy::unwrap_used)]
 
@@ -26,7 +26,7 @@ use crate::volume::testing::{
     with_mounts,
 };
 
-/// An image's defaults and a volume.
+/// The defaults of an image, and a volume.
 struct Lab {
     dir: tempfile::TempDir,
     version: Option<String>,
@@ -37,10 +37,10 @@ struct Lab {
 }
 
 impl Lab {
-    /// With version 1.0.0 of these defaults.
+    /// Makes an image of version 1.0.0 with these defaults, and an empty volume.
     fn new(files: &[(&str, &str)]) -> Self {
         let lab = Self {
-            // Where flushing costs nothing: there are many starts here.
+            // In memory, where flushing costs nothing: the tests make many starts.
             dir: tempfile::tempdir_in("/dev/shm").unwrap(),
             version: None,
             update: UpdateNotebooks::Unmodified,
@@ -68,7 +68,7 @@ impl Lab {
         self.dir.path().join("source").join(name)
     }
 
-    /// Another image: other defaults, another version.
+    /// Replaces the image by one with other defaults and another version.
     fn image(mut self, version: &str, files: &[(&str, &str)]) -> Self {
         self.version = Some(version.to_owned());
         let _ = fs::remove_dir_all(self.source(""));
@@ -110,7 +110,7 @@ impl Lab {
         self.try_start().unwrap()
     }
 
-    /// A start that ends with exactly this line, and nothing to complain about.
+    /// Runs a start that reports exactly this summary, and no degradation.
     fn starts(&self, summary: &str) -> &Self {
         let got = self.start();
         assert_eq!(got.to_string(), format!("notebooks: {summary}"));
@@ -118,7 +118,7 @@ impl Lab {
         self
     }
 
-    /// A start with `tamper` called while the image's file, of some size, is read.
+    /// Runs a start that calls `tamper` from `stop`, while a [`big`] file of the image is read.
     fn start_while(&self, tamper: impl Fn(u32)) -> Summary {
         let calls = Cell::new(0);
         let stop = || {
@@ -140,7 +140,7 @@ impl Lab {
         fs::read_to_string(self.volume(name)).unwrap()
     }
 
-    /// All there is in the volume but `.ai-lab`.
+    /// Returns everything in the volume except `.ai-lab`.
     fn all(&self) -> BTreeMap<String, String> {
         let all = tree_of(&self.volume("")).into_iter();
         let all = all.filter(|(name, _)| !name.starts_with(b".ai-lab/") && name != b".ai-lab");
@@ -184,7 +184,7 @@ fn causes(summary: &Summary) -> String {
 
 const TWO: &[(&str, &str)] = &[("a.ipynb", "a1"), ("dir/b.ipynb", "b1")];
 
-/// Two starts, with nothing unsettled: everything is known by its stamps.
+/// Runs two starts, late enough that the stamps of both sides are recorded.
 fn stamped(lab: &Lab, name: &str) {
     settle(&lab.source(name));
     lab.start();
@@ -194,7 +194,7 @@ fn stamped(lab: &Lab, name: &str) {
     assert!(entry.in_volume.is_some() && entry.in_image.is_some());
 }
 
-/// Larger than what is read at once, so that `stop` is asked while it is read.
+/// Returns a text longer than the read buffer, so that `stop` is asked while it is read.
 fn big(byte: char) -> String {
     byte.to_string().repeat(300 << 10)
 }

@@ -1,4 +1,4 @@
-//! What a row of the table means for the files.
+//! What a row of the decision table means for the files.
 
 use super::*;
 
@@ -13,9 +13,9 @@ fn untouched_ones_are_updated_and_changed_ones_are_kept() {
     );
     lab.starts("1 installed, 1 updated, 1 kept (changed by you), 1 current")
         .holds(&[("a", "a2"), ("b", "mine"), ("c", "c1"), ("d", "d2")]);
-    // The same again: nothing more happens.
+    // The same start again changes nothing.
     lab.starts("0 installed, 0 updated, 1 kept (changed by you), 3 current");
-    // Back to what was installed: it counts as untouched again.
+    // With the installed content again, the file counts as unchanged.
     lab.write("b", "b1")
         .starts("0 installed, 1 updated, 0 kept (changed by you), 3 current")
         .holds(&[("a", "a2"), ("b", "b2"), ("c", "c1"), ("d", "d2")]);
@@ -57,7 +57,7 @@ fn beside_puts_the_new_one_next_to_the_changed_one_once() {
         .holds(&holds);
     lab.starts("0 installed, 0 updated, 2 kept (changed by you), 1 current")
         .holds(&holds);
-    // Deleted, it does not come back for the same version; a newer one comes.
+    // Once deleted, it does not come back for the same version; a newer one comes.
     fs::remove_file(lab.volume("a.1.1.0.ipynb")).unwrap();
     lab.starts("0 installed, 0 updated, 2 kept (changed by you), 1 current");
     let lab = lab.image("1.2.0", &[("a.ipynb", "a3")]);
@@ -118,7 +118,7 @@ fn an_older_image_replaces_nothing() {
     )
     .holds(&[("a", "a2"), ("b", "b2"), ("c", "c1")]);
     assert_eq!(lab.manifest().image.as_deref(), Some("2.0.0"));
-    // And the newer one goes on from there.
+    // A newer image continues from there.
     let lab = lab.image("2.0.1", &[("a", "a3"), ("b", "b2"), ("c", "c2")]);
     lab.starts("0 installed, 2 updated, 0 kept (changed by you), 1 current");
 }
@@ -130,7 +130,7 @@ fn versions_that_cannot_be_compared_count_as_newer() {
     for (version, text) in [(Some("nightly"), "a2"), (None, "a3"), (Some("0.1.0"), "a4")] {
         lab = lab.image("", &[("a", text)]);
         lab.version = version.map(str::to_owned);
-        // Without a version the newest one stays known.
+        // A start without a version leaves the recorded version as it is.
         if version == Some("0.1.0") {
             assert_eq!(lab.manifest().image.as_deref(), Some("nightly"));
         }
@@ -164,7 +164,7 @@ fn the_wrong_type_in_the_way_stays_and_is_told() {
     fs::write(outside.path().join("x"), "outside").unwrap();
     let names = ["dir", "fifo", "socket", "link", "dangling"];
     let mut image: Vec<(String, &str)> = names.map(|name| (name.to_owned(), "d")).into();
-    // And above a default: a file, a link to a directory outside, a dangling one.
+    // In place of a parent directory: a file, a link to a directory outside, a dangling link.
     image.extend(["file/x", "up/x", "nowhere/x"].map(|name| (name.to_owned(), "d")));
     let image: Vec<(&str, &str)> = image.iter().map(|(n, t)| (n.as_str(), *t)).collect();
     let mut lab = Lab::new(&image);

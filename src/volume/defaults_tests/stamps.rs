@@ -1,4 +1,4 @@
-//! What is known is not read again, and what only seems known is.
+//! A file is not read again if its stamp fits, and is read if its stamp is not certain.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_start_with_nothing_to_do_writes_nothing() {
         settle(&lab.volume(name));
         settle(&lab.source(name));
     }
-    // Notes what is settled now.
+    // Records the stamps that are certain by now.
     lab.start();
     let names = ["", "a.ipynb", "dir", ".ai-lab", ".ai-lab/lock"];
     let before = names.map(|name| changed(&lab.volume(name)));
@@ -45,7 +45,7 @@ fn what_is_known_is_not_read_again() {
     lab.start();
     let stamps = lab.entry("a.ipynb");
     assert!(stamps.in_volume.is_some() && stamps.in_image.is_some());
-    // What the record says is believed as long as the stamps fit.
+    // The manifest is believed as long as the stamps fit.
     let mut manifest = lab.manifest();
     let entry = manifest.entries.get_mut(&b"a.ipynb"[..]).unwrap();
     entry.installed = Some(file("something else"));
@@ -56,7 +56,7 @@ fn what_is_known_is_not_read_again() {
 
 #[test]
 fn the_second_start_already_knows_what_the_first_one_put_there() {
-    // Batches as large as they are take a moment between writing and renaming.
+    // A large batch takes a moment between writing a file and renaming it.
     let lab = Lab::new(TWO);
     let source = lab.source("a.ipynb");
     settle(&source);
@@ -68,11 +68,11 @@ fn the_second_start_already_knows_what_the_first_one_put_there() {
         .unwrap();
     settle(&source);
     lab.start_while(|_| settle(&source_of_time(&lab)));
-    // Its last write is long enough ago, though its renaming is not.
+    // Its last write is long enough ago, though its rename is not.
     assert!(lab.entry("a.ipynb").in_volume.is_some());
 }
 
-/// A fresh file, to wait until the clock is past it.
+/// Makes a new file, so that `settle` can wait until the clock is past its ctime.
 fn source_of_time(lab: &Lab) -> PathBuf {
     let path = lab.dir.path().join("time");
     fs::write(&path, "").unwrap();
@@ -83,7 +83,7 @@ fn source_of_time(lab: &Lab) -> PathBuf {
 fn a_record_that_is_wrong_about_a_file_is_found_out_before_it_is_replaced() {
     let lab = Lab::new(&[("a", "mine")]);
     stamped(&lab, "a");
-    // As if it had been edited within one tick of the clock after it was installed.
+    // As if the file had been edited within one clock tick of its installation.
     let mut manifest = lab.manifest();
     manifest.entries.get_mut(&b"a"[..]).unwrap().installed = Some(file("a1"));
     lab.write_manifest(&manifest);

@@ -1,7 +1,7 @@
-//! What a manifest is written as.
+//! The text format of the manifest.
 //!
-//! `NOTEBOOKS/.ai-lab/manifest.sha256` is a file that `sha256sum -c --quiet` checks
-//! when called in NOTEBOOKS. What sha256sum has no words for is in comments:
+//! `sha256sum -c --quiet`, called in NOTEBOOKS, checks `.ai-lab/manifest.sha256` there.
+//! Records that sha256sum does not know are in comments:
 //!
 //! ```text
 //! # ai-lab notebooks 1
@@ -17,14 +17,14 @@
 //! # seen 131 1760000000.25 1760000000.5 4712 / -
 //! ```
 //!
-//! `link` has the digest of the link's text; `pending` what a start was about to put
-//! there when it was killed; `beside` what was put next to a changed file; `seen`
-//! when the file above was last found to have that digest (in the volume / in the
-//! image; size, mtime, ctime and inode), which spares the next start from reading it. A
-//! stamp with zeros after the size records only the size.
+//! `link` has the checksum of the link's target; `pending` that of the content that a start
+//! was about to put there when it was killed; `beside` that of the content put next to a
+//! changed file. `seen` has the stat with which the file above last had its checksum (volume /
+//! image; size, mtime, ctime, inode; `-`: none), so that the next start need not read it.
+//! A stamp with zeros after the size records only the size.
 //!
-//! `yours` is the digest of a person's file at the path of a default. It stands after
-//! `end`, where version 0.1.0 stops reading. A start without it reads that file again.
+//! `yours` is the checksum of the user's own file at the path of a default. It stands after
+//! `end`, where version 0.1.0 stops reading. Without it, a start reads that file again.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ use super::{Content, Digest, Entry, Manifest, Stamp};
 use crate::volume::pace::Pace;
 use crate::volume::tree::LONGEST_PATH;
 
-/// The newest format this program reads and writes.
+/// The newest format that this program reads and writes.
 const FORMAT: u32 = 1;
 const HEAD: &str = "# ai-lab notebooks ";
 const END: &str = "# end";
@@ -42,27 +42,27 @@ const SEEN: &str = "# seen ";
 /// Why a manifest was not read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Written by a later version of this program.
+    /// A later version of this program wrote it.
     Newer,
-    /// Not what any version writes; the line's number from 1.
+    /// No version writes such text; the line number from 1, or 0 if the file was not parsed.
     Damaged(usize),
-    /// The caller's `stop` said so.
+    /// The caller's `stop` returned true.
     Stopped,
 }
 
 impl Manifest {
-    /// Reads a manifest's text.
+    /// Parses the text of a manifest.
     ///
     /// # Errors
-    /// Not a word of a text that is not understood to its end.
+    /// The text is damaged, cut short or of a newer format. Then no part of it is used.
     pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
         Self::parse_until(text, &|| false)
     }
 
-    /// The same, until `stop` says so.
+    /// Parses like [`Manifest::parse`], and ends early if `stop` returns true.
     ///
     /// # Errors
-    /// As [`Manifest::parse`], and `stop`.
+    /// As [`Manifest::parse`], or `stop` returned true.
     pub(in crate::volume) fn parse_until(
         text: &[u8],
         stop: &dyn Fn() -> bool,
@@ -95,11 +95,11 @@ impl Manifest {
             }
             reader.line(line).ok_or(damaged)?;
         }
-        // Cut short.
+        // The end line is missing: the text is cut short.
         Err(Unreadable::Damaged(count))
     }
 
-    /// The manifest's text.
+    /// Returns the text of the manifest.
     pub fn render(&self) -> Vec<u8> {
         let mut out = format!("{HEAD}{FORMAT}\n").into_bytes();
         if let Some(image) = &self.image {
@@ -138,7 +138,7 @@ impl Manifest {
     }
 }
 
-/// Reads the next `yours` and its `seen` after the end; `None` where no more follow.
+/// Reads the next `yours` line and its `seen` line after the end; `None` if there is none.
 fn yours<'a>(lines: &mut impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, (Digest, Stamp))> {
     let (digest, path) = read_line(lines.next()?.strip_prefix(YOURS.as_bytes())?)?;
     let seen = lines.next()?.strip_prefix(SEEN.as_bytes())?;
@@ -146,8 +146,8 @@ fn yours<'a>(lines: &mut impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, (Di
     Some((path, (digest, read_stamp(seen)??)))
 }
 
-/// A manifest while it is read. Its paths are in order, as a rule, and become a tree at
-/// once rather than one by one.
+/// A manifest that is being read. Its paths are normally in order, so that the map is built
+/// at once rather than path by path.
 #[derive(Default)]
 struct Reader {
     image: Option<String>,
@@ -155,12 +155,12 @@ struct Reader {
 }
 
 impl Reader {
-    /// `None`: something is said twice of a path.
+    /// Returns `None` if a path has two records of the same kind.
     fn manifest(self, stop: &dyn Fn() -> bool) -> Result<Option<Manifest>, Unreadable> {
         let in_order = self.entries.is_sorted_by(|(one, _), (next, _)| one < next);
         let entries = match in_order {
             true => Some(self.entries.into_iter().collect()),
-            // Somebody sorted the lines, or put two records together.
+            // The lines were sorted, or two manifests were joined.
             false => joined(self.entries, stop)?,
         };
         let image = self.image;
@@ -175,7 +175,7 @@ impl Reader {
         if let Some(seen) = line.strip_prefix(SEEN.as_bytes()) {
             let seen = std::str::from_utf8(seen).ok()?;
             let (volume, image) = seen.split_once(" / ")?;
-            // Only of a file that was brought in anything is remembered.
+            // Only a file that was brought in has stamps.
             let (_, entry) = self.entries.last_mut()?;
             let Some(Content::File(_)) = entry.installed else {
                 return None;
@@ -194,7 +194,7 @@ impl Reader {
             .iter()
             .find_map(|(prefix, kind)| Some((*kind, line.strip_prefix(*prefix)?)));
         let (kind, line) = known.unwrap_or((b'f', line));
-        // Pending and beside name the type of what is pending.
+        // After `pending` and `beside` comes the type of the content.
         let (content_kind, line) = match (kind, line) {
             (b'p' | b'b', line) => known_type(line),
             _ => (kind, line),
@@ -205,7 +205,7 @@ impl Reader {
             b'd' => Content::Directory,
             _ => Content::File(digest),
         };
-        // What is known of one path is in lines that follow each other.
+        // The records of one path are on consecutive lines.
         if self.entries.last().is_none_or(|(last, _)| *last != path) {
             self.entries.push((path, Entry::default()));
         }
@@ -215,7 +215,7 @@ impl Reader {
             b'b' => &mut entry.beside,
             _ => &mut entry.installed,
         };
-        // Twice is not what any version writes, nor clear which one is meant.
+        // No version writes two of them, and it is not clear which one is valid.
         if place.replace(content).is_some() {
             return None;
         }
@@ -223,7 +223,7 @@ impl Reader {
     }
 }
 
-/// Joins what is said of the same path in several places.
+/// Joins the records of each path; `None` if a path has two records of the same kind.
 fn joined(
     all: Vec<(Vec<u8>, Entry)>,
     stop: &dyn Fn() -> bool,
@@ -336,7 +336,7 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// Reports whether `path` is relative, plain, shorter than PATH_MAX, and has no NUL.
+/// Reports whether `path` is relative, below PATH_MAX, and without empty, `.` or `..` parts or NUL.
 fn is_inside(path: &[u8]) -> bool {
     let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
     path.len() < LONGEST_PATH && !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
@@ -358,7 +358,7 @@ fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {
     out.extend_from_slice(number.format(stamp.ino).as_bytes());
 }
 
-/// `None`: not a stamp; `Some(None)`: no stamp.
+/// Parses a stamp. Returns `None` if the text is no stamp, and `Some(None)` for `-`.
 fn read_stamp(text: &str) -> Option<Option<Stamp>> {
     if text == "-" {
         return Some(None);

@@ -139,7 +139,7 @@ fn a_newer_format_is_told_from_a_damaged_one() {
 #[test]
 fn any_cut_is_noticed() {
     let text = sample().render();
-    // The last newline may be missing: everything is there.
+    // The text is complete without its last newline.
     for length in 0..text.len() - 1 {
         let read = Manifest::parse(&text[..length]);
         assert!(
@@ -235,8 +235,8 @@ fn what_nobody_looked_at_stays_pending() {
     assert_eq!(manifest, sample());
 }
 
-/// Version 0.1.0 reads up to the end, and refuses a record with any line that it does not
-/// know.
+/// Version 0.1.0 reads up to the end line, and refuses a manifest with a line that it does not
+/// know before it.
 #[test]
 fn a_persons_files_are_noted_behind_the_end() {
     let (end, without) = (b"# end\n", sample().render());
@@ -249,8 +249,8 @@ fn a_persons_files_are_noted_behind_the_end() {
     let text = with.render();
     assert!(text.starts_with(&without));
     assert_eq!(Manifest::parse(&text), Ok(with.clone()));
-    // Cut short anywhere it loses some of them, and nothing else; nor does what another
-    // version adds matter.
+    // A cut after the end line loses only some of these records. Lines that another version
+    // adds there are ignored.
     for length in without.len()..text.len() {
         let mut read = Manifest::parse(&text[..length]).unwrap();
         read.entries
@@ -341,8 +341,8 @@ proptest! {
         at in any::<proptest::sample::Index>(),
         byte in any::<u8>(),
     ) {
-        // Raw bytes, and a sample with one byte changed: read or refused, no panic,
-        // and what is read stays inside the volume.
+        // Raw bytes, and a sample with one changed byte, are read or refused without a panic.
+        // Every path that is read stays inside the volume.
         let _ = Manifest::parse(&text);
         text = sample().render();
         let at = at.index(text.len());

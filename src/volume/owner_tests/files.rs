@@ -1,4 +1,4 @@
-//! What becomes the user's, file by file.
+//! Handing over single entries.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn what_is_the_users_already_costs_no_write() {
     ground.file("dir/file");
     symlink("file", ground.volume("dir/link")).unwrap();
     ground.chown();
-    // Another group is the user's own business.
+    // The user may choose another group.
     lchown(ground.volume("dir/file"), Some(UID), Some(GID + 1)).unwrap();
     let paths = ["", "dir", "dir/file", "dir/link"].map(|name| ground.volume(name));
     paths.iter().for_each(|path| settle(path));
@@ -106,8 +106,8 @@ fn a_name_that_moves_ahead_of_the_walk_does_not_stand_for_one_outside() {
     fs::write(ground.outside("shadow"), "secret").unwrap();
     fs::create_dir(ground.volume("later")).unwrap();
     fs::hard_link(ground.outside("shadow"), ground.volume("name")).unwrap();
-    // Enough to be asked whether to stop between the first sight of the name and
-    // the directory that it moves to.
+    // Enough entries for a progress call between the first stat of the name and the
+    // directory that it moves to.
     for number in 0..3 * REPORT_EVERY {
         fs::write(ground.volume(&format!("{number}")), "").unwrap();
     }
@@ -119,7 +119,7 @@ fn a_name_that_moves_ahead_of_the_walk_does_not_stand_for_one_outside() {
         uid: UID,
         gid: GID,
     };
-    // Directories are entered after the entries beside them.
+    // The walk enters directories after the entries beside them.
     let moved = AtomicBool::new(false);
     let claimed = claim(&root, &request, &|| false, &mut |progress| {
         if progress.done >= 2 * REPORT_EVERY {
@@ -146,9 +146,9 @@ fn a_setuid_file_does_not_become_the_users_setuid_file() {
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o2775)).unwrap();
     ground.chown();
     assert_eq!(owner(&program), (UID, GID, 0o755));
-    // On a directory it says whose group new files get.
+    // On a directory, setgid sets the group of new files.
     assert_eq!(owner(&shared), (UID, GID, 0o2775));
-    // The user's own keeps its bits.
+    // A file that belongs to the user already keeps its bits.
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
     ground.chown();
     assert_eq!(owner(&program), (UID, GID, 0o4755));
@@ -193,7 +193,7 @@ fn other_mounts(untold: StatxFlags) {
         mount_tmpfs(&mount, "1m");
         fs::write(mount.join("inside"), "").unwrap();
         fs::write(mount.join("inside too"), "").unwrap();
-        // On the same file system, so that the device says nothing.
+        // On the same file system, so that the device number is the same.
         rustix::mount::mount_bind(ground.outside("bound"), &file).unwrap();
         rustix::mount::mount_bind(ground.outside("dir"), ground.volume("dir")).unwrap();
         AS_BEFORE_5_8.set(untold);

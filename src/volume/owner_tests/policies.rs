@@ -1,4 +1,4 @@
-//! Whom the volume belongs to under each policy.
+//! The owner of the volume under each policy.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn adopt_takes_the_volumes_owner_and_changes_nothing() {
     let claimed = ground.claim(VolumeOwner::Adopt).unwrap();
     assert_eq!(claimed.adopted, Some((1000, 1001)));
     assert_eq!(owner(&file).0, 0);
-    // Group 0 is replaced by the user's.
+    // The user's group replaces group 0.
     chown(ground.volume(""), Some(1000), Some(0)).unwrap();
     let claimed = ground.claim(VolumeOwner::Adopt).unwrap();
     assert_eq!(claimed.adopted, Some((1000, GID)));
@@ -51,7 +51,7 @@ fn a_missing_volume_is_made_for_the_user() {
     }
 }
 
-/// Where a bind mount comes from, and where a volume of Docker's does.
+/// The host's directories of a bind mount and of a Docker volume.
 const HOST: &str = "home/me/work";
 const ENGINE: &str = "var/lib/docker/volumes/nb/_data";
 
@@ -90,7 +90,7 @@ fn auto_adopts_a_bind_mount_of_another_ordinary_user_alone() {
     }
 }
 
-/// As an NFS export, a disk or a volume of Kubernetes is.
+/// Such as an NFS export, a disk or a Kubernetes volume.
 #[test]
 fn auto_adopts_a_whole_file_system_of_another_ordinary_user() {
     let ground = Ground::new();

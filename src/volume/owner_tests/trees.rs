@@ -1,4 +1,4 @@
-//! The way to the volume, deep trees, and trees that change.
+//! The path to the volume, deep trees, and trees that change during the walk.
 
 use super::*;
 
@@ -12,12 +12,12 @@ fn the_volume_is_reached_through_links_of_roots_only() {
     assert!(is_users(&ground.outside("real")));
     assert_eq!(owner(&link).0, 0);
 
-    // The user's link, as the container's last run may have left it.
+    // A link of the user, as the container's last run may have left it.
     lchown(ground.outside("real"), Some(0), Some(0)).unwrap();
     lchown(&link, Some(UID), Some(GID)).unwrap();
     let refused = claim_at(&link, VolumeOwner::Chown).unwrap_err();
     assert!(matches!(refused, VolumeError::Link { .. }), "{refused}");
-    // Root's link, where others can replace it.
+    // A link of root, in a directory where others can replace it.
     lchown(&link, Some(0), Some(0)).unwrap();
     fs::set_permissions(ground.outside(""), fs::Permissions::from_mode(0o777)).unwrap();
     let refused = claim_at(&link, VolumeOwner::Chown).unwrap_err();
@@ -57,7 +57,7 @@ fn a_tree_deeper_than_what_is_held_open_is_walked_whole() {
     let depth = 3 * OPEN_LEVELS;
     let mut way = ground.volume("");
     for level in 0..depth {
-        // One subdirectory before and one after the way down.
+        // The way down leads through one of them and leaves the other one beside it.
         fs::create_dir(way.join("a")).unwrap();
         fs::create_dir(way.join("z")).unwrap();
         fs::write(way.join("file"), "").unwrap();
@@ -94,7 +94,7 @@ fn a_deep_tree_does_not_use_up_the_descriptors() {
     let mut seen = Vec::new();
     let claimed = claim(&root, &request, &|| false, &mut |_| seen.push(open())).unwrap();
     assert_eq!(claimed.changed, REPORT_EVERY + 11);
-    // On its way down and on its way back, more often where that is slow.
+    // The walk reports on its way down and back, and more often if it is slow.
     assert!(
         seen.len() > 1 && seen.contains(&(OPEN_LEVELS - 1)),
         "{seen:?}"
@@ -136,15 +136,15 @@ fn a_stop_ends_the_walk() {
         seen.push(progress.done);
     });
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
-    // With the volume itself; earlier where that is slow.
+    // The count includes the volume itself. A slow walk reports earlier.
     assert!(
         matches!(seen[..], [done] if done <= REPORT_EVERY + 1),
         "{seen:?}"
     );
 }
 
-/// A stranger swaps a directory and a file for links to the outside, and back, as
-/// fast as they can, while root walks.
+/// Another user swaps a directory and a file for links to the outside and back, as fast as
+/// possible, while root walks.
 #[test]
 fn nothing_outside_changes_however_the_volume_does() {
     let ground = Ground::new();
@@ -166,7 +166,7 @@ fn nothing_outside_changes_however_the_volume_does() {
     };
     let before = outside();
 
-    // The same names inside, and a link with each name to swap it for.
+    // The same names inside, and for each a link to swap it with.
     fs::create_dir(ground.volume("dir")).unwrap();
     for number in 0..20 {
         ground.file(&format!("dir/{number}"));
@@ -191,7 +191,7 @@ fn nothing_outside_changes_however_the_volume_does() {
             swaps
         });
         for round in 0..400 {
-            // Everything is to be changed in every round.
+            // Every entry must be changed in every round.
             let (uid, gid) = (Some(5000 + round % 2), Some(0));
             for name in ["", "dir", "dir-link", "file", "file-link"] {
                 lchown(ground.volume(name), uid, gid).unwrap();
@@ -203,7 +203,7 @@ fn nothing_outside_changes_however_the_volume_does() {
     });
     assert!(swaps > 400, "only {swaps} swaps");
     assert_eq!(outside(), before);
-    // And when they stop, everything inside is handed over.
+    // Once the swaps have ended, everything inside is handed over.
     ground.chown();
     for name in ["dir", "dir/7", "file", "dir-link", "file-link"] {
         assert!(is_users(&ground.volume(name)), "{name}");

@@ -1,8 +1,8 @@
-//! Expressions that can do nothing but give a value.
+//! Recognises expressions that only compute a value and have no other effect.
 
 use super::tokens::{Kind, Token};
 
-/// Functions that may be called, by the names that everybody gives them.
+/// Functions that an expression may call, by their usual names.
 const FUNCTIONS: [&str; 22] = [
     "bool",
     "dict",
@@ -28,7 +28,7 @@ const FUNCTIONS: [&str; 22] = [
     "tuple",
 ];
 
-/// Methods of values that may be called.
+/// Methods that an expression may call on a value.
 const METHODS: [&str; 10] = [
     "endswith",
     "format",
@@ -42,7 +42,7 @@ const METHODS: [&str; 10] = [
     "strip",
 ];
 
-/// Names with which an expression could reach the configuration, or other code.
+/// Names that could give an expression access to the configuration or to other code.
 const REACHING: [&str; 26] = [
     "__builtins__",
     "__import__",
@@ -72,14 +72,14 @@ const REACHING: [&str; 26] = [
     "yield",
 ];
 
-/// Whether a name must keep its meaning: what is assigned to it would be called later.
+/// Reports whether a file must not assign to this name: a later call would run the new value.
 pub(super) fn is_protected(name: &str) -> bool {
     let function = |known: &&str| known.split('.').next() == Some(name);
     let os_itself = ["os", "socket"].contains(&name);
     REACHING.contains(&name) || !os_itself && FUNCTIONS.iter().any(function)
 }
 
-/// Whether an expression gives a value, and does nothing else.
+/// Reports whether an expression only computes a value.
 pub(super) fn is_plain(tokens: &[Token]) -> bool {
     !tokens.is_empty()
         && tokens.iter().enumerate().all(|(at, token)| {
@@ -97,7 +97,7 @@ pub(super) fn is_plain(tokens: &[Token]) -> bool {
         })
 }
 
-/// Whether what comes before a bracket is nothing to call, or may be called.
+/// Reports whether a bracket after these tokens calls nothing, or something that may be called.
 fn may_be_called(before: &[Token]) -> bool {
     let Some(last) = before.last() else {
         return true;
@@ -129,7 +129,7 @@ fn may_be_called(before: &[Token]) -> bool {
 
 const KEYWORDS: [&str; 7] = ["and", "else", "if", "in", "is", "not", "or"];
 
-/// The value of a text, which may be in brackets and of several pieces.
+/// Returns the value of a string literal, which may be in brackets and of several pieces.
 pub(super) fn text_of(mut tokens: &[Token]) -> Option<String> {
     while let [open, inner @ .., close] = tokens
         && open.is("(")

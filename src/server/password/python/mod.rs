@@ -1,7 +1,7 @@
-//! What a Python configuration file says about authentication, read without running it.
+//! Finds the settings about authentication in a Python configuration file, without running it.
 //!
-//! A scanner, not an interpreter: it knows the few statements that such files are made of
-//! (`c.ServerApp.port = 8888`) and reports every other one as unclear.
+//! This is a scanner, not an interpreter: it knows the few kinds of statements that such files
+//! consist of (`c.ServerApp.port = 8888`) and reports every other one as unclear.
 
 mod expression;
 mod tokens;
@@ -11,7 +11,7 @@ use super::policy::{Said, Setting, Value, is_about_authentication, mentions_auth
 use expression::{is_plain, is_protected, text_of};
 use tokens::{Kind, Statement, Token, statements};
 
-/// Reads a configuration file. What follows an unclear statement is read as well: it can
+/// Reads a configuration file. Statements after an unclear one are read, too, because they can
 /// still name a password.
 pub fn read(source: &[u8]) -> Said {
     let mut said = Said::default();
@@ -32,7 +32,7 @@ pub fn read(source: &[u8]) -> Said {
         }
     }
     if said.unclear.is_some() {
-        // Some other statement may have changed it, or none of them is run.
+        // The unclear statement may have changed a value, or ended the file before its setting.
         said.settings
             .iter_mut()
             .for_each(|setting| setting.value = Value::Unknown);
@@ -41,7 +41,7 @@ pub fn read(source: &[u8]) -> Said {
     said
 }
 
-/// The setting that a statement makes, as far as it is about authentication.
+/// Returns the setting about authentication that a statement makes, or why it is unclear.
 fn judge(statement: &Statement) -> Result<Option<Setting>, String> {
     let tokens = &statement.tokens[..];
     if statement.indented {
@@ -66,7 +66,7 @@ fn judge(statement: &Statement) -> Result<Option<Setting>, String> {
     }
 }
 
-/// Modules of Python's own that do nothing to a configuration.
+/// Modules of Python's standard library that do not touch the configuration.
 const HARMLESS: [&str; 22] = [
     "__future__",
     "collections",
@@ -92,7 +92,7 @@ const HARMLESS: [&str; 22] = [
     "uuid",
 ];
 
-/// `import os, sys`, `from os import environ as e`.
+/// Interprets an import: `import os, sys`, `from os import environ as e`.
 fn imported(tokens: &[Token]) -> Result<Option<Setting>, String> {
     let what = || Err(format!("`{}` of {}", tokens[0].text, shown_module(tokens)));
     let simple = |token: &Token| match &token.kind {
@@ -118,8 +118,8 @@ fn shown_module(tokens: &[Token]) -> String {
     module.unwrap_or_else(|| "nothing".into())
 }
 
-/// What follows `c`: `.ServerApp.port = 1`, `["ServerApp"]["port"] = 1`,
-/// `.ServerApp.jpserver_extensions.update({…})`, `= get_config()`.
+/// Interprets a statement after its first token `c`: `.ServerApp.port = 1`,
+/// `["ServerApp"]["port"] = 1`, `.ServerApp.jpserver_extensions.update({…})`, `= get_config()`.
 fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> {
     let (mut path, rest) = path(tokens)?;
     let Some(operator) = rest.first() else {
@@ -146,7 +146,7 @@ fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> 
         _ => return Err(operator.shown()),
     };
     let about = path.len() > 1 && is_about_authentication(&path);
-    // A whole section at once: its keys are in the value.
+    // The statement sets a whole section: the names of the traits are keys in the value.
     let whole = path.len() < 2 || value.first().is_some_and(|first| first.is("{"));
     let inside = whole
         && value
@@ -167,7 +167,7 @@ fn configured(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> 
     Ok(None)
 }
 
-/// Methods of traitlets' lazy values, of sections and dictionaries.
+/// The methods that change traitlets' lazy values, sections and dictionaries.
 const METHODS: [&str; 8] = [
     "add",
     "append",
@@ -179,7 +179,7 @@ const METHODS: [&str; 8] = [
     "update",
 ];
 
-/// The names after `c`, as attributes or keys, and the rest of the statement.
+/// Splits the tokens after `c` into the names, given as attributes or keys, and the rest.
 fn path(mut tokens: &[Token]) -> Result<(Vec<String>, &[Token]), String> {
     let mut path = Vec::new();
     loop {

@@ -1,24 +1,24 @@
-//! Python's tokens and simple statements, as far as a configuration file needs them
-//! (The Python Language Reference, chapter 2).
+//! Splits Python into tokens and simple statements, as far as a configuration file needs it (The
+//! Python Language Reference, chapter 2).
 
-/// What a token is.
+/// The kinds of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Name,
     Number,
-    /// A string or bytes literal. `plain`: its value is its text.
+    /// A string or bytes literal. `plain`: true if its value is its text.
     Text {
         plain: bool,
     },
     Operator,
 }
 
-/// A token. The text of a string literal is what is between its quotes.
+/// A token. The text of a string literal is the part between its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub kind: Kind,
     pub text: String,
-    /// An f-string with something to compute.
+    /// True for an f-string or t-string that may call something: it has an opening bracket.
     pub computed: bool,
 }
 
@@ -31,7 +31,7 @@ impl Token {
         matches!(self.kind, Kind::Text { .. })
     }
 
-    /// The token, for a message.
+    /// Returns the token as text for a message.
     pub fn shown(&self) -> String {
         match self.kind {
             Kind::Text { .. } => "a text".into(),
@@ -40,26 +40,26 @@ impl Token {
     }
 }
 
-/// A statement on a line of its own, or between semicolons.
+/// A statement: a logical line, or a part of one between semicolons.
 #[derive(Debug, Default)]
 pub(super) struct Statement {
-    /// 1 is the first.
+    /// The line of the first token, counted from 1.
     pub line: usize,
     pub indented: bool,
     pub tokens: Vec<Token>,
 }
 
-/// Where reading ended, and why.
+/// The line that stopped the scanner, and the reason.
 type Stuck = (usize, String);
 
-/// The statements of a file.
+/// Returns the statements of a file.
 ///
 /// # Errors
-/// The line that is no Python as far as this knows, and what is wrong there.
+/// The first line that the scanner cannot read, and the reason.
 pub(super) fn statements(source: &[u8]) -> Result<Vec<Statement>, Stuck> {
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
     let text = std::str::from_utf8(source).map_err(|_| (1, "not UTF-8".to_owned()))?;
-    // As Python reads lines. A lone CR ends one, a comment's too.
+    // Python ends a line at a lone CR, too, even within a comment.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     other_encoding(&text)?;
     let mut reader = Reader {
@@ -83,7 +83,7 @@ pub(super) fn statements(source: &[u8]) -> Result<Vec<Statement>, Stuck> {
     Ok(reader.found)
 }
 
-/// In another encoding, other bytes are Python (PEP 263).
+/// Refuses another encoding (PEP 263), in which the same bytes are other Python code.
 fn other_encoding(text: &str) -> Result<(), Stuck> {
     for (at, line) in text.lines().take(2).enumerate() {
         let Some((comment, named)) = line.split_once("coding") else {
@@ -102,7 +102,7 @@ fn other_encoding(text: &str) -> Result<(), Stuck> {
 struct Reader<'a> {
     rest: &'a str,
     line: usize,
-    /// Open brackets.
+    /// The number of open brackets.
     depth: u32,
     found: Vec<Statement>,
     current: Statement,
@@ -110,7 +110,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads a token, white space, a comment or the end of a line.
+    /// Reads one token, white space, a comment or the end of a line.
     fn step(&mut self) -> Result<(), Stuck> {
         let Some(next) = self.rest.chars().next() else {
             return Ok(());
@@ -169,7 +169,7 @@ impl Reader<'_> {
             let known = |operator: &&str| self.rest.starts_with(*operator);
             let length = operators.iter().chain(&two).copied().find(known);
             let length = length.map_or(1, str::len);
-            // Letters of other alphabets can be another way to write an ASCII name.
+            // Python normalises names, so that a non-ASCII letter may stand for an ASCII one.
             if !"()[]{},.:=+-*/%<>|&^~@!".contains(next) {
                 return Err((self.line, format!("the character {next:?}")));
             }
@@ -186,7 +186,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A string literal, from its first quote.
+    /// Reads a string literal, starting at its first quote.
     fn string(&mut self, prefix: &str) -> Result<(), Stuck> {
         let line = self.line;
         let one = &self.rest[..1];
@@ -237,7 +237,7 @@ impl Reader<'_> {
         self.skip(length);
     }
 
-    /// The statement's line is that of its first token.
+    /// Sets the line of the statement if this is its first token.
     fn begin(&mut self, line: usize) {
         if self.current.tokens.is_empty() {
             self.current.line = line;

@@ -1,5 +1,5 @@
-//! Finds the traits that a Python file sets and that decide where the server listens and works. A
-//! statement in an `if` counts, too.
+//! Finds the traits set by a Python file that decide where the server listens and works. A
+//! statement inside an `if` counts, too.
 
 use super::super::super::traits::{CLASSES, Named, known};
 use super::METHODS;
@@ -57,7 +57,7 @@ fn after_bracket(tokens: &[Token]) -> &[Token] {
     }
 }
 
-/// Returns the traits that a file mentions which is no Python as far as this knows.
+/// Returns the traits that a file mentions if the scanner cannot split it into statements.
 pub(super) fn mentioned(source: &[u8]) -> Vec<Named> {
     let text = String::from_utf8_lossy(source);
     let words = text.split(|char: char| !char.is_ascii_alphanumeric() && !"._".contains(char));
