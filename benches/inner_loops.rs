@@ -10,15 +10,15 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use ai_lab_entrypoint::identity::group_file::{File, entries, grant};
-use ai_lab_entrypoint::output::json::Lines;
-use ai_lab_entrypoint::output::sink::Sink;
-use ai_lab_entrypoint::server::password::{Secret, hash};
-use ai_lab_entrypoint::server::pump::{Outputs, Watcher, pump};
-use ai_lab_entrypoint::server::readiness::Words;
+use ai_lab_entrypoint::group_access::group_file::{AccountFile, entries, grant};
+use ai_lab_entrypoint::log::json::JsonLines;
+use ai_lab_entrypoint::log::pump::{ChunkObserver, StreamOutputs, pump};
+use ai_lab_entrypoint::log::sink::Sink;
+use ai_lab_entrypoint::password::{Secret, hash};
+use ai_lab_entrypoint::server::readiness::LogReader;
 use ai_lab_entrypoint::settings::{DeletedNotebooks, UpdateNotebooks};
 use ai_lab_entrypoint::volume::manifest::Manifest;
-use ai_lab_entrypoint::volume::{Defaults, Rights, foresee_defaults};
+use ai_lab_entrypoint::volume::{Defaults, Rights, preview_defaults};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// A directory service's worth of groups, the one that is looked for at the end.
@@ -32,7 +32,7 @@ fn group_file(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("group file");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("grant", |bench| {
-        bench.iter(|| grant(text, File::Group, "docker", 998, "bob").unwrap());
+        bench.iter(|| grant(text, AccountFile::Group, "docker", 998, "bob").unwrap());
     });
     group.bench_function("find a gid", |bench| {
         bench.iter(|| entries(text).find(|entry| entry.gid == 999).is_some());
@@ -78,7 +78,7 @@ fn plan(criterion: &mut Criterion) {
         mode: 0o644,
     };
     criterion.bench_function("plan 1,000 defaults", |bench| {
-        bench.iter(|| foresee_defaults(&defaults, false, Rights::Ours, &|| false).unwrap());
+        bench.iter(|| preview_defaults(&defaults, false, Rights::ThisProcess, &|| false).unwrap());
     });
 }
 
@@ -103,12 +103,12 @@ fn pumped(text: &[u8]) -> u64 {
     let (from, mut server) = io::pipe().unwrap();
     let (mut reader, console) = UnixStream::pair().unwrap();
     let (console, written) = Sink::start(console, |_| Vec::new()).unwrap();
-    let to = Outputs {
+    let to = StreamOutputs {
         console,
         json: None,
         logfile: None,
     };
-    let (mut words, _told) = Words::new();
+    let (mut words, _told) = LogReader::new();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     thread::scope(|scope| {
         scope.spawn(move || server.write_all(text).unwrap());
@@ -127,11 +127,11 @@ fn log(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("log");
     group.throughput(Throughput::Bytes(chunk.len() as u64));
     group.bench_function("look for where the server is", |bench| {
-        let (mut words, _told) = Words::new();
-        bench.iter(|| words.passed(chunk.as_bytes()));
+        let (mut words, _told) = LogReader::new();
+        bench.iter(|| words.observe(chunk.as_bytes()));
     });
     group.bench_function("as JSON", |bench| {
-        let mut lines = Lines::new("stderr");
+        let mut lines = JsonLines::new("stderr");
         bench.iter(|| lines.wrap(chunk.as_bytes()));
     });
     let text = chunk.repeat(256);

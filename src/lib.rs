@@ -10,12 +10,12 @@
 //!    value before anything is changed. [`cli`] defines the command line.
 //! 2. **Root phase**, only if started as root: the notebooks volume gets its owner
 //!    ([`volume::claim`]), the user gets access to the Docker socket
-//!    ([`identity::grant_access`]), and root is dropped for good
+//!    ([`group_access::grant_access`]), and root is dropped for good
 //!    ([`identity::Root::drop`]).
 //! 3. **User phase**: the notebook defaults are copied to the volume ([`volume::bring_in`]), the
-//!    password is set ([`server::password`]), and core dumps are disabled.
+//!    password is set ([`password`]), and core dumps are disabled.
 //! 4. **Serve**: the [`supervisor`] starts the server, forwards signals, reaps children and ends
-//!    all processes in order; [`server::watch`] pumps the server's log and detects readiness.
+//!    all processes in order; [`server::monitor`] pumps the server's log and detects readiness.
 //!
 //! [`boot`] has one call per phase and is the only module that knows the order. The other
 //! modules work on the values that they are given. Code that needs root takes
@@ -26,7 +26,8 @@
 //!
 //! - [`commands`]: the verbs, such as `healthcheck`, `status` and `restart`, which read the
 //!   [`state`] of a running supervisor.
-//! - [`output`]: our own log and the server's, written to a console that may stall.
+//! - [`log`]: our own log and the server's, written to a console that may stall.
+//! - [`jupyter_config`]: what Jupyter will read of its configuration.
 //! - [`hooks`]: programs by the image's author that run during a start.
 //! - [`degradation`]: a value for each thing that could not be done as asked.
 //! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust checks.
@@ -35,9 +36,12 @@ pub mod boot;
 pub mod cli;
 pub mod commands;
 pub mod degradation;
+pub mod group_access;
 pub mod hooks;
 pub mod identity;
-pub mod output;
+pub mod jupyter_config;
+pub mod log;
+pub mod password;
 pub mod server;
 pub mod settings;
 pub mod state;

@@ -11,11 +11,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ai_lab_entrypoint::boot;
-use ai_lab_entrypoint::cli::{self, Action};
-use ai_lab_entrypoint::commands::{self, supervisor};
-use ai_lab_entrypoint::output::logging;
+use ai_lab_entrypoint::cli;
+use ai_lab_entrypoint::cli::Action;
+use ai_lab_entrypoint::commands;
+use ai_lab_entrypoint::commands::client;
+use ai_lab_entrypoint::log::logger;
 use ai_lab_entrypoint::settings::LogFormat;
-use ai_lab_entrypoint::settings::resolve::{self, Draft, Typed};
+use ai_lab_entrypoint::settings::resolve;
+use ai_lab_entrypoint::settings::resolve::{CliSettings, Draft};
 use ai_lab_entrypoint::supervisor::signals::Signals;
 
 fn main() -> ExitCode {
@@ -23,7 +26,7 @@ fn main() -> ExitCode {
     let (typed, command) = match cli::parse(&words) {
         Ok(Action::Start { typed, command }) => (typed, command),
         Ok(Action::Verb { verb, typed }) => return commands::run(&verb, typed),
-        Err(error) => return refused(&words, &error),
+        Err(error) => return print_usage_error(&words, &error),
     };
     // From here on signals are blocked: none is lost, and none ends the process by itself.
     let signals = match Signals::take_over() {
@@ -37,34 +40,34 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         // Not `eprintln!`, which panics if stderr cannot be written. Not through the log's
         // thread, which would not get to write the line before the exit.
-        logging::straight(&format!("ai-lab-entrypoint failed, which is a bug: {info}"));
+        logger::error_to_stderr(&format!("ai-lab-entrypoint failed, which is a bug: {info}"));
         std::process::exit(1);
     }));
-    supervisor::take_name();
+    client::set_process_name();
     let draft = draft(&typed);
     ExitCode::from(boot::start(draft, &command, &signals))
 }
 
 /// Reads the settings and starts the log in the format that they choose. Errors in the
 /// settings are logged in that format, too.
-fn draft(typed: &Typed) -> Draft {
+fn draft(typed: &CliSettings) -> Draft {
     let as_root = rustix::process::geteuid().is_root();
     let draft = resolve::read(typed, &|name| std::env::var_os(name), as_root);
-    let log = &draft.so_far().log;
-    logging::start(log.format, log.level);
+    let log = &draft.settings().log;
+    logger::start(log.format, log.level);
     draft
 }
 
 /// Prints help, the version, or an error of the command line; returns the exit code. The
 /// error of a start is one line of JSON if its log is JSON. That of a verb is text.
-fn refused(words: &[OsString], error: &clap::Error) -> ExitCode {
+fn print_usage_error(words: &[OsString], error: &clap::Error) -> ExitCode {
     let code = cli::exit_code(error);
     if code != 0
-        && let Some(typed) = cli::start_as_far_as_read(words)
+        && let Some(typed) = cli::partial_start(words)
     {
         draft(&typed);
     }
-    match logging::format() {
+    match logger::format() {
         LogFormat::Json => tracing::error!("{}", error.to_string().trim_end()),
         // A closed stdout or stderr is no reason for another exit code.
         LogFormat::Text => _ = error.print(),

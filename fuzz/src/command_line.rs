@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use ai_lab_entrypoint::cli::{self, Action, verbs};
-use ai_lab_entrypoint::server::argv::{Plan, merge};
+use ai_lab_entrypoint::cli;
+use ai_lab_entrypoint::cli::{Action, verbs};
+use ai_lab_entrypoint::server::argv::{ArgvInput, merge};
 
 pub fn holds(bytes: &[u8]) {
     let mut words = vec![OsString::from("ai-lab-entrypoint")];
@@ -34,7 +35,7 @@ pub fn holds(bytes: &[u8]) {
 /// As a server's arguments: of those that name one value none is there twice, whatever has
 /// no name of ours stays, and merging what was merged changes nothing.
 fn merged(command: &[OsString]) {
-    let plan = Plan {
+    let plan = ArgvInput {
         hub: false,
         root_dir: Some(Path::new("/n")),
         ip: None,

@@ -1,7 +1,7 @@
 //! The editor of the group files: any bytes in, either the same bytes and one changed
 //! line, or a refusal.
 
-use ai_lab_entrypoint::identity::group_file::{File, entries, grant, withdraw};
+use ai_lab_entrypoint::group_access::group_file::{AccountFile, entries, grant, withdraw};
 
 fn lines(text: &[u8]) -> Vec<&[u8]> {
     text.split(|byte| *byte == b'\n').collect()
@@ -28,7 +28,7 @@ pub fn holds(text: &[u8]) {
 }
 
 fn edited(text: &[u8], group: &str) {
-    for file in [File::Group, File::Gshadow] {
+    for file in [AccountFile::Group, AccountFile::Gshadow] {
         let Ok(Some(new)) = grant(text, file, group, 7, "bob") else {
             continue;
         };
@@ -37,7 +37,7 @@ fn edited(text: &[u8], group: &str) {
         assert!(gone <= 1 && come <= 2, "{gone} lines became {come}");
         assert!(new.len() <= text.len() + group.len() + 20);
         assert_eq!(grant(&new, file, group, 7, "bob"), Ok(None));
-        if file == File::Group {
+        if file == AccountFile::Group {
             let entry = entries(&new).find(|entry| entry.name == group.as_bytes());
             assert!(entry.is_some_and(|entry| entry.gid == 7 && entry.has("bob")));
         }

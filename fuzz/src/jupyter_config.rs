@@ -3,8 +3,10 @@
 
 use std::fs;
 
-use ai_lab_entrypoint::server::password::config::Document;
-use ai_lab_entrypoint::server::password::policy::{Effective, Everything, Rank, Said, Source};
+use ai_lab_entrypoint::jupyter_config::precedence::{
+    ConfigSources, Effective, Rank, Source, SourceContent,
+};
+use ai_lab_entrypoint::password::config_file::Document;
 use serde_json::{Map, Value};
 
 const HASH: &str = "sha1:s:0123456789abcdef0123456789abcdef01234567";
@@ -28,15 +30,15 @@ pub fn holds(bytes: &[u8]) {
             continue;
         }
         let (old, new) = (object(bytes), object(&after));
-        let everything = Everything(vec![Source {
+        let everything = ConfigSources(vec![Source {
             name: String::new(),
             rank: Rank::Own,
-            said: Said::json(&after),
+            content: SourceContent::json(&after),
         }]);
-        everything.standing();
+        everything.default_decision();
         let given = new["IdentityProvider"]["hashed_password"].as_str();
         assert_eq!(given, Some(HASH));
-        if force && !everything.is_nested() && everything.another_way_in().is_none() {
+        if force && !everything.is_nested() && everything.other_login().is_none() {
             assert_eq!(everything.effective(), Effective::Hash(HASH.into()));
         }
         kept(&old, &new);
@@ -56,7 +58,7 @@ fn object(bytes: &[u8]) -> Map<String, Value> {
     serde_json::from_slice(bytes).unwrap()
 }
 
-/// Everything but passwords is as it was, numbers to the last digit, and in its order.
+/// ConfigSources but passwords is as it was, numbers to the last digit, and in its order.
 fn kept(old: &Map<String, Value>, new: &Map<String, Value>) {
     let others = |content: &Map<String, Value>| -> Vec<String> {
         let mut others = Vec::new();

@@ -1,10 +1,10 @@
 //! The server's log: in whatever pieces it comes, the same is made of it; every line is
 //! one object of JSON, and nothing piles up.
 
-use ai_lab_entrypoint::output::json::{LONGEST, Lines};
+use ai_lab_entrypoint::log::json::{JsonLines, MAX_MESSAGE};
+use ai_lab_entrypoint::log::pump::ChunkObserver;
 use ai_lab_entrypoint::server::probe::Url;
-use ai_lab_entrypoint::server::pump::Watcher;
-use ai_lab_entrypoint::server::readiness::Words;
+use ai_lab_entrypoint::server::readiness::LogReader;
 use serde_json::Value;
 
 pub fn holds(bytes: &[u8]) {
@@ -16,7 +16,7 @@ pub fn holds(bytes: &[u8]) {
         let object: Value = serde_json::from_slice(line).unwrap();
         let message = object["message"].as_str().unwrap();
         // A byte that is no text takes three.
-        assert!(message.len() <= 3 * LONGEST);
+        assert!(message.len() <= 3 * MAX_MESSAGE);
         ended += usize::from(object.get("partial").is_none());
     }
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').count();
@@ -28,7 +28,7 @@ pub fn holds(bytes: &[u8]) {
 }
 
 fn json(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut lines = Lines::new("stderr");
+    let mut lines = JsonLines::new("stderr");
     let mut objects: Vec<u8> = pieces.iter().flat_map(|piece| lines.wrap(piece)).collect();
     objects.extend(lines.end());
     objects
@@ -36,9 +36,9 @@ fn json(pieces: &[&[u8]]) -> Vec<u8> {
 
 /// Where the server says it is.
 fn told(pieces: &[&[u8]]) -> Vec<Url> {
-    let (mut words, told) = Words::new();
+    let (mut words, told) = LogReader::new();
     for piece in pieces {
-        words.passed(piece);
+        words.observe(piece);
     }
     assert!(words.last().lines().count() <= 20);
     let urls = told.borrow().clone();

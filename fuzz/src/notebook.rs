@@ -1,7 +1,7 @@
 //! The difference of two notebooks or texts, of which a NUL byte ends the first: the same
 //! have none, and others have one that says what is gone and what has come.
 
-use ai_lab_entrypoint::commands::difference::unified;
+use ai_lab_entrypoint::commands::diff::unified;
 
 pub fn holds(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);

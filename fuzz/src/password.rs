@@ -1,8 +1,8 @@
 //! Jupyter's hashes: any text is one that a password can be verified against, or none;
 //! what it asks for is not given without bounds.
 
-use ai_lab_entrypoint::server::password::Secret;
-use ai_lab_entrypoint::server::password::hash::{verify, well_formed};
+use ai_lab_entrypoint::password::Secret;
+use ai_lab_entrypoint::password::hash::{verify, well_formed};
 use sha2::Digest;
 
 pub fn holds(bytes: &[u8]) {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use ai_lab_entrypoint::settings::{DeletedNotebooks, UpdateNotebooks};
-use ai_lab_entrypoint::volume::{Defaults, Rights, foresee_defaults};
+use ai_lab_entrypoint::volume::{Defaults, Rights, preview_defaults};
 
 pub fn holds(text: &[u8]) {
     let directory = super::directory();
@@ -26,15 +26,15 @@ pub fn holds(text: &[u8]) {
         deleted: DeletedNotebooks::Restore,
         mode: 0o644,
     };
-    let without = foresee_defaults(&defaults, false, Rights::Ours, &|| false).unwrap();
+    let without = preview_defaults(&defaults, false, Rights::ThisProcess, &|| false).unwrap();
     std::fs::write(source.join(".ai-lab/manifest.sha256"), text).unwrap();
-    let with = foresee_defaults(&defaults, false, Rights::Ours, &|| false).unwrap();
+    let with = preview_defaults(&defaults, false, Rights::ThisProcess, &|| false).unwrap();
     assert_eq!(with.files, without.files);
     // A record that says so of the volume names nothing that is not among the defaults.
     std::fs::create_dir_all(defaults.volume.join(".ai-lab")).unwrap();
     std::fs::write(defaults.volume.join(".ai-lab/manifest.sha256"), text).unwrap();
     std::fs::write(defaults.volume.join("a.ipynb"), "mine").unwrap();
-    foresee_defaults(&defaults, false, Rights::Ours, &|| false).unwrap();
+    preview_defaults(&defaults, false, Rights::ThisProcess, &|| false).unwrap();
     let mine = std::fs::read(defaults.volume.join("a.ipynb")).unwrap();
     assert_eq!(mine, b"mine");
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ai_lab_entrypoint::settings::file::parse;
-use ai_lab_entrypoint::settings::record::{ORIGIN, masked, running};
-use ai_lab_entrypoint::settings::resolve::{Typed, read};
+use ai_lab_entrypoint::settings::resolve::{CliSettings, read};
+use ai_lab_entrypoint::settings::saved::{ORIGIN_SEPARATOR, mask_secret, record_text};
 use ai_lab_entrypoint::settings::{Key, Settings};
 
 const PLACE: &str = "/f.toml";
@@ -17,11 +17,11 @@ pub fn holds(bytes: &[u8]) {
         return;
     };
     let content = parse(text, Path::new(PLACE));
-    if content.wrong.is_empty() {
+    if content.errors.is_empty() {
         return recorded(bytes);
     }
     let lines = text.matches('\n').count() + 1;
-    for error in content.wrong {
+    for error in content.errors {
         let line = error.origin.strip_prefix("/f.toml:").unwrap();
         assert!((1..=lines).contains(&line.parse().unwrap()), "{error}");
     }
@@ -31,21 +31,21 @@ fn recorded(bytes: &[u8]) {
     let Some(settings) = loaded(bytes) else {
         return;
     };
-    let record = running(&settings, "process 1");
+    let record = record_text(&settings, "process 1");
     let again = parse(&record, Path::new(PLACE));
-    assert!(again.wrong.is_empty(), "{:?}: {record}", again.wrong);
-    assert!(!again.found.contains_key(&Key::Password));
+    assert!(again.errors.is_empty(), "{:?}: {record}", again.errors);
+    assert!(!again.values.contains_key(&Key::Password));
     let again = loaded(record.as_bytes()).expect("a record is settings");
-    assert_eq!(values(&running(&again, "process 1")), values(&record));
+    assert_eq!(values(&record_text(&again, "process 1")), values(&record));
     for argument in &settings.server.args {
-        assert_eq!(masked(&masked(argument)), masked(argument));
+        assert_eq!(mask_secret(&mask_secret(argument)), mask_secret(argument));
     }
 }
 
 /// As the verbs read it.
 fn loaded(bytes: &[u8]) -> Option<Settings> {
     let directory = super::directory();
-    let typed = Typed {
+    let typed = CliSettings {
         flags: BTreeMap::new(),
         config: Some(super::file(&directory, "entrypoint.toml", bytes)),
     };
@@ -56,6 +56,9 @@ fn loaded(bytes: &[u8]) -> Option<Settings> {
 fn values(record: &str) -> Vec<&str> {
     let values = record.lines().filter(|line| !line.starts_with('#'));
     values
-        .map(|line| line.rsplit_once(ORIGIN).map_or(line, |(value, _)| value))
+        .map(|line| {
+            line.rsplit_once(ORIGIN_SEPARATOR)
+                .map_or(line, |(value, _)| value)
+        })
         .collect()
 }

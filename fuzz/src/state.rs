@@ -1,7 +1,7 @@
 //! The state, which the user can write: it reads back as it was, and nothing in it speaks
 //! to the terminal of who asks for it.
 
-use ai_lab_entrypoint::commands::status::told;
+use ai_lab_entrypoint::commands::status::state_text;
 use ai_lab_entrypoint::state::parse;
 
 pub fn holds(text: &[u8]) {
@@ -11,7 +11,7 @@ pub fn holds(text: &[u8]) {
     let written = serde_json::to_vec_pretty(&state).unwrap();
     assert_eq!(parse(&written).unwrap(), state);
     for now in [0, 1_800_000_000_000, u64::MAX] {
-        let told = told(&state, now);
+        let told = state_text(&state, now);
         // One row each, and those that are always there.
         let rows = 7 + state.degradations.len();
         assert!(told.lines().count() <= rows, "{told}");

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::{Person, Start, variable};
-use crate::server::argv::{self, Argv};
-use crate::server::password::policy::Everything;
+use crate::boot::{ServerUser, Start, variable};
+use crate::jupyter_config::precedence::ConfigSources;
+use crate::server::argv;
+use crate::server::argv::Argv;
 use crate::server::program::ServerProgram;
 use crate::settings::{Key, Origin, SettingError, SettingsError};
 
@@ -32,9 +33,9 @@ const KUBEFLOWS_PORT: u16 = 8888;
 /// values; flags and variables win over these files.
 pub(super) fn arguments(
     start: &Start<'_>,
-    person: &Person,
+    person: &ServerUser,
     server: &ServerProgram,
-    jupyters: &Everything,
+    jupyters: &ConfigSources,
 ) -> Argv {
     // Kubeflow's notebook controller sets this variable and expects one fixed port.
     let prefix = variable(KUBEFLOW).and_then(|prefix| prefix.into_string().ok());
@@ -50,7 +51,7 @@ pub(super) fn arguments(
     let settings = &start.settings.server;
     let hub_has_a_directory = std::env::var_os(HUBS_DIRECTORY).is_some();
     let directory = start.settings.notebooks.directory.as_deref();
-    let plan = argv::Plan {
+    let plan = argv::ArgvInput {
         hub: server.hub,
         root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
         ip: settings.ip.as_deref(),
@@ -60,13 +61,13 @@ pub(super) fn arguments(
         },
         base_url: prefix.as_deref(),
         as_root: person.account.uid == 0,
-        configured: &|name| jupyters.serving(name).is_some() && chosen(name).is_none(),
+        configured: &|name| jupyters.server_trait(name).is_some() && chosen(name).is_none(),
     };
     let argv = argv::merge(plan, &settings.args, &server.args);
     let ours = TRAITS.iter().map(|(_, name)| *name);
     for name in ours.chain(["ServerApp.base_url"]) {
         if let (Some(_), Some((place, _)), Some(origin)) =
-            (argv.value(name), jupyters.serving(name), chosen(name))
+            (argv.value(name), jupyters.server_trait(name), chosen(name))
         {
             info!("{origin} wins over {name} in {place}");
         }
@@ -83,13 +84,13 @@ pub(super) fn check(
     start: &Start<'_>,
     server: &ServerProgram,
     argv: &Argv,
-    jupyters: &Everything,
+    jupyters: &ConfigSources,
     directory: &Path,
 ) -> Result<(), SettingsError> {
     let value = |name| match argv.value(name) {
         Some(value) => Some(("the server's arguments".to_owned(), value)),
         None => {
-            let (place, value) = jupyters.serving(name)?;
+            let (place, value) = jupyters.server_trait(name)?;
             Some((place, value?))
         }
     };

@@ -7,15 +7,18 @@ use std::path::Path;
 
 use tracing::warn;
 
-use super::variable;
-use crate::hooks::{self, HookError};
+use crate::boot::variable;
+use crate::hooks;
+use crate::hooks::HookError;
 use crate::identity::{Account, IdentityError, group, resolve};
+use crate::password;
+use crate::password::{Sources, Wanted};
 use crate::server::argv;
-use crate::server::password::{self, Sources, Wanted};
-use crate::server::program::{self, Launch};
+use crate::server::program;
+use crate::server::program::Launch;
 use crate::settings::resolve::Draft;
 use crate::settings::table::find;
-use crate::settings::{Key, SettingError, Settings, SettingsError, User, moved};
+use crate::settings::{Key, SettingError, Settings, SettingsError, User, old_paths};
 
 /// Docker kills what is left of a container this many seconds after SIGTERM, unless another
 /// time is set.
@@ -30,7 +33,7 @@ pub struct Checked {
     /// The password that is wanted.
     pub password: Wanted,
     /// The server's arguments that are left out, because this password wins over them.
-    pub outranked: Vec<String>,
+    pub overridden_args: Vec<String>,
 }
 
 /// Checks the settings against this container.
@@ -43,18 +46,18 @@ pub fn check(
     as_root: bool,
 ) -> Result<Checked, SettingsError> {
     let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
-    let configured = draft.so_far().server.program.as_deref();
-    let command = at_its_place(command);
+    let configured = draft.settings().server.program.as_deref();
+    let command = at_new_location(command);
     let mut launch = program::decide(&command, configured, service_url);
     if as_root {
-        let account = account(draft.so_far()).map(drop);
+        let account = account(draft.settings()).map(drop);
         draft.checked(account);
-        let groups = kept_groups(draft.so_far());
+        let groups = kept_groups(draft.settings());
         draft.checked(groups);
-        let hooks = trusted_hooks(draft.so_far());
+        let hooks = trusted_hooks(draft.settings());
         draft.checked(hooks);
     }
-    let password = password(draft.so_far(), &launch);
+    let password = password(draft.settings(), &launch);
     let password = draft.checked(password).unwrap_or(Wanted::Nothing);
     let mut settings = draft.finish()?;
     let mut outranked = Vec::new();
@@ -68,15 +71,15 @@ pub fn check(
         settings,
         launch,
         password,
-        outranked,
+        overridden_args: outranked,
     })
 }
 
 /// Returns COMMAND. A program that is gone from an old image's location gets its new location.
-fn at_its_place(command: &[OsString]) -> Vec<OsString> {
+fn at_new_location(command: &[OsString]) -> Vec<OsString> {
     let mut command = command.to_vec();
     if let Some(program) = command.first_mut()
-        && let Some(place) = program.to_str().and_then(moved::new_place)
+        && let Some(place) = program.to_str().and_then(old_paths::moved_path)
     {
         *program = place.into();
     }
@@ -97,7 +100,7 @@ pub fn warn_of_stale_copies(settings: &Settings) {
         let Some(path) = path.and_then(Path::to_str) else {
             continue;
         };
-        if let Some(new) = moved::stale_copy(path) {
+        if let Some(new) = old_paths::stale_copy(path) {
             warn!(
                 "{} (from {}): {path} is a copy in a volume, which no newer image updates (remedy: \
                  leave the setting out; the image has its own in {new})",
@@ -125,17 +128,18 @@ pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
             "name an ordinary user, or `root` for the old layout under /root",
         )),
         Ok(_) => {}
-        Err(unknown) => wrong.push(nobody(settings, Key::User, &unknown)),
+        Err(unknown) => wrong.push(unknown_account(settings, Key::User, &unknown)),
     }
     if let Some(Err(unknown)) = group.as_deref().map(self::group) {
-        wrong.push(nobody(settings, Key::Group, &unknown));
+        wrong.push(unknown_account(settings, Key::Group, &unknown));
     }
     if !wrong.is_empty() {
         return Err(SettingsError(wrong));
     }
     let account = resolve(name, group.as_deref(), home.as_deref());
     // Both names were found above, so this fails only if one has gone since.
-    let account = account.map_err(|gone| SettingsError(vec![nobody(settings, Key::User, &gone)]));
+    let account =
+        account.map_err(|gone| SettingsError(vec![unknown_account(settings, Key::User, &gone)]));
     account.map(Some)
 }
 
@@ -155,7 +159,7 @@ pub fn kept_groups(settings: &Settings) -> Result<Vec<u32>, SettingsError> {
                 "name another one",
             )),
             Ok(gid) => gids.push(gid),
-            Err(unknown) => wrong.push(nobody(settings, Key::KeepGroup, &unknown)),
+            Err(unknown) => wrong.push(unknown_account(settings, Key::KeepGroup, &unknown)),
         }
     }
     match wrong.is_empty() {
@@ -168,7 +172,7 @@ fn error(settings: &Settings, key: Key, problem: String, remedy: &str) -> Settin
     SettingError::new(find(key).name(), settings.origin(key), problem, remedy)
 }
 
-fn nobody(settings: &Settings, key: Key, unknown: &IdentityError) -> SettingError {
+fn unknown_account(settings: &Settings, key: Key, unknown: &IdentityError) -> SettingError {
     let IdentityError { name, kind } = unknown;
     let problem = format!("there is no {} {name:?} here", kind.word());
     let remedy = format!("name one of {}, or a number", kind.file());
@@ -206,7 +210,7 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
     let wanted = password::wanted(&sources).map_err(SettingsError)?;
     Ok(match (wanted, launch) {
         (Wanted::Default(secret), Launch::Command(words)) if chooses_a_login(words) => {
-            Wanted::NoDefault(secret)
+            Wanted::RemoveDefault(secret)
         }
         (wanted, _) => wanted,
     })
@@ -215,14 +219,14 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
 /// Reports whether a command names a token, a password or the like: with it, the command may
 /// start its own server (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`).
 fn chooses_a_login(words: &[OsString]) -> bool {
-    words
-        .iter()
-        .any(|word| password::policy::mentions_authentication(&word.to_string_lossy()))
+    words.iter().any(|word| {
+        crate::jupyter_config::precedence::mentions_authentication(&word.to_string_lossy())
+    })
 }
 
 /// Warns if the stop and drain timeouts together reach Docker's default limit. Another limit
 /// that is set cannot be seen from here, so this is no degradation.
-pub fn tell_times(settings: &Settings) {
+pub fn warn_of_timeouts(settings: &Settings) {
     let server = &settings.server;
     let both = (server.stop_timeout + server.drain_timeout).as_secs_f64();
     if both < DOCKERS_LIMIT {

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use super::foresight::Foresight;
-use super::{Failure, Person, Start};
+use crate::boot::write_access::WriteAccess;
+use crate::boot::{Failure, ServerUser, Start};
 use crate::degradation::Degradation;
-use crate::server::environment::{self, Environment};
-use crate::server::password::place::{CONFIG_PATH, FILE, user_directory};
+use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_directory};
+use crate::sys::env;
+use crate::sys::env::Environment;
 
 /// How files in the old location are still read while the new one is used.
 #[derive(Debug, Clone, Copy)]
-enum Behind {
+enum OldFiles {
     /// No file there needs to be read.
     Nothing,
     /// Through a variable that lists directories.
@@ -30,40 +31,44 @@ enum Behind {
 
 /// A directory that is kept in HOME.
 #[derive(Debug)]
-struct Kept {
+struct Movable {
     /// The variable that sets another location.
     variable: &'static str,
     /// The location below HOME without that variable.
     directory: &'static str,
-    behind: Behind,
+    old_files: OldFiles,
 }
 
-const KEPT: [Kept; 6] = [
-    kept("JUPYTER_CONFIG_DIR", ".jupyter", Behind::Path(CONFIG_PATH)),
-    kept(
+const MOVABLE: [Movable; 6] = [
+    movable(
+        "JUPYTER_CONFIG_DIR",
+        ".jupyter",
+        OldFiles::Path(CONFIG_PATH),
+    ),
+    movable(
         "JUPYTER_DATA_DIR",
         ".local/share/jupyter",
-        Behind::Path("JUPYTER_PATH"),
+        OldFiles::Path("JUPYTER_PATH"),
     ),
-    kept(RUNTIME, ".local/share/jupyter/runtime", Behind::Nothing),
-    kept(
+    movable(RUNTIME, ".local/share/jupyter/runtime", OldFiles::Nothing),
+    movable(
         "IPYTHONDIR",
         ".ipython",
-        Behind::Links(&["db", "history.sqlite*", "log", "pid", "security"]),
+        OldFiles::Links(&["db", "history.sqlite*", "log", "pid", "security"]),
     ),
-    kept(
+    movable(
         "MPLCONFIGDIR",
         ".config/matplotlib",
-        Behind::Links(&["fontlist*", "tex.cache"]),
+        OldFiles::Links(&["fontlist*", "tex.cache"]),
     ),
-    kept("XDG_CACHE_HOME", ".cache", Behind::Nothing),
+    movable("XDG_CACHE_HOME", ".cache", OldFiles::Nothing),
 ];
 
-const fn kept(variable: &'static str, directory: &'static str, behind: Behind) -> Kept {
-    Kept {
+const fn movable(variable: &'static str, directory: &'static str, behind: OldFiles) -> Movable {
+    Movable {
         variable,
         directory,
-        behind,
+        old_files: behind,
     }
 }
 
@@ -81,7 +86,7 @@ const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
 const LONGEST_RUNTIME: usize = 107 - "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-1".len();
 
 /// Reports whether a directory's path is too long for the sockets that are made in it.
-fn too_long(kept: &Kept, path: &Path) -> bool {
+fn too_long(kept: &Movable, path: &Path) -> bool {
     kept.variable == RUNTIME && path.as_os_str().len() > LONGEST_RUNTIME
 }
 
@@ -90,7 +95,7 @@ fn too_long(kept: &Kept, path: &Path) -> bool {
 pub(super) struct Moved {
     /// The private directory that replaces HOME.
     pub base: PathBuf,
-    directories: Vec<(&'static Kept, PathBuf)>,
+    directories: Vec<(&'static Movable, PathBuf)>,
     /// The directory of a password file that is a mount of its own and so cannot be replaced;
     /// `None`: there is none.
     mounted_password: Option<PathBuf>,
@@ -99,15 +104,15 @@ pub(super) struct Moved {
 impl Moved {
     /// Finds the directories that cannot be written, or have too long a path, in HOME.
     pub fn find(
-        person: &Person,
+        person: &ServerUser,
         environment: &Environment,
         writable: &dyn Fn(&Path) -> bool,
     ) -> Self {
         let home = &person.account.home;
         let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
         let config = user_directory(&variable, home);
-        let unset = |kept: &&Kept| environment.get(kept.variable).is_none_or(OsStr::is_empty);
-        let directories: Vec<_> = KEPT
+        let unset = |kept: &&Movable| environment.get(kept.variable).is_none_or(OsStr::is_empty);
+        let directories: Vec<_> = MOVABLE
             .iter()
             .filter(unset)
             .map(|kept| match kept.variable {
@@ -118,20 +123,21 @@ impl Moved {
             .collect();
         let written = directories.iter().all(|(_, old)| *old != config);
         Self {
-            base: environment::temporary().join(format!("ai-lab-home-{}", person.account.uid)),
-            mounted_password: (written && is_mount(&config.join(FILE))).then_some(config),
+            base: env::temp_directory().join(format!("ai-lab-home-{}", person.account.uid)),
+            mounted_password: (written && is_mount(&config.join(CONFIG_FILE_NAME)))
+                .then_some(config),
             directories,
         }
     }
 
     /// Reports whether nothing has to move.
-    pub fn is_nothing(&self) -> bool {
+    pub fn nothing_moves(&self) -> bool {
         self.directories.is_empty() && self.mounted_password.is_none()
     }
 
     /// Returns the directories that move: the name in HOME, what is wrong with it there, and the
     /// new location.
-    pub fn places(&self) -> impl Iterator<Item = (&'static str, &'static str, PathBuf)> {
+    pub fn moved_directories(&self) -> impl Iterator<Item = (&'static str, &'static str, PathBuf)> {
         self.directories.iter().map(|(kept, old)| {
             let problem = match too_long(kept, old) {
                 true => "has too long a path",
@@ -143,17 +149,17 @@ impl Moved {
 
     /// Sets the variables for the new locations. Returns the directory for the password, if it is
     /// not the user's configuration directory.
-    pub fn enter(&self, environment: &mut Environment) -> Option<PathBuf> {
+    pub fn set_variables(&self, environment: &mut Environment) -> Option<PathBuf> {
         for (kept, old) in &self.directories {
             let new = self.base.join(kept.directory);
             environment.set(kept.variable, &new);
-            if let Behind::Path(list) = kept.behind {
-                put_behind(environment, list, &new, old);
+            if let OldFiles::Path(list) = kept.old_files {
+                append_locations(environment, list, &new, old);
             }
         }
         let old = self.mounted_password.as_ref()?;
         let new = self.base.join(".jupyter");
-        put_behind(environment, CONFIG_PATH, &new, old);
+        append_locations(environment, CONFIG_PATH, &new, old);
         Some(new)
     }
 
@@ -164,9 +170,9 @@ impl Moved {
     pub fn link(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         for (kept, old) in &self.directories {
             let new = self.base.join(kept.directory);
-            match kept.behind {
-                Behind::Links(written) => Links::new(written, stop).make(old, &new, 0)?,
-                Behind::Path(CONFIG_PATH) => {
+            match kept.old_files {
+                OldFiles::Links(written) => Links::new(written, stop).make(old, &new, 0)?,
+                OldFiles::Path(CONFIG_PATH) => {
                     for name in ONLY_ONE {
                         Links::new(&[], stop).make(&old.join(name), &new.join(name), 0)?;
                     }
@@ -178,7 +184,7 @@ impl Moved {
     }
 
     /// Returns the degradation, if there is one; `made`: the result of making the new location.
-    pub fn report(&self, person: &Person, made: &io::Result<()>) -> Option<Degradation> {
+    pub fn report(&self, person: &ServerUser, made: &io::Result<()>) -> Option<Degradation> {
         let unwritable = self
             .directories
             .iter()
@@ -208,14 +214,14 @@ impl Moved {
 
 /// Moves the directories that cannot stay in HOME. Returns that of the password, if it is not
 /// the user's configuration directory.
-pub(super) fn settle(
+pub(super) fn move_home(
     start: &mut Start<'_>,
-    person: &Person,
+    person: &ServerUser,
     environment: &mut Environment,
 ) -> Result<Option<PathBuf>, Failure> {
-    let writable = |directory: &Path| Foresight::default().writable(directory).is_ok();
+    let writable = |directory: &Path| WriteAccess::default().writable(directory).is_ok();
     let moved = Moved::find(person, environment, &writable);
-    if moved.is_nothing() {
+    if moved.nothing_moves() {
         return Ok(None);
     }
     let made = make_private(&moved.base, person.account.uid);
@@ -232,8 +238,8 @@ pub(super) fn settle(
         );
         start.report.degraded(Degradation::note(cause))?;
     }
-    start.go_on()?;
-    Ok(moved.enter(environment))
+    start.check_stop()?;
+    Ok(moved.set_variables(environment))
 }
 
 /// Makes a directory that only its user can enter, inside one that all can write.
@@ -248,11 +254,11 @@ fn make_private(path: &Path, uid: u32) -> io::Result<()> {
         return Err(io::Error::other("somebody else made it"));
     }
     // An earlier start may have made it before the file system was read-only.
-    Foresight::default().writable(path)
+    WriteAccess::default().writable(path)
 }
 
 /// Appends the new location, and then the old one, to a variable that lists directories.
-fn put_behind(environment: &mut Environment, list: &str, new: &Path, old: &Path) {
+fn append_locations(environment: &mut Environment, list: &str, new: &Path, old: &Path) {
     let mut value = OsString::new();
     if let Some(before) = environment.get(list).filter(|before| !before.is_empty()) {
         value.push(before);
@@ -297,7 +303,7 @@ impl<'a> Links<'a> {
             Err(_) => return Ok(()),
         };
         fs::create_dir_all(new)?;
-        forget_old_links(new, old)?;
+        remove_stale_links(new, old)?;
         for entry in entries {
             let entry = entry?;
             let (name, kind) = (entry.file_name(), entry.file_type()?);
@@ -336,7 +342,7 @@ fn link(old: &Path, new: &Path) -> io::Result<()> {
 }
 
 /// Removes the links of an earlier start whose targets are gone.
-fn forget_old_links(new: &Path, old: &Path) -> io::Result<()> {
+fn remove_stale_links(new: &Path, old: &Path) -> io::Result<()> {
     for entry in fs::read_dir(new)? {
         let path = entry?.path();
         let gone = fs::read_link(&path).is_ok_and(|to| to.starts_with(old) && !to.exists());

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::Failure;
+use crate::boot::Failure;
 use crate::degradation::Degradation;
-use crate::output::{logging, straight};
+use crate::log::{logger, stderr};
 use crate::settings::LogFormat;
 use crate::volume::Progress;
 
@@ -44,13 +44,13 @@ impl Report {
                 "{degradation} (--warning-as-error makes this the end)"
             )));
         }
-        self.noticed(degradation);
+        self.degraded_by_user(degradation);
         Ok(())
     }
 
     /// Logs and keeps a degradation that the user could have caused. It is never fatal: the user
     /// could end every later start with it.
-    pub fn noticed(&mut self, degradation: Degradation) {
+    pub fn degraded_by_user(&mut self, degradation: Degradation) {
         warn!("{degradation}");
         self.degradations.push(degradation);
     }
@@ -66,7 +66,7 @@ impl Report {
     }
 
     /// Keeps the duration of a part.
-    pub fn took(&mut self, name: &'static str, time: Duration) {
+    pub fn add_duration(&mut self, name: &'static str, time: Duration) {
         self.parts.push((name, time));
     }
 }
@@ -74,13 +74,19 @@ impl Report {
 /// Returns a function that shows the progress of long work: as a bar on a terminal, as a log line
 /// every five seconds elsewhere. Drop it before anything else is logged.
 pub fn progress(what: &'static str) -> impl FnMut(Progress) {
-    const REDRAWN: Duration = Duration::from_millis(200);
-    const TOLD: Duration = Duration::from_secs(5);
-    let on_terminal = std::io::stderr().is_terminal() && logging::format() == LogFormat::Text;
+    const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
+    const LOG_INTERVAL: Duration = Duration::from_secs(5);
+    let on_terminal = std::io::stderr().is_terminal() && logger::format() == LogFormat::Text;
     let mut bar = on_terminal.then(Bar::default);
     let mut last = Instant::now();
     move |progress| {
-        if last.elapsed() < if on_terminal { REDRAWN } else { TOLD } {
+        if last.elapsed()
+            < if on_terminal {
+                REDRAW_INTERVAL
+            } else {
+                LOG_INTERVAL
+            }
+        {
             return;
         }
         last = Instant::now();
@@ -114,14 +120,14 @@ impl Bar {
             }
             None => format!("{what}: {done} so far"),
         };
-        straight::draw(format!("\r\x1b[K{line}").as_bytes());
+        stderr::draw(format!("\r\x1b[K{line}").as_bytes());
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
         if self.shown {
-            straight::draw(b"\r\x1b[K");
+            stderr::draw(b"\r\x1b[K");
         }
     }
 }

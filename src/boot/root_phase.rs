@@ -6,29 +6,31 @@ use std::path::{Path, PathBuf};
 use rustix::process::getpid;
 use tracing::{info, warn};
 
-use super::{Failure, Person, Start, check, report, timed};
+use crate::boot::{Failure, ServerUser, Start, check, report, timed};
 use crate::degradation::Degradation;
-use crate::hooks::{self, Variables};
+use crate::group_access::{Access, AccessRequest, grant_access};
+use crate::hooks;
+use crate::hooks::Variables;
 use crate::identity::{
-    Access, AccessRequest, Account, Linux, Root, Target, grant_access, group_name, groups_of_root,
-    hand_over, inherited_groups, known_user, passed_on, resolve, root_above, supplementary,
+    Account, Linux, Root, Target, group_name, groups_of_root, hand_over_stdio, inherited_groups,
+    known_user, resolve, root_parent, split_inherited, supplementary,
 };
-use crate::settings::{VolumeOwner, record};
+use crate::settings::{VolumeOwner, saved};
 use crate::state;
 use crate::sys::trust;
 use crate::volume::{
-    Claim, Claimed, Hand, claim, hand_over_directories, hand_over_mounts, is_ordinary,
+    Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, is_ordinary,
 };
 
 /// Directories of HOME in which the server and its kernels keep files.
-pub(super) const STATE_DIRECTORIES: [&str; 5] =
+pub(super) const HOME_DIRECTORIES: [&str; 5] =
     [".cache", ".config", ".ipython", ".jupyter", ".local"];
 
 /// Does everything that needs root, then drops root (except in the old layout).
 ///
 /// # Errors
 /// The user is unknown, a hook fails, the volume cannot be made, or root cannot be dropped.
-pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
+pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
     warn_of_surroundings();
     let named = check::account(start.settings).map_err(Failure::Settings)?;
     let Some(mut account) = named else {
@@ -39,17 +41,17 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
     let (handed, more) = timed(|| hand_over_home(&root, &account, true));
-    tell_handed(&account, &handed);
-    start.report.took("claim", time + more);
-    start.go_on()?;
+    log_handed_over(&account, &handed);
+    start.report.add_duration("claim", time + more);
+    start.check_stop()?;
 
-    let (groups, time) = timed(|| open_socket(start, &root, &account));
+    let (groups, time) = timed(|| grant_socket(start, &root, &account));
     let groups = groups?;
-    start.report.took("access", time);
-    start.go_on()?;
+    start.report.add_duration("access", time);
+    start.check_stop()?;
 
     prepare_state(start, &root, &account)?;
-    hand_over(&root, account.uid, account.gid);
+    hand_over_stdio(&root, account.uid, account.gid);
     let target = Target {
         uid: account.uid,
         gid: account.gid,
@@ -63,14 +65,14 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<Person, Failure> {
         account.name,
         group_name(account.gid)
     );
-    tell_who_stays(start)?;
-    Ok(Person { account, dropped })
+    report_root_parent(start)?;
+    Ok(ServerUser { account, dropped })
 }
 
 /// Warns if others than root can write the working directory or a directory of PATH. This
 /// program loads nothing from there, but programs that `docker exec` starts as root may.
 fn warn_of_surroundings() {
-    if let Err(problem) = trust::root_writes_alone(Path::new(".")) {
+    if let Err(problem) = trust::root_only_directory(Path::new(".")) {
         warn!(
             "the container works in a directory of others: {problem}, and `docker exec` starts \
              root's programs there (remedy: `WORKDIR /` in the image, or `docker run --workdir /`)"
@@ -78,7 +80,7 @@ fn warn_of_surroundings() {
     }
     for directory in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
         let judged = match directory.is_absolute() {
-            true => trust::root_alone(&directory),
+            true => trust::root_only_path(&directory),
             false => Err("an element of it is no absolute path".into()),
         };
         if let Err(problem) = judged {
@@ -92,8 +94,8 @@ fn warn_of_surroundings() {
 }
 
 /// Reports a parent process that stays root, such as a wrapper: it is not ours to end.
-pub(super) fn tell_who_stays(start: &mut Start<'_>) -> Result<(), Failure> {
-    let Some(process) = root_above() else {
+pub(super) fn report_root_parent(start: &mut Start<'_>) -> Result<(), Failure> {
+    let Some(process) = root_parent() else {
         return Ok(());
     };
     let told = format!("{process} stays above this process as root");
@@ -101,12 +103,12 @@ pub(super) fn tell_who_stays(start: &mut Start<'_>) -> Result<(), Failure> {
 }
 
 /// Keeps root: the old layout under /root, where no user is named.
-fn stay_root(start: &mut Start<'_>, root: Root, account: Account) -> Result<Person, Failure> {
+fn stay_root(start: &mut Start<'_>, root: Root, account: Account) -> Result<ServerUser, Failure> {
     run_hooks(start)?;
     prepare_state(start, &root, &account)?;
     let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
     start.report.all_degraded(degradations)?;
-    Ok(Person { account, dropped })
+    Ok(ServerUser { account, dropped })
 }
 
 fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
@@ -134,7 +136,7 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
         &|| start.stop_requested(),
         &mut report::progress("looking at the owners of the notebooks"),
     );
-    start.go_on()?;
+    start.check_stop()?;
     let claimed = claimed?;
     let volume = directory.display();
     if let Some((uid, gid)) = claimed.adopted {
@@ -143,17 +145,17 @@ fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Re
     } else if claimed.checked > 0 && !claimed.ignored {
         let owner = format!("{}:{}", account.name, group_name(account.gid));
         info!("Did chown -R {owner} {volume}");
-        tell_former_owners(&claimed);
+        log_former_owners(&claimed);
     }
     if policy != VolumeOwner::Keep {
         let handed = hand_over_mounts(root, &hand(directory, account, true));
-        tell_handed(account, &handed);
+        log_handed_over(account, &handed);
     }
     start.report.all_degraded(claimed.degradations)
 }
 
 /// Logs the former owners of files that changed hands, who may miss them.
-fn tell_former_owners(claimed: &Claimed) {
+fn log_former_owners(claimed: &Claimed) {
     let (changed, checked) = (claimed.changed, claimed.checked);
     let owners = claimed.former.iter();
     let owners: Vec<String> = owners
@@ -202,8 +204,8 @@ pub(super) fn hand_over_home(root: &Root, account: &Account, change: bool) -> Ve
     hand_over_directories(root, &hand(&account.home, account, change))
 }
 
-pub(super) fn hand<'a>(directory: &'a Path, account: &Account, change: bool) -> Hand<'a> {
-    Hand {
+pub(super) fn hand<'a>(directory: &'a Path, account: &Account, change: bool) -> HandOver<'a> {
+    HandOver {
         directory,
         uid: account.uid,
         gid: account.gid,
@@ -211,7 +213,7 @@ pub(super) fn hand<'a>(directory: &'a Path, account: &Account, change: bool) -> 
     }
 }
 
-fn tell_handed(account: &Account, paths: &[PathBuf]) {
+fn log_handed_over(account: &Account, paths: &[PathBuf]) {
     let paths = paths.iter().map(|path| path.display().to_string());
     let paths: Vec<String> = paths.collect();
     if !paths.is_empty() {
@@ -228,9 +230,9 @@ fn adopt(
     uid: u32,
     gid: u32,
 ) -> Result<(), Failure> {
-    tell_whose(start, account, uid)?;
+    report_known_owner(start, account, uid)?;
     account.adopt(uid, gid);
-    for name in STATE_DIRECTORIES {
+    for name in HOME_DIRECTORIES {
         let request = Claim {
             directory: account.home.join(name),
             policy: VolumeOwner::Chown,
@@ -247,7 +249,7 @@ fn adopt(
 }
 
 /// Reports an adopted owner who is another user here: the server then has that user's files, too.
-pub(super) fn tell_whose(
+pub(super) fn report_known_owner(
     start: &mut Start<'_>,
     account: &Account,
     uid: u32,
@@ -276,7 +278,11 @@ pub(super) fn access_request(start: &Start<'_>) -> AccessRequest {
 }
 
 /// Gives access to the Docker socket and other paths; returns the user's supplementary groups.
-fn open_socket(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<Vec<u32>, Failure> {
+fn grant_socket(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+) -> Result<Vec<u32>, Failure> {
     let access = grant_access(root, account, &access_request(start));
     for path in &access.enabled {
         info!("Enabled access to {}", path.display());
@@ -295,7 +301,7 @@ pub(super) fn supplementary_groups(
     access: Access,
 ) -> Result<Vec<u32>, Failure> {
     let named = check::kept_groups(start.settings).map_err(Failure::Settings)?;
-    let (passed, left_out) = passed_on(&inherited_groups(&Linux)?, &groups_of_root(), &named);
+    let (passed, left_out) = split_inherited(&inherited_groups(&Linux)?, &groups_of_root(), &named);
     let groups = supplementary(&access.own_groups(account), &access.gids, &passed);
     start.report.all_degraded(access.degradations)?;
     let missed = |gid: &u32| ![0, account.gid].contains(gid) && !groups.contains(gid);
@@ -318,30 +324,30 @@ pub(super) fn supplementary_groups(
 }
 
 fn prepare_state(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
-    let text = record::running(start.settings, &state::name_of(getpid()));
-    unless_recorded(start, record::write_as_root(&text));
+    let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
+    note_record(start, saved::write_as_root(&text));
     let directory = &start.settings.state_dir;
     match state::prepare(root, directory, account.uid, account.gid) {
         Ok(()) => Ok(()),
-        Err(error) => state_unprepared(start, account, &error),
+        Err(error) => report_state_failure(start, account, &error),
     }
 }
 
 /// Notes whether root wrote its record of the settings. If it could not, such as in a read-only
 /// container, the user writes a record, which root's verbs do not trust.
-pub(super) fn unless_recorded(start: &mut Start<'_>, written: std::io::Result<()>) {
+pub(super) fn note_record(start: &mut Start<'_>, written: std::io::Result<()>) {
     start.recorded = written.is_ok();
     if let Err(error) = written {
         info!(
             "the settings are not kept in {}: {error}; verbs that run as root will know those of \
              the environment and the settings file alone",
-            record::ROOTS
+            saved::ROOT_RECORD
         );
     }
 }
 
 /// Reports that the state directory could not be made or handed over.
-pub(super) fn state_unprepared(
+pub(super) fn report_state_failure(
     start: &mut Start<'_>,
     account: &Account,
     error: &std::io::Error,
@@ -360,7 +366,7 @@ pub(super) fn state_unprepared(
         "name a directory of its own with --state-dir; run with --cap-add CHOWN",
     );
     match is_obstructed_by_another(directory) {
-        true => start.report.noticed(degradation),
+        true => start.report.degraded_by_user(degradation),
         false => start.report.degraded(degradation)?,
     }
     Ok(())

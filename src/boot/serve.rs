@@ -6,32 +6,40 @@ use std::sync::Arc;
 use rustix::process::getpid;
 use tracing::{error, info, warn};
 
-use super::arguments::{self, arguments, in_venv};
-use super::quiet::Quiet;
-use super::user_phase::{self, Ready, working_directory};
-use super::{Failure, Person, Start, variable};
+use crate::boot::arguments;
+use crate::boot::arguments::{arguments, in_venv};
+use crate::boot::passthrough::CommandObserver;
+use crate::boot::user_phase;
+use crate::boot::user_phase::{Ready, working_directory};
+use crate::boot::{Failure, ServerUser, Start, variable};
 use crate::cli::verbs;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
-use crate::output::logfile::Logfile;
-use crate::output::notify;
-use crate::server::password::{self, Place, Secret, Wanted};
+use crate::jupyter_config::ConfigLocation;
+use crate::log::logfile::Logfile;
+use crate::password;
+use crate::password::{Secret, Wanted};
+use crate::server::monitor::{
+    DefaultPassword, ServerObserver, WatchOptions, format_times, milliseconds,
+};
+use crate::server::notify;
 use crate::server::program::{Launch, ServerProgram};
-use crate::server::readiness::Expected;
-use crate::server::watch::{DefaultPassword, Plan, Watch, milliseconds, spent};
-use crate::settings::{Orphans, record};
-use crate::state::{self, Keeper, Mode, PasswordPlace, Phase, State, Told};
-use crate::supervisor::restart::Backoff;
+use crate::server::targets::Expected;
+use crate::settings::{Orphans, saved};
+use crate::state;
+use crate::state::{Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher};
+use crate::supervisor;
+use crate::supervisor::backoff::Backoff;
+use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
-use crate::supervisor::stop::Times;
-use crate::supervisor::{self, Main, Prepare};
+use crate::supervisor::{Main, Prepare};
 
 /// Starts the server, the command or nothing, and supervises it until the end.
 ///
 /// # Errors
 /// An argument of the server cannot work, or the runtime could not be made.
-pub fn run(mut start: Start<'_>, person: &Person, ready: Ready) -> Result<i32, Failure> {
-    let keeper = keep_state(&mut start, person)?;
+pub fn run(mut start: Start<'_>, person: &ServerUser, ready: Ready) -> Result<i32, Failure> {
+    let keeper = open_state(&mut start, person)?;
     match start.launch.clone() {
         Launch::Server(server) => serve(start, person, ready, &server, keeper),
         Launch::Command(words) => {
@@ -42,38 +50,45 @@ pub fn run(mut start: Start<'_>, person: &Person, ready: Ready) -> Result<i32, F
                 directory: None,
                 umask: start.settings.server.umask,
             };
-            quiet(start, Main::Command(program), ready.password, keeper)
+            run_command(start, Main::Command(program), ready.password, keeper)
         }
-        Launch::Idle => quiet(start, Main::Idle, ready.password, keeper),
+        Launch::Idle => run_command(start, Main::Idle, ready.password, keeper),
     }
 }
 
-fn keep_state(start: &mut Start<'_>, person: &Person) -> Result<Option<Keeper>, Failure> {
-    match Keeper::open(&person.dropped, &start.settings.state_dir) {
+fn open_state(
+    start: &mut Start<'_>,
+    person: &ServerUser,
+) -> Result<Option<StateDirectory>, Failure> {
+    match StateDirectory::open(&person.dropped, &start.settings.state_dir) {
         Ok(keeper) => {
-            let text = record::running(start.settings, &state::name_of(getpid()));
+            let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
             if !start.recorded
-                && let Err(error) = record::write_own(keeper.directory(), &text)
+                && let Err(error) = saved::write_user_record(keeper.directory(), &text)
             {
                 tracing::debug!("the settings cannot be recorded: {error}");
             }
             Ok(Some(keeper))
         }
         Err(error) => {
-            start.report.degraded(stateless(&error))?;
+            start.report.degraded(no_state(&error))?;
             Ok(None)
         }
     }
 }
 
-pub(super) fn stateless(error: &std::io::Error) -> Degradation {
+pub(super) fn no_state(error: &std::io::Error) -> Degradation {
     Degradation::new(
         format!("the state can be kept nowhere ({error}): `healthcheck` will say unhealthy"),
         "mount a tmpfs on /run, /dev/shm or /tmp, or name a directory with --state-dir",
     )
 }
 
-fn told(start: &Start<'_>, password: Option<PasswordPlace>, keeper: Option<Keeper>) -> Told {
+fn new_state(
+    start: &Start<'_>,
+    password: Option<PasswordLocation>,
+    keeper: Option<StateDirectory>,
+) -> StatePublisher {
     let parts = milliseconds(&start.report.parts);
     let mut state = State::new(start.mode(), parts, start.report.degradations.clone());
     state.password = password;
@@ -81,10 +96,10 @@ fn told(start: &Start<'_>, password: Option<PasswordPlace>, keeper: Option<Keepe
         state.server = Some(server.title().into());
     }
     // A command, or nothing, counts as ready from the beginning.
-    if Quiet::suits(start.mode()) {
+    if CommandObserver::handles_mode(start.mode()) {
         state.enter(Phase::Ready);
     }
-    Told::new(keeper, state)
+    StatePublisher::new(keeper, state)
 }
 
 fn times(start: &Start<'_>) -> Times {
@@ -100,36 +115,36 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn quiet(
+fn run_command(
     start: Start<'_>,
     main: Main,
-    password: Option<PasswordPlace>,
-    keeper: Option<Keeper>,
+    password: Option<PasswordLocation>,
+    keeper: Option<StateDirectory>,
 ) -> Result<i32, Failure> {
     // A later signal goes to the command, or ends an idle start.
-    start.go_on()?;
+    start.check_stop()?;
     let report = &start.report;
     info!(
         "prepared in {}",
-        spent(report.start.elapsed(), &report.parts)
+        format_times(report.start.elapsed(), &report.parts)
     );
     if start.mode() == Mode::Idle {
         info!("no server and no command is named: waiting for a signal");
     }
-    let hint = mistyped(&start.launch);
-    let told = told(&start, password, keeper);
+    let hint = command_hint(&start.launch);
+    let told = new_state(&start, password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {
-        told.written().await;
-        let mut observer = Quiet::new(told.clone(), hint);
+        told.wait_written().await;
+        let mut observer = CommandObserver::new(told.clone(), hint);
         let code = supervisor::run(main, times, false, start.signals, &mut observer).await;
-        told.written().await;
+        told.wait_written().await;
         Ok(code?)
     })
 }
 
 /// Returns a hint for a command that is not found and looks like a verb or a Jupyter script.
-pub(super) fn mistyped(launch: &Launch) -> Option<String> {
+pub(super) fn command_hint(launch: &Launch) -> Option<String> {
     let Launch::Command(words) = launch else {
         return None;
     };
@@ -142,7 +157,7 @@ pub(super) fn mistyped(launch: &Launch) -> Option<String> {
             "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
         ));
     }
-    let verb = verbs::meant(word)?;
+    let verb = verbs::similar_verb(word)?;
     Some(match verb == word {
         true => format!("`{verb}` is a verb only as the very first word"),
         false => format!("did you mean the verb `{verb}`?"),
@@ -151,12 +166,12 @@ pub(super) fn mistyped(launch: &Launch) -> Option<String> {
 
 fn serve(
     mut start: Start<'_>,
-    person: &Person,
+    person: &ServerUser,
     ready: Ready,
     server: &ServerProgram,
-    keeper: Option<Keeper>,
+    keeper: Option<StateDirectory>,
 ) -> Result<i32, Failure> {
-    let jupyters = ready.place.read();
+    let jupyters = ready.config_location.read();
     let argv = arguments(&start, person, server, &jupyters);
     let directory = working_directory(&start).unwrap_or_default();
     arguments::check(&start, server, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
@@ -170,40 +185,40 @@ fn serve(
     };
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
-    let place = ready.place;
+    let place = ready.config_location;
     let default = ready
         .default_password
         .map(|secret| Arc::new((secret, place)));
     let default_password = default.clone().map(|default| DefaultPassword {
         text: start.settings.password.default.clone().unwrap_or_default(),
-        in_force: Arc::new(move || {
+        is_effective: Arc::new(move || {
             let (secret, place) = &*default;
-            password::is_in_force(place, secret)
+            password::is_effective(place, secret)
         }),
     });
     let prepare = prepare(person.dropped, default);
-    let plan = Plan {
+    let plan = WatchOptions {
         hub: server.hub,
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
         default_password,
-        notify_socket: variable(notify::VARIABLE),
+        notify_socket: variable(notify::SOCKET_VARIABLE),
         start: start.report.start,
         parts: start.report.parts.clone(),
     };
-    start.go_on()?;
+    start.check_stop()?;
     // There was no server yet that earlier signals could restart or be passed on to.
-    start.signals.forget();
+    start.signals.discard_pending();
     let backoff = Backoff::new(start.settings.server.restart);
     let main = Main::Server(program, backoff, prepare);
-    let told = told(&start, ready.password, keeper);
+    let told = new_state(&start, ready.password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {
-        let mut watch = Watch::new(plan, told.clone(), logfile)?;
-        told.written().await;
+        let mut watch = ServerObserver::new(plan, told.clone(), logfile)?;
+        told.wait_written().await;
         let end = start.settings.server.orphans == Orphans::End;
         let code = supervisor::run(main, times, end, start.signals, &mut watch).await;
-        told.written().await;
+        told.wait_written().await;
         watch.finish().await;
         Ok(code?)
     })
@@ -211,13 +226,13 @@ fn serve(
 
 /// Returns the preparation of an in-place restart. It applies the default password again, because
 /// something else may have been configured meanwhile.
-fn prepare(dropped: Dropped, default: Option<Arc<(Secret, Place)>>) -> Prepare {
+fn prepare(dropped: Dropped, default: Option<Arc<(Secret, ConfigLocation)>>) -> Prepare {
     Arc::new(move || {
         let Some((secret, place)) = default.as_deref() else {
             return;
         };
         match password::apply(&dropped, place, &Wanted::Default(secret.clone())) {
-            Ok(applied) => user_phase::told(applied)
+            Ok(applied) => user_phase::log_password_result(applied)
                 .iter()
                 .for_each(|told| warn!("{told}")),
             Err(error) => error!("{error}"),

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::info;
 
-use super::home;
-use super::{Failure, Person, Start, report, timed, variable};
+use crate::boot::home;
+use crate::boot::{Failure, ServerUser, Start, report, timed, variable};
 use crate::degradation::Degradation;
-use crate::hooks::{self, Variables};
-use crate::output::notify;
-use crate::server::environment::{self, Environment};
-use crate::server::password::place::{CONFIG_PATH, LABS_OWN, Surroundings};
-use crate::server::password::{self, Applied, Line, Outcome, Place, Secret, Wanted};
+use crate::hooks;
+use crate::hooks::Variables;
+use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
+use crate::jupyter_config::{CommandLine, ConfigLocation};
+use crate::password;
+use crate::password::{Applied, Outcome, Secret, Wanted};
+use crate::server::notify;
 use crate::server::program::Launch;
 use crate::settings::table;
-use crate::state::{Mode, PasswordPlace};
+use crate::state::{Mode, PasswordLocation};
+use crate::sys::env;
+use crate::sys::env::Environment;
 use crate::volume::{Defaults, VolumeError, bring_in, wrong_mounts};
 
 /// The results of the user phase that serving needs.
@@ -27,20 +31,20 @@ pub struct Ready {
     /// The default password, if it is wanted. It may or may not be effective.
     pub default_password: Option<Secret>,
     /// Jupyter's config locations.
-    pub place: Place,
+    pub config_location: ConfigLocation,
     /// Where the password is stored, for the verbs; `None` in hub mode.
-    pub password: Option<PasswordPlace>,
+    pub password: Option<PasswordLocation>,
 }
 
 /// Does everything that needs only the user's rights.
 ///
 /// # Errors
 /// A password that cannot be set, a hook that fails, or under `--warning-as-error` any degradation.
-pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
+pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure> {
     let mut environment = make_environment(start, person);
     // Before HOME and the password: root hooks may have named Jupyter's config location.
     take_variables(start, &mut environment);
-    let elsewhere = home::settle(start, person, &mut environment)?;
+    let elsewhere = home::move_home(start, person, &mut environment)?;
     let elsewhere = elsewhere.as_deref();
 
     let (result, time) = timed(|| match make_notebooks(start)? {
@@ -52,16 +56,16 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
         let wrong = wrong_mounts(directory, &person.account.home);
         start.report.all_degraded(wrong)?;
     }
-    start.report.took("notebooks", time);
-    start.go_on()?;
+    start.report.add_duration("notebooks", time);
+    start.check_stop()?;
 
     let wanted = std::mem::replace(&mut start.password, Wanted::Nothing);
     let path = environment.get(CONFIG_PATH).map(OsStr::to_owned);
     let (place, time) = timed(|| set_password(start, person, elsewhere, &wanted, &mut environment));
     let mut place = place?;
-    start.report.took("password", time);
-    tell_who_wins(start, &place, &wanted)?;
-    start.go_on()?;
+    start.report.add_duration("password", time);
+    report_overrides(start, &place, &wanted)?;
+    start.check_stop()?;
 
     match setrlimit(Resource::RLIMIT_CORE, 0, 0) {
         Ok(()) => info!("Disabled coredumps"),
@@ -70,11 +74,11 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
             "run with --ulimit core=0",
         ))?,
     }
-    if let Some(few) = few_files(start) {
+    if let Some(few) = low_file_limit(start) {
         start.report.degraded(few)?;
     }
     take_variables(start, &mut environment);
-    let before = password_place(start, person, elsewhere, &environment);
+    let before = find_config_location(start, person, elsewhere, &environment);
     let of_a_hook = |written: &Variables| {
         let mut environment = environment.clone();
         for (name, value) in written {
@@ -84,16 +88,16 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
     };
     start.run_hooks("user", &of_a_hook, hooks::run_as_user)?;
     take_variables(start, &mut environment);
-    if password_place(start, person, elsewhere, &environment) != before {
+    if find_config_location(start, person, elsewhere, &environment) != before {
         // The config locations changed: undo our value of the variable, unless a hook set it.
-        let ours = before.path() == environment.get(CONFIG_PATH).unwrap_or_default();
+        let ours = before.config_path() == environment.get(CONFIG_PATH).unwrap_or_default();
         match path.filter(|_| ours) {
             Some(path) => environment.set(CONFIG_PATH, path),
             None if ours => environment.remove(CONFIG_PATH),
             None => {}
         }
         place = set_password(start, person, elsewhere, &wanted, &mut environment)?;
-        start.go_on()?;
+        start.check_stop()?;
     }
     if let Some(path) = environment.get("PATH") {
         info!(
@@ -101,10 +105,10 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
             path.to_string_lossy()
         );
     }
-    let password = (start.mode() != Mode::Hub).then(|| PasswordPlace {
+    let password = (start.mode() != Mode::Hub).then(|| PasswordLocation {
         directory: place.directory().to_owned(),
         forced: wanted.is_forced(),
-        on_the_line: line(start).decides(),
+        on_the_line: line(start).sets_password(),
         config_path: environment
             .get(CONFIG_PATH)
             .and_then(|path| path.to_str())
@@ -116,14 +120,14 @@ pub fn run(start: &mut Start<'_>, person: &Person) -> Result<Ready, Failure> {
             Wanted::Default(secret) => Some(secret),
             _ => None,
         },
-        place,
+        config_location: place,
         password,
     })
 }
 
 /// Returns a degradation if the limit of open files is low. A server and its kernels open some
 /// hundred files each. With a lower limit they start, and then kernels end in a loop.
-fn few_files(start: &Start<'_>) -> Option<Degradation> {
+fn low_file_limit(start: &Start<'_>) -> Option<Degradation> {
     const ENOUGH: u64 = 512;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let server = matches!(start.launch, Launch::Server(_));
@@ -142,15 +146,15 @@ fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
     }
 }
 
-pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environment {
+pub(super) fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
     // A command notifies the service manager itself; for a server we do.
-    let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::VARIABLE);
+    let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::SOCKET_VARIABLE);
     let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let empty = ON_IF_THERE.into_iter().filter(empty);
+    let empty = ON_IF_EMPTY.into_iter().filter(empty);
     let own = table::own_environment();
     let removed: Vec<&str> = own.chain(ours).chain(empty).collect();
     let account = &person.account;
-    let who = environment::Person {
+    let who = env::EnvironmentUser {
         name: &account.name,
         home: &account.home,
         shell: &account.shell,
@@ -160,7 +164,7 @@ pub(super) fn make_environment(start: &Start<'_>, person: &Person) -> Environmen
 }
 
 /// Variables that `jupyter_core` treats as on even if they are empty.
-const ON_IF_THERE: [&str; 2] = ["JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"];
+const ON_IF_EMPTY: [&str; 2] = ["JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"];
 
 /// Returns the defaults and how to bring them in; `None`: not configured.
 pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
@@ -198,7 +202,7 @@ pub(super) fn no_notebooks(directory: &Path, error: &std::io::Error) -> Degradat
     )
 }
 
-fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure> {
+fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<(), Failure> {
     let Some(defaults) = defaults(start) else {
         return Ok(());
     };
@@ -208,7 +212,7 @@ fn bring_notebooks(start: &mut Start<'_>, person: &Person) -> Result<(), Failure
         &|| start.stop_requested(),
         &mut report::progress("bringing in the notebooks"),
     );
-    start.go_on()?;
+    start.check_stop()?;
     let summary = match brought {
         Ok(summary) => summary,
         Err(error) => return start.report.degraded(without_defaults(&error)),
@@ -234,24 +238,24 @@ pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
 /// Sets the wanted password, if there is one; returns Jupyter's config locations.
 fn set_password(
     start: &mut Start<'_>,
-    person: &Person,
+    person: &ServerUser,
     elsewhere: Option<&Path>,
     wanted: &Wanted,
     environment: &mut Environment,
-) -> Result<Place, Failure> {
-    let place = password_place(start, person, elsewhere, environment);
+) -> Result<ConfigLocation, Failure> {
+    let place = find_config_location(start, person, elsewhere, environment);
     let mut applied = password::apply(&person.dropped, &place, wanted)?;
     if let Some((name, value)) = applied.variable.take() {
         environment.set(name, value);
     }
-    if let Some(degradation) = told(applied) {
+    if let Some(degradation) = log_password_result(applied) {
         start.report.degraded(degradation)?;
     }
     Ok(place)
 }
 
 /// Logs the result of setting the password; returns the degradation if it was not set.
-pub(super) fn told(applied: Applied) -> Option<Degradation> {
+pub(super) fn log_password_result(applied: Applied) -> Option<Degradation> {
     if let Some(note) = applied.note {
         info!("{note}");
     }
@@ -265,9 +269,9 @@ pub(super) fn told(applied: Applied) -> Option<Degradation> {
 
 /// Reports if something wins over a forced password: a configuration file in the server's
 /// arguments, or another way to log in.
-pub(super) fn tell_who_wins(
+pub(super) fn report_overrides(
     start: &mut Start<'_>,
-    place: &Place,
+    place: &ConfigLocation,
     wanted: &Wanted,
 ) -> Result<(), Failure> {
     if !wanted.is_forced() {
@@ -281,7 +285,7 @@ pub(super) fn tell_who_wins(
             "remove that argument, or write the password's hash into that file",
         ))?;
     }
-    if let Some(other) = place.read().another_way_in() {
+    if let Some(other) = place.read().other_login() {
         start.report.degraded(Degradation::new(
             format!(
                 "{other} replaces Jupyter's own login: the password of the environment may not be \
@@ -295,39 +299,39 @@ pub(super) fn tell_who_wins(
 
 /// Returns Jupyter's config locations. `elsewhere` is the directory for the password if the file
 /// in the user's own directory cannot be replaced.
-pub(super) fn password_place(
+pub(super) fn find_config_location(
     start: &Start<'_>,
-    person: &Person,
+    person: &ServerUser,
     elsewhere: Option<&Path>,
     environment: &Environment,
-) -> Place {
+) -> ConfigLocation {
     let venv = start.settings.server.venv.as_deref();
-    Place::resolve(&Surroundings {
+    ConfigLocation::resolve(&ConfigInputs {
         environment: &|name| environment.get(name).map(OsStr::to_owned),
         home: &person.account.home,
-        working: start.settings.notebooks.directory.as_deref(),
+        working_dir: start.settings.notebooks.directory.as_deref(),
         venv,
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
         line: line(start),
-        own_name: match &start.launch {
+        own_config_name: match &start.launch {
             Launch::Server(server) => server.config_name(),
-            _ => LABS_OWN.into(),
+            _ => LAB_CONFIG_NAME.into(),
         },
-        elsewhere: elsewhere.map(Path::to_owned),
+        password_dir: elsewhere.map(Path::to_owned),
     })
 }
 
 /// Returns the settings about authentication in the server's arguments.
-fn line(start: &Start<'_>) -> Line {
+fn line(start: &Start<'_>) -> CommandLine {
     let Launch::Server(server) = &start.launch else {
-        return Line::default();
+        return CommandLine::default();
     };
     let configured = start.settings.server.args.iter().map(OsStr::new);
     let command = server.args.iter().map(|arg| arg.as_os_str());
-    Line::of(configured.chain(command))
+    CommandLine::of(configured.chain(command))
 }
 
-fn owns(person: &Person, path: &Path) -> bool {
+fn owns(person: &ServerUser, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).is_ok_and(|data| data.uid() == person.account.uid)
 }

@@ -6,18 +6,22 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
-use super::{AFTER, NAME, start_command, verbs};
-use crate::settings::table::{Kind, TABLE};
+use crate::cli::{AFTER, NAME, start_command, verbs};
+use crate::settings::table::{TABLE, ValueKind};
 
 /// Returns the completion script for this shell.
 pub fn completions(shell: Shell) -> String {
-    let verbs = verbs::NAMES.iter().filter_map(|name| verbs::named(name));
+    let verbs = verbs::NAMES
+        .iter()
+        .filter_map(|name| verbs::verb_grammar(name));
     let start = start_command().disable_help_subcommand(true);
     let whole = verbs.fold(start, Command::subcommand);
     // Only completions know the choices: in a start, a wrong choice is a wrong setting, from
     // any origin, and not a wrong command line.
     let mut whole = TABLE.iter().fold(whole, |command, entry| match entry.kind {
-        Kind::Choice(words) => command.mut_arg(entry.flag, |arg| arg.value_parser(words.to_vec())),
+        ValueKind::Choice(words) => {
+            command.mut_arg(entry.flag, |arg| arg.value_parser(words.to_vec()))
+        }
         _ => command,
     });
     let mut script = Vec::new();

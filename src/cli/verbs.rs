@@ -7,7 +7,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::{Action, NAME, argument, config_argument, typed};
+use crate::cli::{Action, NAME, argument, config_argument, typed};
 use crate::settings::Key;
 use crate::settings::table::{Entry, TABLE};
 
@@ -99,7 +99,7 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// Returns the verb that a word resembles; for a word that names no program.
-pub fn meant(word: &str) -> Option<&'static str> {
+pub fn similar_verb(word: &str) -> Option<&'static str> {
     let alike = |name: &&str| strsim::jaro_winkler(name, word);
     let closest = NAMES.iter().map(|name| (alike(name), *name));
     let closest = closest.max_by(|a, b| a.0.total_cmp(&b.0));
@@ -109,7 +109,7 @@ pub fn meant(word: &str) -> Option<&'static str> {
 }
 
 /// Returns the grammar of the verb with this name.
-pub fn named(name: &str) -> Option<Command> {
+pub fn verb_grammar(name: &str) -> Option<Command> {
     let command = match name {
         "healthcheck" => Command::new("healthcheck").about("Probe the server once"),
         "status" => Command::new("status")
@@ -290,11 +290,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::settings::origin::Written;
+    use crate::settings::value::RawValue;
 
-    fn read(words: &[&str]) -> (Verb, crate::settings::resolve::Typed) {
+    fn read(words: &[&str]) -> (Verb, crate::settings::resolve::CliSettings) {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        match parse(named(words[0].to_str().unwrap()).unwrap(), &words).unwrap() {
+        match parse(verb_grammar(words[0].to_str().unwrap()).unwrap(), &words).unwrap() {
             Action::Verb { verb, typed } => (verb, typed),
             Action::Start { .. } => panic!("{words:?} is no verb"),
         }
@@ -303,9 +303,9 @@ mod tests {
     #[test]
     fn the_grammar_of_every_verb_is_sound() {
         for name in NAMES {
-            named(name).unwrap().debug_assert();
+            verb_grammar(name).unwrap().debug_assert();
         }
-        assert!(named("help").is_none());
+        assert!(verb_grammar("help").is_none());
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
             ("python3", None),
             ("", None),
         ] {
-            assert_eq!(meant(word), verb, "{word}");
+            assert_eq!(similar_verb(word), verb, "{word}");
         }
     }
 
@@ -332,7 +332,7 @@ mod tests {
             let (verb, typed) = read(words);
             let files = vec!["a".into(), "b".into()];
             assert_eq!(verb, Verb::Notebooks(Notebooks::Restore { files }));
-            assert_eq!(typed.flags[&Key::Notebooks], Written::Text("/n".into()));
+            assert_eq!(typed.flags[&Key::Notebooks], RawValue::Text("/n".into()));
         }
         let (verb, _) = read(&["notebooks", "status", "--json"]);
         assert_eq!(verb, Verb::Notebooks(Notebooks::Status { json: true }));
@@ -343,6 +343,6 @@ mod tests {
         assert_eq!(verb, Verb::Seal { directory });
         let (verb, typed) = read(&["config", "show", "--origin", "--state-dir", "/s"]);
         assert_eq!(verb, Verb::Config(Config::Show { origin: true }));
-        assert_eq!(typed.flags[&Key::StateDir], Written::Text("/s".into()));
+        assert_eq!(typed.flags[&Key::StateDir], RawValue::Text("/s".into()));
     }
 }

@@ -3,29 +3,30 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Setting, VerbError, tell};
-use crate::server::password::source::{self, Sources};
-use crate::settings::resolve::Typed;
-use crate::settings::{Key, SettingsError, record, resolve, table};
+use crate::commands::{VerbContext, VerbError, print_text};
+use crate::password::source;
+use crate::password::source::Sources;
+use crate::settings::resolve::CliSettings;
+use crate::settings::{Key, SettingsError, resolve, saved, table};
 
 /// Shows the settings in the form of a settings file, always without the password.
 ///
 /// # Errors
 /// The settings do not validate, or root cannot be dropped.
-pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
+pub fn show(origin: bool, typed: CliSettings) -> Result<ExitCode, VerbError> {
     let named = typed.config.is_some();
-    let found = Setting::find(typed)?;
+    let found = VerbContext::find(typed)?;
     // The record of a start has the origin of each value.
     let written = found.record.filter(|_| !named);
     let text = written.map(|record| record.text);
-    let text = text.unwrap_or_else(|| record::foreseen(&found.settings));
+    let text = text.unwrap_or_else(|| saved::preview_text(&found.settings));
     let lines = text
         .lines()
-        .map(|line| match line.rsplit_once(record::ORIGIN) {
+        .map(|line| match line.rsplit_once(saved::ORIGIN_SEPARATOR) {
             Some((value, _)) if !origin => format!("{value}\n"),
             _ => format!("{line}\n"),
         });
-    tell(&lines.collect::<String>());
+    print_text(&lines.collect::<String>());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -33,14 +34,14 @@ pub fn show(origin: bool, typed: Typed) -> Result<ExitCode, VerbError> {
 ///
 /// # Errors
 /// All errors in the file.
-pub fn check(file: Option<&Path>, typed: Typed) -> Result<ExitCode, VerbError> {
+pub fn check(file: Option<&Path>, typed: CliSettings) -> Result<ExitCode, VerbError> {
     let file = file.map(PathBuf::from).or(typed.config);
     let variable = || std::env::var_os(table::FILE_ENV).filter(|value| !value.is_empty());
     let file = file.or_else(|| variable().map(PathBuf::from));
     let file = file.unwrap_or_else(|| table::DEFAULT_FILE.into());
-    let typed = Typed {
+    let typed = CliSettings {
         config: Some(file.clone()),
-        ..Typed::default()
+        ..CliSettings::default()
     };
     let settings = resolve::read(&typed, &|_| None, false).finish()?;
     let default = settings.password.default.as_deref();
@@ -50,6 +51,6 @@ pub fn check(file: Option<&Path>, typed: Typed) -> Result<ExitCode, VerbError> {
         environment: &|_| None,
     })
     .map_err(SettingsError)?;
-    tell(&format!("{}: nothing is wrong\n", file.display()));
+    print_text(&format!("{}: nothing is wrong\n", file.display()));
     Ok(ExitCode::SUCCESS)
 }

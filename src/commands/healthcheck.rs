@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Asked, VerbError, tell};
+use crate::commands::{RunningSupervisor, VerbError, print_text};
 use crate::server::probe::{Target, Url, probe};
 use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;
@@ -15,10 +15,10 @@ const LIMIT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// The runtime for the probe could not be made.
-pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
-    let verdict = match question(&asked.state) {
-        Question::Answered(verdict) => verdict,
-        Question::Ask(target) => {
+pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
+    let verdict = match decide_health(&asked.state) {
+        HealthDecision::Decided(verdict) => verdict,
+        HealthDecision::AskServer(target) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -31,25 +31,25 @@ pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
     };
     Ok(match verdict {
         Ok(text) => {
-            tell(&format!("healthy: {}\n", shown(&text)));
+            print_text(&format!("healthy: {}\n", shown(&text)));
             ExitCode::SUCCESS
         }
         Err(text) => {
-            tell(&format!("unhealthy: {}\n", shown(&text)));
+            print_text(&format!("unhealthy: {}\n", shown(&text)));
             ExitCode::FAILURE
         }
     })
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Question {
+enum HealthDecision {
     /// The state alone decides; `Err`: unhealthy.
-    Answered(Result<String, String>),
+    Decided(Result<String, String>),
     /// The server has to be asked.
-    Ask(Target),
+    AskServer(Target),
 }
 
-fn question(state: &State) -> Question {
+fn decide_health(state: &State) -> HealthDecision {
     let target = state.probe.as_deref().and_then(Url::parse).and_then(|url| {
         Some(Target {
             endpoint: url.endpoints.into_iter().next()?,
@@ -57,13 +57,13 @@ fn question(state: &State) -> Question {
             path: url.path,
         })
     });
-    Question::Answered(match (state.mode, state.phase, target) {
+    HealthDecision::Decided(match (state.mode, state.phase, target) {
         (_, Phase::Stopping, _) => Err("everything is being stopped".into()),
         (_, Phase::Restarting, _) => Err("the server is being started again".into()),
         (Mode::Command, ..) => Ok("the command runs".into()),
         (Mode::Idle, ..) => Ok("there is no server to ask".into()),
         (_, Phase::Starting, _) => Err("the server is starting".into()),
-        (_, Phase::Ready, Some(target)) => return Question::Ask(target),
+        (_, Phase::Ready, Some(target)) => return HealthDecision::AskServer(target),
         (_, Phase::Ready, None) => {
             Err("the state file does not say where to ask; a restart writes it anew".into())
         }
@@ -92,14 +92,16 @@ mod tests {
             (Mode::Command, Phase::Ready, true),
             (Mode::Idle, Phase::Ready, true),
         ] {
-            match question(&state(mode, phase, Some(url))) {
-                Question::Answered(verdict) => assert_eq!(verdict.is_ok(), healthy, "{mode:?}"),
-                Question::Ask(_) => panic!("{mode:?} {phase:?} is asked"),
+            match decide_health(&state(mode, phase, Some(url))) {
+                HealthDecision::Decided(verdict) => {
+                    assert_eq!(verdict.is_ok(), healthy, "{mode:?}")
+                }
+                HealthDecision::AskServer(_) => panic!("{mode:?} {phase:?} is asked"),
             }
         }
-        match question(&state(Mode::Hub, Phase::Ready, Some(url))) {
-            Question::Ask(target) => assert_eq!(target.to_string(), url),
-            Question::Answered(verdict) => panic!("{verdict:?}"),
+        match decide_health(&state(Mode::Hub, Phase::Ready, Some(url))) {
+            HealthDecision::AskServer(target) => assert_eq!(target.to_string(), url),
+            HealthDecision::Decided(verdict) => panic!("{verdict:?}"),
         }
     }
 }

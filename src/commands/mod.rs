@@ -1,14 +1,14 @@
 //! The verbs, most of which ask a running supervisor: through `docker exec`, in a terminal,
 //! or by Docker's HEALTHCHECK.
 
+pub mod client;
 pub mod config;
-pub mod difference;
+pub mod diff;
 pub mod healthcheck;
 pub mod notebooks;
 pub mod password;
 pub mod restart;
 pub mod status;
-pub mod supervisor;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,18 @@ use crate::boot::check;
 use crate::cli::verbs::Config;
 use crate::cli::{Verb, printed};
 use crate::identity::{DropError, Dropped};
-use crate::server::password::PasswordError;
-use crate::settings::record::{self, Record};
-use crate::settings::resolve::{self, Draft, Typed};
+use crate::password::PasswordError;
+use crate::settings::resolve;
+use crate::settings::resolve::{CliSettings, Draft};
+use crate::settings::saved;
+use crate::settings::saved::Record;
 use crate::settings::{SettingError, Settings, SettingsError};
-use crate::state::{self, State, StateError};
+use crate::state;
+use crate::state::{State, StateError};
 use crate::sys::text;
 use crate::sys::trust;
 use crate::volume::VolumeError;
-use supervisor::Supervisor;
+use client::Supervisor;
 
 /// Why a verb fails.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +108,15 @@ pub enum VerbError {
 }
 
 /// Runs a verb; returns its exit code.
-pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
+pub fn run(verb: &Verb, typed: CliSettings) -> ExitCode {
     let done = match verb {
-        Verb::Healthcheck => Asked::new(&typed).and_then(|asked| healthcheck::run(&asked)),
-        Verb::Status { json } => Asked::new(&typed).and_then(|asked| status::run(&asked, *json)),
-        Verb::Restart => Asked::new(&typed).and_then(|asked| restart::run(&asked)),
+        Verb::Healthcheck => {
+            RunningSupervisor::new(&typed).and_then(|asked| healthcheck::run(&asked))
+        }
+        Verb::Status { json } => {
+            RunningSupervisor::new(&typed).and_then(|asked| status::run(&asked, *json))
+        }
+        Verb::Restart => RunningSupervisor::new(&typed).and_then(|asked| restart::run(&asked)),
         Verb::Notebooks(what) => notebooks::run(what, typed),
         Verb::Seal { directory } => notebooks::seal(directory),
         Verb::Password(what) => password::run(*what, typed),
@@ -121,12 +128,12 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
     done.unwrap_or_else(|error| match error {
         VerbError::Settings(SettingsError(wrong)) => {
             for wrong in wrong {
-                complain(&format!("settings: {wrong}"));
+                print_error(&format!("settings: {wrong}"));
             }
             ExitCode::from(crate::boot::EX_CONFIG)
         }
         error => {
-            complain(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     })
@@ -134,12 +141,12 @@ pub fn run(verb: &Verb, typed: Typed) -> ExitCode {
 
 /// Prints a verb's text. Characters that a terminal would obey are escaped, except line breaks
 /// and tabs: the text may hold the user's files and names.
-fn tell(what: &str) {
+fn print_text(what: &str) {
     print(text::shown_lines(what).as_bytes());
 }
 
 /// Prints a verb's JSON.
-fn tell_json(what: &str) {
+fn print_json(what: &str) {
     print(format!("{}\n", text::json(what)).as_bytes());
 }
 
@@ -150,33 +157,33 @@ fn print(what: &[u8]) -> ExitCode {
 }
 
 /// Writes one line to stderr.
-fn complain(what: &dyn std::fmt::Display) {
+fn print_error(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", text::shown(&what.to_string()));
 }
 
 /// The settings and the rights of a verb that also works without a supervisor.
 #[derive(Debug)]
-pub struct Setting {
+pub struct VerbContext {
     /// The settings of the running start, or those that a start would have now.
     pub settings: Settings,
     /// The record that the running start wrote; `None`: there is none, or root does not trust it.
     pub record: Option<Record>,
     /// The running supervisor with its state; `None`: no supervisor runs, or it has no state.
-    pub running: Option<Asked>,
+    pub running: Option<RunningSupervisor>,
     /// Proof that root is dropped, was never there, or is kept on purpose.
     pub dropped: Dropped,
 }
 
-impl Setting {
+impl VerbContext {
     /// Becomes the user of the supervisor, or of a start if none runs, and reads the settings.
     ///
     /// # Errors
     /// The settings are invalid, the user is unknown, or root cannot be dropped.
-    pub fn find(typed: Typed) -> Result<Self, VerbError> {
+    pub fn find(typed: CliSettings) -> Result<Self, VerbError> {
         let Some(supervisor) = Supervisor::find() else {
             return Self::alone(typed);
         };
-        let reached = Reached::new(supervisor)?;
+        let reached = AsSupervisor::new(supervisor)?;
         let found = reached.state(&typed);
         let (state, directory) = match reached.supervisor.uid {
             // Without a state, a supervisor of uid 0 may not have dropped root yet: files that
@@ -190,21 +197,21 @@ impl Setting {
         Ok(Self {
             settings: draft(typed, record.as_ref()).finish()?,
             record,
-            running: state.map(|state| Asked { supervisor, state }),
+            running: state.map(|state| RunningSupervisor { supervisor, state }),
             dropped: reached.dropped,
         })
     }
 
     /// Becomes the user that a start would have, and reads the settings, where no supervisor runs.
-    fn alone(typed: Typed) -> Result<Self, VerbError> {
+    fn alone(typed: CliSettings) -> Result<Self, VerbError> {
         let mut draft = draft(typed, None);
         let mut account = None;
         if rustix::process::geteuid().is_root() {
-            let named = check::account(draft.so_far());
+            let named = check::account(draft.settings());
             account = draft.checked(named).flatten();
         }
         let settings = draft.finish()?;
-        let dropped = supervisor::step_down_to(account)?;
+        let dropped = client::drop_to_account(account)?;
         Ok(Self {
             settings,
             record: None,
@@ -215,7 +222,7 @@ impl Setting {
 }
 
 /// Reads the settings of the start that wrote `record`, or of a new one. `--config` wins.
-fn draft(mut typed: Typed, record: Option<&Record>) -> Draft {
+fn draft(mut typed: CliSettings, record: Option<&Record>) -> Draft {
     let own = typed.config.is_some() || record.is_none();
     typed.config = typed.config.or(record.map(|record| record.path.clone()));
     let environment = |name: &str| std::env::var_os(name).filter(|_| own);
@@ -223,7 +230,7 @@ fn draft(mut typed: Typed, record: Option<&Record>) -> Draft {
 }
 
 /// A supervisor whose user this process has become.
-struct Reached {
+struct AsSupervisor {
     supervisor: Supervisor,
     dropped: Dropped,
     /// True if the verb was started as root.
@@ -232,12 +239,12 @@ struct Reached {
     record: Option<Record>,
 }
 
-impl Reached {
+impl AsSupervisor {
     /// Becomes the supervisor's user, and only then opens files of that user.
     fn new(supervisor: Supervisor) -> Result<Self, VerbError> {
         let by_root = rustix::process::geteuid().is_root();
-        let dropped = supervisor.step_down()?;
-        let record = record::find_roots(&state::name_of(supervisor.pid));
+        let dropped = supervisor.drop_to_supervisor()?;
+        let record = saved::find_root_record(&state::supervisor_id(supervisor.pid));
         Ok(Self {
             supervisor,
             dropped,
@@ -247,20 +254,20 @@ impl Reached {
     }
 
     /// Returns the supervisor's state and the directory that holds it.
-    fn state(&self, typed: &Typed) -> Result<(State, PathBuf), StateError> {
+    fn state(&self, typed: &CliSettings) -> Result<(State, PathBuf), StateError> {
         let settings = draft(typed.clone(), self.record.as_ref());
-        let directory = &settings.so_far().state_dir;
+        let directory = &settings.settings().state_dir;
         state::read(directory, self.supervisor.pid, self.supervisor.uid)
     }
 
     /// Returns the record of a start without root. Root trusts none that others can write.
     fn record_in(&self, directory: &Path) -> Option<Record> {
         let Supervisor { pid, uid, .. } = self.supervisor;
-        let found = record::find_own(directory, uid, &state::name_of(pid));
+        let found = saved::find_user_record(directory, uid, &state::supervisor_id(pid));
         let found = found.filter(|_| self.record.is_none())?;
-        match trust::root_alone(&found.path) {
+        match trust::root_only_path(&found.path) {
             Err(problem) if self.by_root => {
-                complain(&format!(
+                print_error(&format!(
                     "the settings of this start are in {}, which root does not read: {problem}; \
                      for those settings use the verb as uid {uid} (`docker exec --user {uid}`)",
                     found.path.display()
@@ -274,18 +281,18 @@ impl Reached {
 
 /// The supervisor that was found, and its state.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RunningSupervisor {
     /// The supervisor.
     pub supervisor: Supervisor,
     /// Its state.
     pub state: State,
 }
 
-impl Asked {
+impl RunningSupervisor {
     /// Finds the supervisor and reads its state.
-    fn new(typed: &Typed) -> Result<Self, VerbError> {
+    fn new(typed: &CliSettings) -> Result<Self, VerbError> {
         let supervisor = Supervisor::find().ok_or(VerbError::NoSupervisor)?;
-        let reached = Reached::new(supervisor)?;
+        let reached = AsSupervisor::new(supervisor)?;
         let (state, _) = reached.state(typed)?;
         let supervisor = reached.supervisor;
         Ok(Self { supervisor, state })

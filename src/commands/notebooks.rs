@@ -8,20 +8,21 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::supervisor::Supervisor;
-use super::{Setting, VerbError, complain, difference, print, tell, tell_json};
 use crate::cli::verbs::Notebooks;
+use crate::commands::client::Supervisor;
+use crate::commands::{VerbContext, VerbError, diff, print, print_error, print_json, print_text};
 use crate::settings::Settings;
-use crate::settings::resolve::Typed;
+use crate::settings::resolve::CliSettings;
 use crate::sys::text::shown;
-use crate::volume::{self, Action, Defaults, Restored, Standing, Verdict};
+use crate::volume;
+use crate::volume::{Action, Decision, Defaults, DefaultsStatus, Restored};
 
 /// Runs one of the `notebooks` verbs.
 ///
 /// # Errors
 /// Nothing is configured, a file is outside the notebooks, or they cannot be opened.
-pub fn run(what: &Notebooks, typed: Typed) -> Result<ExitCode, VerbError> {
-    let setting = Setting::find(typed)?;
+pub fn run(what: &Notebooks, typed: CliSettings) -> Result<ExitCode, VerbError> {
+    let setting = VerbContext::find(typed)?;
     let defaults = defaults(&setting.settings)?;
     match what {
         Notebooks::Status { json } => status(&setting, &defaults, *json),
@@ -49,47 +50,50 @@ fn defaults(settings: &Settings) -> Result<Defaults, VerbError> {
 }
 
 /// Returns the state of one default: a word for programs, and a text and a colour for people.
-fn words(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
+fn labels(verdict: Decision) -> (&'static str, &'static str, &'static str) {
     const GREEN: &str = "32";
     const YELLOW: &str = "33";
     const CYAN: &str = "36";
     const RED: &str = "31";
     match verdict {
-        Verdict::Adopt | Verdict::Current => ("current", "current", GREEN),
-        Verdict::Kept => ("changed", "changed by you", YELLOW),
-        Verdict::Beside => (
+        Decision::Adopt | Decision::Current => ("current", "current", GREEN),
+        Decision::Kept => ("changed", "changed by you", YELLOW),
+        Decision::Beside => (
             "changed",
             "changed by you; the new one comes beside it at the next start",
             YELLOW,
         ),
-        Verdict::Replace => ("outdated", "the newer one comes at the next start", CYAN),
-        Verdict::Left => ("outdated", "of another version, stays as it is", CYAN),
-        Verdict::Install => ("missing", "missing, comes at the next start", CYAN),
-        Verdict::Deleted => ("deleted", "deleted by you, stays away", YELLOW),
-        Verdict::Gone => ("gone", "no longer a default, stays", YELLOW),
-        Verdict::InTheWay => ("blocked", "something else is in its place", RED),
+        Decision::Replace => ("outdated", "the newer one comes at the next start", CYAN),
+        Decision::Left => ("outdated", "of another version, stays as it is", CYAN),
+        Decision::Install => ("missing", "missing, comes at the next start", CYAN),
+        Decision::Deleted => ("deleted", "deleted by you, stays away", YELLOW),
+        Decision::Gone => ("gone", "no longer a default, stays", YELLOW),
+        Decision::InTheWay => ("blocked", "something else is in its place", RED),
     }
 }
 
-fn status(setting: &Setting, defaults: &Defaults, json: bool) -> Result<ExitCode, VerbError> {
-    let standing = volume::standing(&setting.dropped, defaults)?;
+fn status(setting: &VerbContext, defaults: &Defaults, json: bool) -> Result<ExitCode, VerbError> {
+    let standing = volume::defaults_status(&setting.dropped, defaults)?;
     if json {
-        tell_json(&format!("{:#}", as_json(defaults, &standing)));
+        print_json(&format!("{:#}", as_json(defaults, &standing)));
     } else {
         let colour = std::io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // All names in it are escaped already, and the colour codes must not be.
         print(as_text(defaults, &standing, colour).as_bytes());
     }
-    standing.degradations.iter().for_each(|told| complain(told));
+    standing
+        .degradations
+        .iter()
+        .for_each(|told| print_error(told));
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(defaults: &Defaults, standing: &Standing) -> serde_json::Value {
-    let Standing {
+fn as_json(defaults: &Defaults, standing: &DefaultsStatus) -> serde_json::Value {
+    let DefaultsStatus {
         installed, files, ..
     } = standing;
-    let file = |action: &Action| json!({"path": action.shown(), "state": words(action.verdict).0});
+    let file = |action: &Action| json!({"path": action.shown(), "state": labels(action.verdict).0});
     json!({
         "notebooks": defaults.volume.display().to_string(),
         "image": defaults.image_version,
@@ -98,7 +102,7 @@ fn as_json(defaults: &Defaults, standing: &Standing) -> serde_json::Value {
     })
 }
 
-fn as_text(defaults: &Defaults, standing: &Standing, colour: bool) -> String {
+fn as_text(defaults: &Defaults, standing: &DefaultsStatus, colour: bool) -> String {
     let version = |version: &Option<String>| version.as_ref().map_or("no version".into(), shown);
     let mut text = format!(
         "{}: defaults of {}, last brought in by {}\n",
@@ -109,7 +113,7 @@ fn as_text(defaults: &Defaults, standing: &Standing, colour: bool) -> String {
     let names: Vec<String> = standing.files.iter().map(Action::shown).collect();
     let width = names.iter().map(|name| name.chars().count()).max();
     for (action, name) in standing.files.iter().zip(&names) {
-        let (_, what, code) = words(action.verdict);
+        let (_, what, code) = labels(action.verdict);
         let (on, off) = match colour {
             true => (format!("\x1b[{code}m"), "\x1b[0m"),
             false => (String::new(), ""),
@@ -121,16 +125,16 @@ fn as_text(defaults: &Defaults, standing: &Standing, colour: bool) -> String {
 }
 
 fn diff(
-    setting: &Setting,
+    setting: &VerbContext,
     defaults: &Defaults,
     file: Option<&Path>,
 ) -> Result<ExitCode, VerbError> {
     let paths = match file {
         Some(file) => vec![inside(defaults, file)?],
         None => {
-            let files = volume::standing(&setting.dropped, defaults)?.files;
+            let files = volume::defaults_status(&setting.dropped, defaults)?.files;
             let differ = files.into_iter().filter(|action| {
-                use Verdict::{Beside, Kept, Left, Replace};
+                use Decision::{Beside, Kept, Left, Replace};
                 matches!(action.verdict, Kept | Beside | Replace | Left)
             });
             differ.map(|action| action.path).collect()
@@ -141,14 +145,14 @@ fn diff(
         let name = shown(&path);
         let versions = volume::versions(&setting.dropped, defaults, &path)?;
         let (Some(yours), Some(image)) = (versions.yours, versions.image) else {
-            complain(&format!("{name}: not a file here and among the defaults"));
+            print_error(&format!("{name}: not a file here and among the defaults"));
             found = false;
             continue;
         };
-        match difference::unified(&name, &image, &yours) {
-            Some(text) => tell(&text),
+        match diff::unified(&name, &image, &yours) {
+            Some(text) => print_text(&text),
             None if image == yours => {}
-            None => tell(&format!("{name}: differs, and is no text\n")),
+            None => print_text(&format!("{name}: differs, and is no text\n")),
         }
     }
     Ok(if found {
@@ -159,7 +163,7 @@ fn diff(
 }
 
 fn restore(
-    setting: &Setting,
+    setting: &VerbContext,
     defaults: &Defaults,
     files: &[PathBuf],
 ) -> Result<ExitCode, VerbError> {
@@ -168,37 +172,37 @@ fn restore(
     let mut whole = true;
     let (results, degradations) = volume::restore(&setting.dropped, defaults, &paths)?;
     for degradation in degradations {
-        complain(&degradation);
+        print_error(&degradation);
     }
     for (path, result) in results {
         let name = shown(&path);
         let text = match result {
-            Restored::Back => format!("{name}: restored\n"),
-            Restored::Aside(aside) => {
+            Restored::Installed => format!("{name}: restored\n"),
+            Restored::Renamed(aside) => {
                 format!("{name}: restored; yours is {}\n", shown(&aside))
             }
             Restored::Current => format!("{name}: is the default already\n"),
             Restored::Unknown => {
-                complain(&format!("{name}: is no default of this image"));
+                print_error(&format!("{name}: is no default of this image"));
                 whole = false;
                 continue;
             }
             Restored::Refused(error) => {
                 let why = std::io::Error::from(error);
-                complain(&format!(
+                print_error(&format!(
                     "{name}: not restored: {why}; see the directory and its owner"
                 ));
                 whole = false;
                 continue;
             }
-            Restored::Left(aside) => {
+            Restored::NotPutBack(aside) => {
                 let aside = shown(&aside);
-                complain(&format!("{name}: not restored, and yours is now {aside}"));
+                print_error(&format!("{name}: not restored, and yours is now {aside}"));
                 whole = false;
                 continue;
             }
         };
-        tell(&text);
+        print_text(&text);
     }
     Ok(if whole {
         ExitCode::SUCCESS
@@ -214,17 +218,17 @@ fn restore(
 /// The defaults cannot be read or sealed.
 pub fn seal(directory: &Path) -> Result<ExitCode, VerbError> {
     if let Some(supervisor) = Supervisor::find() {
-        supervisor.step_down()?;
+        supervisor.drop_to_supervisor()?;
     }
     let done = volume::seal(directory)?;
     for line in &done.reported {
-        complain(line);
+        print_error(line);
     }
     for degradation in &done.degradations {
-        complain(degradation);
+        print_error(degradation);
     }
     let place = directory.display();
-    tell(&format!("{place}: {} sealed\n", done.sealed));
+    print_text(&format!("{place}: {} sealed\n", done.sealed));
     Ok(match done.degradations.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -302,12 +306,12 @@ mod tests {
             path: path.into(),
             verdict,
         };
-        let standing = Standing {
+        let standing = DefaultsStatus {
             degradations: Vec::new(),
             installed: Some("1.0.0".into()),
             files: vec![
-                action("a.ipynb", Verdict::Current),
-                action("longer.ipynb", Verdict::Kept),
+                action("a.ipynb", Decision::Current),
+                action("longer.ipynb", Decision::Kept),
             ],
         };
         let expected = "\

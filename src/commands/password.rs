@@ -11,36 +11,38 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use rustix::process::getpid;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{Setting, VerbError, complain, restart, tell};
 use crate::cli::verbs::Password;
+use crate::commands::{VerbContext, VerbError, print_error, print_text, restart};
 use crate::identity::current;
-use crate::server::password::place::{CONFIG_PATH, LABS_OWN, Surroundings};
-use crate::server::password::{self, Line, Outcome, Place, Secret, Wanted, hash, source};
+use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
+use crate::jupyter_config::{CommandLine, ConfigLocation};
+use crate::password;
+use crate::password::{Outcome, Secret, Wanted, hash, source};
 use crate::settings::Settings;
-use crate::settings::resolve::Typed;
+use crate::settings::resolve::CliSettings;
 use crate::state::Mode;
 
 /// Runs one of the `password` verbs.
 ///
 /// # Errors
 /// The text that was typed cannot be a password, or it cannot be set.
-pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
+pub fn run(what: Password, typed: CliSettings) -> Result<ExitCode, VerbError> {
     if what == Password::Hash {
         // Hashing needs no rights and no settings.
         let hash = hash::make(&read("Password: ", true)?).map_err(password::PasswordError::Hash)?;
-        tell(&format!("{hash}\n"));
+        print_text(&format!("{hash}\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let setting = Setting::find(typed)?;
+    let setting = VerbContext::find(typed)?;
     let mode = setting.running.as_ref().map(|asked| asked.state.mode);
     if mode == Some(Mode::Hub) {
         return Err(VerbError::Hub);
     }
-    let place = place(&setting);
+    let place = config_location(&setting);
     let running = setting.running.as_ref().map(|asked| &asked.state);
     let kept = running.and_then(|state| state.password.as_ref());
     if kept.is_some_and(|kept| kept.on_the_line) {
-        complain(
+        print_error(
             &"the server's arguments name a password or a configuration file, and that wins over \
               what is set here: remove that argument",
         );
@@ -48,24 +50,24 @@ pub fn run(what: Password, typed: Typed) -> Result<ExitCode, VerbError> {
     if what == Password::Set {
         return set(&setting, &place);
     }
-    match password::judge(&place, &read("Password: ", false)?) {
+    match password::check_password(&place, &read("Password: ", false)?) {
         Ok(true) => {
-            tell("this is the password in force\n");
+            print_text("this is the password in force\n");
             return Ok(ExitCode::SUCCESS);
         }
-        Ok(false) => tell("this is not the password in force\n"),
-        Err(why) => complain(&format!(
+        Ok(false) => print_text("this is not the password in force\n"),
+        Err(why) => print_error(&format!(
             "only the server can tell whether this is the password in force, because of {why}"
         )),
     }
     Ok(ExitCode::FAILURE)
 }
 
-fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
+fn set(setting: &VerbContext, place: &ConfigLocation) -> Result<ExitCode, VerbError> {
     let secret = read("New password: ", true)?;
     let applied = password::apply(&setting.dropped, place, &Wanted::Forced(secret))?;
     if applied.outcome == Outcome::Unchanged {
-        tell("this is the password already\n");
+        print_text("this is the password already\n");
         return Ok(ExitCode::SUCCESS);
     }
     // Only the user knows this password, so it must survive a power failure. If the flush
@@ -73,9 +75,9 @@ fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
     for path in [place.file(), place.directory().to_owned()] {
         let _ = File::open(path).and_then(|file| file.sync_all());
     }
-    tell("the password is set\n");
+    print_text("the password is set\n");
     if applied.variable.is_some() {
-        complain(
+        print_error(
             &"another file of Jupyter's configuration names a password, too, and wins: remove it \
               there, or start the container with JUPYTER_PASSWORD",
         );
@@ -89,7 +91,7 @@ fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
         .as_ref()
         .is_some_and(|kept| kept.forced)
     {
-        complain(
+        print_error(
             &"the container is started with a password of its own, which its next start sets \
               again: change it there (JUPYTER_PASSWORD, JUPYTER_PASSWORD_FILE, \
               JUPYTER_PASSWORD_HASH or --password-file)",
@@ -101,7 +103,7 @@ fn set(setting: &Setting, place: &Place) -> Result<ExitCode, VerbError> {
     if agreed("It takes effect when the server restarts, which ends all kernels. Restart? [y/N] ") {
         return restart::run(asked);
     }
-    tell("it takes effect with `ai-lab-entrypoint restart`\n");
+    print_text("it takes effect with `ai-lab-entrypoint restart`\n");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,11 +188,11 @@ impl Drop for Silent {
 }
 
 /// Returns the config locations of the running server, or of one that is started now.
-fn place(setting: &Setting) -> Place {
+fn config_location(setting: &VerbContext) -> ConfigLocation {
     let running = setting.running.as_ref().map(|asked| &asked.state);
     let kept = running.and_then(|state| state.password.as_ref());
     let venv = setting.settings.server.venv.as_deref();
-    Place::resolve(&Surroundings {
+    ConfigLocation::resolve(&ConfigInputs {
         environment: &|name| match (name, kept) {
             ("JUPYTER_CONFIG_DIR", Some(kept)) => Some(kept.directory.clone().into()),
             (CONFIG_PATH, Some(kept)) => kept.config_path.clone().map(Into::into),
@@ -202,24 +204,26 @@ fn place(setting: &Setting) -> Place {
             use std::os::unix::fs::MetadataExt;
             std::fs::metadata(venv).is_ok_and(|data| data.uid() == current().uid)
         }),
-        working: setting.settings.notebooks.directory.as_deref(),
-        line: line(setting),
-        own_name: LABS_OWN.into(),
-        elsewhere: None,
+        working_dir: setting.settings.notebooks.directory.as_deref(),
+        line: auth_arguments(setting),
+        own_config_name: LAB_CONFIG_NAME.into(),
+        password_dir: None,
     })
 }
 
 /// Returns the settings about authentication in the arguments of the running server, or of the
 /// next one. The record holds no password, so `/proc` is read.
-fn line(setting: &Setting) -> Line {
+fn auth_arguments(setting: &VerbContext) -> CommandLine {
     let running = setting
         .running
         .as_ref()
         .and_then(|asked| asked.state.main_pid);
     let arguments = running.and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
     match arguments {
-        Some(arguments) => Line::of(arguments.split(|byte| *byte == 0).map(OsStr::from_bytes)),
-        None => Line::of(setting.settings.server.args.iter().map(OsStr::new)),
+        Some(arguments) => {
+            CommandLine::of(arguments.split(|byte| *byte == 0).map(OsStr::from_bytes))
+        }
+        None => CommandLine::of(setting.settings.server.args.iter().map(OsStr::new)),
     }
 }
 

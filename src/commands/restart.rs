@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use rustix::process::Signal;
 
-use super::{Asked, VerbError, status, tell};
+use crate::commands::{RunningSupervisor, VerbError, print_text, status};
 use crate::state::Mode;
 use crate::sys;
 
@@ -12,13 +12,15 @@ use crate::sys;
 ///
 /// # Errors
 /// There is no server, or the supervisor may not be signalled.
-pub fn run(asked: &Asked) -> Result<ExitCode, VerbError> {
+pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
     if matches!(asked.state.mode, Mode::Command | Mode::Idle) {
-        let mode = status::what(asked.state.mode);
+        let mode = status::mode_name(asked.state.mode);
         return Err(VerbError::NoServer { mode });
     }
     let pid = asked.supervisor.pid.as_raw_pid();
     sys::kill(pid, Signal::HUP.as_raw()).map_err(|source| VerbError::Signal { pid, source })?;
-    tell("asked for a restart of the server; `ai-lab-entrypoint status` tells when it is ready\n");
+    print_text(
+        "asked for a restart of the server; `ai-lab-entrypoint status` tells when it is ready\n",
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -2,25 +2,26 @@
 
 use std::process::ExitCode;
 
-use super::{Asked, VerbError};
-use crate::state::{self, Mode, Phase, State};
+use crate::commands::{RunningSupervisor, VerbError};
+use crate::state;
+use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;
 
 /// Prints the state.
 ///
 /// # Errors
 /// The state cannot be written as JSON.
-pub fn run(asked: &Asked, json: bool) -> Result<ExitCode, VerbError> {
+pub fn run(asked: &RunningSupervisor, json: bool) -> Result<ExitCode, VerbError> {
     if json {
-        super::tell_json(&serde_json::to_string_pretty(&asked.state)?);
+        super::print_json(&serde_json::to_string_pretty(&asked.state)?);
     } else {
-        super::tell(&told(&asked.state, state::now()));
+        super::print_text(&state_text(&asked.state, state::now()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the state in words; `now` is in milliseconds since 1970.
-pub fn told(state: &State, now: u64) -> String {
+pub fn state_text(state: &State, now: u64) -> String {
     let phase = match state.phase {
         Phase::Starting => "starting",
         Phase::Ready => "ready",
@@ -30,7 +31,7 @@ pub fn told(state: &State, now: u64) -> String {
     let since = age(now.saturating_sub(state.since) / 1000);
     let mut rows = vec![
         ("phase", format!("{phase}, for {since}")),
-        ("runs", runs(state)),
+        ("runs", program_title(state)),
         ("supervisor", format!("process {}", state.pid)),
     ];
     if let Some(pid) = state.main_pid {
@@ -69,15 +70,15 @@ pub fn told(state: &State, now: u64) -> String {
         .collect()
 }
 
-fn runs(state: &State) -> String {
+fn program_title(state: &State) -> String {
     match (&state.server, state.mode) {
         (Some(server), Mode::Lab) => server.clone(),
-        (_, mode) => what(mode).into(),
+        (_, mode) => mode_name(mode).into(),
     }
 }
 
 /// Returns the name of a mode for a sentence.
-pub fn what(mode: Mode) -> &'static str {
+pub fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Lab => "JupyterLab",
         Mode::Hub => "a single-user server of JupyterHub",
@@ -122,7 +123,7 @@ start         claim 3 ms, server 640 ms
 warning       a is b (remedy: do c)
 ";
         assert_eq!(
-            told(&state, 1_000 + (2 * 3600 + 3 * 60 + 4) * 1000),
+            state_text(&state, 1_000 + (2 * 3600 + 3 * 60 + 4) * 1000),
             expected
         );
     }

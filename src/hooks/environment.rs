@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::server::environment::{Environment, SYSTEM_PATH};
+use crate::sys::env::{Environment, SYSTEM_PATH};
 
 /// The variables that never come from the container, with their values.
 const FIXED: [(&str, &str); 5] = [

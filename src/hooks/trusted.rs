@@ -7,12 +7,12 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::server::environment::SYSTEM_PATH;
 use crate::supervisor::interpreter::{Interpreter, Shebang, interpreter, on_path};
+use crate::sys::env::SYSTEM_PATH;
 use crate::sys::trust;
 
 /// Limit of interpreters that are checked; the kernel follows fewer scripts (execve(2)).
-const MOST: usize = 8;
+const MAX_INTERPRETERS: usize = 8;
 
 /// Checks that root alone can write a hook, its interpreter, the interpreter's interpreter and
 /// so on, the program that `env` starts, the directories in which the hook finds programs, and
@@ -20,21 +20,21 @@ const MOST: usize = 8;
 ///
 /// # Errors
 /// The first thing that another user could write or that cannot be checked, as a sentence.
-pub fn judge(hook: &Path) -> Result<(), String> {
-    trust::root_alone(hook)?;
+pub fn check_trust(hook: &Path) -> Result<(), String> {
+    trust::root_only_path(hook)?;
     let mut left = executed_by(hook)?;
     let mut judged = 0;
     while let Some(path) = left.pop() {
         judged += 1;
-        if judged > MOST {
+        if judged > MAX_INTERPRETERS {
             return Err("its interpreter is a script, whose interpreter is one, and so on".into());
         }
-        trust::root_alone(&path)
+        trust::root_only_path(&path)
             .map_err(|problem| format!("its interpreter is {}: {problem}", path.display()))?;
         left.extend(executed_by(&path)?);
     }
     for directory in std::env::split_paths(SYSTEM_PATH) {
-        trust::root_alone(&directory)
+        trust::root_only_path(&directory)
             .map_err(|problem| format!("it finds programs in its PATH, and {problem}"))?;
     }
     Ok(())

@@ -6,11 +6,11 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::{HookError, VARIABLE};
+use crate::hooks::{HookError, VARIABLE};
 use crate::settings::table;
 
 /// Size limit of the file that a hook writes, in bytes.
-const LONGEST: u64 = 64 * 1024;
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Variables that a hook wrote: names and values.
 pub type Variables = Vec<(OsString, OsString)>;
@@ -22,10 +22,10 @@ pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError>
         source,
     };
     let mut text = Vec::new();
-    file.take(LONGEST + 1)
+    file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut text)
         .map_err(system)?;
-    if text.len() as u64 > LONGEST {
+    if text.len() as u64 > MAX_FILE_BYTES {
         return Err(system(io::Error::other(format!(
             "${VARIABLE} is longer than 64 KiB"
         ))));

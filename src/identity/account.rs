@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, getegid, geteuid, getgroups};
 
-use super::database::{self, Group, User, id};
+use crate::identity::database;
+use crate::identity::database::{Group, User, id};
 
 /// An account of this container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Account {
     /// Supplementary gids; sorted and without the primary one, until [`Self::adopt`] adds to them.
     pub groups: Vec<u32>,
     /// True if the user is in the password file.
-    pub known: bool,
+    pub in_passwd: bool,
 }
 
 impl Account {
@@ -34,7 +35,7 @@ impl Account {
         }
         self.uid = uid;
         self.gid = gid;
-        self.known = known_user(uid).is_some();
+        self.in_passwd = known_user(uid).is_some();
         self.name = user_name(uid);
     }
 }
@@ -75,7 +76,7 @@ impl Kind {
         }
     }
 
-    fn unknown(self, name: &str) -> IdentityError {
+    fn no_such(self, name: &str) -> IdentityError {
         let name = name.to_owned();
         IdentityError { kind: self, name }
     }
@@ -98,7 +99,7 @@ pub fn resolve(
     let mut account = match named {
         Some(entry) => from_entry(entry),
         None => {
-            let uid = id(user).ok_or_else(|| Kind::User.unknown(user))?;
+            let uid = id(user).ok_or_else(|| Kind::User.no_such(user))?;
             match users.iter().find(|entry| entry.uid == uid) {
                 Some(entry) => from_entry(entry),
                 None => unknown(uid, uid),
@@ -108,7 +109,7 @@ pub fn resolve(
     if let Some(name) = group {
         account.gid = self::group(name)?;
     }
-    if account.known {
+    if account.in_passwd {
         account.groups = memberships(&account.name, account.gid, &database::groups());
     }
     if let Some(home) = home {
@@ -125,7 +126,7 @@ pub fn group(name: &str) -> Result<u32, IdentityError> {
     let groups = database::groups();
     let named = groups.iter().find(|group| group.name == name);
     let gid = named.map(|group| group.gid).or_else(|| id(name));
-    gid.ok_or_else(|| Kind::Group.unknown(name))
+    gid.ok_or_else(|| Kind::Group.no_such(name))
 }
 
 /// Returns the gids of the groups that list root, under any name with uid 0.
@@ -192,7 +193,7 @@ fn from_entry(entry: &User) -> Account {
         home: or(&entry.home, "/"),
         shell: or(&entry.shell, "/bin/sh"),
         groups: Vec::new(),
-        known: true,
+        in_passwd: true,
     }
 }
 
@@ -204,7 +205,7 @@ fn unknown(uid: u32, gid: u32) -> Account {
         home: "/".into(),
         shell: "/bin/sh".into(),
         groups: Vec::new(),
-        known: false,
+        in_passwd: false,
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn a_user_is_named_or_numbered() {
         let daemon = resolve("daemon", None, None).unwrap();
-        assert_eq!((daemon.uid, daemon.gid, daemon.known), (1, 1, true));
+        assert_eq!((daemon.uid, daemon.gid, daemon.in_passwd), (1, 1, true));
         assert_eq!(resolve("1", None, None).unwrap(), daemon);
         assert_eq!(user_name(1), "daemon");
         assert_eq!(group_name(1), "daemon");
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(account.name, "77777");
         assert_eq!((account.uid, account.gid), (77777, 77777));
         assert_eq!(account.home, Path::new("/"));
-        assert!(!account.known && account.groups.is_empty());
+        assert!(!account.in_passwd && account.groups.is_empty());
         assert_eq!(user_name(77777), "77777");
         assert_eq!(group_name(77777), "77777");
     }

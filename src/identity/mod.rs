@@ -1,29 +1,23 @@
-//! The identity of this process and how it gives up root: accounts, group file, socket access,
-//! drop.
+//! The identity of this process and how it gives up root: accounts, standard streams, drop.
 //!
-//! The root phase calls, in this order: [`resolve`] → [`grant_access`] → [`hand_over`] →
-//! [`Root::drop`]. The decisions are pure functions ([`group_file`], [`supplementary`], the plan of
-//! [`membership`]); the system calls of the drop go through [`Kernel`].
+//! The root phase calls, in this order: [`resolve`] → [`group_access`](crate::group_access) →
+//! [`hand_over_stdio`] → [`Root::drop`]. The groups that stay are a pure decision
+//! ([`supplementary`]); the system calls of the drop go through [`Kernel`].
 
-pub mod above;
-pub mod access;
 pub mod account;
+mod ancestors;
 pub mod database;
-pub mod etc;
-pub mod group_file;
-pub mod kernel;
-pub mod membership;
 pub mod privileges;
 pub mod stdio;
+pub mod syscall;
 
-pub use above::root_above;
-pub use access::{Access, AccessRequest, foresee_access, grant_access};
 pub use account::{
     Account, IdentityError, current, group, group_name, groups_of_root, known_user, resolve,
 };
-pub use kernel::{Kernel, Linux, container, may_chown};
-pub use privileges::{DropError, Target, inherited_groups, passed_on, supplementary};
-pub use stdio::hand_over;
+pub use ancestors::root_parent;
+pub use privileges::{DropError, Target, inherited_groups, split_inherited, supplementary};
+pub use stdio::hand_over_stdio;
+pub use syscall::{Kernel, Linux, container_id, may_chown};
 
 /// Proof that this process is root and has not dropped yet.
 ///
@@ -43,6 +37,14 @@ impl Root {
     /// Returns the token if the effective uid is 0.
     pub fn detect() -> Option<Self> {
         nix::unistd::geteuid().is_root().then_some(Self(()))
+    }
+}
+
+#[cfg(test)]
+impl Root {
+    /// Returns the token for tests.
+    pub fn for_tests() -> Self {
+        Self(())
     }
 }
 

@@ -4,10 +4,10 @@ use std::io;
 
 use rustix::thread::CapabilitySet;
 
-use super::kernel::{Kernel, State};
-use super::{Dropped, Root};
 use crate::degradation::Degradation;
-use crate::sys::Refused;
+use crate::identity::syscall::{Credentials, Kernel};
+use crate::identity::{Dropped, Root};
+use crate::sys::CallError;
 
 /// The identity to switch to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum DropError {
     },
     /// A system call failed, and its effect was not already there.
     #[error("cannot drop privileges: {0}")]
-    Refused(#[from] Refused),
+    Refused(#[from] CallError),
     /// Every call succeeded, but the kernel reports another state.
     #[error("privileges were not dropped: {0}; this kernel or sandbox cannot be trusted with it")]
     NotDropped(String),
@@ -75,11 +75,11 @@ fn step(
     kernel: &dyn Kernel,
     call: &'static str,
     result: io::Result<()>,
-    holds: impl FnOnce(&State) -> bool,
-) -> Result<(), Refused> {
+    holds: impl FnOnce(&Credentials) -> bool,
+) -> Result<(), CallError> {
     match result {
         Err(source) if !kernel.state().is_ok_and(|now| holds(&now)) => {
-            Err(Refused { call, source })
+            Err(CallError { call, source })
         }
         _ => Ok(()),
     }
@@ -105,9 +105,9 @@ impl Root {
         if uid == 0 {
             return Err(DropError::ToRoot);
         }
-        let refused = |refused: Refused| {
-            let lacks = kernel.namespace_lacks(uid, gid);
-            let Refused { call, source } = refused;
+        let refused = |refused: CallError| {
+            let lacks = kernel.why_not_in_namespace(uid, gid);
+            let CallError { call, source } = refused;
             match (source.raw_os_error(), lacks) {
                 (Some(libc::EPERM | libc::EINVAL), Some(lacks)) => DropError::Namespace {
                     lacks,
@@ -121,7 +121,7 @@ impl Root {
                     gid,
                     source,
                 },
-                _ => DropError::Refused(Refused { call, source }),
+                _ => DropError::Refused(CallError { call, source }),
             }
         };
         let mut groups = target.groups.clone();
@@ -142,7 +142,7 @@ impl Root {
         }
         let result = kernel.set_uid(uid);
         step(kernel, "setresuid", result, |now| now.uids == [uid; 3]).map_err(refused)?;
-        let empty = |set: fn(&State) -> u64| move |now: &State| set(now) == 0;
+        let empty = |set: fn(&Credentials) -> u64| move |now: &Credentials| set(now) == 0;
         let three = empty(|now| now.effective | now.permitted | now.inheritable);
         step(kernel, "capset", kernel.clear_capabilities(), three)?;
         let ambient = empty(|now| now.ambient);
@@ -155,13 +155,13 @@ impl Root {
         restrict(target.new_privileges, kernel)?;
 
         let now = kernel.state()?;
-        let wanted = State {
+        let wanted = Credentials {
             uids: [uid; 3],
             gids: [gid; 3],
             groups,
             bounding: wanted_bounding.unwrap_or(now.bounding),
             no_new_privs: now.no_new_privs,
-            ..State::default()
+            ..Credentials::default()
         };
         if now != wanted {
             return Err(DropError::NotDropped(difference(&wanted, &now)));
@@ -206,7 +206,7 @@ impl Dropped {
 
 /// Empties the capability bounding set. If that is not possible, the set is harmless: the drop
 /// fails without no_new_privs, which stops every program from gaining what is in the set.
-fn drop_bounding_set(before: &State, kernel: &dyn Kernel) -> Option<Degradation> {
+fn drop_bounding_set(before: &Credentials, kernel: &dyn Kernel) -> Option<Degradation> {
     let kept = |why: &str, remedy: &str| {
         let kept = "The capability bounding set was kept";
         let cause = format!("{kept}: {why} (harmless: no_new_privs is on)");
@@ -252,9 +252,9 @@ fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> 
 }
 
 /// Returns the differences as text: `IS instead of WANTED`, separated by commas.
-fn difference(wanted: &State, now: &State) -> String {
-    let fields = |state: &State| {
-        let State {
+fn difference(wanted: &Credentials, now: &Credentials) -> String {
+    let fields = |state: &Credentials| {
+        let Credentials {
             uids,
             gids,
             groups,
@@ -288,7 +288,11 @@ fn difference(wanted: &State, now: &State) -> String {
 /// rest: gid 0, which came with root, and groups that the image's group file gives to root, unless
 /// named. The engine adds the latter by itself, so they look like those of
 /// `docker run --group-add`.
-pub fn passed_on(started_with: &[u32], of_root: &[u32], named: &[u32]) -> (Vec<u32>, Vec<u32>) {
+pub fn split_inherited(
+    started_with: &[u32],
+    of_root: &[u32],
+    named: &[u32],
+) -> (Vec<u32>, Vec<u32>) {
     let passes = |gid: &u32| *gid != 0 && (!of_root.contains(gid) || named.contains(gid));
     started_with.iter().copied().partition(passes)
 }

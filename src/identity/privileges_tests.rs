@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::process::Command;
 
 use super::*;
-use crate::identity::kernel::Linux;
+use crate::identity::syscall::Linux;
 
 /// Records every call. `refused` calls fail; `silent` calls succeed without effect.
 struct Recorder {
-    state: RefCell<State>,
+    state: RefCell<Credentials>,
     calls: RefCell<Vec<String>>,
     silent: &'static str,
     refused: &'static str,
@@ -20,7 +20,7 @@ const ALL: u64 = (1 << 41) - 1;
 
 impl Recorder {
     fn root() -> Self {
-        let state = State {
+        let state = Credentials {
             groups: vec![0],
             effective: ALL,
             permitted: ALL,
@@ -28,7 +28,7 @@ impl Recorder {
             bounding: ALL,
             ambient: 1,
             dumpable: true,
-            ..State::default()
+            ..Credentials::default()
         };
         Self {
             state: RefCell::new(state),
@@ -40,7 +40,7 @@ impl Recorder {
         }
     }
 
-    fn call(&self, name: &str, change: impl FnOnce(&mut State)) -> io::Result<()> {
+    fn call(&self, name: &str, change: impl FnOnce(&mut Credentials)) -> io::Result<()> {
         self.calls.borrow_mut().push(name.into());
         if name.starts_with(self.refused) && !self.refused.is_empty() {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
@@ -63,7 +63,7 @@ impl Recorder {
 }
 
 impl Kernel for Recorder {
-    fn state(&self) -> Result<State, Refused> {
+    fn state(&self) -> Result<Credentials, CallError> {
         Ok(self.state.borrow().clone())
     }
     fn set_groups(&self, groups: &[u32]) -> io::Result<()> {
@@ -94,7 +94,7 @@ impl Kernel for Recorder {
     fn set_not_dumpable(&self) -> io::Result<()> {
         self.call("not dumpable", |state| state.dumpable = false)
     }
-    fn namespace_lacks(&self, _: u32, _: u32) -> Option<String> {
+    fn why_not_in_namespace(&self, _: u32, _: u32) -> Option<String> {
         self.lacks.map(str::to_owned)
     }
     fn regain_root(&self) -> bool {
@@ -155,7 +155,7 @@ fn a_call_that_succeeds_without_effect_is_fatal() {
 /// Refuses each step twice: once when its effect is already there, and once when it is not.
 #[test]
 fn a_refused_call_is_fatal_unless_what_it_is_for_holds_anyway() {
-    type Change = fn(&mut State);
+    type Change = fn(&mut Credentials);
     let cases: [(&str, Change); 7] = [
         ("setgroups", |state| state.groups = vec![5, 7]),
         ("setresgid", |state| state.gids = [1001; 3]),
@@ -300,9 +300,9 @@ fn staying_root_warns_and_is_restricted_as_every_mode_is() {
 fn groups_are_own_granted_and_passed_on_without_roots() {
     assert_eq!(supplementary(&[5, 3], &[9, 3], &[7, 9]), [3, 5, 7, 9]);
     assert_eq!(supplementary(&[], &[0], &[]), [0]);
-    let split = passed_on(&[0, 6, 7, 42], &[6, 8, 42], &[42, 77]);
+    let split = split_inherited(&[0, 6, 7, 42], &[6, 8, 42], &[42, 77]);
     assert_eq!(split, (vec![7, 42], vec![0, 6]));
-    assert_eq!(passed_on(&[0], &[], &[0]), (vec![], vec![0]));
+    assert_eq!(split_inherited(&[0], &[], &[0]), (vec![], vec![0]));
 }
 
 /// Ids belong to the whole process, so the real drop happens in a child process, which runs this

@@ -6,25 +6,25 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 
-use super::Root;
+use crate::identity::Root;
 
 /// Gives stdin, stdout and stderr to the user if they are pipes or the container's own terminal.
 ///
 /// Regular files, devices such as `/dev/null` and terminals of another devpts have other owners and
 /// are left alone. So are sockets, which cannot be opened by name. Ignores errors: a stream that
 /// keeps its owner can still be written to.
-pub fn hand_over(_: &Root, uid: u32, gid: u32) {
+pub fn hand_over_stdio(_: &Root, uid: u32, gid: u32) {
     let devpts = std::fs::metadata("/dev/pts").map(|pts| pts.dev()).ok();
     for fd in [
         io::stdin().as_fd(),
         io::stdout().as_fd(),
         io::stderr().as_fd(),
     ] {
-        hand_over_one(fd, uid, gid, devpts);
+        chown_stream(fd, uid, gid, devpts);
     }
 }
 
-fn hand_over_one(fd: BorrowedFd<'_>, uid: u32, gid: u32, devpts: Option<u64>) {
+fn chown_stream(fd: BorrowedFd<'_>, uid: u32, gid: u32, devpts: Option<u64>) {
     let Ok(stat) = fstat(fd) else { return };
     let owner = Some(Uid::from_raw(uid));
     let _ = match FileType::from_raw_mode(stat.st_mode) {
@@ -53,7 +53,7 @@ mod tests {
 
     fn after(fd: OwnedFd) -> (u32, u32) {
         let devpts = std::fs::metadata("/dev/pts").unwrap().dev();
-        hand_over_one(fd.as_fd(), 4242, 4243, Some(devpts));
+        chown_stream(fd.as_fd(), 4242, 4243, Some(devpts));
         owner(&File::from(fd))
     }
 
@@ -63,7 +63,7 @@ mod tests {
         const NAME: &str = "identity::stdio::tests::all_three_streams_are_handed_over";
         const CHILD: &str = "AI_LAB_TEST_STDIO";
         if std::env::var_os(CHILD).is_some() {
-            hand_over(&Root(()), 4242, 4243);
+            hand_over_stdio(&Root(()), 4242, 4243);
             return;
         }
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -102,7 +102,7 @@ mod tests {
             .open(name.to_str().unwrap())
             .unwrap();
         let (uid, gid) = owner(&terminal);
-        hand_over_one(terminal.as_fd(), 4242, 4243, Some(0));
+        chown_stream(terminal.as_fd(), 4242, 4243, Some(0));
         assert_eq!(owner(&terminal), (uid, gid), "another devpts");
         assert_eq!(after(terminal.into()), (4242, gid));
     }

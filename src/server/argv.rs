@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::password::line::is_a_password;
-use super::traits::{self, canonical};
+use crate::jupyter_config::command_line::is_password_trait;
+use crate::jupyter_config::traits;
+use crate::jupyter_config::traits::canonical;
 
 /// The input of [`merge`] besides the arguments of the settings and of COMMAND.
 #[derive(Clone, Copy)]
-pub struct Plan<'a> {
+pub struct ArgvInput<'a> {
     /// True if JupyterHub manages the server and decides where it listens.
     pub hub: bool,
     /// Jupyter's root directory; `None`: Jupyter's own or, in hub mode, the one the hub gave.
@@ -73,13 +74,17 @@ impl Argv {
 }
 
 /// Merges the layers: our arguments, `settings` and `command`; each beats those before it.
-pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv {
+pub fn merge(plan: ArgvInput<'_>, settings: &[String], command: &[OsString]) -> Argv {
     let settings: Vec<OsString> = settings.iter().map(OsString::from).collect();
-    let mut layers = [items(&ours(plan)), items(&settings), items(command)];
+    let mut layers = [
+        items(&own_arguments(plan)),
+        items(&settings),
+        items(command),
+    ];
     layers[0].retain(|item| !item.name.as_deref().is_some_and(plan.configured));
-    if on_a_socket(&layers) || (plan.configured)("ServerApp.sock") {
+    if uses_socket(&layers) || (plan.configured)("ServerApp.sock") {
         // Jupyter exits with 1 if it gets a socket and any port but 8888, even our default port.
-        layers[0].retain(|item| !names(item, &["ServerApp.ip", "ServerApp.port"]));
+        layers[0].retain(|item| !sets_any(item, &["ServerApp.ip", "ServerApp.port"]));
     }
     let mut kept: Vec<Item> = Vec::new();
     for layer in layers {
@@ -87,14 +92,14 @@ pub fn merge(plan: Plan<'_>, settings: &[String], command: &[OsString]) -> Argv 
         let named = |old: &Item| layer.iter().any(|item| item.name == old.name);
         kept.retain(|old| old.name.is_none() || !named(old));
         for item in layer {
-            if names(&item, &SINGLE) {
+            if sets_any(&item, &SINGLE) {
                 kept.retain(|old| old.name != item.name);
             }
             kept.push(item);
         }
     }
     if plan.hub {
-        kept.retain(|item| !names(item, &["ServerApp.ip", "ServerApp.port"]));
+        kept.retain(|item| !sets_any(item, &["ServerApp.ip", "ServerApp.port"]));
     }
     let traits = kept
         .iter()
@@ -110,7 +115,7 @@ pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
     let mut left_out = Vec::new();
     let mut kept = Vec::new();
     for item in items(&plain) {
-        let password = item.name.filter(|name| is_a_password(name));
+        let password = item.name.filter(|name| is_password_trait(name));
         kept.resize(kept.len() + item.words.len(), password.is_none());
         left_out.extend(password);
     }
@@ -119,22 +124,22 @@ pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
     left_out
 }
 
-fn names(item: &Item, traits: &[&str]) -> bool {
+fn sets_any(item: &Item, traits: &[&str]) -> bool {
     item.name
         .as_deref()
         .is_some_and(|name| traits.contains(&name))
 }
 
 /// Reports whether an argument makes the server listen on a Unix socket instead of a port.
-fn on_a_socket(layers: &[Vec<Item>]) -> bool {
+fn uses_socket(layers: &[Vec<Item>]) -> bool {
     let mut items = layers.iter().flatten();
     items.any(|item| {
         let named = item.value.as_ref().is_some_and(|path| !path.is_empty());
-        named && names(item, &["ServerApp.sock"])
+        named && sets_any(item, &["ServerApp.sock"])
     })
 }
 
-fn ours(plan: Plan<'_>) -> Vec<OsString> {
+fn own_arguments(plan: ArgvInput<'_>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     if !plan.hub {
         // `*` means all addresses, IPv4 and IPv6.
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     fn merged(hub: bool, settings: &[&str], command: &[&str]) -> Vec<String> {
-        let plan = Plan {
+        let plan = ArgvInput {
             hub,
             root_dir: Some(Path::new("/n")),
             ip: None,
@@ -328,7 +333,7 @@ mod tests {
     #[test]
     fn what_jupyters_configuration_decides_is_left_to_it() {
         let decided = |names: &[&str]| {
-            let plan = Plan {
+            let plan = ArgvInput {
                 hub: false,
                 root_dir: Some(Path::new("/n")),
                 ip: None,
@@ -362,7 +367,7 @@ mod tests {
 
     #[test]
     fn values_can_be_asked_for() {
-        let plan = Plan {
+        let plan = ArgvInput {
             hub: false,
             root_dir: None,
             ip: Some("::1"),

@@ -1,13 +1,10 @@
-//! The Jupyter server: program, arguments, environment, password, log pump, readiness, welcome.
+//! The Jupyter server: program, arguments, readiness, welcome, and what is done while it runs.
 
 pub mod argv;
-pub mod environment;
-pub mod password;
+pub mod monitor;
+pub mod notify;
 pub mod probe;
 pub mod program;
-pub mod pump;
 pub mod readiness;
-mod tls;
-pub mod traits;
-pub mod watch;
+pub mod targets;
 pub mod welcome;

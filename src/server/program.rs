@@ -143,7 +143,7 @@ fn is_python(name: &str) -> bool {
 /// Reports whether a server's program starts a server with these arguments, rather than printing
 /// information or managing something.
 fn starts_a_server(args: &[OsString]) -> bool {
-    const QUESTIONS: [&str; 8] = [
+    const INFO_OPTIONS: [&str; 8] = [
         "-h",
         "--help",
         "--help-all",
@@ -170,9 +170,10 @@ fn starts_a_server(args: &[OsString]) -> bool {
     ];
     let subcommand = args.first().and_then(|word| word.to_str());
     !subcommand.is_some_and(|word| SUBCOMMANDS.contains(&word))
-        && !args
-            .iter()
-            .any(|word| word.to_str().is_some_and(|word| QUESTIONS.contains(&word)))
+        && !args.iter().any(|word| {
+            word.to_str()
+                .is_some_and(|word| INFO_OPTIONS.contains(&word))
+        })
 }
 
 fn base_name(program: &OsStr) -> &OsStr {

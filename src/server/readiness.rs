@@ -1,7 +1,5 @@
 //! Finds out when the server is ready: its log triggers the probe, and the probe decides.
 
-mod expected;
-
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,15 +8,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::probe::{Target, Url, probe};
-use super::pump::Watcher;
-pub use expected::Expected;
+use super::targets::Expected;
+use crate::log::pump::ChunkObserver;
+use crate::server::probe::{Target, Url, probe};
 
 /// How long one probe may take.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Maximum number of URLs taken from the server's log; any further ones are ignored.
-const MOST_URLS: usize = 16;
+const MAX_URLS: usize = 16;
 
 /// How many bytes from the end of the server's log are kept until it is ready.
 const TAIL: usize = 8 * 1024;
@@ -26,29 +24,29 @@ const TAIL: usize = 8 * 1024;
 /// Reads the server's log as it passes: its URLs, and its last lines. Each clone reads one stream;
 /// all clones share the results.
 #[derive(Debug, Clone)]
-pub struct Words {
-    reader: Arc<Mutex<Reader>>,
+pub struct LogReader {
+    reader: Arc<Mutex<LogFindings>>,
     line: Vec<u8>,
     urls_follow: bool,
 }
 
 #[derive(Debug)]
-struct Reader {
+struct LogFindings {
     done: bool,
     urls: Vec<Url>,
     tail: Vec<u8>,
-    tell: watch::Sender<Vec<Url>>,
+    urls_sender: watch::Sender<Vec<Url>>,
 }
 
-impl Words {
+impl LogReader {
     /// Returns a reader, and the channel with the URLs that it finds.
     pub fn new() -> (Self, watch::Receiver<Vec<Url>>) {
         let (tell, told) = watch::channel(Vec::new());
-        let reader = Reader {
+        let reader = LogFindings {
             done: false,
             urls: Vec::new(),
             tail: Vec::new(),
-            tell,
+            urls_sender: tell,
         };
         let words = Self {
             reader: Arc::new(Mutex::new(reader)),
@@ -58,7 +56,7 @@ impl Words {
         (words, told)
     }
 
-    fn reader(&self) -> MutexGuard<'_, Reader> {
+    fn reader(&self) -> MutexGuard<'_, LogFindings> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,15 +76,15 @@ impl Words {
     }
 }
 
-impl Watcher for Words {
-    fn passed(&mut self, chunk: &[u8]) {
+impl ChunkObserver for LogReader {
+    fn observe(&mut self, chunk: &[u8]) {
         let reader = self.reader.clone();
         let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
         if reader.done {
             self.line = Vec::new();
             return;
         }
-        reader.keep(chunk);
+        reader.append_tail(chunk);
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
             // No line that matters here is longer than this.
             if self.line.len() < 4096 {
@@ -100,24 +98,24 @@ impl Watcher for Words {
     }
 }
 
-impl Words {
-    fn read(&mut self, line: &str, reader: &mut Reader) {
+impl LogReader {
+    fn read(&mut self, line: &str, reader: &mut LogFindings) {
         if line.contains("Jupyter Server ") && line.ends_with(" is running at:") {
             self.urls_follow = true;
         } else if self.urls_follow {
             let word = line.split_ascii_whitespace().next_back();
             match word.and_then(Url::parse) {
-                Some(_) if reader.urls.len() == MOST_URLS => return,
+                Some(_) if reader.urls.len() == MAX_URLS => return,
                 Some(url) => reader.urls.push(url),
                 None => self.urls_follow = false,
             }
-            reader.tell.send_replace(reader.urls.clone());
+            reader.urls_sender.send_replace(reader.urls.clone());
         }
     }
 }
 
-impl Reader {
-    fn keep(&mut self, chunk: &[u8]) {
+impl LogFindings {
+    fn append_tail(&mut self, chunk: &[u8]) {
         self.tail.extend_from_slice(chunk);
         let excess = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..excess);
@@ -125,11 +123,11 @@ impl Reader {
 }
 
 /// How long a line that the server has already written to its log may take to reach us.
-const HEARSAY: Duration = Duration::from_millis(100);
+const LOG_LATENCY: Duration = Duration::from_millis(100);
 
 /// After this time a server whose port is in use has ended. If ours still runs and there is an
 /// answer, it is ours, even if its log has no URL (the log goes elsewhere or was lost).
-const GIVES_WAY: Duration = Duration::from_secs(20);
+const PORT_CONFLICT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits until the server answers, and returns the target that answered. If this takes longer than
 /// `limit`, calls `late` once and goes on waiting.
@@ -151,7 +149,7 @@ pub async fn ready(
 
 async fn answering(expected: &Expected, mut told: watch::Receiver<Vec<Url>>) -> Target {
     let began = Instant::now();
-    let stranger = stranger(expected, &told).await;
+    let stranger = foreign_target(expected, &told).await;
     if let Some(stranger) = &stranger {
         warn!(
             "{stranger} answers before the server was started: another program has the port \
@@ -178,7 +176,9 @@ async fn answering(expected: &Expected, mut told: watch::Receiver<Vec<Url>>) -> 
                     return target;
                 }
             }
-        } else if (stranger.is_none() || !urls.is_empty() || began.elapsed() > GIVES_WAY)
+        } else if (stranger.is_none()
+            || !urls.is_empty()
+            || began.elapsed() > PORT_CONFLICT_TIMEOUT)
             && let Some(target) = first_that_answers(expected, &urls).await
         {
             return target;
@@ -192,13 +192,13 @@ async fn answering(expected: &Expected, mut told: watch::Receiver<Vec<Url>>) -> 
 
 /// Returns the target of another program that answers before our server can. Our server will log
 /// that it listens, or that it cannot.
-async fn stranger(expected: &Expected, told: &watch::Receiver<Vec<Url>>) -> Option<Target> {
+async fn foreign_target(expected: &Expected, told: &watch::Receiver<Vec<Url>>) -> Option<Target> {
     let stranger = first_that_answers(expected, &[]).await?;
     // On a busy machine this check may be late. Then our server has logged its URLs, and they
     // arrive soon. The clone leaves them marked as new for the caller.
     let mut told = told.clone();
     let heard = told.wait_for(|urls| !urls.is_empty());
-    match timeout(HEARSAY, heard).await {
+    match timeout(LOG_LATENCY, heard).await {
         Ok(Ok(_)) => None,
         _ => Some(stranger),
     }
@@ -221,9 +221,9 @@ mod tests {
     use super::*;
 
     fn heard(chunks: &[&[u8]]) -> Vec<String> {
-        let (mut words, told) = Words::new();
+        let (mut words, told) = LogReader::new();
         for chunk in chunks {
-            words.passed(chunk);
+            words.observe(chunk);
         }
         let urls = told.borrow();
         urls.iter().map(|url| url.path.clone()).collect()
@@ -246,19 +246,19 @@ mod tests {
 
     #[test]
     fn what_one_stream_has_not_ended_does_not_hide_what_the_other_says() {
-        let (mut stderr, told) = Words::new();
+        let (mut stderr, told) = LogReader::new();
         let mut stdout = stderr.clone();
-        stderr.passed(b"Jupyter Server 2 is run");
-        stdout.passed(b"no end");
-        stderr.passed(b"ning at:\nhttp://host:1/b/lab\n");
+        stderr.observe(b"Jupyter Server 2 is run");
+        stdout.observe(b"no end");
+        stderr.observe(b"ning at:\nhttp://host:1/b/lab\n");
         assert_eq!(told.borrow().len(), 1);
     }
 
     #[test]
     fn the_last_words_are_kept_until_nobody_wants_them() {
-        let (mut words, _told) = Words::new();
+        let (mut words, _told) = LogReader::new();
         for number in 0..10_000 {
-            words.passed(format!("line {number}\n").as_bytes());
+            words.observe(format!("line {number}\n").as_bytes());
         }
         let last = words.last();
         assert_eq!(last.lines().count(), 20);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     fn argv(words: &[&str]) -> super::super::argv::Argv {
-        let plan = super::super::argv::Plan {
+        let plan = super::super::argv::ArgvInput {
             hub: false,
             root_dir: None,
             ip: None,
@@ -308,14 +308,14 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let (_words, told) = Words::new();
-            assert!(stranger(&expected, &told).await.is_some());
-            let (mut words, told) = Words::new();
+            let (_words, told) = LogReader::new();
+            assert!(foreign_target(&expected, &told).await.is_some());
+            let (mut words, told) = LogReader::new();
             let says = async {
                 // The line arrives while the server is probed.
-                words.passed(b"Jupyter Server 2 is running at:\nhttp://host/lab\n");
+                words.observe(b"Jupyter Server 2 is running at:\nhttp://host/lab\n");
             };
-            let (found, ()) = tokio::join!(stranger(&expected, &told), says);
+            let (found, ()) = tokio::join!(foreign_target(&expected, &told), says);
             assert_eq!(found, None);
         });
     }
@@ -326,9 +326,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let expected = expected(&["--ip=127.0.0.1", &format!("--port={port}")]);
-        let (mut words, told) = Words::new();
+        let (mut words, told) = LogReader::new();
         let says = format!("Jupyter Server 2 is running at:\nhttp://127.0.0.1:{port}/lab\n");
-        words.passed(says.as_bytes());
+        words.observe(says.as_bytes());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -1,6 +1,6 @@
 //! The welcome: the text for the person who reads the log when the server is ready.
 
-use super::probe::{Endpoint, Target};
+use crate::server::probe::{Endpoint, Target};
 
 /// The facts that the welcome names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +52,8 @@ impl Welcome<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::probe::Url;
     use super::*;
+    use crate::server::probe::Url;
 
     fn text(url: &str, hub: bool, default_password: Option<&str>) -> String {
         let url = Url::parse(url).unwrap();

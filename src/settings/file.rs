@@ -8,8 +8,8 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::origin::{Origin, Raw, SettingError, Written};
-use super::table::{Entry, Key, Kind, TABLE};
+use crate::settings::table::{Entry, Key, TABLE, ValueKind};
+use crate::settings::value::{Origin, Raw, RawValue, SettingError};
 
 /// The longest settings file, in bytes.
 pub const LIMIT: u64 = 64 * 1024;
@@ -18,15 +18,15 @@ pub const LIMIT: u64 = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct Content {
     /// The values that could be read.
-    pub found: BTreeMap<Key, Raw>,
+    pub values: BTreeMap<Key, Raw>,
     /// The errors of the others, each with its line.
-    pub wrong: Vec<SettingError>,
+    pub errors: Vec<SettingError>,
 }
 
 impl Content {
-    fn nothing_but(wrong: SettingError) -> Self {
+    fn error_only(wrong: SettingError) -> Self {
         Self {
-            wrong: vec![wrong],
+            errors: vec![wrong],
             ..Self::default()
         }
     }
@@ -36,7 +36,7 @@ impl Content {
 pub fn read(path: &Path, named: bool) -> Content {
     let unreadable = |problem: String| {
         let remedy = "name a readable TOML file with --config";
-        Content::nothing_but(SettingError::new("config", path.display(), problem, remedy))
+        Content::error_only(SettingError::new("config", path.display(), problem, remedy))
     };
     let mut text = String::new();
     // Opening a FIFO without a writer must not block the start.
@@ -74,7 +74,7 @@ pub fn parse(text: &str, path: &Path) -> Content {
     let document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            return Content::nothing_but(SettingError::new(
+            return Content::error_only(SettingError::new(
                 "config",
                 origin_at(error.span().map_or(0, |span| span.start)),
                 error.message().replace('\n', " "),
@@ -114,13 +114,19 @@ fn take(name: &str, value: &DeValue<'_>, origin: Origin, content: &mut Content) 
             false => ("is not a setting".into(), suggestion(name)),
         };
         let error = SettingError::new(name, origin, problem, remedy);
-        return content.wrong.push(error);
+        return content.errors.push(error);
     };
     match written(entry, value) {
         Some(written) => {
-            content.found.insert(entry.key, Raw { written, origin });
+            content.values.insert(
+                entry.key,
+                Raw {
+                    value: written,
+                    origin,
+                },
+            );
         }
-        None => content.wrong.push(SettingError::new(
+        None => content.errors.push(SettingError::new(
             name,
             origin,
             wrong_type(value),
@@ -133,41 +139,50 @@ fn wrong_type(value: &DeValue<'_>) -> String {
     format!("is of the wrong type ({})", value.type_str())
 }
 
-fn written(entry: &Entry, value: &DeValue<'_>) -> Option<Written> {
+fn written(entry: &Entry, value: &DeValue<'_>) -> Option<RawValue> {
     match (entry.kind, value) {
-        (Kind::Switch, DeValue::Boolean(on)) => Some(Written::Switch(*on)),
+        (ValueKind::Switch, DeValue::Boolean(on)) => Some(RawValue::Switch(*on)),
         (kind, DeValue::Array(items)) if kind.is_list() => items
             .iter()
             .map(|item| item.get_ref().as_str().map(str::to_owned))
             .collect::<Option<Vec<_>>>()
-            .map(Written::List),
-        (Kind::Switch, _) => None,
+            .map(RawValue::List),
+        (ValueKind::Switch, _) => None,
         (kind, _) if kind.is_list() => None,
-        (Kind::Port | Kind::Seconds, DeValue::Integer(number)) if number.radix() == 10 => {
-            Some(Written::Text(number.as_str().to_owned()))
-        }
-        (Kind::Seconds, DeValue::Float(number)) => Some(Written::Text(number.as_str().to_owned())),
-        (Kind::Port | Kind::Seconds, _) => None,
-        // `user.name = 1234` means the same as "1234".
-        (Kind::Text | Kind::Mode | Kind::Umask, DeValue::Integer(number))
+        (ValueKind::Port | ValueKind::Seconds, DeValue::Integer(number))
             if number.radix() == 10 =>
         {
-            Some(Written::Text(number.as_str().to_owned()))
+            Some(RawValue::Text(number.as_str().to_owned()))
         }
-        (_, DeValue::String(text)) => Some(Written::Text(text.to_string())),
+        (ValueKind::Seconds, DeValue::Float(number)) => {
+            Some(RawValue::Text(number.as_str().to_owned()))
+        }
+        (ValueKind::Port | ValueKind::Seconds, _) => None,
+        // `user.name = 1234` means the same as "1234".
+        (ValueKind::Text | ValueKind::Mode | ValueKind::Umask, DeValue::Integer(number))
+            if number.radix() == 10 =>
+        {
+            Some(RawValue::Text(number.as_str().to_owned()))
+        }
+        (_, DeValue::String(text)) => Some(RawValue::Text(text.to_string())),
         _ => None,
     }
 }
 
-fn expected(kind: Kind) -> &'static str {
+fn expected(kind: ValueKind) -> &'static str {
     match kind {
-        Kind::Switch => "true or false",
-        Kind::Texts | Kind::Paths | Kind::Groups | Kind::Variables => "a list of strings",
-        Kind::Port => "an integer",
-        Kind::Seconds => "a number",
-        Kind::Text | Kind::Path | Kind::Program | Kind::Mode | Kind::Umask | Kind::Choice(_) => {
-            "a string"
+        ValueKind::Switch => "true or false",
+        ValueKind::Texts | ValueKind::Paths | ValueKind::Groups | ValueKind::Variables => {
+            "a list of strings"
         }
+        ValueKind::Port => "an integer",
+        ValueKind::Seconds => "a number",
+        ValueKind::Text
+        | ValueKind::Path
+        | ValueKind::Program
+        | ValueKind::Mode
+        | ValueKind::Umask
+        | ValueKind::Choice(_) => "a string",
     }
 }
 
@@ -203,9 +218,9 @@ mod tests {
 
     fn parsed(text: &str) -> Result<BTreeMap<Key, Raw>, Vec<String>> {
         let content = parse(text, Path::new("/f.toml"));
-        match content.wrong.is_empty() {
-            true => Ok(content.found),
-            false => Err(content.wrong.iter().map(ToString::to_string).collect()),
+        match content.errors.is_empty() {
+            true => Ok(content.values),
+            false => Err(content.errors.iter().map(ToString::to_string).collect()),
         }
     }
 
@@ -215,17 +230,14 @@ mod tests {
             "strict = true\n[server]\nport = 1_0\nargs = ['a', 'b']\nstop_timeout = 2.5\n[user]\nname = 1234",
         )
         .unwrap();
-        assert_eq!(found[&Key::Strict].written, Written::Switch(true));
-        assert_eq!(found[&Key::Port].written, Written::Text("10".into()));
+        assert_eq!(found[&Key::Strict].value, RawValue::Switch(true));
+        assert_eq!(found[&Key::Port].value, RawValue::Text("10".into()));
         assert_eq!(
-            found[&Key::JupyterArg].written,
-            Written::List(vec!["a".into(), "b".into()])
+            found[&Key::JupyterArg].value,
+            RawValue::List(vec!["a".into(), "b".into()])
         );
-        assert_eq!(
-            found[&Key::StopTimeout].written,
-            Written::Text("2.5".into())
-        );
-        assert_eq!(found[&Key::User].written, Written::Text("1234".into()));
+        assert_eq!(found[&Key::StopTimeout].value, RawValue::Text("2.5".into()));
+        assert_eq!(found[&Key::User].value, RawValue::Text("1234".into()));
         assert_eq!(
             found[&Key::User].origin,
             Origin::File {
@@ -255,10 +267,10 @@ mod tests {
     #[test]
     fn what_is_right_is_found_beside_what_is_wrong() {
         let content = parse("port = 1\n[log]\nformat = 'json'\n", Path::new("/f.toml"));
-        assert_eq!(content.wrong.len(), 1);
+        assert_eq!(content.errors.len(), 1);
         assert_eq!(
-            content.found[&Key::LogFormat].written,
-            Written::Text("json".into())
+            content.values[&Key::LogFormat].value,
+            RawValue::Text("json".into())
         );
     }
 
@@ -275,8 +287,8 @@ mod tests {
     fn a_missing_file_is_fine_unless_it_was_named() {
         let path = Path::new("/nonexistent/entrypoint.toml");
         let content = read(path, false);
-        assert!(content.found.is_empty() && content.wrong.is_empty());
-        let wrong = read(path, true).wrong;
+        assert!(content.values.is_empty() && content.errors.is_empty());
+        let wrong = read(path, true).errors;
         assert!(wrong[0].to_string().contains("cannot be read"), "{wrong:?}");
     }
 }

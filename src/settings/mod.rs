@@ -5,18 +5,18 @@
 //! anything. Each error names the setting, the origin of its value, the problem and the remedy.
 
 pub mod file;
-pub mod moved;
-pub mod origin;
-pub mod record;
+pub mod old_paths;
 pub mod resolve;
+pub mod saved;
 pub mod table;
+pub mod value;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use origin::{Origin, Raw, SettingError, SettingsError};
 pub use table::Key;
+pub use value::{Origin, Raw, SettingError, SettingsError};
 
 /// The policy for a server that ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,13 +205,13 @@ pub struct Settings {
     /// True if the start only prints what it would change.
     pub dry_run: bool,
     /// Each value that was given, unchecked, with its origin.
-    pub written: BTreeMap<Key, Raw>,
+    pub given: BTreeMap<Key, Raw>,
 }
 
 impl Settings {
     /// Returns the origin of the value of `key`.
     pub fn origin(&self, key: Key) -> Origin {
-        let written = self.written.get(&key);
+        let written = self.given.get(&key);
         written.map_or(Origin::Default, |raw| raw.origin.clone())
     }
 }

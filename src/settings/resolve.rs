@@ -5,19 +5,20 @@ use std::ffi::OsString;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
-use super::origin::{Origin, Raw, SettingError, SettingsError, Written};
-use super::table::{self, Entry, Key, Kind, TABLE};
-use super::{
+use crate::settings::table;
+use crate::settings::table::{Entry, Key, TABLE, ValueKind};
+use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
+use crate::settings::{
     DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Orphans, Password, Restart, Server,
-    Settings, UpdateNotebooks, User, VolumeOwner, file, moved,
+    Settings, UpdateNotebooks, User, VolumeOwner, file, old_paths,
 };
 use crate::sys::trust;
 
 /// The parts of the command line that concern settings.
 #[derive(Debug, Clone, Default)]
-pub struct Typed {
+pub struct CliSettings {
     /// The values of the flags that were given.
-    pub flags: BTreeMap<Key, Written>,
+    pub flags: BTreeMap<Key, RawValue>,
     /// The path of `--config`; `None`: not given.
     pub config: Option<PathBuf>,
 }
@@ -27,18 +28,18 @@ pub struct Typed {
 #[derive(Debug)]
 pub struct Draft {
     settings: Settings,
-    wrong: Vec<SettingError>,
+    errors: Vec<SettingError>,
 }
 
 impl Draft {
     /// Returns the settings so far. A wrong value is replaced by its default, except in a list.
-    pub fn so_far(&self) -> &Settings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Returns the value of a later check; `None`: the check failed, and its errors are added.
     pub fn checked<T>(&mut self, result: Result<T, SettingsError>) -> Option<T> {
-        let wrong = result.map_err(|errors| self.wrong.extend(errors.0));
+        let wrong = result.map_err(|errors| self.errors.extend(errors.0));
         wrong.ok()
     }
 
@@ -47,9 +48,9 @@ impl Draft {
     /// # Errors
     /// All errors found in the settings.
     pub fn finish(self) -> Result<Settings, SettingsError> {
-        match self.wrong.is_empty() {
+        match self.errors.is_empty() {
             true => Ok(self.settings),
-            false => Err(SettingsError(self.wrong)),
+            false => Err(SettingsError(self.errors)),
         }
     }
 }
@@ -58,7 +59,11 @@ impl Draft {
 ///
 /// `environment` returns a variable's value. `as_root`: only root may be able to write the
 /// settings file, because it decides what root does.
-pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_root: bool) -> Draft {
+pub fn read(
+    typed: &CliSettings,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    as_root: bool,
+) -> Draft {
     let from_env = |name: &'static str| {
         environment(name)
             .filter(|value| !value.is_empty())
@@ -70,13 +75,13 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
         .or_else(|| from_env(table::FILE_ENV));
     let path = named.clone().unwrap_or_else(|| table::DEFAULT_FILE.into());
     let trusted = match as_root {
-        true => trust::root_alone(&path),
+        true => trust::root_only_path(&path),
         false => Ok(()),
     };
     let (mut raw, mut errors) = match trusted {
         Ok(()) => {
             let content = file::read(&path, named.is_some());
-            (content.found, content.wrong)
+            (content.values, content.errors)
         }
         // Text that another user may have written is neither obeyed nor repeated in the log.
         Err(problem) => {
@@ -95,7 +100,7 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
                 Ok(Some(value))
                     if raw
                         .get(&entry.key)
-                        .is_some_and(|old| old.written == value.written) => {}
+                        .is_some_and(|old| old.value == value.value) => {}
                 Ok(Some(value)) => drop(raw.insert(entry.key, value)),
                 Ok(None) => {}
                 Err(error) => errors.push(error),
@@ -103,35 +108,41 @@ pub fn read(typed: &Typed, environment: &dyn Fn(&str) -> Option<OsString>, as_ro
         }
         if let Some(written) = typed.flags.get(&entry.key) {
             let origin = Origin::Flag(entry.flag);
-            let written = from_the_working_directory(entry.kind, written.clone());
-            raw.insert(entry.key, Raw { written, origin });
+            let written = with_absolute_paths(entry.kind, written.clone());
+            raw.insert(
+                entry.key,
+                Raw {
+                    value: written,
+                    origin,
+                },
+            );
         }
     }
-    let mut reader = Reader { raw: &raw, errors };
+    let mut reader = Converter { raw: &raw, errors };
     Draft {
         settings: reader.settings(),
-        wrong: reader.errors,
+        errors: reader.errors,
     }
 }
 
 /// Returns the value of a flag with its relative paths made absolute: on the command line they
 /// are relative to the working directory.
-fn from_the_working_directory(kind: Kind, written: Written) -> Written {
+fn with_absolute_paths(kind: ValueKind, written: RawValue) -> RawValue {
     let absolute = |text: String| match kind {
-        Kind::Path | Kind::Paths => rooted(text),
-        Kind::Program if text.contains('/') => rooted(text),
+        ValueKind::Path | ValueKind::Paths => absolute_path(text),
+        ValueKind::Program if text.contains('/') => absolute_path(text),
         _ => text,
     };
     match written {
-        Written::Text(text) => Written::Text(absolute(text)),
-        Written::List(items) => Written::List(items.into_iter().map(absolute).collect()),
-        Written::Switch(on) => Written::Switch(on),
+        RawValue::Text(text) => RawValue::Text(absolute(text)),
+        RawValue::List(items) => RawValue::List(items.into_iter().map(absolute).collect()),
+        RawValue::Switch(on) => RawValue::Switch(on),
     }
 }
 
 /// Returns an absolute path; a relative one gets the working directory in front. A path that
 /// cannot be made absolute stays as it is, and `check` refuses it.
-fn rooted(text: String) -> String {
+fn absolute_path(text: String) -> String {
     if text.starts_with('/') {
         return text;
     }
@@ -150,26 +161,29 @@ fn from_environment(
         SettingError::new(entry.name(), &origin, "is not UTF-8", "give it as UTF-8")
     })?;
     // Kubernetes injects JUPYTER_PORT=tcp://10.0.0.1:80 for a Service named jupyter.
-    if entry.kind == Kind::Port && text.starts_with("tcp://") {
+    if entry.kind == ValueKind::Port && text.starts_with("tcp://") {
         return Ok(None);
     }
-    let written = Written::Text(text);
-    Ok(Some(Raw { written, origin }))
+    let written = RawValue::Text(text);
+    Ok(Some(Raw {
+        value: written,
+        origin,
+    }))
 }
 
 /// Converts written values to their types and collects the errors.
-struct Reader<'a> {
+struct Converter<'a> {
     raw: &'a BTreeMap<Key, Raw>,
     errors: Vec<SettingError>,
 }
 
-impl Reader<'_> {
+impl Converter<'_> {
     fn text(&mut self, key: Key) -> Option<String> {
         let entry = table::find(key);
         let Some(raw) = self.raw.get(&key) else {
             return entry.default.map(str::to_owned);
         };
-        let Written::Text(text) = &raw.written else {
+        let RawValue::Text(text) = &raw.value else {
             return None; // other kinds never come this way: a test walks the table
         };
         if let Err((problem, remedy)) = check(entry.kind, text) {
@@ -182,7 +196,7 @@ impl Reader<'_> {
             return entry.default.map(str::to_owned);
         }
         let place = match entry.kind {
-            Kind::Path | Kind::Program => moved::new_place(text),
+            ValueKind::Path | ValueKind::Program => old_paths::moved_path(text),
             _ => None,
         };
         Some(place.unwrap_or_else(|| text.clone()))
@@ -191,7 +205,7 @@ impl Reader<'_> {
     fn list(&mut self, key: Key) -> Vec<String> {
         let entry = table::find(key);
         let Some(Raw {
-            written: Written::List(items),
+            value: RawValue::List(items),
             origin,
         }) = self.raw.get(&key)
         else {
@@ -210,7 +224,7 @@ impl Reader<'_> {
         matches!(
             self.raw.get(&key),
             Some(Raw {
-                written: Written::Switch(true),
+                value: RawValue::Switch(true),
                 ..
             })
         )
@@ -352,13 +366,13 @@ impl Reader<'_> {
             state_dir: self.path(Key::StateDir).unwrap_or_default(),
             strict: self.switch(Key::Strict),
             dry_run: self.switch(Key::DryRun),
-            written: self.raw.clone(),
+            given: self.raw.clone(),
         }
     }
 }
 
 /// Checks `text` as a value of this kind. The error is the problem and the remedy.
-fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
+fn check(kind: ValueKind, text: &str) -> Result<(), (String, String)> {
     let wrong = |problem: &str, remedy: String| Err((format!("{text:?} {problem}"), remedy));
     if text.is_empty() {
         return wrong("is empty", "give a value or leave it out".into());
@@ -367,28 +381,28 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
         return wrong("contains a NUL byte", "remove it".into());
     }
     match kind {
-        Kind::Path | Kind::Paths if !text.starts_with('/') => wrong(
+        ValueKind::Path | ValueKind::Paths if !text.starts_with('/') => wrong(
             "is not an absolute path",
             format!("write it from the root, such as /{text}"),
         ),
-        Kind::Variables if !is_variable(text) => wrong(
+        ValueKind::Variables if !is_variable(text) => wrong(
             "is not the name of an environment variable",
             "give letters, digits and _, such as HTTPS_PROXY".into(),
         ),
-        Kind::Variables if table::NOT_FOR_HOOKS.contains(&text) => wrong(
+        ValueKind::Variables if table::NOT_FOR_HOOKS.contains(&text) => wrong(
             "is not passed on to hooks",
             "remove it: root hooks have values of their own for PATH, HOME, USER, LOGNAME and \
              SHELL, and see no password"
                 .into(),
         ),
-        Kind::Program if !text.starts_with('/') && text.contains('/') => wrong(
+        ValueKind::Program if !text.starts_with('/') && text.contains('/') => wrong(
             "is a relative path",
             "give an absolute path, or a bare name that is looked up in the venv".into(),
         ),
-        Kind::Port if !text.parse::<u16>().is_ok_and(|port| port > 0) => {
+        ValueKind::Port if !text.parse::<u16>().is_ok_and(|port| port > 0) => {
             wrong("is not a port", "give a number from 1 to 65535".into())
         }
-        Kind::Mode
+        ValueKind::Mode
             if !u32::from_str_radix(text, 8)
                 .is_ok_and(|mode| mode <= 0o666 && mode & 0o111 == 0 && mode & 0o600 == 0o600) =>
         {
@@ -399,7 +413,7 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
                     .into(),
             )
         }
-        Kind::Umask
+        ValueKind::Umask
             if !u32::from_str_radix(text, 8)
                 .is_ok_and(|mask| mask <= 0o777 && mask & 0o700 == 0) =>
         {
@@ -409,7 +423,7 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
                     .into(),
             )
         }
-        Kind::Seconds
+        ValueKind::Seconds
             if !text
                 .parse::<f64>()
                 .is_ok_and(|s| (0.0..=86_400.0).contains(&s)) =>
@@ -419,7 +433,7 @@ fn check(kind: Kind, text: &str) -> Result<(), (String, String)> {
                 "give a number from 0 to 86400, such as 7 or 1.5".into(),
             )
         }
-        Kind::Choice(words) if !words.contains(&text) => {
+        ValueKind::Choice(words) if !words.contains(&text) => {
             let closest = words.iter().max_by(|a, b| {
                 strsim::jaro_winkler(a, text).total_cmp(&strsim::jaro_winkler(b, text))
             });

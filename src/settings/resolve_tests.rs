@@ -2,17 +2,17 @@
 
 use super::*;
 
-fn flags(list: &[(Key, &str)]) -> Typed {
-    Typed {
+fn flags(list: &[(Key, &str)]) -> CliSettings {
+    CliSettings {
         flags: list
             .iter()
-            .map(|(key, text)| (*key, Written::Text((*text).into())))
+            .map(|(key, text)| (*key, RawValue::Text((*text).into())))
             .collect(),
         config: None,
     }
 }
 
-fn load_with(typed: &Typed, environment: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+fn load_with(typed: &CliSettings, environment: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
     let find = |name: &str| {
         environment
             .iter()
@@ -116,7 +116,7 @@ fn a_relative_path_of_the_command_line_is_one_below_the_working_directory() {
     ]);
     typed
         .flags
-        .insert(Key::GrantAccess, Written::List(vec!["dri".into()]));
+        .insert(Key::GrantAccess, RawValue::List(vec!["dri".into()]));
     let settings = load_with(&typed, &[]).unwrap();
     assert_eq!(settings.notebooks.directory, Some(here.join("work")));
     let program = here.join("bin/jupyter-lab").display().to_string();
@@ -160,7 +160,7 @@ fn the_file_the_environment_and_the_flags_are_told_together() {
     typed.config = Some(file.path().to_owned());
     let environment = |name: &str| (name == "NOTEBOOKS").then(|| "z".into());
     let mut draft = read(&typed, &environment, false);
-    assert_eq!(draft.so_far().log.format, LogFormat::Json);
+    assert_eq!(draft.settings().log.format, LogFormat::Json);
     let later = SettingError::new("password", "there", "is wrong", "mend it");
     let later: Result<(), _> = Err(SettingsError(vec![later]));
     assert_eq!(draft.checked(later), None);

@@ -4,7 +4,7 @@
 
 /// The kinds of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Any text that is not empty.
     Text,
     /// An absolute path.
@@ -33,7 +33,7 @@ pub enum Kind {
     Variables,
 }
 
-impl Kind {
+impl ValueKind {
     /// Reports whether a value is a list.
     pub fn is_list(self) -> bool {
         matches!(
@@ -98,7 +98,7 @@ pub struct Entry {
     /// The TOML key, `table.key`; `None`: there is none.
     pub toml: Option<&'static str>,
     /// The kind of the value.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The placeholder in `--help`.
     pub value_name: &'static str,
     /// The built-in default; `None`: there is none.
@@ -120,7 +120,7 @@ const OPERATION: &str = "Operation";
 const fn entry(
     key: Key,
     flag: &'static str,
-    kind: Kind,
+    kind: ValueKind,
     value_name: &'static str,
     heading: &'static str,
     help: &'static str,
@@ -165,7 +165,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::NotebookDefaults,
         "notebook-defaults",
-        Kind::Path,
+        ValueKind::Path,
         "DIR",
         NOTEBOOKS,
         "Where the image keeps the default notebooks",
@@ -175,7 +175,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Notebooks,
         "notebooks",
-        Kind::Path,
+        ValueKind::Path,
         "DIR",
         NOTEBOOKS,
         "The mounted volume; Jupyter's root directory",
@@ -185,7 +185,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::VolumeOwner,
         "volume-owner",
-        Kind::Choice(&["auto", "chown", "adopt", "keep"]),
+        ValueKind::Choice(&["auto", "chown", "adopt", "keep"]),
         "POLICY",
         NOTEBOOKS,
         "Give the volume to the user (chown), run as its owner (adopt), or touch nothing (keep); \
@@ -197,7 +197,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::UpdateNotebooks,
         "update-notebooks",
-        Kind::Choice(&["unmodified", "beside", "never"]),
+        ValueKind::Choice(&["unmodified", "beside", "never"]),
         "POLICY",
         NOTEBOOKS,
         "Which defaults a newer image replaces; what you changed is never overwritten",
@@ -208,7 +208,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::DeletedNotebooks,
         "deleted-notebooks",
-        Kind::Choice(&["restore", "respect"]),
+        ValueKind::Choice(&["restore", "respect"]),
         "POLICY",
         NOTEBOOKS,
         "Whether defaults that you deleted come back at the next start",
@@ -219,7 +219,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::NotebookMode,
         "notebook-mode",
-        Kind::Mode,
+        ValueKind::Mode,
         "MODE",
         NOTEBOOKS,
         "Mode of the files brought in; directories and executables get x where it has r",
@@ -230,7 +230,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Venv,
         "venv",
-        Kind::Path,
+        ValueKind::Path,
         "DIR",
         SERVER,
         "Python environment; its bin goes first on PATH",
@@ -240,7 +240,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::JupyterServer,
         "jupyter-server",
-        Kind::Program,
+        ValueKind::Program,
         "PATH",
         SERVER,
         "jupyter-lab or jupyterhub-singleuser; a bare name is looked up in the venv",
@@ -249,7 +249,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::JupyterCore,
         "jupyter-core",
-        Kind::Text,
+        ValueKind::Text,
         "PATH",
         SERVER,
         "Accepted for compatibility; not needed, the password's hash is computed here",
@@ -257,7 +257,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Ip,
         "ip",
-        Kind::Text,
+        ValueKind::Text,
         "ADDR",
         SERVER,
         "Address Jupyter listens on (not in hub mode) [default: all, IPv4 and IPv6]",
@@ -267,7 +267,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Port,
         "port",
-        Kind::Port,
+        ValueKind::Port,
         "N",
         SERVER,
         "Port Jupyter listens on (not in hub mode)",
@@ -277,7 +277,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::JupyterArg,
         "jupyter-arg",
-        Kind::Texts,
+        ValueKind::Texts,
         "ARG",
         SERVER,
         "An argument for Jupyter; may be repeated",
@@ -286,7 +286,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::StopTimeout,
         "stop-timeout",
-        Kind::Seconds,
+        ValueKind::Seconds,
         "SECONDS",
         SERVER,
         "How long the server may take to stop before it is killed; with --drain-timeout less than what the engine gives (Docker 10, more with its own --stop-timeout)",
@@ -297,7 +297,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::DrainTimeout,
         "drain-timeout",
-        Kind::Seconds,
+        ValueKind::Seconds,
         "SECONDS",
         SERVER,
         "How long everyone else may take after that",
@@ -308,7 +308,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::ReadyTimeout,
         "ready-timeout",
-        Kind::Seconds,
+        ValueKind::Seconds,
         "SECONDS",
         SERVER,
         "After this time a server that does not answer is reported; it keeps running",
@@ -319,7 +319,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Restart,
         "restart",
-        Kind::Choice(&["never", "on-failure", "always"]),
+        ValueKind::Choice(&["never", "on-failure", "always"]),
         "POLICY",
         SERVER,
         "Whether a server that ends by itself is started again",
@@ -330,7 +330,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Orphans,
         "orphans",
-        Kind::Choice(&["keep", "end"]),
+        ValueKind::Choice(&["keep", "end"]),
         "POLICY",
         SERVER,
         "What becomes of processes that a kernel or a terminal leaves behind when it ends",
@@ -341,7 +341,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Umask,
         "umask",
-        Kind::Umask,
+        ValueKind::Umask,
         "MASK",
         SERVER,
         "The umask of the server or COMMAND, such as 002 for a group's share; otherwise the container's",
@@ -351,7 +351,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::User,
         "user",
-        Kind::Text,
+        ValueKind::Text,
         "NAME",
         IDENTITY,
         "Who the server runs as (name or number); root selects the old layout under /root",
@@ -360,7 +360,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Group,
         "group",
-        Kind::Text,
+        ValueKind::Text,
         "NAME",
         IDENTITY,
         "The group the server runs as [default: the user's own]",
@@ -369,7 +369,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Home,
         "home",
-        Kind::Path,
+        ValueKind::Path,
         "DIR",
         IDENTITY,
         "The user's HOME [default: the account's]",
@@ -378,7 +378,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::NewPrivileges,
         "new-privileges",
-        Kind::Switch,
+        ValueKind::Switch,
         "",
         IDENTITY,
         "For images that want sudo: keep the bounding set and leave no_new_privs off",
@@ -387,7 +387,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::KeepGroup,
         "keep-group",
-        Kind::Groups,
+        ValueKind::Groups,
         "NAME",
         IDENTITY,
         "Keep this group of --group-add though the image's /etc/group gives it to root, too (name or number); may be repeated",
@@ -396,7 +396,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::DockerSocket,
         "docker-socket",
-        Kind::Path,
+        ValueKind::Path,
         "PATH",
         DOCKER,
         "The Docker socket the user gets access to, if it is mounted",
@@ -407,7 +407,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::DockerGroup,
         "docker-group",
-        Kind::Text,
+        ValueKind::Text,
         "NAME",
         DOCKER,
         "Group to use for the Docker socket",
@@ -417,7 +417,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::GrantAccess,
         "grant-access",
-        Kind::Paths,
+        ValueKind::Paths,
         "PATH",
         DOCKER,
         "The same for another path, such as /dev/dri/renderD128; may be repeated",
@@ -426,7 +426,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Password,
         "password",
-        Kind::Text,
+        ValueKind::Text,
         "TEXT",
         PASSWORD,
         "Default password, used only while none is set. Public by nature: it shows in `docker inspect`",
@@ -435,7 +435,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::PasswordFile,
         "password-file",
-        Kind::Path,
+        ValueKind::Path,
         "FILE",
         PASSWORD,
         "File with the password; beats the default and one set earlier",
@@ -444,7 +444,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::JupyterLogfile,
         "jupyter-logfile",
-        Kind::Path,
+        ValueKind::Path,
         "PATH",
         OPERATION,
         "Also write the server's log here",
@@ -453,7 +453,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::LogFormat,
         "log-format",
-        Kind::Choice(&["text", "json"]),
+        ValueKind::Choice(&["text", "json"]),
         "FORMAT",
         OPERATION,
         "Format of the log on the console; the logfile keeps the server's lines as they are",
@@ -464,7 +464,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::LogLevel,
         "log-level",
-        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        ValueKind::Choice(&["error", "warn", "info", "debug", "trace"]),
         "LEVEL",
         OPERATION,
         "How much the entrypoint says",
@@ -475,7 +475,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Hooks,
         "hooks",
-        Kind::Path,
+        ValueKind::Path,
         "DIR",
         OPERATION,
         "Executables in root/ run before root is dropped, those in user/ before the server",
@@ -486,7 +486,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::HookTimeout,
         "hook-timeout",
-        Kind::Seconds,
+        ValueKind::Seconds,
         "SECONDS",
         OPERATION,
         "How long one hook may take; then the start fails",
@@ -497,7 +497,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::HookEnv,
         "hook-env",
-        Kind::Variables,
+        ValueKind::Variables,
         "NAME",
         OPERATION,
         "Pass this environment variable on to root hooks, which get only a short list; may be repeated",
@@ -506,7 +506,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::StateDir,
         "state-dir",
-        Kind::Path,
+        ValueKind::Path,
         "DIR",
         OPERATION,
         "Where state.json is kept for healthcheck, status and restart",
@@ -517,7 +517,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Strict,
         "warning-as-error",
-        Kind::Switch,
+        ValueKind::Switch,
         "",
         OPERATION,
         "Any degradation ends the start instead of being a warning",
@@ -526,7 +526,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::DryRun,
         "dry-run",
-        Kind::Switch,
+        ValueKind::Switch,
         "",
         OPERATION,
         "Print what this start would change (files, groups, owners, argv, variables); change nothing",

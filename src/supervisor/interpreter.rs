@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Number of bytes at the start of a file that the kernel reads (`BINPRM_BUF_SIZE`).
-const START: usize = 256;
+const HEADER_BYTES: usize = 256;
 
 /// The shell that execvp(3) falls back to.
 const SHELL: &str = "/bin/sh";
@@ -48,15 +48,15 @@ impl Interpreter {
 /// # Errors
 /// The file does not exist, cannot be read, or is not a regular file.
 pub fn interpreter(path: &Path) -> io::Result<Interpreter> {
-    Ok(parse(&beginning(path)?))
+    Ok(parse(&read_header(path)?))
 }
 
 /// Returns the program for another architecture, if this file or the interpreter of its first line
 /// is one.
-pub fn foreign(path: &Path) -> Option<PathBuf> {
-    let start = beginning(path).ok()?;
+pub fn foreign_binary(path: &Path) -> Option<PathBuf> {
+    let start = read_header(path).ok()?;
     if let Interpreter::Script(Shebang { path, .. }) = parse(&start) {
-        return is_foreign(&beginning(&path).ok()?).then_some(path);
+        return is_foreign(&read_header(&path).ok()?).then_some(path);
     }
     is_foreign(&start).then(|| path.to_owned())
 }
@@ -88,7 +88,7 @@ fn parse(start: &[u8]) -> Interpreter {
             false => Interpreter::Shell,
         };
     };
-    let whole = rest.contains(&b'\n') || start.len() < START;
+    let whole = rest.contains(&b'\n') || start.len() < HEADER_BYTES;
     let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = trimmed(line);
     let ends = |byte: &u8| is_blank(*byte) || *byte == 0;
@@ -138,15 +138,15 @@ fn is_foreign(start: &[u8]) -> bool {
     !NATIVE.is_empty() && !NATIVE.contains(&machine)
 }
 
-/// Returns the first [`START`] bytes of a file.
-fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+/// Returns the first [`HEADER_BYTES`] bytes of a file.
+fn read_header(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }
     let file = fs::File::open(path)?;
-    file.take(START as u64).read_to_end(&mut start)?;
+    file.take(HEADER_BYTES as u64).read_to_end(&mut start)?;
     Ok(start)
 }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_first_line_is_read_as_the_kernel_reads_it() {
         let long = format!("#!/{}", "x".repeat(300));
-        let cut = |text: &str| text[..START].to_owned();
+        let cut = |text: &str| text[..HEADER_BYTES].to_owned();
         for (start, expected) in [
             ("#!/bin/sh", script("/bin/sh", None)),
             ("#! \t/bin/sh -e \t\nx", script("/bin/sh", Some("-e"))),
@@ -182,7 +182,7 @@ mod tests {
             (&cut(&long), Interpreter::Shell),
             (
                 &cut(&format!("#!/bin/sh {long}")),
-                script("/bin/sh", Some(&long[..START - 10])),
+                script("/bin/sh", Some(&long[..HEADER_BYTES - 10])),
             ),
         ] {
             assert_eq!(parse(start.as_bytes()), expected, "{start:?}");

@@ -10,25 +10,25 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getpid};
 use tracing::info;
 
-use super::everyone::{processes, signal_one, stat};
+use crate::supervisor::processes::{all_pids, signal_one, stat};
 
 /// The time between two scans of `/proc`, and from TERM to KILL.
-const EVERY: Duration = Duration::from_secs(2);
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The scan for orphans; `None`: orphans keep running.
-pub(super) struct Orphans(Option<Watched>);
+pub(super) struct Orphans(Option<OrphanScan>);
 
-struct Watched {
+struct OrphanScan {
     due: Instant,
     /// The pid and start time of each process that got TERM.
-    asked: BTreeSet<(i32, u64)>,
+    got_term: BTreeSet<(i32, u64)>,
 }
 
 impl Orphans {
     pub fn new(end: bool) -> Self {
-        Self(end.then(|| Watched {
-            due: Instant::now() + EVERY,
-            asked: BTreeSet::new(),
+        Self(end.then(|| OrphanScan {
+            due: Instant::now() + SCAN_INTERVAL,
+            got_term: BTreeSet::new(),
         }))
     }
 
@@ -42,16 +42,16 @@ impl Orphans {
 
     /// Scans once for orphans that started after the running server. Each gets TERM, and KILL if
     /// it is still there at the next scan.
-    pub fn look(&mut self, server: Option<Pid>) {
+    pub fn scan_processes(&mut self, server: Option<Pid>) {
         let Some(watched) = &mut self.0 else { return };
-        watched.due = Instant::now() + EVERY;
+        watched.due = Instant::now() + SCAN_INTERVAL;
         let Some((server, began)) = server.and_then(|pid| Some((pid, stat(pid)?.start))) else {
             return;
         };
         let us = getpid().as_raw_pid();
         let mut left = BTreeSet::new();
         let mut asked = 0;
-        for pid in processes() {
+        for pid in all_pids() {
             let Some(process) = stat(pid).filter(|process| {
                 let ours = process.parent == us && pid != server && !process.ended;
                 // Older processes, such as those that a hook started, are not the server's.
@@ -60,7 +60,7 @@ impl Orphans {
                 continue;
             };
             let name = (pid.as_raw_pid(), process.start);
-            if watched.asked.contains(&name) {
+            if watched.got_term.contains(&name) {
                 signal_one(pid, process.start, Signal::KILL);
             } else {
                 signal_one(pid, process.start, Signal::TERM);
@@ -68,7 +68,7 @@ impl Orphans {
             }
             left.insert(name);
         }
-        watched.asked = left;
+        watched.got_term = left;
         if asked > 0 {
             info!("processes that a kernel or a terminal left behind are ended: {asked}");
         }

@@ -3,37 +3,37 @@
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
-use super::stop::Ended;
+use crate::supervisor::lifecycle::Ended;
 
 /// The result of polling the children once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum ChildEvent {
     /// This child ended and was reaped: from now on another process may have its pid.
     Ended(Pid, Ended),
     /// This child was stopped by this signal (TSTP, TTIN, TTOU or STOP) and can be continued.
     Stopped(Pid, i32),
     /// There are children, and none has changed state.
-    Nothing,
+    NoChange,
     /// There is no child.
-    NobodyLeft,
+    NoChildLeft,
 }
 
 /// Polls the children once, without waiting. As PID 1 or subreaper, orphans are our children too.
 ///
 /// This is wait(2) with `WUNTRACED` from rustix rather than nix, because nix does not know
 /// real-time signals and would lose the status of a child that one of them ended.
-pub fn look() -> Found {
+pub fn poll_child() -> ChildEvent {
     loop {
         return match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
             Ok(Some((pid, status))) => match change(status) {
-                Some(Change::Ended(ended)) => Found::Ended(pid, ended),
-                Some(Change::Stopped(by)) => Found::Stopped(pid, by),
+                Some(Change::Ended(ended)) => ChildEvent::Ended(pid, ended),
+                Some(Change::Stopped(by)) => ChildEvent::Stopped(pid, by),
                 None => continue,
             },
-            Ok(None) => Found::Nothing,
+            Ok(None) => ChildEvent::NoChange,
             Err(Errno::INTR) => continue,
             // ECHILD: no other error is possible with these arguments.
-            Err(_) => Found::NobodyLeft,
+            Err(_) => ChildEvent::NoChildLeft,
         };
     }
 }

@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 
-use crate::sys::{self, Refused, refused};
+use crate::sys;
+use crate::sys::{CallError, call_error};
 
 /// One received signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Received {
 
     /// Reports whether a server gets it unchanged: USR1 and real-time signals. USR2 would kill
     /// Jupyter without a clean-up. Most others concern a terminal, which the server does not have.
-    pub fn is_for_the_server(self) -> bool {
+    pub fn is_passed_to_server(self) -> bool {
         self.number == Signal::SIGUSR1 as i32 || self.is_real_time()
     }
 
@@ -70,7 +71,7 @@ impl From<&siginfo> for Received {
 pub struct Signals {
     source: SignalFd,
     /// Signals that were read during the preparation, for [`Self::next`].
-    kept: RefCell<VecDeque<Received>>,
+    pending_signals: RefCell<VecDeque<Received>>,
 }
 
 impl Signals {
@@ -79,21 +80,21 @@ impl Signals {
     ///
     /// # Errors
     /// The system call that was refused.
-    pub fn take_over() -> Result<Self, Refused> {
+    pub fn take_over() -> Result<Self, CallError> {
         sys::default_child_signal();
         let all = SigSet::all();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)
-            .map_err(refused("rt_sigprocmask"))?;
+            .map_err(call_error("rt_sigprocmask"))?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self {
-            source: SignalFd::with_flags(&all, flags).map_err(refused("signalfd4"))?,
-            kept: RefCell::default(),
+            source: SignalFd::with_flags(&all, flags).map_err(call_error("signalfd4"))?,
+            pending_signals: RefCell::default(),
         })
     }
 
     /// Returns the next signal, in the order of arrival; `None`: there is none now.
     pub fn next(&self) -> Option<Received> {
-        let kept = self.kept.borrow_mut().pop_front();
+        let kept = self.pending_signals.borrow_mut().pop_front();
         kept.or_else(|| self.read())
     }
 
@@ -103,10 +104,10 @@ impl Signals {
     pub fn stop_requested(&self) -> Option<Received> {
         while let Some(received) = self.read() {
             if !received.is_child() {
-                self.kept.borrow_mut().push_back(received);
+                self.pending_signals.borrow_mut().push_back(received);
             }
         }
-        self.kept
+        self.pending_signals
             .borrow()
             .iter()
             .copied()
@@ -115,9 +116,11 @@ impl Signals {
 
     /// Drops the signals that arrived so far, except those that ask to stop: one may have arrived
     /// since the last check.
-    pub fn forget(&self) {
+    pub fn discard_pending(&self) {
         let _ = self.stop_requested();
-        self.kept.borrow_mut().retain(|kept| kept.is_stop());
+        self.pending_signals
+            .borrow_mut()
+            .retain(|kept| kept.is_stop());
     }
 
     /// Leaves real-time signals in the kernel's queue (`hold`), or reads them again. When that
@@ -135,7 +138,7 @@ impl Signals {
     fn read(&self) -> Option<Received> {
         loop {
             return match self.source.read_signal() {
-                Ok(Some(info)) if is_of_our_writing(&info) => continue,
+                Ok(Some(info)) if is_own_write_error(&info) => continue,
                 Ok(info) => info.as_ref().map(Received::from),
                 // Treated as "none now", it would leave waiting signals unread until the next one.
                 Err(Errno::EINTR) => continue,
@@ -148,9 +151,9 @@ impl Signals {
 
 /// Reports whether this is SIGPIPE or SIGXFSZ, which the kernel raises for a write of ours: a
 /// blocked signal arrives even if it is ignored. The error of the write reports the same.
-fn is_of_our_writing(info: &siginfo) -> bool {
-    const OF_WRITING: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
-    OF_WRITING
+fn is_own_write_error(info: &siginfo) -> bool {
+    const WRITE_SIGNALS: [Signal; 2] = [Signal::SIGPIPE, Signal::SIGXFSZ];
+    WRITE_SIGNALS
         .iter()
         .any(|signal| *signal as u32 == info.ssi_signo)
         && info.ssi_pid == std::process::id()

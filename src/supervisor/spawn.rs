@@ -12,8 +12,9 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::interpreter::{Interpreter, foreign, interpreter, on_path};
-use crate::sys::{self, Apart};
+use crate::supervisor::interpreter::{Interpreter, foreign_binary, interpreter, on_path};
+use crate::sys;
+use crate::sys::Separation;
 
 /// A program to start, several times if need be.
 #[derive(Debug, Clone)]
@@ -100,7 +101,7 @@ pub struct Spawned {
 /// # Errors
 /// The reason why it could not be started.
 pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
-    native(&look_up(program)?)?;
+    check_architecture(&resolve_program(program)?)?;
     hook(program)
 }
 
@@ -109,7 +110,7 @@ pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
 /// # Errors
 /// The reason why it could not be started.
 pub fn hook(program: &Program) -> Result<Spawned, SpawnError> {
-    let mut command = prepared(program, Apart::Session)?;
+    let mut command = prepared(program, Separation::Session)?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -123,25 +124,25 @@ pub fn hook(program: &Program) -> Result<Spawned, SpawnError> {
 /// # Errors
 /// The reason why it could not be started.
 pub fn command(program: &Program, terminal: Option<i32>) -> Result<Spawned, SpawnError> {
-    start(prepared(program, Apart::Group(terminal))?, program)
+    start(prepared(program, Separation::Group(terminal))?, program)
 }
 
 /// Checks whether [`server`] could start the program, by its file and its working directory only.
 ///
 /// # Errors
 /// The reason why it could not be started.
-pub fn foresee_server(program: &Program) -> Result<(), SpawnError> {
-    foresee_command(program)?;
-    native(&look_up(program)?)
+pub fn check_server(program: &Program) -> Result<(), SpawnError> {
+    check_command(program)?;
+    check_architecture(&resolve_program(program)?)
 }
 
 /// Checks the same for [`command`].
 ///
 /// # Errors
 /// The reason why it could not be started.
-pub fn foresee_command(program: &Program) -> Result<(), SpawnError> {
-    let path = look_up(program)?;
-    let refused = |error: Errno| reason(path.clone(), program, error.into());
+pub fn check_command(program: &Program) -> Result<(), SpawnError> {
+    let path = resolve_program(program)?;
+    let refused = |error: Errno| spawn_error(path.clone(), program, error.into());
     if let Some(directory) = &program.directory {
         let entered = access(directory, Access::EXEC_OK);
         entered.map_err(refused)?;
@@ -156,8 +157,8 @@ pub fn foresee_command(program: &Program) -> Result<(), SpawnError> {
     }
 }
 
-fn prepared(program: &Program, apart: Apart) -> Result<Command, SpawnError> {
-    let path = look_up(program)?;
+fn prepared(program: &Program, apart: Separation) -> Result<Command, SpawnError> {
+    let path = resolve_program(program)?;
     let mut command = Command::new(&path);
     command
         .arg0(&program.name)
@@ -172,7 +173,7 @@ fn prepared(program: &Program, apart: Apart) -> Result<Command, SpawnError> {
     if let Some(directory) = &program.directory {
         command.current_dir(directory);
     }
-    sys::fresh_start(&mut command, apart, program.umask);
+    sys::reset_child(&mut command, apart, program.umask);
     Ok(command)
 }
 
@@ -180,7 +181,7 @@ fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError>
     let path = PathBuf::from(command.get_program());
     let mut child = command
         .spawn()
-        .map_err(|error| reason(path, program, error))?;
+        .map_err(|error| spawn_error(path, program, error))?;
     let output = match (child.stdout.take(), child.stderr.take()) {
         (Some(stdout), Some(stderr)) => Some((stdout.into(), stderr.into())),
         _ => None,
@@ -191,7 +192,7 @@ fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError>
 }
 
 /// Returns the file that the program's name stands for, as execvp(3) would find it.
-fn look_up(program: &Program) -> Result<PathBuf, SpawnError> {
+fn resolve_program(program: &Program) -> Result<PathBuf, SpawnError> {
     let name = Path::new(&program.name);
     if program.name.as_encoded_bytes().contains(&b'/') {
         return Ok(name.to_owned());
@@ -200,7 +201,7 @@ fn look_up(program: &Program) -> Result<PathBuf, SpawnError> {
         .environment
         .iter()
         .find_map(|(key, value)| (key == "PATH").then_some(value.as_os_str()));
-    let path = path.unwrap_or(OsStr::new(crate::server::environment::SYSTEM_PATH));
+    let path = path.unwrap_or(OsStr::new(crate::sys::env::SYSTEM_PATH));
     on_path(&program.name, path).map_err(|refused| match refused {
         Some(path) => not_executable(path),
         None => SpawnError::NotFound {
@@ -215,7 +216,7 @@ fn not_executable(path: PathBuf) -> SpawnError {
     SpawnError::NotExecutable { path, hint }
 }
 
-fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
+fn spawn_error(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
     if let Some(directory) = &program.directory
         && let Err(source) = fs::read_dir(directory)
     {
@@ -248,7 +249,7 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
         Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
         // The kernel does not say which of the two calls it refused.
         Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
-            let source = io::Error::other(sys::refused("clone or execve")(error));
+            let source = io::Error::other(sys::call_error("clone or execve")(error));
             SpawnError::System { path, source }
         }
         _ => SpawnError::System {
@@ -262,8 +263,8 @@ fn reason(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
 /// would give the file to a shell, as a script full of nonsense.
 ///
 /// Only servers are checked: other programs may be meant for an emulator that is set up.
-fn native(path: &Path) -> Result<(), SpawnError> {
-    let Some(foreign) = foreign(path) else {
+fn check_architecture(path: &Path) -> Result<(), SpawnError> {
+    let Some(foreign) = foreign_binary(path) else {
         return Ok(());
     };
     let what = foreign.display();
@@ -341,7 +342,7 @@ mod tests {
         ] {
             let program = program(name, dir.path());
             let error = server(&program).unwrap_err();
-            let foreseen = foresee_server(&program).unwrap_err();
+            let foreseen = check_server(&program).unwrap_err();
             assert_eq!(foreseen.to_string(), error.to_string());
             assert_eq!(error.code(), code, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
@@ -354,9 +355,9 @@ mod tests {
         program.directory = Some("/nonexistent".into());
         let error = server(&program).unwrap_err();
         assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
-        let error = foresee_command(&program).unwrap_err();
+        let error = check_command(&program).unwrap_err();
         assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
         program.directory = None;
-        assert!(foresee_command(&program).is_ok());
+        assert!(check_command(&program).is_ok());
     }
 }

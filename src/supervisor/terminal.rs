@@ -13,7 +13,7 @@ pub struct Terminal(BorrowedFd<'static>);
 impl Terminal {
     /// Returns the terminal, if stdin, stdout or stderr is one and we are in its foreground: a
     /// process that was started in the background stays there.
-    pub fn ours() -> Option<Self> {
+    pub fn foreground_terminal() -> Option<Self> {
         let streams = [stdin(), stdout(), stderr()];
         let terminal = streams.into_iter().find(|stream| isatty(stream))?;
         let foreground = tcgetpgrp(terminal).ok()?;
@@ -28,12 +28,12 @@ impl Terminal {
     /// Hands the foreground to this process group. A background process may do so while TTOU is
     /// blocked, as it is here. If it fails, there is nothing to hand over: the terminal hung up,
     /// or belongs to another session by now.
-    pub fn give_to(self, group: Pid) {
+    pub fn set_foreground(self, group: Pid) {
         let _ = tcsetpgrp(self.0, group);
     }
 
     /// Reports whether our own process group is in the foreground.
-    pub fn is_ours_now(self) -> bool {
+    pub fn is_foreground(self) -> bool {
         tcgetpgrp(self.0).is_ok_and(|group| group == getpgrp())
     }
 
@@ -43,7 +43,7 @@ impl Terminal {
     }
 
     /// Takes the foreground back for our own process group.
-    pub fn take_back(self) {
-        self.give_to(getpgrp());
+    pub fn reclaim_foreground(self) {
+        self.set_foreground(getpgrp());
     }
 }

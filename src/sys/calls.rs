@@ -19,7 +19,7 @@ pub const LAST_SIGNAL: i32 = 64;
 /// A system call that the kernel, or a sandbox in its place, refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{call} failed: {source}; if a sandbox or a seccomp profile refuses it, allow it there")]
-pub struct Refused {
+pub struct CallError {
     /// The name of the call.
     pub call: &'static str,
     /// The error it returned.
@@ -27,8 +27,8 @@ pub struct Refused {
 }
 
 /// Returns a closure for `map_err` that adds the name of the call to an error.
-pub fn refused<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Refused {
-    move |error| Refused {
+pub fn call_error<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> CallError {
+    move |error| CallError {
         call,
         source: error.into(),
     }
@@ -36,23 +36,23 @@ pub fn refused<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> Refused 
 
 /// The calls that separate a child process from us. The upper half of the error number says which
 /// one failed, because a child process can return only that number to its parent.
-const SET_UP: [&str; 2] = ["setsid", "setpgid"];
+const CHILD_CALLS: [&str; 2] = ["setsid", "setpgid"];
 
 /// The lower half of the error number: the error itself.
-const ERROR: i32 = 0xffff;
+const ERRNO_MASK: i32 = 0xffff;
 
-fn set_up_failed(call: i32) -> io::Error {
+fn child_error(call: i32) -> io::Error {
     let error = io::Error::last_os_error().raw_os_error();
     io::Error::from_raw_os_error((call + 1) << 16 | error.unwrap_or(0))
 }
 
 /// Returns the call that failed in a child process between fork(2) and execve(2); `None` if it was
 /// not one of ours.
-pub fn failed_in_child(error: &io::Error) -> Option<Refused> {
+pub fn failed_in_child(error: &io::Error) -> Option<CallError> {
     let number = error.raw_os_error()?;
     let call = usize::try_from(number >> 16).ok()?.checked_sub(1)?;
-    let source = io::Error::from_raw_os_error(number & ERROR);
-    SET_UP.get(call).map(|call| Refused { call, source })
+    let source = io::Error::from_raw_os_error(number & ERRNO_MASK);
+    CHILD_CALLS.get(call).map(|call| CallError { call, source })
 }
 
 /// kill(2) with any signal number. The typed wrappers know no real-time signals, which a supervisor
@@ -73,7 +73,7 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 ///
 /// # Errors
 /// As sigqueue(3): EAGAIN, ESRCH, EPERM, EINVAL.
-pub fn queue(pid: i32, signal: i32, value: u64) -> io::Result<()> {
+pub fn queue_signal(pid: i32, signal: i32, value: u64) -> io::Result<()> {
     let value = libc::sigval {
         sival_ptr: std::ptr::with_exposed_provenance_mut(value as usize),
     };
@@ -104,7 +104,7 @@ pub fn watch(descriptor: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> 
 
 /// How a child process is separated from us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Apart {
+pub enum Separation {
     /// A session of its own, without a terminal.
     Session,
     /// A process group of its own, put in the foreground of this terminal if one is given.
@@ -116,20 +116,20 @@ pub enum Apart {
 ///
 /// Otherwise the program would inherit the blocked and ignored signals of its parent for good: a
 /// server with TERM blocked never stops.
-pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
+pub fn reset_child(command: &mut Command, apart: Separation, umask: Option<u32>) {
     let setup = move || {
         // SAFETY: calls only async-signal-safe functions on local data, as needed between fork and
         // exec.
         unsafe {
             match apart {
-                Apart::Session => {
+                Separation::Session => {
                     if libc::setsid() == -1 {
-                        return Err(set_up_failed(0));
+                        return Err(child_error(0));
                     }
                 }
-                Apart::Group(terminal) => {
+                Separation::Group(terminal) => {
                     if libc::setpgid(0, 0) == -1 {
-                        return Err(set_up_failed(1));
+                        return Err(child_error(1));
                     }
                     if let Some(terminal) = terminal {
                         // TTOU stops a background process that calls tcsetpgrp, unless it is
@@ -159,7 +159,7 @@ pub fn fresh_start(command: &mut Command, apart: Apart, umask: Option<u32>) {
 
 /// Makes glibc return freed blocks of a megabyte and more to the kernel at once. Otherwise it keeps
 /// blocks of a size that was freed before: 10 MiB after hashing a password.
-pub fn keep_no_large_blocks() {
+pub fn set_mmap_threshold() {
     #[cfg(target_env = "gnu")]
     // SAFETY: only later allocations read the threshold. If it is not set, they only keep more
     // memory.
@@ -171,7 +171,7 @@ pub fn keep_no_large_blocks() {
 /// Gives memory that only the start needed back to the kernel, as this process lives for weeks:
 /// freed allocations, and code and constants mapped from files. The kernel maps them again from the
 /// same files when they are used.
-pub fn give_back_memory() {
+pub fn release_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: gives back only memory that is not allocated.
     unsafe {
@@ -180,7 +180,7 @@ pub fn give_back_memory() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
         return;
     };
-    for range in as_in_file(&maps) {
+    for range in clean_mappings(&maps) {
         let start = std::ptr::without_provenance_mut(range.start);
         // SAFETY: the mapping is not writable and nothing in it differs from its file, so a later
         // read finds the same bytes. No mapping of a file goes away between reading `smaps` and
@@ -192,7 +192,7 @@ pub fn give_back_memory() {
 /// Returns the addresses of the mappings in `smaps` (proc_pid_smaps(5)) that are private to this
 /// process, come from a file, are not writable and have no modified page, in memory or swapped out.
 /// Pages that the linker wrote before it made them read-only are modified.
-fn as_in_file(smaps: &str) -> Vec<Range<usize>> {
+fn clean_mappings(smaps: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut mapping = None;
     for line in smaps.lines() {
@@ -246,9 +246,9 @@ mod tests {
             "9000-a000 r-xp 00000000 fe:00 79 /cut/short\n".into(),
         ];
         assert_eq!(
-            as_in_file(&(code + &constants)),
+            clean_mappings(&(code + &constants)),
             [0x1000..0x3000, 0x3000..0x4000]
         );
-        assert_eq!(as_in_file(&others.concat()), []);
+        assert!(clean_mappings(&others.concat()).is_empty());
     }
 }

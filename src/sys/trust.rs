@@ -16,13 +16,13 @@ const MOST_LINKS: usize = 40;
 ///
 /// # Errors
 /// Names the first path that another user could write, or says `cannot be resolved: ...`.
-pub fn root_alone(path: &Path) -> Result<(), String> {
-    let way = way(path)?;
+pub fn root_only_path(path: &Path) -> Result<(), String> {
+    let way = path_steps(path)?;
     // The path nearest to the file is reported first.
     way.iter()
         .rev()
         .filter(|step| !step.data.is_symlink())
-        .try_for_each(|step| judge(&step.path, &step.data))
+        .try_for_each(|step| check_writers(&step.path, &step.data))
 }
 
 /// Returns `path` with its links resolved. The file may belong to another user, but each link on
@@ -31,13 +31,13 @@ pub fn root_alone(path: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// Names the first link that another user could have made, or says `cannot be resolved: ...`.
-pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
-    let way = way(path)?;
+pub fn resolve_root_links(path: &Path) -> Result<PathBuf, String> {
+    let way = path_steps(path)?;
     for link in way.iter().filter(|step| step.data.is_symlink()) {
         let above = way
             .iter()
             .find(|step| Some(step.path.as_path()) == link.path.parent());
-        if link.data.uid() != 0 || !above.is_some_and(|above| firm(&above.data)) {
+        if link.data.uid() != 0 || !above.is_some_and(|above| root_controls(&above.data)) {
             let link = link.path.display();
             return Err(format!(
                 "{link} is a link that others than root could have made"
@@ -49,13 +49,13 @@ pub fn followed_by_root(path: &Path) -> Result<PathBuf, String> {
 }
 
 /// Reports whether only root can rename root's files in a directory, or replace them.
-pub fn nobody_renames_in(directory: &Path) -> bool {
-    fs::symlink_metadata(directory).is_ok_and(|data| data.is_dir() && firm(&data))
+pub fn root_only_renames(directory: &Path) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|data| data.is_dir() && root_controls(&data))
 }
 
 /// Reports whether a directory is root's and others cannot write there or, if it is sticky, cannot
 /// touch root's files.
-fn firm(data: &Metadata) -> bool {
+fn root_controls(data: &Metadata) -> bool {
     data.uid() == 0 && (data.mode() & 0o1000 != 0 || data.mode() & 0o022 == 0)
 }
 
@@ -66,7 +66,7 @@ struct Step {
 }
 
 /// Follows a path from `/` as the kernel does, up to the first name that does not exist.
-fn way(path: &Path) -> Result<Vec<Step>, String> {
+fn path_steps(path: &Path) -> Result<Vec<Step>, String> {
     let unresolved = |error: io::Error| format!("cannot be resolved: {error}");
     let path = std::path::absolute(path).map_err(unresolved)?;
     let mut here = PathBuf::from("/");
@@ -120,14 +120,14 @@ fn names(path: &Path) -> Vec<OsString> {
 /// Checks that only root can write the directory `path` itself, wherever it is.
 ///
 /// # Errors
-/// As [`root_alone`].
-pub fn root_writes_alone(path: &Path) -> Result<(), String> {
+/// As [`root_only_path`].
+pub fn root_only_directory(path: &Path) -> Result<(), String> {
     let unresolved = |error: io::Error| format!("cannot be resolved: {error}");
     let path = fs::canonicalize(path).map_err(unresolved)?;
-    judge(&path, &fs::metadata(&path).map_err(unresolved)?)
+    check_writers(&path, &fs::metadata(&path).map_err(unresolved)?)
 }
 
-fn judge(place: &Path, data: &Metadata) -> Result<(), String> {
+fn check_writers(place: &Path, data: &Metadata) -> Result<(), String> {
     let writable_by = if data.uid() != 0 {
         format!("uid {}", data.uid())
     } else if data.mode() & 0o002 != 0 {
@@ -155,11 +155,15 @@ mod tests {
         let base = tempfile::tempdir_in("/root").unwrap();
         let file = base.path().join("f");
         fs::write(&file, "").unwrap();
-        assert_eq!(root_alone(&file), Ok(()));
+        assert_eq!(root_only_path(&file), Ok(()));
         for (mode, uid, gid) in [(0o777, 0, 0), (0o775, 0, 1), (0o775, 0, 0), (0o755, 1, 0)] {
             fs::set_permissions(base.path(), fs::Permissions::from_mode(mode)).unwrap();
             chown(base.path(), Some(uid), Some(gid)).unwrap();
-            assert!(root_alone(&file).unwrap_err().contains("can be written by"));
+            assert!(
+                root_only_path(&file)
+                    .unwrap_err()
+                    .contains("can be written by")
+            );
         }
     }
 
@@ -176,22 +180,22 @@ mod tests {
         symlink("d/../d/f", at("ours/link")).unwrap();
         symlink(at("open/way/f"), at("ours/round")).unwrap();
         symlink("loop", at("ours/loop")).unwrap();
-        assert_eq!(root_alone(&at("ours/link")), Ok(()));
-        assert_eq!(root_alone(&at("ours/round")), Ok(()));
+        assert_eq!(root_only_path(&at("ours/link")), Ok(()));
+        assert_eq!(root_only_path(&at("ours/round")), Ok(()));
         assert!(
-            root_alone(&at("ours/loop"))
+            root_only_path(&at("ours/loop"))
                 .unwrap_err()
                 .contains("os error")
         );
         fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
         for name in ["open/way/f", "ours/round"] {
-            let problem = root_alone(&at(name)).unwrap_err();
+            let problem = root_only_path(&at(name)).unwrap_err();
             assert!(
                 problem.contains("/open can be written"),
                 "{name}: {problem}"
             );
         }
-        assert_eq!(root_alone(&at("ours/link")), Ok(()));
+        assert_eq!(root_only_path(&at("ours/link")), Ok(()));
     }
 
     #[test]
@@ -212,8 +216,8 @@ mod tests {
             (0o775, false),
         ] {
             mode(rights);
-            assert_eq!(followed_by_root(&at("file")), Ok(at("file")));
-            let found = followed_by_root(&at("round"));
+            assert_eq!(resolve_root_links(&at("file")), Ok(at("file")));
+            let found = resolve_root_links(&at("round"));
             assert_eq!(
                 found.is_ok_and(|found| found == at("file")),
                 firm,
@@ -223,7 +227,7 @@ mod tests {
         mode(0o1777);
         lchown(at("d/link"), Some(1), None).unwrap();
         assert!(
-            followed_by_root(&at("round"))
+            resolve_root_links(&at("round"))
                 .unwrap_err()
                 .contains("d/link is a link")
         );
@@ -231,11 +235,11 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_passes_where_root_alone_can_make_it() {
-        assert_eq!(root_alone(Path::new("/nonexistent/file")), Ok(()));
+        assert_eq!(root_only_path(Path::new("/nonexistent/file")), Ok(()));
         let base = tempfile::tempdir_in("/root").unwrap();
         let absent = base.path().join("absent/file");
-        assert_eq!(root_alone(&absent), Ok(()));
+        assert_eq!(root_only_path(&absent), Ok(()));
         chown(base.path(), Some(1), None).unwrap();
-        assert!(root_alone(&absent).unwrap_err().contains("uid 1"));
+        assert!(root_only_path(&absent).unwrap_err().contains("uid 1"));
     }
 }

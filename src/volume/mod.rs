@@ -4,32 +4,13 @@
 //! and brings the image's notebook defaults in. Nothing here follows a symbolic link in the
 //! volume, and nothing that a person wrote is overwritten or deleted.
 
-mod batch;
-mod crew;
 mod defaults;
-mod foresee;
-mod handed;
-mod home;
-pub mod manifest;
-mod mend;
 mod mounts;
-mod offers;
-mod owner;
+mod ownership;
 mod pace;
-mod place;
-mod plan;
-mod seal;
-mod stage;
-mod summary;
-mod survey;
 #[cfg(test)]
 mod testing;
-mod tidy;
-mod together;
 mod tree;
-mod walk;
-mod way;
-mod work;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -41,15 +22,19 @@ use crate::degradation::Degradation;
 use crate::identity::Root;
 use crate::sys::text::shown;
 
-pub use defaults::{Defaults, bring_in};
-pub use foresee::{Foreseen, foresee_defaults, unread_taken};
-pub use handed::{Hand, hand_over_directories, hand_over_mounts};
-pub use mend::{Restored, Standing, Versions, restore, standing, versions};
+pub use defaults::manifest;
+pub use defaults::plan::{Action, Decision};
+pub use defaults::preview::{DefaultsPreview, drop_unreadable, preview_defaults};
+pub use defaults::restore::{
+    DefaultsStatus, Restored, Versions, defaults_status, restore, versions,
+};
+pub use defaults::seal::{Sealed, seal};
+pub use defaults::summary::Summary;
+pub use defaults::sync::{Defaults, bring_in};
 pub use mounts::wrong_mounts;
-pub use owner::{Claim, Claimed, claim, foresee as foresee_claim, is_ordinary};
-pub use plan::{Action, Verdict};
-pub use seal::{Sealed, seal};
-pub use summary::Summary;
+pub use ownership::claim::{claim, is_ordinary, preview_claim};
+pub use ownership::hand_over::{HandOver, hand_over_directories, hand_over_mounts};
+pub use ownership::{Claim, Claimed};
 pub use tree::Rights;
 
 /// Path of the manifest, relative to the volume.
@@ -109,14 +94,14 @@ pub enum VolumeError {
     #[error(
         "the notebooks directory is the root of the file system; name a directory below it with --notebooks"
     )]
-    Everything,
+    IsRootDirectory,
     /// The notebooks directory is a system directory, such as `/etc`.
     #[error(
         "the notebooks directory {} is one of the system's, whose owner stays; mount a volume \
          there, or name a directory below it with --notebooks",
         .0.display()
     )]
-    OfTheSystem(PathBuf),
+    SystemDirectory(PathBuf),
     /// `adopt` would make the server run as root.
     #[error(
         "cannot adopt the owner of {}: it belongs to root (uid 0), and the server never runs as \
@@ -139,7 +124,7 @@ pub enum VolumeError {
          first run: chown -R root:root {place}; chmod -R go-w {place}",
         place = .0.display()
     )]
-    NotRoots(PathBuf),
+    WritableByOthers(PathBuf),
     /// The caller's `stop` returned true; the caller reports that.
     #[error("stopped")]
     Stopped,
@@ -151,8 +136,8 @@ pub enum VolumeError {
 /// # Errors
 /// Those of open(2) and mkdir(2), the path `/`, or a link that another user may have made.
 pub fn open_as_root(_: &Root, path: &Path) -> std::io::Result<OwnedFd> {
-    let missing = way::Missing::Make { uid: 0, gid: 0 };
-    match way::open_volume(path, missing) {
+    let missing = ownership::open::Missing::Make { uid: 0, gid: 0 };
+    match ownership::open::open_volume(path, missing) {
         Ok((directory, _)) => Ok(directory),
         Err(VolumeError::Open { source, .. }) => Err(source),
         Err(VolumeError::Link { at, .. }) => Err(std::io::Error::other(format!(
@@ -180,9 +165,9 @@ impl VolumeError {
 
 /// Failures, counted by errno, so that a million refusals are one line.
 #[derive(Debug, Default)]
-struct Tally(BTreeMap<i32, (u64, String)>);
+struct ErrnoCounts(BTreeMap<i32, (u64, String)>);
 
-impl Tally {
+impl ErrnoCounts {
     fn add(&mut self, error: Errno, path: impl FnOnce() -> String) {
         let entry = self.0.entry(error.raw_os_error());
         entry.or_insert_with(|| (0, path())).0 += 1;
@@ -213,12 +198,12 @@ impl Tally {
 
 /// Counts paths and keeps only the first: there may be millions.
 #[derive(Debug, Default)]
-struct Counted {
+struct PathCount {
     count: u64,
     first: Option<String>,
 }
 
-impl Counted {
+impl PathCount {
     fn add(&mut self, path: impl FnOnce() -> String) {
         self.count += 1;
         self.first.get_or_insert_with(path);

@@ -26,8 +26,8 @@ impl Mount {
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let root = unescaped(fields.nth(2)?);
-        let point = unescaped(fields.next()?);
+        let root = decode_path(fields.nth(2)?);
+        let point = decode_path(fields.next()?);
         Some(Self { id, root, point })
     }
 
@@ -98,14 +98,14 @@ impl Mounts {
 pub fn wrong_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
     let mounts = Mounts::read();
     let mut wrong = unusable(&mounts, notebooks, home);
-    wrong.extend(passing(&mounts, notebooks, home));
+    wrong.extend(on_anonymous_volume(&mounts, notebooks, home));
     wrong
 }
 
 /// Reports notebooks on an anonymous volume, lost with the container, while something else is
 /// mounted at HOME or below /home. An engine makes such a volume for an image's own mount point,
 /// but a user who mounted HOME or another image's path expects what is in it to stay.
-fn passing(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation> {
+fn on_anonymous_volume(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation> {
     let volume = mounts.of(File::open(notebooks).ok()?)?;
     if !volume.is_anonymous() {
         return None;
@@ -176,7 +176,7 @@ fn refused(mount: &Path, verb: &str, error: Errno, remedy: &str) -> Degradation 
 }
 
 /// Decodes a path of mountinfo, where a backslash is followed by three octal digits.
-fn unescaped(place: &[u8]) -> PathBuf {
+fn decode_path(place: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(place.len());
     let mut rest = place;
     while let Some((byte, after)) = rest.split_first() {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{REPORT_EVERY, VolumeError};
+use crate::volume::{REPORT_EVERY, VolumeError};
 
 /// A loop with slow steps (a cold disk, a network) also asks after this time.
-const LONG: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Number of steps between two readings of the clock.
-const LOOK_EVERY: u64 = 16;
+const CLOCK_EVERY: u64 = 16;
 
 /// Counts the steps of a loop.
 pub(super) struct Pace {
@@ -27,7 +27,8 @@ impl Pace {
     /// Counts a step and reports whether it is time to ask.
     pub fn is_due(&mut self) -> bool {
         self.steps += 1;
-        let slow = || self.steps.is_multiple_of(LOOK_EVERY) && self.asked.elapsed() >= LONG;
+        let slow =
+            || self.steps.is_multiple_of(CLOCK_EVERY) && self.asked.elapsed() >= MAX_INTERVAL;
         let due = self.steps >= REPORT_EVERY || slow();
         if due {
             *self = Self::new();
@@ -56,7 +57,9 @@ mod tests {
         let mut pace = Pace::new();
         let due = |pace: &mut Pace, steps: u64| (0..steps).filter(|_| pace.is_due()).count();
         assert_eq!(due(&mut pace, 10 * REPORT_EVERY), 10);
-        pace.asked = Instant::now().checked_sub(LONG).unwrap_or(pace.asked);
-        assert_eq!(due(&mut pace, LOOK_EVERY), 1);
+        pace.asked = Instant::now()
+            .checked_sub(MAX_INTERVAL)
+            .unwrap_or(pace.asked);
+        assert_eq!(due(&mut pace, CLOCK_EVERY), 1);
     }
 }

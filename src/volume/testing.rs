@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use super::tree;
+use crate::volume::tree;
 
 /// The uid of an unprivileged user.
 pub const UID: u32 = 4321;
@@ -37,7 +37,7 @@ pub fn changed(path: &Path) -> (i64, i64) {
 
 /// Waits until every further change gets a later ctime than `path` has, and the stamp of `path`
 /// counts as settled.
-pub fn settle(path: &Path) {
+pub fn wait_past_ctime(path: &Path) {
     let (seconds, nanos) = changed(path);
     let later = (seconds, u32::try_from(nanos).unwrap() + 60_000_000);
     let later = (

@@ -8,20 +8,22 @@ use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{
-    Access, AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags, StatxTimestamp,
+    Access, AtFlags, FileType, Gid, Mode, OFlags, RawDir, StatVfsMountFlags, StatxFlags,
+    StatxTimestamp, Uid,
 };
 use rustix::io::Errno;
 
-use super::mounts::Mounts;
+use crate::volume::mounts::Mounts;
 
 /// Flags that open a directory for listing.
-pub(super) const LIST: OFlags = OFlags::DIRECTORY
+pub(super) const LIST_FLAGS: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 /// Flags that open anything without touching it: no FIFO blocks, no device wakes up.
-pub(super) const HANDLE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const HANDLE_FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The identity of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,19 +35,19 @@ pub(super) struct Inode {
 #[cfg(test)]
 thread_local! {
     /// The fields that a stat lacks, as on an older kernel.
-    pub(super) static AS_BEFORE_5_8: std::cell::Cell<StatxFlags> =
+    pub(super) static MISSING_STAT_FIELDS: std::cell::Cell<StatxFlags> =
         const { std::cell::Cell::new(StatxFlags::empty()) };
 }
 
 /// PATH_MAX. A path of this length fits in no system call, so no default has one.
-pub(super) const LONGEST_PATH: usize = 4096;
+pub(super) const MAX_PATH: usize = 4096;
 
 /// A time by the file system's clock: seconds and nanoseconds.
 pub(super) type Time = (i64, u32);
 
 /// The result of one statx(2).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct FileStat {
     pub inode: Inode,
     /// The mount ID; `None` before Linux 5.8.
     pub mount: Option<u64>,
@@ -60,7 +62,7 @@ pub(super) struct Look {
     pub changed: Time,
 }
 
-impl Look {
+impl FileStat {
     /// Reports whether both are on the same mount, or on the same device if the kernel gives no
     /// mount IDs.
     pub fn same_mount(&self, other: &Self) -> bool {
@@ -74,35 +76,35 @@ pub(super) fn mount_tops() -> HashSet<Inode> {
     let mounts = Mounts::read();
     let looks = mounts.points().filter_map(|point| {
         let place = CString::new(point.as_os_str().as_bytes()).ok()?;
-        look(rustix::fs::CWD, &place).ok()
+        stat_name(rustix::fs::CWD, &place).ok()
     });
     looks.map(|look| look.inode).collect()
 }
 
 /// Stats `name` in `dir`. No link is followed.
-pub(super) fn look(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
+pub(super) fn stat_name(dir: impl AsFd, name: &CStr) -> Result<FileStat, Errno> {
     statx(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Stats an open file descriptor.
-pub(super) fn look_at(handle: impl AsFd) -> Result<Look, Errno> {
+pub(super) fn stat_fd(handle: impl AsFd) -> Result<FileStat, Errno> {
     statx(handle.as_fd(), c"", AtFlags::EMPTY_PATH)
 }
 
 /// Stats `name` in `dir`. A network file system asks its server instead of its cache.
-pub(super) fn look_anew(dir: impl AsFd, name: &CStr) -> Result<Look, Errno> {
+pub(super) fn stat_uncached(dir: impl AsFd, name: &CStr) -> Result<FileStat, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
     statx(dir.as_fd(), name, flags)
 }
 
-fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Look, Errno> {
+fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<FileStat, Errno> {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let stat = rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)?;
     let told = StatxFlags::from_bits_retain(stat.stx_mask);
     #[cfg(test)]
-    let told = told - AS_BEFORE_5_8.get();
+    let told = told - MISSING_STAT_FIELDS.get();
     let time = |t: StatxTimestamp| (t.tv_sec, t.tv_nsec);
-    Ok(Look {
+    Ok(FileStat {
         inode: Inode {
             dev: (stat.stx_dev_major, stat.stx_dev_minor),
             ino: stat.stx_ino,
@@ -119,21 +121,28 @@ fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<Look, Errno
     })
 }
 
+/// Opens the directory at the top of a tree.
+pub(super) fn open_top(path: &Path) -> Result<OwnedFd, Errno> {
+    // The settings may name the directory through a link; below it, no link is followed.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
 /// Opens the directory `name` in `dir` for listing, never through a link.
 pub(super) fn open_dir(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, LIST, Mode::empty())
+    rustix::fs::openat(dir, name, LIST_FLAGS, Mode::empty())
 }
 
 /// Opens `name` in `dir` as an O_PATH handle, which can be statted and changed but not read.
 pub(super) fn open_handle(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, HANDLE, Mode::empty())
+    rustix::fs::openat(dir, name, HANDLE_FLAGS, Mode::empty())
 }
 
 /// The user whose rights in a volume are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
     /// The user that this process runs as.
-    Ours,
+    ThisProcess,
     /// This uid, which will own everything in the volume. Root asks on its behalf: root's own
     /// rights are wider or, without capabilities, narrower.
     Owner(u32),
@@ -143,7 +152,7 @@ impl Rights {
     /// Returns the uid.
     pub(super) fn uid(self) -> u32 {
         match self {
-            Self::Ours => rustix::process::geteuid().as_raw(),
+            Self::ThisProcess => rustix::process::geteuid().as_raw(),
             Self::Owner(uid) => uid,
         }
     }
@@ -168,11 +177,17 @@ impl Rights {
         if is_read_only(&dir) {
             return Err(Errno::ROFS);
         }
-        match look(&dir, name)?.mode >> 6 & wanted.bits() == wanted.bits() {
+        match stat_name(&dir, name)?.mode >> 6 & wanted.bits() == wanted.bits() {
             true => Ok(()),
             false => Err(Errno::ACCESS),
         }
     }
+}
+
+/// Changes the owner of what `handle` is, and of nothing else: there is no name to swap.
+pub(super) fn chown_handle(handle: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::fs::chownat(handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
 /// Reports whether the file system or mount of `dir` is read-only.
@@ -198,11 +213,11 @@ pub(super) struct Tree {
     /// The path of the last directory.
     path: Vec<u8>,
     /// The open directories on the way to it, each with the length of its path.
-    way: Vec<(usize, OwnedFd)>,
+    open_dirs: Vec<(usize, OwnedFd)>,
 }
 
 /// The most directories on the way that stay open; the others are opened again.
-const OPEN_ON_THE_WAY: usize = 64;
+const MAX_OPEN_DIRS: usize = 64;
 
 impl Tree {
     pub fn new(top: OwnedFd) -> Self {
@@ -210,7 +225,7 @@ impl Tree {
             top,
             mode: 0o755,
             path: Vec::new(),
-            way: Vec::new(),
+            open_dirs: Vec::new(),
         }
     }
 
@@ -218,14 +233,14 @@ impl Tree {
     ///
     /// # Errors
     /// As openat(2).
-    pub fn again(&self) -> Result<Self, Errno> {
+    pub fn reopen(&self) -> Result<Self, Errno> {
         let mut again = Self::new(open_dir(&self.top, c".")?);
-        again.make_with(self.mode);
+        again.set_dir_mode(self.mode);
         Ok(again)
     }
 
     /// Sets the mode of directories that are made from now on.
-    pub fn make_with(&mut self, mode: u32) {
+    pub fn set_dir_mode(&mut self, mode: u32) {
         self.mode = mode;
     }
 
@@ -240,10 +255,14 @@ impl Tree {
         let both = self.path.iter().zip(path);
         let same = both.take_while(|(known, wanted)| known == wanted).count();
         let leads = |length| length <= same && path.get(length).is_none_or(|byte| *byte == b'/');
-        while self.way.last().is_some_and(|(length, _)| !leads(*length)) {
-            self.way.pop();
+        while self
+            .open_dirs
+            .last()
+            .is_some_and(|(length, _)| !leads(*length))
+        {
+            self.open_dirs.pop();
         }
-        let known = self.way.last().map_or(0, |(length, _)| *length);
+        let known = self.open_dirs.last().map_or(0, |(length, _)| *length);
         self.path.truncate(known);
         self.path.extend_from_slice(&path[known..]);
         let mut done = if known == 0 { 0 } else { known + 1 };
@@ -252,10 +271,10 @@ impl Tree {
             let name = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
             let step = name_of(name)?;
             let above = self
-                .way
+                .open_dirs
                 .last()
                 .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd());
-            let flags = HANDLE | OFlags::DIRECTORY;
+            let flags = HANDLE_FLAGS | OFlags::DIRECTORY;
             let mut opened = rustix::fs::openat(above, &step, flags, Mode::empty());
             if opened.as_ref().is_err_and(|error| *error == Errno::NOENT) && make {
                 let made = rustix::fs::mkdirat(above, &step, Mode::from(self.mode));
@@ -264,18 +283,18 @@ impl Tree {
                 }
                 opened = rustix::fs::openat(above, &step, flags, Mode::empty());
                 if let (Ok(()), Ok(_)) = (made, &opened) {
-                    exactly(above, &step, self.mode);
+                    set_exact_mode(above, &step, self.mode);
                 }
             }
             done += name.len();
-            if self.way.len() == OPEN_ON_THE_WAY {
-                self.way.remove(0);
+            if self.open_dirs.len() == MAX_OPEN_DIRS {
+                self.open_dirs.remove(0);
             }
-            self.way.push((done, opened?));
+            self.open_dirs.push((done, opened?));
             done += 1;
         }
         Ok(self
-            .way
+            .open_dirs
             .last()
             .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd()))
     }
@@ -290,11 +309,11 @@ impl Tree {
 
 /// Gives a new directory exactly this mode, of which the umask may have removed bits. Does
 /// nothing if the name is no longer a directory.
-fn exactly(above: BorrowedFd<'_>, name: &CStr, mode: u32) {
+fn set_exact_mode(above: BorrowedFd<'_>, name: &CStr, mode: u32) {
     let Ok(dir) = open_dir(above, name) else {
         return;
     };
-    if let Ok(look) = look_at(&dir) {
+    if let Ok(look) = stat_fd(&dir) {
         // Keeps setgid, which a shared parent passes on. Some file systems have no modes.
         let _ = rustix::fs::fchmod(&dir, Mode::from(mode | look.mode & 0o6000));
     }

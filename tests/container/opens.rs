@@ -184,7 +184,7 @@ fn the_lines_have_every_verb() {
         .map(|line| line[..line.len().min(2)].join(" "))
         .collect();
     for verb in verbs::NAMES {
-        let command = verbs::named(verb).unwrap();
+        let command = verbs::verb_grammar(verb).unwrap();
         let mut below = command
             .get_subcommands()
             .map(|sub| format!("{verb} {}", sub.get_name()))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use ai_lab_entrypoint::settings::table::{Entry, Kind, TABLE};
+use ai_lab_entrypoint::settings::table::{Entry, TABLE, ValueKind};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/entrypoint.toml");
 
@@ -21,18 +21,18 @@ const HEAD: &str = "\
 fn value(entry: &Entry) -> String {
     let text = |text: &str| format!("\"{text}\"");
     match entry.kind {
-        Kind::Switch => "true".into(),
-        Kind::Port => "49494".into(),
-        Kind::Seconds => entry.default.unwrap().into(),
-        Kind::Texts => "[\"--ServerApp.allow_remote_access=True\"]".into(),
-        Kind::Paths => "[\"/dev/dri/renderD128\"]".into(),
-        Kind::Groups => "[\"video\"]".into(),
-        Kind::Variables => "[\"HTTPS_PROXY\"]".into(),
-        Kind::Choice(_) | Kind::Mode => text(entry.default.unwrap()),
-        Kind::Umask => text("002"),
-        Kind::Path => text(entry.default.unwrap_or("/home/jupyter/…")),
-        Kind::Program => text("jupyter-lab"),
-        Kind::Text => text(entry.default.unwrap_or("…")),
+        ValueKind::Switch => "true".into(),
+        ValueKind::Port => "49494".into(),
+        ValueKind::Seconds => entry.default.unwrap().into(),
+        ValueKind::Texts => "[\"--ServerApp.allow_remote_access=True\"]".into(),
+        ValueKind::Paths => "[\"/dev/dri/renderD128\"]".into(),
+        ValueKind::Groups => "[\"video\"]".into(),
+        ValueKind::Variables => "[\"HTTPS_PROXY\"]".into(),
+        ValueKind::Choice(_) | ValueKind::Mode => text(entry.default.unwrap()),
+        ValueKind::Umask => text("002"),
+        ValueKind::Path => text(entry.default.unwrap_or("/home/jupyter/…")),
+        ValueKind::Program => text("jupyter-lab"),
+        ValueKind::Text => text(entry.default.unwrap_or("…")),
     }
 }
 
@@ -51,7 +51,7 @@ fn comment(text: &str) -> String {
 
 fn paragraph(entry: &Entry, key: &str) -> String {
     let mut about = format!("{}.", entry.help.trim_end_matches('.'));
-    if let Kind::Choice(words) = entry.kind {
+    if let ValueKind::Choice(words) = entry.kind {
         about += &format!(" One of {}.", words.join(", "));
     }
     about += &format!(" Flag: --{}.", entry.flag);
@@ -60,7 +60,7 @@ fn paragraph(entry: &Entry, key: &str) -> String {
     }
     match entry.default {
         Some(default) => about += &format!(" Default: {default}."),
-        None if entry.kind == Kind::Switch => about += " Default: false.",
+        None if entry.kind == ValueKind::Switch => about += " Default: false.",
         None => {}
     }
     format!("\n{}#{key} = {}\n", comment(&about), value(entry))

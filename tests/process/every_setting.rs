@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use ai_lab_entrypoint::settings::table::{Entry, Key, Kind, TABLE};
+use ai_lab_entrypoint::settings::table::{Entry, Key, TABLE, ValueKind};
 
 use crate::support::{PROGRAM, Start};
 
@@ -26,26 +26,26 @@ const LAYERS: [Layer; 3] = [Layer::File, Layer::Environment, Layer::Flag];
 /// live with either, without a warning.
 fn value(entry: &Entry, ground: &Path, which: usize) -> (String, String) {
     let typed = match entry.kind {
-        Kind::Text => USERS[which].to_string(),
-        Kind::Program => ["jupyter-lab", "jupyterhub-singleuser"][which].into(),
-        Kind::Mode => ["640", "600"][which].into(),
-        Kind::Umask => ["027", "002"][which].into(),
-        Kind::Choice(words) => words[which].into(),
-        Kind::Port => ["1111", "2222"][which].into(),
-        Kind::Seconds => ["1.5", "2.5"][which].into(),
+        ValueKind::Text => USERS[which].to_string(),
+        ValueKind::Program => ["jupyter-lab", "jupyterhub-singleuser"][which].into(),
+        ValueKind::Mode => ["640", "600"][which].into(),
+        ValueKind::Umask => ["027", "002"][which].into(),
+        ValueKind::Choice(words) => words[which].into(),
+        ValueKind::Port => ["1111", "2222"][which].into(),
+        ValueKind::Seconds => ["1.5", "2.5"][which].into(),
         // A flag can only switch on.
-        Kind::Switch => ["false", "true"][which].into(),
-        Kind::Texts => ["--A.b=1", "--A.b=2"][which].into(),
-        Kind::Groups => USERS[which].to_string(),
-        Kind::Variables => ["OF_ONE", "OF_ANOTHER"][which].into(),
-        Kind::Path | Kind::Paths => {
+        ValueKind::Switch => ["false", "true"][which].into(),
+        ValueKind::Texts => ["--A.b=1", "--A.b=2"][which].into(),
+        ValueKind::Groups => USERS[which].to_string(),
+        ValueKind::Variables => ["OF_ONE", "OF_ANOTHER"][which].into(),
+        ValueKind::Path | ValueKind::Paths => {
             let path = ground.join(format!("{}-{which}", entry.flag));
             place(entry, &path, USERS[which]);
             path.display().to_string()
         }
     };
     let toml = match entry.kind {
-        Kind::Port | Kind::Seconds | Kind::Switch => typed.clone(),
+        ValueKind::Port | ValueKind::Seconds | ValueKind::Switch => typed.clone(),
         kind if kind.is_list() => format!("[{typed:?}]"),
         _ => format!("{typed:?}"),
     };
@@ -58,7 +58,7 @@ fn place(entry: &Entry, path: &Path, user: u32) {
         "DIR" => fs::create_dir_all(path).unwrap(),
         "FILE" => fs::write(path, "a password").unwrap(),
         // To what is given, the user's group has access already.
-        _ if entry.kind == Kind::Paths => {
+        _ if entry.kind == ValueKind::Paths => {
             fs::write(path, "").unwrap();
             fs::set_permissions(path, PermissionsExt::from_mode(0o660)).unwrap();
         }
@@ -105,7 +105,7 @@ fn of_every_setting_the_strongest_value_is_told_with_its_origin() {
                     }
                     Layer::Flag => {
                         flags.push(match entry.kind {
-                            Kind::Switch => format!("--{}", entry.flag),
+                            ValueKind::Switch => format!("--{}", entry.flag),
                             _ => format!("--{}={typed}", entry.flag),
                         });
                         format!("--{}", entry.flag)

@@ -2,50 +2,51 @@
 
 use std::path::Path;
 
-use super::{Notebooks, hooks_part, look_at_notebooks};
-use crate::boot::plan::Plan;
-use crate::boot::{Failure, Person, Start, check, root_phase};
+use crate::boot::dry_run::plan::DryRunPlan;
+use crate::boot::dry_run::{NotebooksPreview, hooks_part, preview_notebooks};
+use crate::boot::{Failure, ServerUser, Start, check, root_phase};
+use crate::group_access::preview_access;
 use crate::hooks;
-use crate::identity::{Account, Linux, Root, Target, foresee_access, resolve};
-use crate::settings::{VolumeOwner, record};
+use crate::identity::{Account, Linux, Root, Target, resolve};
+use crate::settings::{VolumeOwner, saved};
 use crate::state;
-use crate::volume::{Claim, Rights, foresee_claim, hand_over_mounts};
+use crate::volume::{Claim, Rights, hand_over_mounts, preview_claim};
 
 /// Previews the root phase, then drops root. Returns the preview of the notebooks, too, if
 /// the user may not be able to read them yet.
-pub(super) fn part(
+pub(super) fn preview_root_phase(
     start: &mut Start<'_>,
     root: Root,
-    plan: &mut Plan,
-) -> Result<(Person, Option<Notebooks>), Failure> {
+    plan: &mut DryRunPlan,
+) -> Result<(ServerUser, Option<NotebooksPreview>), Failure> {
     let directory = start.settings.hooks.directory.join("root");
     let hooks = hooks::root_hooks(&directory);
     let hooks = hooks.map_err(|error| start.hook_failed(error))?;
     hooks_part("root", hooks, plan);
-    hooks::tell_of_others(&directory);
+    hooks::warn_of_non_hooks(&directory);
     let named = check::account(start.settings).map_err(Failure::Settings)?;
     let Some(mut account) = named else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
         state_part(start, &root, &account, plan)?;
         let (dropped, degradations) = root.stay(start.settings.new_privileges, &Linux)?;
         start.report.all_degraded(degradations)?;
-        return Ok((Person { account, dropped }, None));
+        return Ok((ServerUser { account, dropped }, None));
     };
     owners_part(start, &root, &mut account, plan)?;
     let mut handed = root_phase::hand_over_home(&root, &account, false);
-    handed.retain(|place| !plan.foresight.has(place));
+    handed.retain(|place| !plan.write_access.has(place));
     for directory in handed {
         plan.line(format!("hand over {}", directory.display()));
-        plan.foresight.hands_over_itself(directory);
+        plan.write_access.add_single(directory);
     }
     // The path to the volume is checked already: root follows no link of the user's on it.
     let settings = &start.settings.notebooks;
     let chown = matches!(settings.owner, VolumeOwner::Auto | VolumeOwner::Chown);
     let directory = settings.directory.as_ref().filter(|_| chown);
-    let handed = directory.is_some_and(|directory| plan.foresight.has(directory));
-    let look = || look_at_notebooks(start, plan, Rights::Owner(account.uid));
+    let handed = directory.is_some_and(|directory| plan.write_access.has(directory));
+    let look = || preview_notebooks(start, plan, Rights::Owner(account.uid));
     let notebooks = handed.then(look).flatten();
-    start.go_on()?;
+    start.check_stop()?;
     let groups = access_part(start, &account, plan)?;
     state_part(start, &root, &account, plan)?;
     let target = Target {
@@ -56,15 +57,15 @@ pub(super) fn part(
     };
     let (dropped, degradations) = root.drop(&target, &Linux)?;
     start.report.all_degraded(degradations)?;
-    root_phase::tell_who_stays(start)?;
-    Ok((Person { account, dropped }, notebooks))
+    root_phase::report_root_parent(start)?;
+    Ok((ServerUser { account, dropped }, notebooks))
 }
 
 fn owners_part(
     start: &mut Start<'_>,
     root: &Root,
     account: &mut Account,
-    plan: &mut Plan,
+    plan: &mut DryRunPlan,
 ) -> Result<(), Failure> {
     let Some(directory) = start.settings.notebooks.directory.clone() else {
         return Ok(());
@@ -77,26 +78,26 @@ fn owners_part(
         uid,
         gid,
     };
-    let claimed = foresee_claim(root, &request, &|| start.stop_requested());
-    start.go_on()?;
+    let claimed = preview_claim(root, &request, &|| start.stop_requested());
+    start.check_stop()?;
     let claimed = claimed?;
     plan.heading("owners");
     if claimed.created {
-        plan.foresight.hands_over(&request.directory);
+        plan.write_access.add_tree(&request.directory);
     }
     if let Some((uid, gid)) = claimed.adopted {
         let volume = request.directory.display();
         plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
-        root_phase::tell_whose(start, account, uid)?;
+        root_phase::report_known_owner(start, account, uid)?;
         account.adopt(uid, gid);
-        for name in root_phase::STATE_DIRECTORIES {
+        for name in root_phase::HOME_DIRECTORIES {
             let request = Claim {
                 directory: account.home.join(name),
                 policy: VolumeOwner::Chown,
                 uid,
                 gid,
             };
-            if let Ok(claimed) = foresee_claim(root, &request, &|| start.stop_requested()) {
+            if let Ok(claimed) = preview_claim(root, &request, &|| start.stop_requested()) {
                 plan.owners(&request, &account.name, &claimed);
             }
         }
@@ -107,7 +108,7 @@ fn owners_part(
         let hand = root_phase::hand(&request.directory, account, false);
         for directory in hand_over_mounts(root, &hand) {
             plan.line(format!("hand over {}", directory.display()));
-            plan.foresight.hands_over_itself(directory);
+            plan.write_access.add_single(directory);
         }
     }
     start.report.all_degraded(claimed.degradations)
@@ -116,9 +117,9 @@ fn owners_part(
 fn access_part(
     start: &mut Start<'_>,
     account: &Account,
-    plan: &mut Plan,
+    plan: &mut DryRunPlan,
 ) -> Result<Vec<u32>, Failure> {
-    let (access, changes) = foresee_access(account, &root_phase::access_request(start));
+    let (access, changes) = preview_access(account, &root_phase::access_request(start));
     plan.heading("access");
     for path in &access.enabled {
         plan.line(format!("enable access to {}", path.display()));
@@ -135,18 +136,18 @@ fn state_part(
     start: &mut Start<'_>,
     root: &Root,
     account: &Account,
-    plan: &mut Plan,
+    plan: &mut DryRunPlan,
 ) -> Result<(), Failure> {
     let directory = &start.settings.state_dir;
-    let writable = |directory: &Path| plan.foresight.writable(directory);
-    let recorded = record::foresee_as_root(&writable);
-    let prepared = state::foresee_preparing(root, directory, &writable);
-    root_phase::unless_recorded(start, recorded);
+    let writable = |directory: &Path| plan.write_access.writable(directory);
+    let recorded = saved::check_write_as_root(&writable);
+    let prepared = state::preview_prepare(root, directory, &writable);
+    root_phase::note_record(start, recorded);
     match prepared {
         Ok(()) => {
-            plan.foresight.hands_over(directory);
+            plan.write_access.add_tree(directory);
             Ok(())
         }
-        Err(error) => root_phase::state_unprepared(start, account, &error),
+        Err(error) => root_phase::report_state_failure(start, account, &error),
     }
 }

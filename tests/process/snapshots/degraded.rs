@@ -308,6 +308,13 @@ fn the_password_cannot_be_set() {
         symlink("x", file).unwrap();
         usual(image, &[]).env("JUPYTER_PASSWORD", "x")
     });
+    start("password-behind-a-link-without-a-token", |image| {
+        config(image, r#"{"IdentityProvider": {"token": ""}}"#);
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::rename(&file, image.path("home/.jupyter/x")).unwrap();
+        symlink("x", file).unwrap();
+        usual(image, &["--password", "ailab"])
+    });
     start("password-no-config", |image| {
         let start = usual(image, &[]).env("JUPYTER_NO_CONFIG", "1");
         start.env("JUPYTER_PASSWORD", "x")

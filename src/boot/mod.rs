@@ -1,0 +1,312 @@
+//! A start, from the settings to the exit code: one call per phase, in order.
+//!
+//! ```text
+//! Settings → root phase → Dropped → user phase → Serve → exit code
+//! ```
+//!
+//! Only this module knows the order. Before the runtime or any other thread exists, the root
+//! phase is over, the threads that walked a large volume have ended, and root is dropped for
+//! good (except in the old layout).
+
+mod arguments;
+pub mod check;
+mod dry_run;
+mod home;
+mod passthrough;
+mod report;
+mod root_phase;
+mod serve;
+mod user_phase;
+mod write_access;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use crate::degradation::Degradation;
+use crate::hooks;
+use crate::hooks::{HookContext, HookError, Variables};
+use crate::identity::{Account, Dropped, Linux, Root, current};
+use crate::password::Wanted;
+use crate::server::program;
+use crate::server::program::Launch;
+use crate::settings::resolve::Draft;
+use crate::settings::{Settings, SettingsError};
+use crate::state::Mode;
+use crate::supervisor;
+use crate::supervisor::processes;
+use crate::supervisor::signals::Signals;
+use crate::sys;
+use report::Report;
+
+/// Exit code for invalid settings (`EX_CONFIG` of sysexits.h).
+pub const EX_CONFIG: u8 = 78;
+
+/// Why a start ends before its server or command is started.
+#[derive(Debug)]
+pub enum Failure {
+    /// Settings are invalid: exit code 78.
+    Settings(SettingsError),
+    /// The preparation failed: exit code 1. The text says what failed, why, and what to do.
+    Preparation(String),
+    /// A signal asked to stop: exit code 128 plus its number.
+    Stopped {
+        /// The number of the signal.
+        signal: i32,
+    },
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Preparation(causes(&error))
+    }
+}
+
+/// Returns an error and its causes as one sentence.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The data that all phases share.
+pub struct Start<'a> {
+    /// The checked settings.
+    pub settings: &'a Settings,
+    /// The program to run: a server, a command, or nothing.
+    pub launch: Launch,
+    /// All signals of this process.
+    pub signals: &'a Signals,
+    /// The password that is wanted.
+    pub password: Wanted,
+    /// Variables that hooks wrote for the server's environment and that are not in it yet.
+    pub variables: hooks::Variables,
+    /// True if root wrote a record of the settings for the verbs.
+    pub recorded: bool,
+    /// The report, which logs each degradation and keeps it for the state.
+    pub report: Report,
+}
+
+impl Start<'_> {
+    /// Returns an error if a stop signal has arrived.
+    fn check_stop(&self) -> Result<(), Failure> {
+        match self.signals.stop_requested() {
+            Some(received) => Err(Failure::Stopped {
+                signal: received.number,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the hooks of a phase and keeps the variables that they wrote for the server's
+    /// environment.
+    fn run_hooks(
+        &mut self,
+        phase: &str,
+        environment: &dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
+        run: fn(&Path, &HookContext<'_>) -> Result<Variables, HookError>,
+    ) -> Result<(), Failure> {
+        let settings = &self.settings.hooks;
+        let directory = settings.directory.join(phase);
+        let surroundings = HookContext {
+            limit: settings.timeout,
+            environment,
+            signals: self.signals,
+        };
+        let (result, time) = timed(|| run(&directory, &surroundings));
+        self.check_stop()?;
+        match result {
+            Ok(variables) => self.variables.extend(variables),
+            Err(error) => return Err(self.hook_failed(error)),
+        }
+        if directory.exists() {
+            self.report.add_duration("hooks", time);
+        }
+        Ok(())
+    }
+
+    /// Converts the failure of a hook to that of the start. A hook that cannot be trusted counts
+    /// as an invalid setting.
+    fn hook_failed(&self, error: HookError) -> Failure {
+        match error {
+            HookError::Untrusted { .. } => {
+                Failure::Settings(check::untrusted(self.settings, &error))
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// Reports whether a stop signal has arrived, so that long work should end.
+    fn stop_requested(&self) -> bool {
+        self.signals.stop_requested().is_some()
+    }
+
+    /// Returns the mode of the state: what is run.
+    fn mode(&self) -> Mode {
+        match &self.launch {
+            Launch::Server(server) if server.hub => Mode::Hub,
+            Launch::Server(_) => Mode::Lab,
+            Launch::Command(_) => Mode::Command,
+            Launch::Idle => Mode::Idle,
+        }
+    }
+}
+
+/// The user that the server runs as after the drop.
+pub struct ServerUser {
+    /// The account.
+    pub account: Account,
+    /// Proof that root is dropped, was never there, or is kept on purpose.
+    pub dropped: Dropped,
+}
+
+/// Runs a start until its end; returns the exit code.
+pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
+    sys::set_mmap_threshold();
+    let code = match begin(draft, command, signals) {
+        Ok(code) => code,
+        Err(Failure::Settings(errors)) => {
+            for wrong in errors.0 {
+                error!("settings: {wrong}");
+            }
+            EX_CONFIG.into()
+        }
+        Err(Failure::Preparation(reason)) => {
+            error!("{reason}");
+            1
+        }
+        Err(Failure::Stopped { signal }) => {
+            tracing::info!("stopped by signal {signal} before anything was started");
+            128 + signal
+        }
+    };
+    u8::try_from(code & 0xff).unwrap_or(1)
+}
+
+fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, Failure> {
+    supervisor::syscalls::check()?;
+    let as_root = rustix::process::geteuid().is_root();
+    let checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
+    let mut report = Report::new(checked.settings.strict);
+    for name in checked.overridden_args {
+        report.degraded(Degradation::new(
+            format!(
+                "the server's argument {name} is left out: the password of the environment or of \
+                 the password file is in force"
+            ),
+            "remove that argument",
+        ))?;
+    }
+    run_phases(Start {
+        settings: &checked.settings,
+        launch: checked.launch,
+        signals,
+        password: checked.password,
+        variables: Vec::new(),
+        recorded: false,
+        report,
+    })
+}
+
+fn run_phases(mut start: Start<'_>) -> Result<i32, Failure> {
+    adopt_orphans(&mut start)?;
+    announce_hub(&mut start)?;
+    if matches!(start.launch, Launch::Server(_)) {
+        check::warn_of_timeouts(start.settings);
+    }
+    check::warn_of_stale_copies(start.settings);
+    if start.settings.dry_run {
+        return dry_run::run(start);
+    }
+    let person = match Root::detect() {
+        Some(root) => root_phase::run(&mut start, root)?,
+        None => without_root(&mut start)?,
+    };
+    let ready = user_phase::run(&mut start, &person)?;
+    serve::run(start, &person, ready)
+}
+
+/// Makes orphans our children before the first hook: its orphans could not be killed otherwise.
+fn adopt_orphans(start: &mut Start<'_>) -> Result<(), Failure> {
+    let Err(refused) = processes::adopt_orphans() else {
+        return Ok(());
+    };
+    start.report.degraded(Degradation::new(
+        format!("what a process leaves behind may outlive this one: {refused}"),
+        "leave --init out: PID 1 has all orphans",
+    ))
+}
+
+/// Reports missing JupyterHub variables: the server looks healthy, but no one can log in.
+fn announce_hub(start: &mut Start<'_>) -> Result<(), Failure> {
+    if start.mode() != Mode::Hub {
+        return Ok(());
+    }
+    let missing = program::missing_hub_variables(&|name| variable(name).is_some());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    start.report.degraded(Degradation::new(
+        format!(
+            "this is to be a single-user server of JupyterHub, but {} not set: \
+             nobody will be able to log in",
+            are(&missing)
+        ),
+        "let JupyterHub start this container, or start jupyter-lab instead",
+    ))
+}
+
+/// Returns `A is`, `A and B are`, `A, B and C are`.
+fn are(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("{one} is"),
+        [most @ .., last] => format!("{} and {last} are", most.join(", ")),
+    }
+}
+
+/// Prepares a start without root, and reports each thing that only root could have done.
+fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
+    let (dropped, degradations) = Dropped::without_root(start.settings.new_privileges, &Linux)?;
+    start.report.all_degraded(degradations)?;
+    let hooks = start.settings.hooks.directory.join("root");
+    if fs::read_dir(&hooks).is_ok_and(|mut entries| entries.next().is_some()) {
+        start.report.degraded(Degradation::note(format!(
+            "started without root: there is {}, but its root hooks are not run",
+            hooks.display()
+        )))?;
+    }
+    let mut account = current();
+    if let Some(user) = &start.settings.user {
+        if let Some(home) = &user.home {
+            account.home.clone_from(home);
+        }
+        start.report.degraded(Degradation::note(format!(
+            "started as uid {} rather than root: the owner of the volume and the groups are as they are",
+            account.uid
+        )))?;
+    }
+    Ok(ServerUser { account, dropped })
+}
+
+/// Returns an environment variable that is set and not empty.
+fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Does some work; returns its result and its duration.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed())
+}

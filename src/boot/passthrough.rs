@@ -1,0 +1,67 @@
+//! The observer of a command or of nothing. It keeps the state and logs why the command could
+//! not be started. A command prints everything else itself.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tracing::error;
+
+use crate::state::{Mode, Phase, StatePublisher};
+use crate::supervisor::Observer;
+use crate::supervisor::lifecycle::Ended;
+use crate::supervisor::spawn::SpawnError;
+use crate::sys;
+
+/// An observer of a command, or of nothing.
+pub struct CommandObserver {
+    state_writer: StatePublisher,
+    /// A guess at the command that was meant; `None`: there is none.
+    hint: Option<String>,
+}
+
+impl CommandObserver {
+    /// Returns an observer, which logs `hint` if the command is not found.
+    pub fn new(told: StatePublisher, hint: Option<String>) -> Self {
+        Self {
+            state_writer: told,
+            hint,
+        }
+    }
+
+    /// Reports whether this observer is enough for `mode`.
+    pub fn handles_mode(mode: Mode) -> bool {
+        matches!(mode, Mode::Command | Mode::Idle)
+    }
+}
+
+impl Observer for CommandObserver {
+    fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>) {
+        self.state_writer.update(|state| {
+            state.main_pid = Some(pid.as_raw_pid());
+        });
+        sys::release_memory();
+    }
+
+    fn stopping(&mut self, _: bool) {
+        self.state_writer
+            .update(|state| state.enter(Phase::Stopping));
+    }
+
+    fn ended(&mut self, how: Ended, _: Option<Duration>) {
+        self.state_writer.update(|state| {
+            state.main_pid = None;
+            state.last_exit = Some(how.code());
+            state.enter(Phase::Stopping);
+        });
+    }
+
+    fn failed(&mut self, error: &SpawnError, _: Option<Duration>) {
+        match &self.hint {
+            Some(hint) if error.code() == 127 => error!("{error}; {hint}"),
+            _ => error!("{error}"),
+        }
+        self.state_writer
+            .update(|state| state.enter(Phase::Stopping));
+    }
+}

@@ -1,0 +1,133 @@
+//! Finds the supervisor, and drops root to its user.
+
+use std::fs;
+
+use rustix::process::{Pid, getpid};
+
+use crate::commands::VerbError;
+use crate::identity::{Account, Dropped, Linux, Root, Target};
+use crate::supervisor::processes;
+
+/// The name of the supervisor's process, cut to the 15 bytes that the kernel keeps.
+pub const PROCESS_NAME: &str = "ai-lab-entrypoi";
+
+/// Gives this process that name, whatever the name of its executable file.
+pub fn set_process_name() {
+    // prctl(2) fails only for a bad address.
+    let _ = rustix::thread::set_name(c"ai-lab-entrypoi");
+}
+
+/// A running supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervisor {
+    /// Its process id.
+    pub pid: Pid,
+    /// Its uid.
+    pub uid: u32,
+    /// Its gid.
+    pub gid: u32,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Supervisor {
+    /// Finds PID 1 if it has that name, otherwise the process of that name that started first in
+    /// this PID namespace: later ones are verbs like this process. The host's namespace may also
+    /// hold supervisors of other containers, so one in our control group comes first.
+    pub fn find() -> Option<Self> {
+        let pid = match has_name(Pid::INIT) {
+            true => Pid::INIT,
+            false => oldest_process()?,
+        };
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Self::parse(pid, &status)
+    }
+
+    fn parse(pid: Pid, status: &str) -> Option<Self> {
+        let numbers = |field: &str| -> Option<Vec<u32>> {
+            let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+            let numbers = line.split_ascii_whitespace().map(str::parse);
+            numbers.collect::<Result<_, _>>().ok()
+        };
+        Some(Self {
+            pid,
+            // Order: real, effective, saved, file system.
+            uid: *numbers("Uid:")?.get(1)?,
+            gid: *numbers("Gid:")?.get(1)?,
+            groups: numbers("Groups:")?,
+        })
+    }
+
+    /// Becomes the supervisor's user without any capability, if this process is root and that user
+    /// is not: Docker runs HEALTHCHECK and `docker exec` as the image's user.
+    ///
+    /// # Errors
+    /// Root cannot be dropped.
+    pub fn drop_to_supervisor(&self) -> Result<Dropped, VerbError> {
+        become_user(self.uid, self.gid, self.groups.clone())
+    }
+}
+
+/// Reports whether another process than this one has the supervisor's name.
+fn has_name(pid: Pid) -> bool {
+    let name = || fs::read_to_string(format!("/proc/{pid}/comm"));
+    pid != getpid() && name().is_ok_and(|name| name.trim_end() == PROCESS_NAME)
+}
+
+fn oldest_process() -> Option<Pid> {
+    let group = |pid: Pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
+    let ours = group(getpid());
+    // A process that is gone by now is skipped.
+    let found = processes::all_pids()
+        .filter(|pid| has_name(*pid))
+        .filter_map(|pid| {
+            let started = processes::stat(pid)?.start;
+            Some((group(pid) != ours, started, pid.as_raw_pid()))
+        });
+    Pid::from_raw(found.min()?.2)
+}
+
+/// Becomes the user that a start would have, where no supervisor runs.
+///
+/// # Errors
+/// Root cannot be dropped.
+pub fn drop_to_account(account: Option<Account>) -> Result<Dropped, VerbError> {
+    match account {
+        Some(account) => become_user(account.uid, account.gid, account.groups),
+        None => become_user(0, 0, Vec::new()),
+    }
+}
+
+fn become_user(uid: u32, gid: u32, groups: Vec<u32>) -> Result<Dropped, VerbError> {
+    let dropped = match Root::detect() {
+        Some(root) if uid == 0 => root.stay(false, &Linux),
+        Some(root) => {
+            let target = Target {
+                uid,
+                gid,
+                groups,
+                new_privileges: false,
+            };
+            root.drop(&target, &Linux)
+        }
+        None => Dropped::without_root(false, &Linux),
+    };
+    let (dropped, _) = dropped.map_err(|source| VerbError::Drop { uid, source })?;
+    Ok(dropped)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_it_is_stands_in_its_status() {
+        let status = "Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\nGroups:\t4 20 \n";
+        let found = Supervisor::parse(getpid(), status).unwrap();
+        assert_eq!(
+            (found.uid, found.gid, found.groups),
+            (1000, 1001, vec![4, 20])
+        );
+    }
+}

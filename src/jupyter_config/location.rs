@@ -1,0 +1,440 @@
+//! The directories and files that Jupyter reads its configuration from, in its own order of
+//! precedence (`jupyter_core.paths`, `jupyter_core.application`, `jupyter_server.serverapp`).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::jupyter_config::command_line::CommandLine;
+use crate::jupyter_config::precedence::{
+    ConfigSources, Rank, Setting, Source, SourceContent, Value,
+};
+use crate::jupyter_config::python;
+
+/// The name of the file that `jupyter server password` writes.
+pub const CONFIG_FILE_NAME: &str = "jupyter_server_config.json";
+
+/// Names of the files that every server reads, without extension, highest precedence first. The
+/// file of this server alone ([`ConfigInputs::own_config_name`]) comes after them.
+const NAMES: [&str; 2] = ["jupyter_server_config", "jupyter_config"];
+
+/// Name of the file that only JupyterLab reads, without extension.
+pub const LAB_CONFIG_NAME: &str = "jupyter_lab_config";
+
+/// Names of configuration files, without extension, that no server reads.
+const NOT_SERVER_CONFIGS: [&str; 4] = [
+    "jupyter_console_config",
+    "jupyter_nbconvert_config",
+    "jupyter_qtconsole_config",
+    "jupyterhub_config",
+];
+
+/// The most entries read from a configuration directory. Jupyter's own directories have twenty.
+const MAX_ENTRIES: usize = 4096;
+
+/// The longest Python file that is scanned, in bytes. Its tokens take a hundred times the memory.
+const MAX_PYTHON_BYTES: usize = 256 << 10;
+
+const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
+
+/// The variable with the directories that take precedence over all others.
+pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
+
+/// Variables that give the server a token, or show that a hub asked for this server. The latter
+/// counts because without the hub's other variables the server lacks the hub's login, too.
+const TOKENS: [&str; 3] = [
+    "JUPYTER_TOKEN",
+    "JUPYTER_TOKEN_FILE",
+    "JUPYTERHUB_API_TOKEN",
+];
+
+/// The inputs that decide which configuration Jupyter reads.
+pub struct ConfigInputs<'a> {
+    /// Looks up a variable of the server's environment.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The server's HOME.
+    pub home: &'a Path,
+    /// The server's working directory; `None`: unknown.
+    pub working_dir: Option<&'a Path>,
+    /// The server's venv; `None`: it has none.
+    pub venv: Option<&'a Path>,
+    /// True if the server's user owns the venv: its configuration then beats HOME's by default.
+    pub owns_venv: bool,
+    /// The server's parsed arguments.
+    pub line: CommandLine,
+    /// Name of the file that only this server reads, without extension.
+    pub own_config_name: String,
+    /// The directory to write the password in; `None`: the user's own configuration directory.
+    pub password_dir: Option<PathBuf>,
+}
+
+/// The sources of Jupyter's configuration: directories, arguments and variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigLocation {
+    /// The directory that the password is written in.
+    user: PathBuf,
+    /// All directories, highest precedence first.
+    directories: Vec<PathBuf>,
+    /// `JUPYTER_CONFIG_PATH` as the environment has it; empty: unset.
+    config_path: OsString,
+    ignored: bool,
+    line: CommandLine,
+    own_name: String,
+    tokens: Vec<&'static str>,
+}
+
+impl ConfigLocation {
+    /// Finds the sources that a server in these surroundings reads.
+    pub fn resolve(surroundings: &ConfigInputs<'_>) -> Self {
+        let variable = |name: &str| (surroundings.environment)(name).filter(|v| !v.is_empty());
+        let on = |name: &str| variable(name).map(|value| is_on(&value));
+        let home = surroundings.home;
+        let user = user_directory(&variable, home);
+        let config_path = variable(CONFIG_PATH).unwrap_or_default();
+        let mut all: Vec<PathBuf> = Vec::new();
+        if !config_path.is_empty() {
+            let working = surroundings.working_dir.unwrap_or(Path::new(""));
+            all.extend(std::env::split_paths(&config_path).map(|entry| working.join(entry)));
+        }
+        let mut users = vec![user.clone()];
+        if surroundings.venv.is_none_or(has_user_site) && variable("PYTHONNOUSERSITE").is_none() {
+            let base = variable("PYTHONUSERBASE").map(PathBuf::from);
+            let base = base.unwrap_or_else(|| home.join(".local"));
+            users.push(base.join("etc/jupyter"));
+        }
+        match surroundings.venv.map(|venv| venv.join("etc/jupyter")) {
+            Some(venv) if on("JUPYTER_PREFER_ENV_PATH").unwrap_or(surroundings.owns_venv) => {
+                all.push(venv);
+                all.extend(users);
+            }
+            venv => {
+                all.extend(users);
+                all.extend(venv);
+            }
+        }
+        if on("JUPYTER_PLATFORM_DIRS") == Some(true) {
+            let named = variable("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".into());
+            all.extend(std::env::split_paths(&named).map(|entry| entry.join("jupyter")));
+        } else {
+            all.extend(SYSTEM.map(PathBuf::from));
+        }
+        Self {
+            user: surroundings.password_dir.clone().unwrap_or(user),
+            directories: all,
+            config_path,
+            ignored: variable("JUPYTER_NO_CONFIG").is_some(),
+            line: surroundings.line.clone(),
+            own_name: surroundings.own_config_name.clone(),
+            tokens: TOKENS
+                .into_iter()
+                .filter(|name| variable(name).is_some())
+                .collect(),
+        }
+    }
+
+    /// Returns the directory that the password is written in.
+    pub fn directory(&self) -> &Path {
+        &self.user
+    }
+
+    /// Returns `JUPYTER_CONFIG_PATH` as the environment had it; empty: unset.
+    pub fn config_path(&self) -> &OsStr {
+        &self.config_path
+    }
+
+    /// Returns the file that the password is written in.
+    pub fn file(&self) -> PathBuf {
+        self.user.join(CONFIG_FILE_NAME)
+    }
+
+    /// Reports whether `JUPYTER_NO_CONFIG` makes Jupyter read no configuration file.
+    pub fn ignored(&self) -> bool {
+        self.ignored
+    }
+
+    /// Reads every source that can configure authentication. Each read has a size limit, and
+    /// only regular files are read, so that no read blocks.
+    pub fn read(&self) -> ConfigSources {
+        let mut found = vec![source(
+            "the server's arguments",
+            Rank::Line,
+            self.line.said.clone(),
+        )];
+        if self.line.file.is_some() {
+            found.push(unknown_value_source(
+                "the server's arguments",
+                "--config",
+                Rank::Ignored,
+            ));
+        }
+        if !self.ignored {
+            for name in self.names() {
+                match self.line.file.as_deref().filter(|_| name == NAMES[0]) {
+                    Some(file) => self.read_named(file, &mut found),
+                    None => self.read_all(name, &mut found),
+                }
+            }
+        }
+        found.extend(
+            self.tokens
+                .iter()
+                .map(|name| unknown_value_source(name, name, Rank::After)),
+        );
+        if !self.ignored {
+            let mut left = MAX_ENTRIES;
+            self.directories
+                .iter()
+                .for_each(|directory| self.read_other_files(directory, &mut left, &mut found));
+        }
+        found.retain(|source| source.content != SourceContent::default());
+        ConfigSources(found)
+    }
+
+    /// Returns the names of the files that this server reads, without extension, highest
+    /// precedence first.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let own = Some(self.own_name.as_str()).filter(|own| !NAMES.contains(own));
+        NAMES.into_iter().chain(own)
+    }
+
+    /// Reads the file that the command line names. Jupyter reads it with `.json` and with `.py`.
+    fn read_named(&self, file: &Path, found: &mut Vec<Source>) {
+        match file.is_absolute() {
+            true => pair(&file.with_extension(""), Rank::Line, Rank::Line, found),
+            // Jupyter expands `~` and variables in such a path.
+            false => {
+                let said = SourceContent::describe_unclear("relative path");
+                found.push(source(&file.display().to_string(), Rank::Line, said));
+            }
+        }
+    }
+
+    /// Reads the files of this name in all directories.
+    fn read_all(&self, name: &str, found: &mut Vec<Source>) {
+        let mut before = name == NAMES[0];
+        let mut seen: Vec<&Path> = Vec::new();
+        for directory in &self.directories {
+            if seen.contains(&directory.as_path()) {
+                continue;
+            }
+            seen.push(directory);
+            let own = before && *directory == self.user;
+            before &= !own;
+            let (json, python) = match (before, own) {
+                (true, _) => (Rank::Before, Rank::Before),
+                (_, true) => (Rank::Own, Rank::After),
+                _ => (Rank::After, Rank::After),
+            };
+            pair(&directory.join(name), json, python, found);
+        }
+    }
+
+    /// Reads the files that this server does not read, but another server or an extension does, or
+    /// that people believe are read (`*_config.d`). A password there prevents the default, too.
+    fn read_other_files(&self, directory: &Path, left: &mut usize, found: &mut Vec<Source>) {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return,
+            Err(error) => {
+                let said = SourceContent::describe_unclear(error.to_string());
+                found.push(source(
+                    &directory.display().to_string(),
+                    Rank::Ignored,
+                    said,
+                ));
+                return;
+            }
+        };
+        let mut names: Vec<OsString> = Vec::new();
+        for (count, entry) in entries.enumerate() {
+            if count == MAX_ENTRIES {
+                let said = SourceContent::describe_unclear(format!("over {MAX_ENTRIES} entries"));
+                found.push(source(
+                    &directory.display().to_string(),
+                    Rank::Ignored,
+                    said,
+                ));
+                break;
+            }
+            names.extend(entry.ok().map(|entry| entry.file_name()));
+        }
+        names.sort();
+        let mut bytes = 0;
+        for name in names {
+            let path = directory.join(&name);
+            let Some((stem, extension)) = name.to_str().and_then(|name| name.rsplit_once('.'))
+            else {
+                continue;
+            };
+            let server = stem.starts_with("jupyter") && stem.ends_with("_config");
+            if !server
+                || self.names().any(|name| name == stem) && extension != "d"
+                || NOT_SERVER_CONFIGS.contains(&stem)
+            {
+                continue;
+            }
+            match extension {
+                "d" => read_config_d(&path, &mut bytes, left, found),
+                "py" | "json" => add_bounded(&path, &mut bytes, found),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns the variable and value that put the password's directory before all others.
+    pub fn config_path_override(&self) -> (&'static str, OsString) {
+        let mut value = self.user.clone().into_os_string();
+        if !self.config_path.is_empty() {
+            value.push(":");
+            value.push(&self.config_path);
+        }
+        (CONFIG_PATH, value)
+    }
+}
+
+/// Returns the directory of the user's own configuration.
+pub fn user_directory(variable: &dyn Fn(&str) -> Option<OsString>, home: &Path) -> PathBuf {
+    let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if let Some(named) = variable("JUPYTER_CONFIG_DIR") {
+        return named.into();
+    }
+    match variable("JUPYTER_PLATFORM_DIRS").is_some_and(|value| is_on(&value)) {
+        true => {
+            let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+            let config = config.unwrap_or_else(|| home.join(".config"));
+            config.join("jupyter")
+        }
+        false => home.join(".jupyter"),
+    }
+}
+
+/// Reports whether `jupyter_core` takes this value for "on".
+fn is_on(value: &OsStr) -> bool {
+    let value = value.to_string_lossy().to_lowercase();
+    !["no", "n", "false", "off", "0", "0.0"].contains(&value.as_str())
+}
+
+/// Reports whether a venv's Python uses the user's site directory (module `site`).
+fn has_user_site(venv: &Path) -> bool {
+    let Ok(text) = contents(&venv.join("pyvenv.cfg")) else {
+        return true; // no venv of Python's own
+    };
+    let text = String::from_utf8_lossy(&text).to_lowercase();
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.any(|(name, value)| {
+        name.trim() == "include-system-site-packages" && value.trim() == "true"
+    })
+}
+
+fn source(name: &str, rank: Rank, said: SourceContent) -> Source {
+    Source {
+        name: name.to_owned(),
+        rank,
+        content: said,
+    }
+}
+
+/// Returns a source with one setting, whose value is unknown.
+fn unknown_value_source(name: &str, setting: &str, rank: Rank) -> Source {
+    let setting = Setting {
+        line: None,
+        path: vec![setting.to_owned()],
+        value: Value::Unknown,
+    };
+    let said = SourceContent {
+        settings: vec![setting],
+        ..SourceContent::default()
+    };
+    source(name, rank, said)
+}
+
+/// Reads the JSON file and the Python file of this path, which has no extension.
+fn pair(path: &Path, json: Rank, python: Rank, found: &mut Vec<Source>) {
+    for (extension, rank) in [("json", json), ("py", python)] {
+        let mut path = path.as_os_str().to_owned();
+        path.push(".");
+        path.push(extension);
+        found.extend(file(Path::new(&path), rank));
+    }
+}
+
+/// Reads one configuration file; `None`: it does not exist.
+fn file(path: &Path, rank: Rank) -> Option<Source> {
+    let is_python = path.extension() == Some(OsStr::new("py"));
+    let said = match contents(path) {
+        Ok(bytes) if is_python && bytes.len() > MAX_PYTHON_BYTES => {
+            SourceContent::describe_unclear("over 256 KiB")
+        }
+        Ok(bytes) if is_python => python::read(&bytes),
+        Ok(bytes) => SourceContent::json(&bytes),
+        Err(_)
+            if path
+                .symlink_metadata()
+                .is_err_and(|error| is_absent(&error)) =>
+        {
+            return None;
+        }
+        // Docker creates a directory if a file to mount is missing on the host.
+        Err(_) if !path.is_file() => SourceContent::describe_unclear("is no regular file"),
+        Err(error) => SourceContent::describe_unclear(error.to_string()),
+    };
+    Some(source(&path.display().to_string(), rank, said))
+}
+
+/// The longest configuration file, in bytes: fifty times the longest that Jupyter generates.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Reads a configuration file of Jupyter. A FIFO without a writer and a file without an end are
+/// errors, because they must not block the start.
+pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(io::Error::other("it is longer than 4 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Reads the JSON files of a `*_config.d`, at most `left` entries of all such directories.
+fn read_config_d(directory: &Path, bytes: &mut u64, left: &mut usize, found: &mut Vec<Source>) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    for entry in entries.flatten() {
+        if *left == 0 {
+            let said = SourceContent::describe_unclear(format!("over {MAX_ENTRIES} entries"));
+            return found.push(source(
+                &directory.display().to_string(),
+                Rank::Ignored,
+                said,
+            ));
+        }
+        *left -= 1;
+        let path = entry.path();
+        if path.extension() == Some(OsStr::new("json")) {
+            add_bounded(&path, bytes, found);
+        }
+    }
+}
+
+/// Reads and adds a file. All these files of one configuration directory share one [`LIMIT`].
+fn add_bounded(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
+    *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
+    match *bytes > LIMIT {
+        true => {
+            let said = SourceContent::describe_unclear("over 4 MiB");
+            found.push(source(&path.display().to_string(), Rank::Ignored, said));
+        }
+        false => found.extend(file(path, Rank::Ignored)),
+    }
+}

@@ -1,0 +1,427 @@
+//! Decides, from all sources that Jupyter reads, whether a default password may be set and which
+//! hash is effective. It does no I/O: `place` reads the files.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::jupyter_config::traits;
+use crate::jupyter_config::traits::ConfiguredTrait;
+
+/// The relevant content of one source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceContent {
+    /// The settings about authentication, in the order of the source.
+    pub settings: Vec<Setting>,
+    /// The first part that this program cannot interpret; `None`: it understands all of it.
+    pub unclear: Option<Unclear>,
+    /// The traits it sets that decide where the server listens and works.
+    pub server_traits: Vec<ConfiguredTrait>,
+}
+
+/// A setting about authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The line in the file, counted from 1; `None`: unknown.
+    pub line: Option<usize>,
+    /// The names of the classes and of the trait: `["ServerApp", "password"]`.
+    pub path: Vec<String>,
+    /// The assigned value.
+    pub value: Value,
+}
+
+/// A value, as far as it is known without running code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// This text.
+    Text(String),
+    /// Not a text, or only known to Python.
+    Unknown,
+}
+
+/// A part of a source that this program cannot interpret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclear {
+    /// The line, counted from 1; `None`: the whole source.
+    pub line: Option<usize>,
+    /// The statement, or the reason why nothing could be read.
+    pub what: String,
+}
+
+impl SourceContent {
+    /// Returns the content of a source that cannot be interpreted at all.
+    pub fn describe_unclear(what: impl Into<String>) -> Self {
+        Self {
+            unclear: Some(Unclear {
+                line: None,
+                what: what.into(),
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// Records a line that cannot be interpreted, unless one is recorded already.
+    pub fn unclear_at(&mut self, line: usize, what: String) {
+        let line = Some(line);
+        self.unclear.get_or_insert(Unclear { line, what });
+    }
+
+    /// Reads a JSON file. A file that does not parse is unclear, although Jupyter ignores it: it
+    /// may be meant to set a password.
+    pub fn json(bytes: &[u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(content) => {
+                let mut said = Self::default();
+                collect(&content, &mut Vec::new(), &mut said);
+                said
+            }
+            Err(_) => Self::describe_unclear("not valid JSON"),
+        }
+    }
+}
+
+/// Collects the settings of a JSON document, recursively: the parser has limited its depth.
+fn collect(content: &Json, path: &mut Vec<String>, said: &mut SourceContent) {
+    let Json::Object(map) = content else {
+        return;
+    };
+    for (key, value) in map {
+        path.push(key.clone());
+        if value.is_object() {
+            collect(value, path, said);
+        } else if let [.., class, name] = &path[..]
+            && let Some(name) = traits::serving_trait(class, name)
+        {
+            let value = value.as_str().map(str::to_owned);
+            let line = None;
+            said.server_traits
+                .push(ConfiguredTrait { name, line, value });
+        } else if path.len() > 1 && is_about_authentication(path) {
+            let text = value.as_str().map(str::to_owned);
+            said.settings.push(Setting {
+                line: None,
+                path: path.clone(),
+                value: text.map_or(Value::Unknown, Value::Text),
+            });
+        }
+        path.pop();
+    }
+}
+
+/// Parts of the names of traits that control who can log in.
+const AUTH_WORDS: [&str; 9] = [
+    "auth",
+    "config_file",
+    "hashed",
+    "identity_provider",
+    "identityprovider",
+    "login_handler",
+    "passwd",
+    "password",
+    "token",
+];
+
+/// Traits with such names that do not control who can log in.
+const NON_AUTH_TRAITS: [&str; 4] = [
+    "allow_password_change",
+    "allow_unauthenticated_access",
+    "authenticate_prometheus",
+    "password_required",
+];
+
+/// Reports whether a word is or contains what looks like a trait about authentication.
+pub fn mentions_authentication(word: &str) -> bool {
+    let word = word.to_lowercase();
+    !NON_AUTH_TRAITS.contains(&word.as_str()) && AUTH_WORDS.iter().any(|known| word.contains(known))
+}
+
+/// Reports whether a trait is about authentication. Its class does not matter, because traitlets
+/// also takes a trait's value from the sections of parent classes (`JupyterApp.password`).
+pub fn is_about_authentication(path: &[String]) -> bool {
+    path.last()
+        .is_some_and(|name| mentions_authentication(name))
+}
+
+/// The kinds of settings. Those of a hash come first, in order of precedence across all files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum SettingKind {
+    /// `ServerApp.PasswordIdentityProvider.hashed_password`.
+    Nested,
+    NestedBase,
+    Provider,
+    Old,
+    /// The old trait `password` in a section that Jupyter merges into `ServerApp`.
+    Merged,
+    Base,
+    /// A token.
+    Token,
+    /// Another way to log in.
+    Other,
+}
+
+impl SettingKind {
+    fn of(path: &[String]) -> Self {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        match names[..] {
+            ["ServerApp", "PasswordIdentityProvider", "hashed_password"] => Self::Nested,
+            ["ServerApp", "IdentityProvider", "hashed_password"] => Self::NestedBase,
+            ["PasswordIdentityProvider", "hashed_password"] => Self::Provider,
+            ["ServerApp", "password"] => Self::Old,
+            ["NotebookApp" | "LabApp", "password"] => Self::Merged,
+            ["IdentityProvider", "hashed_password"] => Self::Base,
+            [.., name] if name.to_lowercase().contains("token") => Self::Token,
+            _ => Self::Other,
+        }
+    }
+
+    fn is_password(self) -> bool {
+        self < Self::Token
+    }
+}
+
+/// A source of configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The name for messages: a path, "the server's arguments" or a variable.
+    pub name: String,
+    /// The precedence.
+    pub rank: Rank,
+    /// The content.
+    pub content: SourceContent,
+}
+
+/// The precedence of a source among settings of the same kind, relative to the user's own file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// The server's command line, or the file that it names; beats every other source.
+    Line,
+    /// A source that beats the file with the user's own password.
+    Before,
+    /// The file with the user's own password.
+    Own,
+    /// A source that the file with the user's own password beats.
+    After,
+    /// A source that only rules out a default password: another server's file, or `--config`.
+    Ignored,
+}
+
+/// The decision whether a default password may be set. Each text says which setting decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DefaultDecision {
+    /// Yes: nothing is configured.
+    Unset,
+    /// Yes: only an empty token is configured, which would otherwise let everyone in.
+    EmptyToken(String),
+    /// No: a password, a token or another way to log in is configured.
+    Configured(String),
+    /// No: password and token are both configured empty, so a person wants no authentication.
+    Off(String),
+    /// No: a part of the configuration cannot be interpreted.
+    Undecided(String),
+}
+
+/// The effective hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effective {
+    /// This hash.
+    Hash(String),
+    /// No hash is effective.
+    Nothing,
+    /// Only the server can decide; the text says which setting or line is the reason.
+    Unknown(String),
+}
+
+/// All sources of Jupyter's configuration, highest precedence first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigSources(pub Vec<Source>);
+
+impl ConfigSources {
+    /// Decides whether a default password may be set. It ignores the hash that `jupyter server
+    /// password` writes in the user's own file, because our default is stored under the same key.
+    pub fn default_decision(&self) -> DefaultDecision {
+        let (mut no_password, mut no_token) = (None, None);
+        for (source, setting) in self.settings() {
+            let kind = SettingKind::of(&setting.path);
+            if source.rank == Rank::Own && kind == SettingKind::Base {
+                continue;
+            }
+            match &setting.value {
+                Value::Text(text) if text.is_empty() && kind == SettingKind::Token => {
+                    no_token.get_or_insert_with(|| describe_setting(source, setting));
+                }
+                Value::Text(text) if text.is_empty() => {
+                    no_password.get_or_insert_with(|| describe_setting(source, setting));
+                }
+                _ => return DefaultDecision::Configured(describe_setting(source, setting)),
+            }
+        }
+        let unclear = self.0.iter().find_map(unclear);
+        match (unclear, no_password, no_token) {
+            (Some(unclear), ..) => DefaultDecision::Undecided(unclear),
+            (None, Some(password), Some(token)) => {
+                DefaultDecision::Off(format!("{password} and {token}"))
+            }
+            (None, Some(password), None) => DefaultDecision::Configured(password),
+            (None, None, Some(token)) => DefaultDecision::EmptyToken(token),
+            (None, None, None) => DefaultDecision::Unset,
+        }
+    }
+
+    /// Finds, outside the file `own`, a hash in `IdentityProvider` for which `public` is true and
+    /// any other setting. Describes both for a message; `None`: one of them is missing.
+    pub fn public_default_elsewhere(
+        &self,
+        own: &Path,
+        public: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        let own = own.display().to_string();
+        let read =
+            |(source, _): &(&Source, &Setting)| source.rank != Rank::Ignored && source.name != own;
+        let is_public = |setting: &Setting| match &setting.value {
+            Value::Text(hash) => {
+                SettingKind::of(&setting.path) == SettingKind::Base && public(hash)
+            }
+            Value::Unknown => false,
+        };
+        let (publics, others): (Vec<_>, Vec<_>) = self
+            .settings()
+            .filter(read)
+            .partition(|(_, setting)| is_public(setting));
+        let ((source, public), (beside, other)) = (publics.first()?, others.first()?);
+        Some(format!(
+            "{} beside {}",
+            describe_setting(source, public),
+            describe_setting(beside, other)
+        ))
+    }
+
+    /// Decides which hash is effective.
+    pub fn effective(&self) -> Effective {
+        let read = || self.0.iter().filter(|source| source.rank != Rank::Ignored);
+        if let Some(other) = self.other_login() {
+            return Effective::Unknown(other);
+        }
+        let winner = read()
+            .flat_map(|source| {
+                source
+                    .content
+                    .settings
+                    .iter()
+                    .map(move |found| (source, found))
+            })
+            .map(|(source, setting)| (SettingKind::of(&setting.path), source, setting))
+            .filter(|(kind, _, setting)| {
+                // For the old traits an empty text is the default, the same as no value.
+                kind.is_password()
+                    && !(matches!(kind, SettingKind::Old | SettingKind::Merged)
+                        && setting.value == Value::Text(String::new()))
+            })
+            // Of equal kinds the first source wins, and within a source the last setting.
+            .fold(
+                None,
+                |best: Option<(SettingKind, &Source, &Setting)>, next| {
+                    let better = best.is_none_or(|(kind, source, _)| {
+                        next.0 < kind || next.0 == kind && std::ptr::eq(source, next.1)
+                    });
+                    if better { Some(next) } else { best }
+                },
+            );
+        // A later file does not beat such a hash in the user's own file, however unclear it is.
+        let decided = winner.is_some_and(|(kind, source, _)| {
+            kind <= SettingKind::Provider && source.rank == Rank::Own
+        });
+        let relevant = |source: &&Source| !decided || source.rank == Rank::Before;
+        if let Some(unclear) = read().filter(relevant).find_map(unclear) {
+            return Effective::Unknown(unclear);
+        }
+        match winner {
+            Some((_, source, setting)) => match &setting.value {
+                Value::Text(hash) if hash.is_empty() => Effective::Nothing,
+                Value::Text(hash) => Effective::Hash(hash.clone()),
+                Value::Unknown => Effective::Unknown(describe_setting(source, setting)),
+            },
+            None => Effective::Nothing,
+        }
+    }
+
+    /// Returns the first setting of a way to log in other than password and token, such as an
+    /// identity provider, with its source, for messages.
+    pub fn other_login(&self) -> Option<String> {
+        let read = self
+            .settings()
+            .filter(|(source, _)| source.rank != Rank::Ignored);
+        let mut others =
+            read.filter(|(_, setting)| SettingKind::of(&setting.path) == SettingKind::Other);
+        others
+            .next()
+            .map(|(source, setting)| describe_setting(source, setting))
+    }
+
+    /// Reports whether a source that beats the user's own file may set the password.
+    pub fn is_overridden(&self) -> bool {
+        let mut before = self.0.iter().filter(|source| source.rank == Rank::Before);
+        before.any(|source| {
+            let mut settings = source.content.settings.iter();
+            source.content.unclear.is_some()
+                || settings.any(|setting| SettingKind::of(&setting.path) != SettingKind::Token)
+        })
+    }
+
+    /// Reports whether a hash is inside the section `ServerApp`, where it beats all other hashes.
+    pub fn is_nested(&self) -> bool {
+        self.settings()
+            .any(|(_, setting)| SettingKind::of(&setting.path) <= SettingKind::NestedBase)
+    }
+
+    /// Returns the source, for messages, and the value of a trait that decides where the server
+    /// listens and works. `name` is the trait's full name; a value of `None` is unknown.
+    pub fn server_trait(&self, name: &str) -> Option<(String, Option<&str>)> {
+        let mut read = self.0.iter().filter(|source| source.rank != Rank::Ignored);
+        read.find_map(|source| {
+            let mut named = source.content.server_traits.iter().rev();
+            let named = named.find(|named| named.name == name)?;
+            let place = match named.line {
+                Some(line) => format!("{}:{line}", source.name),
+                None => source.name.clone(),
+            };
+            Some((place, named.value.as_deref()))
+        })
+    }
+
+    fn settings(&self) -> impl Iterator<Item = (&Source, &Setting)> {
+        self.0.iter().flat_map(|source| {
+            source
+                .content
+                .settings
+                .iter()
+                .map(move |found| (source, found))
+        })
+    }
+}
+
+/// Describes a setting and its source for messages, never with its value.
+fn describe_setting(source: &Source, setting: &Setting) -> String {
+    let name = &source.name;
+    let path = setting.path.join(".");
+    match setting.line {
+        Some(line) => format!("{path} in {name}:{line}"),
+        None if path == *name => path,
+        None => format!("{path} in {name}"),
+    }
+}
+
+fn unclear(source: &Source) -> Option<String> {
+    let name = &source.name;
+    let Unclear { line, what } = source.content.unclear.as_ref()?;
+    Some(match line {
+        Some(line) => format!("{name}:{line} ({what})"),
+        None => format!("{name} ({what})"),
+    })
+}
+
+#[cfg(test)]
+#[path = "precedence_tests.rs"]
+mod tests;

@@ -1,0 +1,214 @@
+//! Finds the settings about authentication in a Python configuration file, without running it.
+//!
+//! This is a scanner, not an interpreter: it knows the few kinds of statements that such files
+//! consist of (`c.ServerApp.port = 8888`) and reports every other one as unclear.
+
+mod expression;
+mod tokens;
+mod traits;
+
+use crate::jupyter_config::precedence::{
+    Setting, SourceContent, Value, is_about_authentication, mentions_authentication,
+};
+use expression::{is_plain, is_protected, text_of};
+use tokens::{Statement, Token, TokenKind, statements};
+
+/// Reads a configuration file. Statements after an unclear one are read, too, because they can
+/// still name a password.
+pub fn read(source: &[u8]) -> SourceContent {
+    let mut said = SourceContent::default();
+    let found = match statements(source) {
+        Ok(found) => found,
+        Err((line, what)) => {
+            said.unclear_at(line, what);
+            said.server_traits = traits::mentioned(source);
+            return said;
+        }
+    };
+    for statement in found {
+        said.server_traits.extend(traits::named(&statement));
+        match interpret_statement(&statement) {
+            Ok(Some(setting)) => said.settings.push(setting),
+            Ok(None) => {}
+            Err(what) => said.unclear_at(statement.line, what),
+        }
+    }
+    if said.unclear.is_some() {
+        // The unclear statement may have changed a value, or ended the file before its setting.
+        said.settings
+            .iter_mut()
+            .for_each(|setting| setting.value = Value::Unknown);
+        said.server_traits
+            .iter_mut()
+            .for_each(|named| named.value = None);
+    }
+    said
+}
+
+/// Returns the setting about authentication that a statement makes, or why it is unclear.
+fn interpret_statement(statement: &Statement) -> Result<Option<Setting>, String> {
+    let tokens = &statement.tokens[..];
+    if statement.indented {
+        return Err("indented block".into());
+    }
+    let Some(first) = tokens.first() else {
+        return Ok(None);
+    };
+    match (&first.kind, first.text.as_str()) {
+        // A docstring.
+        (TokenKind::Text { .. }, _) if tokens.iter().all(Token::is_text) => Ok(None),
+        (TokenKind::Name, "pass") if tokens.len() == 1 => Ok(None),
+        (TokenKind::Name, "import" | "from") => interpret_import(tokens),
+        (TokenKind::Name, "c") => interpret_setting(statement.line, &tokens[1..]),
+        (TokenKind::Name, name) if tokens.get(1).is_some_and(|next| next.is("=")) => {
+            match !is_protected(name) && is_plain(&tokens[2..]) {
+                true => Ok(None),
+                false => Err(first.for_message()),
+            }
+        }
+        _ => Err(first.for_message()),
+    }
+}
+
+/// Modules of Python's standard library that do not touch the configuration.
+const SAFE_MODULES: [&str; 22] = [
+    "__future__",
+    "collections",
+    "datetime",
+    "errno",
+    "getpass",
+    "json",
+    "logging",
+    "math",
+    "os",
+    "pathlib",
+    "platform",
+    "re",
+    "secrets",
+    "socket",
+    "stat",
+    "string",
+    "sys",
+    "tempfile",
+    "textwrap",
+    "time",
+    "typing",
+    "uuid",
+];
+
+/// Interprets an import: `import os, sys`, `from os import environ as e`.
+fn interpret_import(tokens: &[Token]) -> Result<Option<Setting>, String> {
+    let what = || Err(format!("`{}` of {}", tokens[0].text, shown_module(tokens)));
+    let simple = |token: &Token| match &token.kind {
+        TokenKind::Name => token.text == "import" || !is_protected(&token.text),
+        _ => [".", ",", "(", ")"].contains(&token.text.as_str()),
+    };
+    if !tokens[1..].iter().all(simple) {
+        return what();
+    }
+    let harmless = |token: Option<&Token>| {
+        token.is_some_and(|token| SAFE_MODULES.contains(&token.text.as_str()))
+    };
+    let known = match tokens[0].text.as_str() {
+        "from" => harmless(tokens.get(1)),
+        _ => tokens[1..]
+            .split(|token| token.is(","))
+            .all(|module| harmless(module.first())),
+    };
+    if known { Ok(None) } else { what() }
+}
+
+fn shown_module(tokens: &[Token]) -> String {
+    let module = tokens.get(1).map(Token::for_message);
+    module.unwrap_or_else(|| "nothing".into())
+}
+
+/// Interprets a statement after its first token `c`: `.ServerApp.port = 1`,
+/// `["ServerApp"]["port"] = 1`, `.ServerApp.jpserver_extensions.update({…})`, `= get_config()`.
+fn interpret_setting(line: usize, tokens: &[Token]) -> Result<Option<Setting>, String> {
+    let (mut path, rest) = path(tokens)?;
+    let Some(operator) = rest.first() else {
+        return Ok(None); // `c.ServerApp` alone
+    };
+    let value = match operator.text.as_str() {
+        "=" if path.is_empty() => {
+            let texts: Vec<&str> = rest.iter().map(|token| token.text.as_str()).collect();
+            return match texts[..] {
+                ["=", "get_config", "(", ")"] => Ok(None),
+                _ => Err("`c = …`".into()),
+            };
+        }
+        "=" => &rest[1..],
+        "(" => {
+            let method = path.pop().unwrap_or_default();
+            if !METHODS.contains(&method.as_str()) || !rest.last().is_some_and(|last| last.is(")"))
+            {
+                return Err(format!("call of `{method}`"));
+            }
+            &rest[1..rest.len() - 1]
+        }
+        text if text.len() > 1 && text.ends_with('=') => &rest[1..],
+        _ => return Err(operator.for_message()),
+    };
+    let about = path.len() > 1 && is_about_authentication(&path);
+    // The statement sets a whole section: the names of the traits are keys in the value.
+    let whole = path.len() < 2 || value.first().is_some_and(|first| first.is("{"));
+    let inside = whole
+        && value
+            .iter()
+            .any(|token| mentions_authentication(&token.text));
+    if about || inside {
+        let literal = about && operator.is("=");
+        let value = literal.then(|| text_of(value)).flatten();
+        return Ok(Some(Setting {
+            line: Some(line),
+            path,
+            value: value.map_or(Value::Unknown, Value::Text),
+        }));
+    }
+    if !is_plain(value) || path.len() < 2 && value.iter().any(|token| token.kind == TokenKind::Name)
+    {
+        return Err(format!("value of `c.{}`", path.join(".")));
+    }
+    Ok(None)
+}
+
+/// The methods that change traitlets' lazy values, sections and dictionaries.
+const METHODS: [&str; 8] = [
+    "add",
+    "append",
+    "extend",
+    "insert",
+    "merge",
+    "prepend",
+    "setdefault",
+    "update",
+];
+
+/// Splits the tokens after `c` into the names, given as attributes or keys, and the rest.
+fn path(mut tokens: &[Token]) -> Result<(Vec<String>, &[Token]), String> {
+    let mut path = Vec::new();
+    loop {
+        match tokens {
+            [dot, name, rest @ ..] if dot.is(".") && name.kind == TokenKind::Name => {
+                if name.text.starts_with('_') {
+                    return Err(name.for_message());
+                }
+                path.push(name.text.clone());
+                tokens = rest;
+            }
+            [open, key, close, rest @ ..] if open.is("[") && close.is("]") => {
+                let TokenKind::Text { plain: true } = key.kind else {
+                    return Err("computed key".into());
+                };
+                path.push(key.text.clone());
+                tokens = rest;
+            }
+            _ => return Ok((path, tokens)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../python_tests.rs"]
+mod tests;

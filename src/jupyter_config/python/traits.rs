@@ -1,0 +1,79 @@
+//! Finds the traits set by a Python file that decide where the server listens and works. A
+//! statement inside an `if` counts, too.
+
+use crate::jupyter_config::python::METHODS;
+use crate::jupyter_config::python::expression::text_of;
+use crate::jupyter_config::python::tokens::{Statement, Token, TokenKind};
+use crate::jupyter_config::traits::{CLASSES, ConfiguredTrait, serving_trait};
+
+/// Returns the traits that a statement names: `c.ServerApp.ip = …`, `c["ServerApp"]["ip"] = …`,
+/// `c.ServerApp.update({"ip": …})`, `c.ServerApp = {"ip": …}`.
+pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
+    let tokens = &statement.tokens[..];
+    let mut found = Vec::new();
+    // The class whose names are the keys of a dictionary.
+    let mut section: Option<&str> = None;
+    for (at, token) in tokens.iter().enumerate() {
+        let rest = &tokens[at + 1..];
+        let text = token.text.as_str();
+        let (name, value) = if token.kind != TokenKind::Operator && CLASSES.contains(&text) {
+            match after_bracket(rest) {
+                [next, ..] if next.is("=") || next.is(":") => {
+                    section = Some(text);
+                    continue;
+                }
+                [_, method, ..] if METHODS.contains(&method.text.as_str()) => {
+                    section = Some(text);
+                    continue;
+                }
+                [opener, name, rest @ ..] if opener.is(".") || opener.is("[") => {
+                    let value = match after_bracket(rest) {
+                        [equals, value @ ..] if equals.is("=") => text_of(value),
+                        _ => None,
+                    };
+                    (serving_trait(text, &name.text), value)
+                }
+                _ => continue,
+            }
+        } else if let (Some(class), [colon, value, ..]) = (section, rest)
+            && token.is_text()
+            && colon.is(":")
+        {
+            (
+                serving_trait(class, text),
+                text_of(std::slice::from_ref(value)),
+            )
+        } else {
+            continue;
+        };
+        let line = Some(statement.line);
+        found.extend(name.map(|name| ConfiguredTrait { name, line, value }));
+    }
+    found
+}
+
+/// Returns the tokens after a name, without the bracket that closes it as a key.
+fn after_bracket(tokens: &[Token]) -> &[Token] {
+    match tokens {
+        [close, rest @ ..] if close.is("]") => rest,
+        all => all,
+    }
+}
+
+/// Returns the traits that a file mentions if the scanner cannot split it into statements.
+pub(super) fn mentioned(source: &[u8]) -> Vec<ConfiguredTrait> {
+    let text = String::from_utf8_lossy(source);
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && !"._".contains(char));
+    let names = words.filter_map(|word| {
+        let (class, name) = word.rsplit_once('.')?;
+        let class = class.rsplit('.').next()?;
+        serving_trait(class, name).filter(|_| CLASSES.contains(&class))
+    });
+    names
+        .map(|name| ConfiguredTrait {
+            name,
+            line: None,
+            value: None,
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! The names of Jupyter's traits: their aliases, and the traits that decide where the server
+//! listens and works. The command line beats a configuration file, so the image's own value of
+//! such a trait must not be on the command line if a file sets the trait.
+
+/// The aliases in `jupyter_server.serverapp` and old names of traits, each with the full name.
+const ALIASES: [(&str, &str); 17] = [
+    ("ip", "ServerApp.ip"),
+    ("port", "ServerApp.port"),
+    ("port-retries", "ServerApp.port_retries"),
+    ("sock", "ServerApp.sock"),
+    ("sock-mode", "ServerApp.sock_mode"),
+    ("transport", "KernelManager.transport"),
+    ("keyfile", "ServerApp.keyfile"),
+    ("certfile", "ServerApp.certfile"),
+    ("client-ca", "ServerApp.client_ca"),
+    ("notebook-dir", "ServerApp.root_dir"),
+    ("ServerApp.notebook_dir", "ServerApp.root_dir"),
+    ("preferred-dir", "ServerApp.preferred_dir"),
+    ("browser", "ServerApp.browser"),
+    ("gateway-url", "GatewayClient.url"),
+    ("log-level", "Application.log_level"),
+    ("config", "JupyterApp.config_file"),
+    ("app-dir", "LabApp.app_dir"),
+];
+
+/// A trait that a configuration file sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredTrait {
+    /// The full name of the trait: `ServerApp.ip`.
+    pub name: String,
+    /// The line number in the file, from 1; `None` if it is not known.
+    pub line: Option<usize>,
+    /// The value, if it is a string and known without running the file; `None` otherwise.
+    pub value: Option<String>,
+}
+
+/// The names of the server's class: the current one first, then the old ones.
+pub const CLASSES: [&str; 3] = ["ServerApp", "NotebookApp", "SingleUserNotebookApp"];
+
+const TRAITS: [&str; 12] = [
+    "ServerApp.allow_root",
+    "ServerApp.base_url",
+    "ServerApp.certfile",
+    "ServerApp.client_ca",
+    "ServerApp.default_url",
+    "ServerApp.ip",
+    "ServerApp.keyfile",
+    "ServerApp.open_browser",
+    "ServerApp.port",
+    "ServerApp.port_retries",
+    "ServerApp.root_dir",
+    "ServerApp.sock",
+];
+
+/// Returns the full name of a trait that decides where the server listens and works, else `None`.
+pub fn serving_trait(class: &str, name: &str) -> Option<String> {
+    let full = canonical(&format!("{class}.{name}"));
+    TRAITS.contains(&full.as_str()).then_some(full)
+}
+
+/// Returns the current full name of a trait.
+pub fn canonical(name: &str) -> String {
+    // ServerApp replaced these classes; Jupyter still accepts their traits.
+    let name = match name.split_once('.') {
+        Some(("NotebookApp" | "SingleUserNotebookApp", rest)) => format!("ServerApp.{rest}"),
+        _ => name.to_owned(),
+    };
+    let full = ALIASES.iter().find(|(alias, _)| *alias == name);
+    full.map_or(name, |(_, full)| (*full).into())
+}
+
+/// Reports whether an option is an alias of a trait.
+pub fn is_alias(option: &str) -> bool {
+    ALIASES.iter().any(|(alias, _)| *alias == option)
+}

@@ -1,0 +1,245 @@
+//! Reads `jupyter_server_config.json` as Jupyter does, and changes only the password in it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::identity;
+use crate::jupyter_config::location::contents;
+use crate::password::PasswordError;
+
+/// The class whose hash beats all others, unless one is nested in [`SERVER`].
+const PROVIDER: &str = "PasswordIdentityProvider";
+/// The class that `jupyter server password` writes its hash to.
+const BASE: &str = "IdentityProvider";
+/// The server's class.
+const SERVER: &str = "ServerApp";
+/// The classes that held the hash in older versions. They beat [`BASE`].
+const OLD: [&str; 3] = [SERVER, "NotebookApp", "LabApp"];
+
+/// The mode of the file.
+const MODE: u32 = 0o600;
+
+const HASH: &str = "hashed_password";
+const OLD_HASH: &str = "password";
+
+/// The user's own configuration file.
+#[derive(Debug)]
+pub struct Document {
+    path: PathBuf,
+    content: Map<String, Value>,
+    /// True if the file is absent or empty, so that a write cannot lose anything.
+    first: bool,
+}
+
+impl Document {
+    /// Reads the file. An absent file counts as `{}`. So does a file without a byte that has our
+    /// mode: [`Document::write`] may leave one after a power failure.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a JSON object.
+    pub fn read(path: &Path) -> Result<Self, PasswordError> {
+        let path = path.to_owned();
+        let bytes = match contents(&path) {
+            Ok(bytes) if bytes.is_empty() && mode(&path) == Some(MODE) => b"{}".to_vec(),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => b"{}".to_vec(),
+            Err(source) => {
+                let verb = "read";
+                return Err(PasswordError::File { path, verb, source });
+            }
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(content)) => Ok(Self {
+                path,
+                first: content.is_empty(),
+                content,
+            }),
+            Ok(_) => {
+                let section = "the content";
+                Err(PasswordError::Shape { path, section })
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                // serde_json ends its text with line and column, which the error reports itself.
+                let problem = problem.split(" at line ").next().unwrap_or_default();
+                Err(PasswordError::Broken {
+                    path,
+                    line: error.line(),
+                    // serde_json reports column 0 at the very beginning.
+                    column: error.column().max(1),
+                    problem: problem.to_owned(),
+                })
+            }
+        }
+    }
+
+    /// Returns the hash under the key of `jupyter server password`, which our default uses, too.
+    pub fn base(&self) -> Option<&str> {
+        self.content.get(BASE)?.get(HASH)?.as_str()
+    }
+
+    /// Removes the hash that [`Self::base`] returns.
+    pub fn remove_base(&mut self) {
+        if let Some(Value::Object(section)) = self.content.get_mut(BASE) {
+            section.shift_remove(HASH);
+            if section.is_empty() {
+                self.content.shift_remove(BASE);
+            }
+        }
+    }
+
+    /// Returns the hash that beats all others of the file; `nested`: the one in `ServerApp`.
+    pub fn forced(&self, nested: bool) -> Option<&str> {
+        let sections = match nested {
+            true => self.content.get(SERVER)?.as_object()?,
+            false => &self.content,
+        };
+        sections.get(PROVIDER)?.get(HASH)?.as_str()
+    }
+
+    /// Sets the hash of lowest precedence, under the key of `jupyter server password`, so that
+    /// this command can still change it.
+    ///
+    /// # Errors
+    /// The section is not an object.
+    pub fn set_default(&mut self, hash: String) -> Result<(), PasswordError> {
+        self.section(BASE)?.insert(HASH.into(), hash.into());
+        Ok(())
+    }
+
+    /// Sets the hash under all current keys and removes the keys of older versions. `nested`: sets
+    /// it inside the server's own section, too, which beats all others.
+    ///
+    /// # Errors
+    /// A section is not an object.
+    pub fn force(&mut self, hash: String, nested: bool) -> Result<(), PasswordError> {
+        self.section(PROVIDER)?
+            .insert(HASH.into(), hash.clone().into());
+        self.set_default(hash.clone())?;
+        if nested {
+            let server = self.section(SERVER)?.entry(PROVIDER);
+            match server.or_insert_with(|| Value::Object(Map::new())) {
+                Value::Object(section) => drop(section.insert(HASH.into(), hash.into())),
+                _ => {
+                    let path = self.path.clone();
+                    let section = PROVIDER;
+                    return Err(PasswordError::Shape { path, section });
+                }
+            }
+        }
+        for class in OLD {
+            if let Some(Value::Object(section)) = self.content.get_mut(class) {
+                section.shift_remove(OLD_HASH);
+                if section.is_empty() {
+                    self.content.shift_remove(class);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, section: &'static str) -> Result<&mut Map<String, Value>, PasswordError> {
+        let value = self.content.entry(section);
+        match value.or_insert_with(|| Value::Object(Map::new())) {
+            Value::Object(map) => Ok(map),
+            _ => {
+                let path = self.path.clone();
+                Err(PasswordError::Shape { path, section })
+            }
+        }
+    }
+
+    /// # Errors
+    /// The file is a symbolic link: replacing it would hide the file that it points to.
+    pub fn check_replaceable(&self) -> Result<(), PasswordError> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(data) if data.is_symlink() => Err(PasswordError::Link(self.path.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that [`Self::write`] can create a file in the directory, as reported by `writable`.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn foresee_write(
+        &self,
+        writable: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> Result<(), PasswordError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        writable(directory).map_err(|source| self.unwritten(source))
+    }
+
+    fn unwritten(&self, source: io::Error) -> PasswordError {
+        PasswordError::File {
+            path: self.path.clone(),
+            verb: "written",
+            source,
+        }
+    }
+
+    /// Replaces the file atomically. Only its owner can read it.
+    ///
+    /// If there was no content before, the file is not flushed to disk: flushing at the first start
+    /// of every container takes longer than hashing, and the next start can write the file again.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be written.
+    pub fn write(&self) -> Result<(), PasswordError> {
+        self.try_write().map_err(|source| self.unwritten(source))
+    }
+
+    fn try_write(&self) -> io::Result<()> {
+        // Indented by two spaces, as Jupyter does.
+        let text = serde_json::to_vec_pretty(&self.content)?;
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let mut name = self.path.clone().into_os_string();
+        // Another container that shares the directory may have process id 1, too, and one on
+        // another machine all the same numbers.
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.push(format!(".{}", host.trim_end().replace('/', "-")));
+        name.push(format!(".{}", identity::container_id()));
+        name.push(format!(".{}.tmp", std::process::id()));
+        let new = Temporary(name.into());
+        // A start that was killed may have left one behind.
+        let _ = fs::remove_file(&new.0);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&new.0)?;
+        file.write_all(&text)?;
+        if !self.first {
+            file.sync_all()?;
+        }
+        fs::rename(&new.0, &self.path)?;
+        if !self.first {
+            // Best effort: the rename is done, and some file systems do not flush directories.
+            let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        }
+        Ok(())
+    }
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    let data = fs::symlink_metadata(path).ok()?;
+    Some(data.mode() & 0o7777)
+}
+
+/// A temporary file that is removed on drop, unless it was renamed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,392 @@
+//! Observes a running server: pumps its log, waits for its readiness, and reports both in the log
+//! and in the state. Everything here runs beside the supervisor's loop and never blocks it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::log::json::JsonLines;
+use crate::log::logger;
+use crate::log::pump;
+use crate::log::pump::pump;
+use crate::log::sink::{Finish, Sink};
+use crate::server::notify;
+use crate::server::probe::Url;
+use crate::server::readiness::{LogReader, ready};
+use crate::server::targets::Expected;
+use crate::server::welcome::Welcome;
+use crate::settings::LogFormat;
+use crate::state::{Phase, StatePublisher};
+use crate::supervisor::Observer;
+use crate::supervisor::lifecycle::Ended;
+use crate::supervisor::spawn::SpawnError;
+use crate::sys;
+
+/// How long to wait for the last output of a server that ended, while a process that it left
+/// behind holds the pipe open; also for the service manager's socket.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How long a slow reader may take for the last lines after all processes have ended. Together
+/// with the default stop and drain timeouts this is less than Docker's 10 s.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The names of the server's streams in JSON lines.
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
+
+/// The default password, and a check whether it is effective.
+#[derive(Clone)]
+pub struct DefaultPassword {
+    /// The password, which is public.
+    pub text: String,
+    /// Reports whether the password is effective. Computes for some 50 ms.
+    pub is_effective: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// What is known about the server before it is started.
+pub struct WatchOptions {
+    /// True for `Mode::Hub`, false for `Mode::Lab`.
+    pub hub: bool,
+    /// The targets at which the server is expected to answer.
+    pub expected: Expected,
+    /// The time after which an unready server is reported.
+    pub ready_timeout: Duration,
+    /// The default password; `None` if this start sets another one or none.
+    pub default_password: Option<DefaultPassword>,
+    /// The value of `$NOTIFY_SOCKET`; `None` if it is unset or empty.
+    pub notify_socket: Option<OsString>,
+    /// The time at which the whole start began.
+    pub start: Instant,
+    /// The finished parts of the start, for the boot line, with the time that each took.
+    pub parts: Vec<(&'static str, Duration)>,
+}
+
+/// The destinations of the server's output.
+struct Outputs {
+    stdout: Sink,
+    stderr: Sink,
+    logfile: Option<Sink>,
+}
+
+/// The supervisor's observer of a server.
+pub struct ServerObserver {
+    plan: WatchOptions,
+    state_writer: StatePublisher,
+    outputs: Option<Outputs>,
+    finishes: Vec<Finish>,
+    log_reader: Option<LogReader>,
+    /// Number of server streams so far, over all starts; the sinks use it as the stream's source.
+    streams: u32,
+    pumps: Vec<JoinHandle<()>>,
+    readiness: Option<JoinHandle<()>>,
+    /// True if the server was asked to stop.
+    stop_asked: bool,
+    /// True once a server was ready: the end of the start is reported only once.
+    boot_reported: Arc<AtomicBool>,
+    end_reports: Vec<JoinHandle<()>>,
+}
+
+impl ServerObserver {
+    /// Starts the writers to the console and the logfile. Our own log uses them from now on.
+    ///
+    /// # Errors
+    /// A descriptor cannot be duplicated, or a thread cannot be started.
+    pub fn new(
+        plan: WatchOptions,
+        told: StatePublisher,
+        logfile: Option<crate::log::logfile::Logfile>,
+    ) -> io::Result<Self> {
+        let mut finishes = Vec::new();
+        let mut sink = |(sink, finish): (Sink, Finish)| {
+            finishes.push(finish);
+            sink
+        };
+        let console = |stream| rustix::io::fcntl_dupfd_cloexec(stream, 3).map(std::fs::File::from);
+        let stdout = console(rustix::stdio::stdout())?;
+        let stderr = console(rustix::stdio::stderr())?;
+        let same = is_same(&stdout, &stderr);
+        let stderr = sink(Sink::start(stderr, logger::losses)?);
+        let outputs = Outputs {
+            // If both are the same file, such as a terminal, one queue keeps them in order.
+            stdout: match same {
+                true => stderr.clone(),
+                false => sink(Sink::start(stdout, logger::losses_of_stdout)?),
+            },
+            stderr,
+            logfile: match logfile {
+                Some(file) => Some(sink(Sink::start(file, logger::losses_of_logfile)?)),
+                None => None,
+            },
+        };
+        logger::set_sink(Some(outputs.stderr.clone()));
+        Ok(Self {
+            plan,
+            state_writer: told,
+            outputs: Some(outputs),
+            finishes,
+            log_reader: None,
+            streams: 0,
+            pumps: Vec::new(),
+            readiness: None,
+            stop_asked: false,
+            boot_reported: Arc::default(),
+            end_reports: Vec::new(),
+        })
+    }
+
+    /// Waits until all output is written, as long as its readers make progress and within the
+    /// limits above.
+    pub async fn finish(mut self) {
+        for task in self.end_reports.drain(..).chain(self.pumps.drain(..)) {
+            let _ = tokio::time::timeout(OUTPUT_TIMEOUT, task).await;
+        }
+        logger::set_sink(None);
+        self.outputs = None;
+        // Waits for all at the same time: the console and the logfile may both be slow.
+        let waits: Vec<_> = self.finishes.into_iter().map(Finish::wait).collect();
+        let waits: Vec<_> = waits.into_iter().map(tokio::spawn).collect();
+        let all = async {
+            for wait in waits {
+                let _ = wait.await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, all).await;
+    }
+
+    fn pump(&mut self, from: OwnedFd, stream: &'static str, words: &LogReader) {
+        let Some(outputs) = &self.outputs else { return };
+        self.streams += 1;
+        let console = match stream {
+            STDOUT => &outputs.stdout,
+            _ => &outputs.stderr,
+        };
+        let to = pump::StreamOutputs {
+            console: console.for_source(self.streams),
+            json: (logger::format() == LogFormat::Json).then(|| JsonLines::new(stream)),
+            logfile: outputs
+                .logfile
+                .as_ref()
+                .map(|file| file.for_source(self.streams)),
+        };
+        let mut words = words.clone();
+        self.pumps.push(tokio::spawn(async move {
+            if let Err(error) = pump(from, to, &mut words).await {
+                error!("the server's log cannot be read: {error}");
+            }
+        }));
+    }
+
+    fn await_readiness(&mut self, pid: Pid, words: LogReader, urls: watch::Receiver<Vec<Url>>) {
+        let expected = self.plan.expected.clone();
+        let timeout = self.plan.ready_timeout;
+        let told = self.state_writer.clone();
+        let spawned = Instant::now();
+        // The first server that is ready ends the boot, whichever attempt it is. A later restart
+        // reports only its own time.
+        let announced = self.boot_reported.clone();
+        let boot = !announced.load(Ordering::Relaxed);
+        let (start, parts) = match boot {
+            true => (self.plan.start, self.plan.parts.clone()),
+            false => (spawned, Vec::new()),
+        };
+        let notify_socket = self.plan.notify_socket.clone().filter(|_| boot);
+        let default_password = self.plan.default_password.clone().filter(|_| boot);
+        let default_password = default_password.map(check_default_password);
+        let hub = self.plan.hub;
+        self.readiness = Some(tokio::spawn(async move {
+            let late = || {
+                error!(
+                    "the server does not answer after {} s; it keeps running. Its last words:\n{}",
+                    timeout.as_secs_f32(),
+                    words.last()
+                );
+            };
+            let target = ready(&expected, urls, timeout, late).await;
+            words.stop_reading();
+            let default = match default_password {
+                Some(answer) => answer.await.ok(),
+                None => None,
+            };
+            announced.store(true, Ordering::Relaxed);
+            let mut parts = parts;
+            parts.push(("server", spawned.elapsed()));
+            told.update(|state| {
+                if state.main_pid == Some(pid.as_raw_pid()) && state.phase != Phase::Stopping {
+                    state.enter(Phase::Ready);
+                }
+                state.probe = Some(target.to_string());
+                state.boot = milliseconds(&parts);
+            });
+            // The state comes first: a reader of the following lines may query it at once.
+            told.wait_written().await;
+            if boot {
+                let welcome = Welcome {
+                    hub,
+                    target: &target,
+                    default_password: default.as_deref(),
+                };
+                logger::print_text(&welcome.text());
+            }
+            info!("ready in {}", format_times(start.elapsed(), &parts));
+            if let Some(socket) = notify_socket {
+                let _ = tokio::time::timeout(OUTPUT_TIMEOUT, notify_ready(socket)).await;
+            }
+            sys::release_memory();
+        }));
+    }
+}
+
+/// Checks on a thread of its own whether the default password is effective, and if so sends the
+/// password.
+fn check_default_password(default: DefaultPassword) -> oneshot::Receiver<String> {
+    let (tell, answer) = oneshot::channel();
+    // If the thread cannot start, the channel closes and the welcome does not name the password.
+    let _ = std::thread::Builder::new()
+        .name("password".into())
+        .spawn(move || {
+            if (default.is_effective)() {
+                let _ = tell.send(default.text);
+            }
+        });
+    answer
+}
+
+/// Sends READY=1 to the service manager. Its socket may be on a disk that hangs, so a thread of
+/// its own opens it.
+async fn notify_ready(socket: OsString) {
+    let (tell, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("notify".into());
+    let started = thread.stack_size(64 * 1024).spawn(move || {
+        let _ = tell.send(notify::send_ready(&socket));
+    });
+    let answer = match started {
+        Ok(_) => answer.await.unwrap_or(Ok(())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = answer {
+        warn!("{} does not take READY=1: {error}", notify::SOCKET_VARIABLE);
+    }
+}
+
+/// Reports whether two file descriptors refer to the same pipe, terminal or file.
+fn is_same(one: &std::fs::File, other: &std::fs::File) -> bool {
+    let identity = |file: &std::fs::File| file.metadata().map(|data| (data.dev(), data.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Formats the times of the boot line: `0.71 s (claim 3 ms, server 640 ms)`.
+pub fn format_times(all: Duration, parts: &[(&'static str, Duration)]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(name, time)| format!("{name} {} ms", time.as_millis()))
+        .collect();
+    format!("{:.2} s ({})", all.as_secs_f64(), parts.join(", "))
+}
+
+/// Converts the parts of the start to milliseconds, for the state.
+pub fn milliseconds(parts: &[(&'static str, Duration)]) -> Vec<(String, u64)> {
+    let number = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    parts
+        .iter()
+        .map(|(name, time)| ((*name).into(), number(time)))
+        .collect()
+}
+
+impl Observer for ServerObserver {
+    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>) {
+        self.stop_asked = false;
+        self.state_writer.update(|state| {
+            state.main_pid = Some(pid.as_raw_pid());
+            state.restarts += u32::from(state.last_exit.is_some());
+        });
+        let (words, urls) = LogReader::new();
+        if let Some((stdout, stderr)) = output {
+            self.pump(stdout, STDOUT, &words);
+            self.pump(stderr, STDERR, &words);
+        }
+        self.log_reader = Some(words.clone());
+        self.await_readiness(pid, words, urls);
+    }
+
+    fn stopping(&mut self, again: bool) {
+        self.stop_asked = true;
+        let phase = if again {
+            info!("restarting the server in place");
+            Phase::Restarting
+        } else {
+            Phase::Stopping
+        };
+        self.state_writer.update(|state| state.enter(phase));
+    }
+
+    fn ended(&mut self, how: Ended, again: Option<Duration>) {
+        let mut early = false;
+        if let Some(readiness) = self.readiness.take() {
+            early = !self.stop_asked && !readiness.is_finished();
+            readiness.abort();
+        }
+        self.state_writer.update(|state| {
+            state.main_pid = None;
+            state.last_exit = Some(how.code());
+            state.enter(phase_after(again));
+        });
+        let pumps: Vec<_> = self.pumps.drain(..).collect();
+        self.end_reports.retain(|task| !task.is_finished());
+        self.end_reports.push(tokio::spawn(async move {
+            // The server's last output comes before the report of its end. A pump goes on, but is
+            // no longer waited for, if a process that the server left behind holds its pipe open.
+            for pump in pumps {
+                let _ = tokio::time::timeout(OUTPUT_TIMEOUT, pump).await;
+            }
+            report_end(how, early, again);
+        }));
+    }
+
+    fn failed(&mut self, error: &SpawnError, again: Option<Duration>) {
+        error!("{error}");
+        report_restart(again);
+        self.state_writer
+            .update(|state| state.enter(phase_after(again)));
+    }
+}
+
+fn report_end(how: Ended, early: bool, again: Option<Duration>) {
+    let code = how.code();
+    let by = match how {
+        Ended::Signal(number) => format!(" (signal {number})"),
+        Ended::Exit(_) => String::new(),
+    };
+    let early = if early {
+        " before it was ready; its last words are above"
+    } else {
+        ""
+    };
+    if code != 0 {
+        error!("Jupyter server terminated with error code {code}{by}{early}");
+    } else {
+        info!("the server ended{early}");
+    }
+    report_restart(again);
+}
+
+fn report_restart(again: Option<Duration>) {
+    if let Some(wait) = again.filter(|wait| !wait.is_zero()) {
+        warn!("the server is started again in {} s", wait.as_secs());
+    }
+}
+
+fn phase_after(again: Option<Duration>) -> Phase {
+    match again {
+        Some(_) => Phase::Restarting,
+        None => Phase::Stopping,
+    }
+}

@@ -1,0 +1,92 @@
+//! The origins of setting values, and the errors in them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The origin of a setting's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag of the command line.
+    Flag(&'static str),
+    /// An environment variable.
+    Environment(&'static str),
+    /// A line of the settings file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line of the key, counted from 1.
+        line: usize,
+    },
+    /// A prompt or standard input.
+    Input,
+    /// The built-in default.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "--{name}"),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Input => f.write_str("standard input"),
+            Self::Default => f.write_str("built-in default"),
+        }
+    }
+}
+
+/// A value as it was given, before it is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawValue {
+    /// One text. A number of the file is kept as its text.
+    Text(String),
+    /// Several texts.
+    List(Vec<String>),
+    /// On or off.
+    Switch(bool),
+}
+
+/// An unchecked value and its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// The value.
+    pub value: RawValue,
+    /// The origin.
+    pub origin: Origin,
+}
+
+/// An error in one setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} (from {origin}): {problem}; {remedy}")]
+pub struct SettingError {
+    /// The setting's name.
+    pub setting: String,
+    /// The origin of the value, as text.
+    pub origin: String,
+    /// The problem.
+    pub problem: String,
+    /// The way to correct it.
+    pub remedy: String,
+}
+
+impl SettingError {
+    /// Makes an error about one setting.
+    pub fn new(
+        setting: impl Into<String>,
+        origin: impl fmt::Display,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            setting: setting.into(),
+            origin: origin.to_string(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// All errors in the settings, reported at once. Exit code 78.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(|e| format!("settings: {e}")).collect::<Vec<_>>().join("\n"))]
+pub struct SettingsError(pub Vec<SettingError>);

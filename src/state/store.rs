@@ -1,0 +1,348 @@
+//! The directory that holds the state, and its owner.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::process::{getpid, getuid};
+
+use crate::identity::{Dropped, Root, may_chown};
+use crate::state::{FILE, candidate_dirs, is_in_use};
+use crate::volume;
+
+/// Makes the directory as root, removes an old state, and hands the directory to the user.
+///
+/// While root works in the directory, root owns it: root without CAP_DAC_OVERRIDE cannot write
+/// in a directory of the user, as left by an earlier start. Owner and mode bits are always set
+/// anew, whatever the user made of them.
+///
+/// # Errors
+/// The directory cannot be made or handed over, or is used for something else.
+pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let directory = &without_slash(directory);
+    check_path(directory)?;
+    // Another container may change the path meanwhile; the open directory stays the same.
+    let handle = volume::open_as_root(root, directory)?;
+    let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+    if is_in_use(&held, uid) {
+        return Err(io::Error::other("it is that of a running start"));
+    }
+    if fs::metadata(&held)?.uid() != uid && !is_a_state_directory(&held)? {
+        return Err(io::Error::other(
+            "it is not the user's, and holds other things",
+        ));
+    }
+    chown(&held, Some(0), Some(0))?;
+    fs::set_permissions(&held, Permissions::from_mode(0o755))?;
+    let cleared = remove_or_rename(&held.join(FILE));
+    // The user gets the directory even if the old state could not be removed.
+    chown(&held, Some(uid), Some(gid))?;
+    cleared
+}
+
+/// Reports whether a directory holds only files that a start keeps there.
+fn is_a_state_directory(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let name = name.as_encoded_bytes();
+        let begins = |known: &&str| name.starts_with(known.as_bytes());
+        if !["state.json", ".state.json.", "settings"]
+            .iter()
+            .any(begins)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes whatever is at a path. A directory that is not empty is renamed instead, which takes
+/// no longer for a large one.
+fn remove_or_rename(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            match fs::remove_dir(path).or_else(|_| fs::rename(path, unused_name(path))) {
+                // overlayfs does not rename a directory of the image (EXDEV).
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    fs::remove_dir_all(path)
+                }
+                done => done,
+            }
+        }
+        done => done,
+    }
+}
+
+/// Returns an unused name in the same directory as `path`.
+fn unused_name(path: &Path) -> PathBuf {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".aside-{}", time.map_or(0, |time| time.as_nanos())));
+    name.into()
+}
+
+/// Returns the path without a slash at its end: with one, the kernel would follow a link.
+fn without_slash(directory: &Path) -> PathBuf {
+    directory.components().collect()
+}
+
+/// Refuses a directory that root must not give away: one that is a link or is reached through a
+/// link of another user, and one that others use, such as /tmp.
+fn check_path(directory: &Path) -> io::Result<()> {
+    let theirs = |place: &Path| {
+        let data = fs::symlink_metadata(place);
+        data.is_ok_and(|data| data.is_symlink() && (data.uid() != 0 || place == directory))
+    };
+    if let Some(link) = directory.ancestors().find(|place| theirs(place)) {
+        let text = format!("{} is a symbolic link", link.display());
+        return Err(io::Error::other(text));
+    }
+    match is_shared(directory) {
+        true => Err(io::Error::other("it is the system's, and others use it")),
+        false => Ok(()),
+    }
+}
+
+/// Reports whether a directory is one of those that every system has.
+fn is_shared(directory: &Path) -> bool {
+    const SHARED: [&str; 12] = [
+        "/", "/dev", "/dev/shm", "/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var",
+        "/var/tmp",
+    ];
+    let real = fs::canonicalize(directory);
+    real.is_ok_and(|real| SHARED.iter().any(|shared| real == Path::new(shared)))
+}
+
+/// Checks, without changes, whether [`prepare`] could do it. Does not check the directory's files.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn preview_prepare(
+    _: &Root,
+    directory: &Path,
+    writable: &dyn Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let directory = &without_slash(directory);
+    check_path(directory)?;
+    writable(directory)?;
+    match may_chown() {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
+}
+
+/// The directory that holds the state.
+#[derive(Debug, Clone)]
+pub struct StateDirectory {
+    pub(super) directory: PathBuf,
+}
+
+impl StateDirectory {
+    /// Finds the first directory that can be written: `wanted`, or one of the user's own.
+    ///
+    /// # Errors
+    /// The error of the last directory that was tried.
+    pub fn open(_: &Dropped, wanted: &Path) -> io::Result<Self> {
+        let uid = getuid().as_raw();
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for directory in candidate_dirs(wanted, uid)
+            .into_iter()
+            .filter(|place| !is_shared(place) && !is_in_use(place, uid))
+        {
+            let make = || DirBuilder::new().mode(0o700).create(&directory);
+            match make() {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    last = error;
+                    continue;
+                }
+                _ => {}
+            }
+            if directory != wanted {
+                let owner = fs::symlink_metadata(&directory).map(|data| data.uid());
+                // In /dev/shm and /tmp another user may have made it: then it is not ours.
+                if !owner.is_ok_and(|owner| owner == uid) {
+                    continue;
+                }
+                if let Err(error) = ensure_own_dir(&directory, make) {
+                    last = error;
+                    continue;
+                }
+            }
+            let keeper = Self { directory };
+            match keeper.check_writable() {
+                Ok(()) => return Ok(keeper),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Returns the directory that [`Self::open`] would find without other supervisors. Makes none.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn preview(
+        _: &Dropped,
+        wanted: &Path,
+        writable: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
+        let uid = getuid().as_raw();
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for directory in candidate_dirs(wanted, uid)
+            .into_iter()
+            .filter(|place| !is_shared(place))
+        {
+            let ours = match fs::symlink_metadata(&directory) {
+                Ok(data) => data.is_dir() && data.uid() == uid,
+                Err(_) => true,
+            };
+            if directory != wanted && !ours {
+                continue;
+            }
+            match writable(&directory) {
+                Ok(()) => return Ok(directory),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Returns the directory that was found.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        remove_or_rename(&self.directory.join(FILE))?;
+        let probe = self.temporary();
+        // A full file system still accepts an empty file, but not this one.
+        let written = create(&probe)?.write_all(&[b' '; 4096]);
+        fs::remove_file(probe)?;
+        written
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.directory.join(format!(".{FILE}.{}", getpid()))
+    }
+
+    /// Writes the text of the state completely, or not at all.
+    ///
+    /// # Errors
+    /// The error of write(2) or rename(2).
+    pub fn write(&self, text: &[u8]) -> io::Result<()> {
+        let (temporary, path) = (self.temporary(), self.directory.join(FILE));
+        create(&temporary)?.write_all(text)?;
+        match fs::rename(&temporary, &path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                remove_or_rename(&path)?;
+                fs::rename(temporary, path)
+            }
+            done => done,
+        }
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    remove_or_rename(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    Ok(file)
+}
+
+/// Makes a path a directory of the user with its mode bits set: an earlier process of the user
+/// may have left a file there, or a directory without rights.
+fn ensure_own_dir(directory: &Path, make: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    if !fs::symlink_metadata(directory)?.is_dir() {
+        fs::remove_file(directory)?;
+        make()?;
+    }
+    fs::set_permissions(directory, Permissions::from_mode(0o700))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_hands_the_directory_over_and_removes_the_old_state() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = base.path().join("a/b");
+        let root = Root::detect().unwrap();
+        let prepare = |directory: &Path| prepare(&root, directory, 1234, 5678);
+        let user = |directory: &Path| {
+            let data = fs::metadata(directory).unwrap();
+            assert_eq!((data.uid(), data.gid()), (1234, 5678));
+            assert_eq!(data.mode() & 0o7777, 0o755);
+        };
+        prepare(&directory).unwrap();
+        user(&directory);
+        fs::write(directory.join(FILE), "old").unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(0o0)).unwrap();
+        prepare(&directory).unwrap();
+        user(&directory);
+        assert!(!directory.join(FILE).exists());
+        let link = base.path().join("link");
+        std::os::unix::fs::symlink("/etc", &link).unwrap();
+        assert!(prepare(&link).is_err());
+        let slash = PathBuf::from(format!("{}/", link.display()));
+        assert!(prepare(&slash).is_err());
+        // A directory of root with another file is refused; one with only a start's files is not.
+        let full = base.path().join("full");
+        fs::create_dir(&full).unwrap();
+        fs::write(full.join("tool"), "").unwrap();
+        assert!(prepare(&full).is_err());
+        assert_eq!(fs::metadata(&full).unwrap().uid(), 0);
+        fs::rename(full.join("tool"), full.join("settings.toml")).unwrap();
+        prepare(&full).unwrap();
+        user(&full);
+        // A link of the user in the path, and a directory that all users share.
+        let way = base.path().join("way");
+        std::os::unix::fs::symlink(base.path(), &way).unwrap();
+        std::os::unix::fs::lchown(&way, Some(1234), None).unwrap();
+        assert!(prepare(&way.join("a/b")).is_err());
+        let all = Path::new("/var/tmp");
+        assert!(prepare(all).is_err());
+        assert_eq!(fs::metadata(all).unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn whatever_is_at_the_states_place_makes_room() {
+        let base = tempfile::tempdir().unwrap();
+        let keeper = StateDirectory {
+            directory: base.path().to_owned(),
+        };
+        let (path, temporary) = (base.path().join(FILE), keeper.temporary());
+        for place in [&path, &temporary] {
+            let full = || fs::create_dir_all(place.join("a/b")).unwrap();
+            let socket = || drop(std::os::unix::net::UnixListener::bind(place).unwrap());
+            let fifo = || nix::unistd::mkfifo(place, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let link = || std::os::unix::fs::symlink("/etc", place).unwrap();
+            let obstacles: [&dyn Fn(); 5] = [
+                &full,
+                &|| fs::create_dir(place).unwrap(),
+                &socket,
+                &fifo,
+                &link,
+            ];
+            for obstacle in obstacles {
+                let _ = fs::remove_file(&path);
+                obstacle();
+                keeper.write(b"state").unwrap();
+                assert_eq!(fs::read(&path).unwrap(), b"state");
+            }
+        }
+        // Directories that were not empty are still there.
+        let names = fs::read_dir(base.path()).unwrap().flatten();
+        let kept = names.filter(|entry| entry.path().join("a/b").is_dir());
+        assert_eq!(kept.count(), 2);
+    }
+}

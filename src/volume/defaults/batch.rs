@@ -1,0 +1,329 @@
+//! A batch of defaults on the way into the volume: staged, recorded as pending, flushed,
+//! renamed into place and recorded as installed.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::volume::defaults::apply::Work;
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::atomic::{Fault, OursCheck, Placed};
+use crate::volume::defaults::compare::Row;
+use crate::volume::defaults::copy::{Halt, Job, Staged, Written, write_all};
+use crate::volume::defaults::manifest::{Content, Stamp};
+use crate::volume::defaults::plan::Decision;
+use crate::volume::defaults::source::Offer;
+use crate::volume::pace::Pace;
+use crate::volume::tree;
+use crate::volume::tree::FileStat;
+use crate::volume::{VolumeError, shown};
+
+/// Largest batch whose files are flushed one by one. 16 calls of fsync(2) take some
+/// milliseconds; a syncfs(2) takes up to a second while others write to the file system.
+const FSYNC_BATCH_MAX: usize = 16;
+
+impl<'a> Work<'a> {
+    /// Adds a default to the next batch, and writes the batch if it is large enough. Only counts
+    /// the default if the volume is full.
+    pub fn queue(&mut self, row: &'a Row, verdict: Decision) -> Result<(), VolumeError> {
+        if self.full > 0 {
+            self.full += 1;
+            return (self.each)();
+        }
+        let target = match (verdict, row.image) {
+            (Decision::Beside, Some(content)) => beside(&row.path, self.version, content),
+            _ => row.path.clone(),
+        };
+        self.touched.insert(tree::split(&target).0.to_vec());
+        let offer = self.writer.offers.get(&row.path);
+        self.bytes += offer.map_or(0, Offer::size);
+        self.jobs.push(Job {
+            row,
+            verdict,
+            target,
+        });
+        let files = self.batch_limits.files_of(self.writer.offers.len());
+        match self.jobs.len() >= files || self.bytes >= self.batch_limits.batch_bytes {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the jobs to temporary files in their target directories.
+    fn stage(&mut self, jobs: &[Job<'a>]) -> Result<(), Halt> {
+        // A job that found no space is not done: `write_all` may try it again.
+        let mut done = 0;
+        let mut take = |number: usize, written: Written| {
+            let job: &Job<'a> = &jobs[number];
+            match written {
+                Ok((temp, content, look)) => self.batch.push(Staged {
+                    job: job.clone(),
+                    temp,
+                    content,
+                    file_stat: look,
+                }),
+                Err(Fault::Stopped) => return Err(Halt::Stopped),
+                Err(Fault::Source(error)) => self.unread.add(error, || shown(&job.row.path)),
+                Err(Fault::Volume(Errno::NOSPC | Errno::DQUOT)) => return Err(Halt::Full),
+                Err(Fault::Volume(error)) => {
+                    self.write_failures.add(error, || shown(&job.row.path))
+                }
+            }
+            done += 1;
+            (self.each)().map_err(|_| Halt::Stopped)
+        };
+        let (writer, apart) = (&mut self.writer, self.batch_limits.always_threaded);
+        let halted = write_all(jobs, writer, apart, self.stop, &mut take);
+        if halted == Err(Halt::Full) {
+            self.full += (jobs.len() - done) as u64;
+        }
+        // Threads finish in any order.
+        self.batch
+            .sort_by(|one, other| one.job.target.cmp(&other.job.target));
+        halted
+    }
+
+    /// Writes the queued jobs as one batch: stage, record as pending, flush, rename, record as
+    /// installed.
+    ///
+    /// # Errors
+    /// `stop`. Files that are staged and not renamed stay in `batch`.
+    pub fn flush(&mut self) -> Result<(), VolumeError> {
+        let jobs = std::mem::take(&mut self.jobs);
+        self.bytes = 0;
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        if let Some(home) = &mut self.home {
+            home.mark(true);
+        }
+        if self.stage(&jobs) == Err(Halt::Stopped) {
+            return Err(VolumeError::Stopped);
+        }
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for staged in batch.iter().filter(|staged| !staged.is_beside()) {
+            let entry = self.manifest.entries.entry(staged.job.row.path.clone());
+            entry.or_default().pending = Some(staged.content);
+        }
+        if let Err(error) = self.save().and_then(|()| self.sync(&batch)) {
+            // Nothing was renamed: all old files stay.
+            for staged in &batch {
+                self.drop_staged(staged);
+                match error {
+                    Errno::NOSPC | Errno::DQUOT => self.full += 1,
+                    error => self
+                        .write_failures
+                        .add(error, || shown(&staged.job.row.path)),
+                }
+            }
+            return Ok(());
+        }
+        let mut pace = Pace::new();
+        let mut batch = batch.into_iter();
+        while let Some(staged) = batch.next() {
+            let settled = self.put_in_place(&staged);
+            if let Err(stopped) = settled.and_then(|()| pace.step(self.stop)) {
+                self.batch = batch.collect();
+                return Err(stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest, unless none can be kept.
+    pub fn save(&mut self) -> Result<(), Errno> {
+        match &mut self.home {
+            Some(home) => home.write(&mut self.manifest),
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes a small batch with one fsync(2) per file, a larger one with one syncfs(2) per file
+    /// system. syncfs(2) also waits for what other processes have written there.
+    fn sync(&mut self, batch: &[Staged<'_>]) -> Result<(), Errno> {
+        let mut synced = BTreeSet::new();
+        for staged in batch {
+            let Some(look) = staged.file_stat else {
+                continue;
+            };
+            let few = batch.len() <= FSYNC_BATCH_MAX;
+            if few || synced.insert(look.inode.dev) {
+                let (dir, _) = self.writer.volume.parent(&staged.job.target, false)?;
+                if few {
+                    fsync(dir, &staged.temp)?;
+                } else {
+                    rustix::fs::syncfs(tree::open_dir(dir, c".")?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames one staged file into place and records the result.
+    ///
+    /// # Errors
+    /// `stop`.
+    fn put_in_place(&mut self, staged: &Staged<'_>) -> Result<(), VolumeError> {
+        let Staged { job, content, .. } = staged;
+        let path = &job.row.path;
+        let entry = self.manifest.entries.entry(path.clone()).or_default();
+        entry.pending = None;
+        let was = entry.installed;
+        let (dir, name) = match self.writer.volume.parent(&job.target, false) {
+            Ok(found) => found,
+            Err(error) => {
+                self.write_failures.add(error, || shown(path));
+                return Ok(());
+            }
+        };
+        let able = self.batch_limits.rename_support;
+        let new_size = staged.file_stat.map(|look| look.size);
+        let size = |size| {
+            new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
+        };
+        let judge = OursCheck {
+            ours: &|found| found == *content || was == Some(found),
+            size: &size,
+            stop: self.stop,
+        };
+        let placed = match job.verdict {
+            Decision::Replace => atomic::replace(dir, &staged.temp, &name, *content, able, &judge),
+            _ => atomic::install(dir, &staged.temp, &name, able),
+        };
+        if staged.is_beside() && matches!(placed, Placed::Done | Placed::Conflict) {
+            // Recorded even if a person's file has the name, so that not every start tries again.
+            entry.beside = Some(*content);
+        }
+        match (placed, job.verdict) {
+            (Placed::Done, Decision::Beside) => {
+                self.summary.beside += 1;
+                self.summary.kept += 1;
+                let what = format!("is new; yours is kept in {}", shown(path));
+                self.report_line(&job.target, &what);
+            }
+            (Placed::Done, verdict) => {
+                let now = tree::stat_name(dir, &name).ok();
+                self.record_installed(staged, now);
+                match verdict {
+                    Decision::Replace => self.summary.updated += 1,
+                    _ => self.summary.installed += 1,
+                }
+            }
+            (Placed::Conflict, verdict) => {
+                // The stamp is not that of the file that is there now: keep only the size.
+                entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
+                let same = OursCheck {
+                    ours: &|found| found == *content,
+                    ..judge
+                };
+                let same = same.is_ours(dir, &name) == Ok(true);
+                if same && verdict != Decision::Beside {
+                    // Another start put it there first: without the lock, two can run at once.
+                    entry.installed = Some(*content);
+                    entry.in_volume = new_size.map(Stamp::of_size);
+                    self.summary.current += 1;
+                } else {
+                    self.summary.kept += 1;
+                }
+            }
+            (Placed::OldUnreadable(error), _) => {
+                entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
+                self.unread.add(error, || shown(path));
+            }
+            (Placed::Displaced(name), _) => {
+                self.summary.kept += 1;
+                self.strays.add(tree::split(&job.target).0, &name);
+            }
+            (Placed::Stopped, _) => {
+                // It may be left in a temporary file, which the next start then recognises.
+                entry.pending = Some(*content);
+                return Err(VolumeError::Stopped);
+            }
+            (Placed::FsRefused(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP), Decision::Replace) => {
+                self.not_exchangeable += 1;
+            }
+            (Placed::FsRefused(error), _) => self.write_failures.add(error, || shown(path)),
+        }
+        Ok(())
+    }
+
+    /// Records a file as installed, with its stat `now`, so the next start need not read it.
+    fn record_installed(&mut self, staged: &Staged<'_>, now: Option<FileStat>) {
+        let clock = tree::now();
+        let untouched = now.zip(staged.file_stat).filter(|(now, then)| {
+            now.inode == then.inode && now.modified == then.modified && now.size == then.size
+        });
+        let path = &staged.job.row.path;
+        let in_image = match self.writer.offers.get(path) {
+            Some(Offer::File(look)) if self.version_known => Stamp::if_stable(look, clock),
+            _ => None,
+        };
+        let entry = self.manifest.entries.entry(path.clone()).or_default();
+        entry.installed = Some(staged.content);
+        let size = staged.file_stat.map(|look| Stamp::of_size(look.size));
+        let settled = untouched.and_then(|(now, _)| Stamp::after_rename(&now));
+        entry.in_volume = settled.or(size);
+        entry.in_image = in_image;
+        entry.yours = None;
+    }
+
+    /// Removes a staged file that is not to be renamed into place.
+    pub fn drop_staged(&mut self, staged: &Staged<'_>) {
+        let job = &staged.job;
+        if let Ok((dir, _)) = self.writer.volume.parent(&job.target, false) {
+            atomic::discard(dir, &staged.temp);
+        }
+        if let Some(entry) = self.manifest.entries.get_mut(&job.row.path) {
+            entry.pending = None;
+        }
+    }
+}
+
+/// Flushes one staged file. One that someone removed must not fail the whole batch.
+fn fsync(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => rustix::fs::fsync(file),
+        Err(Errno::NOENT | Errno::LOOP) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the path `NAME.VERSION.EXT` for a new default beside a changed one.
+fn beside(path: &[u8], version: Option<&str>, content: Content) -> Vec<u8> {
+    let version = match (version, content) {
+        (Some(version), _) => version.replace(['/', '\0'], "-"),
+        (None, Content::File(digest)) => format!("{digest:?}")[..8].to_owned(),
+        (None, _) => "new".to_owned(),
+    };
+    let (_, name) = tree::split(path);
+    let dot = name
+        .iter()
+        .rposition(|byte| *byte == b'.')
+        .filter(|at| *at > 0);
+    let at = path.len() - name.len() + dot.unwrap_or(name.len());
+    [&path[..at], b".", version.as_bytes(), &path[at..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::defaults::manifest::Digest;
+
+    #[test]
+    fn names_beside() {
+        let content = Content::File(Digest::of(b"x"));
+        let name = |path: &[u8], version: Option<&str>| beside(path, version, content);
+        assert_eq!(name(b"a.ipynb", Some("1.2")), b"a.1.2.ipynb");
+        assert_eq!(name(b"d.d/a", Some("1.2")), b"d.d/a.1.2");
+        assert_eq!(name(b"d/.profile", Some("1.2")), b"d/.profile.1.2");
+        assert_eq!(name(b"a.b", Some("1/../2")), b"a.1-..-2.b");
+        assert_eq!(name(b"a.b", None), b"a.2d711642.b");
+    }
+}

@@ -1,0 +1,237 @@
+//! Writes the files of a batch under temporary names, with several threads for a large
+//! batch: reading, hashing and writing a file keeps a processor busy.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::atomic::{BUFFER, Fault};
+use crate::volume::defaults::compare::Row;
+use crate::volume::defaults::manifest::Content;
+use crate::volume::defaults::plan::Decision;
+use crate::volume::defaults::source::Offer;
+use crate::volume::tree::{FileStat, Tree};
+
+/// From this many files or bytes on, it pays off to start threads.
+const PARALLEL_FILES: usize = 64;
+const PARALLEL_BYTES: u64 = 4 << 20;
+
+/// Maximum number of threads; more only wait for the same disk.
+const MOST: usize = 4;
+
+/// Maximum time until a stop is noticed while threads work.
+pub(super) const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// A default to be written.
+#[derive(Clone)]
+pub(super) struct Job<'a> {
+    pub row: &'a Row,
+    pub verdict: Decision,
+    /// Target path: the default's own path, or the name beside it.
+    pub target: Vec<u8>,
+}
+
+/// A complete temporary file or link that is not yet renamed into place.
+pub(super) struct Staged<'a> {
+    pub job: Job<'a>,
+    pub temp: CString,
+    pub content: Content,
+    /// Stat of the temporary file; `None` for a link.
+    pub file_stat: Option<FileStat>,
+}
+
+impl Staged<'_> {
+    /// Reports whether the file goes beside the default's name.
+    pub fn is_beside(&self) -> bool {
+        self.job.verdict == Decision::Beside
+    }
+}
+
+/// Temporary name in the target's directory, its content, and the stat if it is a file.
+pub(super) type Written = Result<(CString, Content, Option<FileStat>), Fault>;
+
+/// Writes jobs, with both directory trees open.
+pub(super) struct Writer<'a> {
+    pub source: Tree,
+    pub volume: Tree,
+    pub offers: &'a BTreeMap<Vec<u8>, Offer>,
+    /// Mode bits of a file.
+    pub mode: u32,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(
+        source: Tree,
+        volume: Tree,
+        offers: &'a BTreeMap<Vec<u8>, Offer>,
+        mode: u32,
+    ) -> Self {
+        Self {
+            source,
+            volume,
+            offers,
+            mode,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Returns a writer for another thread.
+    fn another(&self) -> Result<Self, Errno> {
+        let (source, volume) = (self.source.reopen()?, self.volume.reopen()?);
+        Ok(Self::new(source, volume, self.offers, self.mode))
+    }
+
+    fn write(&mut self, job: &Job<'_>, stop: &dyn Fn() -> bool) -> Written {
+        let path = &job.row.path;
+        let (dir, _) = self
+            .volume
+            .parent(&job.target, true)
+            .map_err(Fault::Volume)?;
+        match self.offers.get(path) {
+            Some(Offer::Link(text, content)) => {
+                let temp = atomic::stage_link(dir, text).map_err(Fault::Volume)?;
+                Ok((temp, *content, None))
+            }
+            Some(Offer::File(_)) => {
+                let (from, name) = self.source.parent(path, false).map_err(Fault::Source)?;
+                let (file, look) = atomic::open_file(from, &name).map_err(Fault::Source)?;
+                let mode = match look.mode & 0o111 {
+                    0 => self.mode,
+                    _ => with_x(self.mode),
+                };
+                self.buffer.resize(BUFFER, 0);
+                let staged = atomic::stage_file(dir, file, mode, &mut self.buffer, stop);
+                let (temp, content, look) = staged?;
+                Ok((temp, content, Some(look)))
+            }
+            _ => Err(Fault::Source(Errno::INVAL)),
+        }
+    }
+}
+
+/// Why not all jobs were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The volume is full.
+    Full,
+    /// The caller's `stop` returned true.
+    Stopped,
+}
+
+/// Called with the number and the result of each job; an error ends the writing.
+pub(super) type Each<'a> = &'a mut dyn FnMut(usize, Written) -> Result<(), Halt>;
+
+/// Writes every job and calls `each` with its result, also for jobs that threads finish after
+/// an error of `each`. `apart`: use several threads even for a small batch.
+///
+/// # Errors
+/// The first error of `each`, or `stop`.
+pub(super) fn write_all(
+    jobs: &[Job<'_>],
+    writer: &mut Writer<'_>,
+    apart: bool,
+    stop: &dyn Fn() -> bool,
+    each: Each<'_>,
+) -> Result<(), Halt> {
+    let mut done = vec![false; jobs.len()];
+    if apart || !is_small_batch(jobs, writer.offers) {
+        let mut each = |number, written: Written| {
+            done[number] = !is_retryable(&written);
+            each(number, written)
+        };
+        match write_parallel(jobs, parallel_writers(writer), stop, &mut each) {
+            // One thread alone may find space where several at once did not.
+            Some(Err(Halt::Full)) | None => {}
+            Some(done) => return done,
+        }
+    }
+    for (number, job) in jobs.iter().enumerate().filter(|(number, _)| !done[*number]) {
+        each(number, writer.write(job, stop))?;
+    }
+    Ok(())
+}
+
+/// Reports whether a job may be written later: there was no space, or it was stopped.
+fn is_retryable(written: &Written) -> bool {
+    use Fault::{Stopped, Volume};
+    matches!(written, Err(Stopped | Volume(Errno::NOSPC | Errno::DQUOT)))
+}
+
+/// Returns a writer per processor, at most [`MOST`]; none if there is one processor.
+fn parallel_writers<'a>(writer: &Writer<'a>) -> Vec<Writer<'a>> {
+    match thread::available_parallelism().map_or(1, NonZero::get) {
+        1 => Vec::new(),
+        number => (0..number.min(MOST))
+            .map_while(|_| writer.another().ok())
+            .collect(),
+    }
+}
+
+fn is_small_batch(jobs: &[Job<'_>], offers: &BTreeMap<Vec<u8>, Offer>) -> bool {
+    let size = |job: &Job<'_>| offers.get(&job.row.path).map_or(0, Offer::size);
+    jobs.len() < PARALLEL_FILES && jobs.iter().map(size).sum::<u64>() < PARALLEL_BYTES
+}
+
+/// Writes with one thread per writer. `None`: no thread could be started.
+fn write_parallel(
+    jobs: &[Job<'_>],
+    crew: Vec<Writer<'_>>,
+    stop: &dyn Fn() -> bool,
+    each: Each<'_>,
+) -> Option<Result<(), Halt>> {
+    let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let is_over = || over.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let mut alone = true;
+        for mut writer in crew {
+            let (next, sender) = (&next, sender.clone());
+            let work = move || {
+                while !is_over() {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(number) else { break };
+                    let written = writer.write(job, &is_over);
+                    if sender.send((number, written)).is_err() {
+                        break;
+                    }
+                }
+            };
+            let started = thread::Builder::new().spawn_scoped(scope, work);
+            alone &= started.is_err();
+        }
+        if alone {
+            return None;
+        }
+        drop(sender);
+        let mut done = Ok(());
+        let mut asked = Instant::now();
+        loop {
+            let went = match receiver.recv_timeout(STOP_POLL) {
+                Ok((number, written)) => each(number, written),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Some(done),
+            };
+            done = done.and(went);
+            if asked.elapsed() >= STOP_POLL {
+                asked = Instant::now();
+                done = done.and(if stop() { Err(Halt::Stopped) } else { Ok(()) });
+            }
+            if done.is_err() {
+                over.store(true, Ordering::Relaxed);
+            }
+        }
+    })
+}
+
+/// Returns a mode with x wherever it has r.
+pub(super) fn with_x(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2
+}

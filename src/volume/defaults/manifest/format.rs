@@ -1,0 +1,387 @@
+//! The text format of the manifest.
+//!
+//! `sha256sum -c --quiet`, called in NOTEBOOKS, checks `.ai-lab/manifest.sha256` there.
+//! Records that sha256sum does not know are in comments:
+//!
+//! ```text
+//! # ai-lab notebooks 1
+//! # image 1.4.0
+//! 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  intro.ipynb
+//! # seen 120 1760000000.25 1760000000.5 4711 / 120 1750000000.0 1750000001.0 815
+//! # link 5a4b…  latest.ipynb
+//! # directory e3b0…  data
+//! # pending 9c56…  intro.ipynb
+//! # beside 9c56…  changed.ipynb
+//! # end
+//! # yours 77ab…  changed.ipynb
+//! # seen 131 1760000000.25 1760000000.5 4712 / -
+//! ```
+//!
+//! `link` has the checksum of the link's target; `pending` that of the content that a start
+//! was about to put there when it was killed; `beside` that of the content put next to a
+//! changed file. `seen` has the stat with which the file above last had its checksum (volume /
+//! image; size, mtime, ctime, inode; `-`: none), so that the next start need not read it.
+//! A stamp with zeros after the size records only the size.
+//!
+//! `yours` is the checksum of the user's own file at the path of a default. It stands after
+//! `end`, where version 0.1.0 stops reading. Without it, a start reads that file again.
+
+use std::collections::BTreeMap;
+
+use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::pace::Pace;
+use crate::volume::tree::MAX_PATH;
+
+/// The newest format that this program reads and writes.
+const FORMAT: u32 = 1;
+const HEAD: &str = "# ai-lab notebooks ";
+const END: &str = "# end";
+const YOURS: &str = "# yours ";
+const SEEN: &str = "# seen ";
+
+/// Why a manifest was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// A later version of this program wrote it.
+    Newer,
+    /// No version writes such text; the line number from 1, or 0 if the file was not parsed.
+    Damaged(usize),
+    /// The caller's `stop` returned true.
+    Stopped,
+}
+
+impl Manifest {
+    /// Parses the text of a manifest.
+    ///
+    /// # Errors
+    /// The text is damaged, cut short or of a newer format. Then no part of it is used.
+    pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        Self::parse_until(text, &|| false)
+    }
+
+    /// Parses like [`Manifest::parse`], and ends early if `stop` returns true.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`], or `stop` returned true.
+    pub(in crate::volume) fn parse_until(
+        text: &[u8],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, Unreadable> {
+        let mut lines = text.split(|byte| *byte == b'\n').enumerate();
+        let format = lines.next().and_then(|(_, line)| {
+            let format = std::str::from_utf8(line).ok()?.strip_prefix(HEAD)?;
+            format.parse::<u32>().ok()
+        });
+        match format {
+            Some(format) if format > FORMAT => return Err(Unreadable::Newer),
+            Some(FORMAT) => {}
+            _ => return Err(Unreadable::Damaged(1)),
+        }
+        let mut reader = Reader::default();
+        let mut pace = Pace::new();
+        let mut count = 1;
+        while let Some((index, line)) = lines.next() {
+            pace.step(stop).map_err(|_| Unreadable::Stopped)?;
+            count = index + 1;
+            let damaged = Unreadable::Damaged(count);
+            if line == END.as_bytes() {
+                let mut manifest = reader.manifest(stop)?.ok_or(damaged)?;
+                let mut lines = lines.map(|(_, line)| line);
+                while let Some((path, yours)) = read_yours(&mut lines) {
+                    pace.step(stop).map_err(|_| Unreadable::Stopped)?;
+                    manifest.entries.entry(path).or_default().yours = Some(yours);
+                }
+                return Ok(manifest);
+            }
+            reader.line(line).ok_or(damaged)?;
+        }
+        // The end line is missing: the text is cut short.
+        Err(Unreadable::Damaged(count))
+    }
+
+    /// Returns the text of the manifest.
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = format!("{HEAD}{FORMAT}\n").into_bytes();
+        if let Some(image) = &self.image {
+            out.extend_from_slice(format!("# image {}\n", image.replace('\n', " ")).as_bytes());
+        }
+        for (path, entry) in &self.entries {
+            if let Some(content) = entry.installed {
+                write_line(&mut out, "", content, path);
+            }
+            let is_file = matches!(entry.installed, Some(Content::File(_)));
+            if is_file && (entry.in_volume.is_some() || entry.in_image.is_some()) {
+                out.extend_from_slice(SEEN.as_bytes());
+                write_stamp(&mut out, entry.in_volume);
+                out.extend_from_slice(b" / ");
+                write_stamp(&mut out, entry.in_image);
+                out.push(b'\n');
+            }
+            if let Some(content) = entry.pending {
+                write_line(&mut out, "# pending ", content, path);
+            }
+            if let Some(content) = entry.beside {
+                write_line(&mut out, "# beside ", content, path);
+            }
+        }
+        out.extend_from_slice(END.as_bytes());
+        out.push(b'\n');
+        for (path, entry) in &self.entries {
+            if let Some((digest, stamp)) = entry.yours {
+                write_line(&mut out, YOURS, Content::File(digest), path);
+                out.extend_from_slice(SEEN.as_bytes());
+                write_stamp(&mut out, Some(stamp));
+                out.extend_from_slice(b" / -\n");
+            }
+        }
+        out
+    }
+}
+
+/// Reads the next `yours` line and its `seen` line after the end; `None` if there is none.
+fn read_yours<'a>(
+    lines: &mut impl Iterator<Item = &'a [u8]>,
+) -> Option<(Vec<u8>, (Digest, Stamp))> {
+    let (digest, path) = read_line(lines.next()?.strip_prefix(YOURS.as_bytes())?)?;
+    let seen = lines.next()?.strip_prefix(SEEN.as_bytes())?;
+    let seen = std::str::from_utf8(seen).ok()?.strip_suffix(" / -")?;
+    Some((path, (digest, read_stamp(seen)??)))
+}
+
+/// A manifest that is being read. Its paths are normally in order, so that the map is built
+/// at once rather than path by path.
+#[derive(Default)]
+struct Reader {
+    image: Option<String>,
+    entries: Vec<(Vec<u8>, Entry)>,
+}
+
+impl Reader {
+    /// Returns `None` if a path has two records of the same kind.
+    fn manifest(self, stop: &dyn Fn() -> bool) -> Result<Option<Manifest>, Unreadable> {
+        let in_order = self.entries.is_sorted_by(|(one, _), (next, _)| one < next);
+        let entries = match in_order {
+            true => Some(self.entries.into_iter().collect()),
+            // The lines were sorted, or two manifests were joined.
+            false => join_records(self.entries, stop)?,
+        };
+        let image = self.image;
+        Ok(entries.map(|entries| Manifest { image, entries }))
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        if let Some(image) = line.strip_prefix(b"# image ") {
+            self.image = Some(String::from_utf8(image.to_vec()).ok()?);
+            return Some(());
+        }
+        if let Some(seen) = line.strip_prefix(SEEN.as_bytes()) {
+            let seen = std::str::from_utf8(seen).ok()?;
+            let (volume, image) = seen.split_once(" / ")?;
+            // Only a file that was brought in has stamps.
+            let (_, entry) = self.entries.last_mut()?;
+            let Some(Content::File(_)) = entry.installed else {
+                return None;
+            };
+            entry.in_volume = read_stamp(volume)?;
+            entry.in_image = read_stamp(image)?;
+            return Some(());
+        }
+        let kinds: [(&[u8], u8); 4] = [
+            (b"# link ", b'l'),
+            (b"# directory ", b'd'),
+            (b"# pending ", b'p'),
+            (b"# beside ", b'b'),
+        ];
+        let known = kinds
+            .iter()
+            .find_map(|(prefix, kind)| Some((*kind, line.strip_prefix(*prefix)?)));
+        let (kind, line) = known.unwrap_or((b'f', line));
+        // After `pending` and `beside` comes the type of the content.
+        let (content_kind, line) = match (kind, line) {
+            (b'p' | b'b', line) => known_type(line),
+            _ => (kind, line),
+        };
+        let (digest, path) = read_line(line)?;
+        let content = match content_kind {
+            b'l' => Content::Link(digest),
+            b'd' => Content::Directory,
+            _ => Content::File(digest),
+        };
+        // The records of one path are on consecutive lines.
+        if self.entries.last().is_none_or(|(last, _)| *last != path) {
+            self.entries.push((path, Entry::default()));
+        }
+        let (_, entry) = self.entries.last_mut()?;
+        let place = match kind {
+            b'p' => &mut entry.pending,
+            b'b' => &mut entry.beside,
+            _ => &mut entry.installed,
+        };
+        // No version writes two of them, and it is not clear which one is valid.
+        if place.replace(content).is_some() {
+            return None;
+        }
+        Some(())
+    }
+}
+
+/// Joins the records of each path; `None` if a path has two records of the same kind.
+fn join_records(
+    all: Vec<(Vec<u8>, Entry)>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<BTreeMap<Vec<u8>, Entry>>, Unreadable> {
+    let mut entries: BTreeMap<_, Entry> = BTreeMap::new();
+    let mut pace = Pace::new();
+    for (path, more) in all {
+        pace.step(stop).map_err(|_| Unreadable::Stopped)?;
+        let entry = entries.entry(path).or_default();
+        let places = [
+            (&mut entry.installed, more.installed),
+            (&mut entry.pending, more.pending),
+            (&mut entry.beside, more.beside),
+        ];
+        for (place, content) in places {
+            if place.is_some() && content.is_some() {
+                return Ok(None);
+            }
+            *place = place.or(content);
+        }
+        entry.in_volume = entry.in_volume.or(more.in_volume);
+        entry.in_image = entry.in_image.or(more.in_image);
+    }
+    Ok(Some(entries))
+}
+
+fn known_type(line: &[u8]) -> (u8, &[u8]) {
+    match (
+        line.strip_prefix(b"link "),
+        line.strip_prefix(b"directory "),
+    ) {
+        (Some(line), _) => (b'l', line),
+        (_, Some(line)) => (b'd', line),
+        _ => (b'f', line),
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
+    let (kind, digest) = match content {
+        Content::File(digest) => ("", digest),
+        Content::Link(digest) => ("link ", digest),
+        Content::Directory => ("directory ", Digest::of(b"")),
+        Content::NotHashed => return,
+    };
+    let comment = if prefix.is_empty() && !kind.is_empty() {
+        "# "
+    } else {
+        prefix
+    };
+    let escaped = path
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
+    let mark = if escaped { "\\" } else { "" };
+    out.extend_from_slice(comment.as_bytes());
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(mark.as_bytes());
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in digest.0 {
+        out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    out.extend_from_slice(b"  ");
+    if !escaped {
+        out.extend_from_slice(path);
+        return out.push(b'\n');
+    }
+    for byte in path {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            other => out.push(*other),
+        }
+    }
+    out.push(b'\n');
+}
+
+fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let (hex, rest) = line.split_at_checked(64)?;
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    let name = rest.strip_prefix(b"  ")?;
+    let mut path = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if escaped => path.push(match bytes.next()? {
+                b'\\' => b'\\',
+                b'n' => b'\n',
+                b'r' => b'\r',
+                _ => return None,
+            }),
+            other => path.push(*other),
+        }
+    }
+    is_safe_path(&path).then_some((Digest(digest), path))
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Reports whether `path` is relative, below PATH_MAX, and without empty, `.` or `..` parts or NUL.
+fn is_safe_path(path: &[u8]) -> bool {
+    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
+    path.len() < MAX_PATH && !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
+}
+
+fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {
+    let Some(stamp) = stamp else {
+        return out.push(b'-');
+    };
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(number.format(stamp.size).as_bytes());
+    for (seconds, nanos) in [stamp.modified, stamp.changed] {
+        out.push(b' ');
+        out.extend_from_slice(number.format(seconds).as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(number.format(nanos).as_bytes());
+    }
+    out.push(b' ');
+    out.extend_from_slice(number.format(stamp.ino).as_bytes());
+}
+
+/// Parses a stamp. Returns `None` if the text is no stamp, and `Some(None)` for `-`.
+fn read_stamp(text: &str) -> Option<Option<Stamp>> {
+    if text == "-" {
+        return Some(None);
+    }
+    let mut fields = text.split(' ');
+    let size = fields.next()?.parse().ok()?;
+    let mut time = || {
+        let (seconds, nanos) = fields.next()?.split_once('.')?;
+        let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
+        Some((seconds.parse().ok()?, nanos))
+    };
+    let (modified, changed) = (time()?, time()?);
+    let ino = fields.next()?.parse().ok()?;
+    Some(Some(Stamp {
+        size,
+        modified,
+        changed,
+        ino,
+    }))
+}
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

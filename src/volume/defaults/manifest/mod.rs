@@ -1,0 +1,276 @@
+//! The manifest: which defaults were brought in, their checksums, and the image's version.
+
+mod format;
+
+use std::collections::BTreeMap;
+
+use sha2::Digest as _;
+
+use crate::volume::tree::{FileStat, Time};
+pub use format::Unreadable;
+
+/// A SHA-256 checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub(super) [u8; 32]);
+
+impl Digest {
+    /// Returns the checksum of `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The content at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// A regular file with this checksum.
+    File(Digest),
+    /// A symbolic link whose target path has this checksum.
+    Link(Digest),
+    /// A directory.
+    Directory,
+    /// A regular file of the image whose content was not needed, so that it was not read.
+    /// Never occurs in a volume or a manifest.
+    NotHashed,
+}
+
+/// Stat fields by which an unchanged file is recognised without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub size: u64,
+    pub modified: Time,
+    pub changed: Time,
+    pub ino: u64,
+}
+
+impl Stamp {
+    /// Returns a stamp that records only a size. It fits no file.
+    pub fn of_size(size: u64) -> Self {
+        Self {
+            size,
+            modified: (0, 0),
+            changed: (0, 0),
+            ino: 0,
+        }
+    }
+
+    /// Reports whether this stamp records only a size.
+    pub fn is_of_size(&self) -> bool {
+        *self == Self::of_size(self.size)
+    }
+
+    /// Returns the stamp of a stat, or `None` if a later change could leave the same stamp:
+    /// both times must be older than `now` by more than one tick of the file system's clock.
+    pub fn if_stable(look: &FileStat, now: Time) -> Option<Self> {
+        Self::if_older(look, look.modified.max(look.changed), now)
+    }
+
+    /// Returns the stamp of a file that was written earlier and renamed just now. The rename
+    /// set `changed` by the clock of the file system, and a later write would set `modified`.
+    /// So only `modified` must be older than that time.
+    pub fn after_rename(look: &FileStat) -> Option<Self> {
+        Self::if_older(look, look.modified, look.changed)
+    }
+
+    fn if_older(look: &FileStat, newest: Time, now: Time) -> Option<Self> {
+        // Whole seconds: the file system has no finer times (FAT has steps of two seconds).
+        let tick = if newest.1 == 0 {
+            (3, 0)
+        } else {
+            (0, 50_000_000)
+        };
+        let nanos = newest.1 + tick.1;
+        let after = (
+            newest.0 + tick.0 + i64::from(nanos / 1_000_000_000),
+            nanos % 1_000_000_000,
+        );
+        (after < now).then_some(Self {
+            size: look.size,
+            modified: look.modified,
+            changed: look.changed,
+            ino: look.inode.ino,
+        })
+    }
+
+    /// Reports whether `look` is the stat of the same, unchanged file.
+    pub fn fits(&self, look: &FileStat) -> bool {
+        !self.is_of_size()
+            && self.size == look.size
+            && self.modified == look.modified
+            && self.changed == look.changed
+            && self.ino == look.inode.ino
+    }
+}
+
+/// The manifest's record of one path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// The content that was brought in.
+    pub installed: Option<Content>,
+    /// The content that a start was about to bring in; it may already be in place.
+    pub pending: Option<Content>,
+    /// The content that was put beside a changed file.
+    pub beside: Option<Content>,
+    /// The stamp of `installed` in the volume, or only its size.
+    pub(super) in_volume: Option<Stamp>,
+    pub(super) in_image: Option<Stamp>,
+    /// The checksum and stamp of the user's own file at this path, so that it is read once.
+    pub(super) yours: Option<(Digest, Stamp)>,
+}
+
+impl Entry {
+    /// Returns the content and the stamp of the file with the stat `look`, if a stamp fits.
+    pub(super) fn content_of(&self, look: &FileStat) -> Option<(Content, Stamp)> {
+        let installed = self.installed.zip(self.in_volume);
+        let yours = self.yours;
+        let yours = yours.map(|(digest, stamp)| (Content::File(digest), stamp));
+        let mut known = [installed, yours].into_iter().flatten();
+        known.find(|(_, stamp)| stamp.fits(look))
+    }
+}
+
+/// The defaults that earlier starts brought into the volume.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Manifest {
+    /// The version of the newest image that brought some in; `None` if none had a version.
+    pub image: Option<String>,
+    /// The records by path, relative to the volume, with `/` between components.
+    pub entries: BTreeMap<Vec<u8>, Entry>,
+}
+
+impl Manifest {
+    /// Resolves the contents that a killed start left pending: each is in place or not. `found`
+    /// returns the state of a path, or `None` if it was not read.
+    pub(super) fn resolve(
+        &mut self,
+        found: impl Fn(&[u8]) -> Option<(Option<Content>, Option<Stamp>)>,
+    ) {
+        for (path, entry) in &mut self.entries {
+            let Some(content) = entry.pending else {
+                continue;
+            };
+            let Some((found, stamp)) = found(path) else {
+                continue;
+            };
+            entry.pending = None;
+            if found == Some(content) {
+                entry.installed = Some(content);
+                entry.in_volume = stamp;
+            }
+        }
+    }
+}
+
+/// Reports whether `image` is older than `known` (SemVer); false if they cannot be compared.
+pub(super) fn is_older(image: Option<&str>, known: Option<&str>) -> bool {
+    let version = |text: Option<&str>| {
+        let text = text?;
+        semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
+    };
+    match (version(image), version(known)) {
+        (Some(image), Some(known)) => image.cmp_precedence(&known).is_lt(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::volume::tree::Inode;
+
+    fn look(modified: Time, changed: Time) -> FileStat {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = std::fs::File::open(dir.path()).unwrap();
+        let look = crate::volume::tree::stat_fd(&handle).unwrap();
+        FileStat {
+            inode: Inode {
+                dev: (0, 0),
+                ino: 7,
+            },
+            size: 12,
+            modified,
+            changed,
+            ..look
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_taken_only_when_a_later_change_would_bear_another() {
+        let seen = look((100, 5), (200, 500_000_000));
+        assert_eq!(Stamp::if_stable(&seen, (200, 500_000_001)), None);
+        assert_eq!(Stamp::if_stable(&seen, (200, 540_000_000)), None);
+        assert!(Stamp::if_stable(&seen, (200, 550_000_001)).is_some());
+        // Whole seconds: the file system has no finer times.
+        let coarse = look((200, 0), (200, 0));
+        assert_eq!(Stamp::if_stable(&coarse, (202, 0)), None);
+        assert!(Stamp::if_stable(&coarse, (204, 0)).is_some());
+        // The file's times are in the future.
+        assert_eq!(Stamp::if_stable(&seen, (100, 0)), None);
+    }
+
+    #[test]
+    fn of_what_was_renamed_just_now_the_last_write_counts() {
+        let seen = look((100, 5), (200, 5));
+        assert_eq!(Stamp::if_stable(&seen, (200, 5)), None);
+        assert!(Stamp::after_rename(&seen).is_some());
+        let seen = look((200, 5), (200, 5));
+        assert_eq!(Stamp::after_rename(&seen), None);
+    }
+
+    #[test]
+    fn a_stamp_fits_only_the_very_same() {
+        let seen = look((100, 5), (200, 6));
+        let stamp = Stamp::if_stable(&seen, (300, 0)).unwrap();
+        assert!(stamp.fits(&seen));
+        let others = [
+            FileStat { size: 13, ..seen },
+            look((100, 6), (200, 6)),
+            look((100, 5), (200, 7)),
+            FileStat {
+                inode: Inode {
+                    dev: (0, 0),
+                    ino: 8,
+                },
+                ..seen
+            },
+        ];
+        for other in others {
+            assert!(!stamp.fits(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_lower_version_is_older() {
+        for (image, known) in [
+            ("1.0.0", "1.0.1"),
+            ("1.9.0", "1.10.0"),
+            ("1.0.0-rc.1", "1.0.0"),
+            ("v1.0.0", "2.0.0"),
+            ("1.0.0", "v2.0.0"),
+        ] {
+            assert!(is_older(Some(image), Some(known)), "{image} < {known}");
+            assert!(!is_older(Some(known), Some(image)), "{known} > {image}");
+        }
+        for (image, known) in [
+            ("1.0.0", "1.0.0"),
+            // Build metadata has no precedence.
+            ("1.0.0+a", "1.0.0+b"),
+            ("nightly", "1.0.0"),
+            ("1.0.0", "nightly"),
+            ("1.0", "2.0"),
+            ("", "1.0.0"),
+        ] {
+            assert!(!is_older(Some(image), Some(known)), "{image}, {known}");
+        }
+        assert!(!is_older(None, Some("1.0.0")));
+        assert!(!is_older(Some("1.0.0"), None));
+        assert!(!is_older(None, None));
+    }
+}

@@ -1,0 +1,19 @@
+//! The image's notebook defaults in the volume, as the user: installed, updated, restored and
+//! previewed. Knows nothing of owners.
+
+mod apply;
+mod atomic;
+mod batch;
+mod compare;
+mod copy;
+pub mod manifest;
+pub mod plan;
+pub mod preview;
+mod recover;
+pub mod restore;
+pub mod seal;
+mod source;
+mod store;
+pub mod summary;
+pub mod sync;
+mod together;

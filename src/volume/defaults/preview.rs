@@ -1,0 +1,162 @@
+//! Preview of the defaults for a dry run: the stats and reads of a start, and no change.
+
+use rustix::fs::{Access, AtFlags};
+use rustix::io::Errno;
+
+use crate::degradation::Degradation;
+use crate::identity::Dropped;
+use crate::volume::defaults::apply::{READ_REMEDY, WRITE_REMEDY};
+use crate::volume::defaults::manifest::Manifest;
+use crate::volume::defaults::plan::{Action, Decision};
+use crate::volume::defaults::restore::status_of;
+use crate::volume::defaults::source::{Offer, Offers};
+use crate::volume::defaults::store;
+use crate::volume::defaults::store::NotRead;
+use crate::volume::defaults::sync::{
+    Defaults, all_offers, inode, offers, open_both, open_source, read_only_volume,
+};
+use crate::volume::tree;
+use crate::volume::tree::{Rights, Tree};
+use crate::volume::{ErrnoCounts, VolumeError, shown};
+
+/// Returns what a start with these `rights` would do. Root may ask with the rights of a user
+/// who will own everything: root stats and reads, and follows no link. [`drop_unreadable`] then
+/// drops the defaults that this user cannot read. `made`: true if the start would create a
+/// missing volume before.
+///
+/// # Errors
+///
+/// As [`bring_in`](crate::volume::bring_in).
+pub fn preview_defaults(
+    defaults: &Defaults,
+    made: bool,
+    rights: Rights,
+    stop: &dyn Fn() -> bool,
+) -> Result<DefaultsPreview, VolumeError> {
+    let (mut source, mut volume) = match open_both(defaults) {
+        Ok(both) => both,
+        Err(error) if error.is_absent() && made => {
+            let source = open_source(defaults)?;
+            let Offers {
+                by_path, unread, ..
+            } = all_offers(defaults, &source)?;
+            let paths = by_path.into_keys();
+            let verdict = Decision::Install;
+            return Ok(DefaultsPreview {
+                files: paths.map(|path| Action { path, verdict }).collect(),
+                recorded: true,
+                degradations: unread.degradations("read", READ_REMEDY).collect(),
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    if tree::is_read_only(volume.top()) {
+        return Ok(DefaultsPreview {
+            files: Vec::new(),
+            recorded: false,
+            degradations: vec![read_only_volume(defaults)],
+        });
+    }
+    let mut degradations = Vec::new();
+    let offers = offers(defaults, &source, inode(defaults, &volume)?, stop)?;
+    let longest = offers.manifest_limit();
+    let record = store::preview_manifest(volume.top(), rights, longest, stop, &mut degradations);
+    let recorded = record.is_ok();
+    // As in a start: a manifest that cannot be kept is not used either.
+    let manifest = match record {
+        Ok(manifest) => manifest,
+        Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
+        Err(NotRead::Unusable(why)) => {
+            degradations.push(why);
+            Manifest::default()
+        }
+    };
+    let trees = (&mut source, &mut volume);
+    let standing = status_of(defaults, trees, offers, manifest, stop)?;
+    let mut files = standing.files;
+    degradations.extend(standing.degradations);
+    degradations.extend(drop_refused(&mut volume, rights, &mut files));
+    Ok(DefaultsPreview {
+        files,
+        recorded,
+        degradations,
+    })
+}
+
+/// Drops and reports the actions that the permissions of the volume's directories forbid.
+fn drop_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> Vec<Degradation> {
+    use Decision::{Beside, Install, Replace};
+    let mut refused = ErrnoCounts::default();
+    files.retain(|action| {
+        let writes = matches!(action.verdict, Install | Replace | Beside);
+        let may = match writes {
+            true => may_write(volume, rights, &action.path),
+            false => Ok(()),
+        };
+        if let Err(error) = may {
+            refused.add(error, || action.shown());
+        }
+        may.is_ok()
+    });
+    refused.degradations("write", WRITE_REMEDY).collect()
+}
+
+/// Checks whether a file could be created at `path`, with its missing parent directories.
+fn may_write(volume: &mut Tree, rights: Rights, path: &[u8]) -> Result<(), Errno> {
+    let mut above = tree::split(path).0;
+    loop {
+        match volume.dir(above, false) {
+            // This ends at the top, which exists.
+            Err(Errno::NOENT) => above = tree::split(above).0,
+            dir => return rights.may_change(dir?),
+        }
+    }
+}
+
+/// Drops the defaults that the user cannot read.
+///
+/// # Errors
+///
+/// The defaults cannot be opened or listed.
+pub fn drop_unreadable(
+    _: &Dropped,
+    defaults: &Defaults,
+    mut foreseen: DefaultsPreview,
+) -> Result<DefaultsPreview, VolumeError> {
+    use Decision::{Adopt, Beside, Install, Replace};
+    let mut source = open_source(defaults)?;
+    let Offers {
+        by_path: offers,
+        mut unread,
+        ..
+    } = all_offers(defaults, &source)?;
+    foreseen.files.retain(|Action { path, verdict }| {
+        let may = match offers.get(path) {
+            _ if !matches!(verdict, Install | Replace | Beside | Adopt) => Ok(()),
+            Some(Offer::File(_)) => source.parent(path, false).and_then(|(dir, name)| {
+                rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())
+            }),
+            Some(_) => Ok(()),
+            // The user cannot list its directory, which `unread` has counted.
+            None => return false,
+        };
+        if let Err(error) = may {
+            unread.add(error, || shown(path));
+        }
+        may.is_ok()
+    });
+    let told = unread.degradations("read", READ_REMEDY);
+    foreseen.degradations.extend(told);
+    Ok(foreseen)
+}
+
+/// Preview of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultsPreview {
+    /// The decision for each default.
+    pub files: Vec<Action>,
+    /// True if the start could write the manifest.
+    pub recorded: bool,
+    /// What the start could not do as asked.
+    pub degradations: Vec<Degradation>,
+}

@@ -1,0 +1,298 @@
+//! The work of the `notebooks` verbs: the state of the defaults, differences, and restoring.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
+use rustix::io::Errno;
+
+use crate::degradation::Degradation;
+use crate::identity::Dropped;
+use crate::volume::VolumeError;
+use crate::volume::defaults::apply::READ_REMEDY;
+use crate::volume::defaults::compare::{Row, is_in, stat_all, survey};
+use crate::volume::defaults::manifest::Manifest;
+use crate::volume::defaults::plan::{Action, Decision, decide_all};
+use crate::volume::defaults::source::{Offer, Offers};
+use crate::volume::defaults::sync::{
+    Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
+};
+use crate::volume::defaults::{atomic, store};
+use crate::volume::pace::Pace;
+use crate::volume::tree;
+use crate::volume::tree::Tree;
+
+/// The size limit of a file that is compared, in bytes.
+const MAX_FILE_SIZE: u64 = 64 << 20;
+
+/// The state of the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultsStatus {
+    /// The version of the newest image that brought defaults in; `None` if none had a version.
+    pub installed: Option<String>,
+    /// The next start's action for each default.
+    pub files: Vec<Action>,
+    /// The degradations that the next start would report.
+    pub degradations: Vec<Degradation>,
+}
+
+/// Returns the state of the defaults. Changes nothing and takes no lock.
+///
+/// # Errors
+///
+/// As [`bring_in`](crate::volume::bring_in).
+pub fn defaults_status(_: &Dropped, defaults: &Defaults) -> Result<DefaultsStatus, VolumeError> {
+    let (mut source, mut volume) = open_both(defaults)?;
+    let stop = || false;
+    let offers = offers(defaults, &source, inode(defaults, &volume)?, &stop)?;
+    let home = tree::open_dir(volume.top(), store::NAME).ok();
+    let manifest = home.and_then(|dir| store::peek(&dir, offers.manifest_limit()));
+    let trees = (&mut source, &mut volume);
+    status_of(defaults, trees, offers, manifest.unwrap_or_default(), &stop)
+}
+
+/// Returns the state of the defaults, and reads only what a start would read.
+pub(super) fn status_of(
+    defaults: &Defaults,
+    (source, volume): (&mut Tree, &mut Tree),
+    mut offers: Offers,
+    mut manifest: Manifest,
+    stop: &dyn Fn() -> bool,
+) -> Result<DefaultsStatus, VolumeError> {
+    let mut unread = std::mem::take(&mut offers.unread);
+    forget_another_image(defaults, &mut manifest);
+    let mut pace = Pace::new();
+    let each = || pace.step(stop);
+    let known = (&manifest, stat_all(volume, &manifest, stop)?);
+    let trees = (source, volume);
+    let mut survey = survey(&offers, known, trees, &mut unread, stop, each)?;
+    let mut told = std::mem::take(&mut survey.degradations);
+    told.extend(unread.degradations("read", READ_REMEDY));
+    manifest.resolve(|path| survey.found(path));
+    let policy = policy(defaults, &manifest);
+    let planned = decide_all(&survey.rows, &manifest, policy);
+    let action = |(row, verdict): (&Row, Decision)| Action {
+        path: row.path.clone(),
+        verdict,
+    };
+    Ok(DefaultsStatus {
+        files: planned.into_iter().map(action).collect(),
+        installed: manifest.image,
+        degradations: told,
+    })
+}
+
+/// A default in the volume and in the image. A version is `None` if it is no readable regular
+/// file, or longer than 64 MiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// The version in the volume.
+    pub yours: Option<Vec<u8>>,
+    /// The version in the image.
+    pub image: Option<Vec<u8>>,
+}
+
+/// Reads both versions of one default.
+///
+/// # Errors
+///
+/// The defaults or the volume cannot be opened.
+pub fn versions(_: &Dropped, defaults: &Defaults, path: &[u8]) -> Result<Versions, VolumeError> {
+    let (mut source, mut volume) = open_both(defaults)?;
+    Ok(Versions {
+        yours: read(&mut volume, path),
+        image: read(&mut source, path),
+    })
+}
+
+fn read(tree: &mut Tree, path: &[u8]) -> Option<Vec<u8>> {
+    let (dir, name) = tree.parent(path, false).ok()?;
+    let (file, _) = atomic::open_file(dir, &name).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= MAX_FILE_SIZE).then_some(bytes)
+}
+
+/// The result of restoring one default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restored {
+    /// The image's version is in place; nothing was there before.
+    Installed,
+    /// The image's version is in place; the former entry now has this path.
+    Renamed(Vec<u8>),
+    /// The image's version was in place already.
+    Current,
+    /// The image has no such default.
+    Unknown,
+    /// The image's version is unreadable, or the rename or the installation failed.
+    Refused(Errno),
+    /// The default could not be put in place, and the former entry still has this path.
+    NotPutBack(Vec<u8>),
+}
+
+/// The result for each default that was asked for.
+pub type RestoreResults = Vec<(Vec<u8>, Restored)>;
+
+/// Restores these defaults, and every default below one that is a directory. The user's
+/// version is first renamed to `NAME.yours.EXT`, and renamed back if the default cannot be put
+/// in place. Also returns the degradations.
+///
+/// # Errors
+///
+/// As [`bring_in`](crate::volume::bring_in).
+pub fn restore(
+    _: &Dropped,
+    defaults: &Defaults,
+    wanted: &[Vec<u8>],
+) -> Result<(RestoreResults, Vec<Degradation>), VolumeError> {
+    let (mut source, mut volume) = open_both(defaults)?;
+    let Offers {
+        by_path: offers,
+        unreadable_paths: closed,
+        ..
+    } = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?;
+    let mut results = Vec::new();
+    for path in wanted {
+        let mut known = offers.keys().filter(|known| is_in(known, path)).peekable();
+        if known.peek().is_none() {
+            let hidden = closed.iter().any(|closed| is_in(path, closed));
+            let result = match hidden {
+                true => Restored::Refused(Errno::ACCESS),
+                false => Restored::Unknown,
+            };
+            results.push((path.clone(), result));
+        }
+        for path in known {
+            let same = is_current(&mut source, &mut volume, path, &offers[path]);
+            let result = if same {
+                Restored::Current
+            } else {
+                match put_aside(&mut volume, path) {
+                    Ok(Some(name)) => Restored::Renamed(name),
+                    Ok(None) => Restored::Installed,
+                    Err(error) => Restored::Refused(error),
+                }
+            };
+            results.push((path.clone(), result));
+        }
+    }
+    let absent = |result: &Restored| matches!(result, Restored::Installed | Restored::Renamed(_));
+    let todo: BTreeSet<Vec<u8>> = results
+        .iter()
+        .filter(|(_, result)| absent(result))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let anyway = Defaults {
+        deleted: crate::settings::DeletedNotebooks::Restore,
+        ..defaults.clone()
+    };
+    let brought = bring_some(&anyway, &|path| todo.contains(path));
+    for (path, result) in results.iter_mut().filter(|(_, result)| absent(result)) {
+        if is_current(&mut source, &mut volume, path, &offers[path]) {
+            continue;
+        }
+        *result = match std::mem::replace(result, Restored::Refused(Errno::IO)) {
+            Restored::Renamed(aside) if put_back(&mut volume, path, &aside).is_err() => {
+                Restored::NotPutBack(aside)
+            }
+            _ => Restored::Refused(Errno::IO),
+        };
+    }
+    Ok((results, brought?.degradations))
+}
+
+fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) -> bool {
+    let here = |tree: &mut Tree| {
+        let (dir, name) = tree.parent(path, false).ok()?;
+        atomic::content(dir, &name, &|| false).ok()?
+    };
+    let size = |tree: &mut Tree| {
+        let (dir, name) = tree.parent(path, false).ok()?;
+        Some(tree::stat_name(dir, &name).ok()?.size)
+    };
+    match offer {
+        Offer::Link(_, content) => here(volume) == Some(*content),
+        Offer::File(_) if size(volume) != size(source) => false,
+        Offer::File(_) | Offer::Directory => {
+            let there = here(volume);
+            there.is_some() && there == here(source)
+        }
+    }
+}
+
+/// Renames the entry at `path`. Returns its new path, or `None` if nothing is there.
+fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    let (dir, name) = match volume.parent(path, false) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match tree::stat_name(dir, &name) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(_) => {}
+    }
+    let aside = rename_aside(dir, &name)?;
+    let (above, _) = tree::split(path);
+    let mut new = above.to_vec();
+    if !new.is_empty() {
+        new.push(b'/');
+    }
+    new.extend_from_slice(aside.to_bytes());
+    Ok(Some(new))
+}
+
+/// Renames to `NAME.yours.EXT`, or with the first free number: `NAME.yours-2.EXT`.
+fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
+    let bytes = name.to_bytes();
+    // A dot at the front starts no extension.
+    let dot = bytes.iter().rposition(|byte| *byte == b'.');
+    let (stem, extension) = bytes.split_at(dot.filter(|at| *at > 0).unwrap_or(bytes.len()));
+    for number in 1..1000 {
+        let mark = match number {
+            1 => ".yours".to_owned(),
+            _ => format!(".yours-{number}"),
+        };
+        let new = [stem, mark.as_bytes(), extension].concat();
+        let new = CString::new(new).map_err(|_| Errno::INVAL)?;
+        match rename(dir, name, &new) {
+            Ok(()) => return Ok(new),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// Renames back what [`put_aside`] renamed.
+fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
+    let (dir, name) = volume.parent(path, false)?;
+    let (_, aside) = tree::split(aside);
+    let aside = CString::new(aside).map_err(|_| Errno::INVAL)?;
+    rename(dir, &aside, &name)
+}
+
+/// Renames without replacing anything.
+fn rename(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rename_without_flags(dir, from, to),
+        other => other,
+    }
+}
+
+/// Renames where the file system has no RENAME_NOREPLACE (NFS, 9p): linkat(2) and mkdirat(2)
+/// fail if the new name exists.
+fn rename_without_flags(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    if tree::stat_name(dir, from)?.kind == FileType::Directory {
+        rustix::fs::mkdirat(dir, to, Mode::from(0o755))?;
+        return rustix::fs::renameat(dir, from, dir, to);
+    }
+    rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+    rustix::fs::unlinkat(dir, from, AtFlags::empty())
+}
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;

@@ -1,0 +1,196 @@
+//! The defaults that the image offers.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::atomic::Fault;
+use crate::volume::defaults::manifest::Content;
+use crate::volume::pace::Pace;
+use crate::volume::tree;
+use crate::volume::tree::{FileStat, Inode, Tree};
+use crate::volume::{ErrnoCounts, shown};
+
+/// One default of the image.
+pub(super) enum Offer {
+    File(FileStat),
+    Link(CString, Content),
+    /// Offered only if it is empty: other directories are created with their files.
+    Directory,
+}
+
+impl Offer {
+    /// Returns the number of bytes to write for it.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::File(look) => look.size,
+            Self::Link(..) | Self::Directory => 0,
+        }
+    }
+}
+
+/// All defaults that the image offers.
+#[derive(Default)]
+pub(super) struct Offers {
+    /// The defaults by path.
+    pub by_path: BTreeMap<Vec<u8>, Offer>,
+    /// What cannot be statted or listed.
+    pub unread: ErrnoCounts,
+    /// The paths of these: it is not known what the image has there, or below.
+    pub unreadable_paths: Vec<Vec<u8>>,
+    /// One line for each entry that cannot be a default.
+    pub reported: Vec<String>,
+}
+
+impl Offers {
+    /// Returns the limit for the manifest of these defaults, in bytes: [`BASE_MANIFEST_LIMIT`], and
+    /// for each default its stamps and four lines with its path, each byte of it escaped.
+    pub fn manifest_limit(&self) -> u64 {
+        let paths = self.by_path.keys();
+        BASE_MANIFEST_LIMIT + paths.map(|path| 1024 + 8 * path.len() as u64).sum::<u64>()
+    }
+
+    /// Returns the size of the longest file that is read, in bytes. An earlier default may
+    /// have been longer, but only the manifest says so, and the user can write the manifest.
+    pub fn file_limit(&self) -> u64 {
+        let longest = self.by_path.values().map(Offer::size).max();
+        longest.unwrap_or(0).max(MIN_READ_LIMIT)
+    }
+
+    /// Returns the limit for all files that are read only because of the manifest, in bytes.
+    pub fn total_read_limit(&self) -> u64 {
+        let all = self.by_path.values().map(Offer::size);
+        all.fold(MIN_READ_LIMIT, |sum, size| {
+            sum.saturating_add(size.saturating_mul(4))
+        })
+    }
+}
+
+/// Bytes that may be read in any case; a disk delivers them in less than a second.
+const MIN_READ_LIMIT: u64 = 64 << 20;
+
+/// Limit for a manifest where the image has no defaults, in bytes. It leaves room for twenty
+/// thousand defaults of earlier images.
+pub(super) const BASE_MANIFEST_LIMIT: u64 = 4 << 20;
+
+/// Lists the defaults in `source`, except a volume that lies in it.
+pub(super) fn image(
+    source: &Tree,
+    volume: Inode,
+    stop: &dyn Fn() -> bool,
+) -> Result<Offers, Fault> {
+    let mut source = source.reopen().map_err(Fault::Source)?;
+    let mut pace = Pace::new();
+    let mut stopped = Ok(());
+    let (mut unread, mut reported) = (ErrnoCounts::default(), Vec::new());
+    let mut closed = Vec::new();
+    let mut offers = Vec::new();
+    let mut todo = vec![Vec::new()];
+    let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
+    while let Some(prefix) = todo.pop() {
+        let at_top = prefix.is_empty();
+        let listed = source.dir(&prefix, false).and_then(|dir| {
+            let mut empty = true;
+            let list = tree::open_dir(dir, c".")?;
+            tree::entries(&list, &mut buffer, |name, _| {
+                stopped = pace.step(stop);
+                empty = false;
+                if at_top && name == crate::volume::defaults::store::NAME {
+                    return true;
+                }
+                let mut path = Vec::with_capacity(prefix.len() + 1 + name.count_bytes());
+                path.extend_from_slice(&prefix);
+                if !at_top {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name.to_bytes());
+                if path.len() >= tree::MAX_PATH {
+                    reported.push(format!(
+                        "{} is not brought in: its path is too long",
+                        shown(&path)
+                    ));
+                    return stopped.is_ok();
+                }
+                match offer(dir, name, &path) {
+                    Ok(Some(Offer::Directory)) => todo.push(path),
+                    Ok(Some(offer)) => offers.push((path, offer)),
+                    Ok(None) => reported.push(format!(
+                        "{} is not brought in: no file, or a link that leads outside",
+                        shown(&path)
+                    )),
+                    Err(error) => {
+                        unread.add(error, || shown(&path));
+                        closed.push(path);
+                    }
+                }
+                stopped.is_ok()
+            })?;
+            Ok(empty)
+        });
+        if stopped.is_err() {
+            return Err(Fault::Stopped);
+        }
+        match listed {
+            Ok(true) if !at_top => offers.push((prefix, Offer::Directory)),
+            Ok(_) => {}
+            Err(error) if at_top => return Err(Fault::Source(error)),
+            Err(error) => {
+                unread.add(error, || shown(&prefix));
+                closed.push(prefix);
+            }
+        }
+        // Otherwise, defaults that contain the volume would multiply at each start.
+        while let Some(next) = todo.last() {
+            let same = source
+                .parent(next, false)
+                .and_then(|(dir, name)| tree::stat_name(dir, &name));
+            if !same.is_ok_and(|look| look.inode == volume) {
+                break;
+            }
+            todo.pop();
+        }
+    }
+    Ok(Offers {
+        // Sorting all at once is faster than one by one.
+        by_path: offers.into_iter().collect(),
+        unread,
+        unreadable_paths: closed,
+        reported,
+    })
+}
+
+fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {
+    let look = tree::stat_name(dir, name)?;
+    Ok(match look.kind {
+        FileType::RegularFile => Some(Offer::File(look)),
+        FileType::Directory => Some(Offer::Directory),
+        FileType::Symlink => {
+            let (content, text) = atomic::link(dir, name)?;
+            stays_inside(path, text.to_bytes()).then_some(Offer::Link(text, content))
+        }
+        _ => None,
+    })
+}
+
+/// Reports whether a link at `path` with this `text` cannot lead out of the tree.
+///
+/// Only `..` at the front is allowed, as often as `path` is deep. After a name, which may be a
+/// link itself, `..` can lead anywhere.
+pub(super) fn stays_inside(path: &[u8], text: &[u8]) -> bool {
+    let depth = path.iter().filter(|byte| **byte == b'/').count();
+    let mut steps = text
+        .split(|byte| *byte == b'/')
+        .filter(|step| *step != b".");
+    let up = steps.by_ref().take_while(|step| *step == b"..").count();
+    let rest_is_down = text
+        .split(|byte| *byte == b'/')
+        .filter(|step| *step != b".")
+        .skip(up)
+        .all(|step| step != b"..");
+    !text.is_empty() && !text.starts_with(b"/") && up <= depth && rest_is_down
+}

@@ -1,0 +1,451 @@
+//! `.ai-lab`, our own directory in the volume, with the lock and the manifest.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+use tracing::info;
+
+use crate::degradation::Degradation;
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::manifest::{Manifest, Unreadable, is_older};
+use crate::volume::tree::{FileStat, Rights, Time, Tree};
+use crate::volume::{VolumeError, tree};
+
+/// Name of the directory in the volume.
+pub(super) const NAME: &CStr = c".ai-lab";
+const LOCK: &CStr = c"lock";
+const MANIFEST: &CStr = c"manifest.sha256";
+const DAMAGED_MANIFEST: &CStr = c"manifest.sha256.damaged";
+/// Bytes of the manifest that are read before `stop` is asked again.
+const READ_CHUNK: u64 = 4 << 20;
+
+/// Time after which a wait for the lock is logged.
+const LOG_WAIT_AFTER: Duration = Duration::from_secs(1);
+
+/// Our directory, open. `locked` is false if we could not get the lock.
+pub(super) struct AiLabDir {
+    pub dir: OwnedFd,
+    lock: File,
+    pub locked: bool,
+    /// Maximum length of a manifest that is read, in bytes.
+    longest: u64,
+    /// Text of the manifest as last read or written. A file with the same meaning but another
+    /// text, which another program may have written, is written anew.
+    base: Vec<u8>,
+}
+
+/// Result of opening our directory.
+pub(super) enum Opened {
+    Home(Box<AiLabDir>),
+    /// Files can be added, but no manifest can be kept; the degradation says why.
+    Without(Degradation),
+    ReadOnly,
+}
+
+/// Opens or creates `.ai-lab` in `volume` and waits at most `limit` for its lock.
+pub(super) fn open(
+    volume: BorrowedFd<'_>,
+    limit: Duration,
+    stop: &dyn Fn() -> bool,
+    degradations: &mut Vec<Degradation>,
+) -> Result<Opened, VolumeError> {
+    let (dir, lock) = match open_files(volume) {
+        Ok(files) => files,
+        Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
+        Err(error) => {
+            return Ok(Opened::Without(no_manifest(
+                volume,
+                Rights::ThisProcess,
+                error,
+            )));
+        }
+    };
+    let locked = take(&lock, limit, stop, degradations)?;
+    Ok(Opened::Home(Box::new(AiLabDir {
+        dir,
+        lock,
+        locked,
+        longest: 0,
+        base: Manifest::default().render(),
+    })))
+}
+
+/// Waits at most `limit` for the lock. Returns whether we hold it.
+fn take(
+    lock: &File,
+    limit: Duration,
+    stop: &dyn Fn() -> bool,
+    degradations: &mut Vec<Degradation>,
+) -> Result<bool, VolumeError> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if stop() => return Err(VolumeError::Stopped),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < limit => {
+                if !told && start.elapsed() >= LOG_WAIT_AFTER {
+                    info!(
+                        "another start or `notebooks restore` is at work on the same notebooks; it \
+                         is waited for, {limit:?} at most"
+                    );
+                    told = true;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                degradations.push(Degradation::new(
+                    format!("another container holds .ai-lab/lock for more than {limit:?}; went on without it"),
+                    "none if another container was still bringing its defaults in; otherwise look \
+                     for one that hangs on the same volume",
+                ));
+                return Ok(false);
+            }
+            // The file system has no locks: the manifest is merged when it is written.
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+/// Previews [`open`] and [`AiLabDir::read`] without creating or renaming anything.
+///
+/// # Errors
+/// The degradation if no manifest could be kept, or `stop`.
+pub(super) fn preview_manifest(
+    volume: BorrowedFd<'_>,
+    rights: Rights,
+    longest: u64,
+    stop: &dyn Fn() -> bool,
+    degradations: &mut Vec<Degradation>,
+) -> Result<Manifest, NotRead> {
+    let dir = preview_files(volume, rights);
+    match dir.map_err(|error| NotRead::Unusable(no_manifest(volume, rights, error)))? {
+        Some(dir) => {
+            let aside = || rights.may_change(&dir);
+            Ok(read(&dir, longest, aside, stop, degradations)?.0)
+        }
+        None => Ok(Manifest::default()),
+    }
+}
+
+/// Why no manifest was read.
+#[derive(Debug, PartialEq)]
+pub(super) enum NotRead {
+    /// The manifest must not be changed either; the degradation says why.
+    Unusable(Degradation),
+    /// The caller's `stop` returned true.
+    Stopped,
+}
+
+fn preview_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedFd>, Errno> {
+    let dir = match tree::open_dir(volume, NAME) {
+        Err(Errno::NOENT) => return rights.may_change(volume).map(|()| None),
+        other => other?,
+    };
+    match tree::stat_name(&dir, LOCK) {
+        Err(Errno::NOENT) => rights.may_change(&dir)?,
+        look => {
+            check_lock_file(look?)?;
+            rights.may(&dir, LOCK, Access::READ_OK | Access::WRITE_OK)?;
+        }
+    }
+    Ok(Some(dir))
+}
+
+/// Returns the degradation for `error`, because of which no manifest can be kept.
+fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradation {
+    let own = "make .ai-lab in the notebooks directory a directory that the user can write";
+    let (why, remedy) = match error {
+        Errno::NOTDIR | Errno::LOOP => (".ai-lab is a link or no directory".into(), own),
+        Errno::INVAL => (
+            ".ai-lab/lock is no file, or has another name elsewhere".into(),
+            "remove .ai-lab/lock from the notebooks directory",
+        ),
+        Errno::ACCESS | Errno::PERM if rights.may(volume, c".", Access::WRITE_OK).is_err() => {
+            let uid = rights.uid();
+            let why = format!(
+                "uid {uid} may not write to the notebooks directory, nothing can be saved there"
+            );
+            let remedy = "start as root, without docker run --user, so that the volume is handed \
+                          over; or as its owner, whom `ls -ldn` tells";
+            (why, remedy)
+        }
+        Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), "make room and start again"),
+        error => (format!(".ai-lab: {error}"), own),
+    };
+    Degradation::new(
+        format!("no record of the notebook defaults is kept: {why}; only missing ones are added"),
+        remedy,
+    )
+}
+
+/// Accepts only a regular file with one link. The lock is written to, so it must not be a
+/// device, nor a file that has another name outside of the volume.
+fn check_lock_file(look: FileStat) -> Result<(), Errno> {
+    match look.kind {
+        FileType::RegularFile if look.links <= 1 => Ok(()),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
+    match rustix::fs::mkdirat(volume, NAME, Mode::from(0o755)) {
+        // mkdir(2) may report EROFS or EACCES although the directory exists.
+        Ok(()) | Err(Errno::EXIST | Errno::ROFS | Errno::ACCESS) => {}
+        Err(error) => return Err(error),
+    }
+    let dir = match tree::open_dir(volume, NAME) {
+        Err(Errno::NOENT) => {
+            let error = rustix::fs::mkdirat(volume, NAME, Mode::from(0o755));
+            return Err(error.err().unwrap_or(Errno::NOENT));
+        }
+        other => other?,
+    };
+    match tree::stat_name(&dir, LOCK) {
+        Err(Errno::NOENT) => {}
+        look => check_lock_file(look?)?,
+    }
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(&dir, LOCK, flags, Mode::from(0o644))?;
+    check_lock_file(tree::stat_fd(&lock)?)?;
+    Ok((dir, File::from(lock)))
+}
+
+impl AiLabDir {
+    /// Reads the manifest. `Err`: a newer version wrote it, or it cannot be read now; it must
+    /// not be changed.
+    ///
+    /// A manifest that is damaged or longer than `longest` is set aside and counts as absent.
+    pub fn read(
+        &mut self,
+        longest: u64,
+        stop: &dyn Fn() -> bool,
+        degradations: &mut Vec<Degradation>,
+    ) -> Result<Manifest, NotRead> {
+        let aside = || rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, DAMAGED_MANIFEST);
+        self.longest = longest;
+        let (manifest, text) = read(&self.dir, longest, aside, stop, degradations)?;
+        self.base = text;
+        Ok(manifest)
+    }
+
+    /// Writes the manifest and flushes its data, unless its text is the last one known.
+    pub fn write(&mut self, manifest: &mut Manifest) -> Result<(), Errno> {
+        let mut new = manifest.render();
+        if new == self.base {
+            return Ok(());
+        }
+        if !self.locked {
+            let theirs = text(&self.dir, self.longest, &|| false).ok().flatten();
+            match theirs.map(|(_, text)| Manifest::parse(&text)) {
+                Some(Ok(theirs)) => {
+                    let base = Manifest::parse(&self.base).unwrap_or_default();
+                    merge(manifest, &base, theirs);
+                    new = manifest.render();
+                }
+                Some(Err(Unreadable::Newer)) => return Ok(()),
+                _ => {}
+            }
+        }
+        write_text(&self.dir, &new)?;
+        self.base = new;
+        Ok(())
+    }
+
+    /// Reports whether a start was killed while it had temporary files in the volume.
+    pub fn was_killed(&self) -> bool {
+        self.marked() == Some(true)
+    }
+
+    /// Marks in the lock file whether there are temporary files in the volume.
+    pub fn mark(&mut self, busy: bool) {
+        if self.marked() == Some(!busy) {
+            // If this fails, files of a killed start are not removed, which does no other harm.
+            let _ = self.lock.set_len(u64::from(busy));
+        }
+    }
+
+    /// Reads the mark, a byte in the lock file. `None`: we do not hold the lock, so that the
+    /// mark is another start's, or someone wrote more than that byte.
+    fn marked(&self) -> Option<bool> {
+        match tree::stat_fd(&self.lock).ok()?.size {
+            0 if self.locked => Some(false),
+            1 if self.locked => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// Reads the manifest in `.ai-lab` as [`AiLabDir::read`] does. Returns its text too. `aside` sets
+/// a damaged one aside.
+fn read(
+    dir: &OwnedFd,
+    longest: u64,
+    aside: impl FnOnce() -> Result<(), Errno>,
+    stop: &dyn Fn() -> bool,
+    degradations: &mut Vec<Degradation>,
+) -> Result<(Manifest, Vec<u8>), NotRead> {
+    let mut long = false;
+    let read = match text(dir, longest, stop) {
+        Ok(Some((_, text))) => Manifest::parse_until(&text, stop).map(|manifest| (manifest, text)),
+        Ok(None) => Ok(empty_manifest()),
+        Err(Errno::CANCELED) => Err(Unreadable::Stopped),
+        Err(Errno::FBIG) => {
+            long = true;
+            Err(Unreadable::Damaged(0))
+        }
+        // It is not a regular file.
+        Err(Errno::INVAL | Errno::LOOP) => Err(Unreadable::Damaged(0)),
+        Err(Errno::ACCESS | Errno::PERM) if read_is_denied(dir) => Err(Unreadable::Damaged(0)),
+        // The next start may be able to read it.
+        Err(error) => {
+            return Err(NotRead::Unusable(Degradation::new(
+                format!(
+                    "the record of the notebook defaults cannot be read ({error}); only \
+                     missing defaults are added"
+                ),
+                "see what is wrong with .ai-lab/manifest.sha256 in the notebooks directory",
+            )));
+        }
+    };
+    let read = match read {
+        Ok(read) => read,
+        Err(Unreadable::Stopped) => return Err(NotRead::Stopped),
+        Err(Unreadable::Newer) => {
+            return Err(NotRead::Unusable(Degradation::new(
+                "the record of the notebook defaults was written by a newer version of this \
+                 program and is not read; only missing defaults are added",
+                "start the volume with the newer image",
+            )));
+        }
+        Err(Unreadable::Damaged(line)) => {
+            let done = match aside() {
+                Ok(()) => "set aside as .ai-lab/manifest.sha256.damaged".to_owned(),
+                Err(error) => format!("not read ({error})"),
+            };
+            let what = match long {
+                true => format!(
+                    "is longer than these defaults can explain (more than {} MiB)",
+                    longest >> 20
+                ),
+                false => format!("is damaged (line {line})"),
+            };
+            degradations.push(Degradation::new(
+                format!("the record of the notebook defaults {what} and was {done}"),
+                "none needed; defaults that differ from the image's now count as yours and \
+                 are not updated: delete those you want anew",
+            ));
+            empty_manifest()
+        }
+    };
+    Ok(read)
+}
+
+/// Reports whether the permissions of the manifest keep us from reading it. If not, the
+/// file system may have refused it for a moment only.
+fn read_is_denied(dir: &OwnedFd) -> bool {
+    let asked = rustix::fs::accessat(dir, MANIFEST, Access::READ_OK, AtFlags::empty());
+    matches!(asked, Err(Errno::ACCESS | Errno::PERM))
+}
+
+fn empty_manifest() -> (Manifest, Vec<u8>) {
+    let manifest = Manifest::default();
+    let text = manifest.render();
+    (manifest, text)
+}
+
+/// Returns the length of the manifest in bytes; 0 if there is none.
+pub(super) fn manifest_size(volume: &Tree) -> u64 {
+    let look = tree::open_dir(volume.top(), NAME).and_then(|dir| tree::stat_name(dir, MANIFEST));
+    look.map_or(0, |look| look.size)
+}
+
+/// Returns the manifest in `.ai-lab`, if there is one that can be read.
+pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
+    let (_, text) = text(dir, longest, &|| false).ok().flatten()?;
+    Manifest::parse(&text).ok()
+}
+
+/// Writes the manifest's text in `.ai-lab` as a whole or not at all, and flushes its data.
+pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
+    let dir = dir.as_fd();
+    let temp = atomic::temporary(atomic::NEW);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(dir, &temp, flags, Mode::from(0o644))?);
+    let written = file.write_all(text);
+    let done = written
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        .and_then(|()| rustix::fs::fdatasync(&file))
+        .and_then(|()| rustix::fs::renameat(dir, &temp, dir, MANIFEST));
+    if done.is_err() {
+        atomic::discard(dir, &temp);
+    }
+    done
+}
+
+/// Sets the manifest's mode bits to 0644, and its atime and mtime to `modified`.
+pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
+    let (file, _) = atomic::open_file(dir.as_fd(), MANIFEST)?;
+    rustix::fs::fchmod(&file, Mode::from(0o644))?;
+    let time = Timespec {
+        tv_sec: modified.0,
+        tv_nsec: modified.1.into(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    rustix::fs::futimens(&file, &times)
+}
+
+/// Returns the manifest's text in `.ai-lab` and the stat of its file; `None` if there is none.
+///
+/// # Errors
+/// EFBIG if it is longer than `longest`, ECANCELED if `stop` returned true.
+pub(super) fn text(
+    dir: impl AsFd,
+    longest: u64,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<(FileStat, Vec<u8>)>, Errno> {
+    let (file, look) = match atomic::open_file(dir.as_fd(), MANIFEST) {
+        Ok(opened) => opened,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if look.size > longest {
+        return Err(Errno::FBIG);
+    }
+    // At most `longest`, which fits into memory.
+    let mut text = Vec::with_capacity(look.size as usize + 1);
+    let mut rest = file.take(longest);
+    loop {
+        match rest.by_ref().take(READ_CHUNK).read_to_end(&mut text) {
+            Ok(0) => return Ok(Some((look, text))),
+            Ok(_) if stop() => return Err(Errno::CANCELED),
+            Ok(_) => {}
+            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+}
+
+/// Takes over what `theirs` changed since `base`, except paths that `ours` changed.
+fn merge(ours: &mut Manifest, base: &Manifest, theirs: Manifest) {
+    if ours.image == base.image || is_older(ours.image.as_deref(), theirs.image.as_deref()) {
+        ours.image = theirs.image;
+    }
+    for (path, entry) in theirs.entries {
+        if ours.entries.get(&path) == base.entries.get(&path) {
+            ours.entries.insert(path, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

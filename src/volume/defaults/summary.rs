@@ -1,0 +1,55 @@
+//! The result of bringing in the defaults: the start's summary line and its reports.
+
+use std::fmt;
+
+use crate::degradation::Degradation;
+
+/// The result of [`bring_in`](crate::volume::bring_in), displayed as the start's summary line.
+/// Directories are not counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Put where nothing was.
+    pub installed: u64,
+    /// Replaced by a newer version.
+    pub updated: u64,
+    /// Left because the user changed or wrote them.
+    pub kept: u64,
+    /// Already the image's version.
+    pub current: u64,
+    /// New versions put beside changed files; these also count as `kept`.
+    pub beside: u64,
+    /// Left at another image's version (older image, `never`).
+    pub other_version: u64,
+    /// Deleted by the user and not brought back.
+    pub deleted: u64,
+    /// Not brought in because something else is in the way.
+    pub in_the_way: u64,
+    /// Problems that the start reports.
+    pub degradations: Vec<Degradation>,
+    /// One line for each file that the user may want to know about.
+    pub reported: Vec<String>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            installed,
+            updated,
+            kept,
+            current,
+            ..
+        } = self;
+        write!(
+            f,
+            "notebooks: {installed} installed, {updated} updated, {kept} kept (changed by you), {current} current"
+        )?;
+        let more = [
+            (self.beside, "put beside"),
+            (self.other_version, "left at another version"),
+            (self.deleted, "deleted by you"),
+            (self.in_the_way, "with something else in the way"),
+        ];
+        let mut more = more.iter().filter(|(count, _)| *count > 0);
+        more.try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+    }
+}

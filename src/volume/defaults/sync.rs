@@ -1,0 +1,338 @@
+//! Brings the image's notebook defaults into the volume, as the user.
+//!
+//! Survey, plan, act: the survey finds what there is, the plan decides what to do, and the
+//! files are staged, recorded as pending, flushed, renamed into place and recorded as
+//! installed, one batch at a time. The next start can continue after a kill at any point.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::degradation::Degradation;
+use crate::identity::Dropped;
+use crate::settings::{DeletedNotebooks, UpdateNotebooks};
+use crate::volume::defaults::apply::{BatchLimits, Work};
+use crate::volume::defaults::atomic::{Fault, RenameSupport};
+use crate::volume::defaults::compare::{stat_all, survey};
+use crate::volume::defaults::copy::{Writer, with_x};
+use crate::volume::defaults::manifest::{Manifest, is_older};
+use crate::volume::defaults::plan::{Policy, decide_all};
+use crate::volume::defaults::recover::{Unrestored, clean_up};
+use crate::volume::defaults::source;
+use crate::volume::defaults::source::{BASE_MANIFEST_LIMIT, Offers};
+use crate::volume::defaults::store;
+use crate::volume::defaults::store::{AiLabDir, NotRead, Opened};
+use crate::volume::defaults::summary::Summary;
+use crate::volume::defaults::together::run_both;
+use crate::volume::pace::Pace;
+use crate::volume::tree;
+use crate::volume::tree::{Inode, Tree};
+use crate::volume::{ErrnoCounts, Progress, VolumeError};
+
+/// The defaults, and the settings for bringing them in.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Directory of the defaults in the image.
+    pub source: PathBuf,
+    /// The notebooks volume.
+    pub volume: PathBuf,
+    /// AI_LAB_VERSION; `None` if it is not set or not UTF-8.
+    pub image_version: Option<String>,
+    /// Which files a newer image replaces.
+    pub update: UpdateNotebooks,
+    /// Whether deleted defaults come back.
+    pub deleted: DeletedNotebooks,
+    /// Mode bits of a file; directories and executables get x where it has r.
+    pub mode: u32,
+}
+
+/// Brings the defaults into the volume.
+///
+/// Calls `stop` and `progress` now and then; after a stop, what is done stays.
+///
+/// # Errors
+///
+/// [`VolumeError::SourceMissing`], a volume that cannot be opened, defaults that
+/// cannot be listed, or `stop`; everything else is a degradation of the summary.
+pub fn bring_in(
+    _: &Dropped,
+    defaults: &Defaults,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, VolumeError> {
+    bring_in_with(
+        defaults,
+        LOCK_TIMEOUT,
+        DEFAULT_LIMITS,
+        &|_| true,
+        stop,
+        progress,
+    )
+}
+
+/// Brings in only the defaults whose path `only` accepts.
+pub(super) fn bring_some(
+    defaults: &Defaults,
+    only: &dyn Fn(&[u8]) -> bool,
+) -> Result<Summary, VolumeError> {
+    bring_in_with(
+        defaults,
+        LOCK_TIMEOUT,
+        DEFAULT_LIMITS,
+        only,
+        &|| false,
+        &mut |_| {},
+    )
+}
+
+/// Maximum time to wait for the lock while another container holds it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// From this length on (some thousand defaults), the manifest and the stats of its paths are
+/// read while the image's defaults are listed. In bytes. A manifest longer than
+/// [`BASE_MANIFEST_LIMIT`] waits for the list, which gives the limit of its length.
+const LONG_MANIFEST: u64 = 256 << 10;
+
+const DEFAULT_LIMITS: BatchLimits = BatchLimits {
+    batch_files: 4096,
+    batch_bytes: 256 << 20,
+    rename_support: RenameSupport::ALL,
+    always_threaded: false,
+};
+
+pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
+    Policy {
+        update: defaults.update,
+        deleted: defaults.deleted,
+        older: is_older(defaults.image_version.as_deref(), manifest.image.as_deref()),
+    }
+}
+
+/// Drops stamps of image files that are not of this version: they say nothing about its files.
+pub(super) fn forget_another_image(defaults: &Defaults, manifest: &mut Manifest) {
+    if manifest.image.is_none() || manifest.image != defaults.image_version {
+        let entries = manifest.entries.values_mut();
+        entries.for_each(|entry| entry.in_image = None);
+    }
+}
+
+pub(super) fn open_source(defaults: &Defaults) -> Result<Tree, VolumeError> {
+    match tree::open_top(&defaults.source) {
+        Ok(source) => Ok(Tree::new(source)),
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            Err(VolumeError::SourceMissing(defaults.source.clone()))
+        }
+        Err(error) => Err(source_error(defaults, error)),
+    }
+}
+
+pub(super) fn open_both(defaults: &Defaults) -> Result<(Tree, Tree), VolumeError> {
+    let source = open_source(defaults)?;
+    let volume = tree::open_top(&defaults.volume).map_err(|error| volume_error(defaults, error))?;
+    Ok((source, Tree::new(volume)))
+}
+
+fn source_error(defaults: &Defaults, error: Errno) -> VolumeError {
+    VolumeError::Source {
+        directory: defaults.source.clone(),
+        source: error.into(),
+    }
+}
+
+fn volume_error(defaults: &Defaults, error: Errno) -> VolumeError {
+    VolumeError::Open {
+        directory: defaults.volume.clone(),
+        at: defaults.volume.display().to_string(),
+        source: error.into(),
+    }
+}
+
+/// Lists the image's defaults for the volume with this top; none if they are the volume.
+pub(super) fn offers(
+    defaults: &Defaults,
+    source: &Tree,
+    volume: Inode,
+    stop: &dyn Fn() -> bool,
+) -> Result<Offers, VolumeError> {
+    let failed = |error| source_error(defaults, error);
+    if tree::stat_fd(source.top()).map_err(failed)?.inode == volume {
+        return Ok(Offers::default());
+    }
+    list(defaults, source, volume, stop)
+}
+
+fn list(
+    defaults: &Defaults,
+    source: &Tree,
+    volume: Inode,
+    stop: &dyn Fn() -> bool,
+) -> Result<Offers, VolumeError> {
+    source::image(source, volume, stop).map_err(|fault| match fault {
+        Fault::Stopped => VolumeError::Stopped,
+        fault => source_error(defaults, fault.errno()),
+    })
+}
+
+pub(super) fn inode(defaults: &Defaults, volume: &Tree) -> Result<Inode, VolumeError> {
+    let look = tree::stat_fd(volume.top());
+    Ok(look.map_err(|error| volume_error(defaults, error))?.inode)
+}
+
+/// Lists all that the image offers, without leaving out a volume.
+pub(super) fn all_offers(defaults: &Defaults, source: &Tree) -> Result<Offers, VolumeError> {
+    let failed = |error| source_error(defaults, error);
+    let top = tree::stat_fd(source.top()).map_err(failed)?;
+    // Nothing below the top has its inode, so nothing is left out as the volume.
+    list(defaults, source, top.inode, &|| false)
+}
+
+fn bring_in_with(
+    defaults: &Defaults,
+    patience: Duration,
+    means: BatchLimits,
+    only: &dyn Fn(&[u8]) -> bool,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, VolumeError> {
+    let mut summary = Summary::default();
+    let (mut source, mut volume) = open_both(defaults)?;
+    volume.set_dir_mode(with_x(defaults.mode));
+    let top = inode(defaults, &volume)?;
+    let long = LONG_MANIFEST..=BASE_MANIFEST_LIMIT;
+    let apart = means.always_threaded || long.contains(&store::manifest_size(&volume));
+    let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, top, stop);
+    let told = &mut summary.degradations;
+    let mut settle = |longest| {
+        let Some((home, manifest)) = open_manifest(&volume, patience, longest, stop, told)? else {
+            return Ok(None);
+        };
+        let glances = stat_all(&mut volume, &manifest, stop)?;
+        Ok(Some((home, manifest, glances)))
+    };
+    let (listed, settled) = match apart {
+        true => run_both(list, || settle(BASE_MANIFEST_LIMIT), stop),
+        false => {
+            // The list comes first: it gives the limit for the length of the manifest.
+            let listed = list(stop)?;
+            let settled = settle(listed.manifest_limit());
+            (Ok(listed), settled)
+        }
+    };
+    let mut offers = listed?;
+    let mut unread = std::mem::take(&mut offers.unread);
+    summary.reported = std::mem::take(&mut offers.reported);
+    let Some((mut home, mut manifest, glances)) = settled? else {
+        summary.degradations.push(read_only_volume(defaults));
+        return Ok(summary);
+    };
+    if let Some(home) = home.as_mut().filter(|home| home.was_killed()) {
+        let told = &mut summary.degradations;
+        clean_up(home, &mut volume, &offers, &manifest, stop, told)?;
+        home.mark(false);
+    }
+    forget_another_image(defaults, &mut manifest);
+
+    // Each is looked at, and then acted on; the record may name some that are no defaults now.
+    let recorded = manifest.entries.keys();
+    let gone = recorded.filter(|path| !offers.by_path.contains_key(*path));
+    let total = Some(2 * (offers.by_path.len() + gone.count()) as u64);
+    let mut done = 0;
+    let mut pace = Pace::new();
+    let mut each = || {
+        done += 1;
+        if pace.is_due() {
+            if stop() {
+                return Err(VolumeError::Stopped);
+            }
+            progress(Progress { done, total });
+        }
+        Ok(())
+    };
+    let trees = (&mut source, &mut volume);
+    let mut survey = survey(
+        &offers,
+        (&manifest, glances),
+        trees,
+        &mut unread,
+        stop,
+        &mut each,
+    )?;
+    summary.degradations.append(&mut survey.degradations);
+    manifest.resolve(|path| survey.found(path));
+    let policy = policy(defaults, &manifest);
+    let planned = decide_all(&survey.rows, &manifest, policy);
+    if !policy.older && defaults.image_version.is_some() {
+        manifest.image.clone_from(&defaults.image_version);
+    }
+
+    let mut work = Work {
+        version: defaults.image_version.as_deref(),
+        version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
+        writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
+        manifest,
+        home,
+        batch_limits: means,
+        stop,
+        each: &mut each,
+        jobs: Vec::new(),
+        bytes: 0,
+        batch: Vec::new(),
+        touched: BTreeSet::new(),
+        full: 0,
+        not_exchangeable: 0,
+        strays: Unrestored::default(),
+        write_failures: ErrnoCounts::default(),
+        unread,
+        report_lines: 0,
+        summary,
+    };
+    let mut wanted = planned.into_iter().filter(|(row, _)| only(&row.path));
+    let done = wanted.try_for_each(|(row, verdict)| work.run_action(row, verdict));
+    match done.and_then(|()| work.flush()) {
+        Ok(()) => Ok(work.finish()),
+        Err(error) => {
+            work.give_up();
+            Err(error)
+        }
+    }
+}
+
+/// Returns the degradation for a read-only volume.
+pub(super) fn read_only_volume(defaults: &Defaults) -> Degradation {
+    Degradation::new(
+        format!(
+            "{} is read-only: the notebook defaults were left alone",
+            defaults.volume.display()
+        ),
+        "mount the volume read-write to get new defaults",
+    )
+}
+
+/// Opens `.ai-lab` and reads the manifest in it. If no manifest can be kept, returns no
+/// directory and an empty manifest. Returns `None` if the volume is read-only.
+#[allow(clippy::type_complexity)]
+fn open_manifest(
+    volume: &Tree,
+    patience: Duration,
+    longest: u64,
+    stop: &dyn Fn() -> bool,
+    told: &mut Vec<Degradation>,
+) -> Result<Option<(Option<Box<AiLabDir>>, Manifest)>, VolumeError> {
+    let why = match store::open(volume.top(), patience, stop, told)? {
+        Opened::ReadOnly => return Ok(None),
+        Opened::Without(why) => why,
+        Opened::Home(mut home) => match home.read(longest, stop, told) {
+            Ok(manifest) => return Ok(Some((Some(home), manifest))),
+            Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
+            Err(NotRead::Unusable(why)) => why,
+        },
+    };
+    told.push(why);
+    Ok(Some((None, Manifest::default())))
+}
+
+#[cfg(test)]
+#[path = "sync_tests/mod.rs"]
+mod tests;

@@ -1,0 +1,197 @@
+//! Ownership of the volume: handed over to the user, adopted, or left as it is.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use crate::degradation::Degradation;
+use crate::identity::{Root, may_chown};
+use crate::settings::VolumeOwner;
+use crate::volume::mounts::Mounts;
+use crate::volume::ownership::open::{Missing, open_volume};
+use crate::volume::ownership::parallel;
+use crate::volume::ownership::shared::ChownMode;
+use crate::volume::ownership::{Claim, Claimed};
+use crate::volume::tree;
+use crate::volume::{Progress, VolumeError};
+
+/// Hands over, adopts or leaves the volume, as the policy says.
+///
+/// Asks `stop` and calls `progress` every 1024 entries, or earlier when 100 ms have passed.
+///
+/// # Errors
+///
+/// The directory cannot be opened or made, is `/` or a system directory, or its path has an
+/// untrusted link; `adopt` finds uid 0; or `stop` returned true. A refusal for one entry is a
+/// degradation, as is a directory that root may not enter, unless it is to be adopted.
+pub fn claim(
+    _: &Root,
+    claim: &Claim,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Claimed, VolumeError> {
+    let missing = Missing::Make {
+        uid: claim.uid,
+        gid: claim.gid,
+    };
+    let (dir, created) = match open_volume(&claim.directory, missing) {
+        Err(error) if error.is_refused() => return not_entered(claim, error),
+        opened => opened?,
+    };
+    let claimed = apply_policy(claim, dir, ChownMode::Apply, stop, progress)?;
+    Ok(Claimed { created, ..claimed })
+}
+
+/// Reports a directory that root may not enter although the user may (NFS squashes root, or
+/// CAP_DAC_OVERRIDE is missing). The owners stay as they are, and the start goes on.
+fn not_entered(claim: &Claim, error: VolumeError) -> Result<Claimed, VolumeError> {
+    if claim.policy == VolumeOwner::Adopt {
+        return Err(error);
+    }
+    let cause = format!("root: {error}: not permitted; its owner stays as it is");
+    let remedy = "none if the user may write there; otherwise let root enter the directories \
+                  above it (NFS: no_root_squash; Docker: --cap-add DAC_OVERRIDE)";
+    Ok(Claimed {
+        degradations: vec![Degradation::new(cause, remedy)],
+        ..Claimed::default()
+    })
+}
+
+/// Previews [`claim`] without changing anything.
+///
+/// # Errors
+///
+/// As [`claim`].
+pub fn preview_claim(
+    _: &Root,
+    claim: &Claim,
+    stop: &dyn Fn() -> bool,
+) -> Result<Claimed, VolumeError> {
+    match open_volume(&claim.directory, Missing::Fail) {
+        Ok((dir, _)) => {
+            let deed = ChownMode::PreviewOnly(chown_error(&dir));
+            apply_policy(claim, dir, deed, stop, &mut |_| {})
+        }
+        Err(error) if error.is_absent() => Ok(Claimed {
+            created: true,
+            // A new directory belongs to the user from the beginning.
+            adopted: (claim.policy == VolumeOwner::Adopt).then_some((claim.uid, claim.gid)),
+            ..Claimed::default()
+        }),
+        Err(error) if error.is_refused() => not_entered(claim, error),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the error that chown(2) would give for everything on this file system.
+fn chown_error(dir: &OwnedFd) -> Option<Errno> {
+    if tree::is_read_only(dir) {
+        return Some(Errno::ROFS);
+    }
+    (!may_chown()).then_some(Errno::PERM)
+}
+
+fn apply_policy(
+    claim: &Claim,
+    dir: OwnedFd,
+    deed: ChownMode,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Claimed, VolumeError> {
+    let open_error = |source: Errno| VolumeError::Open {
+        directory: claim.directory.clone(),
+        at: claim.directory.display().to_string(),
+        source: source.into(),
+    };
+    let top = tree::stat_fd(&dir).map_err(open_error)?;
+    let policy = match claim.policy {
+        VolumeOwner::Auto if belongs_to_other(&dir, &top, claim.uid) => VolumeOwner::Adopt,
+        VolumeOwner::Auto => VolumeOwner::Chown,
+        named => named,
+    };
+    match policy {
+        VolumeOwner::Keep => Ok(Claimed::default()),
+        VolumeOwner::Adopt if top.uid == 0 && claim.uid != 0 => {
+            Err(VolumeError::AdoptRoot(claim.directory.clone()))
+        }
+        VolumeOwner::Adopt => {
+            let gid = if top.gid == 0 { claim.gid } else { top.gid };
+            Ok(Claimed {
+                adopted: Some((top.uid, gid)),
+                ..Claimed::default()
+            })
+        }
+        _ if is_system_dir(&dir, &top) => {
+            Err(VolumeError::SystemDirectory(claim.directory.clone()))
+        }
+        _ => parallel::hand_over(claim, dir, top, deed, stop, progress),
+    }
+}
+
+/// Reports whether a directory is a mount that belongs to another ordinary user, such as a
+/// person's own directory on the host, whose owner would be locked out. A volume of the
+/// engine has no such owner, whichever image filled it.
+fn belongs_to_other(dir: &OwnedFd, top: &tree::FileStat, uid: u32) -> bool {
+    let root = tree::open_handle(CWD, c"/").and_then(|root| tree::stat_fd(&root));
+    let mounted = !root.is_ok_and(|root| root.same_mount(top));
+    top.uid != uid
+        && is_ordinary(top.uid)
+        && mounted
+        && Mounts::read()
+            .of(dir)
+            .is_some_and(|mount| !mount.is_volume_of_an_engine())
+}
+
+/// Reports whether a uid can be a person's: it is no system account (macOS begins at 501) and
+/// none of the numbers of the user `nobody`.
+pub fn is_ordinary(uid: u32) -> bool {
+    const NOBODY: [u32; 3] = [65_534, u32::MAX - 1, u32::MAX];
+    uid >= 500 && !NOBODY.contains(&uid)
+}
+
+/// Directories that every system has. They are never a volume unless one is mounted there.
+const SYSTEM_DIRS: [&str; 29] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/dev/shm",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/tmp",
+];
+
+/// Reports whether an open directory is a system directory that is not a mount point.
+fn is_system_dir(dir: &OwnedFd, top: &tree::FileStat) -> bool {
+    let root = tree::open_handle(CWD, c"/").and_then(|root| tree::stat_fd(&root));
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    let listed = path.is_ok_and(|path| SYSTEM_DIRS.iter().any(|known| path == Path::new(known)));
+    listed && root.is_ok_and(|root| root.same_mount(top))
+}
+
+#[cfg(test)]
+#[path = "claim_tests/mod.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! Hands single directories of HOME over to the user, without their contents.
+//!
+//! Docker makes the missing parents of a mount point as root. A new named volume belongs to
+//! root as well, and so does what a derived image copies. Every step is one name under an
+//! open directory, and no link is followed.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{CStr, CString, OsStr};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::identity::Root;
+use crate::volume::mounts::Mounts;
+use crate::volume::ownership::open::{Missing, open_volume};
+use crate::volume::tree;
+use crate::volume::tree::{FileStat, Inode};
+
+/// HOME and its directories in which Jupyter, IPython, matplotlib and XDG programs keep state.
+const STATE_PATHS: [&str; 21] = [
+    "",
+    ".cache",
+    ".config",
+    ".config/jupyter",
+    ".config/matplotlib",
+    ".ipython",
+    ".ipython/profile_default",
+    ".ipython/profile_default/startup",
+    ".jupyter",
+    ".jupyter/custom",
+    ".jupyter/lab",
+    ".jupyter/lab/user-settings",
+    ".jupyter/lab/workspaces",
+    ".jupyter/nbconfig",
+    ".local",
+    ".local/bin",
+    ".local/lib",
+    ".local/share",
+    ".local/share/jupyter",
+    ".local/share/jupyter/kernels",
+    ".local/share/jupyter/runtime",
+];
+
+/// A mount that belongs to root counts as new only if it has fewer entries than this.
+const MAX_ENTRIES: u32 = 1024;
+
+/// A request to hand over directories: where, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub struct HandOver<'a> {
+    /// The user's HOME, or the notebooks directory.
+    pub directory: &'a Path,
+    /// The user's uid.
+    pub uid: u32,
+    /// The user's gid.
+    pub gid: u32,
+    /// True to change the owners, false only to list what would change.
+    pub change: bool,
+}
+
+/// Hands over HOME's state directories that belong to root, and the parent directories of
+/// mounts in HOME's hidden directories, each without its contents. Leaves mounts with content
+/// of root (a host directory, a ConfigMap), and whatever belongs to another user. Returns the
+/// paths that were handed over; the user phase reports what could not be.
+pub fn hand_over_directories(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
+    let mut paths: BTreeSet<PathBuf> = STATE_PATHS.iter().map(PathBuf::from).collect();
+    paths.extend(parents_of_mounts(hand.directory));
+    hand_over_each(hand, paths)
+}
+
+/// Hands over the tops of mounts inside a directory that are new volumes: they belong to root,
+/// and no one but the user has anything in them. Returns their paths.
+pub fn hand_over_mounts(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
+    hand_over_each(hand, Mounts::read().below(hand.directory))
+}
+
+fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let Ok((home, _)) = open_volume(hand.directory, Missing::Fail) else {
+        return Vec::new();
+    };
+    let walk = HomeWalk {
+        hand,
+        tops: tree::mount_tops(),
+    };
+    let mut handed = Vec::new();
+    for path in paths {
+        if walk.reach(&home, &path).unwrap_or(false) {
+            handed.push(hand.directory.join(path));
+        }
+    }
+    handed
+}
+
+/// Returns the directories between HOME and the mount points in its hidden directories.
+fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
+    let mounts = Mounts::read().below(home).into_iter();
+    let hidden = mounts.filter(|path| path.as_os_str().as_bytes().starts_with(b"."));
+    let parents = hidden.flat_map(|path| {
+        let parents: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
+        parents
+    });
+    parents.filter(|path| *path != Path::new("")).collect()
+}
+
+struct HomeWalk<'a> {
+    hand: &'a HandOver<'a>,
+    tops: HashSet<Inode>,
+}
+
+impl HomeWalk<'_> {
+    /// Goes down to a path below HOME and hands it over if it qualifies. Reports whether it does.
+    fn reach(&self, home: &OwnedFd, path: &Path) -> Result<bool, Errno> {
+        let mut here = tree::open_dir(home, c".")?;
+        let above = tree::open_handle(&here, c"..")?;
+        let mut look = tree::stat_fd(&here)?;
+        let mut mounted = self.is_mounted(&look, &tree::stat_fd(&above)?);
+        let mut foreign = mounted && self.is_not_new(&here, &look);
+        // HOME itself qualifies only as a new volume: otherwise the image chose its owner.
+        let mut candidate = mounted;
+        for step in path.iter() {
+            let name = CString::new(step.as_bytes()).map_err(|_| Errno::INVAL)?;
+            let next = tree::open_dir(&here, &name)?;
+            let below = tree::stat_fd(&next)?;
+            mounted = self.is_mounted(&below, &look);
+            foreign = match mounted {
+                true => self.is_not_new(&next, &below),
+                false => foreign || ![0, self.hand.uid].contains(&below.uid),
+            };
+            (here, look, candidate) = (next, below, true);
+        }
+        // The user can rename any neighbouring directory to this name. So a directory that
+        // the user cannot read stays root's.
+        let readable = mounted || look.mode & 0o005 == 0o005;
+        if foreign || !candidate || !readable || look.uid != 0 {
+            return Ok(false);
+        }
+        if self.hand.change {
+            tree::chown_handle(here.as_fd(), self.hand.uid, self.hand.gid)?;
+        } else if tree::is_read_only(&here) {
+            return Err(Errno::ROFS);
+        }
+        Ok(true)
+    }
+
+    fn is_mounted(&self, look: &FileStat, above: &FileStat) -> bool {
+        !look.same_mount(above) || look.mount.is_none() && self.tops.contains(&look.inode)
+    }
+
+    /// Reports whether the top of a mount is neither the user's nor a new volume of root.
+    fn is_not_new(&self, dir: &OwnedFd, look: &FileStat) -> bool {
+        let new = || self.is_new(dir, look, &mut MAX_ENTRIES.clone()) == Ok(true);
+        look.uid != self.hand.uid && !(look.uid == 0 && new())
+    }
+
+    /// Reports whether a directory has no content but the user's. Other mounts, `lost+found` and
+    /// root's directories with nothing else in them do not count.
+    fn is_new(&self, dir: &OwnedFd, look: &FileStat, budget: &mut u32) -> Result<bool, Errno> {
+        let mut names: Vec<CString> = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut small = true;
+        tree::entries(dir, &mut buffer, |name, _| {
+            names.push(name.to_owned());
+            *budget = budget.saturating_sub(1);
+            small = *budget > 0;
+            small
+        })?;
+        for name in names {
+            if !small || !self.is_negligible(dir, &name, look, budget)? {
+                return Ok(false);
+            }
+        }
+        Ok(small)
+    }
+
+    fn is_negligible(
+        &self,
+        dir: &OwnedFd,
+        name: &CStr,
+        above: &FileStat,
+        budget: &mut u32,
+    ) -> Result<bool, Errno> {
+        let look = tree::stat_name(dir, name)?;
+        let directory = look.kind == FileType::Directory;
+        if look.uid == self.hand.uid || self.is_mounted(&look, above) {
+            return Ok(true);
+        }
+        if directory && OsStr::from_bytes(name.to_bytes()) == "lost+found" {
+            return Ok(true);
+        }
+        let root = look.uid == 0 && directory;
+        Ok(root && self.is_new(&tree::open_dir(dir, name)?, &look, budget)?)
+    }
+}
+
+#[cfg(test)]
+#[path = "hand_over_tests.rs"]
+mod tests;
