@@ -149,6 +149,8 @@ RUN apt-get update \
     && chmod 440 /etc/sudoers.d/ai-lab \
     && chown root:jupyter /home/jupyter \
     && chmod 1775 /home/jupyter
+# What watches its log knows the predecessor's lines.
+ENV AI_LAB_LOG_FORMAT=classic
 # Their sudo line is the container's whole command: behind another entrypoint it would
 # run after root was given up.
 ENTRYPOINT []

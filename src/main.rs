@@ -70,7 +70,7 @@ fn print_usage_error(words: &[OsString], error: &clap::Error) -> ExitCode {
     match logger::format() {
         LogFormat::Json => tracing::error!("{}", error.to_string().trim_end()),
         // A closed stdout or stderr is no reason for another exit code.
-        LogFormat::Text => _ = error.print(),
+        LogFormat::Text | LogFormat::Classic => _ = error.print(),
     }
     ExitCode::from(code)
 }

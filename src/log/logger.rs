@@ -1,8 +1,10 @@
-//! Our own log on stderr: one line for each message, in Jupyter's format or as JSON.
+//! Our own log on stderr: one line for each message, in Jupyter's format, as JSON, or as the
+//! predecessor wrote it.
 //!
 //! ```text
 //! [I 2026-11-21 01:25:22.123 ai-lab] proxy.sh: set
 //! {"time":"2026-11-21T01:25:22.123Z","level":"info","logger":"ai-lab","message":"proxy.sh: set"}
+//! 2026-11-21 01:25:22 INFO    entrypoint.py: proxy.sh: set
 //! ```
 //!
 //! Times are UTC. Lines go to stderr without a queue until a [`Sink`] takes over. Either way, a
@@ -63,6 +65,15 @@ pub fn print_text(said: &str) {
             emit(format!("{}\n", with_bold_urls(style(), &lines)));
         }
         LogFormat::Json => emit(line(style(), Level::INFO, said)),
+        // One message of several lines: only the first has a head.
+        LogFormat::Classic => {
+            let head = line(style(), Level::INFO, "");
+            emit(format!(
+                "{}{}\n",
+                head.trim_end_matches('\n'),
+                text::shown_lines(said)
+            ));
+        }
     }
 }
 
@@ -151,13 +162,8 @@ fn line(style: Style, level: Level, message: &str) -> String {
         u8::from(now.month()),
         now.day()
     );
-    let time = format!(
-        "{:02}:{:02}:{:02}.{:03}",
-        now.hour(),
-        now.minute(),
-        now.second(),
-        now.millisecond()
-    );
+    let seconds = format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second());
+    let time = format!("{seconds}.{:03}", now.millisecond());
     match style.format {
         LogFormat::Text => {
             let (letter, colour) = match level {
@@ -184,6 +190,19 @@ fn line(style: Style, level: Level, message: &str) -> String {
                 "message": message,
             });
             format!("{}\n", text::json(&object.to_string()))
+        }
+        LogFormat::Classic => {
+            let level = match level {
+                Level::WARN => "WARNING",
+                level => level.as_str(),
+            };
+            // Python's exception, which watchers look for.
+            let exception = match message.starts_with("No rw permissions for group in ") {
+                true => "PermissionError: ",
+                false => "",
+            };
+            let message = text::shown(message);
+            format!("{date} {seconds} {level:<7} entrypoint.py: {exception}{message}\n")
         }
     }
 }
@@ -212,6 +231,22 @@ mod tests {
         assert_eq!(object["level"], "info");
         assert_eq!(object["logger"], "ai-lab");
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_classic_line_is_that_of_the_predecessor() {
+        let style = Style {
+            format: LogFormat::Classic,
+            colour: true,
+        };
+        let text = line(style, Level::WARN, "a\nb");
+        let (time, rest) = text.split_at("2026-11-21 01:25:22".len());
+        assert_eq!(time.matches(['-', ' ', ':']).count(), 5, "{text}");
+        assert_eq!(rest, " WARNING entrypoint.py: a\\nb\n");
+        let refused = "No rw permissions for group in -rw------- /var/run/docker.sock.";
+        let text = line(style, Level::INFO, refused);
+        let expected = format!(" INFO    entrypoint.py: PermissionError: {refused}\n");
+        assert!(text.ends_with(&expected), "{text}");
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// Lines as the predecessor, `entrypoint.py`, wrote them.
+    Classic,
 }
 
 /// The notebooks volume and the defaults for it.

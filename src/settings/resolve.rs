@@ -345,7 +345,11 @@ impl Converter<'_> {
                 server_file: self.path(Key::JupyterLogfile),
                 format: self.choice(
                     Key::LogFormat,
-                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                    &[
+                        ("text", LogFormat::Text),
+                        ("json", LogFormat::Json),
+                        ("classic", LogFormat::Classic),
+                    ],
                 ),
                 level: self.choice(
                     Key::LogLevel,

@@ -453,7 +453,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::LogFormat,
         "log-format",
-        ValueKind::Choice(&["text", "json"]),
+        ValueKind::Choice(&["text", "json", "classic"]),
         "FORMAT",
         OPERATION,
         "Format of the log on the console; the logfile keeps the server's lines as they are",

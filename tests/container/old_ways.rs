@@ -2,9 +2,13 @@
 //! line, a life of stops and starts and commits, the old layout under /root, other first
 //! processes, and the keys of an attached terminal.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::support::docker::{Container, IMAGE, Volume, docker, docker_ok, mounted, name, visit};
+use crate::support::docker::{
+    COMPAT, Container, IMAGE, Volume, docker, docker_ok, mounted, name, visit,
+};
 use crate::support::typist::{types, typist};
 
 const READY: &str = "] ready in ";
@@ -34,6 +38,30 @@ fn ready_again(container: &Container, times: usize) -> String {
 fn answer(container: &Container, user: &str) -> String {
     let look = "import old_ways; print(old_ways.answer)";
     container.exec_ok(user, &[PYTHON, "-c", look])
+}
+
+/// What watches the log of a predecessor's container finds the lines that it knows.
+#[test]
+fn the_compat_image_writes_the_predecessors_lines() {
+    let closed = tempfile::tempdir().unwrap();
+    let socket = closed.path().join("docker.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, Permissions::from_mode(0o600)).unwrap();
+    let mount = format!("--volume={}:/var/run/docker.sock", socket.display());
+    let container = Container::start_image(COMPAT, &[&mount], &[]);
+    let log = container.wait_for("The default password is \"ailab\".\n");
+    for part in [
+        "INFO    entrypoint.py: Did chown -R jupyter:jupyter /home/jupyter/notebooks\n",
+        "INFO    entrypoint.py: Switched uid/gid to jupyter/jupyter\n",
+        "INFO    entrypoint.py: Copied notebooks from /opt/ai-lab/notebook-defaults to \
+         /home/jupyter/notebooks\n",
+        "INFO    entrypoint.py: Disabled coredumps\n",
+        "INFO    entrypoint.py: The server for Jupyter has been started successfully.\n",
+        "WARNING entrypoint.py: PermissionError: No rw permissions for group in -rw------- \
+         /var/run/docker.sock.",
+    ] {
+        assert!(log.contains(part), "{part:?} is missing in {log}");
+    }
 }
 
 #[test]
