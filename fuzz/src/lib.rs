@@ -1,7 +1,7 @@
 //! What holds for everything that is parsed, whatever its bytes are.
 //!
 //! A module for each kind of text; its `holds` panics where something does not hold. The
-//! targets in `fuzz_targets` call it with what libFuzzer finds, `tests/fuzzed.rs` with the
+//! targets in `fuzz_targets` call it with what libFuzzer finds, `tests/process/fuzzed.rs` with the
 //! corpus and with what becomes of it by chance.
 
 // Of a property that does not hold the place is all there is to know.

@@ -23,6 +23,7 @@ mod growth;
 mod hooks;
 mod hostile_cost;
 mod hostile_volume;
+mod house;
 mod json_log;
 mod killed_anywhere;
 mod log_pump;
