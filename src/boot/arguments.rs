@@ -50,7 +50,7 @@ pub(super) fn arguments(
     };
     let settings = &start.settings.server;
     let hub_has_a_directory = std::env::var_os(HUBS_DIRECTORY).is_some();
-    let directory = start.settings.notebooks.directory.as_deref();
+    let directory = start.settings.root_dir();
     let plan = argv::ArgvInput {
         hub: server.hub,
         root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
@@ -119,7 +119,7 @@ pub(super) fn check(
         }
     }
     // Jupyter expands `~`. Our notebooks directory exists, or its absence is reported already.
-    let ours = start.settings.notebooks.directory.as_deref();
+    let ours = start.settings.root_dir();
     let hubs = std::env::var(HUBS_DIRECTORY).ok();
     let hubs = hubs.as_deref();
     let hubs = hubs.filter(|path| server.hub && path.starts_with('/'));

@@ -291,6 +291,9 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
         if let Some(home) = &user.home {
             account.home.clone_from(home);
         }
+        if let Some(new) = &user.new {
+            account.name.clone_from(&new.name);
+        }
         start.report.degraded(Degradation::note(format!(
             "started as uid {} rather than root: the owner of the volume and the groups are as they are",
             account.uid

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::boot::{Failure, ServerUser, Start, check, report, timed};
 use crate::degradation::Degradation;
+use crate::group_access::UserEntry;
 use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
@@ -20,6 +21,7 @@ use crate::state;
 use crate::sys::trust;
 use crate::volume::{
     Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, is_ordinary,
+    open_as_root,
 };
 
 /// Directories of HOME in which the server and its kernels keep files.
@@ -38,9 +40,13 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
         return stay_root(start, root, account);
     };
     run_hooks(start)?;
+    make_account(start, &root, &mut account)?;
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
-    let (handed, more) = timed(|| hand_over_home(&root, &account, true));
+    let (handed, more) = timed(|| match is_persons_home(start) {
+        true => Vec::new(),
+        false => hand_over_home(&root, &account, true),
+    });
     log_handed_over(&account, &handed);
     start.report.add_duration("claim", time + more);
     start.check_stop()?;
@@ -119,6 +125,96 @@ fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
     start.run_hooks("root", &environment, hooks::run_as_root)
 }
 
+/// Reports whether the account is one that root makes.
+pub(super) fn is_new(start: &Start<'_>) -> bool {
+    start.settings.new_account().is_some()
+}
+
+/// Reports whether HOME is a person's, in which only the person gives files away.
+pub(super) fn is_persons_home(start: &Start<'_>) -> bool {
+    let new = start.settings.new_account();
+    new.is_some_and(|new| new.has_home)
+}
+
+/// Makes the account that `NB_USER`, `NB_UID` and `NB_GID` ask for, and its home.
+fn make_account(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {
+    if !is_new(start) {
+        return Ok(());
+    }
+    let (name, home) = (&account.name, account.home.display());
+    match user_entry(account).write(root, Path::new("/etc")) {
+        Ok(()) => info!(
+            "The server's user is {name} (uid {}, group {}), with HOME {home}",
+            account.uid,
+            group_name(account.gid)
+        ),
+        Err(error) => {
+            let told = no_name(account, &error);
+            account.in_passwd = false;
+            start.report.degraded(told)?;
+        }
+    }
+    if !is_persons_home(start) {
+        return claim_home(start, root, account);
+    }
+    if let Err(error) = make_home(root, account) {
+        start.report.degraded(Degradation::new(
+            format!(
+                "HOME {} cannot be made or handed over: {error}",
+                account.home.display()
+            ),
+            "mount the user's home directory there",
+        ))?;
+    }
+    Ok(())
+}
+
+pub(super) fn user_entry(account: &Account) -> UserEntry {
+    UserEntry {
+        name: account.name.clone(),
+        uid: account.uid,
+        gid: account.gid,
+        home: account.home.clone(),
+        shell: account.shell.clone(),
+    }
+}
+
+/// Switches to an adopted owner. An owner without a name gets that of the configured user, so that
+/// whoami, git and ssh work, and `docker exec --user NAME` is that owner: returns its entry then.
+pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<UserEntry> {
+    let has_name = account.in_passwd && is_ordinary(account.uid);
+    let name = has_name.then(|| account.name.clone());
+    account.adopt(uid, gid);
+    let name = name.filter(|_| !account.in_passwd && uid != 0)?;
+    Some(UserEntry {
+        name,
+        ..user_entry(account)
+    })
+}
+
+/// Returns the degradation for an account that cannot be written down.
+pub(super) fn no_name(account: &Account, error: &std::io::Error) -> Degradation {
+    Degradation::new(
+        format!(
+            "uid {} has no name in this container, because /etc/passwd cannot be changed ({error}): \
+             git, ssh and whoami may fail",
+            account.uid
+        ),
+        "let the container write /etc, or add the user to the image",
+    )
+}
+
+/// Makes HOME if it is missing. An existing directory that is root's, as a fresh volume is, is
+/// handed over itself; what is in it never is.
+fn make_home(root: &Root, account: &Account) -> std::io::Result<()> {
+    let home = open_as_root(root, &account.home)?;
+    let owner = rustix::fs::fstat(&home)?.st_uid;
+    if owner == 0 {
+        std::os::unix::fs::fchown(&home, Some(account.uid), Some(account.gid))?;
+    }
+    Ok(())
+}
+
 fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {
     let Some(directory) = &start.settings.notebooks.directory else {
         return Ok(());
@@ -177,6 +273,18 @@ fn log_former_owners(claimed: &Claimed) {
 /// such as the venv and the compat image's script, stay root's.
 pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeOwner, Failure> {
     let policy = start.settings.notebooks.owner;
+    let in_home = |directory: &&Path| directory.starts_with(&account.home);
+    if is_persons_home(start)
+        && policy == VolumeOwner::Auto
+        && start
+            .settings
+            .notebooks
+            .directory
+            .as_deref()
+            .is_some_and(|directory| in_home(&directory))
+    {
+        return Ok(VolumeOwner::Keep);
+    }
     let directory = start.settings.notebooks.directory.as_deref();
     let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev()).ok();
     let of_the_image = |path: &&Path| {
@@ -231,13 +339,25 @@ fn adopt(
     gid: u32,
 ) -> Result<(), Failure> {
     report_known_owner(start, account, uid)?;
-    account.adopt(uid, gid);
+    if let Some(named) = adopt_ids(account, uid, gid) {
+        match named.write(root, Path::new("/etc")) {
+            Ok(()) => named.name.clone_into(&mut account.name),
+            Err(error) => info!("{}", no_name(account, &error)),
+        }
+        account.in_passwd = account.name == named.name;
+    }
+    claim_home(start, root, account)
+}
+
+/// Hands over what the server keeps in HOME to an account that has another uid than the image's
+/// user.
+fn claim_home(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
     for name in HOME_DIRECTORIES {
         let request = Claim {
             directory: account.home.join(name),
             policy: VolumeOwner::Chown,
-            uid,
-            gid,
+            uid: account.uid,
+            gid: account.gid,
         };
         match claim(root, &request, &|| start.stop_requested(), &mut |_| {}) {
             Ok(claimed) => start.report.all_degraded(claimed.degradations)?,

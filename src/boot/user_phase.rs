@@ -309,7 +309,7 @@ pub(super) fn find_config_location(
     ConfigLocation::resolve(&ConfigInputs {
         environment: &|name| environment.get(name).map(OsStr::to_owned),
         home: &person.account.home,
-        working_dir: start.settings.notebooks.directory.as_deref(),
+        working_dir: start.settings.root_dir(),
         venv,
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
         line: line(start),
@@ -336,8 +336,8 @@ fn owns(person: &ServerUser, path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.uid() == person.account.uid)
 }
 
-/// Returns the server's working directory: the notebooks directory, if it exists.
+/// Returns the server's working directory, which is Jupyter's root directory, if it exists.
 pub fn working_directory(start: &Start<'_>) -> Option<PathBuf> {
-    let directory = start.settings.notebooks.directory.clone()?;
-    directory.is_dir().then_some(directory)
+    let directory = start.settings.root_dir()?;
+    directory.is_dir().then(|| directory.to_owned())
 }

@@ -38,15 +38,15 @@ impl Drop for RemovedOnDrop {
 }
 
 impl Lock {
-    /// Locks `group` and `gshadow` of `etc`; waits at most two seconds.
+    /// Locks these account files of `etc`; waits at most two seconds.
     ///
     /// # Errors
     /// ETC is read-only, or another editor still holds the lock.
-    pub fn take(etc: &Path) -> io::Result<Self> {
-        Self::take_within(etc, LOCK_TIMEOUT)
+    pub fn take(etc: &Path, names: &[&str]) -> io::Result<Self> {
+        Self::take_within(etc, names, LOCK_TIMEOUT)
     }
 
-    fn take_within(etc: &Path, patience: Duration) -> io::Result<Self> {
+    fn take_within(etc: &Path, names: &[&str], patience: Duration) -> io::Result<Self> {
         let end = Instant::now() + patience;
         let record = OpenOptions::new()
             .write(true)
@@ -65,7 +65,7 @@ impl Lock {
             }
         })?;
         let mut files = Vec::new();
-        for name in ["group", "gshadow"] {
+        for name in names {
             files.push(retry(end, || lock_file(etc, name))?);
         }
         Ok(Self {

@@ -4,12 +4,14 @@ use std::process::{Command, Stdio};
 
 use super::*;
 
+const FILES: &[&str] = &["group", "gshadow"];
+
 const NOW: Duration = Duration::ZERO;
 
 #[test]
 fn the_lock_is_that_of_the_shadow_suite() {
     let etc = tempfile::tempdir().unwrap();
-    let lock = Lock::take(etc.path()).unwrap();
+    let lock = Lock::take(etc.path(), FILES).unwrap();
     assert!(etc.path().join("gshadow.lock").exists());
     let pid = std::process::id().to_string();
     let text = fs::read_to_string(etc.path().join("group.lock")).unwrap();
@@ -34,21 +36,21 @@ fn a_lock_file_is_taken_over_only_from_the_dead() {
     let path = etc.path().join("gshadow.lock");
     let pid = child.id();
     fs::write(&path, format!("{pid}\0")).unwrap();
-    let error = Lock::take_within(etc.path(), NOW).unwrap_err();
+    let error = Lock::take_within(etc.path(), FILES, NOW).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert!(path.exists());
     assert!(!etc.path().join("group.lock").exists(), "given back");
     drop(child.stdin.take());
     child.wait().unwrap();
-    Lock::take(etc.path()).unwrap();
+    Lock::take(etc.path(), FILES).unwrap();
 
     // Our own pid, from before the container's restart.
     fs::write(&path, std::process::id().to_string()).unwrap();
-    Lock::take(etc.path()).unwrap();
+    Lock::take(etc.path(), FILES).unwrap();
 
     // A lock file without a pid is not stale: its holder is unknown.
     fs::write(&path, "").unwrap();
-    Lock::take_within(etc.path(), NOW).unwrap_err();
+    Lock::take_within(etc.path(), FILES, NOW).unwrap_err();
 }
 
 #[test]
@@ -75,11 +77,11 @@ fn a_held_record_lock_is_respected() {
         .unwrap()
         .read_exact(&mut held)
         .unwrap();
-    let error = Lock::take_within(etc.path(), NOW).unwrap_err();
+    let error = Lock::take_within(etc.path(), FILES, NOW).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     drop(child.stdin.take());
     child.wait().unwrap();
-    Lock::take_within(etc.path(), NOW).unwrap();
+    Lock::take_within(etc.path(), FILES, NOW).unwrap();
 }
 
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -106,7 +106,7 @@ pub fn apply_memberships(
         return (first, None);
     }
     let done = || -> io::Result<MembershipPlan> {
-        let _lock = Lock::take(etc)?;
+        let _lock = Lock::take(etc, &["group", "gshadow"])?;
         let files = Files::read(etc)?;
         let plan = plan(&files);
         plan.files.write(&files, etc)?;

@@ -1,9 +1,11 @@
-//! Access to the Docker socket and to devices, by group: which groups the user needs, and the edit
-//! of `/etc/group` that gives them. It changes no path itself.
+//! Access to the Docker socket and to devices, by group: which groups the user needs, and the edits
+//! of `/etc/group` and `/etc/passwd` that give them, and a user its name. It changes no path itself.
 
+pub mod account_file;
 pub mod grant;
 pub mod group_file;
 pub mod lock;
 pub mod membership;
 
+pub use account_file::UserEntry;
 pub use grant::{Access, AccessRequest, grant_access, preview_access};

@@ -68,11 +68,8 @@ pub fn print_text(said: &str) {
         // One message of several lines: only the first has a head.
         LogFormat::Classic => {
             let head = line(style(), Level::INFO, "");
-            emit(format!(
-                "{}{}\n",
-                head.trim_end_matches('\n'),
-                text::shown_lines(said)
-            ));
+            let lines = text::shown_lines(said.trim_start_matches('\n'));
+            emit(format!("{}{lines}\n", head.trim_end_matches('\n')));
         }
     }
 }

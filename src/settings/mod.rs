@@ -5,6 +5,7 @@
 //! anything. Each error names the setting, the origin of its value, the problem and the remedy.
 
 pub mod file;
+pub mod nb_user;
 pub mod old_paths;
 pub mod resolve;
 pub mod saved;
@@ -12,9 +13,10 @@ pub mod table;
 pub mod value;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use nb_user::NewAccount;
 pub use table::Key;
 pub use value::{Origin, Raw, SettingError, SettingsError};
 
@@ -135,6 +137,8 @@ pub struct User {
     pub group: Option<String>,
     /// HOME; `None`: the account's home directory.
     pub home: Option<PathBuf>,
+    /// The account that root makes for this user; `None`: the container has it.
+    pub new: Option<NewAccount>,
 }
 
 /// The Docker socket and other paths that the user gets access to.
@@ -211,6 +215,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns Jupyter's root directory, in which the server works: a person's home, or the
+    /// notebooks directory. `None`: there is neither.
+    pub fn root_dir(&self) -> Option<&Path> {
+        let person = self.new_account().is_some_and(|new| new.has_home);
+        let home = self.user.as_ref().and_then(|user| user.home.as_deref());
+        home.filter(|_| person)
+            .or(self.notebooks.directory.as_deref())
+    }
+
+    /// Returns the account that root makes for the server; `None`: the container has it.
+    pub fn new_account(&self) -> Option<&NewAccount> {
+        self.user.as_ref()?.new.as_ref()
+    }
+
     /// Returns the origin of the value of `key`.
     pub fn origin(&self, key: Key) -> Origin {
         let written = self.given.get(&key);

@@ -9,8 +9,8 @@ use crate::settings::table;
 use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
 use crate::settings::{
-    DeletedNotebooks, Docker, Hooks, Log, LogFormat, Notebooks, Orphans, Password, Restart, Server,
-    Settings, UpdateNotebooks, User, VolumeOwner, file, old_paths,
+    DeletedNotebooks, Docker, Hooks, Log, LogFormat, NewAccount, Notebooks, Orphans, Password,
+    Restart, Server, Settings, UpdateNotebooks, User, VolumeOwner, file, nb_user, old_paths,
 };
 use crate::sys::trust;
 
@@ -118,9 +118,10 @@ pub fn read(
             );
         }
     }
+    let new = nb_user::read(environment, as_root, &mut raw, &mut errors);
     let mut reader = Converter { raw: &raw, errors };
     Draft {
-        settings: reader.settings(),
+        settings: reader.settings(new),
         errors: reader.errors,
     }
 }
@@ -249,14 +250,19 @@ impl Converter<'_> {
             .map_or(words[0].1, |(_, value)| *value)
     }
 
-    fn settings(&mut self) -> Settings {
+    fn settings(&mut self, new: Option<NewAccount>) -> Settings {
         let name = self.text(Key::User);
         // Read even if no user is set, so that these values are checked.
         let (group, home) = (self.text(Key::Group), self.path(Key::Home));
         self.text(Key::JupyterCore);
         let user = name
             .filter(|name| name != "root" && name != "0")
-            .map(|name| User { name, group, home });
+            .map(|name| User {
+                name,
+                group,
+                home,
+                new,
+            });
         // The old layout, used before the image had a user.
         let under_root = |name: &str| user.is_none().then(|| Path::new("/root").join(name));
         Settings {

@@ -28,6 +28,7 @@ mod json_log;
 mod jupyters_own;
 mod lab;
 mod limits;
+mod nb_user;
 mod odd_kernels;
 mod old_ways;
 mod oldest;

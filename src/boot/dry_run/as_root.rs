@@ -1,10 +1,14 @@
 //! The part of a dry run that needs root.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use tracing::info;
 
 use crate::boot::dry_run::plan::DryRunPlan;
 use crate::boot::dry_run::{NotebooksPreview, hooks_part, preview_notebooks};
 use crate::boot::{Failure, ServerUser, Start, check, root_phase};
+use crate::group_access::UserEntry;
 use crate::group_access::preview_access;
 use crate::hooks;
 use crate::identity::{Account, Linux, Root, Target, resolve};
@@ -32,8 +36,12 @@ pub(super) fn preview_root_phase(
         start.report.all_degraded(degradations)?;
         return Ok((ServerUser { account, dropped }, None));
     };
+    account_part(start, &root, &mut account, plan)?;
     owners_part(start, &root, &mut account, plan)?;
-    let mut handed = root_phase::hand_over_home(&root, &account, false);
+    let mut handed = match root_phase::is_persons_home(start) {
+        true => Vec::new(),
+        false => root_phase::hand_over_home(&root, &account, false),
+    };
     handed.retain(|place| !plan.write_access.has(place));
     for directory in handed {
         plan.line(format!("hand over {}", directory.display()));
@@ -59,6 +67,64 @@ pub(super) fn preview_root_phase(
     start.report.all_degraded(degradations)?;
     root_phase::report_root_parent(start)?;
     Ok((ServerUser { account, dropped }, notebooks))
+}
+
+fn entry_part(entry: &UserEntry, plan: &mut DryRunPlan) -> std::io::Result<()> {
+    let UserEntry { name, uid, gid, .. } = entry;
+    for path in entry.preview(Path::new("/etc"))? {
+        plan.line(format!("enter {name} in {} ({uid}:{gid})", path.display()));
+    }
+    Ok(())
+}
+
+/// Previews what is handed over in HOME to another uid than that of the image's user.
+fn home_part(start: &Start<'_>, root: &Root, account: &Account, plan: &mut DryRunPlan) {
+    for name in root_phase::HOME_DIRECTORIES {
+        let request = Claim {
+            directory: account.home.join(name),
+            policy: VolumeOwner::Chown,
+            uid: account.uid,
+            gid: account.gid,
+        };
+        if let Ok(claimed) = preview_claim(root, &request, &|| start.stop_requested()) {
+            plan.owners(&request, &account.name, &claimed);
+        }
+    }
+}
+
+/// Previews the account of `NB_USER` and its home.
+fn account_part(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &mut Account,
+    plan: &mut DryRunPlan,
+) -> Result<(), Failure> {
+    if !root_phase::is_new(start) {
+        return Ok(());
+    }
+    plan.heading("account");
+    if let Err(error) = entry_part(&root_phase::user_entry(account), plan) {
+        let told = root_phase::no_name(account, &error);
+        account.in_passwd = false;
+        start.report.degraded(told)?;
+    }
+    let home = &account.home;
+    if !root_phase::is_persons_home(start) {
+        home_part(start, root, account, plan);
+        return Ok(());
+    }
+    match std::fs::metadata(home) {
+        Err(_) => {
+            plan.line(format!("make {}", home.display()));
+            plan.write_access.add_tree(home);
+        }
+        Ok(data) if data.uid() == 0 => {
+            plan.line(format!("hand over {}", home.display()));
+            plan.write_access.add_single(home);
+        }
+        Ok(_) => {}
+    }
+    Ok(())
 }
 
 fn owners_part(
@@ -89,18 +155,14 @@ fn owners_part(
         let volume = request.directory.display();
         plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
         root_phase::report_known_owner(start, account, uid)?;
-        account.adopt(uid, gid);
-        for name in root_phase::HOME_DIRECTORIES {
-            let request = Claim {
-                directory: account.home.join(name),
-                policy: VolumeOwner::Chown,
-                uid,
-                gid,
-            };
-            if let Ok(claimed) = preview_claim(root, &request, &|| start.stop_requested()) {
-                plan.owners(&request, &account.name, &claimed);
+        if let Some(named) = root_phase::adopt_ids(account, uid, gid) {
+            match entry_part(&named, plan) {
+                Ok(()) => named.name.clone_into(&mut account.name),
+                Err(error) => info!("{}", root_phase::no_name(account, &error)),
             }
+            account.in_passwd = account.name == named.name;
         }
+        home_part(start, root, account, plan);
     } else if policy != VolumeOwner::Keep && (claimed.created || claimed.checked > 0) {
         plan.owners(&request, &account.name, &claimed);
     }

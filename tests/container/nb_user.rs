@@ -1,0 +1,220 @@
+//! `NB_USER`, `NB_UID` and `NB_GID`: the server is a person with a name and a home of their own,
+//! as dockerspawner's SystemUserSpawner and the users of the Jupyter Docker Stacks ask for.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+
+use tempfile::TempDir;
+
+use crate::support::docker::{Container, docker_ok, run};
+use crate::support::hub::Hub;
+
+const UID: u32 = 1234;
+const GID: u32 = 4321;
+
+/// A home of this machine with a file of root's in it, and its mount.
+fn home(owner: (u32, u32)) -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("of-root"), "").unwrap();
+    chown(dir.path(), Some(owner.0), Some(owner.1)).unwrap();
+    let mount = format!("--volume={}:/home/alice", dir.path().display());
+    (dir, mount)
+}
+
+const ALICE: [&str; 4] = [
+    "--env=NB_USER=alice",
+    "--env=NB_UID=1234",
+    "--env=NB_GID=4321",
+    "--no-healthcheck",
+];
+
+/// What needs a name, a home and the venv. git and ssh ask for the uid's name.
+const WORKS: &str = "set -e
+    id -un; id -u; id -gn; echo $HOME $USER; pwd
+    python3 -c 'import getpass; print(getpass.getuser())'
+    cd /tmp; git init -q x; cd x; git -c user.email=a@b.c commit -q --allow-empty -m x
+    git log -1 --format=%an; ssh -G localhost | grep '^user '
+    cd $VIRTUAL_ENV/lib/python3*/site-packages; touch x ~/mine; ls ~/notebooks/start.ipynb";
+
+#[test]
+fn a_person_has_a_name_a_home_and_the_venv() {
+    for owner in [(UID, GID), (0, 0)] {
+        let (dir, mount) = home(owner);
+        let options = [&ALICE[..], &[&mount, "--network=none"]].concat();
+        let (code, stdout, stderr) = run(&options, &["--", "bash", "-c", WORKS]);
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        let lines: Vec<&str> = stdout.lines().collect();
+        let expected = [
+            "alice",
+            "1234",
+            "alice",
+            "/home/alice alice",
+            "/",
+            "alice",
+            "alice",
+            "user alice",
+            "/home/alice/notebooks/start.ipynb",
+        ];
+        assert_eq!(lines, expected, "{stderr}");
+        let top = fs::metadata(dir.path()).unwrap();
+        assert_eq!((top.uid(), top.gid()), (UID, GID));
+        // What is in a home is only its owner's to give away.
+        assert_eq!(fs::metadata(dir.path().join("of-root")).unwrap().uid(), 0);
+        assert_eq!(fs::metadata(dir.path().join("mine")).unwrap().uid(), UID);
+    }
+}
+
+#[test]
+fn their_home_is_what_they_see_in_the_browser() {
+    let (dir, mount) = home((UID, GID));
+    let container = Container::start(&[&ALICE[..], &[&mount]].concat(), &[]);
+    let log = container.wait_for("The server for Jupyter has been started successfully.");
+    assert!(log.contains("Switched uid/gid to alice/alice\n"), "{log}");
+    assert!(!log.contains("Did chown"), "{log}");
+    assert_eq!(container.visit(&["save", "ailab", "mine.txt"]), "mine.txt");
+    assert_eq!(
+        fs::metadata(dir.path().join("mine.txt")).unwrap().uid(),
+        UID
+    );
+    assert!(dir.path().join("notebooks/start.ipynb").is_file());
+    assert_eq!(container.exec_ok("alice", &["id", "-u"]), "1234\n");
+    // A later start of the same container finds the account.
+    assert_eq!(container.stop(), 0);
+    container.begin();
+    container.until("it is ready again", || {
+        let log = container.logs();
+        (log.matches("] ready in ").count() == 2).then_some(())
+    });
+    assert_eq!(container.exec_ok("alice", &["id", "-gn"]), "alice\n");
+}
+
+/// People of the Docker Stacks give the image's own user their numbers.
+#[test]
+fn numbers_alone_are_those_of_the_images_user() {
+    let numbers = ["--env=NB_UID=501", "--env=NB_GID=20", "--network=none"];
+    let script = "id -un; id -u; id -g; echo $HOME; ls ~/notebooks/start.ipynb";
+    let (code, stdout, stderr) = run(&numbers, &["--", "sh", "-c", script]);
+    let expected = "jupyter\n501\n20\n/home/jupyter\n/home/jupyter/notebooks/start.ipynb\n";
+    assert_eq!((code, stdout.as_str()), (0, expected), "{stderr}");
+}
+
+#[test]
+fn what_is_no_account_is_an_error_and_nothing_is_started() {
+    for (variable, problem) in [
+        ("NB_USER=root", "cannot be the name of an ordinary user"),
+        ("NB_USER=a:b", "cannot be the name of an ordinary user"),
+        ("NB_USER=daemon", "is a system account"),
+        ("NB_UID=0", "is not a number from 1"),
+        ("NB_UID=33", "is the number of a system account"),
+        ("NB_UID=me", "is not a number from 1"),
+        ("NB_GID=-1", "is not a number from 1"),
+    ] {
+        let (code, stdout, stderr) = run(&["--env", variable], &["--", "echo", "ran"]);
+        assert_eq!((code, stdout.as_str()), (78, ""), "{variable}: {stderr}");
+        let (name, _) = variable.split_once('=').unwrap();
+        assert!(stderr.contains(problem), "{variable}: {stderr}");
+        assert!(
+            stderr.contains(&format!("environment variable {name}")),
+            "{stderr}"
+        );
+    }
+}
+
+/// `/etc` cannot be changed: the person works, and is told what does not.
+#[test]
+fn without_a_name_the_person_works_all_the_same() {
+    let (_dir, mount) = home((UID, GID));
+    let options = [
+        &ALICE[..],
+        &[&mount, "--read-only", "--tmpfs=/tmp", "--tmpfs=/run"],
+    ];
+    let script = "id -u; echo $USER $HOME; touch ~/mine";
+    let (code, stdout, stderr) = run(&options.concat(), &["--", "sh", "-c", script]);
+    assert_eq!(
+        (code, stdout.as_str()),
+        (0, "1234\nalice /home/alice\n"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("uid 1234 has no name in this container"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_dry_run_says_what_a_start_would_do() {
+    let (dir, mount) = home((0, 0));
+    let options = [&ALICE[..], &[&mount, "--network=none"]].concat();
+    let (code, stdout, stderr) = run(&options, &["--dry-run"]);
+    assert_eq!(code, 0, "{stderr}");
+    for part in [
+        "enter alice in /etc/passwd (1234:4321)",
+        "enter alice in /etc/group (1234:4321)",
+        "hand over /home/alice",
+        "run as alice (uid 1234)",
+        "/home/alice/notebooks",
+        "--ServerApp.root_dir=/home/alice",
+    ] {
+        assert!(
+            stdout.contains(part),
+            "{part:?} is missing in {stdout}{stderr}"
+        );
+    }
+    assert_eq!(fs::metadata(dir.path()).unwrap().uid(), 0);
+}
+
+/// Who adopts a directory is the image's user by name, wherever a name is asked for.
+#[test]
+fn an_adopted_owner_has_the_users_name() {
+    let (_dir, mount) = home((UID, GID));
+    let mount = mount.replace("/home/alice", "/home/jupyter/notebooks");
+    let container = Container::start(&[&mount, "--no-healthcheck"], &[]);
+    let log = container.wait_for("] ready in ");
+    assert!(
+        log.contains("Switched uid/gid to jupyter/jupyter-4321\n"),
+        "{log}"
+    );
+    let who = "whoami; id -u; cd /tmp; git init -q x; cd x
+        git -c user.email=a@b.c commit -q --allow-empty -m x; git log -1 --format=%an";
+    let said = container.exec_ok("jupyter", &["sh", "-ec", who]);
+    assert_eq!(said, "jupyter\n1234\njupyter\n");
+}
+
+/// With and without root, dockerspawner's class for the users of the system.
+#[test]
+fn a_hub_spawns_system_users() {
+    for as_root in ["True", "False"] {
+        let homes = tempfile::tempdir().unwrap();
+        let home = homes.path().join("alice");
+        fs::create_dir(&home).unwrap();
+        chown(&home, Some(UID), Some(GID)).unwrap();
+        let hub = Hub::start(&format!(
+            "from dockerspawner import SystemUserSpawner\n\
+             class Spawner(SystemUserSpawner):\n\
+             \x20   def _user_id_default(self): return {UID}\n\
+             \x20   def _group_id_default(self): return {GID}\n\
+             c.JupyterHub.spawner_class = Spawner\n\
+             volumes.clear()\n\
+             c.SystemUserSpawner.run_as_root = {as_root}\n\
+             c.SystemUserSpawner.host_homedir_format_string = '{}/{{username}}'",
+            homes.path().display()
+        ));
+        assert_eq!(hub.ask(&["start", "alice"]), "ready");
+        let code = "import os; open('mine.txt', 'w').close(); print(os.getcwd(), os.getuid())";
+        let said = hub.ask(&["run", "alice", code]);
+        assert_eq!(
+            said,
+            format!("/home/alice {UID}"),
+            "run_as_root = {as_root}"
+        );
+        assert_eq!(fs::metadata(home.join("mine.txt")).unwrap().uid(), UID);
+        let container = hub.container("alice");
+        let said = docker_ok(["top", &container.name, "-eo", "uid,pid,args"]);
+        for process in said.lines().skip(1) {
+            assert!(process.trim().starts_with("1234 "), "{said}");
+        }
+        if as_root == "True" {
+            assert_eq!(container.exec_ok("1234", &["whoami"]), "alice\n");
+        }
+    }
+}
