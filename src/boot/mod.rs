@@ -10,8 +10,10 @@
 
 mod arguments;
 pub mod check;
+mod docker_stacks;
 mod dry_run;
 mod home;
+mod limits;
 mod passthrough;
 mod report;
 mod root_phase;
@@ -225,6 +227,7 @@ fn run_phases(mut start: Start<'_>) -> Result<i32, Failure> {
         check::warn_of_timeouts(start.settings);
     }
     check::warn_of_stale_copies(start.settings);
+    docker_stacks::warn_of_options();
     if start.settings.dry_run {
         return dry_run::run(start);
     }

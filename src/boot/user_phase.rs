@@ -4,11 +4,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 use tracing::info;
 
-use crate::boot::home;
 use crate::boot::{Failure, ServerUser, Start, report, timed, variable};
+use crate::boot::{docker_stacks, home, limits};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
@@ -74,8 +74,14 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
             "run with --ulimit core=0",
         ))?,
     }
-    if let Some(few) = low_file_limit(start) {
-        start.report.degraded(few)?;
+    if matches!(start.launch, Launch::Server(_)) {
+        if let Some(few) = limits::raise_open_files() {
+            start.report.degraded(few)?;
+        }
+        let requested = &start.settings.docker.grant_access;
+        if let Some(unusable) = limits::unusable_gpu(requested) {
+            start.report.degraded_by_user(unusable);
+        }
     }
     take_variables(start, &mut environment);
     let before = find_config_location(start, person, elsewhere, &environment);
@@ -125,20 +131,6 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     })
 }
 
-/// Returns a degradation if the limit of open files is low. A server and its kernels open some
-/// hundred files each. With a lower limit they start, and then kernels end in a loop.
-fn low_file_limit(start: &Start<'_>) -> Option<Degradation> {
-    const ENOUGH: u64 = 512;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let server = matches!(start.launch, Launch::Server(_));
-    (server && most < ENOUGH).then(|| {
-        Degradation::new(
-            format!("a process may have {most} files open: kernels may not start"),
-            "run with --ulimit nofile=4096, or without a limit",
-        )
-    })
-}
-
 /// Moves the variables that hooks wrote into the environment.
 fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
     for (name, value) in start.variables.drain(..) {
@@ -152,7 +144,9 @@ pub(super) fn make_environment(start: &Start<'_>, person: &ServerUser) -> Enviro
     let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let empty = ON_IF_EMPTY.into_iter().filter(empty);
     let own = table::own_environment();
-    let removed: Vec<&str> = own.chain(ours).chain(empty).collect();
+    let named = docker_stacks::names_to_unset();
+    let mut removed: Vec<&str> = own.chain(ours).chain(empty).collect();
+    removed.extend(named.iter().map(String::as_str));
     let account = &person.account;
     let who = env::EnvironmentUser {
         name: &account.name,

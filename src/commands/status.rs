@@ -54,6 +54,9 @@ pub fn state_text(state: &State, now: u64) -> String {
             .map(|(name, ms)| format!("{name} {ms} ms"));
         rows.push(("start", parts.collect::<Vec<_>>().join(", ")));
     }
+    if let Some(small) = small_shared_memory() {
+        rows.push(("shared memory", small));
+    }
     for degradation in &state.degradations {
         rows.push(("warning", degradation.to_string()));
     }
@@ -68,6 +71,20 @@ pub fn state_text(state: &State, now: u64) -> String {
     rows.iter()
         .map(|(name, value)| format!("{name:width$}  {}\n", shown(value)))
         .collect()
+}
+
+/// Returns what to know of a /dev/shm of Docker's default size. Libraries that share tensors or
+/// tables between processes fill it, and end with a bus error.
+fn small_shared_memory() -> Option<String> {
+    const DOCKERS: u64 = 64 << 20;
+    let system = rustix::fs::statvfs("/dev/shm").ok()?;
+    let size = system.f_blocks.saturating_mul(system.f_frsize);
+    (size <= DOCKERS).then(|| {
+        format!(
+            "{} MB in /dev/shm; `docker run --shm-size 1g` gives workers of PyTorch and the like more",
+            size >> 20
+        )
+    })
 }
 
 fn program_title(state: &State) -> String {

@@ -24,6 +24,45 @@ fn warned_of(log: &str, parts: &[&str]) {
     }
 }
 
+/// Docker's default is small for workers that share tensors.
+#[test]
+fn a_small_shared_memory_is_named_by_status_alone() {
+    for (options, named) in [(&[][..], true), (&["--shm-size=1g"], false)] {
+        let container = Container::start(options, &[]);
+        let log = container.wait_for(READY);
+        assert!(!log.contains("/dev/shm"), "{log}");
+        let said = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);
+        assert_eq!(
+            said.contains("shared memory  64 MB in /dev/shm"),
+            named,
+            "{said}"
+        );
+    }
+}
+
+/// A node as the kernel makes one for a card, with a group that only the host knows.
+#[test]
+fn a_graphics_card_that_the_user_cannot_use_is_named_with_what_helps() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = directory.path().join("node");
+    // /dev/null by its numbers.
+    let made = std::process::Command::new("mknod")
+        .args(["-m", "660", node.to_str().unwrap(), "c", "1", "3"])
+        .status();
+    assert!(made.unwrap().success());
+    chown(&node, Some(0), Some(4321)).unwrap();
+    let device = format!("--device={}:/dev/dri/renderD128", node.display());
+    let container = Container::start(&[&device], &[]);
+    let log = container.wait_for(READY);
+    let named = "the user cannot use the graphics card /dev/dri/renderD128";
+    warned_of(&log, &[named]);
+    let said = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);
+    assert!(said.contains(named), "{said}");
+    let helps = ["--grant-access", "/dev/dri/renderD128"];
+    let container = Container::start(&[&device], &helps);
+    warned_of(&container.wait_for(READY), &[]);
+}
+
 #[test]
 fn without_the_capabilities_to_drop_root_both_ways_that_are_named_work() {
     for dropped in ["ALL", "SETUID", "SETGID"] {

@@ -102,6 +102,27 @@ fn the_environment_is_made_for_the_user_and_holds_no_secret() {
     }
 }
 
+/// As users of the Docker Stacks have it for what only hooks may know.
+#[test]
+fn variables_that_are_to_be_unset_reach_nobody() {
+    let image = Image::new();
+    let list = "DB_PASSWORD, OF_HOOKS,,";
+    let ended = image
+        .command(["env"])
+        .env("JUPYTER_ENV_VARS_TO_UNSET", list)
+        .env("DB_PASSWORD", "s3cr3t")
+        .env("OF_HOOKS", "1")
+        .env("DB_PASSWORD_FILE", "/kept")
+        .run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let names = ended.stdout.lines().filter_map(|line| line.split_once('='));
+    let names: Vec<&str> = names.map(|(name, _)| name).collect();
+    for name in ["DB_PASSWORD", "OF_HOOKS", "JUPYTER_ENV_VARS_TO_UNSET"] {
+        assert!(!names.contains(&name), "{name}: {names:?}");
+    }
+    assert!(names.contains(&"DB_PASSWORD_FILE"), "{names:?}");
+}
+
 #[test]
 fn without_anything_to_run_it_idles_and_ends_cleanly() {
     let image = Image::new();

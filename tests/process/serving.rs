@@ -75,6 +75,34 @@ fn what_runs_has_the_umask_that_is_asked_for() {
     }
 }
 
+/// Engines give 1024 open files and allow far more; a command keeps what it was given.
+#[test]
+fn a_server_may_have_more_files_open_and_a_command_what_it_was_given() {
+    let image = Image::new();
+    let limited =
+        |limit: &str, start: Start| start.under(&["prlimit", &format!("--nofile={limit}"), "--"]);
+    for (limit, expected) in [
+        ("1024:4096", "4096"),
+        ("4096:4096", "4096"),
+        ("256:512", "512"),
+    ] {
+        let mut running = limited(limit, image.server()).start();
+        running.wait_for("] ready in ");
+        let main = running.main_pid();
+        let limits = std::fs::read_to_string(format!("/proc/{main}/limits")).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let soft = line.unwrap().split_whitespace().nth(3).unwrap();
+        assert_eq!(soft, expected, "{limit}");
+        running.signal(15);
+        running.end();
+    }
+    let command = image.command(["sh", "-c", "ulimit -Sn"]);
+    let ended = limited("1024:4096", command).run();
+    assert_eq!(ended.stdout, "1024\n", "{}", ended.stderr);
+}
+
 #[test]
 fn the_key_phrases_are_said() {
     let image = Image::new();

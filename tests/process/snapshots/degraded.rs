@@ -26,6 +26,34 @@ pub fn after(script: &str, image: &Image, options: &[&str]) -> Start {
         .args(["--", "true"])
 }
 
+/// What only `start.sh` of the Docker Stacks knows is named with what does the same.
+#[test]
+fn options_of_the_docker_stacks() {
+    start("options-of-the-docker-stacks", |image| {
+        let options = [
+            ("CHOWN_EXTRA", "/data"),
+            ("CHOWN_HOME", "yes"),
+            ("DOCKER_STACKS_JUPYTER_CMD", "notebook"),
+            ("GEN_CERT", "yes"),
+            ("GRANT_SUDO", "1"),
+            ("NB_GROUP", "lab"),
+            ("NOTEBOOK_ARGS", "--debug"),
+            ("RESTARTABLE", "yes"),
+            // Said in silence, and set to nothing.
+            ("NB_UMASK", "022"),
+        ];
+        let usual = usual(image, &[]);
+        options
+            .iter()
+            .fold(usual, |start, (name, value)| start.env(name, value))
+    });
+    start("options-of-the-docker-stacks-off", |image| {
+        usual(image, &[])
+            .env("GRANT_SUDO", "no")
+            .env("CHOWN_HOME", "")
+    });
+}
+
 /// A socket with this gid and mode.
 pub fn socket(image: &Image, gid: u32, mode: u32) -> String {
     let path = image.path("docker.sock");
