@@ -141,16 +141,16 @@ COPY --from=files /image /
 FROM ai-lab AS compat
 COPY image/compat-sudoers /etc/sudoers.d/ai-lab
 COPY image/compat-entrypoint.py /home/jupyter/entrypoint.py
-# Sticky and root's: the user works in the directory but cannot replace the script.
+# Sticky and root's: the user works in the directory but cannot replace the script. What watches
+# the log knows the predecessor's lines ([log] is the last section of the settings).
 RUN apt-get update \
     && apt-get install -y --no-install-recommends sudo \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
     && chmod 440 /etc/sudoers.d/ai-lab \
     && chown root:jupyter /home/jupyter \
-    && chmod 1775 /home/jupyter
-# What watches its log knows the predecessor's lines.
-ENV AI_LAB_LOG_FORMAT=classic
+    && chmod 1775 /home/jupyter \
+    && echo 'format = "classic"' >>/etc/ai-lab/entrypoint.toml
 # Their sudo line is the container's whole command: behind another entrypoint it would
 # run after root was given up.
 ENTRYPOINT []

@@ -38,6 +38,7 @@ fn merged(command: &[OsString]) {
     let plan = ArgvInput {
         hub: false,
         root_dir: Some(Path::new("/n")),
+        default_url: None,
         ip: None,
         port: Some(1),
         base_url: None,

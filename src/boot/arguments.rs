@@ -29,6 +29,21 @@ const HUBS_DIRECTORY: &str = "JUPYTERHUB_ROOT_DIR";
 const KUBEFLOW: &str = "NB_PREFIX";
 const KUBEFLOWS_PORT: u16 = 8888;
 
+/// The variable with the page that a hub opens first; the image names its own there.
+pub(super) const PAGE: &str = "JUPYTERHUB_DEFAULT_URL";
+
+/// Returns the first page of a person whose notebooks are in a directory of the root directory:
+/// the image's page is there. `None`: the page is where it is configured.
+pub(super) fn first_page(start: &Start<'_>) -> Option<String> {
+    let root = start.settings.root_dir()?;
+    let notebooks = start.settings.notebooks.directory.as_deref()?;
+    let below = notebooks.strip_prefix(root).ok()?.to_str()?;
+    let page = variable(PAGE)?.into_string().ok()?;
+    let name = page.strip_prefix("/lab/tree/")?;
+    let moved = !below.is_empty() && !root.join(name).exists() && notebooks.join(name).is_file();
+    moved.then(|| format!("/lab/tree/{below}/{name}"))
+}
+
 /// Returns the server's arguments. Jupyter's configuration files win over the image's own
 /// values; flags and variables win over these files.
 pub(super) fn arguments(
@@ -51,9 +66,11 @@ pub(super) fn arguments(
     let settings = &start.settings.server;
     let hub_has_a_directory = std::env::var_os(HUBS_DIRECTORY).is_some();
     let directory = start.settings.root_dir();
+    let page = first_page(start);
     let plan = argv::ArgvInput {
         hub: server.hub,
         root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
+        default_url: page.as_deref().filter(|_| !server.hub),
         ip: settings.ip.as_deref(),
         port: match prefix.is_some() && chosen("ServerApp.port").is_none() {
             true => Some(KUBEFLOWS_PORT),

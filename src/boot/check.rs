@@ -3,12 +3,11 @@
 //! with errors in the values themselves.
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tracing::warn;
 
-use crate::boot::variable;
+use crate::boot::{account, variable};
 use crate::hooks;
 use crate::hooks::HookError;
 use crate::identity::{Account, IdentityError, group, resolve};
@@ -17,13 +16,9 @@ use crate::password::{Sources, Wanted};
 use crate::server::argv;
 use crate::server::program;
 use crate::server::program::Launch;
-use crate::settings::nb_user::DEFAULT_ID;
 use crate::settings::resolve::Draft;
 use crate::settings::table::find;
-use crate::settings::{
-    Key, NewAccount, Origin, SettingError, Settings, SettingsError, User, old_paths,
-};
-use crate::volume::is_ordinary;
+use crate::settings::{Key, SettingError, Settings, SettingsError, User, old_paths};
 
 /// Docker kills what is left of a container this many seconds after SIGTERM, unless another
 /// time is set.
@@ -131,7 +126,7 @@ pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
         return Ok(None);
     };
     if let Some(new) = new {
-        return new_account(settings, new).map(Some);
+        return account::new(settings, new).map(Some);
     }
     let mut wrong = Vec::new();
     match resolve(name, None, None) {
@@ -155,57 +150,6 @@ pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
     let account =
         account.map_err(|gone| SettingsError(vec![unknown_account(settings, Key::User, &gone)]));
     account.map(Some)
-}
-
-/// Returns the account that root makes for `NB_USER` and `NB_UID`, as far as it can be known
-/// before it is made. An account with this name keeps its shell and its groups.
-fn new_account(settings: &Settings, new: &NewAccount) -> Result<Account, SettingsError> {
-    let variable = |name, problem, remedy: &str| {
-        let origin = Origin::Environment(name);
-        SettingsError(vec![SettingError::new(name, origin, problem, remedy)])
-    };
-    let known = resolve(&new.name, None, None).ok();
-    let known = known.filter(|account| account.in_passwd);
-    if let Some(account) = known.as_ref().filter(|account| !is_ordinary(account.uid)) {
-        let problem = format!("{} is a system account (uid {})", new.name, account.uid);
-        return Err(variable("NB_USER", problem, "name another user"));
-    }
-    let uid = new.uid.or(known.as_ref().map(|account| account.uid));
-    let uid = uid.unwrap_or(DEFAULT_ID);
-    if !is_ordinary(uid) {
-        let problem = format!("{uid} is the number of a system account");
-        return Err(variable(
-            "NB_UID",
-            problem,
-            "name the uid of an ordinary user",
-        ));
-    }
-    let user = settings.user.as_ref();
-    let gid = match user.and_then(|user| user.group.as_deref()) {
-        Some(name) => group(name).map_err(|unknown| {
-            SettingsError(vec![unknown_account(settings, Key::Group, &unknown)])
-        })?,
-        None => known.as_ref().map_or(uid, |account| account.gid),
-    };
-    let home = user.and_then(|user| user.home.clone());
-    let (shell, old_home, mut groups) = match known {
-        Some(account) => (account.shell, account.home, account.groups),
-        None => ("/bin/bash".into(), "/".into(), Vec::new()),
-    };
-    // The group that may write the image's venv.
-    let venv = settings.server.venv.as_deref();
-    let writers = venv.and_then(|venv| std::fs::metadata(venv).ok());
-    let writers = writers.map(|venv| venv.gid());
-    groups.extend(writers.filter(|writers| ![0, gid].contains(writers)));
-    Ok(Account {
-        name: new.name.clone(),
-        uid,
-        gid,
-        home: home.unwrap_or(old_home),
-        shell,
-        groups,
-        in_passwd: true,
-    })
 }
 
 /// Returns the gids of the groups that are passed on although the image gives them to root.
@@ -237,7 +181,11 @@ fn error(settings: &Settings, key: Key, problem: String, remedy: &str) -> Settin
     SettingError::new(find(key).name(), settings.origin(key), problem, remedy)
 }
 
-fn unknown_account(settings: &Settings, key: Key, unknown: &IdentityError) -> SettingError {
+pub(super) fn unknown_account(
+    settings: &Settings,
+    key: Key,
+    unknown: &IdentityError,
+) -> SettingError {
     let IdentityError { name, kind } = unknown;
     let problem = format!("there is no {} {name:?} here", kind.word());
     let remedy = format!("name one of {}, or a number", kind.file());

@@ -4,6 +4,7 @@
 use tracing::warn;
 
 use crate::boot::variable;
+use crate::settings::{Key, Origin, Settings};
 
 /// An option that is either on or off.
 const SWITCHES: [(&str, &str); 4] = [
@@ -40,7 +41,13 @@ const VALUES: [(&str, &str); 4] = [
 pub const UNSET: &str = "JUPYTER_ENV_VARS_TO_UNSET";
 
 /// Warns of the options that are set.
-pub fn warn_of_options() {
+pub fn warn_of_options(settings: &Settings) {
+    if let Origin::Flag(_) = settings.origin(Key::User) {
+        let ids = ["NB_USER", "NB_UID", "NB_GID"].iter();
+        for name in ids.filter(|name| variable(name).is_some()) {
+            warn!("{name} has no effect: --user names the user");
+        }
+    }
     let is_on = |name| {
         let value = variable(name).and_then(|value| value.into_string().ok());
         value.is_some_and(|value| ["1", "yes", "true"].contains(&value.to_lowercase().as_str()))

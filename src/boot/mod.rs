@@ -8,6 +8,7 @@
 //! phase is over, the threads that walked a large volume have ended, and root is dropped for
 //! good (except in the old layout).
 
+mod account;
 mod arguments;
 pub mod check;
 mod docker_stacks;
@@ -227,7 +228,7 @@ fn run_phases(mut start: Start<'_>) -> Result<i32, Failure> {
         check::warn_of_timeouts(start.settings);
     }
     check::warn_of_stale_copies(start.settings);
-    docker_stacks::warn_of_options();
+    docker_stacks::warn_of_options(start.settings);
     if start.settings.dry_run {
         return dry_run::run(start);
     }

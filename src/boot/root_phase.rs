@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::getpid;
 use tracing::{info, warn};
 
-use crate::boot::{Failure, ServerUser, Start, check, report, timed};
+use crate::boot::{Failure, ServerUser, Start, account, check, report, timed};
 use crate::degradation::Degradation;
-use crate::group_access::UserEntry;
 use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
@@ -20,13 +19,9 @@ use crate::settings::{VolumeOwner, saved};
 use crate::state;
 use crate::sys::trust;
 use crate::volume::{
-    Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, is_ordinary,
-    open_as_root,
+    Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, hand_over_volumes,
+    is_anothers_mount, is_ordinary,
 };
-
-/// Directories of HOME in which the server and its kernels keep files.
-pub(super) const HOME_DIRECTORIES: [&str; 5] =
-    [".cache", ".config", ".ipython", ".jupyter", ".local"];
 
 /// Does everything that needs root, then drops root (except in the old layout).
 ///
@@ -40,13 +35,10 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
         return stay_root(start, root, account);
     };
     run_hooks(start)?;
-    make_account(start, &root, &mut account)?;
+    account::make(start, &root, &mut account)?;
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
-    let (handed, more) = timed(|| match is_persons_home(start) {
-        true => Vec::new(),
-        false => hand_over_home(&root, &account, true),
-    });
+    let (handed, more) = timed(|| hand_over_home(start, &root, &account, true));
     log_handed_over(&account, &handed);
     start.report.add_duration("claim", time + more);
     start.check_stop()?;
@@ -125,101 +117,14 @@ fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
     start.run_hooks("root", &environment, hooks::run_as_root)
 }
 
-/// Reports whether the account is one that root makes.
-pub(super) fn is_new(start: &Start<'_>) -> bool {
-    start.settings.new_account().is_some()
-}
-
-/// Reports whether HOME is a person's, in which only the person gives files away.
-pub(super) fn is_persons_home(start: &Start<'_>) -> bool {
-    let new = start.settings.new_account();
-    new.is_some_and(|new| new.has_home)
-}
-
-/// Makes the account that `NB_USER`, `NB_UID` and `NB_GID` ask for, and its home.
-fn make_account(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {
-    if !is_new(start) {
-        return Ok(());
-    }
-    let (name, home) = (&account.name, account.home.display());
-    match user_entry(account).write(root, Path::new("/etc")) {
-        Ok(()) => info!(
-            "The server's user is {name} (uid {}, group {}), with HOME {home}",
-            account.uid,
-            group_name(account.gid)
-        ),
-        Err(error) => {
-            let told = no_name(account, &error);
-            account.in_passwd = false;
-            start.report.degraded(told)?;
-        }
-    }
-    if !is_persons_home(start) {
-        return claim_home(start, root, account);
-    }
-    if let Err(error) = make_home(root, account) {
-        start.report.degraded(Degradation::new(
-            format!(
-                "HOME {} cannot be made or handed over: {error}",
-                account.home.display()
-            ),
-            "mount the user's home directory there",
-        ))?;
-    }
-    Ok(())
-}
-
-pub(super) fn user_entry(account: &Account) -> UserEntry {
-    UserEntry {
-        name: account.name.clone(),
-        uid: account.uid,
-        gid: account.gid,
-        home: account.home.clone(),
-        shell: account.shell.clone(),
-    }
-}
-
-/// Switches to an adopted owner. An owner without a name gets that of the configured user, so that
-/// whoami, git and ssh work, and `docker exec --user NAME` is that owner: returns its entry then.
-pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<UserEntry> {
-    let has_name = account.in_passwd && is_ordinary(account.uid);
-    let name = has_name.then(|| account.name.clone());
-    account.adopt(uid, gid);
-    let name = name.filter(|_| !account.in_passwd && uid != 0)?;
-    Some(UserEntry {
-        name,
-        ..user_entry(account)
-    })
-}
-
-/// Returns the degradation for an account that cannot be written down.
-pub(super) fn no_name(account: &Account, error: &std::io::Error) -> Degradation {
-    Degradation::new(
-        format!(
-            "uid {} has no name in this container, because /etc/passwd cannot be changed ({error}): \
-             git, ssh and whoami may fail",
-            account.uid
-        ),
-        "let the container write /etc, or add the user to the image",
-    )
-}
-
-/// Makes HOME if it is missing. An existing directory that is root's, as a fresh volume is, is
-/// handed over itself; what is in it never is.
-fn make_home(root: &Root, account: &Account) -> std::io::Result<()> {
-    let home = open_as_root(root, &account.home)?;
-    let owner = rustix::fs::fstat(&home)?.st_uid;
-    if owner == 0 {
-        std::os::unix::fs::fchown(&home, Some(account.uid), Some(account.gid))?;
-    }
-    Ok(())
-}
-
 fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {
     let Some(directory) = &start.settings.notebooks.directory else {
         return Ok(());
     };
-    let policy = policy(start, account)?;
+    if account::is_in_persons_home(start, directory) {
+        return Ok(());
+    }
+    let policy = policy(start, root, account)?;
     let request = Claim {
         directory: directory.clone(),
         policy,
@@ -271,19 +176,18 @@ fn log_former_owners(claimed: &Claimed) {
 /// Returns the policy for the owners of the notebooks. If the notebooks directory holds HOME
 /// and is in the image's own file system, the image has chosen the owners: root's files there,
 /// such as the venv and the compat image's script, stay root's.
-pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeOwner, Failure> {
+pub(super) fn policy(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+) -> Result<VolumeOwner, Failure> {
     let policy = start.settings.notebooks.owner;
-    let in_home = |directory: &&Path| directory.starts_with(&account.home);
-    if is_persons_home(start)
-        && policy == VolumeOwner::Auto
-        && start
-            .settings
-            .notebooks
-            .directory
-            .as_deref()
-            .is_some_and(|directory| in_home(&directory))
-    {
-        return Ok(VolumeOwner::Keep);
+    if account::is_new(start) && policy == VolumeOwner::Auto {
+        let directory = start.settings.notebooks.directory.as_deref();
+        // The ids were asked for: nobody else's are adopted.
+        if directory.is_some_and(|directory| is_anothers_mount(root, directory, account.uid)) {
+            return Ok(VolumeOwner::Keep);
+        }
     }
     let directory = start.settings.notebooks.directory.as_deref();
     let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev()).ok();
@@ -307,9 +211,19 @@ pub(super) fn policy(start: &mut Start<'_>, account: &Account) -> Result<VolumeO
     }
 }
 
-/// Hands HOME's state directories from root to the user; returns them. `change` false: only lists.
-pub(super) fn hand_over_home(root: &Root, account: &Account, change: bool) -> Vec<PathBuf> {
-    hand_over_directories(root, &hand(&account.home, account, change))
+/// Hands over what is root's in HOME and is to be the user's; returns it. In a person's home these
+/// are fresh volumes alone. `change` false: only lists.
+pub(super) fn hand_over_home(
+    start: &Start<'_>,
+    root: &Root,
+    account: &Account,
+    change: bool,
+) -> Vec<PathBuf> {
+    let hand = hand(&account.home, account, change);
+    match account::is_persons_home(start) {
+        true => hand_over_volumes(root, &hand),
+        false => hand_over_directories(root, &hand),
+    }
 }
 
 pub(super) fn hand<'a>(directory: &'a Path, account: &Account, change: bool) -> HandOver<'a> {
@@ -339,33 +253,14 @@ fn adopt(
     gid: u32,
 ) -> Result<(), Failure> {
     report_known_owner(start, account, uid)?;
-    if let Some(named) = adopt_ids(account, uid, gid) {
+    if let Some(named) = account::adopt_ids(account, uid, gid) {
         match named.write(root, Path::new("/etc")) {
             Ok(()) => named.name.clone_into(&mut account.name),
-            Err(error) => info!("{}", no_name(account, &error)),
+            Err(error) => info!("{}", account::no_name(account, &error)),
         }
         account.in_passwd = account.name == named.name;
     }
-    claim_home(start, root, account)
-}
-
-/// Hands over what the server keeps in HOME to an account that has another uid than the image's
-/// user.
-fn claim_home(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
-    for name in HOME_DIRECTORIES {
-        let request = Claim {
-            directory: account.home.join(name),
-            policy: VolumeOwner::Chown,
-            uid: account.uid,
-            gid: account.gid,
-        };
-        match claim(root, &request, &|| start.stop_requested(), &mut |_| {}) {
-            Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
-            // The user phase moves Jupyter's directories elsewhere then, and reports that.
-            Err(error) => tracing::debug!("{}", super::causes(&error)),
-        }
-    }
-    Ok(())
+    account::claim_home(start, root, account)
 }
 
 /// Reports an adopted owner who is another user here: the server then has that user's files, too.

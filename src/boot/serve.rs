@@ -176,10 +176,14 @@ fn serve(
     let directory = working_directory(&start).unwrap_or_default();
     arguments::check(&start, server, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
     let logfile = open_logfile(&mut start)?;
+    let mut environment = ready.environment;
+    if let Some(page) = arguments::first_page(&start) {
+        environment.set(arguments::PAGE, page);
+    }
     let program = Program {
         name: in_venv(&start, server),
         args: [&server.module[..], &argv.args].concat(),
-        environment: ready.environment.to_vec(),
+        environment: environment.to_vec(),
         directory: working_directory(&start),
         umask: start.settings.server.umask,
     };

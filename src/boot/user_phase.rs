@@ -15,7 +15,7 @@ use crate::hooks::Variables;
 use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
 use crate::jupyter_config::{CommandLine, ConfigLocation};
 use crate::password;
-use crate::password::{Applied, Outcome, Secret, Wanted};
+use crate::password::{Applied, Outcome, PasswordError, Secret, Wanted};
 use crate::server::notify;
 use crate::server::program::Launch;
 use crate::settings::table;
@@ -74,7 +74,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
             "run with --ulimit core=0",
         ))?,
     }
-    if matches!(start.launch, Launch::Server(_)) {
+    if is_server(start) {
         if let Some(few) = limits::raise_open_files() {
             start.report.degraded(few)?;
         }
@@ -238,7 +238,15 @@ fn set_password(
     environment: &mut Environment,
 ) -> Result<ConfigLocation, Failure> {
     let place = find_config_location(start, person, elsewhere, environment);
-    let mut applied = password::apply(&person.dropped, &place, wanted)?;
+    let mut applied = match password::apply(&person.dropped, &place, wanted) {
+        // No server is started, and somebody may be about to mend it.
+        Err(error @ PasswordError::Open { .. }) if !is_server(start) => {
+            let told = Degradation::note(error.to_string());
+            start.report.degraded(told)?;
+            return Ok(place);
+        }
+        applied => applied?,
+    };
     if let Some((name, value)) = applied.variable.take() {
         environment.set(name, value);
     }
@@ -313,6 +321,10 @@ pub(super) fn find_config_location(
         },
         password_dir: elsewhere.map(Path::to_owned),
     })
+}
+
+fn is_server(start: &Start<'_>) -> bool {
+    matches!(start.launch, Launch::Server(_))
 }
 
 /// Returns the settings about authentication in the server's arguments.

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::group_access::group_file;
+use crate::group_access::group_file::{self, AccountFile};
 use crate::group_access::lock::{self, Lock, Replacement};
 use crate::identity::Root;
 
@@ -21,13 +21,15 @@ pub struct UserEntry {
     pub home: PathBuf,
     /// The login shell.
     pub shell: PathBuf,
+    /// Gids of groups with a name in `/etc/group` that the user is to be a member of.
+    pub groups: Vec<u32>,
 }
 
 impl UserEntry {
-    /// Writes the user, and a group of the same name if the gid has none.
+    /// Writes the user and its groups; a gid without a name gets the user's.
     ///
     /// # Errors
-    /// A file cannot be read or replaced. Neither is changed then.
+    /// A file cannot be read or replaced.
     pub fn write(&self, _: &Root, etc: &Path) -> io::Result<()> {
         if self.changes(etc)?.is_empty() {
             return Ok(());
@@ -53,15 +55,16 @@ impl UserEntry {
         Ok(paths)
     }
 
-    /// The files to change, with their new content.
+    /// The files to change, with their new content. The user comes last: then its group exists.
     fn changes(&self, etc: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+        let fields = [&self.home, &self.shell].map(|path| path.to_string_lossy());
+        if fields.iter().any(|field| field.contains([':', '\n'])) {
+            return Err(io::Error::other("a path with a colon or a line break"));
+        }
         let mut changes = Vec::new();
         for (name, edit) in [
-            (
-                "passwd",
-                Self::passwd as fn(&Self, &[u8]) -> Option<Vec<u8>>,
-            ),
-            ("group", Self::group),
+            ("group", Self::group as fn(&Self, &[u8]) -> Option<Vec<u8>>),
+            ("passwd", Self::passwd),
         ] {
             let path = etc.join(name);
             let old = lock::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
@@ -70,68 +73,83 @@ impl UserEntry {
         Ok(changes)
     }
 
-    /// Returns `/etc/passwd` in which name and uid lead to this user; `None`: they do. The line
-    /// comes before another name of the uid, because the first line with a uid gives its name.
+    /// Returns `/etc/passwd` in which name and uid lead to this user; `None`: they do. Keeps the
+    /// password, full name and shell of an account that has the name. The line comes before
+    /// another name of the uid, because the first line with a uid gives its name.
     fn passwd(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let (home, shell) = (self.home.display(), self.shell.display());
-        // `*`: no password, and no line in /etc/shadow. git takes the full name from here.
-        let (name, uid, gid) = (&self.name, self.uid, self.gid);
-        let line = format!("{name}:*:{uid}:{gid}:{name}:{home}:{shell}");
+        let (uid, gid) = (self.uid.to_string(), self.gid.to_string());
+        let home = self.home.to_string_lossy();
+        let named = |line: &[u8]| {
+            let is_named = line.starts_with(self.name.as_bytes());
+            is_named && line.get(self.name.len()) == Some(&b':')
+        };
+        let fields = |line: &[u8]| -> Vec<String> {
+            let line = String::from_utf8_lossy(line);
+            line.split(':').map(str::to_owned).collect()
+        };
+        let has_uid = |line: &[u8]| {
+            let fields = fields(line);
+            let is_comment = line.starts_with(b"#");
+            !is_comment && fields.len() == 7 && fields[2] == uid
+        };
         let lines = || text.split(|byte| *byte == b'\n');
-        let field = |line: &[u8], number: usize| -> Vec<u8> {
-            let mut fields = line.split(|byte| *byte == b':');
-            fields.nth(number).unwrap_or_default().to_vec()
+        let old = lines().find(|line| named(line)).map(fields);
+        let old = old.filter(|fields| fields.len() == 7);
+        let shell = self.shell.to_string_lossy();
+        // `*`: no password, and no line in /etc/shadow. git takes the full name from here.
+        let (home, shell) = (home.as_ref(), shell.as_ref());
+        let new = match &old {
+            Some(old) => [&*old[0], &*old[1], &uid, &gid, &*old[4], home, &*old[6]],
+            None => [&*self.name, "*", &uid, &gid, &self.name, home, shell],
         };
-        let is_named = |line: &[u8]| field(line, 0) == name.as_bytes();
-        let has_uid = |line: &[u8]| field(line, 2) == uid.to_string().as_bytes();
-        let is_right = |line: &[u8]| {
-            is_named(line)
-                && has_uid(line)
-                && field(line, 3) == gid.to_string().as_bytes()
-                && field(line, 5) == self.home.as_os_str().as_encoded_bytes()
-        };
-        let first_of_uid = lines().find(|line| has_uid(line));
-        if lines().filter(|line| is_named(line)).count() == 1 && first_of_uid.is_some_and(is_right)
+        let new = new.map(str::to_owned);
+        if old.as_deref() == Some(&new[..])
+            && lines().filter(|line| named(line)).count() == 1
+            && lines().find(|line| has_uid(line)).is_some_and(named)
         {
             return None;
         }
-        let mut new = Vec::new();
-        let mut written = false;
-        for old in lines().filter(|line| !line.is_empty() && !is_named(line)) {
-            if has_uid(old) && !written {
-                new.extend_from_slice(line.as_bytes());
-                new.push(b'\n');
-                written = true;
-            }
-            new.extend_from_slice(old);
-            new.push(b'\n');
+        let new = new.join(":").into_bytes();
+        let mut kept: Vec<&[u8]> = lines().filter(|line| !named(line)).collect();
+        if kept.last().is_some_and(|line| line.is_empty()) {
+            kept.pop();
         }
-        if !written {
-            new.extend_from_slice(line.as_bytes());
-            new.push(b'\n');
-        }
-        Some(new)
+        let at = kept.iter().position(|line| has_uid(line));
+        kept.insert(at.unwrap_or(kept.len()), &new);
+        kept.push(b"");
+        Some(kept.join(&b'\n'))
     }
 
-    /// Returns `/etc/group` in which the gid has a name; `None`: it has one.
+    /// Returns `/etc/group` in which the gid has a name, and the user is in its groups; `None`: it
+    /// is so.
     fn group(&self, text: &[u8]) -> Option<Vec<u8>> {
-        if group_file::entries(text).any(|entry| entry.gid == self.gid) {
-            return None;
-        }
-        let taken = |name: &str| {
-            let mut entries = group_file::entries(text);
-            entries.any(|entry| entry.name == name.as_bytes())
-        };
-        let name = match taken(&self.name) {
-            true => format!("{}-{}", self.name, self.gid),
-            false => self.name.clone(),
-        };
         let mut new = text.to_vec();
-        if !new.is_empty() && !new.ends_with(b"\n") {
-            new.push(b'\n');
+        let name_of = |text: &[u8], gid: u32| {
+            let mut entries = group_file::entries(text);
+            let entry = entries.find(|entry| entry.gid == gid)?;
+            Some(String::from_utf8_lossy(entry.name).into_owned())
+        };
+        if name_of(text, self.gid).is_none() {
+            let taken = group_file::entries(text).any(|e| e.name == self.name.as_bytes());
+            let name = match taken {
+                true => format!("{}-{}", self.name, self.gid),
+                false => self.name.clone(),
+            };
+            if !new.is_empty() && !new.ends_with(b"\n") {
+                new.push(b'\n');
+            }
+            new.extend_from_slice(format!("{name}:x:{}:\n", self.gid).as_bytes());
         }
-        new.extend_from_slice(format!("{name}:x:{}:\n", self.gid).as_bytes());
-        Some(new)
+        for gid in &self.groups {
+            let Some(name) = name_of(&new, *gid) else {
+                continue;
+            };
+            let granted = group_file::grant(&new, AccountFile::Group, &name, *gid, &self.name);
+            if let Ok(Some(granted)) = granted {
+                new = granted;
+            }
+        }
+        (new != text).then_some(new)
     }
 }
 
@@ -153,6 +171,7 @@ mod tests {
             gid,
             home: "/home/alice".into(),
             shell: "/bin/bash".into(),
+            groups: vec![1000],
         }
     }
 
@@ -189,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_has_another_uid_moves() {
+    fn a_name_that_has_another_uid_moves_and_keeps_the_rest() {
         let ann = UserEntry {
             name: "ann".into(),
             ..alice(501, 20)
@@ -197,22 +216,33 @@ mod tests {
         let new = text(ann.passwd(PASSWD.as_bytes())).unwrap();
         assert!(!new.contains("1001"), "{new}");
         assert!(
-            new.ends_with("ann:*:501:20:ann:/home/alice:/bin/bash\n"),
+            new.ends_with("ann:x:501:20:Ann:/home/alice:/bin/zsh\n"),
             "{new}"
         );
         assert!(new.contains("# a comment\n"), "{new}");
     }
 
     #[test]
-    fn a_gid_without_a_name_gets_one() {
-        assert_eq!(alice(1, 100).group(GROUP.as_bytes()), None);
+    fn what_is_no_line_of_a_user_stays_where_it_is() {
+        let odd = "root:x:0:0::/root:/bin/sh\n\n#old:x:1234:1::/h:/s\n+@nis\nalice:x:7\n";
+        let new = text(alice(1234, 100).passwd(odd.as_bytes())).unwrap();
+        let line = "alice:*:1234:100:alice:/home/alice:/bin/bash\n";
+        assert_eq!(new, odd.replace("alice:x:7\n", "") + line);
+    }
+
+    #[test]
+    fn a_gid_without_a_name_gets_one_and_the_user_the_groups_of_the_venv() {
+        let new = text(alice(1, 100).group(GROUP.as_bytes())).unwrap();
+        assert_eq!(new, GROUP.replace("1000:", "1000:alice"));
+        assert_eq!(alice(1, 100).group(new.as_bytes()), None);
         let new = text(alice(1, 20).group(GROUP.as_bytes())).unwrap();
-        assert_eq!(new, format!("{GROUP}alice:x:20:\n"));
+        let with = GROUP.replace("1000:", "1000:alice");
+        assert_eq!(new, format!("{with}alice:x:20:\n"));
         let users = UserEntry {
             name: "users".into(),
             ..alice(1, 20)
         };
         let new = text(users.group(GROUP.as_bytes())).unwrap();
-        assert_eq!(new, format!("{GROUP}users-20:x:20:\n"));
+        assert!(new.ends_with("users-20:x:20:\n"), "{new}");
     }
 }

@@ -19,6 +19,8 @@ pub struct ArgvInput<'a> {
     pub hub: bool,
     /// Jupyter's root directory; `None`: Jupyter's own or, in hub mode, the one the hub gave.
     pub root_dir: Option<&'a Path>,
+    /// JupyterLab's first page; `None`: Jupyter's configuration decides.
+    pub default_url: Option<&'a str>,
     /// Address to listen on; `None`: all addresses.
     pub ip: Option<&'a str>,
     /// Port to listen on; `None`: Jupyter's own.
@@ -159,6 +161,9 @@ fn own_arguments(plan: ArgvInput<'_>) -> Vec<OsString> {
         word.push(directory);
         args.push(word);
     }
+    if let Some(url) = plan.default_url {
+        args.push(format!("--LabApp.default_url={url}").into());
+    }
     if plan.as_root {
         args.push("--ServerApp.allow_root=True".into());
     }
@@ -215,6 +220,7 @@ mod tests {
         let plan = ArgvInput {
             hub,
             root_dir: Some(Path::new("/n")),
+            default_url: None,
             ip: None,
             port: Some(1),
             base_url: None,
@@ -336,6 +342,7 @@ mod tests {
             let plan = ArgvInput {
                 hub: false,
                 root_dir: Some(Path::new("/n")),
+                default_url: None,
                 ip: None,
                 port: Some(1),
                 base_url: Some("/b"),
@@ -370,6 +377,7 @@ mod tests {
         let plan = ArgvInput {
             hub: false,
             root_dir: None,
+            default_url: None,
             ip: Some("::1"),
             port: None,
             base_url: None,

@@ -271,6 +271,7 @@ mod tests {
         let plan = super::super::argv::ArgvInput {
             hub: false,
             root_dir: None,
+            default_url: None,
             ip: None,
             port: Some(1),
             base_url: None,

@@ -218,7 +218,12 @@ impl Settings {
     /// Returns Jupyter's root directory, in which the server works: a person's home, or the
     /// notebooks directory. `None`: there is neither.
     pub fn root_dir(&self) -> Option<&Path> {
-        let person = self.new_account().is_some_and(|new| new.has_home);
+        // A notebooks directory that a flag or variable names is the root directory.
+        let follows = matches!(
+            self.origin(Key::Notebooks),
+            Origin::Environment(nb_user::USER)
+        );
+        let person = follows && self.new_account().is_some_and(|new| new.has_home);
         let home = self.user.as_ref().and_then(|user| user.home.as_deref());
         home.filter(|_| person)
             .or(self.notebooks.directory.as_deref())

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
 use crate::settings::Key;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
 
-const USER: &str = "NB_USER";
+/// The variable with the name of a person.
+pub const USER: &str = "NB_USER";
 const UID: &str = "NB_UID";
 const GID: &str = "NB_GID";
+const HOME: &str = "HOME";
 
 /// An account that is made if the container does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,72 +38,52 @@ pub(super) fn read(
     raw: &mut BTreeMap<Key, Raw>,
     errors: &mut Vec<SettingError>,
 ) -> Option<NewAccount> {
-    let given = |name| environment(name).filter(|value| !value.is_empty());
-    let is_flag = |raw: &BTreeMap<Key, Raw>, key| {
-        let origin = raw.get(&key).map(|raw: &Raw| &raw.origin);
-        matches!(origin, Some(Origin::Flag(_)))
-    };
-    if [USER, UID, GID].iter().all(|name| given(name).is_none()) || is_flag(raw, Key::User) {
+    let mut given = Given::read(environment, errors);
+    let asked = [&given.user, &given.uid, &given.gid];
+    if asked.iter().all(|text| text.is_none()) {
         return None;
     }
-    // An engine sets HOME to root's home, or `/`, if nobody else sets it.
-    let home = given("HOME").map(PathBuf::from);
-    let home = home.filter(|home| home.is_absolute() && !is_roots_home(home));
+    let uid = number(UID, given.uid.take(), errors);
+    let gid = number(GID, given.gid.take(), errors);
+    if origin(raw, Key::User).is_some_and(|origin| matches!(origin, Origin::Flag(_))) {
+        return None;
+    }
+    let configured = text(raw, Key::User).filter(|name| name != "root");
+    // Engines set HOME to the home of /etc/passwd: root's, or the configured user's.
+    let is_configured = |home: &str| text(raw, Key::Home).as_deref() == Some(home);
+    let home = given.home.filter(|home| !is_roots_home(home));
+    let home = home.filter(|home| !(is_configured(home) && (!as_root || given.user.is_none())));
     if !as_root && home.is_none() {
         return None;
     }
-    let mut text = |name: &'static str| {
-        let value = given(name)?.into_string();
-        value
-            .map_err(|_| errors.push(wrong(name, "is not UTF-8".into(), "give it as UTF-8")))
-            .ok()
-    };
-    let (name, uid, gid) = (text(USER), text(UID), text(GID));
-    let configured = match raw.get(&Key::User).map(|raw| &raw.value) {
-        Some(RawValue::Text(name)) => Some(name.clone()),
-        _ => None,
-    };
-    let mut number = |name, text: Option<String>| {
-        let text = text?;
-        let number = text.parse().ok().filter(|n| ![0, u32::MAX].contains(n));
-        if number.is_none() {
-            let problem = format!("{text:?} is not a number from 1 to 4294967294");
-            errors.push(wrong(name, problem, "name the id of an ordinary user"));
-        }
-        number
-    };
-    let (uid, gid) = (number(UID, uid), number(GID, gid));
-    if let Some(problem) = name.as_deref().and_then(name_problem) {
-        errors.push(wrong(USER, problem, "name a user as in /etc/passwd"));
+    let is_person = given.user.is_some() && (given.user != configured || home.is_some());
+    if !is_person && uid.is_none() && gid.is_none() {
         return None;
     }
-    let has_home = name.is_some() && name != configured;
-    if !has_home && uid.is_none() && gid.is_none() {
+    let by = if given.user.is_some() { USER } else { UID };
+    let Some(name) = given.user.or(configured) else {
+        let problem = "no user is configured".into();
+        errors.push(wrong(by, problem, "set NB_USER as well"));
+        return None;
+    };
+    if let Some(problem) = name_problem(&name) {
+        errors.push(wrong(by, problem, "name a user as in /etc/passwd"));
         return None;
     }
-    let name = name.or(configured)?;
-    let mut set = |key, variable, value: String| {
-        if !is_flag(raw, key) {
-            let (origin, value) = (Origin::Environment(variable), RawValue::Text(value));
-            raw.insert(key, Raw { value, origin });
-        }
-    };
-    set(Key::User, USER, name.clone());
     if let Some(gid) = gid {
-        set(Key::Group, GID, gid.to_string());
+        set(raw, Key::Group, GID, gid.to_string());
     }
-    if let Some(home) = home.as_ref().and_then(|home| home.to_str())
-        && home.contains(|char: char| char == ':' || char.is_control())
-    {
-        let problem = format!("{home:?} cannot be written in /etc/passwd");
-        errors.push(wrong("HOME", problem, "name a path without colons"));
-    }
-    let home = home.or_else(|| has_home.then(|| Path::new("/home").join(&name)));
-    if let Some(home) = home.as_ref().and_then(|home| home.to_str()) {
-        set(Key::Home, USER, home.into());
-        let chosen = raw.get(&Key::Notebooks).map(|raw| &raw.origin);
-        let chosen = matches!(chosen, Some(Origin::Flag(_) | Origin::Environment(_)));
-        if has_home && !chosen {
+    set(raw, Key::User, by, name.clone());
+    if is_person {
+        let is_named = home.is_some();
+        let home = home.unwrap_or_else(|| format!("/home/{name}"));
+        set(raw, Key::Home, if is_named { HOME } else { USER }, home);
+        if !is_chosen(raw, Key::Group) {
+            raw.remove(&Key::Group);
+        }
+        if !is_chosen(raw, Key::Notebooks)
+            && let Some(home) = text(raw, Key::Home)
+        {
             let value = RawValue::Text(format!("{}/notebooks", home.trim_end_matches('/')));
             let origin = Origin::Environment(USER);
             raw.insert(Key::Notebooks, Raw { value, origin });
@@ -111,12 +92,88 @@ pub(super) fn read(
     Some(NewAccount {
         name,
         uid,
-        has_home,
+        has_home: is_person,
     })
 }
 
-fn is_roots_home(home: &Path) -> bool {
-    home == Path::new("/") || home == Path::new("/root")
+/// The variables as texts; empty ones count as unset.
+struct Given {
+    user: Option<String>,
+    uid: Option<String>,
+    gid: Option<String>,
+    home: Option<String>,
+}
+
+impl Given {
+    fn read(
+        environment: &dyn Fn(&str) -> Option<OsString>,
+        errors: &mut Vec<SettingError>,
+    ) -> Self {
+        let mut text = |name: &'static str| {
+            let value = environment(name).filter(|value| !value.is_empty())?;
+            let text = value.into_string().ok();
+            if text.is_none() {
+                errors.push(wrong(name, "is not UTF-8".into(), "give it as UTF-8"));
+            }
+            text
+        };
+        let (user, uid, gid) = (text(USER), text(UID), text(GID));
+        let asked = user.is_some() || uid.is_some() || gid.is_some();
+        let home = asked.then(|| text(HOME)).flatten();
+        if let Some(home) = &home
+            && (!home.starts_with('/') || home.contains(|c: char| c == ':' || c.is_control()))
+        {
+            let problem = format!("{home:?} can be no home directory of /etc/passwd");
+            errors.push(wrong(HOME, problem, "name an absolute path without colons"));
+        }
+        Self {
+            user,
+            uid,
+            gid,
+            home,
+        }
+    }
+}
+
+/// Reports whether a flag or a variable gives the value, and not the image's file.
+fn is_chosen(raw: &BTreeMap<Key, Raw>, key: Key) -> bool {
+    origin(raw, key).is_some_and(|origin| !matches!(origin, Origin::File { .. }))
+}
+
+/// Replaces a value unless a flag gives one.
+fn set(raw: &mut BTreeMap<Key, Raw>, key: Key, variable: &'static str, value: String) {
+    let is_flag = origin(raw, key).is_some_and(|origin| matches!(origin, Origin::Flag(_)));
+    if !is_flag {
+        let (origin, value) = (Origin::Environment(variable), RawValue::Text(value));
+        raw.insert(key, Raw { value, origin });
+    }
+}
+
+fn origin(raw: &BTreeMap<Key, Raw>, key: Key) -> Option<&Origin> {
+    raw.get(&key).map(|raw| &raw.origin)
+}
+
+fn text(raw: &BTreeMap<Key, Raw>, key: Key) -> Option<String> {
+    match raw.get(&key).map(|raw| &raw.value) {
+        Some(RawValue::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn number(name: &'static str, text: Option<String>, errors: &mut Vec<SettingError>) -> Option<u32> {
+    let text = text?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    let number = number.filter(|number| ![0, u32::MAX].contains(number));
+    if number.is_none() {
+        let problem = format!("{text:?} is not a number from 1 to 4294967294");
+        errors.push(wrong(name, problem, "name the id of an ordinary user"));
+    }
+    number
+}
+
+fn is_roots_home(home: &str) -> bool {
+    ["/", "/root"].contains(&home)
 }
 
 /// Returns why a text can be no user's name. useradd(8) of Debian accepts the same, and directory

@@ -95,7 +95,7 @@ fn roots_home_is_nobodys_choice() {
         let (account, raw, _) = read_with(&[("NB_USER", "bob"), ("HOME", home)], &[]);
         assert_eq!(account.unwrap().uid, None);
         assert_eq!(value(&raw, Key::Home), "/home/bob");
-        assert_eq!(value(&raw, Key::Group), "jupyter");
+        assert!(!raw.contains_key(&Key::Group), "their own");
     }
 }
 
@@ -106,6 +106,21 @@ fn without_root_a_home_that_is_there_is_used_and_none_is_made_up() {
     let (account, raw, _) = read_as(false, &[name, ("HOME", "/h")], &[]);
     assert!(account.unwrap().has_home);
     assert_eq!(value(&raw, Key::Notebooks), "/h/notebooks");
+}
+
+/// A person of the hub may be called as the image's user is.
+#[test]
+fn a_person_with_the_images_name_has_their_own_home() {
+    let spawner = [
+        ("NB_USER", "jupyter"),
+        ("NB_UID", "1234"),
+        ("HOME", "/home/jupyter"),
+    ];
+    let (account, raw, _) = read_with(&spawner, &[]);
+    assert!(account.unwrap().has_home);
+    assert_eq!(value(&raw, Key::Notebooks), "/home/jupyter/notebooks");
+    // An engine says the same of HOME to whom nobody gave one.
+    assert_eq!(read_as(false, &spawner, &[]).0, None);
 }
 
 #[test]
@@ -136,7 +151,13 @@ fn what_a_flag_names_stays() {
     for (key, expected) in [(Key::Home, "/h"), (Key::Notebooks, "/n"), (Key::Group, "g")] {
         assert_eq!(value(&raw, key), expected);
     }
-    for variables in [vec![], vec![("NB_USER", "jupyter")], vec![("NB_USER", "")]] {
+    let nothing_else = [
+        vec![],
+        vec![("NB_USER", "jupyter")],
+        vec![("NB_USER", "")],
+        vec![("HOME", "relative")],
+    ];
+    for variables in nothing_else {
         assert_eq!(read_with(&variables, &[]).0, None, "{variables:?}");
     }
 }
@@ -153,7 +174,20 @@ fn what_is_no_name_and_no_number_is_an_error() {
     for name in ["first.last@example.org", "a", "Ann_1", "zoë"] {
         assert!(read_with(&[("NB_USER", name)], &[]).2.is_empty(), "{name}");
     }
-    for number in ["0", "-1", "x", "1.5", "4294967295", "99999999999", " 5"] {
+    for home in ["relative", "/a:b", "/a\nb"] {
+        let (_, _, errors) = read_with(&[("NB_USER", "alice"), ("HOME", home)], &[]);
+        assert_eq!(errors.len(), 1, "{home}: {errors:?}");
+    }
+    for number in [
+        "0",
+        "-1",
+        "x",
+        "1.5",
+        "4294967295",
+        "99999999999",
+        " 5",
+        "+5",
+    ] {
         for name in ["NB_UID", "NB_GID"] {
             let (_, _, errors) = read_with(&[(name, number)], &[]);
             assert_eq!(errors.len(), 1, "{name}={number}");

@@ -32,8 +32,10 @@ pub use defaults::seal::{Sealed, seal};
 pub use defaults::summary::Summary;
 pub use defaults::sync::{Defaults, bring_in};
 pub use mounts::wrong_mounts;
-pub use ownership::claim::{claim, is_ordinary, preview_claim};
-pub use ownership::hand_over::{HandOver, hand_over_directories, hand_over_mounts};
+pub use ownership::claim::{claim, is_anothers_mount, is_ordinary, preview_claim};
+pub use ownership::hand_over::{
+    HandOver, hand_over_directories, hand_over_mounts, hand_over_volumes,
+};
 pub use ownership::{Claim, Claimed};
 pub use tree::Rights;
 

@@ -385,7 +385,8 @@ fn the_old_line_of_hub_configurations_works_and_leaves_no_root_above() {
     ];
     let options = ["--user", "ubuntu", "--entrypoint", "", "--no-healthcheck"];
     let container = Container::start_image(COMPAT, &options, &line);
-    container.wait_for(READY);
+    // Its lines are those of the predecessor.
+    container.wait_for(" entrypoint.py: ready in ");
     assert_eq!(container.visit(&["login", "ailab"]), "in");
     let said = docker_ok(["top", &container.name, "-eo", "uid,pid,args"]);
     for process in said.lines().skip(1) {

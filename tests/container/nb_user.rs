@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 use tempfile::TempDir;
 
-use crate::support::docker::{Container, docker_ok, run};
+use crate::support::docker::{Container, Volume, docker_ok, run};
 use crate::support::hub::Hub;
 
 const UID: u32 = 1234;
@@ -38,10 +38,11 @@ const WORKS: &str = "set -e
 
 #[test]
 fn a_person_has_a_name_a_home_and_the_venv() {
-    for owner in [(UID, GID), (0, 0)] {
-        let (dir, mount) = home(owner);
+    let (dir, mount) = home((UID, GID));
+    // As a terminal's, which has the system's PATH first.
+    for shell in ["-c", "-lc"] {
         let options = [&ALICE[..], &[&mount, "--network=none"]].concat();
-        let (code, stdout, stderr) = run(&options, &["--", "bash", "-c", WORKS]);
+        let (code, stdout, stderr) = run(&options, &["--", "bash", shell, WORKS]);
         assert_eq!(code, 0, "{stdout}{stderr}");
         let lines: Vec<&str> = stdout.lines().collect();
         let expected = [
@@ -71,6 +72,9 @@ fn their_home_is_what_they_see_in_the_browser() {
     let log = container.wait_for("The server for Jupyter has been started successfully.");
     assert!(log.contains("Switched uid/gid to alice/alice\n"), "{log}");
     assert!(!log.contains("Did chown"), "{log}");
+    // Where people arrive is there.
+    let page = "http://localhost:49494/lab/tree/notebooks/start.ipynb\n";
+    assert!(log.contains(page), "{log}");
     assert_eq!(container.visit(&["save", "ailab", "mine.txt"]), "mine.txt");
     assert_eq!(
         fs::metadata(dir.path().join("mine.txt")).unwrap().uid(),
@@ -78,6 +82,9 @@ fn their_home_is_what_they_see_in_the_browser() {
     );
     assert!(dir.path().join("notebooks/start.ipynb").is_file());
     assert_eq!(container.exec_ok("alice", &["id", "-u"]), "1234\n");
+    let packages = "import numpy, sys; print(sys.prefix)";
+    let said = container.exec_ok("alice", &["python3", "-c", packages]);
+    assert_eq!(said, "/opt/ai-lab/jupyterenv\n");
     // A later start of the same container finds the account.
     assert_eq!(container.stop(), 0);
     container.begin();
@@ -86,6 +93,65 @@ fn their_home_is_what_they_see_in_the_browser() {
         (log.matches("] ready in ").count() == 2).then_some(())
     });
     assert_eq!(container.exec_ok("alice", &["id", "-gn"]), "alice\n");
+}
+
+/// A new volume is the person's, whether it is all of the home or a part.
+#[test]
+fn new_volumes_are_theirs() {
+    let (whole, part) = (Volume::new(), Volume::new());
+    let whole = format!("--volume={}:/home/alice", whole.0);
+    let part = format!("--volume={}:/home/alice/work", part.0);
+    let options = [&ALICE[..], &[&whole, &part, "--network=none"]].concat();
+    let script = "touch ~/mine ~/work/mine; stat -c %u ~ ~/work; ls ~/notebooks/start.ipynb";
+    let (code, stdout, stderr) = run(&options, &["--", "sh", "-c", script]);
+    let expected = "1234\n1234\n/home/alice/notebooks/start.ipynb\n";
+    assert_eq!((code, stdout.as_str()), (0, expected), "{stderr}");
+}
+
+/// Whatever HOME names, root gives nothing away that was there, and follows no link of a person's.
+#[test]
+fn nothing_that_is_there_is_given_away() {
+    let script = "stat -c %u /usr/local /etc /home; id -u";
+    for home in ["/usr/local", "/etc", "/home"] {
+        let variable = format!("--env=HOME={home}");
+        let options = [&ALICE[..], &["--network=none", &variable]].concat();
+        let (code, stdout, stderr) = run(&options, &["--", "sh", "-c", script]);
+        assert_eq!(
+            (code, stdout.as_str()),
+            (0, "0\n0\n0\n1234\n"),
+            "{home}: {stderr}"
+        );
+    }
+    let (dir, mount) = home((UID, GID));
+    fs::create_dir(dir.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", dir.path().join("notebooks")).unwrap();
+    let options = [&ALICE[..], &[&mount, "--network=none"]].concat();
+    let (code, stdout, stderr) = run(&options, &["--", "echo", "ran"]);
+    assert_eq!((code, stdout.as_str()), (0, "ran\n"), "{stderr}");
+}
+
+/// The ids were asked for: another owner of the notebooks stays, and is not adopted.
+#[test]
+fn nobody_else_is_adopted() {
+    let (dir, mount) = home((2000, 2000));
+    let mount = mount.replace("/home/alice", "/home/jupyter/notebooks");
+    let options = ["--env=NB_UID=1234", &mount, "--network=none"];
+    let (code, stdout, stderr) = run(&options, &["--", "id", "-u"]);
+    assert_eq!((code, stdout.as_str()), (0, "1234\n"), "{stderr}");
+    assert_eq!(fs::metadata(dir.path()).unwrap().uid(), 2000);
+    let (code, _, stderr) = run(&options, &["--volume-owner", "adopt", "--", "true"]);
+    assert_eq!(code, 78, "{stderr}");
+}
+
+#[test]
+fn a_flag_wins_and_says_so() {
+    let options = ["--env=NB_USER=alice", "--network=none"];
+    let (code, stdout, stderr) = run(&options, &["--user", "jupyter", "--", "id", "-un"]);
+    assert_eq!((code, stdout.as_str()), (0, "jupyter\n"), "{stderr}");
+    assert!(
+        stderr.contains("NB_USER has no effect: --user names the user"),
+        "{stderr}"
+    );
 }
 
 /// People of the Docker Stacks give the image's own user their numbers.
@@ -108,6 +174,7 @@ fn what_is_no_account_is_an_error_and_nothing_is_started() {
         ("NB_UID=33", "is the number of a system account"),
         ("NB_UID=me", "is not a number from 1"),
         ("NB_GID=-1", "is not a number from 1"),
+        ("NB_GID=42", "is the system's group shadow"),
     ] {
         let (code, stdout, stderr) = run(&["--env", variable], &["--", "echo", "ran"]);
         assert_eq!((code, stdout.as_str()), (78, ""), "{variable}: {stderr}");
@@ -143,14 +210,13 @@ fn without_a_name_the_person_works_all_the_same() {
 
 #[test]
 fn a_dry_run_says_what_a_start_would_do() {
-    let (dir, mount) = home((0, 0));
-    let options = [&ALICE[..], &[&mount, "--network=none"]].concat();
+    let options = [&ALICE[..], &["--network=none"]].concat();
     let (code, stdout, stderr) = run(&options, &["--dry-run"]);
     assert_eq!(code, 0, "{stderr}");
     for part in [
         "enter alice in /etc/passwd (1234:4321)",
         "enter alice in /etc/group (1234:4321)",
-        "hand over /home/alice",
+        "make /home/alice",
         "run as alice (uid 1234)",
         "/home/alice/notebooks",
         "--ServerApp.root_dir=/home/alice",
@@ -160,24 +226,32 @@ fn a_dry_run_says_what_a_start_would_do() {
             "{part:?} is missing in {stdout}{stderr}"
         );
     }
-    assert_eq!(fs::metadata(dir.path()).unwrap().uid(), 0);
 }
 
-/// Who adopts a directory is the image's user by name, wherever a name is asked for.
+/// An adopted owner has a name, and a restart adopts again.
 #[test]
-fn an_adopted_owner_has_the_users_name() {
-    let (_dir, mount) = home((UID, GID));
+fn an_adopted_owner_has_a_name() {
+    let (dir, mount) = home((UID, GID));
     let mount = mount.replace("/home/alice", "/home/jupyter/notebooks");
     let container = Container::start(&[&mount, "--no-healthcheck"], &[]);
-    let log = container.wait_for("] ready in ");
-    assert!(
-        log.contains("Switched uid/gid to jupyter/jupyter-4321\n"),
-        "{log}"
-    );
-    let who = "whoami; id -u; cd /tmp; git init -q x; cd x
+    let ready = |times| {
+        container.until("it is ready", || {
+            let log = container.logs();
+            (log.matches("] ready in ").count() == times).then_some(log)
+        })
+    };
+    ready(1);
+    let who = "whoami; cd /tmp; rm -rf x; git init -q x; cd x
         git -c user.email=a@b.c commit -q --allow-empty -m x; git log -1 --format=%an";
-    let said = container.exec_ok("jupyter", &["sh", "-ec", who]);
-    assert_eq!(said, "jupyter\n1234\njupyter\n");
+    let said = container.exec_ok(&UID.to_string(), &["sh", "-ec", who]);
+    assert_eq!(said, "jupyter-1234\njupyter-1234\n");
+    assert_eq!(container.stop(), 0);
+    container.begin();
+    let log = ready(2);
+    assert_eq!(log.matches("Adopted the owner of ").count(), 2, "{log}");
+    assert!(!log.contains("Did chown"), "{log}");
+    let root = fs::metadata(dir.path().join("of-root")).unwrap();
+    assert_eq!(root.uid(), 0, "what is not theirs stays");
 }
 
 /// With and without root, dockerspawner's class for the users of the system.

@@ -1,13 +1,12 @@
 //! The part of a dry run that needs root.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tracing::info;
 
 use crate::boot::dry_run::plan::DryRunPlan;
 use crate::boot::dry_run::{NotebooksPreview, hooks_part, preview_notebooks};
-use crate::boot::{Failure, ServerUser, Start, check, root_phase};
+use crate::boot::{Failure, ServerUser, Start, account, check, root_phase};
 use crate::group_access::UserEntry;
 use crate::group_access::preview_access;
 use crate::hooks;
@@ -38,10 +37,7 @@ pub(super) fn preview_root_phase(
     };
     account_part(start, &root, &mut account, plan)?;
     owners_part(start, &root, &mut account, plan)?;
-    let mut handed = match root_phase::is_persons_home(start) {
-        true => Vec::new(),
-        false => root_phase::hand_over_home(&root, &account, false),
-    };
+    let mut handed = root_phase::hand_over_home(start, &root, &account, false);
     handed.retain(|place| !plan.write_access.has(place));
     for directory in handed {
         plan.line(format!("hand over {}", directory.display()));
@@ -79,7 +75,7 @@ fn entry_part(entry: &UserEntry, plan: &mut DryRunPlan) -> std::io::Result<()> {
 
 /// Previews what is handed over in HOME to another uid than that of the image's user.
 fn home_part(start: &Start<'_>, root: &Root, account: &Account, plan: &mut DryRunPlan) {
-    for name in root_phase::HOME_DIRECTORIES {
+    for name in account::HOME_DIRECTORIES {
         let request = Claim {
             directory: account.home.join(name),
             policy: VolumeOwner::Chown,
@@ -99,30 +95,25 @@ fn account_part(
     account: &mut Account,
     plan: &mut DryRunPlan,
 ) -> Result<(), Failure> {
-    if !root_phase::is_new(start) {
+    if !account::is_new(start) {
         return Ok(());
     }
     plan.heading("account");
-    if let Err(error) = entry_part(&root_phase::user_entry(account), plan) {
-        let told = root_phase::no_name(account, &error);
+    if let Err(error) = entry_part(&account::entry(account), plan) {
+        let told = account::no_name(account, &error);
         account.in_passwd = false;
         start.report.degraded(told)?;
     }
-    let home = &account.home;
-    if !root_phase::is_persons_home(start) {
+    if !account::is_persons_home(start) {
         home_part(start, root, account, plan);
         return Ok(());
     }
-    match std::fs::metadata(home) {
-        Err(_) => {
-            plan.line(format!("make {}", home.display()));
-            plan.write_access.add_tree(home);
+    match preview_claim(root, &account::home(account), &|| false) {
+        Ok(home) if home.created => {
+            plan.line(format!("make {}", account.home.display()));
+            plan.write_access.add_tree(&account.home);
         }
-        Ok(data) if data.uid() == 0 => {
-            plan.line(format!("hand over {}", home.display()));
-            plan.write_access.add_single(home);
-        }
-        Ok(_) => {}
+        _ => {}
     }
     Ok(())
 }
@@ -136,7 +127,10 @@ fn owners_part(
     let Some(directory) = start.settings.notebooks.directory.clone() else {
         return Ok(());
     };
-    let policy = root_phase::policy(start, account)?;
+    if account::is_in_persons_home(start, &directory) {
+        return Ok(());
+    }
+    let policy = root_phase::policy(start, root, account)?;
     let (uid, gid) = (account.uid, account.gid);
     let request = Claim {
         directory,
@@ -155,10 +149,10 @@ fn owners_part(
         let volume = request.directory.display();
         plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
         root_phase::report_known_owner(start, account, uid)?;
-        if let Some(named) = root_phase::adopt_ids(account, uid, gid) {
+        if let Some(named) = account::adopt_ids(account, uid, gid) {
             match entry_part(&named, plan) {
                 Ok(()) => named.name.clone_into(&mut account.name),
-                Err(error) => info!("{}", root_phase::no_name(account, &error)),
+                Err(error) => info!("{}", account::no_name(account, &error)),
             }
             account.in_passwd = account.name == named.name;
         }

@@ -130,6 +130,14 @@ fn apply_policy(
     }
 }
 
+/// Reports whether a directory would be adopted for another user than `uid`, with the policy `auto`.
+pub fn is_anothers_mount(_: &Root, directory: &Path, uid: u32) -> bool {
+    let Ok((dir, _)) = open_volume(directory, Missing::Fail) else {
+        return false;
+    };
+    tree::stat_fd(&dir).is_ok_and(|top| belongs_to_other(&dir, &top, uid))
+}
+
 /// Reports whether a directory is a mount that belongs to another ordinary user, such as a
 /// person's own directory on the host, whose owner would be locked out. A volume of the
 /// engine has no such owner, whichever image filled it.

@@ -77,6 +77,16 @@ pub fn hand_over_mounts(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
     hand_over_each(hand, Mounts::read().below(hand.directory))
 }
 
+/// Does the same for a person's home, which may itself be a new volume.
+pub fn hand_over_volumes(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
+    let mounts = Mounts::read();
+    let mut paths = mounts.below(hand.directory);
+    if mounts.points().any(|point| point == hand.directory) {
+        paths.insert(PathBuf::new());
+    }
+    hand_over_each(hand, paths)
+}
+
 fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
     let Ok((home, _)) = open_volume(hand.directory, Missing::Fail) else {
         return Vec::new();

@@ -36,6 +36,8 @@ fn options_of_the_docker_stacks() {
             ("DOCKER_STACKS_JUPYTER_CMD", "notebook"),
             ("GEN_CERT", "yes"),
             ("GRANT_SUDO", "1"),
+            // The line has --user.
+            ("NB_USER", "alice"),
             ("NB_GROUP", "lab"),
             ("NOTEBOOK_ARGS", "--debug"),
             ("RESTARTABLE", "yes"),

@@ -3,7 +3,12 @@
 ai_lab_venv() {
     local venv=${VIRTUAL_ENV:-$JUPYTER_VENV} user
     user=$(/usr/bin/id -un 2>/dev/null) || user=jupyter
-    [ ! -O / ] && { [ "$user" = jupyter ] || [ -G "$venv" ]; } || return 0
+    [ ! -O / ] || return 0
+    # `[ -G` knows the first group alone.
+    [ "$user" = jupyter ] || case " $(/usr/bin/id -G) " in
+        *" $(/usr/bin/stat -c %g "$venv" 2>/dev/null) "*) ;;
+        *) return 0 ;;
+    esac
     case $PATH in
         "$venv/bin:"*) ;;
         *) PATH=$venv/bin:${PATH:-/usr/local/bin:/usr/bin:/bin} ;;

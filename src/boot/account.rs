@@ -1,0 +1,236 @@
+//! Accounts that the image does not have: the one that `NB_USER`, `NB_UID` and `NB_GID` ask for, and
+//! the owner of an adopted volume. Both get a name in `/etc/passwd`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use tracing::info;
+
+use crate::boot::{Failure, Start};
+use crate::degradation::Degradation;
+use crate::group_access::UserEntry;
+use crate::identity::{Account, Root, group, group_name, known_user, resolve};
+use crate::settings::nb_user::DEFAULT_ID;
+use crate::settings::table::find;
+use crate::settings::{
+    Key, NewAccount, Origin, SettingError, Settings, SettingsError, VolumeOwner,
+};
+use crate::sys::trust;
+use crate::volume::{Claim, claim, is_ordinary};
+
+/// Groups below this gid are the system's, except those that people of macOS and of Debian have.
+const FIRST_GID: u32 = 100;
+const GIDS_OF_PEOPLE: [u32; 2] = [20, 50];
+
+/// Directories of HOME in which the server and its kernels keep files.
+pub(super) const HOME_DIRECTORIES: [&str; 5] =
+    [".cache", ".config", ".ipython", ".jupyter", ".local"];
+
+/// Reports whether the account is one that root makes.
+pub(super) fn is_new(start: &Start<'_>) -> bool {
+    start.settings.new_account().is_some()
+}
+
+/// Reports whether HOME is a person's, in which only the person gives files away.
+pub(super) fn is_persons_home(start: &Start<'_>) -> bool {
+    let new = start.settings.new_account();
+    new.is_some_and(|new| new.has_home)
+}
+
+/// Reports whether a directory is in a person's home: there root makes and changes nothing.
+pub(super) fn is_in_persons_home(start: &Start<'_>, directory: &Path) -> bool {
+    let user = start.settings.user.as_ref();
+    let home = user.and_then(|user| user.home.as_deref());
+    is_persons_home(start) && home.is_some_and(|home| directory.starts_with(home))
+}
+
+/// Returns the account for `NB_USER` and `NB_UID`, as far as it can be known before it is made. An
+/// account with this name keeps its shell and its groups.
+///
+/// # Errors
+/// A system account, the uid of another one, or a system group.
+pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, SettingsError> {
+    let variable = |name, problem, remedy: &str| {
+        let origin = Origin::Environment(name);
+        SettingsError(vec![SettingError::new(name, origin, problem, remedy)])
+    };
+    let setting = |key, problem, remedy: &str| {
+        let wrong = SettingError::new(find(key).name(), settings.origin(key), problem, remedy);
+        SettingsError(vec![wrong])
+    };
+    let known = resolve(&new.name, None, None).ok();
+    let known = known.filter(|account| account.in_passwd);
+    if let Some(account) = known.as_ref().filter(|account| !is_ordinary(account.uid)) {
+        let problem = format!("{} is a system account (uid {})", new.name, account.uid);
+        return Err(variable("NB_USER", problem, "name another user"));
+    }
+    let uid = new.uid.or(known.as_ref().map(|account| account.uid));
+    let uid = uid.unwrap_or(DEFAULT_ID);
+    // Packages of Debian take the numbers below 1000 for themselves.
+    let is_anothers = uid < 1000 && known_user(uid).is_some_and(|name| name != new.name);
+    if !is_ordinary(uid) || is_anothers {
+        let problem = format!("{uid} is the number of a system account");
+        let remedy = "name the uid of an ordinary user";
+        return Err(variable("NB_UID", problem, remedy));
+    }
+    if settings.notebooks.owner == VolumeOwner::Adopt {
+        let problem = "another account is asked for, so no owner is adopted".into();
+        let remedy = "leave out NB_USER and NB_UID, or --volume-owner adopt";
+        return Err(setting(Key::VolumeOwner, problem, remedy));
+    }
+    let user = settings.user.as_ref();
+    let gid = match user.and_then(|user| user.group.as_deref()) {
+        Some(name) => group(name).map_err(|unknown| {
+            let problem = format!("there is no group {:?} here", unknown.name);
+            setting(Key::Group, problem, "name one of /etc/group, or a number")
+        })?,
+        None => known.as_ref().map_or(uid, |account| account.gid),
+    };
+    let is_named = group_name(gid) != gid.to_string();
+    if gid < FIRST_GID && is_named && !GIDS_OF_PEOPLE.contains(&gid) {
+        let problem = format!("{gid} is the system's group {}", group_name(gid));
+        return Err(variable(
+            "NB_GID",
+            problem,
+            "name a group of ordinary users",
+        ));
+    }
+    let home = user.and_then(|user| user.home.clone());
+    let (shell, old_home, mut groups) = match known {
+        Some(account) => (account.shell, account.home, account.groups),
+        None => ("/bin/bash".into(), "/".into(), Vec::new()),
+    };
+    let writers = settings.server.venv.as_deref().and_then(writers);
+    groups.extend(writers.filter(|writers| *writers != gid));
+    Ok(Account {
+        name: new.name.clone(),
+        uid,
+        gid,
+        home: home.unwrap_or(old_home),
+        shell,
+        groups,
+        in_passwd: true,
+    })
+}
+
+/// Returns the gid of the group that may write the image's venv. One that others than root could
+/// have made, or put a link in place of, gives no group away.
+fn writers(venv: &Path) -> Option<u32> {
+    let data = fs::symlink_metadata(venv).ok()?;
+    let trusted = trust::root_only_path(venv.parent()?).is_ok();
+    (data.is_dir() && data.uid() == 0 && data.gid() != 0 && trusted).then(|| data.gid())
+}
+
+/// Makes the account that `NB_USER`, `NB_UID` and `NB_GID` ask for, and its home if it is missing.
+///
+/// # Errors
+/// What a hook changed is no ordinary account; under `--warning-as-error` any degradation.
+pub(super) fn make(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &mut Account,
+) -> Result<(), Failure> {
+    let Some(asked) = start.settings.new_account() else {
+        return Ok(());
+    };
+    // A root hook may have made it.
+    *account = new(start.settings, asked).map_err(Failure::Settings)?;
+    match entry(account).write(root, Path::new("/etc")) {
+        Ok(()) => info!(
+            "The server's user is {} (uid {}, group {}), with HOME {}",
+            account.name,
+            account.uid,
+            group_name(account.gid),
+            account.home.display()
+        ),
+        Err(error) => {
+            let told = no_name(account, &error);
+            account.in_passwd = false;
+            start.report.degraded(told)?;
+        }
+    }
+    if !is_persons_home(start) {
+        return claim_home(start, root, account);
+    }
+    let made = claim(root, &home(account), &|| false, &mut |_| {});
+    if let Err(error) = made {
+        start.report.degraded(Degradation::new(
+            format!("HOME cannot be made: {}", super::causes(&error)),
+            "mount the user's home directory there",
+        ))?;
+    }
+    Ok(())
+}
+
+/// Returns the request that makes a person's home if it is missing, and changes nothing else.
+pub(super) fn home(account: &Account) -> Claim {
+    Claim {
+        directory: account.home.clone(),
+        policy: VolumeOwner::Keep,
+        uid: account.uid,
+        gid: account.gid,
+    }
+}
+
+/// Returns the account's lines for `/etc/passwd` and `/etc/group`.
+pub(super) fn entry(account: &Account) -> UserEntry {
+    UserEntry {
+        name: account.name.clone(),
+        uid: account.uid,
+        gid: account.gid,
+        home: account.home.clone(),
+        shell: account.shell.clone(),
+        groups: account.groups.clone(),
+    }
+}
+
+/// Switches to an adopted owner. One without a name gets the configured user's with its uid behind
+/// it, so that whoami, git and ssh work: returns its entry then. The user's own line stays, or a
+/// restart would not adopt again.
+pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<UserEntry> {
+    let has_name = account.in_passwd && is_ordinary(account.uid);
+    let name = has_name.then(|| format!("{}-{uid}", account.name));
+    account.adopt(uid, gid);
+    let name = name.filter(|_| !account.in_passwd && uid != 0)?;
+    Some(UserEntry {
+        name,
+        ..entry(account)
+    })
+}
+
+/// Returns the degradation for an account that cannot be written down.
+pub(super) fn no_name(account: &Account, error: &io::Error) -> Degradation {
+    Degradation::new(
+        format!(
+            "uid {} has no name in this container, because /etc/passwd cannot be changed ({error}): \
+             git, ssh and whoami may fail",
+            account.uid
+        ),
+        "let the container write /etc, or add the user to the image",
+    )
+}
+
+/// Hands over what the server keeps in HOME to an account that has another uid than the image's
+/// user.
+pub(super) fn claim_home(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+) -> Result<(), Failure> {
+    for name in HOME_DIRECTORIES {
+        let request = Claim {
+            directory: account.home.join(name),
+            policy: VolumeOwner::Chown,
+            uid: account.uid,
+            gid: account.gid,
+        };
+        match claim(root, &request, &|| start.stop_requested(), &mut |_| {}) {
+            Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
+            // The user phase moves Jupyter's directories elsewhere then, and reports that.
+            Err(error) => tracing::debug!("{}", super::causes(&error)),
+        }
+    }
+    Ok(())
+}
