@@ -11,8 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use ai_lab_entrypoint::group_access::group_file::{AccountFile, entries, grant};
-use ai_lab_entrypoint::log::json::JsonLines;
 use ai_lab_entrypoint::log::pump::{ChunkObserver, StreamOutputs, pump};
+use ai_lab_entrypoint::log::server_json::JsonLines;
 use ai_lab_entrypoint::log::sink::Sink;
 use ai_lab_entrypoint::password::{Secret, hash};
 use ai_lab_entrypoint::server::readiness::LogReader;

@@ -1,8 +1,8 @@
 //! The server's log: in whatever pieces it comes, the same is made of it; every line is
 //! one object of JSON, and nothing piles up.
 
-use ai_lab_entrypoint::log::json::{JsonLines, MAX_MESSAGE};
 use ai_lab_entrypoint::log::pump::ChunkObserver;
+use ai_lab_entrypoint::log::server_json::{JsonLines, MAX_MESSAGE};
 use ai_lab_entrypoint::server::probe::Url;
 use ai_lab_entrypoint::server::readiness::LogReader;
 use serde_json::Value;

@@ -205,7 +205,7 @@ impl Moved {
                 "mount a volume or a tmpfs there, or name another directory with --home",
             ),
             Err(error) => Degradation::new(
-                format!("{cause}: and {base} neither ({error}), so that the server may not start"),
+                format!("{cause}, nor in {base} ({error}): the server may not start"),
                 "run with --tmpfs /tmp, or mount a volume or a tmpfs there",
             ),
         })
@@ -251,7 +251,7 @@ fn make_private(path: &Path, uid: u32) -> io::Result<()> {
     }
     let data = fs::symlink_metadata(path)?;
     if !(data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0) {
-        return Err(io::Error::other("somebody else made it"));
+        return Err(io::Error::other("another user made it"));
     }
     // An earlier start may have made it before the file system was read-only.
     WriteAccess::default().writable(path)

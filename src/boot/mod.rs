@@ -205,7 +205,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
         report.degraded(Degradation::new(
             format!(
                 "the server's argument {name} is left out: the password of the environment or of \
-                 the password file is in force"
+                 the password file is effective"
             ),
             "remove that argument",
         ))?;
@@ -246,7 +246,7 @@ fn adopt_orphans(start: &mut Start<'_>) -> Result<(), Failure> {
         return Ok(());
     };
     start.report.degraded(Degradation::new(
-        format!("what a process leaves behind may outlive this one: {refused}"),
+        format!("processes that others leave behind may outlive this one: {refused}"),
         "leave --init out: PID 1 has all orphans",
     ))
 }

@@ -79,7 +79,7 @@ fn warn_of_surroundings() {
     for directory in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
         let judged = match directory.is_absolute() {
             true => trust::root_only_path(&directory),
-            false => Err("an element of it is no absolute path".into()),
+            false => Err("an element of it is not an absolute path".into()),
         };
         if let Err(problem) = judged {
             return warn!(
@@ -96,7 +96,7 @@ pub(super) fn report_root_parent(start: &mut Start<'_>) -> Result<(), Failure> {
     let Some(process) = root_parent() else {
         return Ok(());
     };
-    let told = format!("{process} stays above this process as root");
+    let told = format!("{process} remains a parent process of this one, as root");
     start.report.degraded(Degradation::note(told))
 }
 

@@ -283,7 +283,7 @@ pub(super) fn report_overrides(
     if line.file.is_some() {
         start.report.degraded(Degradation::new(
             "the server's arguments name a configuration file, and Jupyter reads no other: the \
-             password of the environment is not in force",
+             password of the environment is not effective",
             "remove that argument, or write the password's hash into that file",
         ))?;
     }
@@ -291,7 +291,7 @@ pub(super) fn report_overrides(
         start.report.degraded(Degradation::new(
             format!(
                 "{other} replaces Jupyter's own login: the password of the environment may not be \
-                 in force"
+                 effective"
             ),
             "remove that setting, or the password",
         ))?;

@@ -61,7 +61,7 @@ As the very first word; each has its own --help.
   healthcheck  Probe the server once: exit 0 if it is healthy, 1 if not
   status       Show what the container is doing
   restart      Restart the server in place
-  notebooks    Show how the notebook defaults stand, and mend them: status, diff, restore;
+  notebooks    Show the state of the notebook defaults, and restore them: status, diff, restore;
                seal, for who builds an image
   password     Set, hash or check a password: set, hash, check
   config       Show or check the settings: show, check

@@ -130,7 +130,7 @@ pub fn verb_grammar(name: &str) -> Option<Command> {
 
 fn notebooks() -> Command {
     let command = Command::new("notebooks")
-        .about("Show how the notebook defaults stand, and mend them")
+        .about("Show the state of the notebook defaults, and restore them")
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(
@@ -173,7 +173,7 @@ fn password() -> Command {
         .disable_help_subcommand(true)
         .subcommand(Command::new("set").about("Set the password; the server must restart"))
         .subcommand(Command::new("hash").about("Print its hash, as for JUPYTER_PASSWORD_HASH"))
-        .subcommand(Command::new("check").about("Exit 0 if it is the one in force, 1 if not"))
+        .subcommand(Command::new("check").about("Exit 0 if it is the effective one, 1 if not"))
         .arg(config_argument().global(true))
 }
 

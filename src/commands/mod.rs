@@ -41,7 +41,7 @@ pub enum VerbError {
     )]
     NoSupervisor,
     /// The verb is started as root and cannot become the user that it should run as.
-    #[error("cannot become uid {uid}, whom the supervisor runs as: {source}")]
+    #[error("cannot become uid {uid}, the supervisor's user: {source}")]
     Drop {
         /// The uid of that user.
         uid: u32,
@@ -85,7 +85,7 @@ pub enum VerbError {
     Terminal(std::io::Error),
     /// JupyterHub does the login, so there is no password.
     #[error(
-        "this is a single-user server of JupyterHub, which lets people in: there is no password"
+        "this is a single-user server of JupyterHub, which has its own login: there is no password"
     )]
     Hub,
     /// A directory is not configured: its description, and the option that names it.
@@ -284,7 +284,7 @@ impl AsSupervisor {
 pub struct RunningSupervisor {
     /// The supervisor.
     pub supervisor: Supervisor,
-    /// Its state.
+    /// The state that the supervisor wrote.
     pub state: State,
 }
 

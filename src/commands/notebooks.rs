@@ -152,7 +152,7 @@ fn diff(
         match diff::unified(&name, &image, &yours) {
             Some(text) => print_text(&text),
             None if image == yours => {}
-            None => print_text(&format!("{name}: differs, and is no text\n")),
+            None => print_text(&format!("{name}: differs, and is not text\n")),
         }
     }
     Ok(if found {
@@ -183,7 +183,7 @@ fn restore(
             }
             Restored::Current => format!("{name}: is the default already\n"),
             Restored::Unknown => {
-                print_error(&format!("{name}: is no default of this image"));
+                print_error(&format!("{name}: is not a default of this image"));
                 whole = false;
                 continue;
             }

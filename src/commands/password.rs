@@ -52,12 +52,12 @@ pub fn run(what: Password, typed: CliSettings) -> Result<ExitCode, VerbError> {
     }
     match password::check_password(&place, &read("Password: ", false)?) {
         Ok(true) => {
-            print_text("this is the password in force\n");
+            print_text("this is the effective password\n");
             return Ok(ExitCode::SUCCESS);
         }
-        Ok(false) => print_text("this is not the password in force\n"),
+        Ok(false) => print_text("this is not the effective password\n"),
         Err(why) => print_error(&format!(
-            "only the server can tell whether this is the password in force, because of {why}"
+            "only the server can tell whether this is the effective password, because of {why}"
         )),
     }
     Ok(ExitCode::FAILURE)

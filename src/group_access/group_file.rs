@@ -19,7 +19,7 @@ pub enum AccountFile {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A name that would break the file's syntax.
-    #[error("{0:?} is no name for a user or group")]
+    #[error("{0:?} is not a name for a user or group")]
     Name(String),
     /// Two lines have the group's name: either could be meant.
     #[error("group {0} is listed more than once")]

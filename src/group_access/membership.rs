@@ -22,7 +22,7 @@ const FIRST_FREE_GID: u32 = 100;
 /// A path that is used by group.
 #[derive(Debug, Clone)]
 pub struct Want {
-    /// The path.
+    /// The socket or device that the user is to have access to.
     pub path: PathBuf,
     /// The gid of its group.
     pub gid: u32,
@@ -184,7 +184,7 @@ fn changes(path: &Path, old: &[u8], new: &[u8]) -> Vec<String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MembershipPlan {
     files: Files,
-    /// Memberships that the group file cannot give as asked.
+    /// The wanted memberships that cannot be written to the group file.
     pub degradations: Vec<Degradation>,
     /// Users and the groups that they leave.
     pub withdrawn: Vec<(String, String)>,
@@ -231,7 +231,7 @@ fn plan_memberships(
             Err(refusal) => {
                 let text = format!("{user} stays in group {group} of the group file: {refusal}");
                 plan.degradations
-                    .push(Degradation::new(text, "mend the file"));
+                    .push(Degradation::new(text, "repair the file"));
                 continue;
             }
         }
@@ -309,7 +309,7 @@ impl MembershipPlan {
         let refused = |why: String| {
             Degradation::new(
                 format!("Only the processes of this start get group {group} for {path}: {why}"),
-                "mend the group file, or name another group with --docker-group",
+                "repair the group file, or name another group with --docker-group",
             )
         };
         if let Some(entry) = before.filter(|entry| entry.gid != gid) {

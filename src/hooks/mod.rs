@@ -87,7 +87,7 @@ pub enum HookError {
         problem: &'static str,
     },
     /// The file for the environment cannot be made or read, or the hook has no output pipes.
-    #[error("the hook {} could not be looked after: {source}", path.display())]
+    #[error("the hook {} could not be supervised: {source}", path.display())]
     System {
         /// The hook.
         path: PathBuf,
@@ -208,7 +208,7 @@ pub fn warn_of_non_hooks(directory: &Path) {
     let (_, others) = files(directory).unwrap_or_default();
     for path in others {
         let path = path.display();
-        warn!("{path} is not executable and no hook (chmod a+x makes it one)");
+        warn!("{path} is not executable, so it is not run (chmod a+x makes it a hook)");
     }
 }
 

@@ -377,7 +377,7 @@ fn file(path: &Path, rank: Rank) -> Option<Source> {
             return None;
         }
         // Docker creates a directory if a file to mount is missing on the host.
-        Err(_) if !path.is_file() => SourceContent::describe_unclear("is no regular file"),
+        Err(_) if !path.is_file() => SourceContent::describe_unclear("is not a regular file"),
         Err(error) => SourceContent::describe_unclear(error.to_string()),
     };
     Some(source(&path.display().to_string(), rank, said))
@@ -393,7 +393,7 @@ pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
     options.read(true).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(LIMIT + 1).read_to_end(&mut bytes)?;

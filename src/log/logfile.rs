@@ -33,7 +33,7 @@ impl Logfile {
             .open(path)?;
         let data = file.metadata()?;
         if !data.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -50,7 +50,7 @@ impl Logfile {
     pub fn can_open(path: &Path, writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
         match fs::symlink_metadata(path) {
             Ok(data) if data.is_symlink() => Err(io::Error::from_raw_os_error(libc::ELOOP)),
-            Ok(data) if !data.is_file() => Err(io::Error::other("it is no regular file")),
+            Ok(data) if !data.is_file() => Err(io::Error::other("it is not a regular file")),
             Ok(_) if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok() => Ok(()),
             // The start may hand the file over to the user, with its directory.
             Ok(_) => writable(path),

@@ -109,7 +109,7 @@ fn loss_notice(style: Style, lost: u64) -> Vec<u8> {
 }
 
 fn lost_lines(lost: u64, place: &str) -> String {
-    format!("{lost} lines of the log found no room {place}: whoever reads it made no progress")
+    format!("{lost} lines of the log found no room {place}: its reader made no progress")
 }
 
 /// Returns the format of the log; text before [`start`].

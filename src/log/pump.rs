@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, timeout_at};
 
-use crate::log::json::JsonLines;
+use crate::log::server_json::JsonLines;
 use crate::log::sink::Sink;
 
 /// The minimum room for one read, in bytes: a pipe's default capacity. Longer lines pass in parts.

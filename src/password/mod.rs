@@ -100,7 +100,7 @@ pub enum PasswordError {
     /// The file is not JSON. Jupyter would ignore it and make a random token.
     #[error(
         "{} is not valid JSON (line {line}, column {column}: {problem}); \
-         it was left as it is: mend it or move it away", path.display()
+         it was left as it is: repair it or move it away", path.display()
     )]
     Broken {
         /// The file.
@@ -113,7 +113,7 @@ pub enum PasswordError {
         problem: String,
     },
     /// A section of the file is not an object, as Jupyter needs it.
-    #[error("{}: {section} must be an object {{…}}; mend the file or move it away", path.display())]
+    #[error("{}: {section} must be an object {{…}}; repair the file or move it away", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
@@ -151,14 +151,14 @@ pub enum PasswordError {
     DefaultNotRemoved(Box<PasswordError>),
     /// A default password is in a file that we do not change, beside settings that a person chose.
     #[error(
-        "a default password, which everybody knows, is in force beside what is configured ({0}), \
+        "a default password, which everybody knows, is effective beside what is configured ({0}), \
          and cannot be removed there: remove IdentityProvider.hashed_password from that file"
     )]
     DefaultElsewhere(String),
     /// The default cannot be set, and a token is turned off that would take its place.
     #[error(
-        "everybody who reaches the port could use the server: {by} turns the token off, and {cause}; \
-         remove that setting, or turn authentication off with an empty password beside it"
+        "the server would need no login: {by} turns the token off, and the default password cannot be \
+         set ({cause}); remove that setting, or turn authentication off with an empty password, too"
     )]
     Open {
         /// The setting of the token.
@@ -325,8 +325,8 @@ fn write_default_or_degrade(
         Err(
             error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
         ) => Outcome::NotSet(Degradation::note(format!(
-            "the default password is not in force: {error}; Jupyter makes up a token, \
-                 which its log tells"
+            "the default password is not effective: {error}; Jupyter makes a \
+                 token and logs it"
         ))),
         Err(error) => return Err(error),
     };
@@ -364,7 +364,7 @@ const CHOOSE_REMEDY: &str =
 fn unclear_degradation(by: &str) -> Degradation {
     Degradation::new(
         format!(
-            "the default password is not set: {by} cannot be judged here, and may configure a \
+            "the default password is not set: {by} cannot be evaluated here, and may configure a \
              password; if it does not, Jupyter makes a random token, which its log \
              shows"
         ),

@@ -446,7 +446,7 @@ fn what_is_no_file_of_a_sensible_length_is_not_read() {
         .unwrap()
         .set_len(1 << 40)
         .unwrap();
-    for (path, problem) in [(fifo, "no regular file"), (long, "longer than 4 MiB")] {
+    for (path, problem) in [(fifo, "not a regular file"), (long, "longer than 4 MiB")] {
         let error = Document::read(&path).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
         assert!(crate::jupyter_config::location::contents(&path).is_err());

@@ -78,7 +78,7 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
         errors.push(SettingError::new(
             "password",
             names.join(" and "),
-            "only one of them can be in force",
+            "only one of them can be effective",
             "remove all but one",
         ));
     }
@@ -140,7 +140,7 @@ fn from_hash(value: OsString, origin: &Origin) -> Result<SourceValue, SettingErr
     }
     Err(error(
         origin,
-        "it is no hash that Jupyter could verify a password against",
+        "it is not a hash that Jupyter could verify a password against",
         "use what `password hash` of this program writes, argon2:$argon2id$…; in a Compose file each \
          $ of it is written $$",
     ))

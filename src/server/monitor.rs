@@ -14,10 +14,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::log::json::JsonLines;
 use crate::log::logger;
 use crate::log::pump;
 use crate::log::pump::pump;
+use crate::log::server_json::JsonLines;
 use crate::log::sink::{Finish, Sink};
 use crate::server::notify;
 use crate::server::probe::Url;

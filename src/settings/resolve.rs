@@ -401,8 +401,8 @@ fn check(kind: ValueKind, text: &str) -> Result<(), (String, String)> {
         ),
         ValueKind::Variables if table::NOT_FOR_HOOKS.contains(&text) => wrong(
             "is not passed on to hooks",
-            "remove it: root hooks have values of their own for PATH, HOME, USER, LOGNAME and \
-             SHELL, and see no password"
+            "remove it: root hooks get fixed values for PATH, HOME, USER, LOGNAME and SHELL, and \
+             no password"
                 .into(),
         ),
         ValueKind::Program if !text.starts_with('/') && text.contains('/') => wrong(
@@ -417,9 +417,9 @@ fn check(kind: ValueKind, text: &str) -> Result<(), (String, String)> {
                 .is_ok_and(|mode| mode <= 0o666 && mode & 0o111 == 0 && mode & 0o600 == 0o600) =>
         {
             wrong(
-                "is not the mode of a plain file",
-                "give three octal digits without x that let the owner read and write, such as \
-                 644 or 664"
+                "is not a mode for notebooks",
+                "give three octal digits that let the owner read and write and nobody execute, \
+                 such as 644 or 664"
                     .into(),
             )
         }

@@ -64,7 +64,7 @@ pub fn mask_secrets<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ve
 /// Returns the record of this start's settings for later verbs. `supervisor` identifies the
 /// process that writes it.
 pub fn record_text(settings: &Settings, supervisor: &str) -> String {
-    let heading = "# What the running start was told. Written anew by each start.";
+    let heading = "# The settings of the running start. Each start writes this file again.";
     toml(
         &format!("{heading}\n{}", supervisor_line(supervisor)),
         settings,
@@ -79,7 +79,7 @@ fn supervisor_line(supervisor: &str) -> String {
 /// Returns the settings that a start would have now, for people to read.
 pub fn preview_text(settings: &Settings) -> String {
     toml(
-        "# Nothing runs here that tells its settings. A start would be told this.",
+        "# No start runs here. These are the settings that a start would use.",
         settings,
     )
 }
@@ -162,7 +162,7 @@ pub fn check_write_as_root(writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Re
     writable(RUN_DIR.as_ref())
 }
 
-/// Writes the record of a start without root atomically.
+/// Writes, atomically, the record of a start without root.
 ///
 /// # Errors
 /// The state directory cannot be written.

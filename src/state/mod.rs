@@ -294,7 +294,7 @@ fn read_file(path: &Path, uid: u32) -> io::Result<State> {
     let data = file.metadata()?;
     if !data.is_file() || data.uid() != uid {
         return Err(io::Error::other(
-            "it is no regular file of the supervisor's user",
+            "it is not a regular file of the supervisor's user",
         ));
     }
     let mut text = Vec::new();

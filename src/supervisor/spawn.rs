@@ -43,8 +43,8 @@ pub enum SpawnError {
         hint: String,
     },
     /// The file exists, but its interpreter does not.
-    #[error("{} is there, but the interpreter it names, {interpreter}, is not: \
-             was it made for another image or another place?", path.display())]
+    #[error("{} exists, but the interpreter that it names, {interpreter}, does not: \
+             it may be made for another image or directory", path.display())]
     Interpreter {
         /// The script or program.
         path: PathBuf,
@@ -105,10 +105,10 @@ pub fn server(program: &Program) -> Result<Spawned, SpawnError> {
     hook(program)
 }
 
-/// Starts a hook like a server, but with any program that the kernel runs.
+/// Starts a hook as a server is started. A hook can be any program that the kernel can execute.
 ///
 /// # Errors
-/// The reason why it could not be started.
+/// The hook cannot be started.
 pub fn hook(program: &Program) -> Result<Spawned, SpawnError> {
     let mut command = prepared(program, Separation::Session)?;
     command
@@ -334,7 +334,7 @@ mod tests {
             (
                 lost,
                 127,
-                "interpreter it names, /nonexistent/python, is not",
+                "interpreter that it names, /nonexistent/python, does not",
             ),
             (dir.path().into(), 126, "it is a directory"),
             (foreign, 126, other),

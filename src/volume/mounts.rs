@@ -154,7 +154,7 @@ fn unreadable(mount: &Path) -> Option<Degradation> {
         false => Access::READ_OK,
     };
     let error = rustix::fs::access(mount, reading).err()?;
-    let remedy = "let the server's user read it where it lives, or pass on a group that may: \
+    let remedy = "let the server's user read it on the host, or add a group that can with \
                   --group-add";
     (error != Errno::NOENT).then(|| refused(mount, "read", error, remedy))
 }
@@ -162,7 +162,7 @@ fn unreadable(mount: &Path) -> Option<Degradation> {
 fn unwritable(mount: &Path) -> Option<Degradation> {
     let error = rustix::fs::access(mount, Access::WRITE_OK).err()?;
     let remedy = "mount it read-only (:ro) if it is only to be read; otherwise give it to the \
-                  server's user where it lives, or pass on a group that may: --group-add";
+                  server's user on the host, or add a group that can write it with --group-add";
     let fine = matches!(error, Errno::ROFS | Errno::NOENT);
     (!fine).then(|| refused(mount, "written", error, remedy))
 }

@@ -114,7 +114,7 @@ const USERS: &[(&str, Do)] = &[
                 ("Password: ", "of my own\n"),
                 ("The same again: ", "of my own\n"),
             ],
-            &["this is the password in force", "argon2:$argon2id$v=19$"],
+            &["this is the effective password", "argon2:$argon2id$v=19$"],
         ),
     ),
     (

@@ -105,12 +105,12 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
         "--env=JUPYTER_PASSWORD_FILE=/none",
     ];
     let both = [
-        "only one of them can be in force; remove all but one",
+        "only one of them can be effective; remove all but one",
         "cannot be read: No such file or directory",
     ];
     let other = [
-        "the interpreter it names, ",
-        " is not: was it made for another image or another place?",
+        "the interpreter that it names, ",
+        " does not: it may be made for another image or directory",
     ];
     let closed = "--docker-socket=/sockets/s";
     let end: &[&str] = &["true"];
@@ -165,7 +165,7 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             &[&python.1, "--env=JUPYTER_CONFIG_DIR=/python"],
             end,
             0,
-            &["the default password is not set: ", " cannot be judged"],
+            &["the default password is not set: ", " cannot be evaluated"],
         ),
         (&[&lost.1], server, 127, &other),
         (

@@ -326,7 +326,10 @@ fn a_user_namespace_needs_the_ids_and_says_so() {
 fn under_dockers_own_init_everything_works_and_init_is_told() {
     let (code, stdout, stderr) = run(&["--init"], &["sh", "-c", "id -u; exit 7"]);
     assert_eq!((code, stdout.as_str()), (7, "1000\n"), "{stderr}");
-    warned_of(&stderr, &["docker-init stays above this process as root"]);
+    warned_of(
+        &stderr,
+        &["docker-init remains a parent process of this one, as root"],
+    );
 
     // Docker's own health checks begin as root, and would be seen at times.
     let container = Container::start(&["--init", "--no-healthcheck"], &[]);

@@ -171,7 +171,7 @@ fn other_first_processes_of_derived_images() {
         let container = Container::start(&options, command);
         let log = container.wait_for(READY);
         assert_eq!(
-            log.contains("tini stays above this process as root"),
+            log.contains("tini remains a parent process of this one, as root"),
             above,
             "{log}"
         );

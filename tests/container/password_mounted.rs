@@ -313,13 +313,13 @@ fn what_only_python_can_judge_closes_the_door() {
     let container = as_with_plain_jupyter(&[&mount]);
     let log = container.logs();
     assert!(
-        log.contains(&format!("{place}:1 (`for`) cannot be judged")),
+        log.contains(&format!("{place}:1 (`for`) cannot be evaluated")),
         "{log}"
     );
     assert!(log.contains("docker run --env JUPYTER_PASSWORD="), "{log}");
     let (code, _, log) = run(&[&mount], &["--warning-as-error"]);
     assert!(
-        code == 1 && log.contains("cannot be judged"),
+        code == 1 && log.contains("cannot be evaluated"),
         "{code}: {log}"
     );
 

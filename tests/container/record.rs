@@ -36,7 +36,9 @@ fn forged(container: &Container) -> String {
     let stat = container.exec_ok("jupyter", &["cat", "/proc/1/stat"]);
     let start = stat.rsplit(')').next().unwrap().split_whitespace().nth(19);
     let mark = format!("# By process 1, started at tick {}.", start.unwrap());
-    format!("# What the running start was told. Written anew by each start.\n{mark}\n{FORGED}\n")
+    format!(
+        "# The settings of the running start. Each start writes this file again.\n{mark}\n{FORGED}\n"
+    )
 }
 
 #[test]

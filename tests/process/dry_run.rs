@@ -60,7 +60,7 @@ fn where_nothing_can_be_written_nothing_is_promised_and_everything_is_told() {
             "could not hand over to 1:",
             "is read-only: the notebook defaults were left alone",
             "cannot be written in HOME",
-            "the default password is not in force",
+            "the default password is not effective",
             "the logfile ",
         ] {
             assert!(

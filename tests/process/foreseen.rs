@@ -29,7 +29,7 @@ fn what_is_not_as_asked_ends_a_strict_dry_run_as_it_ends_a_start() {
         ("seal", "the seal of the notebook defaults is not used"),
         ("unwritable", "uid 4242 may not write to the notebooks"),
         ("line", "is left out: the password of the environment"),
-        ("above", "stays above this process as root"),
+        ("above", "remains a parent process of this one, as root"),
     ] {
         let image = Image::new();
         let mut volume = image.path("notebooks");

@@ -219,7 +219,7 @@ fn what_a_killed_start_left_is_removed_however_much_it_is() {
     volume.write(".ai-lab/lock", "x");
     let before = read_at(&endless);
     let ended = volume.start();
-    let told = format!("{} files hold what someone wrote", LEFT + 1);
+    let told = format!("{} files contain changes that were saved", LEFT + 1);
     assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.len() < 10_000, "{}", ended.stderr.len());
     assert!(!ours.exists());
@@ -230,7 +230,11 @@ fn what_a_killed_start_left_is_removed_however_much_it_is() {
     assert_eq!(left.len(), LEFT + 3);
     // It is said once.
     let ended = volume.start();
-    assert!(!ended.stderr.contains("someone wrote"), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("changes that were saved"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// Makes so many directories in each other; the innermost one.

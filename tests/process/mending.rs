@@ -69,7 +69,7 @@ fn people_see_how_their_notebooks_stand_and_bring_one_back() {
 
     let (code, _, stderr) = ask(&running, &image, &["notebooks", "restore", "nothing"]);
     assert_eq!(code, 1);
-    assert!(stderr.contains("nothing: is no default"), "{stderr}");
+    assert!(stderr.contains("nothing: is not a default"), "{stderr}");
     let (code, _, stderr) = ask(&running, &image, &["notebooks", "diff", "/etc/passwd"]);
     assert_eq!(code, 1);
     assert!(
@@ -84,13 +84,13 @@ fn the_settings_of_the_running_start_are_shown_without_the_password() {
     let running = started(&image);
     let alone = Start::pid1().args(["config", "show"]).run();
     assert!(
-        alone.stdout.starts_with("# Nothing runs here"),
+        alone.stdout.starts_with("# No start runs here"),
         "{}",
         alone.stdout
     );
     let (code, stdout, _) = ask(&running, &image, &["config", "show"]);
     assert!(
-        stdout.starts_with("# What the running start was told"),
+        stdout.starts_with("# The settings of the running start"),
         "{stdout}"
     );
     assert_eq!(code, 0);

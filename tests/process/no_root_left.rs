@@ -161,7 +161,7 @@ fn a_root_that_stays_above_is_told() {
         .args(["--", "true"])
         .run();
     assert_eq!(ended.code, 0);
-    let told = "stays above this process as root";
+    let told = "remains a parent process of this one, as root";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     let ended = image.command(["true"]).run();
     assert!(!ended.stderr.contains(told), "{}", ended.stderr);

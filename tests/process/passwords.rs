@@ -59,9 +59,12 @@ fn a_hash_on_the_servers_line_is_judged() {
     let image = Image::new();
     let running = started(image.server().args(["--", "jupyter-lab", &named]));
     let (code, stdout, _) = ask(&running, &image, "check", "mine");
-    assert_eq!((code, &*stdout), (0, "this is the password in force\n"));
+    assert_eq!((code, &*stdout), (0, "this is the effective password\n"));
     let (code, stdout, _) = ask(&running, &image, "check", "ailab");
-    assert_eq!((code, &*stdout), (1, "this is not the password in force\n"));
+    assert_eq!(
+        (code, &*stdout),
+        (1, "this is not the effective password\n")
+    );
     // In the settings it is the server's, too.
     let image = Image::new();
     let running = started(image.server().args(["--jupyter-arg", &named]));

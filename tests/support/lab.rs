@@ -123,7 +123,7 @@ impl Lab {
         // Who runs this test may stay above as root, which is told; nothing else is.
         let mut warned = ended.stderr.lines().filter(|line| line.contains("[W "));
         assert!(
-            warned.all(|line| line.contains("stays above this process")),
+            warned.all(|line| line.contains("remains a parent process")),
             "{}",
             ended.stderr
         );

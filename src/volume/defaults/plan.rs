@@ -7,7 +7,7 @@ use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::shown;
 
-/// What decisions depend on besides the contents: the settings and the age of the image.
+/// The settings and the age of the image, on which decisions depend besides the contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Which files a newer image replaces.

@@ -175,12 +175,14 @@ impl Unrestored {
         let path = shown(&[&dir, slash, name.to_bytes()].concat());
         let (cause, remedy) = match self.count {
             1 => (
-                format!("{path} holds what someone wrote while a default was being replaced"),
+                format!(
+                    "{path} contains changes that were saved while a default notebook was replaced"
+                ),
                 "rename it, or delete it if you do not need it",
             ),
             count => (
                 format!(
-                    "{count} files hold what someone wrote while a default was being replaced, \
+                    "{count} files contain changes that were saved while a default notebook was replaced, \
                      first {path}"
                 ),
                 "rename them, or delete them if you do not need them",

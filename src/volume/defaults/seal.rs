@@ -107,7 +107,7 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
     let (look, text) = match store::text(&dir, MAX_SEAL_SIZE, &|| false) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
-        Err(Errno::INVAL) => return Err("it is no regular file".into()),
+        Err(Errno::INVAL) => return Err("it is not a regular file".into()),
         Err(error) => return Err(error.to_string()),
     };
     let above = [tree::stat_fd(source), tree::stat_fd(&dir)];

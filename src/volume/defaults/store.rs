@@ -157,13 +157,13 @@ fn preview_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedF
     Ok(Some(dir))
 }
 
-/// Returns the degradation for `error`, because of which no manifest can be kept.
+/// Returns the degradation that reports that `error` keeps us from keeping a manifest.
 fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradation {
     let own = "make .ai-lab in the notebooks directory a directory that the user can write";
     let (why, remedy) = match error {
         Errno::NOTDIR | Errno::LOOP => (".ai-lab is a link or no directory".into(), own),
         Errno::INVAL => (
-            ".ai-lab/lock is no file, or has another name elsewhere".into(),
+            ".ai-lab/lock is not a file, or has a second name elsewhere".into(),
             "remove .ai-lab/lock from the notebooks directory",
         ),
         Errno::ACCESS | Errno::PERM if rights.may(volume, c".", Access::WRITE_OK).is_err() => {

@@ -14,7 +14,7 @@ pub struct Summary {
     pub updated: u64,
     /// Left because the user changed or wrote them.
     pub kept: u64,
-    /// Already the image's version.
+    /// The number of files that already have the image's version.
     pub current: u64,
     /// New versions put beside changed files; these also count as `kept`.
     pub beside: u64,

@@ -225,7 +225,7 @@ fn finish(claim: &Claim, found: WalkCounts, links: Links) -> Claimed {
     let owner = format!("{}:{}", claim.uid, claim.gid);
     let what = format!("hand over to {owner}");
     let remedy = "the server can still use what its user may read and write; change the owner \
-                      where the volume lives, or use --volume-owner adopt or keep";
+                      on the host, or use --volume-owner adopt or keep";
     let mut degradations: Vec<_> = found.refused.degradations(&what, remedy).collect();
     let ignored = found.ignored.count > 0;
     let mount = format!(
@@ -241,7 +241,7 @@ fn finish(claim: &Claim, found: WalkCounts, links: Links) -> Claimed {
         (
             links.incomplete(),
             "did not hand over files that have links outside the volume",
-            "replace them by copies, or change their owner where the volume lives",
+            "replace them by copies, or change their owner on the host",
         ),
         (
             found.devices,

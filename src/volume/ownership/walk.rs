@@ -26,7 +26,7 @@ pub(super) const OPEN_LEVELS: usize = 64;
 
 /// A directory on the path from the volume to the current directory.
 struct Level {
-    /// `None` while the walk is far below it.
+    /// The open directory; `None` while the walk is many levels below it.
     dir: Option<OwnedFd>,
     inode: Inode,
     /// Subdirectories that are still to be entered.

@@ -338,11 +338,18 @@ fn the_password_cannot_be_set() {
         symlink("x", file).unwrap();
         usual(image, &[]).env("JUPYTER_PASSWORD", "x")
     });
-    start("password-behind-a-link-without-a-token", |image| {
+    let behind_a_link = |image: &Image| {
         config(image, r#"{"IdentityProvider": {"token": ""}}"#);
         let file = image.path("home/.jupyter/jupyter_server_config.json");
         fs::rename(&file, image.path("home/.jupyter/x")).unwrap();
         symlink("x", file).unwrap();
+    };
+    start("password-behind-a-link-without-a-token", |image| {
+        behind_a_link(image);
+        image.server()
+    });
+    start("password-of-a-command-without-a-token", |image| {
+        behind_a_link(image);
         usual(image, &["--password", "ailab"])
     });
     start("password-no-config", |image| {

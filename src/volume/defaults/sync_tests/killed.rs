@@ -126,7 +126,8 @@ fn after_a_kill_only_what_is_ours_is_tidied_up() {
     let summary = lab.start();
     assert_eq!(summary.degradations.len(), 1);
     assert!(
-        causes(&summary).starts_with("dir/.ai-lab.old-0123456789abcdef holds what someone wrote")
+        causes(&summary)
+            .starts_with("dir/.ai-lab.old-0123456789abcdef contains changes that were saved")
     );
     lab.holds(&[
         (".ai-lab.new-notes", "mine"),
