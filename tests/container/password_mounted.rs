@@ -10,6 +10,7 @@ use sha2::Digest;
 use tempfile::TempDir;
 
 use crate::support::docker::{Container, IMAGE, Volume, docker, docker_ok, mounted, run};
+use crate::support::get;
 
 const READY: &str = "] ready in ";
 const HOME: &str = "/home/jupyter";
@@ -84,6 +85,11 @@ fn plain(options: &[&str]) -> Container {
     let line = ["--ip=*", "--port=49494", "--no-browser"];
     let container = Container::start(&[&fixed, user, options].concat(), &line);
     container.wait_for("is running at");
+    // It says so a moment before it answers.
+    let port = container.port();
+    container.until("it answers", || {
+        (get(port, "/api") == Some(200)).then_some(())
+    });
     container
 }
 
