@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::boot::{Failure, Start};
 use crate::degradation::Degradation;
-use crate::group_access::UserEntry;
+use crate::group_access::Entry;
 use crate::identity::{Account, Root, group, group_name, known_user, resolve};
 use crate::settings::nb_user::DEFAULT_ID;
 use crate::settings::table::find;
@@ -137,7 +137,7 @@ pub(super) fn make(
     };
     // A root hook may have made it.
     *account = new(start.settings, asked).map_err(Failure::Settings)?;
-    match entry(account).write(root, Path::new("/etc")) {
+    match Entry(account).write(root, Path::new("/etc")) {
         Ok(()) => info!(
             "The server's user is {} (uid {}, group {}), with HOME {}",
             account.name,
@@ -174,29 +174,18 @@ pub(super) fn home(account: &Account) -> Claim {
     }
 }
 
-/// Returns the account's lines for `/etc/passwd` and `/etc/group`.
-pub(super) fn entry(account: &Account) -> UserEntry {
-    UserEntry {
-        name: account.name.clone(),
-        uid: account.uid,
-        gid: account.gid,
-        home: account.home.clone(),
-        shell: account.shell.clone(),
-        groups: account.groups.clone(),
-    }
-}
-
 /// Switches to an adopted owner. One without a name gets the configured user's with its uid behind
-/// it, so that whoami, git and ssh work: returns its entry then. The user's own line stays, or a
-/// restart would not adopt again.
-pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<UserEntry> {
+/// it, so that whoami, git and ssh work: returns the account with that name then. The user's own
+/// line stays, or a restart would not adopt again.
+pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<Account> {
     let has_name = account.in_passwd && is_ordinary(account.uid);
     let name = has_name.then(|| format!("{}-{uid}", account.name));
     account.adopt(uid, gid);
     let name = name.filter(|_| !account.in_passwd && uid != 0)?;
-    Some(UserEntry {
+    Some(Account {
         name,
-        ..entry(account)
+        in_passwd: true,
+        ..account.clone()
     })
 }
 

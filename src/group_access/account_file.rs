@@ -6,26 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::group_access::group_file::{self, AccountFile};
 use crate::group_access::lock::{self, Lock, Replacement};
-use crate::identity::Root;
+use crate::identity::{Account, Root};
 
-/// A user with its group, as they shall be found by uid and gid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserEntry {
-    /// The user's name.
-    pub name: String,
-    /// The uid.
-    pub uid: u32,
-    /// The primary gid.
-    pub gid: u32,
-    /// The home directory.
-    pub home: PathBuf,
-    /// The login shell.
-    pub shell: PathBuf,
-    /// Gids of groups with a name in `/etc/group` that the user is to be a member of.
-    pub groups: Vec<u32>,
-}
+/// The lines of an account, with which its uid, gid and groups have names.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a>(pub &'a Account);
 
-impl UserEntry {
+impl Entry<'_> {
     /// Writes the user and its groups; a gid without a name gets the user's.
     ///
     /// # Errors
@@ -57,7 +44,7 @@ impl UserEntry {
 
     /// The files to change, with their new content. The user comes last: then its group exists.
     fn changes(&self, etc: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
-        let fields = [&self.home, &self.shell].map(|path| path.to_string_lossy());
+        let fields = [&self.0.home, &self.0.shell].map(|path| path.to_string_lossy());
         if fields.iter().any(|field| field.contains([':', '\n'])) {
             return Err(io::Error::other("a path with a colon or a line break"));
         }
@@ -77,11 +64,11 @@ impl UserEntry {
     /// password, full name and shell of an account that has the name. The line comes before
     /// another name of the uid, because the first line with a uid gives its name.
     fn passwd(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let (uid, gid) = (self.uid.to_string(), self.gid.to_string());
-        let home = self.home.to_string_lossy();
+        let (uid, gid) = (self.0.uid.to_string(), self.0.gid.to_string());
+        let home = self.0.home.to_string_lossy();
         let named = |line: &[u8]| {
-            let is_named = line.starts_with(self.name.as_bytes());
-            is_named && line.get(self.name.len()) == Some(&b':')
+            let is_named = line.starts_with(self.0.name.as_bytes());
+            is_named && line.get(self.0.name.len()) == Some(&b':')
         };
         let fields = |line: &[u8]| -> Vec<String> {
             let line = String::from_utf8_lossy(line);
@@ -95,12 +82,12 @@ impl UserEntry {
         let lines = || text.split(|byte| *byte == b'\n');
         let old = lines().find(|line| named(line)).map(fields);
         let old = old.filter(|fields| fields.len() == 7);
-        let shell = self.shell.to_string_lossy();
+        let shell = self.0.shell.to_string_lossy();
         // `*`: no password, and no line in /etc/shadow. git takes the full name from here.
         let (home, shell) = (home.as_ref(), shell.as_ref());
         let new = match &old {
             Some(old) => [&*old[0], &*old[1], &uid, &gid, &*old[4], home, &*old[6]],
-            None => [&*self.name, "*", &uid, &gid, &self.name, home, shell],
+            None => [&*self.0.name, "*", &uid, &gid, &self.0.name, home, shell],
         };
         let new = new.map(str::to_owned);
         if old.as_deref() == Some(&new[..])
@@ -129,22 +116,22 @@ impl UserEntry {
             let entry = entries.find(|entry| entry.gid == gid)?;
             Some(String::from_utf8_lossy(entry.name).into_owned())
         };
-        if name_of(text, self.gid).is_none() {
-            let taken = group_file::entries(text).any(|e| e.name == self.name.as_bytes());
+        if name_of(text, self.0.gid).is_none() {
+            let taken = group_file::entries(text).any(|e| e.name == self.0.name.as_bytes());
             let name = match taken {
-                true => format!("{}-{}", self.name, self.gid),
-                false => self.name.clone(),
+                true => format!("{}-{}", self.0.name, self.0.gid),
+                false => self.0.name.clone(),
             };
             if !new.is_empty() && !new.ends_with(b"\n") {
                 new.push(b'\n');
             }
-            new.extend_from_slice(format!("{name}:x:{}:\n", self.gid).as_bytes());
+            new.extend_from_slice(format!("{name}:x:{}:\n", self.0.gid).as_bytes());
         }
-        for gid in &self.groups {
+        for gid in &self.0.groups {
             let Some(name) = name_of(&new, *gid) else {
                 continue;
             };
-            let granted = group_file::grant(&new, AccountFile::Group, &name, *gid, &self.name);
+            let granted = group_file::grant(&new, AccountFile::Group, &name, *gid, &self.0.name);
             if let Ok(Some(granted)) = granted {
                 new = granted;
             }
@@ -164,14 +151,15 @@ mod tests {
                           ann:x:1001:1001:Ann:/home/ann:/bin/zsh\n";
     const GROUP: &str = "root:x:0:\nusers:x:100:\njupyter:x:1000:\n";
 
-    fn alice(uid: u32, gid: u32) -> UserEntry {
-        UserEntry {
+    fn alice(uid: u32, gid: u32) -> Account {
+        Account {
             name: "alice".into(),
             uid,
             gid,
             home: "/home/alice".into(),
             shell: "/bin/bash".into(),
             groups: vec![1000],
+            in_passwd: false,
         }
     }
 
@@ -181,39 +169,39 @@ mod tests {
 
     #[test]
     fn a_new_user_is_added_and_every_other_line_stays() {
-        let new = text(alice(1234, 100).passwd(PASSWD.as_bytes())).unwrap();
+        let new = text(Entry(&alice(1234, 100)).passwd(PASSWD.as_bytes())).unwrap();
         assert_eq!(
             new,
             format!("{PASSWD}alice:*:1234:100:alice:/home/alice:/bin/bash\n")
         );
         assert_eq!(
-            alice(1234, 100).passwd(new.as_bytes()),
+            Entry(&alice(1234, 100)).passwd(new.as_bytes()),
             None,
             "once is enough"
         );
         let unfinished = PASSWD.trim_end();
         assert_eq!(
-            text(alice(1234, 100).passwd(unfinished.as_bytes())).unwrap(),
+            text(Entry(&alice(1234, 100)).passwd(unfinished.as_bytes())).unwrap(),
             new
         );
     }
 
     #[test]
     fn a_uid_that_has_a_name_gets_the_new_one_first() {
-        let new = text(alice(1000, 100).passwd(PASSWD.as_bytes())).unwrap();
+        let new = text(Entry(&alice(1000, 100)).passwd(PASSWD.as_bytes())).unwrap();
         let line = "alice:*:1000:100:alice:/home/alice:/bin/bash\n";
         let expected = PASSWD.replace("jupyter:x", &format!("{line}jupyter:x"));
         assert_eq!(new, expected);
-        assert_eq!(alice(1000, 100).passwd(new.as_bytes()), None);
+        assert_eq!(Entry(&alice(1000, 100)).passwd(new.as_bytes()), None);
     }
 
     #[test]
     fn a_name_that_has_another_uid_moves_and_keeps_the_rest() {
-        let ann = UserEntry {
+        let ann = Account {
             name: "ann".into(),
             ..alice(501, 20)
         };
-        let new = text(ann.passwd(PASSWD.as_bytes())).unwrap();
+        let new = text(Entry(&ann).passwd(PASSWD.as_bytes())).unwrap();
         assert!(!new.contains("1001"), "{new}");
         assert!(
             new.ends_with("ann:x:501:20:Ann:/home/alice:/bin/zsh\n"),
@@ -225,24 +213,24 @@ mod tests {
     #[test]
     fn what_is_no_line_of_a_user_stays_where_it_is() {
         let odd = "root:x:0:0::/root:/bin/sh\n\n#old:x:1234:1::/h:/s\n+@nis\nalice:x:7\n";
-        let new = text(alice(1234, 100).passwd(odd.as_bytes())).unwrap();
+        let new = text(Entry(&alice(1234, 100)).passwd(odd.as_bytes())).unwrap();
         let line = "alice:*:1234:100:alice:/home/alice:/bin/bash\n";
         assert_eq!(new, odd.replace("alice:x:7\n", "") + line);
     }
 
     #[test]
     fn a_gid_without_a_name_gets_one_and_the_user_the_groups_of_the_venv() {
-        let new = text(alice(1, 100).group(GROUP.as_bytes())).unwrap();
+        let new = text(Entry(&alice(1, 100)).group(GROUP.as_bytes())).unwrap();
         assert_eq!(new, GROUP.replace("1000:", "1000:alice"));
-        assert_eq!(alice(1, 100).group(new.as_bytes()), None);
-        let new = text(alice(1, 20).group(GROUP.as_bytes())).unwrap();
+        assert_eq!(Entry(&alice(1, 100)).group(new.as_bytes()), None);
+        let new = text(Entry(&alice(1, 20)).group(GROUP.as_bytes())).unwrap();
         let with = GROUP.replace("1000:", "1000:alice");
         assert_eq!(new, format!("{with}alice:x:20:\n"));
-        let users = UserEntry {
+        let users = Account {
             name: "users".into(),
             ..alice(1, 20)
         };
-        let new = text(users.group(GROUP.as_bytes())).unwrap();
+        let new = text(Entry(&users).group(GROUP.as_bytes())).unwrap();
         assert!(new.ends_with("users-20:x:20:\n"), "{new}");
     }
 }

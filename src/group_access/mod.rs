@@ -7,5 +7,5 @@ pub mod group_file;
 pub mod lock;
 pub mod membership;
 
-pub use account_file::UserEntry;
+pub use account_file::Entry;
 pub use grant::{Access, AccessRequest, grant_access, preview_access};

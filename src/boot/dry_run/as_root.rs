@@ -7,7 +7,7 @@ use tracing::info;
 use crate::boot::dry_run::plan::DryRunPlan;
 use crate::boot::dry_run::{NotebooksPreview, hooks_part, preview_notebooks};
 use crate::boot::{Failure, ServerUser, Start, account, check, root_phase};
-use crate::group_access::UserEntry;
+use crate::group_access::Entry;
 use crate::group_access::preview_access;
 use crate::hooks;
 use crate::identity::{Account, Linux, Root, Target, resolve};
@@ -65,9 +65,9 @@ pub(super) fn preview_root_phase(
     Ok((ServerUser { account, dropped }, notebooks))
 }
 
-fn entry_part(entry: &UserEntry, plan: &mut DryRunPlan) -> std::io::Result<()> {
-    let UserEntry { name, uid, gid, .. } = entry;
-    for path in entry.preview(Path::new("/etc"))? {
+fn entry_part(account: &Account, plan: &mut DryRunPlan) -> std::io::Result<()> {
+    let Account { name, uid, gid, .. } = account;
+    for path in Entry(account).preview(Path::new("/etc"))? {
         plan.line(format!("enter {name} in {} ({uid}:{gid})", path.display()));
     }
     Ok(())
@@ -99,7 +99,7 @@ fn account_part(
         return Ok(());
     }
     plan.heading("account");
-    if let Err(error) = entry_part(&account::entry(account), plan) {
+    if let Err(error) = entry_part(account, plan) {
         let told = account::no_name(account, &error);
         account.in_passwd = false;
         start.report.degraded(told)?;
@@ -151,10 +151,9 @@ fn owners_part(
         root_phase::report_known_owner(start, account, uid)?;
         if let Some(named) = account::adopt_ids(account, uid, gid) {
             match entry_part(&named, plan) {
-                Ok(()) => named.name.clone_into(&mut account.name),
+                Ok(()) => *account = named,
                 Err(error) => info!("{}", account::no_name(account, &error)),
             }
-            account.in_passwd = account.name == named.name;
         }
         home_part(start, root, account, plan);
     } else if policy != VolumeOwner::Keep && (claimed.created || claimed.checked > 0) {
