@@ -126,7 +126,7 @@ fn writers(venv: &Path) -> Option<u32> {
 /// Makes the account that `NB_USER`, `NB_UID` and `NB_GID` ask for, and its home if it is missing.
 ///
 /// # Errors
-/// What a hook changed is no ordinary account; under `--warning-as-error` any degradation.
+/// A hook made the account a system account; under `--warning-as-error` any degradation.
 pub(super) fn make(
     start: &mut Start<'_>,
     root: &Root,

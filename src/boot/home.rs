@@ -17,7 +17,7 @@ use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_direct
 use crate::sys::env;
 use crate::sys::env::Environment;
 
-/// How files in the old location are still read while the new one is used.
+/// The way in which the server still reads files of the old location.
 #[derive(Debug, Clone, Copy)]
 enum OldFiles {
     /// No file there needs to be read.

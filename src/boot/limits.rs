@@ -1,4 +1,5 @@
-//! What an engine gives a container less of than a server needs: open files, graphics cards.
+//! The limit of open files and the access to graphics cards, which engines often set too low for a
+//! server.
 
 use std::fs;
 use std::path::{Path, PathBuf};

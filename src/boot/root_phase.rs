@@ -184,7 +184,7 @@ pub(super) fn policy(
     let policy = start.settings.notebooks.owner;
     if account::is_new(start) && policy == VolumeOwner::Auto {
         let directory = start.settings.notebooks.directory.as_deref();
-        // The ids were asked for: nobody else's are adopted.
+        // The operator asked for these ids, so the owner of a mount is not adopted.
         if directory.is_some_and(|directory| is_anothers_mount(root, directory, account.uid)) {
             return Ok(VolumeOwner::Keep);
         }

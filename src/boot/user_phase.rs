@@ -239,7 +239,7 @@ fn set_password(
 ) -> Result<ConfigLocation, Failure> {
     let place = find_config_location(start, person, elsewhere, environment);
     let mut applied = match password::apply(&person.dropped, &place, wanted) {
-        // No server is started, and somebody may be about to mend it.
+        // A command starts no server, and may be the shell in which the file is repaired.
         Err(error @ PasswordError::Open { .. }) if !is_server(start) => {
             let told = Degradation::note(error.to_string());
             start.report.degraded(told)?;

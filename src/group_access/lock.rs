@@ -13,8 +13,7 @@ use rustix::process::Pid;
 
 use crate::identity::syscall::may_chown;
 
-/// How long to wait for another editor's lock. Every edit takes milliseconds, and a person waits
-/// for this start.
+/// The longest wait for another editor's lock. An edit takes milliseconds, and the start waits.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The system's lock on the account files, held until dropped.

@@ -65,7 +65,7 @@ pub enum HookError {
     Failed {
         /// The hook.
         path: PathBuf,
-        /// How it ended: `exit code 3` or `signal 9`.
+        /// The exit code or the signal, as text: `exit code 3`, `signal 9`.
         how: String,
     },
     /// The hook took longer than the limit, and was killed.

@@ -51,7 +51,7 @@ pub enum DropError {
          --map-users and --map-groups), or start as one it has, without root"
     )]
     Namespace {
-        /// What the namespace lacks, as a clause.
+        /// The missing id or call of the namespace, as a clause.
         lacks: String,
         /// The wanted uid.
         uid: u32,

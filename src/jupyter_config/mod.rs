@@ -1,5 +1,5 @@
-//! What Jupyter will read of its configuration: where it looks, which source wins, and what the
-//! files say about passwords and about where the server listens. Nothing here writes.
+//! Reads Jupyter's configuration as Jupyter will: its locations, their precedence, and the settings
+//! for authentication and for the server's address. Nothing here writes.
 
 pub mod command_line;
 pub mod location;

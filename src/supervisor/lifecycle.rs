@@ -122,16 +122,6 @@ pub enum RunState {
     Done,
 }
 
-impl RunState {
-    /// Reports whether a main process should exist in this state.
-    pub fn has_main(self) -> bool {
-        matches!(
-            self,
-            Self::Running | Self::Stopping { .. } | Self::Killing { .. }
-        )
-    }
-}
-
 /// The grace periods.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {

@@ -2,7 +2,7 @@
 //! socket and accounts. Nothing is changed and nothing is run.
 //!
 //! Root is dropped as in a start, so that the user's part is previewed with the user's rights.
-//! What needs root is previewed before the drop.
+//! The preview of the root phase comes before the drop.
 
 mod as_root;
 mod plan;
