@@ -29,6 +29,7 @@
 //! - [`log`]: our own log and the server's, written to a console that may stall.
 //! - [`jupyter_config`]: what Jupyter will read of its configuration.
 //! - [`hooks`]: programs by the image's author that run during a start.
+//! - [`notebook`]: what counts in a Jupyter notebook.
 //! - [`degradation`]: a value for each thing that could not be done as asked.
 //! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust checks.
 
@@ -41,6 +42,7 @@ pub mod hooks;
 pub mod identity;
 pub mod jupyter_config;
 pub mod log;
+pub mod notebook;
 pub mod password;
 pub mod server;
 pub mod settings;

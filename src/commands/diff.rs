@@ -1,7 +1,8 @@
 //! The readable difference between two versions of a notebook or a text.
 
-use serde_json::Value;
 use similar::TextDiff;
+
+use crate::notebook::Cells;
 
 /// Returns the difference in unified format; `None`: one version is no text.
 ///
@@ -27,20 +28,11 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.contains('\0')).then(|| text.to_owned())
 }
 
-/// Returns the cells of a notebook (nbformat 4) as one text; `None`: it is no notebook.
+/// Returns the cells of a notebook as one text; `None`: it is no notebook.
 fn cells(notebook: &[u8]) -> Option<String> {
-    let notebook: Value = serde_json::from_slice(notebook).ok()?;
     let mut text = String::new();
-    for cell in notebook.get("cells")?.as_array()? {
-        text.push_str(&format!("# %% [{}]\n", cell.get("cell_type")?.as_str()?));
-        // The source is one string, or a list of its lines.
-        match cell.get("source")? {
-            Value::String(source) => text.push_str(source),
-            Value::Array(lines) => lines.iter().filter_map(Value::as_str).for_each(|line| {
-                text.push_str(line);
-            }),
-            _ => return None,
-        }
+    for cell in Cells::parse(notebook).ok()?.iter() {
+        text.push_str(&format!("# %% [{}]\n{}", cell.cell_type, cell.source.0));
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -53,6 +45,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use serde_json::Value;
 
     fn notebook(cells: &[(&str, &[&str])], count: u32) -> Vec<u8> {
         let cells: Vec<Value> = cells

@@ -1,0 +1,129 @@
+//! The cells of a notebook (nbformat 4), without what JupyterLab writes by itself.
+//!
+//! Running and saving a notebook changes outputs, counters, identifiers, metadata, the minor
+//! version and the form of the JSON text, and Shift+Enter in the last cell adds an empty one.
+//! None of that is part of [`Cells`], so that two notebooks whose [`Cells`] are equal differ only
+//! by runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The size limit of a notebook, in bytes.
+pub const MAX_SIZE: usize = 64 << 20;
+
+/// The cells of a notebook in their order. Serialized they are one line of JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Cells(Vec<Cell>);
+
+/// A cell as far as a person writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// `code`, `markdown` or `raw`.
+    pub cell_type: String,
+    /// The whole text.
+    pub source: Text,
+    /// The embedded files: content by MIME type, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attachments: BTreeMap<String, BTreeMap<String, Text>>,
+}
+
+/// A text that a notebook stores as one string or as a list of its lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Text(pub String);
+
+/// Why the cells of a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum NotANotebook {
+    /// It is longer than [`MAX_SIZE`].
+    #[error("the notebook is longer than {} MiB", MAX_SIZE >> 20)]
+    TooLong,
+    /// It is not JSON, or a part of it has the wrong type or is there twice.
+    #[error("the file is not a notebook that Jupyter can open: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It has another format.
+    #[error(
+        "the notebook has format {0}, not 4: open and save it in JupyterLab, which converts it"
+    )]
+    Format(u64),
+}
+
+impl Cells {
+    /// Parses the bytes of an `.ipynb` file.
+    ///
+    /// # Errors
+    /// The file is too long, or is no notebook of format 4.
+    pub fn parse(notebook: &[u8]) -> Result<Self, NotANotebook> {
+        #[derive(Deserialize)]
+        struct Notebook {
+            nbformat: u64,
+            cells: Option<Cells>,
+        }
+        if notebook.len() > MAX_SIZE {
+            return Err(NotANotebook::TooLong);
+        }
+        let notebook: Notebook = serde_json::from_slice(notebook)?;
+        match (notebook.nbformat, notebook.cells) {
+            (4, Some(cells)) => Ok(cells),
+            (4, None) => Err(serde_json::Error::missing_field("cells").into()),
+            (other, _) => Err(NotANotebook::Format(other)),
+        }
+    }
+
+    /// Returns the cells.
+    pub fn iter(&self) -> std::slice::Iter<'_, Cell> {
+        self.0.iter()
+    }
+}
+
+impl Cell {
+    /// Reports whether this is a code cell without text, such as Shift+Enter adds at the end.
+    fn is_empty(&self) -> bool {
+        self.cell_type == "code" && self.source.0.is_empty() && self.attachments.is_empty()
+    }
+}
+
+impl<'de> Deserialize<'de> for Cells {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut cells = Vec::<Cell>::deserialize(deserializer)?;
+        let end = cells.iter().rposition(|cell| !cell.is_empty());
+        cells.truncate(end.map_or(0, |last| last + 1));
+        Ok(Self(cells))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Lines)
+    }
+}
+
+struct Lines;
+
+impl<'de> Visitor<'de> for Lines {
+    type Value = Text;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+        Ok(Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut lines: A) -> Result<Text, A::Error> {
+        let mut text = String::new();
+        while let Some(line) = lines.next_element::<String>()? {
+            text.push_str(&line);
+        }
+        Ok(Text(text))
+    }
+}
+
+#[cfg(test)]
+#[path = "cells_tests.rs"]
+mod tests;

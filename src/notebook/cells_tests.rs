@@ -1,0 +1,122 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use serde_json::{Value, json};
+
+fn cells(cells: Value) -> Cells {
+    Cells::parse(
+        json!({"nbformat": 4, "cells": cells})
+            .to_string()
+            .as_bytes(),
+    )
+    .unwrap()
+}
+
+fn error(notebook: &str) -> String {
+    Cells::parse(notebook.as_bytes()).unwrap_err().to_string()
+}
+
+#[test]
+fn type_source_attachments_and_order_count() {
+    let picture = |content: Value| json!({"a.png": {"image/png": content}});
+    let one = json!({"cell_type": "markdown", "source": "a", "attachments": picture(json!("x"))});
+    let two = json!({"cell_type": "code", "source": "1\n2"});
+    let both = cells(json!([one, two]));
+    assert_ne!(both, cells(json!([two, one])));
+    assert_ne!(both, cells(json!([one])));
+    for (key, value) in [
+        ("cell_type", json!("raw")),
+        ("source", json!("b")),
+        ("attachments", picture(json!("y"))),
+        ("attachments", json!({})),
+    ] {
+        let mut other = one.clone();
+        other[key] = value;
+        assert_ne!(both, cells(json!([other, two])), "{key}");
+    }
+}
+
+#[test]
+fn what_a_run_and_a_save_write_does_not_count() {
+    let before = cells(json!([
+        {"cell_type": "markdown", "source": "a", "metadata": {}},
+        {"cell_type": "code", "source": "1\n2", "outputs": [], "execution_count": null},
+    ]));
+    let after = cells(json!([
+        {"id": "1", "cell_type": "markdown", "source": ["a"], "attachments": {}},
+        {"id": "2", "cell_type": "code", "source": ["1\n", "2"], "execution_count": 7,
+         "outputs": [{"output_type": "stream"}], "metadata": {"trusted": true}},
+        {"id": "3", "cell_type": "code", "source": [], "metadata": {}},
+        {"id": "4", "cell_type": "code", "source": "", "metadata": {}},
+    ]));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn an_empty_cell_counts_where_a_person_put_it() {
+    let empty = |kind: &str| json!({"cell_type": kind, "source": ""});
+    let last = json!({"cell_type": "code", "source": "1"});
+    assert_ne!(cells(json!([empty("code"), last])), cells(json!([last])));
+    assert_ne!(cells(json!([empty("markdown")])), cells(json!([])));
+}
+
+#[test]
+fn cells_are_one_line_of_json_and_come_back_from_it() {
+    let picture = json!({"a.png": {"image/png": ["x", "y"]}});
+    let cells = cells(json!([
+        {"cell_type": "markdown", "source": ["# ü\n", "\u{2028}"], "attachments": picture},
+        {"cell_type": "code", "source": "1\n"},
+    ]));
+    let line = serde_json::to_string(&cells).unwrap();
+    assert_eq!(
+        line,
+        "[{\"cell_type\":\"markdown\",\"source\":\"# ü\\n\u{2028}\",\
+         \"attachments\":{\"a.png\":{\"image/png\":\"xy\"}}},\
+         {\"cell_type\":\"code\",\"source\":\"1\\n\"}]"
+    );
+    assert_eq!(serde_json::from_str::<Cells>(&line).unwrap(), cells);
+}
+
+#[test]
+fn what_jupyter_cannot_open_is_an_error_with_its_place() {
+    let cell = r#""cell_type": "code", "source""#;
+    for (notebook, expected) in [
+        ("", "EOF while parsing a value at line 1 column 0"),
+        ("[]", "expected struct"),
+        ("\u{feff}{}", "expected value at line 1 column 1"),
+        (r#"{"nbformat": 4}"#, "missing field `cells`"),
+        (r#"{"cells": []}"#, "missing field `nbformat`"),
+        (
+            r#"{"nbformat": 4, "cells": {}}"#,
+            "expected a sequence at line 1 column",
+        ),
+        (
+            r#"{"nbformat": 4, "cells": [], "cells": []}"#,
+            "duplicate field `cells`",
+        ),
+        (
+            &format!(r#"{{"nbformat": 4, "cells": [{{{cell}: 1}}]}}"#),
+            "invalid type: integer `1`, expected a string or a list of strings at line 1",
+        ),
+        (
+            &format!(r#"{{"nbformat": 4, "cells": [{{{cell}: [1]}}]}}"#),
+            "expected a string",
+        ),
+        (
+            &format!(r#"{{"nbformat": 4, "cells": [{{{cell}: "", "source": ""}}]}}"#),
+            "duplicate field `source`",
+        ),
+        (
+            r#"{"nbformat": 4, "cells": [{"source": ""}]}"#,
+            "missing field `cell_type`",
+        ),
+        (
+            r#"{"nbformat": 3, "worksheets": []}"#,
+            "has format 3, not 4",
+        ),
+    ] {
+        let error = error(notebook);
+        assert!(error.contains(expected), "{notebook}: {error}");
+    }
+    assert!(error(&" ".repeat(MAX_SIZE + 1)).contains("longer than 64 MiB"));
+}
