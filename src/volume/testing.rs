@@ -132,3 +132,70 @@ fn in_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
+
+/// A kind of file system that tests mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    /// tmpfs, which knows everything.
+    Tmpfs,
+    /// bindfs, a FUSE file system. Like NFS, it has hard links and no flags of renameat2(2).
+    Bindfs,
+    /// exFAT as a FUSE file system, which has no hard links either, and no case, modes or owners.
+    Exfat,
+}
+
+impl FileSystem {
+    pub const ALL: [Self; 3] = [Self::Tmpfs, Self::Bindfs, Self::Exfat];
+
+    /// Mounts an empty one.
+    pub fn mount(self) -> Mounted {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let at = dir.path().join("mounted");
+        std::fs::create_dir(&at).unwrap();
+        let below = dir.path().join("below");
+        let [at, below] = [&at, &below].map(|path| path.to_str().unwrap());
+        match self {
+            Self::Tmpfs => {}
+            Self::Bindfs => {
+                std::fs::create_dir(below).unwrap();
+                run("bindfs", &[below, at]);
+            }
+            Self::Exfat => {
+                let image = std::fs::File::create(below).unwrap();
+                image.set_len(8 << 20).unwrap();
+                run("mkfs.exfat", &[below]);
+                run("mount", &["-t", "exfat-fuse", "-o", "loop", below, at]);
+            }
+        }
+        Mounted { dir, kind: self }
+    }
+}
+
+/// A mounted file system, unmounted when it is dropped.
+pub struct Mounted {
+    dir: tempfile::TempDir,
+    pub kind: FileSystem,
+}
+
+impl Mounted {
+    pub fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("mounted")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.kind != FileSystem::Tmpfs {
+            let _ = rustix::mount::unmount(self.path(), rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn run(program: &str, words: &[&str]) {
+    let output = std::process::Command::new(program)
+        .args(words)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {words:?}: {said}");
+}

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
-use crate::volume::defaults::atomic::{NEW, OLD, RenameSupport, is_temporary};
+use crate::volume::defaults::aside::Aside;
+use crate::volume::defaults::atomic::{NEW, OLD, is_temporary};
 use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::copy::{Job, Staged, Writer};
 use crate::volume::defaults::manifest::{Content, Manifest};
@@ -26,13 +28,12 @@ pub(super) const WRITE_REMEDY: &str =
 /// The remedy if something cannot be read.
 pub(super) const READ_REMEDY: &str = "check the files and their modes";
 
-/// The size of a batch, and what the file system can do.
+/// The size of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchLimits {
     /// Files in a batch; more if there are many defaults: see [`BatchLimits::files_of`].
     pub batch_files: usize,
     pub batch_bytes: u64,
-    pub rename_support: RenameSupport,
     /// Tests only: true to use several threads for little work, too.
     pub always_threaded: bool,
 }
@@ -61,6 +62,8 @@ pub(super) struct Work<'a> {
     pub manifest: Manifest,
     /// `None` if no manifest is kept.
     pub home: Option<Box<AiLabDir>>,
+    /// Old files on their way out.
+    pub aside: Aside,
     pub batch_limits: BatchLimits,
     /// The image's version, if it has one.
     pub version: Option<&'a str>,
@@ -78,7 +81,7 @@ pub(super) struct Work<'a> {
     pub touched: BTreeSet<Vec<u8>>,
     /// The number of defaults that found no room.
     pub full: u64,
-    /// The number of newer defaults that the file system cannot put in place safely.
+    /// The number of newer defaults whose old file can be neither exchanged nor moved aside.
     pub not_exchangeable: u64,
     /// Files that a replacement took out and could not put back.
     pub strays: Unrestored,
@@ -193,16 +196,18 @@ impl<'a> Work<'a> {
     /// Clears the mark of temporary files if none is left. One that could not be removed is left
     /// to the next start.
     fn clear_mark(&mut self, stop: &dyn Fn() -> bool) {
-        let clean = self.is_clean(stop);
-        if let Some(home) = self.home.as_mut().filter(|_| clean) {
-            home.mark(false);
+        let touched = std::mem::take(&mut self.touched);
+        let clean = self.is_clean(&touched, stop);
+        if let Some(home) = self.home.as_ref().filter(|_| clean) {
+            std::mem::take(&mut self.aside).clear(home.dir.as_fd(), &touched);
+            home.clear_mark();
         }
     }
 
-    fn is_clean(&mut self, stop: &dyn Fn() -> bool) -> bool {
+    fn is_clean(&mut self, touched: &BTreeSet<Vec<u8>>, stop: &dyn Fn() -> bool) -> bool {
         let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
         let mut pace = Pace::new();
-        std::mem::take(&mut self.touched).iter().all(|path| {
+        touched.iter().all(|path| {
             let list = self.writer.volume.dir(path, false);
             let list = list.and_then(|dir| tree::open_dir(dir, c"."));
             if list.as_ref().is_err_and(|error| *error == Errno::NOENT) {
@@ -261,9 +266,9 @@ impl<'a> Work<'a> {
         if self.not_exchangeable > 0 {
             degradations.push(Degradation::new(
                 format!(
-                    "{} newer notebook defaults were not brought in: the volume's file system \
-                     cannot exchange a file for another without a risk for what is written \
-                     meanwhile",
+                    "{} newer notebook defaults were not brought in: the file system mounted in \
+                     the notebooks directory cannot exchange two files, and the old ones cannot be \
+                     moved to .ai-lab, which is on another one",
                     self.not_exchangeable
                 ),
                 "delete the old ones and start again",
@@ -285,7 +290,6 @@ mod tests {
         let means = BatchLimits {
             batch_files: 4096,
             batch_bytes: 256 << 20,
-            rename_support: RenameSupport::ALL,
             always_threaded: false,
         };
         assert_eq!(means.files_of(10), 4096);

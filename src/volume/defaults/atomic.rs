@@ -1,11 +1,11 @@
-//! Puts files into the volume: whole or not at all, and never over a person's file.
+//! Reads files of the volume, and writes whole files under temporary names in it.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::Digest as _;
 
@@ -203,57 +203,6 @@ pub(super) fn discard(dir: BorrowedFd<'_>, name: &CStr) {
     let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
 }
 
-/// Operations that the file system supports; tests switch them off.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RenameSupport {
-    pub noreplace: bool,
-    pub link: bool,
-    pub exchange: bool,
-}
-
-impl RenameSupport {
-    pub const ALL: Self = Self {
-        noreplace: true,
-        link: true,
-        exchange: true,
-    };
-
-    fn rename(
-        self,
-        dir: BorrowedFd<'_>,
-        from: &CStr,
-        to: &CStr,
-        how: RenameFlags,
-    ) -> Result<(), Errno> {
-        let able = if how == RenameFlags::EXCHANGE {
-            self.exchange
-        } else {
-            self.noreplace
-        };
-        match able {
-            true => rustix::fs::renameat_with(dir, from, dir, to, how),
-            false => Err(Errno::INVAL),
-        }
-    }
-}
-
-/// Result of placing a staged file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Placed {
-    /// The file is in place.
-    Done,
-    /// Someone else created, changed or deleted the file meanwhile: that stays.
-    Conflict,
-    /// The file system refuses it, or cannot do it without a risk for someone's file.
-    FsRefused(Errno),
-    /// The old file could not be read, so it may be a person's: it is back in place.
-    OldUnreadable(Errno),
-    /// Someone wrote while we exchanged the files back: their file has this name.
-    Displaced(CString),
-    /// `stop` returned true. The old file is in place; the next start removes the rest.
-    Stopped,
-}
-
 /// Decides whether a file is ours. Does not read a file that cannot be.
 #[derive(Clone, Copy)]
 pub(super) struct OursCheck<'a> {
@@ -272,82 +221,6 @@ impl OursCheck<'_> {
             return Ok(false);
         }
         Ok(content(dir, name, self.stop)?.is_some_and(self.ours))
-    }
-}
-
-/// Renames the staged `temp` to `name` if nothing has that name. `temp` is gone afterwards
-/// in every case.
-pub(super) fn install(
-    dir: BorrowedFd<'_>,
-    temp: &CStr,
-    name: &CStr,
-    able: RenameSupport,
-) -> Placed {
-    let placed = match able.rename(dir, temp, name, RenameFlags::NOREPLACE) {
-        Ok(()) => return Placed::Done,
-        Err(Errno::EXIST) => Placed::Conflict,
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if able.link => {
-            match rustix::fs::linkat(dir, temp, dir, name, AtFlags::empty()) {
-                Ok(()) => Placed::Done,
-                Err(Errno::EXIST) => Placed::Conflict,
-                Err(error) => Placed::FsRefused(error),
-            }
-        }
-        Err(error) => Placed::FsRefused(error),
-    };
-    discard(dir, temp);
-    placed
-}
-
-/// Exchanges the staged `temp`, whose content is `new`, for the file `name`. Exchanges them
-/// back if the old file turns out not to be ours.
-pub(super) fn replace(
-    dir: BorrowedFd<'_>,
-    temp: &CStr,
-    name: &CStr,
-    new: Content,
-    able: RenameSupport,
-    judge: &OursCheck<'_>,
-) -> Placed {
-    // From here on the temporary name may hold a person's file. It must not look like one
-    // that the next start removes without reading it.
-    let old = temporary(OLD);
-    if let Err(error) = rustix::fs::renameat(dir, temp, dir, &old) {
-        discard(dir, temp);
-        return Placed::FsRefused(error);
-    }
-    if let Err(error) = able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
-        discard(dir, &old);
-        return match error {
-            Errno::NOENT => Placed::Conflict,
-            error => Placed::FsRefused(error),
-        };
-    }
-    let back = match judge.is_ours(dir, &old) {
-        Ok(true) => {
-            discard(dir, &old);
-            return Placed::Done;
-        }
-        Ok(false) => Placed::Conflict,
-        Err(Fault::Stopped) => Placed::Stopped,
-        Err(fault) => Placed::OldUnreadable(fault.errno()),
-    };
-    let is_new = OursCheck {
-        ours: &|found| found == new,
-        ..*judge
-    };
-    match able.rename(dir, &old, name, RenameFlags::EXCHANGE) {
-        Ok(()) => match is_new.is_ours(dir, &old) {
-            Ok(true) => {
-                discard(dir, &old);
-                back
-            }
-            Err(Fault::Stopped) => Placed::Stopped,
-            _ => Placed::Displaced(old),
-        },
-        // Someone deleted our file at `name`: the person's file goes back there.
-        Err(Errno::NOENT) if able.rename(dir, &old, name, RenameFlags::NOREPLACE).is_ok() => back,
-        _ => Placed::Displaced(old),
     }
 }
 

@@ -3,19 +3,22 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::volume::defaults::apply::Work;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::{Fault, OursCheck, Placed};
+use crate::volume::defaults::atomic::{Fault, OursCheck};
 use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::copy::{Halt, Job, Staged, Written, write_all};
 use crate::volume::defaults::manifest::{Content, Stamp};
+use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
+use crate::volume::defaults::store::Mark;
+use crate::volume::defaults::vacant::{At, lacks_flag};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::FileStat;
@@ -97,8 +100,8 @@ impl<'a> Work<'a> {
         if jobs.is_empty() {
             return Ok(());
         }
-        if let Some(home) = &mut self.home {
-            home.mark(true);
+        if let Some(home) = &self.home {
+            home.mark_at_least(Mark::Temporary);
         }
         if self.stage(&jobs) == Err(Halt::Stopped) {
             return Err(VolumeError::Stopped);
@@ -182,7 +185,6 @@ impl<'a> Work<'a> {
                 return Ok(());
             }
         };
-        let able = self.batch_limits.rename_support;
         let new_size = staged.file_stat.map(|look| look.size);
         let size = |size| {
             new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
@@ -192,9 +194,33 @@ impl<'a> Work<'a> {
             size: &size,
             stop: self.stop,
         };
+        let home = self.home.as_deref();
+        let reserving = || {
+            if let Some(home) = home {
+                home.mark_at_least(Mark::Reserved);
+            }
+        };
         let placed = match job.verdict {
-            Decision::Replace => atomic::replace(dir, &staged.temp, &name, *content, able, &judge),
-            _ => atomic::install(dir, &staged.temp, &name, able),
+            Decision::Replace => Replacement {
+                dir,
+                temp: &staged.temp,
+                name: &name,
+                path,
+                new: *content,
+                check: judge,
+                keep: None,
+                home: home.map(|home| home.dir.as_fd()),
+                reserving: &reserving,
+            }
+            .run(&mut self.aside),
+            _ => install(
+                At {
+                    dir,
+                    name: &staged.temp,
+                },
+                At { dir, name: &name },
+                &reserving,
+            ),
         };
         if staged.is_beside() && matches!(placed, Placed::Done | Placed::Conflict) {
             // Recorded even if a person's file has the name, so that not every start tries again.
@@ -207,7 +233,10 @@ impl<'a> Work<'a> {
                 let what = format!("is new; yours is kept in {}", shown(path));
                 self.report_line(&job.target, &what);
             }
-            (Placed::Done, verdict) => {
+            (done @ (Placed::Done | Placed::NotKept(_)), verdict) => {
+                if let Placed::NotKept(path) = done {
+                    self.strays.add(path);
+                }
                 let now = tree::stat_name(dir, &name).ok();
                 self.record_installed(staged, now);
                 match verdict {
@@ -236,16 +265,18 @@ impl<'a> Work<'a> {
                 entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
                 self.unread.add(error, || shown(path));
             }
-            (Placed::Displaced(name), _) => {
+            (Placed::Displaced(path), _) => {
                 self.summary.kept += 1;
-                self.strays.add(tree::split(&job.target).0, &name);
+                self.strays.add(path);
             }
             (Placed::Stopped, _) => {
                 // It may be left in a temporary file, which the next start then recognises.
                 entry.pending = Some(*content);
                 return Err(VolumeError::Stopped);
             }
-            (Placed::FsRefused(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP), Decision::Replace) => {
+            (Placed::FsRefused(error), Decision::Replace)
+                if lacks_flag(error) || error == Errno::XDEV =>
+            {
                 self.not_exchangeable += 1;
             }
             (Placed::FsRefused(error), _) => self.write_failures.add(error, || shown(path)),

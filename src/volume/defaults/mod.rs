@@ -2,11 +2,13 @@
 //! previewed. Knows nothing of owners.
 
 mod apply;
+mod aside;
 mod atomic;
 mod batch;
 mod compare;
 mod copy;
 pub mod manifest;
+mod place;
 pub mod plan;
 pub mod preview;
 mod recover;
@@ -17,3 +19,4 @@ mod store;
 pub mod summary;
 pub mod sync;
 mod together;
+mod vacant;

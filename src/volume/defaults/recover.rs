@@ -1,24 +1,28 @@
 //! Cleaning up after a start that was killed.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
+use crate::volume::defaults::aside::{Moved, moved_path};
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{Fault, NEW, OLD, OursCheck};
-use crate::volume::defaults::manifest::{Content, Manifest};
+use crate::volume::defaults::manifest::{Content, Digest, Manifest};
 use crate::volume::defaults::source::{Offer, Offers};
-use crate::volume::defaults::store::AiLabDir;
+use crate::volume::defaults::store::{AiLabDir, Mark};
+use crate::volume::defaults::vacant::{At, is_same_file, move_to};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 use crate::volume::{VolumeError, shown};
 
-/// Removes a killed start's temporary files. One that may be the user's stays and is reported.
+/// Moves old files back that a killed start had moved aside, and removes its temporary files.
+/// One that may be the user's stays and is reported. Returns true if a default's path changed.
 ///
 /// # Errors
 /// `stop` returned true. The next start continues.
@@ -29,28 +33,49 @@ pub(super) fn clean_up(
     manifest: &Manifest,
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
-) -> Result<(), VolumeError> {
+) -> Result<bool, VolumeError> {
+    let mark = home.mark();
+    let earlier = match mark {
+        Some(Mark::Nothing) => return Ok(false),
+        _ => Moved::earlier(home.dir.as_fd()),
+    };
+    if mark.is_none() && earlier.is_empty() {
+        return Ok(false);
+    }
     let paths = offers.by_path.keys().chain(manifest.entries.keys());
-    let mut dirs: BTreeSet<&[u8]> = paths.map(|path| tree::split(path).0).collect();
+    let paths: BTreeSet<&[u8]> = paths.map(Vec::as_slice).collect();
+    let mut dirs: BTreeSet<&[u8]> = paths.iter().map(|path| tree::split(path).0).collect();
     dirs.insert(b"");
-    let ours = KnownContents::new(offers, manifest);
     let mut sweep = Sweep {
-        ours,
+        ours: KnownContents::new(offers, manifest),
         stop,
         pace: Pace::new(),
         buffer: vec![MaybeUninit::uninit(); 64 * 1024],
         unrestored: Unrestored::default(),
     };
-    sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
-    for dir in dirs {
-        sweep.pace.step(stop)?;
-        let list = volume
-            .dir(dir, false)
-            .and_then(|dir| tree::open_dir(dir, c"."));
-        sweep.directory(list, dir)?;
+    let mut changed = false;
+    if mark == Some(Mark::Reserved) {
+        changed |= sweep.free_reserved(volume, manifest)?;
+    }
+    for mut moved in earlier {
+        for path in paths.difference(&dirs) {
+            sweep.pace.step(stop)?;
+            changed |= sweep.move_back(home, &mut moved, volume, path)?;
+        }
+        moved.clear(home.dir.as_fd(), dirs.iter().copied());
+    }
+    // Without the lock, another start's temporary files may be among them.
+    if mark.is_some() {
+        sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
+        for dir in dirs {
+            sweep.pace.step(stop)?;
+            let list = volume.dir(dir, false);
+            sweep.directory(list.and_then(|dir| tree::open_dir(dir, c".")), dir)?;
+        }
+        home.clear_mark();
     }
     degradations.extend(sweep.unrestored.degradation());
-    Ok(())
+    Ok(changed)
 }
 
 /// The contents that an earlier start brought in or was about to bring in.
@@ -131,10 +156,73 @@ impl Sweep<'_> {
             match self.is_ours(dir, name) {
                 Ok(true) => atomic::discard(dir, name),
                 Err(Fault::Stopped) => return Err(VolumeError::Stopped),
-                _ => self.unrestored.add(path, name),
+                _ => self.unrestored.add(join(path, name)),
             }
         }
         Ok(())
+    }
+
+    /// Removes the empty files that reserve the names of pending ones. Returns true if there
+    /// were any.
+    fn free_reserved(
+        &mut self,
+        volume: &mut Tree,
+        manifest: &Manifest,
+    ) -> Result<bool, VolumeError> {
+        let empty = Some(Content::File(Digest::of(b"")));
+        let mut freed = false;
+        for (path, entry) in &manifest.entries {
+            self.pace.step(self.stop)?;
+            if entry.pending.is_none() || [entry.pending, entry.installed].contains(&empty) {
+                continue;
+            }
+            if let Ok((dir, name)) = volume.parent(path, false) {
+                let reserved = At { dir, name: &name };
+                let stat = reserved.stat();
+                if stat.is_ok_and(|stat| stat.kind == FileType::RegularFile && stat.size == 0) {
+                    reserved.discard();
+                    freed = true;
+                }
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Moves back what was moved from `path`. Returns true if it is there again. Something else
+    /// that has the name by now stays; then the old file is removed if it is ours.
+    fn move_back(
+        &mut self,
+        home: &AiLabDir,
+        moved: &mut Moved,
+        volume: &mut Tree,
+        path: &[u8],
+    ) -> Result<bool, VolumeError> {
+        let Ok((dir, name)) = moved.tree.parent(path, false) else {
+            return Ok(false);
+        };
+        let old = At { dir, name: &name };
+        if old.stat().is_err() {
+            return Ok(false);
+        }
+        let reserving = || home.mark_at_least(Mark::Reserved);
+        if let Ok((dir, _)) = volume.parent(path, true) {
+            let there = At { dir, name: &name };
+            match move_to(old, there, &reserving) {
+                Ok(()) => return Ok(true),
+                // The killed start had made the link and not yet removed the other one.
+                Err(Errno::EXIST) if is_same_file(old, there) => {
+                    old.discard();
+                    return Ok(false);
+                }
+                Err(_) => {}
+            }
+        }
+        match self.is_ours(dir, &name) {
+            Ok(true) => old.discard(),
+            Err(Fault::Stopped) => return Err(VolumeError::Stopped),
+            _ => self.unrestored.add(moved_path(&moved.serial, path)),
+        }
+        Ok(false)
     }
 
     fn is_ours(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
@@ -153,26 +241,29 @@ impl Sweep<'_> {
     }
 }
 
+/// Returns the path of `name` in the directory `dir`.
+fn join(dir: &[u8], name: &CStr) -> Vec<u8> {
+    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+    [dir, slash, name.to_bytes()].concat()
+}
+
 /// Files that a replacement took out and could not put back.
 #[derive(Default)]
 pub(super) struct Unrestored {
     count: u64,
-    /// The directory and name of the first one.
-    first: Option<(Vec<u8>, CString)>,
+    /// The path of the first one.
+    first: Option<Vec<u8>>,
 }
 
 impl Unrestored {
-    pub fn add(&mut self, dir: &[u8], name: &CStr) {
+    pub fn add(&mut self, path: Vec<u8>) {
         self.count += 1;
-        let first = || (dir.to_owned(), name.to_owned());
-        self.first.get_or_insert_with(first);
+        self.first.get_or_insert(path);
     }
 
     /// Returns one degradation for all of them.
     pub fn degradation(self) -> Option<Degradation> {
-        let (dir, name) = self.first?;
-        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-        let path = shown(&[&dir, slash, name.to_bytes()].concat());
+        let path = shown(&self.first?);
         let (cause, remedy) = match self.count {
             1 => (
                 format!(

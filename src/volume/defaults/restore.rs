@@ -5,7 +5,6 @@ use std::ffi::{CStr, CString};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
@@ -19,6 +18,7 @@ use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::sync::{
     Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
 };
+use crate::volume::defaults::vacant::{At, move_to};
 use crate::volume::defaults::{atomic, store};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
@@ -276,21 +276,7 @@ fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
 
 /// Renames without replacing anything.
 fn rename(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rename_without_flags(dir, from, to),
-        other => other,
-    }
-}
-
-/// Renames where the file system has no RENAME_NOREPLACE (NFS, 9p): linkat(2) and mkdirat(2)
-/// fail if the new name exists.
-fn rename_without_flags(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
-    if tree::stat_name(dir, from)?.kind == FileType::Directory {
-        rustix::fs::mkdirat(dir, to, Mode::from(0o755))?;
-        return rustix::fs::renameat(dir, from, dir, to);
-    }
-    rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
-    rustix::fs::unlinkat(dir, from, AtFlags::empty())
+    move_to(At { dir, name: from }, At { dir, name: to }, &|| {})
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 use crate::volume::bring_in;
-use crate::volume::testing::tree_of;
+use crate::volume::testing::{FileSystem, tree_of};
 
 struct Lab {
     dir: tempfile::TempDir,
@@ -183,20 +183,22 @@ fn what_was_put_aside_comes_back_where_the_default_does_not() {
 
 #[test]
 fn nothing_is_renamed_onto_another_where_no_flag_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let handle = fs::File::open(dir.path()).unwrap();
-    fs::write(at("f"), "f").unwrap();
-    fs::create_dir(at("d")).unwrap();
-    fs::write(at("d/in"), "").unwrap();
-    let rename = |from: &CStr, to: &CStr| rename_without_flags(handle.as_fd(), from, to);
-    for (from, to) in [(c"f", c"d"), (c"d", c"f")] {
-        assert_eq!(rename(from, to), Err(Errno::EXIST));
+    for kind in FileSystem::ALL {
+        let volume = kind.mount();
+        let at = |name: &str| volume.path().join(name);
+        let handle = fs::File::open(volume.path()).unwrap();
+        fs::write(at("f"), "f").unwrap();
+        fs::create_dir(at("d")).unwrap();
+        fs::write(at("d/in"), "").unwrap();
+        let rename = |from: &CStr, to: &CStr| rename(handle.as_fd(), from, to);
+        for (from, to) in [(c"f", c"d"), (c"d", c"f")] {
+            assert_eq!(rename(from, to), Err(Errno::EXIST), "{kind:?}");
+        }
+        rename(c"f", c"f2").unwrap();
+        rename(c"d", c"d2").unwrap();
+        assert_eq!(fs::read_to_string(at("f2")).unwrap(), "f");
+        assert!(at("d2/in").exists() && !at("f").exists() && !at("d").exists());
     }
-    rename(c"f", c"f2").unwrap();
-    rename(c"d", c"d2").unwrap();
-    assert_eq!(fs::read_to_string(at("f2")).unwrap(), "f");
-    assert!(at("d2/in").exists() && !at("f").exists() && !at("d").exists());
 }
 
 #[test]

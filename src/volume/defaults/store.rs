@@ -258,28 +258,42 @@ impl AiLabDir {
         Ok(())
     }
 
-    /// Reports whether a start was killed while it had temporary files in the volume.
-    pub fn was_killed(&self) -> bool {
-        self.marked() == Some(true)
-    }
-
-    /// Marks in the lock file whether there are temporary files in the volume.
-    pub fn mark(&mut self, busy: bool) {
-        if self.marked() == Some(!busy) {
-            // If this fails, files of a killed start are not removed, which does no other harm.
-            let _ = self.lock.set_len(u64::from(busy));
-        }
-    }
-
-    /// Reads the mark, a byte in the lock file. `None`: we do not hold the lock, so that the
-    /// mark is another start's, or someone wrote more than that byte.
-    fn marked(&self) -> Option<bool> {
+    /// Returns what a killed start may have left. `None`: we do not hold the lock, so that the
+    /// mark is another start's, or someone wrote more than that.
+    pub fn mark(&self) -> Option<Mark> {
         match tree::stat_fd(&self.lock).ok()?.size {
-            0 if self.locked => Some(false),
-            1 if self.locked => Some(true),
+            _ if !self.locked => None,
+            0 => Some(Mark::Nothing),
+            1 => Some(Mark::Temporary),
+            2 => Some(Mark::Reserved),
             _ => None,
         }
     }
+
+    /// Marks that there may be temporary files, or empty files too, in the volume.
+    pub fn mark_at_least(&self, mark: Mark) {
+        if self.mark().is_some_and(|marked| marked < mark) {
+            // If this fails, files of a killed start are not removed, which does no other harm.
+            let _ = self.lock.set_len(mark as u64);
+        }
+    }
+
+    /// Marks that nothing is left in the volume.
+    pub fn clear_mark(&self) {
+        if self.mark().is_some_and(|mark| mark > Mark::Nothing) {
+            let _ = self.lock.set_len(Mark::Nothing as u64);
+        }
+    }
+}
+
+/// What a start that is killed may leave in the volume: the number of bytes in the lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mark {
+    Nothing = 0,
+    /// Temporary files, and old files in `.ai-lab/moved`.
+    Temporary = 1,
+    /// Also empty files that reserve the names of pending ones.
+    Reserved = 2,
 }
 
 /// Reads the manifest in `.ai-lab` as [`AiLabDir::read`] does. Returns its text too. `aside` sets

@@ -292,22 +292,24 @@ fn a_read_only_volume_is_told_from_one_that_may_not_be_written() {
 fn a_killed_start_is_remembered() {
     let volume = Volume::new();
     let mut home = volume.open();
-    assert!(!home.was_killed());
-    for _ in 0..2 {
-        home.mark(true);
+    assert_eq!(home.mark(), Some(Mark::Nothing));
+    for mark in [Mark::Temporary, Mark::Reserved] {
+        home.mark_at_least(mark);
         drop(home);
         home = volume.open();
-        assert!(home.was_killed());
-        home.mark(false);
-        assert!(!home.was_killed());
+        assert_eq!(home.mark(), Some(mark));
+        home.mark_at_least(Mark::Temporary);
+        assert_eq!(home.mark(), Some(mark));
+        home.clear_mark();
+        assert_eq!(home.mark(), Some(Mark::Nothing));
     }
     // Another start holds the lock: the temporary files may be its own.
-    home.mark(true);
-    assert!(!volume.open().was_killed());
+    home.mark_at_least(Mark::Temporary);
+    assert_eq!(volume.open().mark(), None);
     // A start without the lock does not change the mark of the start that holds it.
-    volume.open().mark(false);
-    assert!(home.was_killed());
-    home.mark(false);
-    volume.open().mark(true);
-    assert!(!home.was_killed());
+    volume.open().clear_mark();
+    assert_eq!(home.mark(), Some(Mark::Temporary));
+    home.clear_mark();
+    volume.open().mark_at_least(Mark::Temporary);
+    assert_eq!(home.mark(), Some(Mark::Nothing));
 }

@@ -14,7 +14,8 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 use crate::volume::defaults::apply::{BatchLimits, Work};
-use crate::volume::defaults::atomic::{Fault, RenameSupport};
+use crate::volume::defaults::aside::Aside;
+use crate::volume::defaults::atomic::Fault;
 use crate::volume::defaults::compare::{stat_all, survey};
 use crate::volume::defaults::copy::{Writer, with_x};
 use crate::volume::defaults::manifest::{Manifest, is_older};
@@ -98,7 +99,6 @@ const LONG_MANIFEST: u64 = 256 << 10;
 const DEFAULT_LIMITS: BatchLimits = BatchLimits {
     batch_files: 4096,
     batch_bytes: 256 << 20,
-    rename_support: RenameSupport::ALL,
     always_threaded: false,
 };
 
@@ -223,14 +223,15 @@ fn bring_in_with(
     let mut offers = listed?;
     let mut unread = std::mem::take(&mut offers.unread);
     summary.reported = std::mem::take(&mut offers.reported);
-    let Some((mut home, mut manifest, glances)) = settled? else {
+    let Some((home, mut manifest, mut glances)) = settled? else {
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
-    if let Some(home) = home.as_mut().filter(|home| home.was_killed()) {
+    if let Some(home) = &home {
         let told = &mut summary.degradations;
-        clean_up(home, &mut volume, &offers, &manifest, stop, told)?;
-        home.mark(false);
+        if clean_up(home, &mut volume, &offers, &manifest, stop, told)? {
+            glances = stat_all(&mut volume, &manifest, stop)?;
+        }
     }
     forget_another_image(defaults, &mut manifest);
 
@@ -273,6 +274,7 @@ fn bring_in_with(
         writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
         manifest,
         home,
+        aside: Aside::default(),
         batch_limits: means,
         stop,
         each: &mut each,

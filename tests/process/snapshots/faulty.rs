@@ -120,9 +120,12 @@ fn a_volume_that_fails() {
         (renames && is_record(call, call.args[3])).then_some(libc::EIO)
     });
     faulty("volume-without-exchange", outdated, |call| {
-        let exchange = u64::from(libc::RENAME_EXCHANGE);
-        let exchanges = call.number == libc::SYS_renameat2 && call.args[4] == exchange;
-        exchanges.then_some(libc::EINVAL)
+        let [exchange, noreplace] = [libc::RENAME_EXCHANGE, libc::RENAME_NOREPLACE].map(u64::from);
+        match (call.number, call.args[4]) {
+            (libc::SYS_renameat2, flag) if flag == exchange => Some(libc::EINVAL),
+            (libc::SYS_renameat2, flag) if flag == noreplace => Some(libc::EXDEV),
+            _ => None,
+        }
     });
 }
 

@@ -144,21 +144,51 @@ fn defaults_on_another_mount_inside_the_volume_are_the_users_too() {
 }
 
 #[test]
-fn without_exchange_nothing_is_replaced_and_that_is_told() {
-    let mut lab = Lab::new(&[("a", "a1")]);
-    lab.means.rename_support = RenameSupport {
-        noreplace: false,
-        link: true,
-        exchange: false,
-    };
-    lab.starts("1 installed, 0 updated, 0 kept (changed by you), 0 current");
-    let lab = lab.image("1.1.0", &[("a", "a2"), ("b", "b2")]);
-    let summary = lab.start();
-    assert_eq!((summary.installed, summary.updated), (1, 0));
-    assert!(causes(&summary).starts_with(
-        "1 newer notebook defaults were not brought in: the volume's file system cannot exchange"
-    ));
-    lab.holds(&[("a", "a1"), ("b", "b2")]);
+fn every_file_system_gets_the_defaults_and_their_updates() {
+    for kind in FileSystem::ALL {
+        let lab = Lab::on(kind, &[("a", "a1"), ("dir/b", "b1"), ("mine", "m1")]);
+        lab.starts("3 installed, 0 updated, 0 kept (changed by you), 0 current");
+        lab.write("mine", "mine");
+        let new = [
+            ("a", "a2"),
+            ("dir/b", "b2"),
+            ("dir/c", "c2"),
+            ("mine", "m2"),
+        ];
+        let lab = lab.image("1.1.0", &new);
+        lab.starts("1 installed, 2 updated, 1 kept (changed by you), 0 current")
+            .starts("0 installed, 0 updated, 1 kept (changed by you), 3 current");
+        lab.holds(&[
+            ("a", "a2"),
+            ("dir", "dir"),
+            ("dir/b", "b2"),
+            ("dir/c", "c2"),
+            ("mine", "mine"),
+        ]);
+        assert_eq!(lab.in_home(), ["lock", "manifest.sha256"], "{kind:?}");
+    }
+}
+
+#[test]
+fn an_old_file_that_can_be_neither_exchanged_nor_moved_aside_stays_and_that_is_told() {
+    let lab = Lab::new(&[("a", "a1"), ("bound/b", "b1")]);
+    fs::create_dir(lab.volume("bound")).unwrap();
+    with_mounts(|| {
+        let bound = FileSystem::Bindfs.mount();
+        rustix::mount::mount_bind(bound.path(), lab.volume("bound")).unwrap();
+        lab.starts("2 installed, 0 updated, 0 kept (changed by you), 0 current");
+        let lab = lab.image(
+            "1.1.0",
+            &[("a", "a2"), ("bound/b", "b2"), ("bound/c", "c2")],
+        );
+        let summary = lab.start();
+        assert_eq!((summary.installed, summary.updated), (1, 1));
+        assert!(causes(&summary).starts_with(
+            "1 newer notebook defaults were not brought in: the file system mounted in the notebooks"
+        ));
+        assert_eq!(lab.all()["bound/b"], "b1");
+        assert_eq!(lab.in_home(), ["lock", "manifest.sha256"]);
+    });
 }
 
 #[test]

@@ -155,3 +155,131 @@ fn an_edit_of_what_a_killed_start_put_there_is_kept() {
     lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current")
         .holds(&[("a", "mine")]);
 }
+
+const MOVED: &str = ".ai-lab/moved/0123456789abcdef";
+
+/// A lab with what a start leaves that is killed while it updates "a" by moving the old one
+/// aside. `mark` is what the lock file says of it.
+fn killed_while_moving(files: &[(&str, &str)], mark: &str) -> Lab {
+    let lab = Lab::new(&[("a", "a1"), ("dir/b", "b1")]);
+    lab.start();
+    let lab = lab.image("1.1.0", &[("a", "a2"), ("dir/b", "b1"), ("new", "n2")]);
+    let mut manifest = lab.manifest();
+    for (name, pending) in [("a", "a2"), ("new", "n2")] {
+        let entry = manifest.entries.entry(name.into()).or_default();
+        entry.pending = Some(file(pending));
+    }
+    lab.write_manifest(&manifest);
+    fs::remove_file(lab.volume("a")).unwrap();
+    fs::create_dir_all(lab.volume(MOVED).join("dir")).unwrap();
+    for (name, text) in files {
+        lab.write(&name.replace("MOVED", MOVED), text);
+    }
+    lab.write(".ai-lab/lock", mark);
+    lab
+}
+
+#[test]
+fn an_update_by_moving_aside_that_is_killed_anywhere_is_finished() {
+    const TEMP: &str = ".ai-lab.old-0123456789abcdef";
+    type Point = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        &'static str,
+        u64,
+    );
+    let points: [Point; 6] = [
+        (
+            "when it is moved",
+            &[("MOVED/a", "a1"), (TEMP, "a2")],
+            "x",
+            1,
+        ),
+        (
+            "when the new one is there",
+            &[("MOVED/a", "a1"), ("a", "a2")],
+            "x",
+            0,
+        ),
+        (
+            "when the new one has two names",
+            &[("MOVED/a", "a1"), ("a", "a2"), (TEMP, "a2")],
+            "x",
+            0,
+        ),
+        ("when it is removed", &[("a", "a2")], "x", 0),
+        (
+            "when its name is reserved",
+            &[("MOVED/a", "a1"), ("a", ""), (TEMP, "a2")],
+            "xx",
+            1,
+        ),
+        (
+            "when another name is reserved",
+            &[
+                ("a", "a2"),
+                ("new", ""),
+                (".ai-lab.new-0123456789abcdef", "n2"),
+            ],
+            "xx",
+            0,
+        ),
+    ];
+    for (point, files, mark, updated) in points {
+        let lab = killed_while_moving(files, mark);
+        let summary = lab.start();
+        assert_eq!(
+            (summary.installed, summary.updated),
+            (1, updated),
+            "{point}"
+        );
+        assert_eq!(summary.degradations, [], "{point}");
+        let new = [("a", "a2"), ("dir", "dir"), ("dir/b", "b1"), ("new", "n2")];
+        lab.holds(&new);
+        assert_eq!(lab.in_home(), ["lock", "manifest.sha256"], "{point}");
+        assert_eq!(lab.read(".ai-lab/lock"), "", "{point}");
+        lab.starts("0 installed, 0 updated, 0 kept (changed by you), 3 current");
+    }
+}
+
+#[test]
+fn an_edit_that_was_moved_aside_when_the_start_was_killed_comes_back() {
+    for deleted in [DeletedNotebooks::Restore, DeletedNotebooks::Respect] {
+        // Without the rest of the text in the lock, nobody knows whether the lock is ours.
+        for mark in ["x", "someone wrote this"] {
+            let lab = killed_while_moving(&[("MOVED/a", "mine")], mark);
+            let lab = lab.policy(UpdateNotebooks::Unmodified, deleted);
+            lab.starts("1 installed, 0 updated, 1 kept (changed by you), 1 current");
+            assert_eq!(lab.read("a"), "mine");
+            assert_eq!(lab.in_home(), ["lock", "manifest.sha256"]);
+        }
+    }
+}
+
+#[test]
+fn what_is_the_users_under_both_names_stays_under_both_and_is_told() {
+    let lab = killed_while_moving(&[("MOVED/a", "mine"), ("a", "mine too")], "x");
+    let summary = lab.start();
+    assert_eq!((summary.installed, summary.kept), (1, 1));
+    let told = format!("{MOVED}/a contains changes that were saved while a default");
+    assert!(causes(&summary).starts_with(&told), "{}", causes(&summary));
+    assert_eq!(lab.read("a"), "mine too");
+    assert_eq!(lab.read(&format!("{MOVED}/a")), "mine");
+}
+
+#[test]
+fn a_second_name_of_a_file_that_was_put_back_is_removed() {
+    let lab = killed_while_moving(&[("MOVED/a", "mine")], "x");
+    fs::hard_link(lab.volume(MOVED).join("a"), lab.volume("a")).unwrap();
+    lab.starts("1 installed, 0 updated, 1 kept (changed by you), 1 current");
+    assert_eq!(lab.read("a"), "mine");
+    assert_eq!(lab.in_home(), ["lock", "manifest.sha256"]);
+}
+
+/// An empty file is a reserved name only where a start could reserve names.
+#[test]
+fn a_file_that_a_person_emptied_after_a_kill_stays() {
+    let lab = killed_while_moving(&[("a", "")], "x");
+    lab.starts("1 installed, 0 updated, 1 kept (changed by you), 1 current");
+    assert_eq!(lab.read("a"), "");
+}

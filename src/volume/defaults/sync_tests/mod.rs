@@ -22,13 +22,15 @@ use rustix::fs::FileType;
 use super::*;
 use crate::volume::defaults::manifest::{Content, Digest, Entry};
 use crate::volume::testing::{
-    UID, as_user, changed, mount_read_only, mount_tmpfs, node, owner, path, tree_of,
-    wait_past_ctime, with_mounts,
+    FileSystem, Mounted, UID, as_user, changed, mount_read_only, mount_tmpfs, node, owner, path,
+    tree_of, wait_past_ctime, with_mounts,
 };
 
 /// The defaults of an image, and a volume.
 struct Lab {
     dir: tempfile::TempDir,
+    /// The volume, if it is a mounted file system.
+    mounted: Option<Mounted>,
     version: Option<String>,
     update: UpdateNotebooks,
     deleted: DeletedNotebooks,
@@ -42,6 +44,7 @@ impl Lab {
         let lab = Self {
             // In memory, where flushing costs nothing: the tests make many starts.
             dir: tempfile::tempdir_in("/dev/shm").unwrap(),
+            mounted: None,
             version: None,
             update: UpdateNotebooks::Unmodified,
             deleted: DeletedNotebooks::Restore,
@@ -50,6 +53,14 @@ impl Lab {
         };
         fs::create_dir(lab.volume("")).unwrap();
         lab.image("1.0.0", files)
+    }
+
+    /// Makes a lab whose volume is a file system of this kind.
+    fn on(kind: FileSystem, files: &[(&str, &str)]) -> Self {
+        Self {
+            mounted: Some(kind.mount()),
+            ..Self::new(files)
+        }
     }
 
     fn policy(self, update: UpdateNotebooks, deleted: DeletedNotebooks) -> Self {
@@ -61,7 +72,10 @@ impl Lab {
     }
 
     fn volume(&self, name: &str) -> PathBuf {
-        self.dir.path().join("volume").join(name)
+        let volume = self.mounted.as_ref().map(Mounted::path);
+        volume
+            .unwrap_or_else(|| self.dir.path().join("volume"))
+            .join(name)
     }
 
     fn source(&self, name: &str) -> PathBuf {
@@ -146,6 +160,12 @@ impl Lab {
         let all = all.filter(|(name, _)| !name.starts_with(b".ai-lab/") && name != b".ai-lab");
         all.map(|(name, text)| (String::from_utf8_lossy(&name).into_owned(), text))
             .collect()
+    }
+
+    /// Returns the paths of everything in `.ai-lab`.
+    fn in_home(&self) -> Vec<String> {
+        let all = tree_of(&self.volume(".ai-lab")).into_keys();
+        all.map(|name| String::from_utf8(name).unwrap()).collect()
     }
 
     fn holds(&self, files: &[(&str, &str)]) -> &Self {

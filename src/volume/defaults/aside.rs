@@ -1,0 +1,129 @@
+//! Old files that wait in `.ai-lab/moved` until the newer one is in their place, on file systems
+//! that cannot exchange two files.
+//!
+//! `.ai-lab/moved/SERIAL/PATH` was moved from PATH, by the start with that serial number. So
+//! the next start knows what a killed one left there, and two starts never use the same name.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::io::Errno;
+
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::vacant::{At, lacks_flag, rename_over, rename_with};
+use crate::volume::tree;
+use crate::volume::tree::Tree;
+
+/// Name of the directory in `.ai-lab`.
+const MOVED: &CStr = c"moved";
+
+/// The most earlier starts whose files are looked for. Only files that could not be moved back
+/// stay, which takes a kill and a person who wrote at the same path.
+const MAX_SERIALS: usize = 16;
+
+/// This start's directory in `.ai-lab/moved`, made when it is first needed.
+#[derive(Default)]
+pub(super) struct Aside(Option<Moved>);
+
+/// One start's directory.
+pub(super) struct Moved {
+    pub serial: CString,
+    pub tree: Tree,
+}
+
+impl Aside {
+    /// Moves `from`, the entry at `path` of the volume, into this start's directory in `home`,
+    /// which is `.ai-lab`. Returns the directory in which it has the same name, and its path in
+    /// the volume.
+    pub fn take(
+        &mut self,
+        home: BorrowedFd<'_>,
+        path: &[u8],
+        from: At<'_>,
+    ) -> Result<(BorrowedFd<'_>, Vec<u8>), Errno> {
+        if self.0.is_none() {
+            self.0 = Some(Moved::make(home)?);
+        }
+        let moved = self.0.as_mut().ok_or(Errno::IO)?;
+        let moved_path = moved_path(&moved.serial, path);
+        let dir = moved.tree.dir(tree::split(path).0, true)?;
+        let to = At { dir, ..from };
+        // A link and an unlink would remove what is saved at `from` between them. Nobody else
+        // makes names in this directory, so an ordinary rename replaces nothing.
+        match rename_with(from, to, RenameFlags::NOREPLACE) {
+            Err(error) if lacks_flag(error) => rename_over(from, to)?,
+            done => done?,
+        }
+        Ok((dir, moved_path))
+    }
+
+    /// Removes this start's directory. `dirs` are the directories of the paths that were moved.
+    pub fn clear(self, home: BorrowedFd<'_>, dirs: &BTreeSet<Vec<u8>>) {
+        if let Some(moved) = self.0 {
+            moved.clear(home, dirs.iter().map(Vec::as_slice));
+        }
+    }
+}
+
+impl Moved {
+    fn make(home: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let serial = atomic::temporary(b"");
+        let all = make_dir(home, MOVED)?;
+        let tree = Tree::new(make_dir(all.as_fd(), &serial)?);
+        Ok(Self { serial, tree })
+    }
+
+    /// Opens what earlier starts left in `home`.
+    pub fn earlier(home: BorrowedFd<'_>) -> Vec<Self> {
+        let Ok(all) = tree::open_dir(home, MOVED) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        // An error ends the list; the next start reads on.
+        let _ = tree::entries(&all, &mut buffer, |serial, _| {
+            if atomic::is_temporary(serial.to_bytes(), b"")
+                && let Ok(dir) = tree::open_dir(&all, serial)
+            {
+                let (serial, tree) = (serial.to_owned(), Tree::new(dir));
+                found.push(Self { serial, tree });
+            }
+            found.len() < MAX_SERIALS
+        });
+        found
+    }
+
+    /// Removes the directories that are empty.
+    pub fn clear<'a>(
+        mut self,
+        home: BorrowedFd<'_>,
+        dirs: impl DoubleEndedIterator<Item = &'a [u8]>,
+    ) {
+        for mut dir in dirs.rev() {
+            while let Ok((above, name)) = self.tree.parent(dir, false)
+                && rustix::fs::unlinkat(above, &name, AtFlags::REMOVEDIR).is_ok()
+            {
+                dir = tree::split(dir).0;
+            }
+        }
+        if let Ok(all) = tree::open_dir(home, MOVED) {
+            let _ = rustix::fs::unlinkat(all, &self.serial, AtFlags::REMOVEDIR);
+            let _ = rustix::fs::unlinkat(home, MOVED, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+fn make_dir(above: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    match rustix::fs::mkdirat(above, name, Mode::from(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => tree::open_dir(above, name),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the path in the volume of what the start with this serial number moved from `path`.
+pub(super) fn moved_path(serial: &CStr, path: &[u8]) -> Vec<u8> {
+    [b".ai-lab/moved/", serial.to_bytes(), b"/", path].concat()
+}
