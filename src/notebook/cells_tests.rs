@@ -52,6 +52,27 @@ fn what_a_run_and_a_save_write_does_not_count() {
     assert_eq!(before, after);
 }
 
+/// What the real programs saved of `installed.ipynb`. JupyterLab 4.2.7, 4.3.8, 4.4.10, 4.5.11 and
+/// 4.6.6 saved the same bytes in a browser after Shift+Enter in each cell, and others of its version
+/// in format 4.2 (`upgraded`) after Run All; nbclient saved its own run.
+#[test]
+fn what_jupyter_saved_has_the_cells_that_were_installed() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/notebooks/");
+    let read = |name: &str| std::fs::read(directory.to_owned() + name).unwrap();
+    let installed = read("installed.ipynb");
+    let cells = Cells::parse(&installed).unwrap();
+    assert_eq!(cells.as_slice().len(), 7);
+    for program in [
+        "jupyterlab-4.2.7-to-4.6.6",
+        "jupyterlab-4.6.6-upgraded",
+        "nbclient-0.11.0",
+    ] {
+        let saved = read(&format!("{program}.ipynb"));
+        assert_ne!(saved, installed, "{program}");
+        assert_eq!(Cells::parse(&saved).unwrap(), cells, "{program}");
+    }
+}
+
 #[test]
 fn an_empty_cell_counts_where_a_person_put_it() {
     let empty = |kind: &str| json!({"cell_type": kind, "source": ""});
