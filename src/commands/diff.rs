@@ -31,7 +31,7 @@ fn text(bytes: &[u8]) -> Option<String> {
 /// Returns the cells of a notebook as one text; `None`: it is no notebook.
 fn cells(notebook: &[u8]) -> Option<String> {
     let mut text = String::new();
-    for cell in Cells::parse(notebook).ok()?.iter() {
+    for cell in Cells::parse(notebook).ok()?.as_slice() {
         text.push_str(&format!("# %% [{}]\n{}", cell.cell_type, cell.source.0));
         if !text.ends_with('\n') {
             text.push('\n');

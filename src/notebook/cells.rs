@@ -20,7 +20,7 @@ pub const MAX_SIZE: usize = 64 << 20;
 pub struct Cells(Vec<Cell>);
 
 /// A cell as far as a person writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cell {
     /// `code`, `markdown` or `raw`.
     pub cell_type: String,
@@ -32,7 +32,7 @@ pub struct Cell {
 }
 
 /// A text that a notebook stores as one string or as a list of its lines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Text(pub String);
 
@@ -75,8 +75,8 @@ impl Cells {
     }
 
     /// Returns the cells.
-    pub fn iter(&self) -> std::slice::Iter<'_, Cell> {
-        self.0.iter()
+    pub fn as_slice(&self) -> &[Cell] {
+        &self.0
     }
 }
 
