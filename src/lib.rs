@@ -30,12 +30,14 @@
 //! - [`jupyter_config`]: what Jupyter will read of its configuration.
 //! - [`hooks`]: programs by the image's author that run during a start.
 //! - [`notebook`]: what counts in a Jupyter notebook.
+//! - [`death`]: why a server ended, and what to do.
 //! - [`degradation`]: a value for each thing that could not be done as asked.
 //! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust checks.
 
 pub mod boot;
 pub mod cli;
 pub mod commands;
+pub mod death;
 pub mod degradation;
 pub mod group_access;
 pub mod hooks;

@@ -47,6 +47,9 @@ pub fn state_text(state: &State, now: u64) -> String {
             format!("{times}, the last exit code was {code}"),
         ));
     }
+    if let Some(reason) = &state.last_reason {
+        rows.push(("reason", reason.to_string()));
+    }
     if !state.boot.is_empty() {
         let parts = state
             .boot

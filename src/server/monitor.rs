@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use crate::death::{Diagnosis, diagnose};
 use crate::log::logger;
 use crate::log::pump;
 use crate::log::pump::pump;
@@ -340,6 +341,8 @@ impl Observer for ServerObserver {
             state.enter(phase_after(again));
         });
         let pumps: Vec<_> = self.pumps.drain(..).collect();
+        let log_reader = self.log_reader.take().filter(|_| !self.stop_asked);
+        let state_writer = self.state_writer.clone();
         self.end_reports.retain(|task| !task.is_finished());
         self.end_reports.push(tokio::spawn(async move {
             // The server's last output comes before the report of its end. A pump goes on, but is
@@ -347,7 +350,9 @@ impl Observer for ServerObserver {
             for pump in pumps {
                 let _ = tokio::time::timeout(OUTPUT_TIMEOUT, pump).await;
             }
-            report_end(how, early, again);
+            let diagnosis = log_reader.and_then(|log| diagnose(how, &log.tail()));
+            report_end(how, early, again, diagnosis.as_ref());
+            state_writer.update(|state| state.last_reason = diagnosis);
         }));
     }
 
@@ -359,7 +364,7 @@ impl Observer for ServerObserver {
     }
 }
 
-fn report_end(how: Ended, early: bool, again: Option<Duration>) {
+fn report_end(how: Ended, early: bool, again: Option<Duration>, diagnosis: Option<&Diagnosis>) {
     let code = how.code();
     let by = match how {
         Ended::Signal(number) => format!(" (signal {number})"),
@@ -376,6 +381,9 @@ fn report_end(how: Ended, early: bool, again: Option<Duration>) {
         info!("the server ended{early}");
     }
     report_restart(again);
+    if let Some(diagnosis) = diagnosis {
+        error!("The reason: {diagnosis}");
+    }
 }
 
 fn report_restart(again: Option<Duration>) {

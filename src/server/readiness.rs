@@ -18,7 +18,7 @@ pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// Maximum number of URLs taken from the server's log; any further ones are ignored.
 const MAX_URLS: usize = 16;
 
-/// How many bytes from the end of the server's log are kept until it is ready.
+/// How many bytes from the end of the server's log are kept, to explain its end.
 const TAIL: usize = 8 * 1024;
 
 /// Reads the server's log as it passes: its URLs, and its last lines. Each clone reads one stream;
@@ -32,7 +32,8 @@ pub struct LogReader {
 
 #[derive(Debug)]
 struct LogFindings {
-    done: bool,
+    /// True once the URLs are not needed any more.
+    ready: bool,
     urls: Vec<Url>,
     tail: Vec<u8>,
     urls_sender: watch::Sender<Vec<Url>>,
@@ -43,7 +44,7 @@ impl LogReader {
     pub fn new() -> (Self, watch::Receiver<Vec<Url>>) {
         let (tell, told) = watch::channel(Vec::new());
         let reader = LogFindings {
-            done: false,
+            ready: false,
             urls: Vec::new(),
             tail: Vec::new(),
             urls_sender: tell,
@@ -60,17 +61,21 @@ impl LogReader {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops reading: the rest of the log passes unread, and its kept end is dropped.
+    /// Stops searching for URLs: of the rest of the log only the end is kept.
     pub fn stop_reading(&self) {
-        let mut reader = self.reader();
-        reader.done = true;
-        reader.tail = Vec::new();
+        self.reader().ready = true;
     }
 
-    /// Returns the last lines of the log, at most 20; empty after [`Self::stop_reading`].
-    pub fn last(&self) -> String {
+    /// Returns the end of the log, at most [`TAIL`] bytes. The first line may be incomplete.
+    pub fn tail(&self) -> String {
         let reader = self.reader();
-        let text = String::from_utf8_lossy(&reader.tail).into_owned();
+        let begin = reader.tail.len().saturating_sub(TAIL);
+        String::from_utf8_lossy(&reader.tail[begin..]).into_owned()
+    }
+
+    /// Returns the last lines of the log, at most 20.
+    pub fn last(&self) -> String {
+        let text = self.tail();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
@@ -80,11 +85,11 @@ impl ChunkObserver for LogReader {
     fn observe(&mut self, chunk: &[u8]) {
         let reader = self.reader.clone();
         let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if reader.done {
+        reader.append_tail(chunk);
+        if reader.ready {
             self.line = Vec::new();
             return;
         }
-        reader.append_tail(chunk);
         for part in chunk.split_inclusive(|byte| *byte == b'\n') {
             // No line that matters here is longer than this.
             if self.line.len() < 4096 {
@@ -115,10 +120,15 @@ impl LogReader {
 }
 
 impl LogFindings {
+    /// Keeps the end of the log. It is moved to the front only when the buffer is full, so that
+    /// many small chunks cost little.
     fn append_tail(&mut self, chunk: &[u8]) {
+        let chunk = &chunk[chunk.len().saturating_sub(TAIL)..];
+        if self.tail.len() + chunk.len() > 2 * TAIL {
+            let excess = self.tail.len().saturating_sub(TAIL);
+            self.tail.drain(..excess);
+        }
         self.tail.extend_from_slice(chunk);
-        let excess = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..excess);
     }
 }
 
@@ -255,16 +265,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_kept_until_nobody_wants_them() {
+    fn the_last_words_are_kept_in_bounds_before_and_after_the_server_is_ready() {
         let (mut words, _told) = LogReader::new();
-        for number in 0..10_000 {
-            words.observe(format!("line {number}\n").as_bytes());
+        let log: String = (0..20_000)
+            .map(|number| format!("line {number}\n"))
+            .collect();
+        for size in [1, 7, 1000, TAIL, TAIL + 1, log.len()] {
+            for chunk in log.as_bytes().chunks(size) {
+                words.observe(chunk);
+                assert!(words.reader().tail.capacity() <= 2 * TAIL);
+            }
+            assert_eq!(words.tail(), log[log.len() - TAIL..], "chunks of {size}");
+            assert_eq!(words.last().lines().count(), 20);
+            assert!(words.last().ends_with("line 19999"), "{}", words.last());
+            words.stop_reading();
         }
-        let last = words.last();
-        assert_eq!(last.lines().count(), 20);
-        assert!(last.ends_with("line 9999"), "{last}");
-        words.stop_reading();
-        assert_eq!(words.last(), "");
     }
 
     fn argv(words: &[&str]) -> super::super::argv::Argv {

@@ -17,10 +17,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
+use crate::death::Diagnosis;
 use crate::degradation::Degradation;
 use crate::identity;
 use crate::supervisor::processes;
-use crate::sys::trust;
+use crate::sys::{text, trust};
 pub use publisher::StatePublisher;
 pub use store::{StateDirectory, prepare, preview_prepare};
 
@@ -89,6 +90,9 @@ pub struct State {
     pub restarts: u32,
     /// The exit code of the last server or command that ended; `None`: none has ended.
     pub last_exit: Option<i32>,
+    /// Why that one ended; `None`: the cause is not known.
+    #[serde(default)]
+    pub last_reason: Option<Diagnosis>,
     /// The parts of the start: name, and duration in milliseconds.
     pub boot: Vec<(String, u64)>,
     /// Where the password is kept; `None`: JupyterHub checks logins, or there was no room.
@@ -132,6 +136,7 @@ impl State {
             since: now(),
             restarts: 0,
             last_exit: None,
+            last_reason: None,
             boot,
             password: None,
             degradations,
@@ -180,14 +185,8 @@ impl State {
 /// Shortens a long cause and a long remedy.
 fn shorten(degradation: &mut Degradation) {
     let texts = [Some(&mut degradation.cause), degradation.remedy.as_mut()];
-    for text in texts.into_iter().flatten() {
-        if text.len() > MAX_TEXT_BYTES {
-            let end = (0..=MAX_TEXT_BYTES)
-                .rev()
-                .find(|at| text.is_char_boundary(*at));
-            text.truncate(end.unwrap_or(0));
-            text.push('…');
-        }
+    for part in texts.into_iter().flatten() {
+        text::shorten(part, MAX_TEXT_BYTES);
     }
 }
 

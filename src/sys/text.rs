@@ -19,6 +19,15 @@ pub fn shown_lines(text: &str) -> String {
     })
 }
 
+/// Cuts text to `length` bytes, and marks the cut with an ellipsis.
+pub fn shorten(text: &mut String, length: usize) {
+    if text.len() > length {
+        let end = (0..=length).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+}
+
 /// Returns the same JSON value with every such character escaped, except for line breaks. JSON
 /// itself requires this only of C0.
 pub fn json(text: &str) -> String {

@@ -135,7 +135,19 @@ fn messages() -> Vec<String> {
             messages.extend(text.split(end).map(on_one_line));
         }
     }
+    messages.extend(deaths());
     messages
+}
+
+/// What a broken Jupyter logged, and the reasons that are told: `tests/container/deaths.rs`.
+fn deaths() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deaths");
+    let lines = |entry: std::io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        text.lines().map(on_one_line).collect::<Vec<_>>()
+    };
+    let entries = fs::read_dir(directory).unwrap();
+    entries.flat_map(lines).collect()
 }
 
 /// Whether the parts are in the message one after the other.

@@ -1,0 +1,297 @@
+//! The table of causes: what the log of a server shows, and what to tell about it.
+
+use crate::death::pattern::{captures, fill};
+use crate::death::{Diagnosis, MAX_PART};
+use crate::sys::text;
+
+/// The lines with which Python joins the tracebacks of one error.
+pub(super) const CHAINED: [&str; 2] = [
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+];
+
+/// A cause: the last of its lines is where the search stops, the others are above it.
+#[derive(Debug)]
+pub(super) struct Cause {
+    lines: &'static [&'static str],
+    cause: &'static str,
+    remedy: &'static str,
+}
+
+impl Cause {
+    /// Returns the diagnosis if the last of these lines shows this cause.
+    pub(super) fn find(&self, log: &[&str]) -> Option<Diagnosis> {
+        let (mut rest, mut found) = (log, Vec::new());
+        for (count, pattern) in self.lines.iter().rev().enumerate() {
+            let nearest = rest.len() - usize::from(!rest.is_empty());
+            let begin = if count == 0 { nearest } else { 0 };
+            let mut lines = (begin..rest.len()).rev();
+            let (at, parts) = lines.find_map(|at| Some((at, captures(pattern, rest[at])?)))?;
+            found.splice(0..0, parts.into_iter().map(shortened));
+            rest = &rest[..at];
+        }
+        Some(Diagnosis {
+            cause: fill(self.cause, &found).trim_end_matches('.').into(),
+            remedy: fill(self.remedy, &found),
+        })
+    }
+}
+
+/// Returns a part of the log on one line, and only its beginning if it is long.
+fn shortened(part: &str) -> String {
+    let mut part = text::shown(part);
+    text::shorten(&mut part, MAX_PART);
+    part
+}
+
+const fn row(lines: &'static [&'static str], cause: &'static str, remedy: &'static str) -> Cause {
+    Cause {
+        lines,
+        cause,
+        remedy,
+    }
+}
+
+const FREE_SPACE: &str = "Free some space on its disk (`docker system df` shows what Docker uses), \
+                          or raise the limit of its volume";
+const INSTALL: &str = "Start a new container of the image, or install that package again with \
+                       `pip install --force-reinstall`";
+const OPTIONS: &str = "Correct the options that follow the name of the server; \
+                       `jupyter-lab --help-all` lists them";
+const CONFIGURATION: &str =
+    "Correct the option or the line of Jupyter's configuration that sets it";
+const HUB: &str = "Failed to connect to my Hub at {} (attempt";
+
+/// The causes, special ones before general ones.
+pub(super) const CAUSES: &[Cause] = &[
+    row(
+        &[
+            "Permission to listen on port {n} denied",
+            "the Jupyter server could not be started because port {n} is not available",
+        ],
+        "only root may listen on port {0}",
+        "Choose a port above 1023 with --port",
+    ),
+    row(
+        &["the Jupyter server could not be started because port {n} is not available"],
+        "port {0} is taken by another program",
+        "Choose another one with --port, or end that program",
+    ),
+    row(
+        &["Cannot assign requested address"],
+        "the address to listen on is not one of this container",
+        "Leave --ip out: the server then listens on all addresses",
+    ),
+    row(
+        &["in _default_allow_remote", "gaierror: [Errno {}] {}"],
+        "the address to listen on has a name that is not known ({1})",
+        "Name an address with --ip, or leave it out",
+    ),
+    row(
+        &["Running as root is not recommended"],
+        "Jupyter does not run as root",
+        "Name a user with --user, or pass --allow-root to jupyter-lab",
+    ),
+    row(
+        &["Bad config encountered during initialization: No such directory: ''{}''"],
+        "the directory of the notebooks, {0}, does not exist",
+        "Mount it, or name another one with --notebooks",
+    ),
+    row(
+        &["Bad config encountered during initialization: No such preferred dir: ''{}''"],
+        "the directory {0} (preferred_dir) does not exist",
+        "Mount it, or remove that setting from Jupyter's configuration",
+    ),
+    row(
+        &["Bad config encountered during initialization: {}"],
+        "a setting of Jupyter is wrong: {0}",
+        CONFIGURATION,
+    ),
+    row(
+        &["error: argument {}: expected one argument"],
+        "the option {0} has no value, or Jupyter does not know it",
+        OPTIONS,
+    ),
+    row(
+        &["jupyter-{}: error: {}"],
+        "Jupyter refuses its options: {1}",
+        OPTIONS,
+    ),
+    row(
+        &["ValueError: certfile \"{}\" does not exist"],
+        "the certificate {0} does not exist",
+        "Mount it, and name its path with --tls-cert",
+    ),
+    row(
+        &["ValueError: keyfile \"{}\" does not exist"],
+        "the key of the certificate, {0}, does not exist",
+        "Mount it, and name its path with --tls-key",
+    ),
+    row(
+        &[HUB, "ClientResponseError: 403,"],
+        "JupyterHub at {0} rejects the token of this server",
+        "Stop the server in JupyterHub and start it again: the new container gets a valid token",
+    ),
+    row(
+        &[HUB, "Cannot connect to host {} ssl:{} [{}]"],
+        "JupyterHub does not answer at {0} ({3})",
+        "Make that address reachable from this container: c.JupyterHub.hub_connect_ip, and the \
+         container's network",
+    ),
+    row(
+        &["KeyError: 'Missing required environment ${}'"],
+        "the variable {0}, which JupyterHub sets, is missing",
+        "Let JupyterHub start this container, or start jupyter-lab instead",
+    ),
+    row(
+        &["MemoryError"],
+        "the server found no memory for what it was to do",
+        "Give the container more memory (`docker run --memory`)",
+    ),
+    row(
+        &["No space left on device: '{}'"],
+        "there is no space left for {0}",
+        FREE_SPACE,
+    ),
+    row(
+        &["No space left on device"],
+        "there is no space left on a disk that the server writes to",
+        FREE_SPACE,
+    ),
+    row(
+        &["Disk quota exceeded"],
+        "the quota of the server's user is used up",
+        "Delete files, or ask for a larger quota",
+    ),
+    row(
+        &["database or disk is full"],
+        "there is no space left for a database of Jupyter's",
+        FREE_SPACE,
+    ),
+    row(
+        &["Read-only file system: '{}'"],
+        "{0} cannot be written, because its file system is read-only",
+        "Mount it writable",
+    ),
+    row(
+        &["Permission denied: '{}'"],
+        "the server's user may not use {0}",
+        "Change its owner or mode (`chown`, `chmod`), or omit `docker run --user`",
+    ),
+    row(
+        &["Input/output error: '{}'"],
+        "the disk of {0} fails",
+        "Look for errors of that disk on the machine (`dmesg`)",
+    ),
+    row(
+        &["Too many open files"],
+        "the server may not have more files open",
+        "Run with --ulimit nofile=4096, or without a limit",
+    ),
+    row(
+        &["can't start new thread"],
+        "no process or thread can be started any more",
+        "Raise the limit of the container (`docker run --pids-limit`), or end processes",
+    ),
+    row(
+        &["Fatal Python error: {}"],
+        "Python itself cannot start: {0}",
+        "Remove PYTHONHOME and PYTHONPATH from the environment, or start a new container of the image",
+    ),
+    row(
+        &["Fatal Python error: {}", "ModuleNotFoundError: {}"],
+        "Python itself cannot start: {0} ({1})",
+        "Remove PYTHONHOME and PYTHONPATH from the environment, or start a new container of the image",
+    ),
+    row(
+        &["File \"{}/jupyter_{}config.py\", line {n}", "{}Error: {}"],
+        "the configuration file {0}/jupyter_{1}config.py is wrong in line {2} ({3}Error: {4})",
+        "Correct that line, or move the file away",
+    ),
+    row(
+        &[
+            "/jupyter_server/extension/",
+            "The module '{}' could not be found",
+        ],
+        "the server extension {0} is enabled, but not installed",
+        "Install it, or disable it: `jupyter server extension disable {0}`",
+    ),
+    row(
+        &["No module named '{}.{}'"],
+        "the Python package {0} is damaged: its part {0}.{1} is missing",
+        INSTALL,
+    ),
+    row(
+        &["No module named '{}'"],
+        "the Python package {0} is missing",
+        INSTALL,
+    ),
+    row(
+        &["ImportError: cannot import name '{}' from '{}' ({}"],
+        "the Python packages do not fit together: {1} has no {0}",
+        INSTALL,
+    ),
+    row(
+        &["ImportError: {}/site-packages/{}/{}.so: {}"],
+        "the Python package {1} is damaged ({2}.so: {3})",
+        INSTALL,
+    ),
+    row(
+        &[
+            "/site-packages/{}/",
+            "ImportError: {}: cannot open shared object file",
+        ],
+        "the library {1}, which the Python package {0} needs, is missing",
+        INSTALL,
+    ),
+    row(
+        &["File \"{}\", line {n}", "SyntaxError: {}"],
+        "the Python file {0} is damaged in line {1} ({2})",
+        INSTALL,
+    ),
+    row(
+        &[
+            "/jupyter_server/extension/manager.py",
+            "File \"{}\", line {n}",
+            "{}Error: {}",
+        ],
+        "a server extension failed in {0}, line {1} ({2}Error: {3})",
+        "Disable that extension (`jupyter server extension disable NAME`), or install another \
+         version of it",
+    ),
+];
+
+/// The signals that end a server: number, cause, remedy.
+pub(super) const SIGNALS: [(i32, &str, &str); 8] = [
+    (
+        libc::SIGKILL,
+        "another process killed the server, or the machine ran out of memory",
+        "The kernel's log on the machine (`dmesg`) names processes that were killed for memory",
+    ),
+    (
+        libc::SIGTERM,
+        "another process in the container ended the server",
+        "Use `ai-lab-entrypoint restart` to restart it",
+    ),
+    (libc::SIGSEGV, CRASHED, UPDATE),
+    (libc::SIGABRT, CRASHED, UPDATE),
+    (libc::SIGFPE, CRASHED, UPDATE),
+    (
+        libc::SIGBUS,
+        "a file that the server had mapped into memory became unreadable, or /dev/shm is full",
+        "Give the container more shared memory (`docker run --shm-size 1g`), and look at the disk",
+    ),
+    (
+        libc::SIGILL,
+        "a compiled package uses an instruction that this processor does not have",
+        "Install a version of the package for this processor, or use another machine",
+    ),
+    (
+        libc::SIGSYS,
+        "a security profile of the container (seccomp) forbids what the server does",
+        "Use the engine's own profile, or allow the system call",
+    ),
+];
+
+const CRASHED: &str = "a compiled package crashed the server";
+const UPDATE: &str = "Undo the last installation, or start a new container of the image";

@@ -1,0 +1,87 @@
+//! The real last lines of a real Jupyter that was broken in each of these ways: `tests/deaths`.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+/// How a server ended, what it had logged, and the reason that is to be told.
+struct Death {
+    name: String,
+    ended: Ended,
+    log: String,
+    reason: String,
+}
+
+fn deaths() -> Vec<Death> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deaths");
+    let read = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let (head, log) = text.split_once("\n---\n").unwrap();
+        let (head, reason) = head.split_once("\nreason: ").unwrap();
+        let (_, ended) = head.split_once("\nended: ").unwrap();
+        Death {
+            name: path.display().to_string(),
+            ended: match ended.split_once(' ').unwrap() {
+                ("exit", code) => Ended::Exit(code.parse().unwrap()),
+                (_, number) => Ended::Signal(number.parse().unwrap()),
+            },
+            log: log.to_owned(),
+            reason: reason.to_owned(),
+        }
+    };
+    fs::read_dir(directory).unwrap().map(read).collect()
+}
+
+/// An error that the server survived is above the traceback of the one that ended it.
+#[test]
+fn the_last_error_counts_and_a_good_end_has_no_reason() {
+    let survived = "[E] request failed\n    Traceback (most recent call last):\n      File \"/a.py\", \
+                    line 1\n    OSError: [Errno 24] Too many open files\n";
+    let last = "Traceback (most recent call last):\n  File \"/b.py\", line 1\nOddError: x\n";
+    assert!(diagnose(Ended::Exit(1), survived).is_some());
+    assert_eq!(
+        diagnose(Ended::Exit(1), &format!("{survived}[E] loop\n{last}")),
+        None
+    );
+    assert_eq!(diagnose(Ended::Exit(0), survived), None);
+    let joined = format!("{survived}\n{}\n\n{last}", causes::CHAINED[0]);
+    assert!(diagnose(Ended::Exit(1), &joined).is_some());
+}
+
+#[test]
+fn a_part_of_the_log_is_short_harmless_and_never_a_pattern() {
+    let line = |name: &str| format!("OSError: [Errno 13] Permission denied: '{name}'");
+    let cause = |name: &str| diagnose(Ended::Exit(1), &line(name)).unwrap().cause;
+    assert_eq!(
+        cause("{1}\u{1b}{0}"),
+        "the server's user may not use {1}\\u{1b}{0}"
+    );
+    assert!(cause(&"é".repeat(5000)).len() < 2 * MAX_PART);
+    assert_eq!(pattern::fill("{", &[]), "", "a wrong table is no crash");
+}
+
+#[test]
+fn the_last_lines_of_a_broken_jupyter_have_a_reason() {
+    let mut wrong = Vec::new();
+    for death in deaths() {
+        let told = diagnose(death.ended, &death.log).map(|told| told.to_string());
+        if told.as_deref() != Some(&death.reason) {
+            wrong.push(format!("{}: {told:?}", death.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_row_of_the_table_was_seen() {
+    let deaths = deaths();
+    let unseen = |row: &&causes::Cause| {
+        let mut logs = deaths.iter().map(|death| death.log.lines().collect());
+        let found = |log: Vec<&str>| (0..log.len()).any(|at| row.find(&log[..=at]).is_some());
+        !logs.any(found)
+    };
+    let unseen: Vec<_> = causes::CAUSES.iter().filter(unseen).collect();
+    assert!(unseen.is_empty(), "{unseen:?}");
+}

@@ -1,0 +1,80 @@
+//! Why a server ended: a cause and a remedy, from the way it ended and the last lines of its log.
+//! Where this is shown is decided elsewhere.
+
+mod causes;
+mod pattern;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::supervisor::lifecycle::Ended;
+
+/// Maximum length of a part of the log that a diagnosis names, in bytes.
+const MAX_PART: usize = 300;
+
+/// Why a server ended, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// The cause: a sentence without its first capital letter and its full stop, unless it begins
+    /// with what the log says.
+    pub cause: String,
+    /// The remedy: a sentence without its full stop.
+    pub remedy: String,
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}.", self.cause, self.remedy)
+    }
+}
+
+/// Returns why a server ended, from the end of its log. `None`: it ended well, or the cause is
+/// unknown.
+pub fn diagnose(ended: Ended, log: &str) -> Option<Diagnosis> {
+    match ended {
+        Ended::Exit(0) => None,
+        Ended::Exit(_) => by_log(log),
+        Ended::Signal(number) => by_signal(number),
+    }
+}
+
+fn by_signal(number: i32) -> Option<Diagnosis> {
+    let row = causes::SIGNALS.iter().find(|row| row.0 == number)?;
+    Some(Diagnosis {
+        cause: row.1.into(),
+        remedy: row.2.into(),
+    })
+}
+
+/// Searches the log from its end for the first line that shows a cause.
+fn by_log(log: &str) -> Option<Diagnosis> {
+    let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
+    let begin = begin_of_last_traceback(&lines);
+    (begin..lines.len()).rev().find_map(|at| {
+        causes::CAUSES
+            .iter()
+            .find_map(|row| row.find(&lines[begin..=at]))
+    })
+}
+
+/// Returns the index of the line above the last traceback, which introduces it; 0: there is no
+/// traceback. What is above did not end the server. Of tracebacks that Python joined, the first
+/// counts.
+fn begin_of_last_traceback(lines: &[&str]) -> usize {
+    let begins = |line: &&str| line.ends_with("Traceback (most recent call last):");
+    let mut end = lines.len();
+    while let Some(at) = lines[..end].iter().rposition(begins) {
+        let above = lines[..at].iter().rfind(|line| !line.is_empty());
+        if !above.is_some_and(|line| causes::CHAINED.contains(&line.trim_start())) {
+            return at.saturating_sub(1);
+        }
+        end = at;
+    }
+    0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "death_tests.rs"]
+mod tests;
