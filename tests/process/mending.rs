@@ -30,7 +30,7 @@ fn started(image: &Image) -> Running {
 #[test]
 fn people_see_how_their_notebooks_stand_and_bring_one_back() {
     let image = Image::new();
-    let cell = r#"{"cells": [{"cell_type": "code", "source": ["x = 1"]}]}"#;
+    let cell = r#"{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["x = 1"]}]}"#;
     fs::write(image.path("defaults/work.ipynb"), cell).unwrap();
     let running = started(&image);
     let mine = cell.replace('1', "2");
