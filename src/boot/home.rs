@@ -1,7 +1,7 @@
 //! HOME: the directories in which Jupyter, IPython and matplotlib keep their files.
 //!
-//! If one of them cannot be written, new files go to a private directory in TMPDIR (default
-//! `/tmp`), and the files in the old location are still read.
+//! If one of them cannot be written, or its disk is full, new files go to a private directory in
+//! TMPDIR (default `/tmp`) or in memory, and the files in the old location are still read.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,6 +14,8 @@ use crate::boot::write_access::WriteAccess;
 use crate::boot::{Failure, ServerUser, Start};
 use crate::degradation::Degradation;
 use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_directory};
+use crate::sys::dir;
+use crate::sys::dir::RoomChecks;
 use crate::sys::env;
 use crate::sys::env::Environment;
 
@@ -75,6 +77,9 @@ const fn movable(variable: &'static str, directory: &'static str, behind: OldFil
 /// Subdirectories of Jupyter's configuration that it reads from one location only.
 const ONLY_ONE: [&str; 2] = ["custom", "lab"];
 
+/// Where files are kept that find no room on any disk.
+const MEMORY: &str = "/dev/shm";
+
 /// Limits of the links for one directory: their number, and the depth of subdirectories.
 const MOST_LINKS: usize = 4096;
 const DEEPEST: usize = 16;
@@ -96,22 +101,32 @@ pub(super) struct Moved {
     /// The private directory that replaces HOME.
     pub base: PathBuf,
     directories: Vec<(&'static Movable, PathBuf)>,
+    /// The error of a disk that has no room or is broken; `None`: there is none.
+    no_room: Option<io::Error>,
     /// The directory of a password file that is a mount of its own and so cannot be replaced;
     /// `None`: there is none.
     mounted_password: Option<PathBuf>,
 }
 
 impl Moved {
-    /// Finds the directories that cannot be written, or have too long a path, in HOME.
+    /// Finds the directories that cannot be written, or have too long a path, in HOME; `None`: all
+    /// stay. `writable` returns the error that keeps files from being made in a directory.
     pub fn find(
         person: &ServerUser,
         environment: &Environment,
-        writable: &dyn Fn(&Path) -> bool,
-    ) -> Self {
+        writable: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> Option<Self> {
         let home = &person.account.home;
         let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
         let config = user_directory(&variable, home);
         let unset = |kept: &&Movable| environment.get(kept.variable).is_none_or(OsStr::is_empty);
+        let mut no_room = None;
+        let mut moves = |kept: &Movable, old: &Path| {
+            let result = writable(old);
+            let moves = result.is_err() || too_long(kept, old);
+            no_room = no_room.take().or(result.err().filter(is_of_disk));
+            moves
+        };
         let directories: Vec<_> = MOVABLE
             .iter()
             .filter(unset)
@@ -119,20 +134,25 @@ impl Moved {
                 "JUPYTER_CONFIG_DIR" => (kept, config.clone()),
                 _ => (kept, home.join(kept.directory)),
             })
-            .filter(|(kept, old)| !writable(old) || too_long(kept, old))
+            .filter(|(kept, old)| moves(kept, old))
             .collect();
         let written = directories.iter().all(|(_, old)| *old != config);
-        Self {
-            base: env::temp_directory().join(format!("ai-lab-home-{}", person.account.uid)),
-            mounted_password: (written && is_mount(&config.join(CONFIG_FILE_NAME)))
-                .then_some(config),
-            directories,
+        let mounted = written && is_mount(&config.join(CONFIG_FILE_NAME));
+        if directories.is_empty() && !mounted {
+            return None;
         }
-    }
-
-    /// Reports whether nothing has to move.
-    pub fn nothing_moves(&self) -> bool {
-        self.directories.is_empty() && self.mounted_password.is_none()
+        let temporary = env::temp_directory();
+        let memory = Path::new(MEMORY);
+        let place = match writable(&temporary).is_err() && writable(memory).is_ok() {
+            true => memory,
+            false => &temporary,
+        };
+        Some(Self {
+            base: place.join(format!("ai-lab-home-{}", person.account.uid)),
+            mounted_password: mounted.then_some(config),
+            directories,
+            no_room,
+        })
     }
 
     /// Returns the directories that move: the name in HOME, what is wrong with it there, and the
@@ -150,6 +170,9 @@ impl Moved {
     /// Sets the variables for the new locations. Returns the directory for the password, if it is
     /// not the user's configuration directory.
     pub fn set_variables(&self, environment: &mut Environment) -> Option<PathBuf> {
+        if self.base.starts_with(MEMORY) {
+            environment.set("TMPDIR", &self.base);
+        }
         for (kept, old) in &self.directories {
             let new = self.base.join(kept.directory);
             environment.set(kept.variable, &new);
@@ -194,15 +217,24 @@ impl Moved {
             return None;
         }
         let home = person.account.home.display();
-        let cause = format!("{} cannot be written in HOME {home}", names.join(", "));
+        let no_room = self.no_room.as_ref().map(|error| format!(" ({error})"));
+        let no_room = no_room.unwrap_or_default();
+        let cause = format!(
+            "{} cannot be written in HOME {home}{no_room}",
+            names.join(", ")
+        );
         let base = self.base.display();
+        let remedy = match &self.no_room {
+            Some(_) => "delete what is not needed there, and restart; or mount a volume there",
+            None => "mount a volume or a tmpfs there, or name another directory with --home",
+        };
         Some(match made {
             Ok(()) => Degradation::new(
                 format!(
                     "{cause}: what belongs there is in {base} and ends with the container; what \
                      is there already is still read"
                 ),
-                "mount a volume or a tmpfs there, or name another directory with --home",
+                remedy,
             ),
             Err(error) => Degradation::new(
                 format!("{cause}, nor in {base} ({error}): the server may not start"),
@@ -219,12 +251,17 @@ pub(super) fn move_home(
     person: &ServerUser,
     environment: &mut Environment,
 ) -> Result<Option<PathBuf>, Failure> {
-    let writable = |directory: &Path| WriteAccess::default().writable(directory).is_ok();
-    let moved = Moved::find(person, environment, &writable);
-    if moved.nothing_moves() {
+    let room = RoomChecks::default();
+    let writable = |directory: &Path| {
+        WriteAccess::default().writable(directory)?;
+        room.check(directory)
+    };
+    let Some(moved) = Moved::find(person, environment, &writable) else {
         return Ok(None);
-    }
-    let made = make_private(&moved.base, person.account.uid);
+    };
+    // An earlier start may have made it before the file system was read-only.
+    let made = dir::make_private(&moved.base, person.account.uid)
+        .and_then(|()| WriteAccess::default().writable(&moved.base));
     if let Some(report) = moved.report(person, &made) {
         start.report.degraded(report)?;
     }
@@ -242,19 +279,12 @@ pub(super) fn move_home(
     Ok(moved.set_variables(environment))
 }
 
-/// Makes a directory that only its user can enter, inside one that all can write.
-fn make_private(path: &Path, uid: u32) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let data = fs::symlink_metadata(path)?;
-    if !(data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0) {
-        return Err(io::Error::other("another user made it"));
-    }
-    // An earlier start may have made it before the file system was read-only.
-    WriteAccess::default().writable(path)
+/// Reports whether an error is the disk's: it is full, a quota is used up, or it is broken.
+fn is_of_disk(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO];
+    disk.iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Appends the new location, and then the old one, to a variable that lists directories.

@@ -2,6 +2,7 @@
 //! and the checks of paths that root alone may control.
 
 mod calls;
+pub mod dir;
 pub mod env;
 pub mod text;
 pub mod trust;

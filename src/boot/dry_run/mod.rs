@@ -122,8 +122,10 @@ fn home_part(
     environment: &mut Environment,
     plan: &mut DryRunPlan,
 ) -> Result<Option<PathBuf>, Failure> {
-    let writable = |directory: &Path| plan.write_access.writable(directory).is_ok();
-    let moved = Moved::find(person, environment, &writable);
+    let writable = |directory: &Path| plan.write_access.writable(directory);
+    let Some(moved) = Moved::find(person, environment, &writable) else {
+        return Ok(None);
+    };
     let made = plan.write_access.writable(&moved.base);
     if made.is_ok() {
         for (directory, problem, place) in moved.moved_directories() {

@@ -1,0 +1,76 @@
+//! Directories: makes private ones, and finds out whether a file can be kept in one.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use rustix::fs::statfs;
+
+/// Makes a directory that only the user `uid` can enter, inside one that all can write. It may
+/// exist already.
+///
+/// # Errors
+/// It cannot be made, or it is another user's or open to others.
+pub fn make_private(path: &Path, uid: u32) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let data = fs::symlink_metadata(path)?;
+    match data.is_dir() && data.uid() == uid && data.mode() & 0o077 == 0 {
+        true => Ok(()),
+        false => Err(io::Error::other("another user made it")),
+    }
+}
+
+/// Checks whether there is room for new files, once on each file system.
+#[derive(Debug, Default)]
+pub struct RoomChecks(RefCell<BTreeMap<u64, Option<i32>>>);
+
+impl RoomChecks {
+    /// Checks whether a file of one block can be kept in a directory, or where it would be made.
+    ///
+    /// # Errors
+    /// The error of the system: no space, no quota, read-only, no permission, a broken disk.
+    pub fn check(&self, directory: &Path) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        for place in directory.ancestors() {
+            let device = match fs::metadata(place) {
+                Ok(data) => data.dev(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let mut known = self.0.borrow_mut();
+            let error = known.entry(device).or_insert_with(|| {
+                let error = check_room(place).err()?;
+                Some(error.raw_os_error().unwrap_or(libc::EIO))
+            });
+            return error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)));
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file of one block, without a name, in a directory.
+fn check_room(directory: &Path) -> io::Result<()> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    file.write_all(&[1; 4096])?;
+    // Such a file system reserves the block only when the file is synced or closed.
+    match statfs(directory).is_ok_and(|system| LATE.contains(&(system.f_type as u32))) {
+        true => file.sync_all(),
+        false => Ok(()),
+    }
+}
+
+/// The file systems of network mounts and of FUSE, by their numbers in `linux/magic.h`.
+const LATE: [u32; 6] = [
+    0x6969,      // NFS
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0102_1997, // 9p
+    0x00c3_6400, // Ceph
+    0x6573_5546, // FUSE
+];
