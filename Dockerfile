@@ -92,10 +92,10 @@ RUN apt-get update \
     && echo ai-lab >/etc/debian_chroot \
     && printf '. /etc/profile.d/%s.sh\n' ai-lab bash_completion >>/etc/bash.bashrc
 VOLUME /home/jupyter/notebooks
-COPY image/requirements.txt image/constraints.txt image/system /usr/local/share/ai-lab/
+COPY image/requirements.txt image/constraints.txt image/not-rescued.txt image/system /usr/local/share/ai-lab/
 # The files of the image, with the modes that they need whatever they were checked out with.
-# Then the packages, without what nothing here runs: their own test suites, source maps, the C
-# that is compiled already, and debug symbols. They are installed in the stage that stays: a
+# Then the packages, without what nothing here runs: their own test suites, the hub's own pages,
+# source maps, the C that is compiled already, and debug symbols. They are installed in the stage that stays: a
 # copy of so many files between stages takes as long again, and fuse-overlayfs loses one of
 # them now and then. Group and modes are right when the files are made: changing them later
 # takes ten seconds. Bytecode is written for what stays. uv and its cache are gone before the
@@ -122,7 +122,7 @@ RUN cd /usr/local/share/ai-lab \
         --constraint /usr/local/share/ai-lab/constraints.txt \
     && $uv pip check \
     && rm .lock \
-    && rm -rf lib/python3*/site-packages/jupyterlab/galata \
+    && rm -rf lib/python3*/site-packages/jupyterlab/galata share/jupyterhub/static \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . '(' -name '*.js.map' -o -name '*.c' -not -path '*/f2py/*' ')' -delete \
     && find . -name '*.libs' -prune -o -name '*.so*' -type f -exec strip --strip-debug {} + \
@@ -130,6 +130,8 @@ RUN cd /usr/local/share/ai-lab \
     && find . -type d -exec chmod g+s {} + \
     && [ -z "$(find . ! -group jupyter -o ! -type l ! -perm -g=w)" ] \
     && umask 022 \
+    && rsync -a --link-dest="$PWD" --exclude-from=/usr/local/share/ai-lab/not-rescued.txt ./ ../rescue \
+    && find ../rescue -type d -exec chown root:root {} + -exec chmod 755 {} + \
     && apt-get purge -y --auto-remove binutils \
     && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 

@@ -29,6 +29,9 @@ const HUBS_DIRECTORY: &str = "JUPYTERHUB_ROOT_DIR";
 const KUBEFLOW: &str = "NB_PREFIX";
 const KUBEFLOWS_PORT: u16 = 8888;
 
+/// The place of a value on the server's command line, for messages.
+const LINE: &str = "the server's arguments";
+
 /// The variable with the page that a hub opens first; the image names its own there.
 pub(super) const PAGE: &str = "JUPYTERHUB_DEFAULT_URL";
 
@@ -96,7 +99,7 @@ pub(super) fn arguments(
 /// this process runs as. `directory` is the server's working directory.
 ///
 /// # Errors
-/// All values that cannot work.
+/// All values that cannot work, with the place that each is from.
 pub(super) fn check(
     start: &Start<'_>,
     server: &ServerProgram,
@@ -105,7 +108,7 @@ pub(super) fn check(
     directory: &Path,
 ) -> Result<(), SettingsError> {
     let value = |name| match argv.value(name) {
-        Some(value) => Some(("the server's arguments".to_owned(), value)),
+        Some(value) => Some((LINE.to_owned(), value)),
         None => {
             let (place, value) = jupyters.server_trait(name)?;
             Some((place, value?))
@@ -157,6 +160,13 @@ pub(super) fn check(
         true => Ok(()),
         false => Err(SettingsError(wrong)),
     }
+}
+
+/// Reports whether all wrong values are in Jupyter's configuration files. Their author may have no
+/// other way to mend them than in the lab.
+pub(super) fn are_in_files(wrong: &SettingsError) -> bool {
+    let in_file = |error: &SettingError| ![LINE, HUBS_DIRECTORY].contains(&error.origin.as_str());
+    wrong.0.iter().all(in_file)
 }
 
 /// Returns the server's program. A bare name is looked up in the venv, and then on PATH, which

@@ -17,6 +17,7 @@ mod home;
 mod limits;
 mod passthrough;
 mod report;
+mod rescue;
 mod root_phase;
 mod serve;
 mod user_phase;
@@ -24,7 +25,7 @@ mod write_access;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tracing::error;
@@ -92,6 +93,10 @@ pub struct Start<'a> {
     pub signals: &'a Signals,
     /// The password that is wanted.
     pub password: Wanted,
+    /// The Python of a rescue; `None`: there is none, or a rescue is not wanted.
+    pub rescue_python: Option<PathBuf>,
+    /// Why the usual server must not be started, only a rescue; `None`: it can be.
+    pub unprepared: Option<String>,
     /// Variables that hooks wrote for the server's environment and that are not in it yet.
     pub variables: hooks::Variables,
     /// True if root wrote a record of the settings for the verbs.
@@ -215,6 +220,8 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
         launch: checked.launch,
         signals,
         password: checked.password,
+        rescue_python: rescue::python(&checked.settings),
+        unprepared: None,
         variables: Vec::new(),
         recorded: false,
         report,

@@ -9,6 +9,7 @@ use tracing::error;
 
 use crate::state::{Mode, Phase, StatePublisher};
 use crate::supervisor::Observer;
+use crate::supervisor::attempt::{Preparation, RescueReason};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::SpawnError;
 use crate::sys;
@@ -41,6 +42,14 @@ impl Observer for CommandObserver {
             state.main_pid = Some(pid.as_raw_pid());
         });
         sys::release_memory();
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn rescue(&mut self, _: &RescueReason) -> Option<Preparation> {
+        None
     }
 
     fn stopping(&mut self, _: bool) {

@@ -2,23 +2,24 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::getpid;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::boot::arguments;
 use crate::boot::arguments::{arguments, in_venv};
 use crate::boot::passthrough::CommandObserver;
 use crate::boot::user_phase;
 use crate::boot::user_phase::{Ready, working_directory};
-use crate::boot::{Failure, ServerUser, Start, variable};
+use crate::boot::{Failure, ServerUser, Start, causes, rescue, variable};
 use crate::cli::verbs;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
 use crate::log::logfile::Logfile;
 use crate::password;
-use crate::password::{Secret, Wanted};
+use crate::password::Wanted;
 use crate::server::monitor::{
     DefaultPassword, ServerObserver, WatchOptions, format_times, milliseconds,
 };
@@ -29,10 +30,11 @@ use crate::settings::{Orphans, saved};
 use crate::state;
 use crate::state::{Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher};
 use crate::supervisor;
+use crate::supervisor::Main;
+use crate::supervisor::attempt::{Prepare, Server};
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
-use crate::supervisor::{Main, Prepare};
 
 /// Starts the server, the command or nothing, and supervises it until the end.
 ///
@@ -174,7 +176,13 @@ fn serve(
     let jupyters = ready.config_location.read();
     let argv = arguments(&start, person, server, &jupyters);
     let directory = working_directory(&start).unwrap_or_default();
-    arguments::check(&start, server, &argv, &jupyters, &directory).map_err(Failure::Settings)?;
+    let rescue = rescue::plan(&start, person, &ready, server, &argv, &jupyters);
+    match arguments::check(&start, server, &argv, &jupyters, &directory) {
+        Err(wrong) if rescue.is_some() && arguments::are_in_files(&wrong) => {
+            start.unprepared.get_or_insert(wrong.to_string());
+        }
+        checked => checked.map_err(Failure::Settings)?,
+    }
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
     if let Some(page) = arguments::first_page(&start) {
@@ -190,22 +198,19 @@ fn serve(
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
     let place = ready.config_location;
-    let default = ready
-        .default_password
-        .map(|secret| Arc::new((secret, place)));
-    let default_password = default.clone().map(|default| DefaultPassword {
-        text: start.settings.password.default.clone().unwrap_or_default(),
-        is_effective: Arc::new(move || {
-            let (secret, place) = &*default;
-            password::is_effective(place, secret)
-        }),
-    });
-    let prepare = prepare(person.dropped, default);
+    let wanted = Arc::new((ready.wanted, place));
+    let default_password = match &wanted.0 {
+        Wanted::Default(_) => Some(effective_default(&start, wanted.clone())),
+        _ => None,
+    };
+    let unprepared = start.unprepared.take();
+    let prepare = prepare(person.dropped, wanted, unprepared.is_some());
     let plan = WatchOptions {
         hub: server.hub,
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
         default_password,
+        rescue: rescue.map(Arc::new),
         notify_socket: variable(notify::SOCKET_VARIABLE),
         start: start.report.start,
         parts: start.report.parts.clone(),
@@ -213,8 +218,12 @@ fn serve(
     start.check_stop()?;
     // There was no server yet that earlier signals could restart or be passed on to.
     start.signals.discard_pending();
-    let backoff = Backoff::new(start.settings.server.restart);
-    let main = Main::Server(program, backoff, prepare);
+    let main = Main::Server(Server {
+        program,
+        backoff: Backoff::new(start.settings.server.restart),
+        prepare,
+        unprepared,
+    });
     let told = new_state(&start, ready.password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {
@@ -228,19 +237,36 @@ fn serve(
     })
 }
 
+/// Returns the default password, for the welcome.
+fn effective_default(start: &Start<'_>, wanted: Arc<(Wanted, ConfigLocation)>) -> DefaultPassword {
+    DefaultPassword {
+        text: start.settings.password.default.clone().unwrap_or_default(),
+        is_effective: Arc::new(move || match &*wanted {
+            (Wanted::Default(secret), place) => password::is_effective(place, secret),
+            _ => false,
+        }),
+    }
+}
+
 /// Returns the preparation of an in-place restart. It applies the default password again, because
-/// something else may have been configured meanwhile.
-fn prepare(dropped: Dropped, default: Option<Arc<(Secret, ConfigLocation)>>) -> Prepare {
+/// something else may have been configured meanwhile. Another password is applied only if the
+/// start failed to (`failed`): `password set` may have changed it since.
+fn prepare(dropped: Dropped, wanted: Arc<(Wanted, ConfigLocation)>, failed: bool) -> Prepare {
+    let failed = AtomicBool::new(failed);
     Arc::new(move || {
-        let Some((secret, place)) = default.as_deref() else {
-            return;
-        };
-        match password::apply(&dropped, place, &Wanted::Default(secret.clone())) {
-            Ok(applied) => user_phase::log_password_result(applied)
-                .iter()
-                .for_each(|told| warn!("{told}")),
-            Err(error) => error!("{error}"),
+        let (wanted, place) = &*wanted;
+        if !failed.load(Ordering::Relaxed) && !matches!(wanted, Wanted::Default(_)) {
+            return Ok(());
         }
+        let applied = password::apply(&dropped, place, wanted).map_err(|error| causes(&error))?;
+        if applied.variable.is_some() {
+            return Err("the password becomes effective when the container is restarted".into());
+        }
+        failed.store(false, Ordering::Relaxed);
+        user_phase::log_password_result(applied)
+            .iter()
+            .for_each(|told| warn!("{told}"));
+        Ok(())
     })
 }
 

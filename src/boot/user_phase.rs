@@ -8,14 +8,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use tracing::info;
 
 use crate::boot::{Failure, ServerUser, Start, report, timed, variable};
-use crate::boot::{docker_stacks, home, limits};
+use crate::boot::{causes, docker_stacks, home, limits};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
 use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
 use crate::jupyter_config::{CommandLine, ConfigLocation};
 use crate::password;
-use crate::password::{Applied, Outcome, PasswordError, Secret, Wanted};
+use crate::password::{Applied, Outcome, PasswordError, Wanted};
 use crate::server::notify;
 use crate::server::program::Launch;
 use crate::settings::table;
@@ -28,8 +28,8 @@ use crate::volume::{Defaults, VolumeError, bring_in, wrong_mounts};
 pub struct Ready {
     /// The environment of the server or command.
     pub environment: Environment,
-    /// The default password, if it is wanted. It may or may not be effective.
-    pub default_password: Option<Secret>,
+    /// The password that was wanted. It may or may not be effective.
+    pub wanted: Wanted,
     /// Jupyter's config locations.
     pub config_location: ConfigLocation,
     /// Where the password is stored, for the verbs; `None` in hub mode.
@@ -122,10 +122,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     });
     Ok(Ready {
         environment,
-        default_password: match wanted {
-            Wanted::Default(secret) => Some(secret),
-            _ => None,
-        },
+        wanted,
         config_location: place,
         password,
     })
@@ -226,7 +223,7 @@ fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<(), Fai
 /// Returns the degradation for missing defaults. It is not fatal: the user's own work is there.
 pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
     let remedy = "see the reason; the server starts without them";
-    Degradation::new(super::causes(error), remedy)
+    Degradation::new(causes(error), remedy)
 }
 
 /// Sets the wanted password, if there is one; returns Jupyter's config locations.
@@ -238,11 +235,16 @@ fn set_password(
     environment: &mut Environment,
 ) -> Result<ConfigLocation, Failure> {
     let place = find_config_location(start, person, elsewhere, environment);
+    start.unprepared = None;
     let mut applied = match password::apply(&person.dropped, &place, wanted) {
         // A command starts no server, and may be the shell in which the file is repaired.
         Err(error @ PasswordError::Open { .. }) if !is_server(start) => {
             let told = Degradation::note(error.to_string());
             start.report.degraded(told)?;
+            return Ok(place);
+        }
+        Err(error) if is_server(start) && start.rescue_python.is_some() => {
+            start.unprepared = Some(causes(&error));
             return Ok(place);
         }
         applied => applied?,

@@ -50,6 +50,9 @@ pub fn state_text(state: &State, now: u64) -> String {
     if let Some(reason) = &state.last_reason {
         rows.push(("reason", reason.to_string()));
     }
+    if let Some(broken) = &state.rescue {
+        rows.push(("rescue", broken.clone()));
+    }
     if !state.boot.is_empty() {
         let parts = state
             .boot

@@ -58,7 +58,7 @@ pub enum HashError {
     Format(#[from] argon2::password_hash::phc::Error),
 }
 
-fn fill(mut bytes: &mut [u8]) -> Result<(), rustix::io::Errno> {
+pub(super) fn fill(mut bytes: &mut [u8]) -> Result<(), rustix::io::Errno> {
     use rustix::rand::{GetRandomFlags, getrandom};
     while !bytes.is_empty() {
         let filled = getrandom(&mut *bytes, GetRandomFlags::empty())?;

@@ -457,6 +457,47 @@ pub fn check_password(place: &ConfigLocation, secret: &Secret) -> Result<bool, S
     }
 }
 
+/// Returns a hash of the password that the user chose, wherever it can still be read; `None`: no
+/// password is known, or only a default one, which everybody knows. May compute for 100 ms.
+///
+/// # Errors
+/// No hash could be made.
+pub fn configured_hash(
+    place: &ConfigLocation,
+    wanted: &Wanted,
+    default: Option<&Secret>,
+) -> Result<Option<String>, hash::HashError> {
+    let image_default = Secret::new(IMAGE_DEFAULT.into());
+    let default = default.unwrap_or(&image_default);
+    let effective = match place.read().effective() {
+        Effective::Hash(hash) => Some(hash),
+        _ => None,
+    };
+    let own = || {
+        let own = Document::read(&place.file()).ok()?;
+        own.base().map(str::to_owned)
+    };
+    let usable = |hash: &String| hash::well_formed(hash) && !is_public(hash, default);
+    if let Some(hash) = effective.filter(usable).or_else(|| own().filter(usable)) {
+        return Ok(Some(hash));
+    }
+    match wanted {
+        Wanted::Forced(secret) => hash::make(secret).map(Some),
+        Wanted::ForcedHash(hash) => Ok(Some(hash.clone())),
+        Wanted::Nothing | Wanted::Default(_) | Wanted::RemoveDefault(_) => Ok(None),
+    }
+}
+
+/// Returns a random token, of the length that Jupyter gives its own.
+///
+/// # Errors
+/// The system has no random bytes.
+pub fn random_token() -> io::Result<String> {
+    let mut bytes = [0; 24];
+    hash::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 #[path = "password_tests.rs"]
 mod tests;

@@ -6,5 +6,6 @@ pub mod notify;
 pub mod probe;
 pub mod program;
 pub mod readiness;
+pub mod rescue;
 pub mod targets;
 pub mod welcome;

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -23,11 +23,15 @@ use crate::log::sink::{Finish, Sink};
 use crate::server::notify;
 use crate::server::probe::Url;
 use crate::server::readiness::{LogReader, ready};
+use crate::server::rescue::{Broken, RescuePlan, Rescued};
 use crate::server::targets::Expected;
 use crate::server::welcome::Welcome;
 use crate::settings::LogFormat;
 use crate::state::{Phase, StatePublisher};
 use crate::supervisor::Observer;
+use crate::supervisor::attempt::{
+    Attempt, Preparation, PreparationSender, RescueReason, prepare_in_thread,
+};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::SpawnError;
 use crate::sys;
@@ -63,6 +67,8 @@ pub struct WatchOptions {
     pub ready_timeout: Duration,
     /// The default password; `None` if this start sets another one or none.
     pub default_password: Option<DefaultPassword>,
+    /// The rescue of a server that ends before it is ready; `None`: there is none.
+    pub rescue: Option<Arc<RescuePlan>>,
     /// The value of `$NOTIFY_SOCKET`; `None` if it is unset or empty.
     pub notify_socket: Option<OsString>,
     /// The time at which the whole start began.
@@ -89,6 +95,10 @@ pub struct ServerObserver {
     streams: u32,
     pumps: Vec<JoinHandle<()>>,
     readiness: Option<JoinHandle<()>>,
+    /// Where the rescue of the server that just ended is awaited; `None`: it gets none.
+    awaited_rescue: Option<PreparationSender>,
+    /// The rescue that was prepared and not started yet.
+    rescued: Arc<Mutex<Option<Rescued>>>,
     /// True if the server was asked to stop.
     stop_asked: bool,
     /// True once a server was ready: the end of the start is reported only once.
@@ -138,6 +148,8 @@ impl ServerObserver {
             streams: 0,
             pumps: Vec::new(),
             readiness: None,
+            awaited_rescue: None,
+            rescued: Arc::default(),
             stop_asked: false,
             boot_reported: Arc::default(),
             end_reports: Vec::new(),
@@ -186,7 +198,13 @@ impl ServerObserver {
         }));
     }
 
-    fn await_readiness(&mut self, pid: Pid, words: LogReader, urls: watch::Receiver<Vec<Url>>) {
+    fn await_readiness(
+        &mut self,
+        pid: Pid,
+        words: LogReader,
+        urls: watch::Receiver<Vec<Url>>,
+        rescued: Option<Rescued>,
+    ) {
         let expected = self.plan.expected.clone();
         let timeout = self.plan.ready_timeout;
         let told = self.state_writer.clone();
@@ -200,7 +218,8 @@ impl ServerObserver {
             false => (spawned, Vec::new()),
         };
         let notify_socket = self.plan.notify_socket.clone().filter(|_| boot);
-        let default_password = self.plan.default_password.clone().filter(|_| boot);
+        let default_password = self.plan.default_password.clone();
+        let default_password = default_password.filter(|_| boot && rescued.is_none());
         let default_password = default_password.map(check_default_password);
         let hub = self.plan.hub;
         self.readiness = Some(tokio::spawn(async move {
@@ -229,11 +248,12 @@ impl ServerObserver {
             });
             // The state comes first: a reader of the following lines may query it at once.
             told.wait_written().await;
-            if boot {
+            if boot || rescued.is_some() {
                 let welcome = Welcome {
                     hub,
                     target: &target,
                     default_password: default.as_deref(),
+                    rescued: rescued.as_ref(),
                 };
                 logger::print_text(&welcome.text());
             }
@@ -305,9 +325,12 @@ pub fn milliseconds(parts: &[(&'static str, Duration)]) -> Vec<(String, u64)> {
 impl Observer for ServerObserver {
     fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>) {
         self.stop_asked = false;
+        let rescued = self.rescued.lock();
+        let rescued = rescued.unwrap_or_else(PoisonError::into_inner).take();
         self.state_writer.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
             state.restarts += u32::from(state.last_exit.is_some());
+            state.rescue = rescued.as_ref().map(|rescued| rescued.broken.to_string());
         });
         let (words, urls) = LogReader::new();
         if let Some((stdout, stderr)) = output {
@@ -315,7 +338,27 @@ impl Observer for ServerObserver {
             self.pump(stderr, STDERR, &words);
         }
         self.log_reader = Some(words.clone());
-        self.await_readiness(pid, words, urls);
+        self.await_readiness(pid, words, urls, rescued);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.readiness.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation> {
+        let plan = self.plan.rescue.clone()?;
+        let (sender, preparation) = watch::channel(None);
+        match reason {
+            RescueReason::Ended(_) => self.awaited_rescue = Some(sender),
+            // Somebody misspelt it. Nobody can mend that in the lab.
+            RescueReason::NotStarted { .. } if !plan.program_of_venv => return None,
+            RescueReason::Unprepared(cause) | RescueReason::NotStarted { cause, .. } => {
+                error!("{cause}");
+                let broken = Broken::new(cause.clone());
+                prepare_rescue(plan, broken, self.rescued.clone(), sender);
+            }
+        }
+        Some(preparation)
     }
 
     fn stopping(&mut self, again: bool) {
@@ -343,6 +386,8 @@ impl Observer for ServerObserver {
         let pumps: Vec<_> = self.pumps.drain(..).collect();
         let log_reader = self.log_reader.take().filter(|_| !self.stop_asked);
         let state_writer = self.state_writer.clone();
+        let rescue = self.plan.rescue.clone().zip(self.awaited_rescue.take());
+        let rescued = self.rescued.clone();
         self.end_reports.retain(|task| !task.is_finished());
         self.end_reports.push(tokio::spawn(async move {
             // The server's last output comes before the report of its end. A pump goes on, but is
@@ -350,9 +395,14 @@ impl Observer for ServerObserver {
             for pump in pumps {
                 let _ = tokio::time::timeout(OUTPUT_TIMEOUT, pump).await;
             }
-            let diagnosis = log_reader.and_then(|log| diagnose(how, &log.tail()));
+            let log = log_reader.map(|log| log.tail());
+            let diagnosis = log.as_ref().and_then(|log| diagnose(how, log));
             report_end(how, early, again, diagnosis.as_ref());
-            state_writer.update(|state| state.last_reason = diagnosis);
+            state_writer.update(|state| state.last_reason = diagnosis.clone());
+            if let Some((plan, sender)) = rescue {
+                let broken = Broken::ended(how, diagnosis, log.unwrap_or_default());
+                prepare_rescue(plan, broken, rescued, sender);
+            }
         }));
     }
 
@@ -362,6 +412,29 @@ impl Observer for ServerObserver {
         self.state_writer
             .update(|state| state.enter(phase_after(again)));
     }
+}
+
+/// Prepares a rescue in a thread of its own.
+fn prepare_rescue(
+    plan: Arc<RescuePlan>,
+    broken: Broken,
+    rescued: Arc<Mutex<Option<Rescued>>>,
+    sender: PreparationSender,
+) {
+    warn!(
+        "rescue: the server is started once more, without your configuration and extensions, so \
+         that you can mend what broke (--rescue never leaves it ended)"
+    );
+    prepare_in_thread(sender, move || {
+        Attempt::Rescue(match plan.prepare(&broken) {
+            Ok((program, login)) => {
+                let mut next = rescued.lock().unwrap_or_else(PoisonError::into_inner);
+                *next = Some(Rescued { broken, login });
+                Ok(program)
+            }
+            Err(source) => Err(Arc::new(SpawnError::Rescue { source })),
+        })
+    });
 }
 
 fn report_end(how: Ended, early: bool, again: Option<Duration>, diagnosis: Option<&Diagnosis>) {

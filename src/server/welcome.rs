@@ -1,9 +1,9 @@
 //! The welcome: the text for the person who reads the log when the server is ready.
 
 use crate::server::probe::{Endpoint, Target};
+use crate::server::rescue::{Login, Rescued};
 
 /// The facts that the welcome names.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// True if JupyterHub manages the server; people then log in at the hub.
     pub hub: bool,
@@ -11,6 +11,8 @@ pub struct Welcome<'a> {
     pub target: &'a Target,
     /// The default password; `None` if it is not known to be effective.
     pub default_password: Option<&'a str>,
+    /// The rescue that the server is; `None`: it is the usual one.
+    pub rescued: Option<&'a Rescued>,
 }
 
 /// The phrase that log watchers wait for.
@@ -19,12 +21,17 @@ pub const PHRASE: &str = "The server for Jupyter has been started successfully."
 impl Welcome<'_> {
     /// Returns the text. Except in hub mode it ends with a newline, for an empty line in the log.
     pub fn text(&self) -> String {
+        let rescue = self.rescued.map(rescue_text).unwrap_or_default();
         if self.hub {
-            return PHRASE.into();
+            return format!("{PHRASE}{rescue}");
         }
         let scheme = if self.target.tls { "https" } else { "http" };
         let base = self.target.path.strip_suffix("api").unwrap_or("/");
         let base = base.trim_end_matches('/');
+        let base = match self.rescued.map(|rescued| &rescued.login) {
+            Some(Login::RandomToken(token)) => format!("{base}/?token={token}"),
+            _ => base.to_owned(),
+        };
         let urls = match &self.target.endpoint {
             Endpoint::Tcp(address) => format!(
                 "    On this machine       {scheme}://localhost:{port}{base}\n    \
@@ -37,7 +44,7 @@ impl Welcome<'_> {
                 format!("    On this machine       {url}\n")
             }
         };
-        let mut text = format!("\n{PHRASE}\n\n{urls}");
+        let mut text = format!("\n{PHRASE}\n\n{urls}{rescue}");
         if let Some(password) = self.default_password {
             text.push_str(&format!("\nThe default password is \"{password}\".\n"));
             text.push_str(
@@ -47,6 +54,21 @@ impl Welcome<'_> {
         }
         text
     }
+}
+
+/// Returns what a person has to know about a rescue.
+fn rescue_text(rescued: &Rescued) -> String {
+    let login = match rescued.login {
+        Login::Hub => "",
+        Login::Password(_) => "Log in with your password. ",
+        Login::Token(_) => "Log in with your token. ",
+        Login::RandomToken(_) => "The address has a token to log in with. ",
+    };
+    format!(
+        "\nThis is a rescue, because the usual server did not start:\n{}\n{login}The first page says \
+         how to mend it. Then restart:\n\n    docker exec <container> ai-lab-entrypoint restart\n",
+        rescued.broken
+    )
 }
 
 #[cfg(test)]
@@ -66,6 +88,7 @@ mod tests {
             hub,
             target: &target,
             default_password,
+            rescued: None,
         };
         welcome.text()
     }

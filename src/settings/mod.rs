@@ -31,6 +31,15 @@ pub enum Restart {
     Always,
 }
 
+/// The policy for a server that ends before it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescue {
+    /// It is started once more without the user's configuration and extensions.
+    Auto,
+    /// The container ends with it, or the policy for restarts decides.
+    Never,
+}
+
 /// The policy for processes that outlive their kernel or terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphans {
@@ -122,6 +131,10 @@ pub struct Server {
     pub ready_timeout: Duration,
     /// The policy for a server that ends by itself.
     pub restart: Restart,
+    /// The policy for a server that ends before it is ready.
+    pub rescue: Rescue,
+    /// The Python environment of a rescued server; `None`: that of `venv`.
+    pub rescue_venv: Option<PathBuf>,
     /// The policy for processes that outlive their kernel or terminal.
     pub orphans: Orphans,
     /// The umask of the server or COMMAND; `None`: the umask of this process.

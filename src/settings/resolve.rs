@@ -10,7 +10,8 @@ use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
 use crate::settings::{
     DeletedNotebooks, Docker, Hooks, Log, LogFormat, NewAccount, Notebooks, Orphans, Password,
-    Restart, Server, Settings, UpdateNotebooks, User, VolumeOwner, file, nb_user, old_paths,
+    Rescue, Restart, Server, Settings, UpdateNotebooks, User, VolumeOwner, file, nb_user,
+    old_paths,
 };
 use crate::sys::trust;
 
@@ -322,6 +323,11 @@ impl Converter<'_> {
                         ("always", Restart::Always),
                     ],
                 ),
+                rescue: self.choice(
+                    Key::Rescue,
+                    &[("auto", Rescue::Auto), ("never", Rescue::Never)],
+                ),
+                rescue_venv: self.path(Key::RescueVenv),
                 orphans: self.choice(
                     Key::Orphans,
                     &[("keep", Orphans::Keep), ("end", Orphans::End)],

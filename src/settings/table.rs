@@ -63,6 +63,8 @@ pub enum Key {
     DrainTimeout,
     ReadyTimeout,
     Restart,
+    Rescue,
+    RescueVenv,
     Orphans,
     Umask,
     User,
@@ -327,6 +329,26 @@ pub const TABLE: &[Entry] = &[
     .env("AI_LAB_RESTART")
     .toml("server.restart")
     .default("never"),
+    entry(
+        Key::Rescue,
+        "rescue",
+        ValueKind::Choice(&["auto", "never"]),
+        "POLICY",
+        SERVER,
+        "Whether a server that ends before it is ready is started once more, without your configuration and extensions, so that you can mend what broke",
+    )
+    .env("AI_LAB_RESCUE")
+    .toml("server.rescue")
+    .default("auto"),
+    entry(
+        Key::RescueVenv,
+        "rescue-venv",
+        ValueKind::Path,
+        "DIR",
+        SERVER,
+        "Python environment for that, one that nobody changes [default: --venv]",
+    )
+    .toml("server.rescue_venv"),
     entry(
         Key::Orphans,
         "orphans",

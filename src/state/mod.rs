@@ -93,6 +93,9 @@ pub struct State {
     /// Why that one ended; `None`: the cause is not known.
     #[serde(default)]
     pub last_reason: Option<Diagnosis>,
+    /// What broke, if the server is a rescue; `None`: it is the usual one.
+    #[serde(default)]
+    pub rescue: Option<String>,
     /// The parts of the start: name, and duration in milliseconds.
     pub boot: Vec<(String, u64)>,
     /// Where the password is kept; `None`: JupyterHub checks logins, or there was no room.
@@ -137,6 +140,7 @@ impl State {
             restarts: 0,
             last_exit: None,
             last_reason: None,
+            rescue: None,
             boot,
             password: None,
             degradations,

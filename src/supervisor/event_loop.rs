@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, getpid};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::backoff::Backoff;
+use super::attempt::{Attempt, Preparation, RescueReason, Server, prepare_in_thread};
 use super::lifecycle::{Effect, Ended, Event, RunState, Times};
 use super::orphans::Orphans;
 use super::reaper::{self, ChildEvent};
@@ -24,13 +24,10 @@ use super::terminal::Terminal;
 use super::{lifecycle, processes};
 use crate::sys;
 
-/// Prepares the next start of a server. Runs in a separate thread: it may wait for a disk.
-pub type Prepare = Arc<dyn Fn() + Send + Sync>;
-
 /// The main process, and how the supervisor treats it.
 pub enum Main {
     /// A server: the supervisor translates signals for it and can restart it.
-    Server(Program, Backoff, Prepare),
+    Server(Server),
     /// A command: it gets every signal unchanged, as if there were no supervisor.
     Command(Program),
     /// No main process.
@@ -41,6 +38,11 @@ pub enum Main {
 pub trait Observer {
     /// The main process was started; `output` holds the read ends of its stdout and stderr pipes.
     fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>);
+    /// Reports whether the main process became ready.
+    fn is_ready(&self) -> bool;
+    /// Begins to prepare a rescue of the server; `None`: it gets none. If it ended, `ended`
+    /// follows.
+    fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation>;
     /// The main process was asked to stop; if `again`, it is started again after its end.
     fn stopping(&mut self, again: bool);
     /// The main process ended. It is started again after `again`; `None`: never.
@@ -118,8 +120,10 @@ struct EventLoop<'a> {
     has_started: bool,
     since: Instant,
     timer_end: Option<Instant>,
-    /// A channel that closes when the next start is prepared; `None`: no preparation was begun.
-    prepared: Option<watch::Receiver<()>>,
+    /// The preparation of the next attempt; `None`: none was begun.
+    preparation: Option<Preparation>,
+    /// How the attempt before a rescue ended; `None`: there is no rescue, or it became ready.
+    before_rescue: Option<Ended>,
     terminal: Option<Terminal>,
     exit: Option<i32>,
 }
@@ -147,7 +151,8 @@ impl<'a> EventLoop<'a> {
             has_started: false,
             since: Instant::now(),
             timer_end: None,
-            prepared: None,
+            preparation: None,
+            before_rescue: None,
             terminal,
             exit: None,
         };
@@ -157,13 +162,16 @@ impl<'a> EventLoop<'a> {
         life
     }
 
+    /// Starts the main process.
     fn spawn(&mut self) {
+        let program = match self.next_program() {
+            Some(Ok(program)) => program,
+            Some(Err(error)) => return self.spawn_failed(&error),
+            None => return,
+        };
         let spawned = match &self.main {
-            Main::Server(program, ..) => spawn::server(program),
-            Main::Command(program) => {
-                spawn::command(program, self.terminal.map(Terminal::descriptor))
-            }
-            Main::Idle => return,
+            Main::Server(_) => spawn::server(&program),
+            _ => spawn::command(&program, self.terminal.map(Terminal::descriptor)),
         };
         match spawned {
             Ok(spawned) => {
@@ -172,19 +180,71 @@ impl<'a> EventLoop<'a> {
                 self.since = Instant::now();
                 self.observer.started(spawned.pid, spawned.output);
             }
-            Err(error) => {
-                self.take_terminal_back();
-                let ended = Ended::Exit(error.code());
-                let again = match &mut self.main {
-                    Main::Server(_, backoff, _) if self.has_started => {
-                        backoff.next_wait(ended, Duration::ZERO)
-                    }
-                    _ => None,
-                };
-                self.observer.failed(&error, again);
-                self.event(Event::SpawnFailed { ended, again });
+            Err(error) => self.spawn_failed(&error),
+        }
+    }
+
+    /// Returns the program of the next attempt; `None`: there is none, or it is prepared first.
+    fn next_program(&mut self) -> Option<Result<Program, Arc<SpawnError>>> {
+        let preparation = self.preparation.take();
+        let prepared = preparation.and_then(|channel| channel.borrow().clone());
+        let (usual, unprepared) = match &mut self.main {
+            Main::Server(server) => (server.program.clone(), server.unprepared.take()),
+            Main::Command(program) => (program.clone(), None),
+            Main::Idle => return None,
+        };
+        let attempt = prepared.or(unprepared.map(Attempt::Unprepared));
+        match attempt.unwrap_or(Attempt::Usual) {
+            Attempt::Usual => Some(Ok(usual)),
+            Attempt::Rescue(program) => Some(program),
+            Attempt::Unprepared(reason) => {
+                let why = RescueReason::Unprepared(reason.clone());
+                match self.rescue_instead(&why) {
+                    true => None,
+                    false => Some(Err(Arc::new(SpawnError::Unprepared(reason)))),
+                }
             }
         }
+    }
+
+    /// Begins a rescue instead of an attempt that cannot be made. Returns false if there is none.
+    fn rescue_instead(&mut self, reason: &RescueReason) -> bool {
+        let rescued = self.before_rescue.is_none() && self.begin_rescue(reason);
+        if rescued {
+            let (ended, again) = (reason.ended(), Some(Duration::ZERO));
+            self.event(Event::SpawnFailed { ended, again });
+        }
+        rescued
+    }
+
+    /// Begins to prepare a rescue. Returns false if there is none.
+    fn begin_rescue(&mut self, reason: &RescueReason) -> bool {
+        self.preparation = self.observer.rescue(reason);
+        if self.preparation.is_some() {
+            self.before_rescue = Some(reason.ended());
+        }
+        self.preparation.is_some()
+    }
+
+    fn spawn_failed(&mut self, error: &SpawnError) {
+        self.take_terminal_back();
+        let reason = RescueReason::NotStarted {
+            cause: error.to_string(),
+            code: error.code(),
+        };
+        if self.rescue_instead(&reason) {
+            return;
+        }
+        let own = reason.ended();
+        let again = match &mut self.main {
+            Main::Server(server) if self.has_started => {
+                server.backoff.next_wait(own, Duration::ZERO)
+            }
+            _ => None,
+        };
+        self.observer.failed(error, again);
+        let ended = self.before_rescue.take().unwrap_or(own);
+        self.event(Event::SpawnFailed { ended, again });
     }
 
     async fn timer(&self) {
@@ -192,35 +252,33 @@ impl<'a> EventLoop<'a> {
             return std::future::pending().await;
         };
         tokio::time::sleep_until(alarm.into()).await;
-        if let Some(mut prepared) = self.pending_preparation() {
-            let _ = prepared.changed().await;
+        if let Some(mut preparation) = self.pending_preparation() {
+            let _ = preparation.changed().await;
         }
     }
 
-    /// Returns the channel of a preparation that the next start still has to wait for.
-    fn pending_preparation(&self) -> Option<watch::Receiver<()>> {
-        let prepared = self.prepared.as_ref()?;
+    /// Returns the channel of a preparation that the next attempt still has to wait for.
+    fn pending_preparation(&self) -> Option<Preparation> {
+        let preparation = self.preparation.as_ref()?;
         let waits =
-            matches!(self.state, RunState::Backoff { .. }) && prepared.has_changed().is_ok();
-        waits.then(|| prepared.clone())
+            matches!(self.state, RunState::Backoff { .. }) && preparation.has_changed().is_ok();
+        waits.then(|| preparation.clone())
     }
 
-    /// Begins to prepare the next start, in a separate thread.
+    /// Begins to prepare the next attempt, unless a rescue is being prepared.
     fn prepare(&mut self) {
-        let Main::Server(.., prepare) = &self.main else {
+        let Main::Server(server) = &self.main else {
             return;
         };
-        let (working, prepared) = watch::channel(());
-        let prepare = prepare.clone();
-        let thread = std::thread::Builder::new().name("prepare".into());
-        let started = thread.spawn(move || {
-            prepare();
-            drop(working);
-        });
-        if let Err(error) = started {
-            error!("the next start of the server is not prepared: {error}");
+        if self.preparation.is_none() {
+            let prepare = server.prepare.clone();
+            let (sender, preparation) = watch::channel(None);
+            prepare_in_thread(sender, move || match prepare() {
+                Ok(()) => Attempt::Usual,
+                Err(reason) => Attempt::Unprepared(reason),
+            });
+            self.preparation = Some(preparation);
         }
-        self.prepared = Some(prepared);
     }
 
     fn check_timer(&mut self) {
@@ -298,9 +356,14 @@ impl<'a> EventLoop<'a> {
         self.realtime_queue.clear();
         self.continue_at = None;
         self.take_terminal_back();
+        let early = self.state == RunState::Running && !self.observer.is_ready();
+        let before_rescue = self.before_rescue.take().filter(|_| early);
+        let rescued =
+            early && before_rescue.is_none() && self.begin_rescue(&RescueReason::Ended(ended));
         let again = match (&mut self.main, self.state) {
-            (Main::Server(_, backoff, _), RunState::Running) => {
-                backoff.next_wait(ended, self.since.elapsed())
+            (Main::Server(_), RunState::Running) if rescued => Some(Duration::ZERO),
+            (Main::Server(server), RunState::Running) => {
+                server.backoff.next_wait(ended, self.since.elapsed())
             }
             (_, RunState::Stopping { again: true } | RunState::Killing { again: true }) => {
                 Some(Duration::ZERO)
@@ -308,6 +371,8 @@ impl<'a> EventLoop<'a> {
             _ => None,
         };
         self.observer.ended(ended, again);
+        // If the rescue fails, too, the code is that of what was to be rescued.
+        let ended = before_rescue.unwrap_or(ended);
         self.event(Event::MainEnded { ended, again });
     }
 

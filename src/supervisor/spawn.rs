@@ -67,6 +67,15 @@ pub enum SpawnError {
         /// chdir(2)'s error.
         source: io::Error,
     },
+    /// It must not be started.
+    #[error("{0}")]
+    Unprepared(String),
+    /// The surroundings of a rescued server could not be made.
+    #[error("the server cannot be rescued: {source}; run with --tmpfs /tmp")]
+    Rescue {
+        /// The error, with the path.
+        source: io::Error,
+    },
     /// The system refused to start it.
     #[error("{} could not be started: {source}", path.display())]
     System {
@@ -78,10 +87,12 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    /// Returns the exit code that a shell would give: 127 not found, 126 not executable.
+    /// Returns the exit code: 127 not found and 126 not executable, as in a shell; 1 if the
+    /// preparation failed.
     pub fn code(&self) -> i32 {
         match self {
             Self::NotFound { .. } | Self::Interpreter { .. } => 127,
+            Self::Unprepared(_) | Self::Rescue { .. } => 1,
             _ => 126,
         }
     }

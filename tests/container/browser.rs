@@ -9,7 +9,7 @@ use crate::support::docker::{Container, docker_ok, text};
 use crate::support::free_port;
 
 /// Selenium, which Debian does not have, in an environment of its own.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("selenium");
     let python = place.join("bin/python");
     let path = place.display().to_string();

@@ -40,6 +40,7 @@ mod password_traps;
 mod podman;
 mod readiness;
 mod record;
+mod rescue;
 mod restart;
 mod secrets;
 mod socket;

@@ -145,6 +145,11 @@ impl Hub {
         text(&output).trim().to_owned()
     }
 
+    /// The address of a user's default server, for a browser.
+    pub fn page(&self, user: &str) -> String {
+        format!("http://127.0.0.1:{}/user/{user}/", self.port)
+    }
+
     /// The container of a user's default server. It is removed when this goes away.
     pub fn container(&self, user: &str) -> Container {
         let name = format!("{}-{user}", self.prefix);

@@ -1,0 +1,263 @@
+//! The rescue: a server in surroundings that nothing of the user's can break. It runs from an
+//! environment that nobody changed, reads one configuration file, which is made here, and keeps
+//! its own files in a private directory. Its first page says what broke and how to mend it.
+
+mod broken;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+pub use broken::Broken;
+use serde_json::{Value, json};
+
+use crate::supervisor::spawn::Program;
+use crate::sys;
+use crate::sys::env::Environment;
+
+/// How a person gets into a rescued server.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// As always: JupyterHub checks it.
+    Hub,
+    /// With the password of this hash, which the user configured.
+    Password(String),
+    /// With the token that the user configured.
+    Token(String),
+    /// With this random token, which only the log shows.
+    RandomToken(String),
+}
+
+/// What is known about a rescue before there is a reason for one.
+pub struct RescuePlan {
+    /// The Python of the environment that nobody changed.
+    pub python: PathBuf,
+    /// True if JupyterHub manages the server.
+    pub hub: bool,
+    /// True if the usual server's program is of the venv, where `pip` can remove it.
+    pub program_of_venv: bool,
+    /// Where the server listens: traits of `ServerApp` and their values.
+    pub address: Vec<(&'static str, String)>,
+    /// The environment of the usual server.
+    pub environment: Environment,
+    /// The directory that the file browser shows first.
+    pub directory: PathBuf,
+    /// The umask of the usual server; `None`: that of this process.
+    pub umask: Option<u32>,
+    /// The user that the server runs as.
+    pub uid: u32,
+    /// Decides how people log in. Computes for some 50 ms.
+    pub login: Box<dyn Fn() -> io::Result<Login> + Send + Sync>,
+}
+
+/// A rescue: why, and how people log in.
+pub struct Rescued {
+    /// What broke.
+    pub broken: Broken,
+    /// How people log in.
+    pub login: Login,
+}
+
+/// Variables that point Jupyter to files of the user's, or that name another server or first
+/// page. `-I` makes Python itself ignore its own.
+const LEFT_OUT: [&str; 10] = [
+    "JUPYTER_CONFIG_DIR",
+    "JUPYTER_CONFIG_PATH",
+    "JUPYTER_PATH",
+    "JUPYTER_PREFER_ENV_PATH",
+    "JUPYTERLAB_DIR",
+    "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR",
+    "JUPYTERHUB_DEFAULT_URL",
+    "JUPYTERHUB_ROOT_DIR",
+    "JUPYTERHUB_SINGLEUSER_APP",
+];
+
+/// The page that says what broke.
+const PAGE: &str = "what-broke.md";
+
+impl RescuePlan {
+    /// Makes the surroundings anew; returns the server and how people log in. May wait for a disk.
+    ///
+    /// # Errors
+    /// No private directory can be made and filled, on any disk or in memory.
+    pub fn prepare(&self, broken: &Broken) -> io::Result<(Program, Login)> {
+        let login = (self.login)()?;
+        let [disk, memory] = self.places();
+        let base = match self.fill(&disk, &login, broken) {
+            Ok(()) => disk,
+            Err(_) => self.fill(&memory, &login, broken).map(|()| memory)?,
+        };
+        Ok((self.program(&base), login))
+    }
+
+    /// Returns the places for the private directory. A disk may be full, memory is not.
+    fn places(&self) -> [PathBuf; 2] {
+        let name = format!("ai-lab-rescue-{}", self.uid);
+        [sys::env::temp_directory(), "/dev/shm".into()].map(|place| place.join(&name))
+    }
+
+    fn fill(&self, base: &Path, login: &Login, broken: &Broken) -> io::Result<()> {
+        sys::dir::make_private(base, self.uid)?;
+        for name in ["data", "runtime", "settings", "tmp"] {
+            let directory = base.join(name);
+            match fs::remove_dir_all(&directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => fs::create_dir(directory)?,
+            }
+        }
+        let page = broken.page(self.hub);
+        let settings = base.join("settings/overrides.json");
+        write(&settings, overrides().to_string().as_bytes())?;
+        write(&base.join(PAGE), page.as_bytes())?;
+        let configuration = self.configuration(base, login);
+        write(
+            &base.join("config.json"),
+            configuration.to_string().as_bytes(),
+        )
+    }
+
+    /// Returns the server's whole configuration: it reads no other file.
+    fn configuration(&self, base: &Path, login: &Login) -> Value {
+        let mut server = json!({
+            "jpserver_extensions": {"jupyterlab": true, "jupyter_server_terminals": true},
+            // What broke may be anywhere: in the notebooks, in HOME, or in the image.
+            "root_dir": "/",
+            "port_retries": 0,
+            "open_browser": false,
+            "allow_root": self.uid == 0,
+            "terminado_settings": {"shell_command": self.shell(base)},
+        });
+        for (name, value) in &self.address {
+            server[*name] = match (*name, value.parse::<u16>()) {
+                ("port", Ok(number)) => json!(number),
+                _ => json!(value),
+            };
+        }
+        let (hash, token) = match login {
+            Login::Hub => ("", ""),
+            Login::Password(hash) => (hash.as_str(), ""),
+            Login::Token(token) | Login::RandomToken(token) => ("", token.as_str()),
+        };
+        let mut all = json!({
+            "ServerApp": server,
+            "ContentsManager": {"allow_hidden": true},
+            "FileContentsManager": {"preferred_dir": relative(&self.directory)},
+            "LabApp": {
+                "app_settings_dir": base.join("settings"),
+                "default_url": self.first_page(base),
+                "labextensions_path": [],
+            },
+        });
+        if !self.hub {
+            // An empty value is one, too: no variable sets another.
+            all["PasswordIdentityProvider"] = json!({"hashed_password": hash});
+            all["IdentityProvider"] = json!({"token": token});
+        }
+        all
+    }
+
+    /// Returns the command of terminals: a login shell with the variables of the usual server.
+    fn shell(&self, base: &Path) -> Vec<String> {
+        let (mut unset, mut set) = (vec!["env".to_owned()], Vec::new());
+        let own = own_variables(base);
+        for name in LEFT_OUT
+            .into_iter()
+            .chain(own.iter().map(|(name, _)| *name))
+        {
+            match self.environment.get(name) {
+                Some(value) => set.push(format!("{name}={}", value.to_string_lossy())),
+                None => unset.extend(["-u".to_owned(), name.to_owned()]),
+            }
+        }
+        let shell = self.environment.get("SHELL").unwrap_or("/bin/sh".as_ref());
+        let shell = [shell.to_string_lossy().into_owned(), "-l".into()];
+        [unset, set, shell.into()].concat()
+    }
+
+    /// Returns the path of the first page, below the base URL.
+    fn first_page(&self, base: &Path) -> String {
+        let (page, browser) = (base.join(PAGE), &self.directory);
+        let (page, browser) = (url_path(&page), url_path(browser));
+        format!("/lab/tree{page}?file-browser-path={browser}")
+    }
+
+    fn program(&self, base: &Path) -> Program {
+        let module = match self.hub {
+            true => "jupyterhub.singleuser",
+            false => "jupyterlab",
+        };
+        let mut config = OsString::from("--config=");
+        config.push(base.join("config.json"));
+        let mut environment = self.environment.clone();
+        LEFT_OUT.iter().for_each(|name| environment.remove(name));
+        for (name, value) in own_variables(base) {
+            environment.set(name, value);
+        }
+        if self.hub {
+            environment.set("JUPYTERHUB_DEFAULT_URL", self.first_page(base));
+        }
+        Program {
+            name: self.python.clone().into(),
+            // Python must not look for modules in the working directory, nor in HOME.
+            args: ["-I".into(), "-m".into(), module.into(), config].into(),
+            environment: environment.to_vec(),
+            directory: Some(base.to_owned()),
+            umask: self.umask,
+        }
+    }
+}
+
+/// Returns the variables of a rescued server.
+fn own_variables(base: &Path) -> [(&'static str, PathBuf); 4] {
+    [
+        // No other configuration, wherever it is, not even that of the image or the hub.
+        ("JUPYTER_NO_CONFIG", "1".into()),
+        ("JUPYTER_DATA_DIR", base.join("data")),
+        ("JUPYTER_RUNTIME_DIR", base.join("runtime")),
+        ("TMPDIR", base.join("tmp")),
+    ]
+}
+
+/// Returns the settings of the rescued JupyterLab: the page is shown, not edited, and nothing
+/// that is hidden stays out of reach.
+fn overrides() -> Value {
+    json!({
+        "@jupyterlab/docmanager-extension:plugin": {
+            "defaultViewers": {"markdown": "Markdown Preview"},
+        },
+        "@jupyterlab/filebrowser-extension:browser": {"showHiddenFiles": true},
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    })
+}
+
+/// Writes a file that only the user can read. An earlier rescue may have made it.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(content)
+}
+
+/// Returns an absolute path as Jupyter's contents have it when the root directory is `/`.
+fn relative(path: &Path) -> String {
+    path.to_string_lossy().trim_start_matches('/').to_owned()
+}
+
+/// Returns a path with every byte that has a meaning in a URL escaped.
+fn url_path(path: &Path) -> String {
+    let escaped = |byte: &u8| match byte {
+        b'/' | b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    path.as_os_str().as_bytes().iter().map(escaped).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "rescue_tests.rs"]
+mod tests;

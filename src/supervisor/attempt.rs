@@ -1,0 +1,84 @@
+//! The attempts to run a server: the usual one, and the rescue after an attempt that failed.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::error;
+
+use super::backoff::Backoff;
+use super::lifecycle::Ended;
+use super::spawn::{Program, SpawnError};
+
+/// Prepares the next usual attempt; the error says why it must not be made. Runs in a separate
+/// thread: it may wait for a disk.
+pub type Prepare = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// A server, and how it is started again.
+pub struct Server {
+    /// The program of a usual attempt.
+    pub program: Program,
+    /// The restart policy.
+    pub backoff: Backoff,
+    /// The preparation of every attempt but the first.
+    pub prepare: Prepare,
+    /// Why the first attempt must not be made; `None`: it can be.
+    pub unprepared: Option<String>,
+}
+
+/// The reason for a rescue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RescueReason {
+    /// The server ended in this way.
+    Ended(Ended),
+    /// The server could not be prepared, for this reason.
+    Unprepared(String),
+    /// The server's program could not be started.
+    NotStarted {
+        /// Why.
+        cause: String,
+        /// The exit code for that.
+        code: i32,
+    },
+}
+
+impl RescueReason {
+    /// Returns how the failed attempt counts as ended: its code is the container's if the rescue
+    /// fails, too.
+    pub fn ended(&self) -> Ended {
+        match self {
+            Self::Ended(ended) => *ended,
+            Self::Unprepared(_) => Ended::Exit(1),
+            Self::NotStarted { code, .. } => Ended::Exit(*code),
+        }
+    }
+}
+
+/// The next attempt.
+#[derive(Debug, Clone)]
+pub enum Attempt {
+    /// The usual one.
+    Usual,
+    /// None, unless there is a rescue: the preparation failed for this reason.
+    Unprepared(String),
+    /// The rescue, with this program.
+    Rescue(Result<Program, Arc<SpawnError>>),
+}
+
+/// The channel with the next attempt. It closes when that is prepared; no value means
+/// [`Attempt::Usual`].
+pub type Preparation = watch::Receiver<Option<Attempt>>;
+
+/// The sending end of a [`Preparation`].
+pub type PreparationSender = watch::Sender<Option<Attempt>>;
+
+/// Prepares an attempt in a separate thread. If there is no thread, it is [`Attempt::Usual`].
+pub fn prepare_in_thread(
+    sender: PreparationSender,
+    work: impl FnOnce() -> Attempt + Send + 'static,
+) {
+    let thread = std::thread::Builder::new().name("prepare".into());
+    let started = thread.spawn(move || sender.send_replace(Some(work())));
+    if let Err(error) = started {
+        error!("the next start of the server is not prepared: {error}");
+    }
+}

@@ -1,0 +1,265 @@
+//! A lab that does not start any more is open all the same, for its owner alone, and says what
+//! broke; once that is mended, the next start is the usual one.
+
+use std::process::Command;
+
+use crate::support::docker::{self, Container, Volume, docker_ok, text};
+use crate::support::hub::Hub;
+
+const READY: &str = "] ready in ";
+const PASSWORD: &str = "a-password-of-mine";
+const SITE: &str = "cd /opt/ai-lab/jupyterenv/lib/python3*/site-packages && ";
+
+/// A way to break a lab, as the user: how, how it is mended, and what the rescue says of it.
+struct Break {
+    how: &'static str,
+    mend: &'static str,
+    said: &'static str,
+}
+
+/// Breaks that a restart of the server meets.
+const IN_PLACE: [Break; 8] = [
+    Break {
+        how: "mkdir -p ~/.jupyter && echo 'exit()' >~/.jupyter/jupyter_server_config.py",
+        mend: "rm ~/.jupyter/jupyter_server_config.py",
+        said: "code 0",
+    },
+    Break {
+        how: "echo 'c.ServerApp.max_body_size = \"much\"' >~/.jupyter/jupyter_server_config.py",
+        mend: "rm ~/.jupyter/jupyter_server_config.py",
+        said: "code 1",
+    },
+    Break {
+        how: "SITE cp traitlets/__init__.py ~ && echo 'import nothing' >traitlets/__init__.py",
+        mend: "SITE mv ~/__init__.py traitlets",
+        said: "code 1",
+    },
+    Break {
+        how: "SITE mv jupyter_server ~",
+        mend: "SITE mv ~/jupyter_server .",
+        said: "code 1",
+    },
+    Break {
+        how: "mv /opt/ai-lab/jupyterenv/bin/jupyter-lab ~",
+        mend: "mv ~/jupyter-lab /opt/ai-lab/jupyterenv/bin",
+        said: "jupyter-lab was not found",
+    },
+    Break {
+        how: "mv /opt/ai-lab/jupyterenv/bin/python ~",
+        mend: "mv ~/python /opt/ai-lab/jupyterenv/bin",
+        said: "the interpreter that it names",
+    },
+    Break {
+        how: "SITE echo 'import os; os._exit(5)' >ends.py && cd ~/.jupyter && \
+              mkdir jupyter_server_config.d && cd jupyter_server_config.d && \
+              echo '{\"ServerApp\": {\"jpserver_extensions\": {\"ends\": true}}}' >ends.json",
+        mend: "rm -r ~/.jupyter/jupyter_server_config.d",
+        said: "code 5",
+    },
+    Break {
+        how: "cd ~/.local/share/jupyter/runtime && rm jupyter_cookie_secret && \
+              mkdir jupyter_cookie_secret",
+        mend: "rmdir ~/.local/share/jupyter/runtime/jupyter_cookie_secret",
+        said: "code 1",
+    },
+];
+
+/// Breaks that a start of the container meets.
+const FROM_THE_START: [Break; 3] = [
+    Break {
+        how: "cd ~/.jupyter && cp jupyter_server_config.json ~ && \
+              echo '{\"a\": 1,}' >jupyter_server_config.json",
+        mend: "mv ~/jupyter_server_config.json ~/.jupyter",
+        said: "trailing comma",
+    },
+    Break {
+        how: "echo 'c.ServerApp.certfile = \"/no/cert\"' >~/.jupyter/jupyter_server_config.py",
+        mend: "rm ~/.jupyter/jupyter_server_config.py",
+        said: "/no/cert cannot be read",
+    },
+    Break {
+        how: "echo 'c.ServerApp.root_dir = \"/no/root\"' >~/.jupyter/jupyter_server_config.py",
+        mend: "rm ~/.jupyter/jupyter_server_config.py",
+        said: "/no/root is not a directory",
+    },
+];
+
+fn as_user(container: &Container, script: &str) {
+    let script = script.replace("SITE ", SITE);
+    container.exec_ok("jupyter", &["bash", "-c", &script]);
+}
+
+/// Starts the server again; what its state says of a rescue.
+fn again(container: &Container, start: &dyn Fn()) -> Option<String> {
+    let before = container.logs().matches(READY).count();
+    start();
+    container.until("it is ready again", || {
+        (container.logs().matches(READY).count() > before).then_some(())
+    });
+    container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+    container.status()["rescue"].as_str().map(str::to_owned)
+}
+
+/// Meets each break and mends it; nobody but the owner gets in.
+fn meets(container: &Container, start: &dyn Fn(), breaks: &[Break]) {
+    for Break { how, mend, said } in breaks {
+        as_user(container, how);
+        let rescue = again(container, start).expect(how);
+        assert!(rescue.contains(said), "{how}: {rescue}");
+        for (password, expected) in [(PASSWORD, "in"), ("ailab", "out"), ("", "out")] {
+            assert_eq!(container.visit(&["login", password]), expected, "{how}");
+        }
+        let up = "echo u''p; ai-lab-entrypoint status >/dev/null && jupyter --version >/dev/null";
+        assert_eq!(container.visit(&["terminal", PASSWORD, up]), "up", "{how}");
+        as_user(container, mend);
+        assert_eq!(again(container, start), None, "{how}");
+        assert_eq!(container.visit(&["login", PASSWORD]), "in", "{how}");
+    }
+}
+
+#[test]
+fn whatever_a_person_broke_the_lab_opens_and_can_be_mended() {
+    let password = format!("--env=JUPYTER_PASSWORD={PASSWORD}");
+    let container = Container::start(&[&password], &[]);
+    container.wait_for(READY);
+    let restart = || drop(container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]));
+    meets(&container, &restart, &IN_PLACE);
+    let restart = || drop(docker_ok(["restart", &container.name]));
+    meets(&container, &restart, &FROM_THE_START);
+}
+
+#[test]
+fn a_default_password_opens_no_rescue_and_a_token_of_the_log_does() {
+    let container = Container::start(&[], &["jupyter-lab", "--no-such-option"]);
+    let log = container.wait_for(READY);
+    assert!(
+        log.contains("terminated with error code 2 before it was ready"),
+        "{log}"
+    );
+    assert!(!log.contains("The default password is"), "{log}");
+    assert_eq!(container.visit(&["login", "ailab"]), "out");
+    let (_, token) = log.split_once("http://localhost:49494/?token=").unwrap();
+    let token = token.split_whitespace().next().unwrap();
+    assert_eq!(token.len(), 48);
+    let page = format!("http://127.0.0.1:{}/?token={token}", container.port());
+    assert_eq!(seen(&page, "", "code 2"), "seen");
+}
+
+#[test]
+fn a_hub_brings_people_to_the_page_that_says_what_broke() {
+    let hub = Hub::start(
+        "c.DockerSpawner.remove = False\n\
+         c.Spawner.default_url = '/lab/tree/start.ipynb'",
+    );
+    assert_eq!(hub.ask(&["start", "alice"]), "ready");
+    let container = hub.container("alice");
+    let [exits, _, package, ..] = &IN_PLACE;
+    let program = Break {
+        how: "mv /opt/ai-lab/jupyterenv/bin/jupyterhub-singleuser ~",
+        mend: "mv ~/jupyterhub-singleuser /opt/ai-lab/jupyterenv/bin",
+        said: "jupyterhub-singleuser was not found",
+    };
+    let spawn = || {
+        assert_eq!(hub.ask(&["stop", "alice"]), "stopped");
+        assert_eq!(hub.ask(&["start", "alice"]), "ready");
+    };
+    for Break { how, mend, said } in [exits, package, &program] {
+        as_user(&container, how);
+        let rescue = again(&container, &spawn).expect(how);
+        assert!(rescue.contains(said), "{how}: {rescue}");
+        let page = hub.ask(&["page", "alice"]);
+        assert!(page.contains("/what-broke.md"), "{how}: {page}");
+        // The hub decides who gets in, as always.
+        assert_eq!(hub.ask(&["peek", "bob", "alice"]), "403", "{how}");
+        assert_eq!(seen(&hub.page("alice"), "alice", said), "seen", "{how}");
+        as_user(&container, mend);
+        assert_eq!(again(&container, &spawn), None, "{how}");
+    }
+}
+
+/// A disk of its own for HOME, which a container can fill.
+struct SmallDisk {
+    device: String,
+    volume: Volume,
+    _image: tempfile::NamedTempFile,
+}
+
+impl SmallDisk {
+    fn new() -> Self {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(4 << 20).unwrap();
+        let file = image.path().to_str().unwrap();
+        command("mkfs.ext4", &["-q", "-F", "-N", "64", file]);
+        let device = command("losetup", &["--find", "--show", file]);
+        let volume = Volume(docker::name());
+        let device_option = format!("device={device}");
+        let words = [
+            "volume",
+            "create",
+            "--opt",
+            "type=ext4",
+            "--opt",
+            &device_option,
+        ];
+        docker_ok(words.iter().chain([&volume.0.as_str()]));
+        Self {
+            device,
+            volume,
+            _image: image,
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        command("losetup", &["--detach", &self.device]);
+    }
+}
+
+fn command(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", text(&output));
+    text(&output).trim().to_owned()
+}
+
+/// Without room, or without an inode, for everything that is kept in HOME.
+#[test]
+fn a_full_home_locks_nobody_out() {
+    for (full, room) in [
+        ("head -c 9000000 /dev/zero >~/big", "rm ~/big"),
+        ("mkdir ~/many && touch ~/many/{1..64}", "rm -r ~/many"),
+    ] {
+        let disk = SmallDisk::new();
+        let volume = format!("--volume={}:/home/jupyter", disk.volume.0);
+        let password = format!("--env=JUPYTER_PASSWORD={PASSWORD}");
+        let container = Container::start(&[&volume, &password], &[]);
+        container.wait_for(READY);
+        let restart = || drop(docker_ok(["restart", &container.name]));
+        let (ok, said) = container.exec("jupyter", &["bash", "-c", full]);
+        assert!(!ok && said.contains("No space left on device"), "{said}");
+        // It is no rescue: what broke could be seen before.
+        assert_eq!(again(&container, &restart), None, "{full}");
+        let degradations = container.status()["degradations"].to_string();
+        assert!(
+            degradations.contains("No space left on device"),
+            "{degradations}"
+        );
+        assert_eq!(container.visit(&["login", PASSWORD]), "in", "{full}");
+        let free = format!("{room}; echo u''p");
+        assert_eq!(container.visit(&["terminal", PASSWORD, &free]), "up");
+        assert_eq!(again(&container, &restart), None, "{full}");
+        let degradations = container.status()["degradations"].to_string();
+        assert!(!degradations.contains("No space left"), "{degradations}");
+        drop(container);
+    }
+}
+
+/// A person at the browser: see `rescued.py`.
+fn seen(url: &str, login: &str, cause: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/rescued.py");
+    let output = Command::new(crate::browser::python())
+        .args([script, url, login, cause])
+        .output()
+        .unwrap();
+    text(&output).trim().to_owned()
+}

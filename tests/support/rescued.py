@@ -1,0 +1,47 @@
+"""What a person sees of a rescue in Chromium.  rescued.py URL LOGIN CAUSE
+
+Opens URL, logs in if there is a login page (LOGIN: the password, or the user of a hub), and
+waits for the page that says CAUSE: prints "seen".
+"""
+
+import sys
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+url, login, cause = sys.argv[1:]
+
+options = webdriver.ChromeOptions()
+for flag in ["headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu"]:
+    options.add_argument("--" + flag)
+browser = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+
+
+def first(css):
+    return next(iter(browser.find_elements(By.CSS_SELECTOR, css)), None)
+
+
+def until(what, so):
+    message = f"never: {what}, at {browser.current_url}"
+    return WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: so(), message)
+
+
+def text(css):
+    script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
+    return "".join(browser.execute_script(script, css))
+
+
+try:
+    browser.get(url)
+    page = ".jp-MarkdownViewer"
+    until("a login or the page", lambda: first(page) or first("#username_input, [name=password]"))
+    if field := first("#username_input, [name=password]"):
+        field.send_keys(login, Keys.ENTER)
+    until("what broke", lambda: cause in text(page))
+    assert "rescue" in text(page), text(page)
+    assert ".ai-lab" in text(".jp-DirListing-content"), "hidden files are shown"
+    print("seen")
+finally:
+    browser.quit()
