@@ -211,6 +211,7 @@ fn serve(
         ready_timeout: start.settings.server.ready_timeout,
         default_password,
         rescue: rescue.map(Arc::new),
+        news: ready.news,
         notify_socket: variable(notify::SOCKET_VARIABLE),
         start: start.report.start,
         parts: start.report.parts.clone(),

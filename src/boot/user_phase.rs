@@ -34,6 +34,8 @@ pub struct Ready {
     pub config_location: ConfigLocation,
     /// Where the password is stored, for the verbs; `None` in hub mode.
     pub password: Option<PasswordLocation>,
+    /// What is new in the notebooks, for the welcome.
+    pub news: Option<String>,
 }
 
 /// Does everything that needs only the user's rights.
@@ -49,9 +51,9 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
 
     let (result, time) = timed(|| match make_notebooks(start)? {
         true => bring_notebooks(start, person),
-        false => Ok(()),
+        false => Ok(None),
     });
-    result?;
+    let news = result?;
     if let Some(directory) = &start.settings.notebooks.directory {
         let wrong = wrong_mounts(directory, &person.account.home);
         start.report.all_degraded(wrong)?;
@@ -125,6 +127,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
         wanted,
         config_location: place,
         password,
+        news,
     })
 }
 
@@ -193,9 +196,10 @@ pub(super) fn no_notebooks(directory: &Path, error: &std::io::Error) -> Degradat
     )
 }
 
-fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<(), Failure> {
+/// Brings the defaults in; returns what is new for the user.
+fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<Option<String>, Failure> {
     let Some(defaults) = defaults(start) else {
-        return Ok(());
+        return Ok(None);
     };
     let brought = bring_in(
         &person.dropped,
@@ -206,7 +210,10 @@ fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<(), Fai
     start.check_stop()?;
     let summary = match brought {
         Ok(summary) => summary,
-        Err(error) => return start.report.degraded(without_defaults(&error)),
+        Err(error) => {
+            start.report.degraded(without_defaults(&error))?;
+            return Ok(None);
+        }
     };
     info!(
         "Copied notebooks from {} to {}",
@@ -217,7 +224,8 @@ fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<(), Fai
     for line in &summary.reported {
         info!("{line}");
     }
-    start.report.all_degraded(summary.degradations)
+    start.report.all_degraded(summary.degradations)?;
+    Ok(summary.news)
 }
 
 /// Returns the degradation for missing defaults. It is not fatal: the user's own work is there.

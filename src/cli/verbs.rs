@@ -69,6 +69,11 @@ pub enum Notebooks {
         /// The files to restore; a directory means all files below it.
         files: Vec<PathBuf>,
     },
+    /// Bring back the kept copies of notebooks that were only run.
+    RestoreKept {
+        /// The notebooks; a directory means all below it. Empty: all notebooks.
+        files: Vec<PathBuf>,
+    },
 }
 
 /// `config …`.
@@ -146,7 +151,11 @@ fn notebooks() -> Command {
         .subcommand(
             Command::new("restore")
                 .about("Bring defaults back; yours are kept as NAME.yours.EXT")
-                .arg(files("FILE").num_args(1..).required(true)),
+                .arg(switch(
+                    "kept",
+                    "Bring back your copies of notebooks that you ran before an update",
+                ))
+                .arg(files("FILE").num_args(1..).required_unless_present("kept")),
         )
         .subcommand(
             Command::new("seal")
@@ -256,14 +265,14 @@ fn verb(name: &str, matches: &ArgMatches) -> Verb {
         ("notebooks", Some(("diff", found))) => {
             Verb::Notebooks(Notebooks::Diff { file: file(found) })
         }
-        ("notebooks", Some(("restore", found))) => Verb::Notebooks(Notebooks::Restore {
-            files: found
-                .get_many("FILE")
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect(),
-        }),
+        ("notebooks", Some(("restore", found))) => {
+            let files = found.get_many("FILE").into_iter().flatten();
+            let files = files.cloned().collect();
+            Verb::Notebooks(match found.get_flag("kept") {
+                true => Notebooks::RestoreKept { files },
+                false => Notebooks::Restore { files },
+            })
+        }
         ("notebooks", Some(("seal", found))) => Verb::Seal {
             directory: found.get_one("DIR").cloned().unwrap_or_default(),
         },
@@ -334,6 +343,9 @@ mod tests {
             assert_eq!(verb, Verb::Notebooks(Notebooks::Restore { files }));
             assert_eq!(typed.flags[&Key::Notebooks], RawValue::Text("/n".into()));
         }
+        let (verb, _) = read(&["notebooks", "restore", "--kept"]);
+        let files = Vec::new();
+        assert_eq!(verb, Verb::Notebooks(Notebooks::RestoreKept { files }));
         let (verb, _) = read(&["notebooks", "status", "--json"]);
         assert_eq!(verb, Verb::Notebooks(Notebooks::Status { json: true }));
         let (verb, _) = read(&["notebooks", "diff"]);

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::sys::text::shown;
 use crate::volume;
-use crate::volume::{Action, Decision, Defaults, DefaultsStatus, Restored};
+use crate::volume::{Action, BroughtBack, Decision, Defaults, DefaultsStatus, Restored};
 
 /// Runs one of the `notebooks` verbs.
 ///
@@ -28,6 +28,7 @@ pub fn run(what: &Notebooks, typed: CliSettings) -> Result<ExitCode, VerbError> 
         Notebooks::Status { json } => status(&setting, &defaults, *json),
         Notebooks::Diff { file } => diff(&setting, &defaults, file.as_deref()),
         Notebooks::Restore { files } => restore(&setting, &defaults, files),
+        Notebooks::RestoreKept { files } => restore_kept(&setting, &defaults, files),
     }
 }
 
@@ -62,6 +63,12 @@ fn labels(verdict: Decision) -> (&'static str, &'static str, &'static str) {
             "changed",
             "changed by you; the new one comes beside it at the next start",
             YELLOW,
+        ),
+        Decision::Run => ("run", "only run by you", GREEN),
+        Decision::ReplaceRun => (
+            "run",
+            "only run by you; the newer one comes at the next start, your copy is kept",
+            CYAN,
         ),
         Decision::Replace => ("outdated", "the newer one comes at the next start", CYAN),
         Decision::Left => ("outdated", "of another version, stays as it is", CYAN),
@@ -134,8 +141,9 @@ fn diff(
         None => {
             let files = volume::defaults_status(&setting.dropped, defaults)?.files;
             let differ = files.into_iter().filter(|action| {
-                use Decision::{Beside, Kept, Left, Replace};
-                matches!(action.verdict, Kept | Beside | Replace | Left)
+                use Decision::{Beside, Kept, Left, Replace, ReplaceRun, Run};
+                let differs = [Kept, Beside, Replace, ReplaceRun, Run, Left];
+                differs.contains(&action.verdict)
             });
             differ.map(|action| action.path).collect()
         }
@@ -208,6 +216,49 @@ fn restore(
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+fn restore_kept(
+    setting: &VerbContext,
+    defaults: &Defaults,
+    files: &[PathBuf],
+) -> Result<ExitCode, VerbError> {
+    let paths = files.iter().map(|file| inside(defaults, file));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let results = volume::restore_kept(&setting.dropped, defaults, &paths)?;
+    if results.is_empty() {
+        print_text("no copies of your notebooks are kept\n");
+    }
+    let mut whole = true;
+    for (path, result) in results {
+        let name = shown(&path);
+        let failed = match result {
+            BroughtBack::Done { version, aside } => {
+                let aside = aside.map(|aside| format!("; what was there is {}", shown(&aside)));
+                let aside = aside.unwrap_or_default();
+                let version = shown(&version);
+                print_text(&format!("{name}: your copy of {version} is back{aside}\n"));
+                continue;
+            }
+            BroughtBack::Nothing => format!("{name}: no copy of yours is kept"),
+            BroughtBack::Refused(error) => {
+                let why = std::io::Error::from(error);
+                format!("{name}: not brought back: {why}; your copy is still in .ai-lab/kept")
+            }
+            BroughtBack::NotPutBack(aside) => {
+                format!(
+                    "{name}: not brought back, and yours is now {}",
+                    shown(&aside)
+                )
+            }
+        };
+        print_error(&failed);
+        whole = false;
+    }
+    Ok(match whole {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 
@@ -308,6 +359,7 @@ mod tests {
         };
         let standing = DefaultsStatus {
             degradations: Vec::new(),
+            news: false,
             installed: Some("1.0.0".into()),
             files: vec![
                 action("a.ipynb", Decision::Current),

@@ -69,6 +69,8 @@ pub struct WatchOptions {
     pub default_password: Option<DefaultPassword>,
     /// The rescue of a server that ends before it is ready; `None`: there is none.
     pub rescue: Option<Arc<RescuePlan>>,
+    /// What is new in the notebooks, for the welcome.
+    pub news: Option<String>,
     /// The value of `$NOTIFY_SOCKET`; `None` if it is unset or empty.
     pub notify_socket: Option<OsString>,
     /// The time at which the whole start began.
@@ -220,6 +222,7 @@ impl ServerObserver {
         let notify_socket = self.plan.notify_socket.clone().filter(|_| boot);
         let default_password = self.plan.default_password.clone();
         let default_password = default_password.filter(|_| boot && rescued.is_none());
+        let news = self.plan.news.clone();
         let default_password = default_password.map(check_default_password);
         let hub = self.plan.hub;
         self.readiness = Some(tokio::spawn(async move {
@@ -254,6 +257,7 @@ impl ServerObserver {
                     target: &target,
                     default_password: default.as_deref(),
                     rescued: rescued.as_ref(),
+                    news: news.as_deref(),
                 };
                 logger::print_text(&welcome.text());
             }

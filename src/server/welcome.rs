@@ -13,6 +13,8 @@ pub struct Welcome<'a> {
     pub default_password: Option<&'a str>,
     /// The rescue that the server is; `None`: it is the usual one.
     pub rescued: Option<&'a Rescued>,
+    /// What is new in the notebooks.
+    pub news: Option<&'a str>,
 }
 
 /// The phrase that log watchers wait for.
@@ -52,6 +54,9 @@ impl Welcome<'_> {
                  docker run --env JUPYTER_PASSWORD=<your password> …\n",
             );
         }
+        if let Some(news) = self.news {
+            text.push_str(&format!("\n{news}\n"));
+        }
         text
     }
 }
@@ -78,6 +83,15 @@ mod tests {
     use crate::server::probe::Url;
 
     fn text(url: &str, hub: bool, default_password: Option<&str>) -> String {
+        with_news(url, hub, default_password, None)
+    }
+
+    fn with_news(
+        url: &str,
+        hub: bool,
+        default_password: Option<&str>,
+        news: Option<&str>,
+    ) -> String {
         let url = Url::parse(url).unwrap();
         let target = Target {
             endpoint: url.endpoints[0].clone(),
@@ -89,6 +103,7 @@ mod tests {
             target: &target,
             default_password,
             rescued: None,
+            news,
         };
         welcome.text()
     }
@@ -117,6 +132,12 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("docker run --env JUPYTER_PASSWORD=<your password>"));
+    }
+
+    #[test]
+    fn what_is_new_comes_last() {
+        let said = with_news(LAB, false, None, Some("New."));
+        assert!(said.ends_with("49494\n\nNew.\n"), "{said}");
     }
 
     #[test]

@@ -23,11 +23,13 @@ use crate::identity::Root;
 use crate::sys::text::shown;
 
 pub use defaults::manifest;
+pub use defaults::news::NEWS;
 pub use defaults::plan::{Action, Decision};
 pub use defaults::preview::{DefaultsPreview, drop_unreadable, preview_defaults};
 pub use defaults::restore::{
     DefaultsStatus, Restored, Versions, defaults_status, restore, versions,
 };
+pub use defaults::restore_kept::{BroughtBack, restore_kept};
 pub use defaults::seal::{Sealed, seal};
 pub use defaults::summary::Summary;
 pub use defaults::sync::{Defaults, bring_in};

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::lab::is_extra;
 use crate::support::tmpfs::{Bound, Tmpfs};
 use crate::support::{Image, Output};
 
@@ -55,7 +56,9 @@ fn files(top: &Path) -> BTreeMap<String, Vec<u8>> {
             let name = path.strip_prefix(top).unwrap().display().to_string();
             if path.is_dir() {
                 todo.push(path);
-            } else if !matches!(&*name, ".ai-lab/lock" | ".ai-lab/manifest.sha256") {
+            } else if !matches!(&*name, ".ai-lab/lock" | ".ai-lab/manifest.sha256")
+                && !is_extra(&name)
+            {
                 all.insert(name, fs::read(path).unwrap());
             }
         }

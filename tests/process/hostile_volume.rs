@@ -18,7 +18,7 @@ use crate::support::{Image, UID, repeated};
 
 /// Where a thing can be: at a default, at what a default lies under, at what is ours,
 /// and where nothing is expected.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 13] = [
     "start.ipynb",
     "link.ipynb",
     "dir",
@@ -28,6 +28,9 @@ const PLACES: [&str; 10] = [
     ".ai-lab/lock",
     ".ai-lab/manifest.sha256",
     ".ai-lab/manifest.sha256.damaged",
+    ".ai-lab/cells.jsonl",
+    ".ai-lab/kept",
+    "0 What is new.md",
     "theirs",
 ];
 

@@ -12,7 +12,8 @@
 use std::fs;
 
 use crate::support::lab::{
-    Files, Lab, assert_finished, assert_old_or_new, change, first, second, seen, third,
+    Files, Lab, assert_finished, assert_old_or_new, change, changed, first, second, seen, third,
+    updated,
 };
 use crate::support::repeated;
 use crate::support::tracer;
@@ -61,16 +62,7 @@ fn used(update: &'static str) -> (Lab, Files, Files) {
     lab.finish("1.0.0");
     let theirs = change(&lab.volume());
     lab.keep();
-    let mut old = first();
-    old.remove("deleted.sh");
-    (lab, old, theirs)
-}
-
-/// What a start with `new` ends with.
-fn with(new: &Files, theirs: &Files) -> Files {
-    let mut all = new.clone();
-    all.extend(theirs);
-    all
+    (lab, changed(), theirs)
 }
 
 const CHANGED: &str = "mine.ipynb: FAILED\n";
@@ -83,7 +75,7 @@ fn an_update_killed_anywhere_keeps_what_is_the_users_and_is_finished_by_the_next
     at_every_call(&lab, "2.0.0", again, |at| {
         assert_old_or_new(at, &volume, &[&old, &new], &theirs);
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
     });
 }
 
@@ -95,7 +87,7 @@ fn what_a_killed_update_brought_is_not_taken_for_the_users_by_a_later_image() {
     at_every_call(&lab, "2.0.0", again, |at| {
         assert_old_or_new(at, &volume, &[&old, &second()], &theirs);
         lab.finish("3.0.0");
-        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
     });
 }
 
@@ -108,7 +100,7 @@ fn an_update_that_puts_new_files_beside_changed_ones_can_be_killed_anywhere() {
     at_every_call(&lab, "2.0.0", again, |at| {
         assert_old_or_new(at, &volume, &[&old, &new], &theirs);
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
     });
 }
 
@@ -135,7 +127,7 @@ fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
     at_every_call(&lab, "2.0.0", again, |at| {
         assert_old_or_new(at, &volume, &[&old, &new], &theirs);
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
     });
 }
 
@@ -186,6 +178,6 @@ fn an_update_on_a_disk_that_fails_anywhere_keeps_what_is_the_users_and_is_finish
             }
         }
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &with(&new, &theirs), CHANGED);
+        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
     });
 }

@@ -17,8 +17,18 @@ pub type Files = BTreeMap<&'static str, &'static str>;
 /// How the names of our directory and of our temporary files begin.
 pub const OURS: &str = ".ai-lab";
 
+/// A notebook of the first image and one of the second, and what a run makes of the first.
+const RUN: [&str; 2] = [
+    r#"{"nbformat": 4, "cells": [{"cell_type": "code", "source": "1 + 1", "outputs": []}]}"#,
+    r#"{"nbformat": 4, "cells": [{"cell_type": "code", "source": "2 + 2", "outputs": []}]}"#,
+];
+pub const RAN: &str = r#"{"nbformat": 4, "cells": [{"source": ["1 ", "+ 1"], "cell_type": "code", "outputs": ["2"]}]}"#;
+/// Where an update keeps that.
+const KEPT: &str = ".ai-lab/kept/1.0.0/run.ipynb";
+
 pub fn first() -> Files {
     Files::from([
+        ("run.ipynb", RUN[0]),
         ("a.ipynb", "a 1"),
         ("deep/er/b.ipynb", "b 1"),
         ("latest.ipynb", "-> a.ipynb"),
@@ -30,6 +40,7 @@ pub fn first() -> Files {
 
 pub fn second() -> Files {
     Files::from([
+        ("run.ipynb", RUN[1]),
         ("a.ipynb", "a 2"),
         ("deep/er/b.ipynb", "b 2, longer than before"),
         ("latest.ipynb", "-> deep/er/b.ipynb"),
@@ -56,8 +67,25 @@ pub fn third() -> Files {
 pub fn change(volume: &Path) -> Files {
     fs::write(volume.join("mine.ipynb"), "my own").unwrap();
     fs::write(volume.join("notes.txt"), "notes").unwrap();
+    fs::write(volume.join("run.ipynb"), RAN).unwrap();
     fs::remove_file(volume.join("deleted.sh")).unwrap();
     Files::from([("mine.ipynb", "my own"), ("notes.txt", "notes")])
+}
+
+/// What is in the volume after that, of the first image's defaults.
+pub fn changed() -> Files {
+    let mut old = first();
+    old.remove("deleted.sh");
+    old.insert("run.ipynb", RAN);
+    old
+}
+
+/// What a start with `new` makes of that.
+pub fn updated(new: &Files, theirs: &Files) -> Files {
+    let mut all = new.clone();
+    all.extend(theirs);
+    all.insert(KEPT, RAN);
+    all
 }
 
 /// An image whose volume is memory, so that flushing it costs nothing.
@@ -196,7 +224,13 @@ impl Lab {
     }
 }
 
-/// Every file and link of the volume that has a name of its own.
+/// Reports whether a start wrote the file, which no image has: the cells of its notebooks, or
+/// what is new.
+pub fn is_extra(name: &str) -> bool {
+    name == ".ai-lab/cells.jsonl" || name == "0 What is new.md"
+}
+
+/// Every file and link of the volume that has a name of its own, without the extra ones.
 pub fn seen(volume: &Path) -> BTreeMap<String, String> {
     fn add(top: &Path, dir: &Path, all: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -221,6 +255,7 @@ pub fn seen(volume: &Path) -> BTreeMap<String, String> {
     }
     let mut all = BTreeMap::new();
     add(volume, volume, &mut all);
+    all.retain(|name, _| !is_extra(name));
     all
 }
 
@@ -249,6 +284,13 @@ pub fn assert_old_or_new(at: &str, volume: &Path, states: &[&Files], theirs: &Fi
     let before = before.iter().flat_map(|state| state.keys());
     for name in before.chain(theirs.keys()) {
         assert!(seen.contains_key(*name), "{at}: {name} is gone: {seen:#?}");
+    }
+    if states
+        .iter()
+        .any(|state| state.values().any(|content| *content == RAN))
+    {
+        let there = seen.values().any(|content| content == RAN);
+        assert!(there, "{at}: what was run is gone: {seen:#?}");
     }
 }
 

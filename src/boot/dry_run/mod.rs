@@ -199,13 +199,17 @@ fn notebooks_part(
         plan.line(action);
     }
     let writes = |verdict| {
-        use Decision::{Adopt, Beside, Install, Replace};
-        matches!(verdict, Install | Replace | Beside | Adopt)
+        use Decision::{Adopt, Beside, Install, Replace, ReplaceRun};
+        matches!(verdict, Install | Replace | ReplaceRun | Beside | Adopt)
     };
     let mut written = foreseen.files.iter().map(|action| action.verdict);
     if foreseen.recorded && written.any(writes) {
         let manifest = defaults.volume.join(volume::MANIFEST);
         plan.line(format!("record them in {}", manifest.display()));
+    }
+    if foreseen.news {
+        let news = defaults.volume.join(volume::NEWS);
+        plan.line(format!("write what is new to {}", news.display()));
     }
     Ok(())
 }

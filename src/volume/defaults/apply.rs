@@ -12,8 +12,12 @@ use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic::{NEW, OLD, is_temporary};
 use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::copy::{Job, Staged, Writer};
-use crate::volume::defaults::manifest::{Content, Manifest};
-use crate::volume::defaults::plan::Decision;
+use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
+use crate::volume::defaults::kept::KeptCopies;
+use crate::volume::defaults::manifest::{Content, Entry, KeptCopy, Manifest};
+use crate::volume::defaults::news;
+use crate::volume::defaults::news::{Kind, News};
+use crate::volume::defaults::plan::{Decision, Policy};
 use crate::volume::defaults::recover::Unrestored;
 use crate::volume::defaults::store::AiLabDir;
 use crate::volume::defaults::summary::Summary;
@@ -24,6 +28,10 @@ use crate::volume::{ErrnoCounts, VolumeError, shown};
 /// The remedy if the volume refuses a change.
 pub(super) const WRITE_REMEDY: &str =
     "make the notebooks directory writable for the user, or see what its file system lacks";
+
+/// The remedy if the copy of a notebook that was only run cannot be kept.
+const KEEP_REMEDY: &str = "make .ai-lab/kept in the notebooks directory a directory that the user \
+                           can write; until then, the notebook is not updated";
 
 /// The remedy if something cannot be read.
 pub(super) const READ_REMEDY: &str = "check the files and their modes";
@@ -85,6 +93,19 @@ pub(super) struct Work<'a> {
     pub not_exchangeable: u64,
     /// Files that a replacement took out and could not put back.
     pub strays: Unrestored,
+    /// The cells of the installed notebooks.
+    pub cells: InstalledCells,
+    pub policy: Policy,
+    /// True if earlier starts brought defaults in, so that there can be news.
+    pub has_news: bool,
+    /// What is new for the person.
+    pub news: News,
+    /// Notebooks whose cells may not be recorded.
+    pub without_cells: Vec<&'a Row>,
+    /// Copies of notebooks that were only run; `None` if none can be kept.
+    pub kept: Option<KeptCopies>,
+    /// Notebooks that were only run, and no copy could be kept.
+    pub not_kept: ErrnoCounts,
     /// Changes that the volume refused.
     pub write_failures: ErrnoCounts,
     /// Files that could not be read.
@@ -101,8 +122,16 @@ impl<'a> Work<'a> {
         let is_dir = row.image == Some(Content::Directory);
         let counted = u64::from(!is_dir);
         self.record_kept_file(row, verdict);
+        self.announce_newer(row, verdict);
+        if is_notebook(path) && (self.cells.incomplete || verdict == Decision::Adopt) {
+            self.without_cells.push(row);
+        }
         match verdict {
             Decision::Install if is_dir => self.make_dir(row),
+            Decision::ReplaceRun => match self.prepare_copy(row) {
+                Ok(()) => return self.queue(row, verdict),
+                Err(error) => self.count_not_kept(path, error),
+            },
             Decision::Install | Decision::Replace | Decision::Beside => {
                 return self.queue(row, verdict);
             }
@@ -111,7 +140,7 @@ impl<'a> Work<'a> {
                 self.summary.current += counted;
             }
             Decision::Left => self.summary.other_version += counted,
-            Decision::Kept => self.count_kept(row, counted),
+            Decision::Kept | Decision::Run => self.count_kept(row, counted),
             Decision::Deleted => self.summary.deleted += counted,
             Decision::Gone => self.report_line(path, "is no longer a default; it stays"),
             Decision::InTheWay => {
@@ -128,6 +157,24 @@ impl<'a> Work<'a> {
         if self.report_lines <= MAX_REPORT_LINES {
             let line = format!("{} {what}", shown(path));
             self.summary.reported.push(line);
+        }
+    }
+
+    /// Returns the kind of news that the decision is; `None` if it is none.
+    pub fn news_of(&self, row: &Row, verdict: Decision) -> Option<Kind> {
+        let none = Entry::default();
+        let entry = self.manifest.entries.get(&row.path).unwrap_or(&none);
+        news::kind(row, entry, verdict, self.policy).filter(|_| self.has_news)
+    }
+
+    /// Adds a newer version of a file that the person changed to the news, once.
+    fn announce_newer(&mut self, row: &Row, verdict: Decision) {
+        if self.news_of(row, verdict) == Some(Kind::Newer)
+            && let Some(entry) = self.manifest.entries.get_mut(&row.path)
+            && let Some(Content::File(image)) = row.image
+        {
+            entry.announced = Some(image);
+            self.news.add(Kind::Newer, &row.path);
         }
     }
 
@@ -171,6 +218,70 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Writes the file with the news.
+    fn write_news(&mut self) {
+        self.summary.news = self.news.line();
+        let name = news::NAME.to_bytes();
+        let Some(home) = self.home.as_ref().filter(|_| self.summary.news.is_some()) else {
+            return;
+        };
+        if self.writer.offers.contains_key(name) {
+            return;
+        }
+        self.touched.insert(Vec::new());
+        let text = self.news.text(self.version);
+        let (top, mode) = (self.writer.volume.top(), self.writer.mode);
+        // Without the file, the log still says it.
+        if news::write(top, (&text, mode), home, &mut self.aside).is_ok()
+            && let Some(line) = &mut self.summary.news
+        {
+            line.push_str(&format!("\n\"{}\" there says more.", news::NEWS));
+        }
+    }
+
+    /// Makes the directory for the copy of a notebook that was only run, and records the copy.
+    fn prepare_copy(&mut self, row: &Row) -> Result<(), Errno> {
+        let path = &row.path;
+        let entry = self.manifest.entries.get_mut(path).ok_or(Errno::NOENT)?;
+        let (Some(kept), Some(Content::File(installed)), InVolume::Run(digest)) =
+            (&mut self.kept, entry.installed, row.volume)
+        else {
+            return Err(Errno::NOENT);
+        };
+        kept.forget_changed(path, entry);
+        let version = self
+            .cells
+            .get(path, installed)
+            .and_then(|known| known.version);
+        let directory = kept.directory_for(path, version.as_deref(), installed)?;
+        entry.kept.push(KeptCopy { directory, digest });
+        Ok(())
+    }
+
+    /// Counts a notebook that stays because no copy of it can be kept.
+    pub fn count_not_kept(&mut self, path: &[u8], error: Errno) {
+        self.summary.kept += 1;
+        self.not_kept.add(error, || shown(path));
+    }
+
+    /// Records the cells of notebooks that were installed without them.
+    fn record_cells(&mut self) -> Result<(), Errno> {
+        for row in std::mem::take(&mut self.without_cells) {
+            let entry = self.manifest.entries.get(&row.path);
+            let (Some(Content::File(digest)), false) = (row.image, (self.stop)()) else {
+                continue;
+            };
+            let is_installed = entry.is_some_and(|entry| entry.installed == row.image);
+            if is_installed && self.cells.get(&row.path, digest).is_none() {
+                let cells = in_image(&mut self.writer.source, &row.path, digest);
+                if let Some(cells) = cells {
+                    self.cells.insert(&row.path, digest, self.version, cells);
+                }
+            }
+        }
+        self.cells.write(&self.manifest)
+    }
+
     fn make_dir(&mut self, row: &Row) {
         match self.writer.volume.dir(&row.path, true) {
             Ok(_) => self.note(row),
@@ -190,7 +301,9 @@ impl<'a> Work<'a> {
             self.drop_staged(&staged);
         }
         let _ = self.save();
-        self.clear_mark(&is_late);
+        if self.cells.write(&self.manifest).is_ok() {
+            self.clear_mark(&is_late);
+        }
     }
 
     /// Clears the mark of temporary files if none is left. One that could not be removed is left
@@ -238,7 +351,11 @@ impl<'a> Work<'a> {
                 || entry.yours.is_some()
         });
         let saved = self.save();
-        self.clear_mark(self.stop);
+        self.write_news();
+        // Otherwise, the next start reads the missing cells in the image.
+        if self.record_cells().is_ok() {
+            self.clear_mark(self.stop);
+        }
         if let Some(more) = self
             .report_lines
             .checked_sub(MAX_REPORT_LINES)
@@ -275,6 +392,7 @@ impl<'a> Work<'a> {
             ));
         }
         degradations.extend(self.strays.degradation());
+        degradations.extend(self.not_kept.degradations("keep your copy of", KEEP_REMEDY));
         degradations.extend(self.unread.degradations("read", READ_REMEDY));
         degradations.extend(self.write_failures.degradations("write", WRITE_REMEDY));
         self.summary

@@ -151,6 +151,28 @@ pub(super) fn digest(
     })
 }
 
+/// Reads a whole regular file. Its stat is `None` if it changed while it was read.
+///
+/// # Errors
+/// EFBIG if it is longer than `limit`.
+pub(super) fn read(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    limit: u64,
+) -> Result<(Vec<u8>, Option<FileStat>), Errno> {
+    let (file, before) = open_file(dir, name)?;
+    let mut bytes = Vec::new();
+    let mut file = file.take(limit.saturating_add(1));
+    file.read_to_end(&mut bytes)
+        .map_err(|error| errno(&error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Errno::FBIG);
+    }
+    let after = tree::stat_fd(file.get_ref())?;
+    let same = after.changed == before.changed && after.size == before.size;
+    Ok((bytes, same.then_some(before)))
+}
+
 /// Returns a link's content and its text.
 pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString), Errno> {
     let text = rustix::fs::readlinkat(dir, name, Vec::new())?;
@@ -163,7 +185,7 @@ pub(super) fn link(dir: BorrowedFd<'_>, name: &CStr) -> Result<(Content, CString
 /// empty; what is in it does not matter.
 pub(super) fn stage_file(
     dir: BorrowedFd<'_>,
-    mut from: File,
+    mut from: impl Read,
     mode: u32,
     buffer: &mut [u8],
     stop: &dyn Fn() -> bool,
@@ -188,6 +210,16 @@ pub(super) fn stage_file(
             discard(dir, &name);
             Err(fault)
         }
+    }
+}
+
+/// Flushes one staged file. One that someone removed must not fail the whole batch.
+pub(super) fn fsync(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => rustix::fs::fsync(file),
+        Err(Errno::NOENT | Errno::LOOP) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -2,10 +2,8 @@
 //! renamed into place and recorded as installed.
 
 use std::collections::BTreeSet;
-use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::volume::defaults::apply::Work;
@@ -13,6 +11,7 @@ use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{Fault, OursCheck};
 use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::copy::{Halt, Job, Staged, Written, write_all};
+use crate::volume::defaults::kept::{KeptPlace, MAX_COPIES};
 use crate::volume::defaults::manifest::{Content, Stamp};
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::Decision;
@@ -43,10 +42,12 @@ impl<'a> Work<'a> {
         self.touched.insert(tree::split(&target).0.to_vec());
         let offer = self.writer.offers.get(&row.path);
         self.bytes += offer.map_or(0, Offer::size);
+        let news = self.news_of(row, verdict);
         self.jobs.push(Job {
             row,
             verdict,
             target,
+            news,
         });
         let files = self.batch_limits.files_of(self.writer.offers.len());
         match self.jobs.len() >= files || self.bytes >= self.batch_limits.batch_bytes {
@@ -62,12 +63,18 @@ impl<'a> Work<'a> {
         let mut take = |number: usize, written: Written| {
             let job: &Job<'a> = &jobs[number];
             match written {
-                Ok((temp, content, look)) => self.batch.push(Staged {
-                    job: job.clone(),
-                    temp,
-                    content,
-                    file_stat: look,
-                }),
+                Ok(file) => {
+                    if let (Content::File(digest), Some(cells)) = (file.content, file.cells) {
+                        let path = &job.row.path;
+                        self.cells.insert(path, digest, self.version, cells);
+                    }
+                    self.batch.push(Staged {
+                        job: job.clone(),
+                        temp: file.name,
+                        content: file.content,
+                        file_stat: file.file_stat,
+                    });
+                }
                 Err(Fault::Stopped) => return Err(Halt::Stopped),
                 Err(Fault::Source(error)) => self.unread.add(error, || shown(&job.row.path)),
                 Err(Fault::Volume(Errno::NOSPC | Errno::DQUOT)) => return Err(Halt::Full),
@@ -159,7 +166,7 @@ impl<'a> Work<'a> {
             if few || synced.insert(look.inode.dev) {
                 let (dir, _) = self.writer.volume.parent(&staged.job.target, false)?;
                 if few {
-                    fsync(dir, &staged.temp)?;
+                    atomic::fsync(dir, &staged.temp)?;
                 } else {
                     rustix::fs::syncfs(tree::open_dir(dir, c".")?)?;
                 }
@@ -189,8 +196,9 @@ impl<'a> Work<'a> {
         let size = |size| {
             new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
         };
+        let run = job.row.volume.run();
         let judge = OursCheck {
-            ours: &|found| found == *content || was == Some(found),
+            ours: &|found| found == *content || was == Some(found) || run == Some(found),
             size: &size,
             stop: self.stop,
         };
@@ -200,27 +208,36 @@ impl<'a> Work<'a> {
                 home.mark_at_least(Mark::Reserved);
             }
         };
-        let placed = match job.verdict {
-            Decision::Replace => Replacement {
+        let keep = match (job.verdict, &mut self.kept) {
+            (Decision::ReplaceRun, Some(kept)) => kept.place_for(path, entry).map(Some),
+            _ => Ok(None),
+        };
+        let (temp, target) = (
+            At {
+                dir,
+                name: &staged.temp,
+            },
+            At { dir, name: &name },
+        );
+        let placed = match (job.verdict, &keep) {
+            (Decision::Replace | Decision::ReplaceRun, Ok(keep)) => Replacement {
                 dir,
                 temp: &staged.temp,
                 name: &name,
                 path,
                 new: *content,
                 check: judge,
-                keep: None,
+                keep: keep.as_ref().map(KeptPlace::at),
                 home: home.map(|home| home.dir.as_fd()),
                 reserving: &reserving,
             }
             .run(&mut self.aside),
-            _ => install(
-                At {
-                    dir,
-                    name: &staged.temp,
-                },
-                At { dir, name: &name },
-                &reserving,
-            ),
+            (_, Ok(_)) => install(temp, target, &reserving),
+            (_, Err(error)) => {
+                temp.discard();
+                self.count_not_kept(path, *error);
+                return Ok(());
+            }
         };
         if staged.is_beside() && matches!(placed, Placed::Done | Placed::Conflict) {
             // Recorded even if a person's file has the name, so that not every start tries again.
@@ -239,7 +256,11 @@ impl<'a> Work<'a> {
                 }
                 let now = tree::stat_name(dir, &name).ok();
                 self.record_installed(staged, now);
+                if let Some(kind) = job.news {
+                    self.news.add(kind, path);
+                }
                 match verdict {
+                    Decision::ReplaceRun => self.count_run(path),
                     Decision::Replace => self.summary.updated += 1,
                     _ => self.summary.installed += 1,
                 }
@@ -274,7 +295,7 @@ impl<'a> Work<'a> {
                 entry.pending = Some(*content);
                 return Err(VolumeError::Stopped);
             }
-            (Placed::FsRefused(error), Decision::Replace)
+            (Placed::FsRefused(error), Decision::Replace | Decision::ReplaceRun)
                 if lacks_flag(error) || error == Errno::XDEV =>
             {
                 self.not_exchangeable += 1;
@@ -304,6 +325,23 @@ impl<'a> Work<'a> {
         entry.yours = None;
     }
 
+    /// Counts a notebook that was updated after a person ran it, and drops its oldest copies.
+    fn count_run(&mut self, path: &[u8]) {
+        self.summary.updated += 1;
+        self.summary.run += 1;
+        let entry = self.manifest.entries.get_mut(path);
+        let (Some(kept), Some(entry)) = (&mut self.kept, entry) else {
+            return;
+        };
+        for version in kept.drop_oldest(path, entry) {
+            let what = format!(
+                "had more than {MAX_COPIES} copies of yours in .ai-lab/kept: the one of {version} \
+                 was deleted"
+            );
+            self.report_line(path, &what);
+        }
+    }
+
     /// Removes a staged file that is not to be renamed into place.
     pub fn drop_staged(&mut self, staged: &Staged<'_>) {
         let job = &staged.job;
@@ -313,16 +351,6 @@ impl<'a> Work<'a> {
         if let Some(entry) = self.manifest.entries.get_mut(&job.row.path) {
             entry.pending = None;
         }
-    }
-}
-
-/// Flushes one staged file. One that someone removed must not fail the whole batch.
-fn fsync(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-        Ok(file) => rustix::fs::fsync(file),
-        Err(Errno::NOENT | Errno::LOOP) => Ok(()),
-        Err(error) => Err(error),
     }
 }
 

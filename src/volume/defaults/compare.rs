@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::Fault;
-use crate::volume::defaults::manifest::{Content, Entry, Manifest, Stamp};
+use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
 use crate::volume::defaults::seal::Seal;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::pace::Pace;
@@ -26,6 +26,8 @@ pub enum InVolume {
     Absent,
     /// This content.
     Is(Content),
+    /// A notebook with this content, whose cells are those of the installed version.
+    Run(Digest),
     /// A regular file that was not read and counts as changed: its size is neither that of the
     /// installed file nor that of the image's, or it exceeds the limits for reading.
     Changed,
@@ -34,6 +36,16 @@ pub enum InVolume {
     /// Something that no default can be or lie under (a socket, a link in place of a parent
     /// directory), or that cannot be read.
     InTheWay,
+}
+
+impl InVolume {
+    /// Returns the content of a notebook that was only run.
+    pub(super) fn run(self) -> Option<Content> {
+        match self {
+            Self::Run(digest) => Some(Content::File(digest)),
+            _ => None,
+        }
+    }
 }
 
 /// One path of the image or the manifest, and its state on both sides.
@@ -45,7 +57,7 @@ pub(super) struct Row {
     /// True if the image's side could not be read: the plan leaves this path out.
     pub unknown: bool,
     pub volume: InVolume,
-    /// The stamp of a file that is [`InVolume::Is`] in the volume, for the manifest.
+    /// The stamp of a file of known content in the volume, for the manifest.
     pub in_volume: Option<Stamp>,
     /// The stamp of the file in the image, for the manifest.
     pub in_image: Option<Stamp>,

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,10 +13,13 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use crate::notebook::Cells;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{BUFFER, Fault};
 use crate::volume::defaults::compare::Row;
+use crate::volume::defaults::installed_cells::{MAX_NOTEBOOK, is_notebook};
 use crate::volume::defaults::manifest::Content;
+use crate::volume::defaults::news::Kind;
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
 use crate::volume::tree::{FileStat, Tree};
@@ -36,6 +41,8 @@ pub(super) struct Job<'a> {
     pub verdict: Decision,
     /// Target path: the default's own path, or the name beside it.
     pub target: Vec<u8>,
+    /// What it is to the person if it gets in place.
+    pub news: Option<Kind>,
 }
 
 /// A complete temporary file or link that is not yet renamed into place.
@@ -54,8 +61,18 @@ impl Staged<'_> {
     }
 }
 
-/// Temporary name in the target's directory, its content, and the stat if it is a file.
-pub(super) type Written = Result<(CString, Content, Option<FileStat>), Fault>;
+/// A complete temporary file or link.
+pub(super) struct TempFile {
+    /// Its name in the target's directory.
+    pub name: CString,
+    pub content: Content,
+    /// `None` for a link.
+    pub file_stat: Option<FileStat>,
+    /// The cells of a notebook.
+    pub cells: Option<Cells>,
+}
+
+pub(super) type Written = Result<TempFile, Fault>;
 
 /// Writes jobs, with both directory trees open.
 pub(super) struct Writer<'a> {
@@ -97,8 +114,13 @@ impl<'a> Writer<'a> {
             .map_err(Fault::Volume)?;
         match self.offers.get(path) {
             Some(Offer::Link(text, content)) => {
-                let temp = atomic::stage_link(dir, text).map_err(Fault::Volume)?;
-                Ok((temp, *content, None))
+                let name = atomic::stage_link(dir, text).map_err(Fault::Volume)?;
+                Ok(TempFile {
+                    name,
+                    content: *content,
+                    file_stat: None,
+                    cells: None,
+                })
             }
             Some(Offer::File(_)) => {
                 let (from, name) = self.source.parent(path, false).map_err(Fault::Source)?;
@@ -108,12 +130,41 @@ impl<'a> Writer<'a> {
                     _ => with_x(self.mode),
                 };
                 self.buffer.resize(BUFFER, 0);
-                let staged = atomic::stage_file(dir, file, mode, &mut self.buffer, stop);
-                let (temp, content, look) = staged?;
-                Ok((temp, content, Some(look)))
+                let mut file = Tee::new(file, is_notebook(path) && look.size <= MAX_NOTEBOOK);
+                let staged = atomic::stage_file(dir, &mut file, mode, &mut self.buffer, stop);
+                let (name, content, look) = staged?;
+                Ok(TempFile {
+                    name,
+                    content,
+                    file_stat: Some(look),
+                    cells: file.read.and_then(|bytes| Cells::parse(&bytes).ok()),
+                })
             }
             _ => Err(Fault::Source(Errno::INVAL)),
         }
+    }
+}
+
+/// A file that is read, and what was read of it if it is a notebook.
+struct Tee {
+    file: File,
+    read: Option<Vec<u8>>,
+}
+
+impl Tee {
+    fn new(file: File, keeps: bool) -> Self {
+        let read = keeps.then(Vec::new);
+        Self { file, read }
+    }
+}
+
+impl Read for Tee {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let size = self.file.read(buffer)?;
+        if let Some(read) = &mut self.read {
+            read.extend_from_slice(&buffer[..size]);
+        }
+        Ok(size)
     }
 }
 

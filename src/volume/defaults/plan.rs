@@ -18,6 +18,18 @@ pub struct Policy {
     pub older: bool,
 }
 
+impl Policy {
+    /// Reports whether an untouched file is replaced by another version.
+    fn replaces(self) -> bool {
+        !self.older && self.update != UpdateNotebooks::Never
+    }
+
+    /// Reports whether the image's version replaces the installed one if that is untouched.
+    pub(super) fn would_replace(self, image: Option<Content>, entry: &Entry) -> bool {
+        self.replaces() && image != entry.installed
+    }
+}
+
 /// The decision for one path, which also says how the summary counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -25,6 +37,8 @@ pub enum Decision {
     Install,
     /// Replace the file that an earlier start installed.
     Replace,
+    /// Replace the notebook that a person only ran, and keep their copy.
+    ReplaceRun,
     /// Put it beside the file that the user changed.
     Beside,
     /// Record as installed what already equals the image's.
@@ -35,6 +49,8 @@ pub enum Decision {
     Left,
     /// Keep what the user changed or wrote.
     Kept,
+    /// Keep what the user only ran.
+    Run,
     /// Do not bring back what the user deleted.
     Deleted,
     /// Leave what the image no longer has.
@@ -64,10 +80,11 @@ impl fmt::Display for Action {
         let what = match self.verdict {
             Decision::Install => "install",
             Decision::Replace => "replace",
+            Decision::ReplaceRun => "replace (only run by you, your copy is kept)",
             Decision::Beside => "put the new one beside",
             Decision::Adopt | Decision::Current => "current",
             Decision::Left => "leave at another version",
-            Decision::Kept => "keep (changed by you)",
+            Decision::Kept | Decision::Run => "keep (changed by you)",
             Decision::Deleted => "leave deleted",
             Decision::Gone => "leave, no longer a default",
             Decision::InTheWay => "leave, something else is in the way of",
@@ -121,13 +138,14 @@ fn decide(
         InVolume::Is(content) if content == image => Decision::Adopt,
         InVolume::Is(content) if entry.installed == Some(content) => {
             let can = content != Content::Directory && image != Content::Directory;
-            match policy.update {
-                _ if policy.older => Decision::Left,
-                UpdateNotebooks::Never => Decision::Left,
-                _ if can => Decision::Replace,
-                _ => Decision::InTheWay,
+            match policy.replaces() {
+                false => Decision::Left,
+                true if can => Decision::Replace,
+                true => Decision::InTheWay,
             }
         }
+        InVolume::Run(_) if policy.would_replace(Some(image), entry) => Decision::ReplaceRun,
+        InVolume::Run(_) => Decision::Run,
         InVolume::Is(Content::File(_)) | InVolume::Changed if is_file(image) => {
             let newer = entry.installed.is_some_and(|known| known != image) && !policy.older;
             let beside = policy.update == UpdateNotebooks::Beside;

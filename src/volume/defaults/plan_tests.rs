@@ -92,6 +92,31 @@ fn absent_and_never_installed_is_installed() {
 }
 
 #[test]
+fn only_run_is_replaced_by_a_newer_image_as_untouched_is() {
+    let run = InVolume::Run(Digest::of(b"with outputs"));
+    row(
+        Some(file("new")),
+        Some(installed(file("old"))),
+        run,
+        |policy| {
+            Some(match (policy.older, policy.update) {
+                (false, UpdateNotebooks::Unmodified | UpdateNotebooks::Beside) => {
+                    Decision::ReplaceRun
+                }
+                _ => Decision::Run,
+            })
+        },
+    );
+    row(
+        Some(file("same")),
+        Some(installed(file("same"))),
+        run,
+        |_| Some(Decision::Run),
+    );
+    row(None, Some(installed(file("old"))), run, |_| None);
+}
+
+#[test]
 fn absent_and_installed_before_follows_the_policy_for_deleted_ones() {
     for image in [file("same"), file("newer")] {
         row(

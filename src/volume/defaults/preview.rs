@@ -7,8 +7,9 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::defaults::apply::{READ_REMEDY, WRITE_REMEDY};
 use crate::volume::defaults::manifest::Manifest;
+use crate::volume::defaults::news;
 use crate::volume::defaults::plan::{Action, Decision};
-use crate::volume::defaults::restore::status_of;
+use crate::volume::defaults::restore::{Compared, status_of};
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store;
 use crate::volume::defaults::store::NotRead;
@@ -44,6 +45,7 @@ pub fn preview_defaults(
             let verdict = Decision::Install;
             return Ok(DefaultsPreview {
                 files: paths.map(|path| Action { path, verdict }).collect(),
+                news: false,
                 recorded: true,
                 degradations: unread.degradations("read", READ_REMEDY).collect(),
             });
@@ -53,12 +55,14 @@ pub fn preview_defaults(
     if tree::is_read_only(volume.top()) {
         return Ok(DefaultsPreview {
             files: Vec::new(),
+            news: false,
             recorded: false,
             degradations: vec![read_only_volume(defaults)],
         });
     }
     let mut degradations = Vec::new();
     let offers = offers(defaults, &source, inode(defaults, &volume)?, stop)?;
+    let offers_news = offers.by_path.contains_key(news::NAME.to_bytes());
     let longest = offers.manifest_limit();
     let record = store::preview_manifest(volume.top(), rights, longest, stop, &mut degradations);
     let recorded = record.is_ok();
@@ -72,12 +76,16 @@ pub fn preview_defaults(
         }
     };
     let trees = (&mut source, &mut volume);
-    let standing = status_of(defaults, trees, offers, manifest, stop)?;
+    let compared = Compared::AsInStart;
+    let standing = status_of(defaults, trees, offers, manifest, compared, stop)?;
     let mut files = standing.files;
     degradations.extend(standing.degradations);
     degradations.extend(drop_refused(&mut volume, rights, &mut files));
+    let top = volume.top();
+    let may_write = news::may_write(top) && rights.may_change(top).is_ok();
     Ok(DefaultsPreview {
         files,
+        news: standing.news && recorded && may_write && !offers_news,
         recorded,
         degradations,
     })
@@ -85,10 +93,10 @@ pub fn preview_defaults(
 
 /// Drops and reports the actions that the permissions of the volume's directories forbid.
 fn drop_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> Vec<Degradation> {
-    use Decision::{Beside, Install, Replace};
+    use Decision::{Beside, Install, Replace, ReplaceRun};
     let mut refused = ErrnoCounts::default();
     files.retain(|action| {
-        let writes = matches!(action.verdict, Install | Replace | Beside);
+        let writes = matches!(action.verdict, Install | Replace | ReplaceRun | Beside);
         let may = match writes {
             true => may_write(volume, rights, &action.path),
             false => Ok(()),
@@ -123,7 +131,7 @@ pub fn drop_unreadable(
     defaults: &Defaults,
     mut foreseen: DefaultsPreview,
 ) -> Result<DefaultsPreview, VolumeError> {
-    use Decision::{Adopt, Beside, Install, Replace};
+    use Decision::{Adopt, Beside, Install, Replace, ReplaceRun};
     let mut source = open_source(defaults)?;
     let Offers {
         by_path: offers,
@@ -132,7 +140,7 @@ pub fn drop_unreadable(
     } = all_offers(defaults, &source)?;
     foreseen.files.retain(|Action { path, verdict }| {
         let may = match offers.get(path) {
-            _ if !matches!(verdict, Install | Replace | Beside | Adopt) => Ok(()),
+            _ if !matches!(verdict, Install | Replace | ReplaceRun | Beside | Adopt) => Ok(()),
             Some(Offer::File(_)) => source.parent(path, false).and_then(|(dir, name)| {
                 rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())
             }),
@@ -155,6 +163,8 @@ pub fn drop_unreadable(
 pub struct DefaultsPreview {
     /// The decision for each default.
     pub files: Vec<Action>,
+    /// True if the start would write [`NEWS`](crate::volume::NEWS).
+    pub news: bool,
     /// True if the start could write the manifest.
     pub recorded: bool,
     /// What the start could not do as asked.

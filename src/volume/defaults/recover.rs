@@ -1,6 +1,6 @@
 //! Cleaning up after a start that was killed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,9 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 use crate::volume::defaults::aside::{Moved, moved_path};
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::{Fault, NEW, OLD, OursCheck};
+use crate::volume::defaults::atomic::{Fault, NEW, OLD};
+use crate::volume::defaults::kept;
+use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Content, Digest, Manifest};
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store::{AiLabDir, Mark};
@@ -52,6 +54,7 @@ pub(super) fn clean_up(
         pace: Pace::new(),
         buffer: vec![MaybeUninit::uninit(); 64 * 1024],
         unrestored: Unrestored::default(),
+        kept: KeptCopies::open(home).ok(),
     };
     let mut changed = false;
     if mark == Some(Mark::Reserved) {
@@ -81,6 +84,8 @@ pub(super) fn clean_up(
 /// The contents that an earlier start brought in or was about to bring in.
 struct KnownContents {
     contents: BTreeSet<Content>,
+    /// The places of copies that earlier starts moved to `.ai-lab/kept` or were about to.
+    copies: BTreeMap<Content, Vec<u8>>,
     /// The sizes of the image's files, and the known sizes of those contents, in bytes.
     sizes: BTreeSet<u64>,
     /// The size limit of a file of unknown size, in bytes; 0 if all sizes are known.
@@ -93,11 +98,12 @@ impl KnownContents {
     fn new(offers: &Offers, manifest: &Manifest) -> Self {
         let mut ours = Self {
             contents: BTreeSet::new(),
+            copies: BTreeMap::new(),
             sizes: offers.by_path.values().filter_map(file_size).collect(),
             longest: 0,
             budget: offers.total_read_limit(),
         };
-        for entry in manifest.entries.values() {
+        for (path, entry) in &manifest.entries {
             let of =
                 |content: Option<Content>| content.filter(|known| *known != Content::Directory);
             ours.contents.extend(of(entry.installed));
@@ -105,7 +111,12 @@ impl KnownContents {
             ours.sizes.extend(entry.in_volume.map(|stamp| stamp.size));
             let installed = matches!(entry.installed, Some(Content::File(_)));
             let unsized_file = installed && entry.in_volume.is_none();
-            if unsized_file || entry.pending.is_some() {
+            let copies = entry.kept.iter();
+            ours.copies.extend(copies.map(|copy| {
+                let place = kept::path_of(&copy.directory, path);
+                (Content::File(copy.digest), place)
+            }));
+            if unsized_file || entry.pending.is_some() || !entry.kept.is_empty() {
                 ours.longest = offers.file_limit();
             }
         }
@@ -128,6 +139,7 @@ struct Sweep<'a> {
     pace: Pace,
     buffer: Vec<MaybeUninit<u8>>,
     unrestored: Unrestored,
+    kept: Option<KeptCopies>,
 }
 
 impl Sweep<'_> {
@@ -153,8 +165,8 @@ impl Sweep<'_> {
         if atomic::is_temporary(bytes, NEW) {
             atomic::discard(dir, name);
         } else if atomic::is_temporary(bytes, OLD) {
-            match self.is_ours(dir, name) {
-                Ok(true) => atomic::discard(dir, name),
+            match self.end_old(dir, name) {
+                Ok(true) => {}
                 Err(Fault::Stopped) => return Err(VolumeError::Stopped),
                 _ => self.unrestored.add(join(path, name)),
             }
@@ -217,27 +229,36 @@ impl Sweep<'_> {
                 Err(_) => {}
             }
         }
-        match self.is_ours(dir, &name) {
-            Ok(true) => old.discard(),
+        match self.end_old(dir, &name) {
+            Ok(true) => {}
             Err(Fault::Stopped) => return Err(VolumeError::Stopped),
             _ => self.unrestored.add(moved_path(&moved.serial, path)),
         }
         Ok(false)
     }
 
-    fn is_ours(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
-        let size = tree::stat_name(dir, name).map_err(Fault::Volume)?.size;
-        let Self { ours, stop, .. } = self;
-        let judge = OursCheck {
-            ours: &|content| ours.contents.contains(&content),
-            size: &|size| ours.may_be(size),
-            stop: *stop,
-        };
-        let is_ours = judge.is_ours(dir, name);
-        if ours.may_be(size) {
-            ours.budget -= size;
+    /// Removes a replaced file if it is ours, or moves it to where the killed start was about to
+    /// keep it. Returns false if it is neither.
+    fn end_old(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
+        let look = tree::stat_name(dir, name).map_err(Fault::Volume)?;
+        let may_be = self.ours.may_be(look.size);
+        if look.kind == FileType::RegularFile && !may_be {
+            return Ok(false);
         }
-        is_ours
+        self.ours.budget -= if may_be { look.size } else { 0 };
+        let Some(content) = atomic::content(dir, name, self.stop)? else {
+            return Ok(false);
+        };
+        if self.ours.contents.contains(&content) {
+            atomic::discard(dir, name);
+            return Ok(true);
+        }
+        let (Some(copy), Some(kept)) = (self.ours.copies.get(&content), &mut self.kept) else {
+            return Ok(false);
+        };
+        let place = kept.place(copy).map_err(Fault::Volume)?;
+        // In `.ai-lab`, a file that reserves a name needs no mark: another copy gets another one.
+        Ok(move_to(At { dir, name }, place.at(), &|| ()).is_ok())
     }
 }
 

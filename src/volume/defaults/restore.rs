@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::io::Read;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -12,8 +11,11 @@ use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::apply::READ_REMEDY;
 use crate::volume::defaults::compare::{Row, is_in, stat_all, survey};
-use crate::volume::defaults::manifest::Manifest;
+use crate::volume::defaults::installed_cells::{InstalledCells, in_image};
+use crate::volume::defaults::manifest::{Content, Entry, Manifest};
+use crate::volume::defaults::news;
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
+use crate::volume::defaults::run::find_run;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::sync::{
     Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
@@ -34,6 +36,8 @@ pub struct DefaultsStatus {
     pub installed: Option<String>,
     /// The next start's action for each default.
     pub files: Vec<Action>,
+    /// True if some of these are news for the person.
+    pub news: bool,
     /// The degradations that the next start would report.
     pub degradations: Vec<Degradation>,
 }
@@ -50,35 +54,69 @@ pub fn defaults_status(_: &Dropped, defaults: &Defaults) -> Result<DefaultsStatu
     let home = tree::open_dir(volume.top(), store::NAME).ok();
     let manifest = home.and_then(|dir| store::peek(&dir, offers.manifest_limit()));
     let trees = (&mut source, &mut volume);
-    status_of(defaults, trees, offers, manifest.unwrap_or_default(), &stop)
+    let manifest = manifest.unwrap_or_default();
+    status_of(defaults, trees, offers, manifest, Compared::All, &stop)
 }
 
-/// Returns the state of the defaults, and reads only what a start would read.
+/// The changed notebooks whose cells are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Those that a start compares, because it would replace them.
+    AsInStart,
+    All,
+}
+
+/// Returns the state of the defaults. Reads only what a start would read, and the `compared`
+/// notebooks.
 pub(super) fn status_of(
     defaults: &Defaults,
     (source, volume): (&mut Tree, &mut Tree),
     mut offers: Offers,
     mut manifest: Manifest,
+    compared: Compared,
     stop: &dyn Fn() -> bool,
 ) -> Result<DefaultsStatus, VolumeError> {
+    let budget = offers.total_read_limit();
     let mut unread = std::mem::take(&mut offers.unread);
     forget_another_image(defaults, &mut manifest);
     let mut pace = Pace::new();
     let each = || pace.step(stop);
     let known = (&manifest, stat_all(volume, &manifest, stop)?);
-    let trees = (source, volume);
+    let trees = (&mut *source, &mut *volume);
     let mut survey = survey(&offers, known, trees, &mut unread, stop, each)?;
     let mut told = std::mem::take(&mut survey.degradations);
     told.extend(unread.degradations("read", READ_REMEDY));
     manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
+    let dir = tree::open_dir(volume.top(), store::NAME).ok();
+    let cells = InstalledCells::of(dir.as_ref(), false);
+    find_run(
+        &mut survey,
+        &manifest,
+        |row, entry| compared == Compared::All || policy.would_replace(row.image, entry),
+        |row, installed| match cells.get(&row.path, installed) {
+            None if row.image == Some(Content::File(installed)) => {
+                in_image(source, &row.path, installed)
+            }
+            known => Some(known?.cells),
+        },
+        (volume, budget),
+        stop,
+    )?;
     let planned = decide_all(&survey.rows, &manifest, policy);
+    let none = Entry::default();
+    let is_news = |(row, verdict): &(&Row, Decision)| {
+        let entry = manifest.entries.get(&row.path).unwrap_or(&none);
+        news::kind(row, entry, *verdict, policy).is_some()
+    };
+    let news = !manifest.entries.is_empty() && planned.iter().any(is_news);
     let action = |(row, verdict): (&Row, Decision)| Action {
         path: row.path.clone(),
         verdict,
     };
     Ok(DefaultsStatus {
         files: planned.into_iter().map(action).collect(),
+        news,
         installed: manifest.image,
         degradations: told,
     })
@@ -109,10 +147,7 @@ pub fn versions(_: &Dropped, defaults: &Defaults, path: &[u8]) -> Result<Version
 
 fn read(tree: &mut Tree, path: &[u8]) -> Option<Vec<u8>> {
     let (dir, name) = tree.parent(path, false).ok()?;
-    let (file, _) = atomic::open_file(dir, &name).ok()?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= MAX_FILE_SIZE).then_some(bytes)
+    Some(atomic::read(dir, &name, MAX_FILE_SIZE).ok()?.0)
 }
 
 /// The result of restoring one default.
@@ -223,7 +258,7 @@ fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) 
 }
 
 /// Renames the entry at `path`. Returns its new path, or `None` if nothing is there.
-fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+pub(super) fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
     let (dir, name) = match volume.parent(path, false) {
         Ok(found) => found,
         Err(Errno::NOENT) => return Ok(None),
@@ -267,7 +302,7 @@ fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
 }
 
 /// Renames back what [`put_aside`] renamed.
-fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
+pub(super) fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(), Errno> {
     let (dir, name) = volume.parent(path, false)?;
     let (_, aside) = tree::split(aside);
     let aside = CString::new(aside).map_err(|_| Errno::INVAL)?;

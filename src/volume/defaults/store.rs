@@ -388,7 +388,11 @@ pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
 
 /// Writes the manifest's text in `.ai-lab` as a whole or not at all, and flushes its data.
 pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
-    let dir = dir.as_fd();
+    write_file(dir.as_fd(), MANIFEST, text)
+}
+
+/// Writes one of our files as a whole or not at all, and flushes its data.
+pub(super) fn write_file(dir: BorrowedFd<'_>, name: &CStr, text: &[u8]) -> Result<(), Errno> {
     let temp = atomic::temporary(atomic::NEW);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(dir, &temp, flags, Mode::from(0o644))?);
@@ -396,7 +400,7 @@ pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
     let done = written
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         .and_then(|()| rustix::fs::fdatasync(&file))
-        .and_then(|()| rustix::fs::renameat(dir, &temp, dir, MANIFEST));
+        .and_then(|()| rustix::fs::renameat(dir, &temp, dir, name));
     if done.is_err() {
         atomic::discard(dir, &temp);
     }

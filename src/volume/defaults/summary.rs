@@ -12,6 +12,8 @@ pub struct Summary {
     pub installed: u64,
     /// Replaced by a newer version.
     pub updated: u64,
+    /// Replaced after the user ran them; these also count as `updated`.
+    pub run: u64,
     /// Left because the user changed or wrote them.
     pub kept: u64,
     /// The number of files that already have the image's version.
@@ -24,11 +26,15 @@ pub struct Summary {
     pub deleted: u64,
     /// Not brought in because something else is in the way.
     pub in_the_way: u64,
+    /// What is new for the user, in a line or two.
+    pub news: Option<String>,
     /// Problems that the start reports.
     pub degradations: Vec<Degradation>,
     /// One line for each file that the user may want to know about.
     pub reported: Vec<String>,
 }
+
+const RUN: &str = "replaced after you ran them (your copies: notebooks restore --kept)";
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +50,7 @@ impl fmt::Display for Summary {
             "notebooks: {installed} installed, {updated} updated, {kept} kept (changed by you), {current} current"
         )?;
         let more = [
+            (self.run, RUN),
             (self.beside, "put beside"),
             (self.other_version, "left at another version"),
             (self.deleted, "deleted by you"),

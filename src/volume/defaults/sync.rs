@@ -18,13 +18,17 @@ use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic::Fault;
 use crate::volume::defaults::compare::{stat_all, survey};
 use crate::volume::defaults::copy::{Writer, with_x};
+use crate::volume::defaults::installed_cells::InstalledCells;
+use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Manifest, is_older};
+use crate::volume::defaults::news::News;
 use crate::volume::defaults::plan::{Policy, decide_all};
 use crate::volume::defaults::recover::{Unrestored, clean_up};
+use crate::volume::defaults::run::find_run;
 use crate::volume::defaults::source;
 use crate::volume::defaults::source::{BASE_MANIFEST_LIMIT, Offers};
 use crate::volume::defaults::store;
-use crate::volume::defaults::store::{AiLabDir, NotRead, Opened};
+use crate::volume::defaults::store::{AiLabDir, Mark, NotRead, Opened};
 use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::together::run_both;
 use crate::volume::pace::Pace;
@@ -227,6 +231,8 @@ fn bring_in_with(
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
+    let killed = home.as_ref().and_then(|home| home.mark());
+    let killed = killed.is_some_and(|mark| mark > Mark::Nothing);
     if let Some(home) = &home {
         let told = &mut summary.degradations;
         if clean_up(home, &mut volume, &offers, &manifest, stop, told)? {
@@ -234,6 +240,8 @@ fn bring_in_with(
         }
     }
     forget_another_image(defaults, &mut manifest);
+    // What a killed start did not bring in is not new.
+    let has_news = !manifest.entries.is_empty() && !killed;
 
     // Each is looked at, and then acted on; the record may name some that are no defaults now.
     let recorded = manifest.entries.keys();
@@ -263,6 +271,15 @@ fn bring_in_with(
     summary.degradations.append(&mut survey.degradations);
     manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
+    let cells = InstalledCells::of(home.as_ref().map(|home| &home.dir), killed);
+    find_run(
+        &mut survey,
+        &manifest,
+        |row, entry| policy.would_replace(row.image, entry),
+        |row, installed| Some(cells.get(&row.path, installed)?.cells),
+        (&mut volume, offers.total_read_limit()),
+        stop,
+    )?;
     let planned = decide_all(&survey.rows, &manifest, policy);
     if !policy.older && defaults.image_version.is_some() {
         manifest.image.clone_from(&defaults.image_version);
@@ -272,6 +289,7 @@ fn bring_in_with(
         version: defaults.image_version.as_deref(),
         version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
         writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
+        kept: home.as_ref().and_then(|home| KeptCopies::open(home).ok()),
         manifest,
         home,
         aside: Aside::default(),
@@ -285,6 +303,12 @@ fn bring_in_with(
         full: 0,
         not_exchangeable: 0,
         strays: Unrestored::default(),
+        cells,
+        without_cells: Vec::new(),
+        policy,
+        has_news,
+        news: News::default(),
+        not_kept: ErrnoCounts::default(),
         write_failures: ErrnoCounts::default(),
         unread,
         report_lines: 0,

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::lab::{Files, Lab, assert_finished, assert_old_or_new, change, first, second};
+use crate::support::lab::{
+    Files, Lab, assert_finished, assert_old_or_new, change, changed, first, second, updated,
+};
 use crate::support::process::children;
 use crate::support::{PROGRAM, Running, Start};
 
@@ -75,8 +77,7 @@ impl Scene {
         fs::create_dir_all(own_tmp).unwrap();
         let open = fs::Permissions::from_mode(0o1777);
         fs::set_permissions(image.path("tmp"), open).unwrap();
-        let mut old = first();
-        old.remove("deleted.sh");
+        let old = changed();
         Self {
             lab,
             hooks: hooks(),
@@ -249,8 +250,7 @@ impl Scene {
         assert_eq!((stage, ended.code), (Stage::Serves, 0), "{at}: {said}");
         assert!(said.contains("fault: server got TERM"), "{at}: {said}");
         self.remove_what_was_told(at, said);
-        let mut all = second();
-        all.extend(&self.theirs);
+        let all = updated(&second(), &self.theirs);
         assert_finished(at, &volume, &all, "mine.ipynb: FAILED\n");
         for place in ["memory/home", "memory/state"] {
             assert_no_temporary(at, &self.lab.image.path(place));

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
 use super::golden::lived;
+use super::volume::every_fate;
 use crate::support::{Image, PROGRAM, Running, Start, UID};
 
 const TERM: i32 = libc::SIGTERM;
@@ -52,6 +53,14 @@ fn the_welcome() {
     lived(
         "welcome-password-of-ones-own",
         |i| server(i).env("JUPYTER_PASSWORD", "x"),
+        ready,
+    );
+    lived(
+        "welcome-news",
+        |image| {
+            every_fate(image);
+            bare(image).env("AI_LAB_VERSION", "2.0.0")
+        },
         ready,
     );
     lived(

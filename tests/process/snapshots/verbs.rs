@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::path::Path;
 
 use super::asked::asked;
 use super::golden::{compare, on_terminal, ours};
 use super::serving::server;
+use super::volume::notebook;
 use crate::support::process::until;
 use crate::support::terminal::Terminal;
 use crate::support::{Image, PROGRAM, Start, UID};
@@ -49,6 +51,47 @@ fn of_a_running_server() {
         asked.ask(&["config", "show"], "");
         asked.ask(&["config", "show", "--origin"], "");
     });
+}
+
+#[test]
+fn of_notebooks_that_were_only_run() {
+    let image = Image::new();
+    notebook(&image, "defaults/work.ipynb", "1", "");
+    let start = server(&image).env("AI_LAB_VERSION", "1.0.0");
+    asked(
+        "verbs-run-notebooks",
+        start,
+        &image,
+        "] ready in ",
+        |asked| {
+            asked.ask(&["notebooks", "restore", "--kept"], "");
+            notebook(&image, "notebooks/work.ipynb", "1", "ran");
+            asked.ask(&["notebooks", "status"], "");
+            notebook(&image, "defaults/work.ipynb", "2", "");
+            asked.ask(&["notebooks", "status"], "");
+            let kept = image.path("notebooks/.ai-lab/kept/1.0.0");
+            for name in ["work.ipynb", "gone.ipynb"] {
+                notebook_below(&kept, name);
+            }
+            asked.ask(&["notebooks", "restore", "--kept", "start.ipynb"], "");
+            asked.ask(&["notebooks", "restore", "--kept"], "");
+            notebook_below(&kept, "start.ipynb/deeper.ipynb");
+            asked.ask(&["notebooks", "restore", "--kept", "start.ipynb"], "");
+        },
+    );
+}
+
+/// Writes what a start kept.
+fn notebook_below(directory: &Path, name: &str) {
+    let path = directory.join(name);
+    let mut above = path.parent().unwrap();
+    fs::create_dir_all(above).unwrap();
+    fs::write(&path, "ran").unwrap();
+    chown(&path, Some(UID), Some(UID)).unwrap();
+    while !above.ends_with(".ai-lab") {
+        chown(above, Some(UID), Some(UID)).unwrap();
+        above = above.parent().unwrap();
+    }
 }
 
 #[test]

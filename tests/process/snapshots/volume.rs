@@ -95,6 +95,65 @@ fn defaults_as_they_come_and_stay() {
     });
 }
 
+/// Writes a notebook of one cell, with the output of a run.
+pub fn notebook(image: &Image, path: &str, source: &str, output: &str) {
+    let text = format!(
+        r#"{{"nbformat": 4, "cells": [{{"cell_type": "code", "source": "{source}", "outputs": "{output}"}}]}}"#
+    );
+    fs::write(image.path(path), text).unwrap();
+}
+
+/// A volume with a notebook that was run as this version brought it, and an image with the next.
+fn ran(image: &Image, version: u32) -> String {
+    notebook(image, "defaults/work.ipynb", &version.to_string(), "");
+    let start = usual(image, &[]).env("AI_LAB_VERSION", &format!("{version}.0.0"));
+    assert_eq!(start.run().code, 0);
+    notebook(image, "notebooks/work.ipynb", &version.to_string(), "ran");
+    notebook(image, "defaults/work.ipynb", &(version + 1).to_string(), "");
+    format!("{}.0.0", version + 1)
+}
+
+#[test]
+fn notebooks_that_were_only_run() {
+    start("notebooks-run", |image| {
+        let next = ran(image, 1);
+        usual(image, &[]).env("AI_LAB_VERSION", &next)
+    });
+    start("notebooks-run-dry-run", |image| {
+        let next = ran(image, 1);
+        usual(image, &["--dry-run"]).env("AI_LAB_VERSION", &next)
+    });
+    start("notebooks-run-and-not-kept", |image| {
+        let next = ran(image, 1);
+        fs::write(image.path("notebooks/.ai-lab/kept"), "").unwrap();
+        usual(image, &[]).env("AI_LAB_VERSION", &next)
+    });
+    start("notebooks-run-often", |image| {
+        let mut next = String::new();
+        (1..5).for_each(|version| next = ran(image, version));
+        usual(image, &[]).env("AI_LAB_VERSION", &next)
+    });
+}
+
+/// The file that tells of all kinds of news.
+#[test]
+fn what_is_new() {
+    start("notebooks-news", |image| {
+        for name in ["changed.ipynb", "outdated"] {
+            fs::write(image.path("defaults").join(name), "1").unwrap();
+        }
+        let next = ran(image, 1);
+        for name in ["changed.ipynb", "outdated", "new"] {
+            fs::write(image.path("defaults").join(name), "2").unwrap();
+        }
+        fs::write(image.path("notebooks/changed.ipynb"), "mine").unwrap();
+        let start = Start::pid1().args(image.options());
+        let news = image.path("notebooks/0 What is new.md");
+        let start = start.args(["--", "cat", news.to_str().unwrap()]);
+        start.env("AI_LAB_VERSION", &next)
+    });
+}
+
 #[test]
 fn a_volume_that_refuses() {
     start("volume-of-somebody-else", |image| {

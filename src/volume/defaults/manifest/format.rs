@@ -15,6 +15,8 @@
 //! # end
 //! # yours 77ab…  changed.ipynb
 //! # seen 131 1760000000.25 1760000000.5 4712 / -
+//! # kept 41d0…  1.3.0/intro.ipynb
+//! # announced 9c56…  changed.ipynb
 //! ```
 //!
 //! `link` has the checksum of the link's target; `pending` that of the content that a start
@@ -23,12 +25,14 @@
 //! image; size, mtime, ctime, inode; `-`: none), so that the next start need not read it.
 //! A stamp with zeros after the size records only the size.
 //!
-//! `yours` is the checksum of the user's own file at the path of a default. It stands after
-//! `end`, where version 0.1.0 stops reading. Without it, a start reads that file again.
+//! After `end`, where version 0.1.0 stops reading, stand records that a start can do without:
+//! `yours` is the checksum of the user's own file at the path of a default, which is then not read
+//! again; `kept` that of a notebook's copy in `.ai-lab/kept`, in a directory named after a version;
+//! `announced` that of the newest version of a changed file that the person was told about.
 
 use std::collections::BTreeMap;
 
-use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy, Manifest, Stamp};
 use crate::volume::pace::Pace;
 use crate::volume::tree::MAX_PATH;
 
@@ -37,6 +41,8 @@ const FORMAT: u32 = 1;
 const HEAD: &str = "# ai-lab notebooks ";
 const END: &str = "# end";
 const YOURS: &str = "# yours ";
+const KEPT: &str = "# kept ";
+const ANNOUNCED: &str = "# announced ";
 const SEEN: &str = "# seen ";
 
 /// Why a manifest was not read.
@@ -87,9 +93,8 @@ impl Manifest {
             if line == END.as_bytes() {
                 let mut manifest = reader.manifest(stop)?.ok_or(damaged)?;
                 let mut lines = lines.map(|(_, line)| line);
-                while let Some((path, yours)) = read_yours(&mut lines) {
+                while manifest.read_after_end(&mut lines).is_some() {
                     pace.step(stop).map_err(|_| Unreadable::Stopped)?;
-                    manifest.entries.entry(path).or_default().yours = Some(yours);
                 }
                 return Ok(manifest);
             }
@@ -133,19 +138,39 @@ impl Manifest {
                 write_stamp(&mut out, Some(stamp));
                 out.extend_from_slice(b" / -\n");
             }
+            for copy in &entry.kept {
+                let path = [copy.directory.as_bytes(), b"/", path].concat();
+                write_line(&mut out, KEPT, Content::File(copy.digest), &path);
+            }
+            if let Some(digest) = entry.announced {
+                write_line(&mut out, ANNOUNCED, Content::File(digest), path);
+            }
         }
         out
     }
-}
 
-/// Reads the next `yours` line and its `seen` line after the end; `None` if there is none.
-fn read_yours<'a>(
-    lines: &mut impl Iterator<Item = &'a [u8]>,
-) -> Option<(Vec<u8>, (Digest, Stamp))> {
-    let (digest, path) = read_line(lines.next()?.strip_prefix(YOURS.as_bytes())?)?;
-    let seen = lines.next()?.strip_prefix(SEEN.as_bytes())?;
-    let seen = std::str::from_utf8(seen).ok()?.strip_suffix(" / -")?;
-    Some((path, (digest, read_stamp(seen)??)))
+    /// Reads the next record after the end; `None` if this version knows no more of them.
+    fn read_after_end<'a>(&mut self, lines: &mut impl Iterator<Item = &'a [u8]>) -> Option<()> {
+        let line = lines.next()?;
+        if let Some(line) = line.strip_prefix(YOURS.as_bytes()) {
+            let (digest, path) = read_line(line)?;
+            let seen = lines.next()?.strip_prefix(SEEN.as_bytes())?;
+            let seen = std::str::from_utf8(seen).ok()?.strip_suffix(" / -")?;
+            let stamp = read_stamp(seen)??;
+            self.entries.entry(path).or_default().yours = Some((digest, stamp));
+        } else if let Some(line) = line.strip_prefix(KEPT.as_bytes()) {
+            let (digest, path) = read_line(line)?;
+            let slash = path.iter().position(|byte| *byte == b'/')?;
+            let directory = String::from_utf8(path[..slash].to_vec()).ok()?;
+            let copy = KeptCopy { directory, digest };
+            let entry = self.entries.entry(path[slash + 1..].to_vec());
+            entry.or_default().kept.push(copy);
+        } else {
+            let (digest, path) = read_line(line.strip_prefix(ANNOUNCED.as_bytes())?)?;
+            self.entries.entry(path).or_default().announced = Some(digest);
+        }
+        Some(())
+    }
 }
 
 /// A manifest that is being read. Its paths are normally in order, so that the map is built
@@ -308,10 +333,7 @@ fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
         None => (false, line),
     };
     let (hex, rest) = line.split_at_checked(64)?;
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-    }
+    let digest = Digest::from_hex(hex)?;
     let name = rest.strip_prefix(b"  ")?;
     let mut path = Vec::with_capacity(name.len());
     let mut bytes = name.iter();
@@ -326,16 +348,7 @@ fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
             other => path.push(*other),
         }
     }
-    is_safe_path(&path).then_some((Digest(digest), path))
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    is_safe_path(&path).then_some((digest, path))
 }
 
 /// Reports whether `path` is relative, below PATH_MAX, and without empty, `.` or `..` parts or NUL.

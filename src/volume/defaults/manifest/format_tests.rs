@@ -19,6 +19,11 @@ fn stamp(size: u64) -> Stamp {
     }
 }
 
+fn copy(directory: &str, digest: Digest) -> KeptCopy {
+    let directory = directory.to_owned();
+    KeptCopy { directory, digest }
+}
+
 fn sample() -> Manifest {
     let mut manifest = Manifest {
         image: Some("1.4.0".into()),
@@ -34,6 +39,8 @@ fn sample() -> Manifest {
             in_volume: Some(stamp(3)),
             in_image: None,
             yours: None,
+            kept: Vec::new(),
+            announced: None,
         },
     );
     add(
@@ -237,13 +244,15 @@ fn what_nobody_looked_at_stays_pending() {
 /// Version 0.1.0 reads up to the end line, and refuses a manifest with a line that it does not
 /// know before it.
 #[test]
-fn a_persons_files_are_noted_behind_the_end() {
+fn what_0_1_0_does_not_know_stands_behind_the_end() {
     let (end, without) = (b"# end\n", sample().render());
     assert!(without.ends_with(end));
     let mut with = sample();
     for path in [&b"intro.ipynb"[..], b"back\\slash\nand newline", b"new"] {
-        let yours = (Digest::of(path), stamp(7));
-        with.entries.entry(path.to_vec()).or_default().yours = Some(yours);
+        let entry = with.entries.entry(path.to_vec()).or_default();
+        entry.yours = Some((Digest::of(path), stamp(7)));
+        entry.kept = vec![copy("1.2", Digest::of(b"1")), copy("1.3", Digest::of(b"2"))];
+        entry.announced = Some(Digest::of(b"3"));
     }
     let text = with.render();
     assert!(text.starts_with(&without));
@@ -252,9 +261,10 @@ fn a_persons_files_are_noted_behind_the_end() {
     // adds there are ignored.
     for length in without.len()..text.len() {
         let mut read = Manifest::parse(&text[..length]).unwrap();
-        read.entries
-            .values_mut()
-            .for_each(|entry| entry.yours = None);
+        for entry in read.entries.values_mut() {
+            (entry.yours, entry.announced) = (None, None);
+            entry.kept.clear();
+        }
         read.entries.retain(|_, entry| *entry != Entry::default());
         assert_eq!(read, sample());
     }
@@ -306,23 +316,34 @@ fn any_path() -> impl Strategy<Value = Vec<u8>> {
 fn any_entry() -> impl Strategy<Value = Entry> {
     let content = || proptest::option::of(any_content());
     let stamps = proptest::option::of((any_stamp(), proptest::option::of(any_stamp())));
-    let digest = any::<[u8; 32]>().prop_map(Digest);
-    let yours = proptest::option::of((digest, any_stamp()));
-    let entry = (content(), content(), content(), stamps, yours);
-    entry.prop_filter_map("an entry", |(installed, pending, beside, stamps, yours)| {
-        let is_file = matches!(installed, Some(Content::File(_)));
-        let stamps = stamps.filter(|_| is_file);
-        let entry = Entry {
-            installed,
-            pending,
-            beside,
-            in_volume: stamps.map(|stamps| stamps.0),
-            in_image: stamps.and_then(|stamps| stamps.1),
-            yours,
-        };
-        let empty = installed.or(pending).or(beside).is_none() && yours.is_none();
-        (!empty).then_some(entry)
-    })
+    let digest = || any::<[u8; 32]>().prop_map(Digest);
+    let yours = proptest::option::of((digest(), any_stamp()));
+    let copies = ("[0-9.a-z]{1,9}", digest()).prop_filter_map("a directory", |(name, digest)| {
+        is_safe_path(name.as_bytes()).then(|| copy(&name, digest))
+    });
+    let kept = proptest::collection::vec(copies, 0..3);
+    let after_end = (yours, kept, proptest::option::of(digest()));
+    let entry = (content(), content(), content(), stamps, after_end);
+    entry.prop_filter_map(
+        "an entry",
+        |(installed, pending, beside, stamps, after_end)| {
+            let (yours, kept, announced) = after_end;
+            let is_file = matches!(installed, Some(Content::File(_)));
+            let stamps = stamps.filter(|_| is_file);
+            let entry = Entry {
+                installed,
+                pending,
+                beside,
+                in_volume: stamps.map(|stamps| stamps.0),
+                in_image: stamps.and_then(|stamps| stamps.1),
+                yours,
+                kept,
+                announced,
+            };
+            let is_empty = entry == Entry::default();
+            (!is_empty).then_some(entry)
+        },
+    )
 }
 
 proptest! {

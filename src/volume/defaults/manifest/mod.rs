@@ -18,6 +18,21 @@ impl Digest {
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
+
+    /// Returns the checksum that these 64 hexadecimal digits write.
+    pub(super) fn from_hex(hex: &[u8]) -> Option<Self> {
+        let mut digest = [0; 32];
+        let (pairs, rest) = hex.as_chunks::<2>();
+        for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        (pairs.len() == digest.len() && rest.is_empty()).then_some(Self(digest))
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
 }
 
 impl std::fmt::Debug for Digest {
@@ -120,8 +135,22 @@ pub struct Entry {
     /// The stamp of `installed` in the volume, or only its size.
     pub(super) in_volume: Option<Stamp>,
     pub(super) in_image: Option<Stamp>,
-    /// The checksum and stamp of the user's own file at this path, so that it is read once.
+    /// The checksum and stamp of the user's own file at this path, so that it is read once. A
+    /// notebook that was only run is not among them.
     pub(super) yours: Option<(Digest, Stamp)>,
+    /// The copies with outputs that starts moved to `.ai-lab/kept`, or were about to; the newest
+    /// is the last.
+    pub(super) kept: Vec<KeptCopy>,
+    /// The newest version of a changed file that the person was told about.
+    pub(super) announced: Option<Digest>,
+}
+
+/// A copy of a notebook at the notebook's path in `.ai-lab/kept/DIRECTORY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeptCopy {
+    pub directory: String,
+    /// The content; a copy that has another one now is a person's.
+    pub digest: Digest,
 }
 
 impl Entry {

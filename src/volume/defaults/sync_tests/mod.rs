@@ -7,7 +7,9 @@ mod ground;
 mod killed;
 mod kinds;
 mod meanwhile;
+mod news;
 mod rows;
+mod run;
 mod stamps;
 
 use std::cell::Cell;
@@ -20,7 +22,7 @@ use proptest::prelude::*;
 use rustix::fs::FileType;
 
 use super::*;
-use crate::volume::defaults::manifest::{Content, Digest, Entry};
+use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy};
 use crate::volume::testing::{
     FileSystem, Mounted, UID, as_user, changed, mount_read_only, mount_tmpfs, node, owner, path,
     tree_of, wait_past_ctime, with_mounts,
@@ -154,10 +156,14 @@ impl Lab {
         fs::read_to_string(self.volume(name)).unwrap()
     }
 
-    /// Returns everything in the volume except `.ai-lab`.
+    /// Returns everything in the volume except `.ai-lab` and the news.
     fn all(&self) -> BTreeMap<String, String> {
         let all = tree_of(&self.volume("")).into_iter();
-        let all = all.filter(|(name, _)| !name.starts_with(b".ai-lab/") && name != b".ai-lab");
+        let all = all.filter(|(name, text)| {
+            let is_news =
+                text.starts_with("# What is new") && name == crate::volume::NEWS.as_bytes();
+            !name.starts_with(b".ai-lab/") && name != b".ai-lab" && !is_news
+        });
         all.map(|(name, text)| (String::from_utf8_lossy(&name).into_owned(), text))
             .collect()
     }

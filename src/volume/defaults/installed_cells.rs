@@ -1,0 +1,240 @@
+//! The cells of the notebooks as they were installed, in `.ai-lab/cells.jsonl`.
+//!
+//! They tell a notebook that was only run from one that was edited, and are the base of a merge.
+//! Each line is one notebook:
+//!
+//! ```text
+//! {"path":"intro.ipynb","sha256":"2c26…","version":"1.4.0","cells":[…]}
+//! ```
+//!
+//! A line counts only for the content with this checksum, so that it does no harm where the
+//! manifest names another one. A notebook without a line counts as edited.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::notebook::Cells;
+use crate::volume::defaults::manifest::{Content, Digest, Manifest};
+use crate::volume::defaults::{atomic, store};
+use crate::volume::tree;
+use crate::volume::tree::Tree;
+
+const NAME: &CStr = c"cells.jsonl";
+
+/// The size limit of one line, in bytes. Most of a longer one is attached pictures.
+const MAX_LINE: usize = 2 << 20;
+/// The size limit of the file, in bytes.
+const MAX_FILE: usize = 32 << 20;
+/// The size limit of a default whose cells are recorded, in bytes.
+pub(super) const MAX_NOTEBOOK: u64 = 16 << 20;
+
+/// Reports whether the default at `path` is a notebook.
+pub(super) fn is_notebook(path: &[u8]) -> bool {
+    path.ends_with(b".ipynb")
+}
+
+/// Returns the cells of the image's notebook if it has this content.
+pub(super) fn in_image(source: &mut Tree, path: &[u8], digest: Digest) -> Option<Cells> {
+    let (dir, name) = source.parent(path, false).ok()?;
+    let (bytes, _) = atomic::read(dir, &name, MAX_NOTEBOOK).ok()?;
+    let is_same = Digest::of(&bytes) == digest;
+    Cells::parse(&bytes).ok().filter(|_| is_same)
+}
+
+/// What is recorded of one notebook.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Installed {
+    path: String,
+    sha256: String,
+    /// The version of the image that installed it.
+    pub version: Option<String>,
+    pub cells: Cells,
+}
+
+/// The recorded cells, which are read when they are first needed.
+#[derive(Default)]
+pub(super) struct InstalledCells {
+    /// `.ai-lab`; `None`: nothing is recorded.
+    dir: Option<OwnedFd>,
+    lines: OnceCell<Lines>,
+    changed: bool,
+    /// True if cells of installed notebooks may be missing.
+    pub incomplete: bool,
+}
+
+/// The lines by path and content.
+#[derive(Default)]
+struct Lines {
+    lines: BTreeMap<(Vec<u8>, Digest), String>,
+    /// The length of all lines.
+    size: usize,
+}
+
+impl InstalledCells {
+    /// Returns the cells that are recorded in `.ai-lab`. `killed`: the last start did not end.
+    pub fn of(dir: Option<&OwnedFd>, killed: bool) -> Self {
+        let dir = dir.and_then(|dir| tree::open_dir(dir, c".").ok());
+        let is_recorded = |dir| tree::stat_name(dir, NAME).is_ok();
+        Self {
+            incomplete: dir.as_ref().is_some_and(|dir| killed || !is_recorded(dir)),
+            dir,
+            ..Self::default()
+        }
+    }
+
+    fn lines(&self) -> &Lines {
+        let read = || self.dir.as_ref().map(Lines::read).unwrap_or_default();
+        self.lines.get_or_init(read)
+    }
+
+    /// Returns what is recorded of the notebook with this content.
+    pub fn get(&self, path: &[u8], digest: Digest) -> Option<Installed> {
+        let line = self.lines().lines.get(&(path.to_vec(), digest))?;
+        serde_json::from_str(line).ok()
+    }
+
+    /// Records the cells of a notebook that an image of this version installs. Does nothing if
+    /// they are too long, or if the path is no UTF-8.
+    pub fn insert(&mut self, path: &[u8], digest: Digest, version: Option<&str>, cells: Cells) {
+        let Ok(text) = String::from_utf8(path.to_vec()) else {
+            return;
+        };
+        let installed = Installed {
+            path: text,
+            sha256: format!("{digest:?}"),
+            version: version.map(str::to_owned),
+            cells,
+        };
+        self.lines();
+        if let (Ok(line), Some(lines)) = (serde_json::to_string(&installed), self.lines.get_mut()) {
+            lines.add(path.to_vec(), digest, line + "\n");
+            self.changed = true;
+        }
+    }
+
+    /// Writes the cells of the notebooks that the manifest names as installed, if there are new
+    /// ones.
+    pub fn write(&mut self, manifest: &Manifest) -> Result<(), Errno> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let first = self.incomplete && manifest.entries.keys().any(|path| is_notebook(path));
+        if !self.changed && !first {
+            return Ok(());
+        }
+        let lines = self.lines().lines.iter().filter(|((path, digest), _)| {
+            let entry = manifest.entries.get(path);
+            entry.is_some_and(|entry| entry.installed == Some(Content::File(*digest)))
+        });
+        let text: String = lines.map(|(_, line)| line.as_str()).collect();
+        store::write_file(dir.as_fd(), NAME, text.as_bytes())
+    }
+}
+
+impl Lines {
+    /// Reads the lines that are in `.ai-lab`, as far as they can be read.
+    fn read(dir: &OwnedFd) -> Self {
+        #[derive(Deserialize)]
+        struct Key {
+            path: String,
+            sha256: String,
+        }
+        let mut all = Self::default();
+        let text = atomic::read(dir.as_fd(), NAME, MAX_FILE as u64).unwrap_or_default();
+        for line in text.0.split_inclusive(|byte| *byte == b'\n') {
+            if let Ok(Key { path, sha256 }) = serde_json::from_slice(line)
+                && let Some(digest) = Digest::from_hex(sha256.as_bytes())
+                && let Ok(line) = std::str::from_utf8(line)
+            {
+                all.add(path.into_bytes(), digest, line.to_owned());
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, path: Vec<u8>, digest: Digest, line: String) {
+        if line.len() <= MAX_LINE && self.size + line.len() <= MAX_FILE {
+            self.size += line.len();
+            let old = self.lines.insert((path, digest), line);
+            self.size -= old.map_or(0, |old| old.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::volume::defaults::manifest::Entry;
+
+    const DIGEST: Digest = Digest([1; 32]);
+
+    fn cells(source: &str) -> Cells {
+        let notebook = serde_json::json!({
+            "nbformat": 4,
+            "cells": [{"cell_type": "code", "source": source}],
+        });
+        Cells::parse(notebook.to_string().as_bytes()).unwrap()
+    }
+
+    /// Returns a directory and the cells that are recorded in it.
+    fn recorded(text: &[u8]) -> (tempfile::TempDir, InstalledCells) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cells.jsonl"), text).unwrap();
+        let handle = tree::open_top(dir.path()).unwrap();
+        (dir, InstalledCells::of(Some(&handle), false))
+    }
+
+    #[test]
+    fn what_is_written_is_read_if_the_manifest_names_it() {
+        let (dir, mut all) = recorded(b"");
+        let two = Digest::of(b"2");
+        let path = b"a \"b\".ipynb";
+        all.insert(path, DIGEST, Some("1.0"), cells("x"));
+        all.insert(path, two, Some("1.1"), cells("y"));
+        all.insert(b"gone.ipynb", two, None, cells("z"));
+        all.insert(b"\xff.ipynb", DIGEST, None, cells("no UTF-8"));
+        let mut manifest = Manifest::default();
+        let entry = Entry {
+            installed: Some(Content::File(two)),
+            ..Entry::default()
+        };
+        manifest.entries.insert(path.to_vec(), entry);
+        all.write(&manifest).unwrap();
+        let (_again, read) = recorded(&std::fs::read(dir.path().join("cells.jsonl")).unwrap());
+        assert_eq!(read.lines().lines.len(), 1);
+        let found = read.get(path, two).unwrap();
+        assert_eq!(found.version.as_deref(), Some("1.1"));
+        assert_eq!(found.cells, cells("y"));
+        assert_eq!(read.get(path, DIGEST), None);
+    }
+
+    #[test]
+    fn what_is_damaged_counts_as_absent() {
+        let (_dir, mut all) = recorded(b"");
+        all.insert(b"a", DIGEST, None, cells("x"));
+        let line = all.lines().lines.values().next().unwrap().clone();
+        let (start, _) = line.split_at(line.len() / 2);
+        let (_dir, all) = recorded(format!("{{}}\n[\n{line}{start}").as_bytes());
+        assert!(all.get(b"a", DIGEST).is_some());
+        assert_eq!(all.lines().lines.len(), 1);
+        let (_dir, all) = recorded(b"\xff\n");
+        assert!(all.lines().lines.is_empty());
+    }
+
+    #[test]
+    fn the_record_has_limits() {
+        let (_dir, mut all) = recorded(b"");
+        all.insert(b"a", DIGEST, None, cells(&"x".repeat(MAX_LINE)));
+        assert_eq!(all.get(b"a", DIGEST), None);
+        for number in 0..40_u8 {
+            all.insert(&[number], DIGEST, None, cells(&"x".repeat(1 << 20)));
+        }
+        let count = all.lines().lines.len();
+        assert!((30..32).contains(&count), "{count}");
+    }
+}

@@ -1,0 +1,158 @@
+//! The copies of notebooks that a person ran, with their outputs, in `.ai-lab/kept/VERSION/`.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::notebook::cells::MAX_SIZE;
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::manifest::{Digest, Entry, KeptCopy};
+use crate::volume::defaults::store::AiLabDir;
+use crate::volume::defaults::vacant::At;
+use crate::volume::tree;
+use crate::volume::tree::Tree;
+
+/// Name of the directory in `.ai-lab`.
+pub(super) const NAME: &str = "kept";
+
+/// The most copies of one notebook.
+pub(super) const MAX_COPIES: usize = 3;
+
+/// The directories of one version at most: several copies of one notebook need several.
+const MAX_DIRECTORIES: u32 = 100;
+
+/// The copies, open.
+pub(super) struct KeptCopies(Tree);
+
+/// Returns the path of a copy in `.ai-lab`.
+pub(super) fn path_of(directory: &str, path: &[u8]) -> Vec<u8> {
+    let front = format!("{NAME}/{directory}/").into_bytes();
+    [&front, path].concat()
+}
+
+/// Returns a directory name for the copies of a version, of which only plain characters stay.
+fn directory_of(version: Option<&str>, installed: Digest) -> String {
+    let plain = |sign: char| match sign {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '+' | '-' | '_' => sign,
+        _ => '-',
+    };
+    let name: String = version.unwrap_or("").chars().take(64).map(plain).collect();
+    match name.trim_start_matches('.') {
+        "" => format!("{installed:?}")[..8].to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The place of a copy.
+pub(super) struct KeptPlace {
+    dir: OwnedFd,
+    name: CString,
+}
+
+impl KeptPlace {
+    pub fn at(&self) -> At<'_> {
+        At {
+            dir: self.dir.as_fd(),
+            name: &self.name,
+        }
+    }
+}
+
+impl KeptCopies {
+    /// Opens the copies in `.ai-lab`, which need not be there yet.
+    pub fn open(home: &AiLabDir) -> Result<Self, Errno> {
+        Ok(Self(Tree::new(tree::open_dir(&home.dir, c".")?)))
+    }
+
+    /// Returns the directory for a further copy of the notebook at `path`, and makes it.
+    pub fn directory_for(
+        &mut self,
+        path: &[u8],
+        version: Option<&str>,
+        installed: Digest,
+    ) -> Result<String, Errno> {
+        let name = directory_of(version, installed);
+        for number in 1..=MAX_DIRECTORIES {
+            let name = match number {
+                1 => name.clone(),
+                _ => format!("{name}_{number}"),
+            };
+            let (dir, file) = self.0.parent(&path_of(&name, path), true)?;
+            if tree::stat_name(dir, &file).is_err_and(|error| error == Errno::NOENT) {
+                return Ok(name);
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// Returns the place for the newest copy of the notebook at `path`.
+    pub fn place_for(&mut self, path: &[u8], entry: &Entry) -> Result<KeptPlace, Errno> {
+        let copy = entry.kept.last().ok_or(Errno::NOENT)?;
+        self.place(&path_of(&copy.directory, path))
+    }
+
+    /// Opens the directory of a copy with this path in `.ai-lab`.
+    pub fn place(&mut self, path: &[u8]) -> Result<KeptPlace, Errno> {
+        let (dir, name) = self.0.parent(path, false)?;
+        let dir = tree::open_dir(dir, c".")?;
+        Ok(KeptPlace { dir, name })
+    }
+
+    /// Forgets the copies that are no longer there, or that a person has changed since.
+    pub fn forget_changed(&mut self, path: &[u8], entry: &mut Entry) {
+        entry.kept.retain(|copy| self.is_as_kept(path, copy));
+    }
+
+    fn is_as_kept(&mut self, path: &[u8], copy: &KeptCopy) -> bool {
+        let place = self.0.parent(&path_of(&copy.directory, path), false);
+        let read = place.and_then(|(dir, name)| atomic::read(dir, &name, MAX_SIZE as u64));
+        read.is_ok_and(|(bytes, _)| Digest::of(&bytes) == copy.digest)
+    }
+
+    /// Deletes the oldest copies above [`MAX_COPIES`]; returns their directories.
+    pub fn drop_oldest(&mut self, path: &[u8], entry: &mut Entry) -> Vec<String> {
+        let above = entry.kept.len().saturating_sub(MAX_COPIES);
+        let mut dropped: Vec<KeptCopy> = entry.kept.drain(..above).collect();
+        dropped.retain(|copy| self.is_as_kept(path, copy) && self.delete(path, copy).is_ok());
+        dropped.into_iter().map(|copy| copy.directory).collect()
+    }
+
+    /// Deletes a copy and the directories above it that are empty then.
+    fn delete(&mut self, path: &[u8], copy: &KeptCopy) -> Result<(), Errno> {
+        let mut place = path_of(&copy.directory, path);
+        let (dir, name) = self.0.parent(&place, false)?;
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+        while tree::split(&place).0 != NAME.as_bytes() {
+            place.truncate(tree::split(&place).0.len());
+            let (dir, name) = self.0.parent(&place, false)?;
+            if rustix::fs::unlinkat(dir.as_fd(), name, AtFlags::REMOVEDIR).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_names_a_directory_and_nothing_else() {
+        let digest = Digest::of(b"x");
+        for (version, expected) in [
+            (Some("1.4.0"), "1.4.0"),
+            (Some("v1.4.0-rc.1+b"), "v1.4.0-rc.1+b"),
+            (Some("../../etc"), "-..-etc"),
+            (Some(".."), "2d711642"),
+            (Some(""), "2d711642"),
+            (None, "2d711642"),
+            (Some("a\nb\0ü"), "a-b--"),
+        ] {
+            assert_eq!(directory_of(version, digest), expected, "{version:?}");
+        }
+        assert_eq!(directory_of(Some(&"9".repeat(300)), digest).len(), 64);
+    }
+}

@@ -1,0 +1,176 @@
+//! The work of `notebooks restore --kept`: brings back the copies of notebooks that were only run.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::identity::Dropped;
+use crate::volume::VolumeError;
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::compare::is_in;
+use crate::volume::defaults::kept;
+use crate::volume::defaults::manifest::{Content, Entry};
+use crate::volume::defaults::restore::{put_aside, put_back};
+use crate::volume::defaults::store;
+use crate::volume::defaults::sync::{Defaults, inode, offers, open_both};
+use crate::volume::defaults::vacant::{At, move_to};
+use crate::volume::tree;
+use crate::volume::tree::{Time, Tree};
+
+/// The most entries of `.ai-lab/kept` that are listed.
+const MAX_LISTED: usize = 100_000;
+
+/// The result of bringing back the copy of one notebook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BroughtBack {
+    /// The copy is in place.
+    Done {
+        /// The version of the image that had installed the notebook.
+        version: String,
+        /// The new path of the person's file that was in its place.
+        aside: Option<Vec<u8>>,
+    },
+    /// No copy of it is kept.
+    Nothing,
+    /// The copy is still where it is kept.
+    Refused(Errno),
+    /// The copy is still where it is kept, and what was in its place has this path.
+    NotPutBack(Vec<u8>),
+}
+
+/// A copy in `.ai-lab/kept`: when it was last saved, and its directory. The newest is the greatest.
+type Copy = (Time, Vec<u8>);
+
+/// Brings back the copy that was saved last of each of these notebooks, and of every notebook
+/// below one that is a directory; of all notebooks if none is named. A person's file in its place
+/// is renamed to `NAME.yours.EXT`.
+///
+/// # Errors
+///
+/// As [`bring_in`](crate::volume::bring_in).
+pub fn restore_kept(
+    _: &Dropped,
+    defaults: &Defaults,
+    wanted: &[Vec<u8>],
+) -> Result<Vec<(Vec<u8>, BroughtBack)>, VolumeError> {
+    let (source, mut volume) = open_both(defaults)?;
+    let longest = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?.manifest_limit();
+    let home = tree::open_dir(volume.top(), store::NAME);
+    let nothing = |path: &Vec<u8>| (path.clone(), BroughtBack::Nothing);
+    let Ok(home) = home else {
+        return Ok(wanted.iter().map(nothing).collect());
+    };
+    let manifest = store::peek(&home, longest).unwrap_or_default();
+    let mut kept = Tree::new(home);
+    let copies = newest(&mut kept);
+    let is_wanted = |path: &[u8]| wanted.iter().any(|wanted| is_in(path, wanted));
+    let is_kept = |wanted: &&Vec<u8>| copies.keys().any(|path| is_in(path, wanted));
+    let absent = wanted.iter().filter(|wanted| !is_kept(wanted)).map(nothing);
+    let mut results: Vec<_> = absent.collect();
+    for (path, (_, version)) in &copies {
+        if wanted.is_empty() || is_wanted(path) {
+            let entry = manifest.entries.get(path);
+            let result = bring_back((&mut kept, version), &mut volume, path, entry);
+            results.push((path.clone(), result));
+        }
+    }
+    Ok(results)
+}
+
+/// Returns the newest copy of each notebook, by its path in the volume.
+fn newest(kept: &mut Tree) -> BTreeMap<Vec<u8>, Copy> {
+    let mut copies = BTreeMap::new();
+    let mut todo = vec![kept::NAME.as_bytes().to_vec()];
+    let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
+    let mut listed = 0;
+    while let Some(above) = todo.pop() {
+        let list = kept.dir(&above, false);
+        let list = list.and_then(|dir| tree::open_dir(dir, c"."));
+        let Ok(list) = list else { continue };
+        // What cannot be listed is not brought back.
+        let _ = tree::entries(&list, &mut buffer, |name, _| {
+            listed += 1;
+            let path = [&above, &b"/"[..], name.to_bytes()].concat();
+            match tree::stat_name(&list, name) {
+                Ok(look) if look.kind == FileType::Directory => todo.push(path),
+                // A killed start may have reserved the name.
+                Ok(look) if look.kind == FileType::RegularFile && look.size > 0 => {
+                    if let Some((version, path)) = split(&path) {
+                        let copy = (look.modified, version.to_vec());
+                        let newest = copies.entry(path.to_vec()).or_insert(copy.clone());
+                        *newest = copy.max(newest.clone());
+                    }
+                }
+                _ => {}
+            }
+            listed < MAX_LISTED
+        });
+    }
+    copies
+}
+
+/// Splits the path of a copy in `.ai-lab` into its directory and the path in the volume.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = path.splitn(3, |byte| *byte == b'/').skip(1);
+    Some((parts.next()?, parts.next()?))
+}
+
+fn bring_back(
+    (kept, version): (&mut Tree, &[u8]),
+    volume: &mut Tree,
+    path: &[u8],
+    entry: Option<&Entry>,
+) -> BroughtBack {
+    let version = String::from_utf8_lossy(version).into_owned();
+    let aside = match put_aside(volume, path) {
+        Ok(aside) => aside,
+        Err(error) => return BroughtBack::Refused(error),
+    };
+    let moved = volume.parent(path, true).and_then(|(to, name)| {
+        let (from, old) = kept.parent(&kept::path_of(&version, path), false)?;
+        let (from, to) = (
+            At {
+                dir: from,
+                name: &old,
+            },
+            At {
+                dir: to,
+                name: &name,
+            },
+        );
+        move_to(from, to, &|| ())
+    });
+    match (moved, aside) {
+        (Ok(()), Some(aside)) if is_untouched(volume, &aside, entry) => {
+            if let Ok((dir, name)) = volume.parent(&aside, false) {
+                atomic::discard(dir, &name);
+            }
+            BroughtBack::Done {
+                version,
+                aside: None,
+            }
+        }
+        (Ok(()), aside) => BroughtBack::Done { version, aside },
+        (Err(_), Some(aside)) if put_back(volume, path, &aside).is_err() => {
+            BroughtBack::NotPutBack(aside)
+        }
+        (Err(error), _) => BroughtBack::Refused(error),
+    }
+}
+
+/// Reports whether the file at `path` is a default as it was installed.
+fn is_untouched(volume: &mut Tree, path: &[u8], entry: Option<&Entry>) -> bool {
+    let found = volume.parent(path, false).map(|(dir, name)| {
+        let content = atomic::content(dir, &name, &|| false);
+        content.ok().flatten()
+    });
+    let installed = entry.and_then(|entry| entry.installed);
+    let installed = installed.filter(|content| *content != Content::Directory);
+    matches!((found, installed), (Ok(Some(found)), Some(installed)) if found == installed)
+}
+
+#[cfg(test)]
+#[path = "restore_kept_tests.rs"]
+mod tests;
