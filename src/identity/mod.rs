@@ -17,7 +17,7 @@ pub use account::{
 pub use ancestors::root_parent;
 pub use privileges::{DropError, Target, inherited_groups, split_inherited, supplementary};
 pub use stdio::hand_over_stdio;
-pub use syscall::{Kernel, Linux, container_id, may_chown};
+pub use syscall::{Kernel, Linux, may_chown};
 
 /// Proof that this process is root and has not dropped yet.
 ///

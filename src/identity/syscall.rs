@@ -76,15 +76,6 @@ pub fn may_chown() -> bool {
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::CHOWN))
 }
 
-/// Returns a part for file names that differs between containers of this machine that share a
-/// directory: device and inode of the root directory. A later start of the same container mostly
-/// has the same.
-pub fn container_id() -> String {
-    use std::os::unix::fs::MetadataExt;
-    let root = fs::metadata("/").map_or((0, 0), |root| (root.dev(), root.ino()));
-    format!("{:x}-{:x}", root.0, root.1)
-}
-
 /// Reports whether this gid may stand for another one. Files whose gid our user namespace does not
 /// map all show the overflow gid (user_namespaces(7)).
 pub fn is_overflow_gid(gid: u32) -> bool {

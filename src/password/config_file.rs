@@ -1,15 +1,15 @@
 //! Reads `jupyter_server_config.json` as Jupyter does, and changes only the password in it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::identity;
 use crate::jupyter_config::location::contents;
 use crate::password::PasswordError;
+use crate::sys::private_file::{self, MODE};
 
 /// The class whose hash beats all others, unless one is nested in [`SERVER`].
 const PROVIDER: &str = "PasswordIdentityProvider";
@@ -19,9 +19,6 @@ const BASE: &str = "IdentityProvider";
 const SERVER: &str = "ServerApp";
 /// The classes that held the hash in older versions. They beat [`BASE`].
 const OLD: [&str; 3] = [SERVER, "NotebookApp", "LabApp"];
-
-/// The mode of the file.
-const MODE: u32 = 0o600;
 
 const HASH: &str = "hashed_password";
 const OLD_HASH: &str = "password";
@@ -196,50 +193,11 @@ impl Document {
     fn try_write(&self) -> io::Result<()> {
         // Indented by two spaces, as Jupyter does.
         let text = serde_json::to_vec_pretty(&self.content)?;
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        let mut name = self.path.clone().into_os_string();
-        // Another container that shares the directory may have process id 1, too, and one on
-        // another machine all the same numbers.
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        name.push(format!(".{}", host.trim_end().replace('/', "-")));
-        name.push(format!(".{}", identity::container_id()));
-        name.push(format!(".{}.tmp", std::process::id()));
-        let new = Temporary(name.into());
-        // A start that was killed may have left one behind.
-        let _ = fs::remove_file(&new.0);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(&new.0)?;
-        file.write_all(&text)?;
-        if !self.first {
-            file.sync_all()?;
-        }
-        fs::rename(&new.0, &self.path)?;
-        if !self.first {
-            // Best effort: the rename is done, and some file systems do not flush directories.
-            let _ = File::open(directory).and_then(|directory| directory.sync_all());
-        }
-        Ok(())
+        private_file::replace(&self.path, &text, !self.first)
     }
 }
 
 fn mode(path: &Path) -> Option<u32> {
     let data = fs::symlink_metadata(path).ok()?;
     Some(data.mode() & 0o7777)
-}
-
-/// A temporary file that is removed on drop, unless it was renamed.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }

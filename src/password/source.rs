@@ -1,12 +1,8 @@
 //! Chooses the wanted password: reads its sources and refuses conflicts and unusable passwords.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
 
 use crate::password::{Secret, Wanted, hash};
 use crate::settings::table::{
@@ -14,10 +10,10 @@ use crate::settings::table::{
     PASSWORD_HASH_ENV as PASSWORD_HASH,
 };
 use crate::settings::{Origin, SettingError};
-use crate::sys::trust;
+use crate::sys::secret_file;
 
-/// The longest password file, in bytes.
-const MAX_PASSWORD_FILE: u64 = 4096;
+/// The longest password file, in KiB.
+const MAX_PASSWORD_FILE: u64 = 4;
 
 /// The sources that a password can come from.
 pub struct Sources<'a> {
@@ -147,7 +143,7 @@ fn from_hash(value: OsString, origin: &Origin) -> Result<SourceValue, SettingErr
 }
 
 fn from_file(path: &Path, origin: &Origin) -> Result<SourceValue, SettingError> {
-    let bytes = open(path).and_then(read).map_err(|source| {
+    let bytes = secret_file::read(path, MAX_PASSWORD_FILE).map_err(|source| {
         error(
             origin,
             format!("{} cannot be read: {source}", path.display()),
@@ -163,7 +159,7 @@ fn from_file(path: &Path, origin: &Origin) -> Result<SourceValue, SettingError> 
 /// The input cannot be read, or cannot be a password.
 pub fn from_input(input: impl Read) -> Result<Secret, SettingError> {
     let origin = Origin::Input;
-    let bytes = read(input).map_err(|source| {
+    let bytes = secret_file::read_limited(input, MAX_PASSWORD_FILE).map_err(|source| {
         let problem = format!("it cannot be read: {source}");
         error(&origin, problem, "give one line of at most 4 KiB")
     })?;
@@ -186,41 +182,6 @@ fn strip_final_newline(text: &mut String) {
             text.pop();
         }
     }
-}
-
-/// Opens a password file. As root it follows no link that another user could have made: it
-/// would read a file that this user must not read, and give it away as a hash.
-fn open(path: &Path) -> io::Result<File> {
-    // Opening a FIFO without a writer must not block the start.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file: File = if rustix::process::geteuid().is_root() {
-        if !path.try_exists()? {
-            return Err(Errno::NOENT.into());
-        }
-        let path = trust::resolve_root_links(path).map_err(io::Error::other)?;
-        let flags = flags | OFlags::NOFOLLOW;
-        match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            // Linux before 5.6 lacks openat2, and a sandbox may forbid it.
-            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(&path, flags, Mode::empty())?,
-            opened => opened?,
-        }
-        .into()
-    } else {
-        rustix::fs::open(path, flags, Mode::empty())?.into()
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    Ok(file)
-}
-
-fn read(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(MAX_PASSWORD_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_PASSWORD_FILE {
-        return Err(io::Error::other("it is longer than 4 KiB"));
-    }
-    Ok(bytes)
 }
 
 /// Refuses a password that nobody could log in with, or that would let everyone in.

@@ -19,9 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::death::Diagnosis;
 use crate::degradation::Degradation;
-use crate::identity;
 use crate::supervisor::processes;
-use crate::sys::{text, trust};
+use crate::sys::{env, text, trust};
 pub use publisher::StatePublisher;
 pub use store::{StateDirectory, prepare, preview_prepare};
 
@@ -213,7 +212,7 @@ pub fn now() -> u64 {
 
 /// Returns the directories that may hold a state: the wanted one, then two of the user's own.
 fn candidate_dirs(wanted: &Path, uid: u32) -> [PathBuf; 3] {
-    let own = format!("ai-lab-{uid}-{}", identity::container_id());
+    let own = format!("ai-lab-{uid}-{}", env::container_id());
     [
         wanted.to_owned(),
         format!("/dev/shm/{own}").into(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The PATH if the container sets none (Debian's default).
@@ -104,6 +105,14 @@ impl FromIterator<(OsString, OsString)> for Environment {
 pub fn temp_directory() -> PathBuf {
     let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());
     named.map_or_else(|| "/tmp".into(), PathBuf::from)
+}
+
+/// Returns a part for file names that differs between containers of this machine that share a
+/// directory: device and inode of the root directory. A later start of the same container mostly
+/// has the same.
+pub fn container_id() -> String {
+    let root = std::fs::metadata("/").map_or((0, 0), |root| (root.dev(), root.ino()));
+    format!("{:x}-{:x}", root.0, root.1)
 }
 
 /// Returns `path` with `first` at its beginning and nowhere else, and without empty entries.

@@ -1,9 +1,12 @@
 //! The lowest layer: system calls that need `unsafe`, the only code that escapes untrusted text,
-//! and the checks of paths that root alone may control.
+//! the checks of paths that root alone may control, and the reading and writing of files with
+//! secrets.
 
 mod calls;
 pub mod dir;
 pub mod env;
+pub mod private_file;
+pub mod secret_file;
 pub mod text;
 pub mod trust;
 

@@ -1,0 +1,59 @@
+//! Writes files that only their owner can read, whole or not at all.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::sys::env;
+
+/// The mode of the files.
+pub const MODE: u32 = 0o600;
+
+/// Replaces a file atomically, and makes its directory if it is missing. `flush`: the new content
+/// is on disk before the old one is gone.
+///
+/// # Errors
+/// The directory or the file cannot be written.
+pub fn replace(path: &Path, content: &[u8], flush: bool) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let mut name = path.to_owned().into_os_string();
+    // Another container that shares the directory may have process id 1, too, and one on another
+    // machine all the same numbers.
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.push(format!(".{}", host.trim_end().replace('/', "-")));
+    name.push(format!(".{}", env::container_id()));
+    name.push(format!(".{}.tmp", std::process::id()));
+    let new = Temporary(name.into());
+    // A start that was killed may have left one behind.
+    let _ = fs::remove_file(&new.0);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(&new.0)?;
+    file.write_all(content)?;
+    if flush {
+        file.sync_all()?;
+    }
+    fs::rename(&new.0, path)?;
+    if flush {
+        // Best effort: the rename is done, and some file systems do not flush directories.
+        let _ = File::open(directory).and_then(|directory| directory.sync_all());
+    }
+    Ok(())
+}
+
+/// A temporary file that is removed on drop, unless it was renamed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
