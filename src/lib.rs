@@ -31,8 +31,10 @@
 //! - [`hooks`]: programs by the image's author that run during a start.
 //! - [`notebook`]: what counts in a Jupyter notebook.
 //! - [`death`]: why a server ended, and what to do.
+//! - [`tls`]: the server's certificate, made or named, and its way to the server.
 //! - [`degradation`]: a value for each thing that could not be done as asked.
-//! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust checks.
+//! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust
+//!   checks, files with secrets.
 
 pub mod boot;
 pub mod cli;
@@ -51,4 +53,5 @@ pub mod settings;
 pub mod state;
 pub mod supervisor;
 mod sys;
+pub mod tls;
 pub mod volume;

@@ -41,6 +41,7 @@ fn merged(command: &[OsString]) {
         default_url: None,
         ip: None,
         port: Some(1),
+        certificate: Some("/c"),
         base_url: None,
         as_root: false,
         configured: &|_| false,

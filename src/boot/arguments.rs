@@ -11,7 +11,7 @@ use tracing::info;
 use crate::boot::{ServerUser, Start, variable};
 use crate::jupyter_config::precedence::ConfigSources;
 use crate::server::argv;
-use crate::server::argv::Argv;
+use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::ServerProgram;
 use crate::settings::{Key, Origin, SettingError, SettingsError};
 
@@ -48,12 +48,13 @@ pub(super) fn first_page(start: &Start<'_>) -> Option<String> {
 }
 
 /// Returns the server's arguments. Jupyter's configuration files win over the image's own
-/// values; flags and variables win over these files.
+/// values; flags and variables win over these files. `certificate`: the file of the requested one.
 pub(super) fn arguments(
     start: &Start<'_>,
     person: &ServerUser,
     server: &ServerProgram,
     jupyters: &ConfigSources,
+    certificate: Option<&str>,
 ) -> Argv {
     // Kubeflow's notebook controller sets this variable and expects one fixed port.
     let prefix = variable(KUBEFLOW).and_then(|prefix| prefix.into_string().ok());
@@ -61,10 +62,14 @@ pub(super) fn arguments(
         if name == "ServerApp.base_url" && prefix.is_some() {
             return Some(Origin::Environment(KUBEFLOW));
         }
+        if name == CERTFILE {
+            let tls = start.tls.as_ref().map(|tls| tls.origin.clone());
+            return tls.filter(Origin::is_chosen);
+        }
         let traits = TRAITS.iter().filter(|(_, known)| *known == name);
         traits
             .map(|(key, _)| start.settings.origin(*key))
-            .find(|origin| matches!(origin, Origin::Flag(_) | Origin::Environment(_)))
+            .find(Origin::is_chosen)
     };
     let settings = &start.settings.server;
     let hub_has_a_directory = std::env::var_os(HUBS_DIRECTORY).is_some();
@@ -79,13 +84,26 @@ pub(super) fn arguments(
             true => Some(KUBEFLOWS_PORT),
             false => settings.port,
         },
+        certificate,
         base_url: prefix.as_deref(),
         as_root: person.account.uid == 0,
         configured: &|name| jupyters.server_trait(name).is_some() && chosen(name).is_none(),
     };
     let argv = argv::merge(plan, &settings.args, &server.args);
+    let replaced = certificate.is_some() && argv.value(CERTFILE) != certificate;
+    if let Some(tls) = start.tls.as_ref().filter(|_| replaced) {
+        let in_a_file = jupyters
+            .server_trait(CERTFILE)
+            .filter(|_| argv.value(CERTFILE).is_none());
+        let place = in_a_file.map_or("the server's arguments".into(), |(place, _)| place);
+        info!(
+            "{} has no effect: another certificate or key is named in {place}",
+            tls.origin
+        );
+    }
     let ours = TRAITS.iter().map(|(_, name)| *name);
-    for name in ours.chain(["ServerApp.base_url"]) {
+    let ours = ours.chain(["ServerApp.base_url"]);
+    for name in ours.chain([CERTFILE].into_iter().filter(|_| !replaced)) {
         if let (Some(_), Some((place, _)), Some(origin)) =
             (argv.value(name), jupyters.server_trait(name), chosen(name))
         {
@@ -115,11 +133,7 @@ pub(super) fn check(
         }
     };
     let mut wrong = Vec::new();
-    for name in [
-        "ServerApp.certfile",
-        "ServerApp.keyfile",
-        "ServerApp.client_ca",
-    ] {
+    for name in [CERTFILE, KEYFILE, "ServerApp.client_ca"] {
         let Some((place, file)) = value(name).filter(|(_, file)| !file.is_empty()) else {
             continue;
         };

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::boot::{account, variable};
+use crate::boot::certificate::CertificateRequest;
+use crate::boot::{account, certificate, variable};
 use crate::hooks;
 use crate::hooks::HookError;
 use crate::identity::{Account, IdentityError, group, resolve};
@@ -32,6 +33,8 @@ pub struct Checked {
     pub launch: Launch,
     /// The password that is wanted.
     pub password: Wanted,
+    /// The request for https; `None`: there is none.
+    pub tls: Option<CertificateRequest>,
     /// The server's arguments that are left out, because this password wins over them.
     pub overridden_args: Vec<String>,
 }
@@ -59,6 +62,8 @@ pub fn check(
     }
     let password = password(draft.settings(), &launch);
     let password = draft.checked(password).unwrap_or(Wanted::Nothing);
+    let tls = certificate::requested(draft.settings(), &launch);
+    let tls = draft.checked(tls).flatten();
     let mut settings = draft.finish()?;
     let mut outranked = Vec::new();
     if let Launch::Server(server) = &mut launch
@@ -71,6 +76,7 @@ pub fn check(
         settings,
         launch,
         password,
+        tls,
         overridden_args: outranked,
     })
 }

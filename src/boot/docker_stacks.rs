@@ -7,14 +7,10 @@ use crate::boot::variable;
 use crate::settings::{Key, Origin, Settings};
 
 /// An option that is either on or off.
-const SWITCHES: [(&str, &str); 4] = [
+const SWITCHES: [(&str, &str); 3] = [
     (
         "CHOWN_HOME",
         "`--volume-owner chown` hands the notebooks over",
-    ),
-    (
-        "GEN_CERT",
-        "name a certificate with --jupyter-arg=--ServerApp.certfile=FILE, or use a proxy with TLS",
     ),
     (
         "GRANT_SUDO",

@@ -10,6 +10,7 @@
 
 mod account;
 mod arguments;
+mod certificate;
 pub mod check;
 mod docker_stacks;
 mod dry_run;
@@ -44,6 +45,7 @@ use crate::supervisor;
 use crate::supervisor::processes;
 use crate::supervisor::signals::Signals;
 use crate::sys;
+use certificate::CertificateRequest;
 use report::Report;
 
 /// Exit code for invalid settings (`EX_CONFIG` of sysexits.h).
@@ -97,6 +99,8 @@ pub struct Start<'a> {
     pub rescue_python: Option<PathBuf>,
     /// Why the usual server must not be started, only a rescue; `None`: it can be.
     pub unprepared: Option<String>,
+    /// The request for https; `None`: there is none.
+    pub tls: Option<CertificateRequest>,
     /// Variables that hooks wrote for the server's environment and that are not in it yet.
     pub variables: hooks::Variables,
     /// True if root wrote a record of the settings for the verbs.
@@ -222,6 +226,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
         password: checked.password,
         rescue_python: rescue::python(&checked.settings),
         unprepared: None,
+        tls: checked.tls,
         variables: Vec::new(),
         recorded: false,
         report,
@@ -233,6 +238,9 @@ fn run_phases(mut start: Start<'_>) -> Result<i32, Failure> {
     announce_hub(&mut start)?;
     if matches!(start.launch, Launch::Server(_)) {
         check::warn_of_timeouts(start.settings);
+    }
+    if start.mode() == Mode::Hub {
+        certificate::warn_of_hub(start.settings);
     }
     check::warn_of_stale_copies(start.settings);
     docker_stacks::warn_of_options(start.settings);

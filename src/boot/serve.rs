@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::boot::arguments;
 use crate::boot::arguments::{arguments, in_venv};
+use crate::boot::certificate;
 use crate::boot::passthrough::CommandObserver;
 use crate::boot::user_phase;
 use crate::boot::user_phase::{Ready, working_directory};
@@ -35,6 +36,7 @@ use crate::supervisor::attempt::{Prepare, Server};
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
+use crate::tls::Handover;
 
 /// Starts the server, the command or nothing, and supervises it until the end.
 ///
@@ -174,7 +176,9 @@ fn serve(
     keeper: Option<StateDirectory>,
 ) -> Result<i32, Failure> {
     let jupyters = ready.config_location.read();
-    let argv = arguments(&start, person, server, &jupyters);
+    let handover = certificate::handover(&start, person)?;
+    let file = handover.as_ref().map(Handover::path);
+    let argv = arguments(&start, person, server, &jupyters, file.as_deref());
     let directory = working_directory(&start).unwrap_or_default();
     let rescue = rescue::plan(&start, person, &ready, server, &argv, &jupyters);
     match arguments::check(&start, server, &argv, &jupyters, &directory) {
@@ -183,6 +187,9 @@ fn serve(
         }
         checked => checked.map_err(Failure::Settings)?,
     }
+    let place = ready.config_location;
+    // The server inherits the file in memory at each of its starts, so it stays open until the end.
+    let _certificate = certificate::give(&mut start, person, &place, handover, &argv)?;
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
     if let Some(page) = arguments::first_page(&start) {
@@ -197,7 +204,6 @@ fn serve(
     };
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
-    let place = ready.config_location;
     let wanted = Arc::new((ready.wanted, place));
     let default_password = match &wanted.0 {
         Wanted::Default(_) => Some(effective_default(&start, wanted.clone())),

@@ -25,6 +25,8 @@ pub struct ArgvInput<'a> {
     pub ip: Option<&'a str>,
     /// Port to listen on; `None`: Jupyter's own.
     pub port: Option<u16>,
+    /// The file with the certificate and its key; `None`: Jupyter's own configuration decides.
+    pub certificate: Option<&'a str>,
     /// The path in front of all pages; `None`: Jupyter's own.
     pub base_url: Option<&'a str>,
     /// True if the server runs as root (the old layout).
@@ -32,6 +34,11 @@ pub struct ArgvInput<'a> {
     /// Reports whether Jupyter's own configuration sets a trait (by full name) and beats our value.
     pub configured: &'a dyn Fn(&str) -> bool,
 }
+
+/// The trait with the file of the certificate.
+pub const CERTFILE: &str = "ServerApp.certfile";
+/// The trait with the file of its key.
+pub const KEYFILE: &str = "ServerApp.keyfile";
 
 /// Flags without a value, and the trait that each sets.
 const FLAGS: [(&str, &str); 2] = [
@@ -84,6 +91,16 @@ pub fn merge(plan: ArgvInput<'_>, settings: &[String], command: &[OsString]) -> 
         items(command),
     ];
     layers[0].retain(|item| !item.name.as_deref().is_some_and(plan.configured));
+    // A certificate goes with its own key only.
+    let mut upper = layers[1..].iter().flatten();
+    let other = upper.any(|item| sets_any(item, &[CERTFILE, KEYFILE]));
+    if let Some(file) = plan
+        .certificate
+        .filter(|_| !other && !(plan.configured)(CERTFILE))
+    {
+        let words = [CERTFILE, KEYFILE].map(|name| format!("--{name}={file}").into());
+        layers[0].extend(items(&words));
+    }
     if uses_socket(&layers) || (plan.configured)("ServerApp.sock") {
         // Jupyter exits with 1 if it gets a socket and any port but 8888, even our default port.
         layers[0].retain(|item| !sets_any(item, &["ServerApp.ip", "ServerApp.port"]));
@@ -223,6 +240,7 @@ mod tests {
             default_url: None,
             ip: None,
             port: Some(1),
+            certificate: None,
             base_url: None,
             as_root: false,
             configured: &|_| false,
@@ -345,6 +363,7 @@ mod tests {
                 default_url: None,
                 ip: None,
                 port: Some(1),
+                certificate: None,
                 base_url: Some("/b"),
                 as_root: false,
                 configured: &|name| names.contains(&name),
@@ -365,6 +384,37 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_goes_with_its_own_key_only() {
+        let given = |configured: &[&str], settings: &str| {
+            let plan = ArgvInput {
+                hub: false,
+                root_dir: None,
+                default_url: None,
+                ip: None,
+                port: None,
+                certificate: Some("/ours"),
+                base_url: None,
+                as_root: false,
+                configured: &|name| configured.contains(&name),
+            };
+            let words = merge(plan, &[settings.to_owned()], &[]).args;
+            let words = words
+                .into_iter()
+                .map(|word| word.to_string_lossy().into_owned());
+            let of_tls = |word: &String| word.contains("certfile") || word.contains("keyfile");
+            words.filter(of_tls).collect::<Vec<_>>()
+        };
+        let ours = ["--ServerApp.certfile=/ours", "--ServerApp.keyfile=/ours"];
+        assert_eq!(given(&[], "--debug"), ours);
+        // A key alone means nothing in a file of Jupyter's.
+        assert_eq!(given(&[KEYFILE], "--debug"), ours);
+        assert!(given(&[CERTFILE], "--debug").is_empty());
+        for theirs in ["--certfile=/c", "--NotebookApp.keyfile=/k", "--keyfile=/k"] {
+            assert_eq!(given(&[], theirs), [theirs]);
+        }
+    }
+
+    #[test]
     fn the_hub_says_where_to_listen() {
         assert_eq!(
             merged(true, &["--ip=1.2.3.4"], &["--port=8000", "--debug"]),
@@ -380,6 +430,7 @@ mod tests {
             default_url: None,
             ip: Some("::1"),
             port: None,
+            certificate: None,
             base_url: None,
             as_root: true,
             configured: &|_| false,

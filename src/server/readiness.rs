@@ -289,6 +289,7 @@ mod tests {
             default_url: None,
             ip: None,
             port: Some(1),
+            certificate: None,
             base_url: None,
             as_root: false,
             configured: &|_| false,

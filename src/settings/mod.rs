@@ -49,6 +49,22 @@ pub enum Orphans {
     End,
 }
 
+/// The certificate for https, unless Jupyter's own configuration or arguments name one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// There is none: plain HTTP.
+    Off,
+    /// One that is made for this container.
+    Auto,
+    /// One that is named.
+    Named {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of its key; `None`: that of the certificate has it.
+        key: Option<PathBuf>,
+    },
+}
+
 /// The policy for the owner of the volume's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeOwner {
@@ -121,6 +137,8 @@ pub struct Server {
     pub ip: Option<String>,
     /// The port to listen on; `None`: Jupyter chooses.
     pub port: Option<u16>,
+    /// The certificate for https.
+    pub tls: Tls,
     /// Additional arguments for the server.
     pub args: Vec<String>,
     /// The time between TERM and KILL for the server.

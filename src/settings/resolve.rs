@@ -10,7 +10,7 @@ use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
 use crate::settings::{
     DeletedNotebooks, Docker, Hooks, Log, LogFormat, NewAccount, Notebooks, Orphans, Password,
-    Rescue, Restart, Server, Settings, UpdateNotebooks, User, VolumeOwner, file, nb_user,
+    Rescue, Restart, Server, Settings, Tls, UpdateNotebooks, User, VolumeOwner, file, nb_user,
     old_paths,
 };
 use crate::sys::trust;
@@ -166,11 +166,23 @@ fn from_environment(
     if entry.kind == ValueKind::Port && text.starts_with("tcp://") {
         return Ok(None);
     }
-    let written = RawValue::Text(text);
+    // The Jupyter Docker Stacks take every value for "yes".
+    let written = RawValue::Text(match name == table::GEN_CERT {
+        true => gen_cert(&text).into(),
+        false => text,
+    });
     Ok(Some(Raw {
         value: written,
         origin,
     }))
+}
+
+/// Returns what a value of `GEN_CERT` means for [`Key::Tls`].
+fn gen_cert(value: &str) -> &'static str {
+    match value.to_lowercase().as_str() {
+        "no" | "off" | "false" | "0" => "off",
+        _ => "auto",
+    }
 }
 
 /// Converts written values to their types and collects the errors.
@@ -251,6 +263,31 @@ impl Converter<'_> {
             .map_or(words[0].1, |(_, value)| *value)
     }
 
+    /// Returns the certificate that is wanted. A named one beats one that is made, and `off` beats
+    /// a name that is not given in a stronger place.
+    fn tls(&mut self) -> Tls {
+        let choice = self.choice(Key::Tls, &[("off", false), ("auto", true)]);
+        let (certificate, key) = (self.path(Key::TlsCert), self.path(Key::TlsKey));
+        let origin = |key| self.raw.get(&key).map(|raw| &raw.origin);
+        let off = origin(Key::Tls).filter(|_| !choice).map(Origin::rank);
+        if off.is_some_and(|off| origin(Key::TlsCert).is_none_or(|named| named.rank() <= off)) {
+            return Tls::Off;
+        }
+        if let (None, Some(named)) = (&certificate, origin(Key::TlsKey)) {
+            self.errors.push(SettingError::new(
+                table::find(Key::TlsKey).name(),
+                named,
+                "it is the key of a certificate, and none is named",
+                "name the certificate, too, with --tls-cert FILE",
+            ));
+        }
+        match certificate {
+            Some(certificate) => Tls::Named { certificate, key },
+            None if choice => Tls::Auto,
+            None => Tls::Off,
+        }
+    }
+
     fn settings(&mut self, new: Option<NewAccount>) -> Settings {
         let name = self.text(Key::User);
         // Read even if no user is set, so that these values are checked.
@@ -311,6 +348,7 @@ impl Converter<'_> {
                 program: self.text(Key::JupyterServer),
                 ip: self.text(Key::Ip),
                 port: self.text(Key::Port).and_then(|port| port.parse().ok()),
+                tls: self.tls(),
                 args: self.list(Key::JupyterArg),
                 stop_timeout: self.seconds(Key::StopTimeout),
                 drain_timeout: self.seconds(Key::DrainTimeout),

@@ -199,3 +199,48 @@ fn the_mode_of_notebooks_is_that_of_a_plain_file() {
         assert!(errors[0].contains("not a mode for notebooks"), "{errors:?}");
     }
 }
+
+#[test]
+fn the_certificate_that_is_named_or_made_or_turned_off() {
+    let named = |key: Option<&str>| Tls::Named {
+        certificate: "/c".into(),
+        key: key.map(PathBuf::from),
+    };
+    let file = "[server]\ntls = 'auto'\ntls_cert = '/c'\ntls_key = '/k'\n";
+    let off = (Key::Tls, "off");
+    let cert = (Key::TlsCert, "/c");
+    for (text, environment, typed, expected) in [
+        ("", "", &[][..], Tls::Off),
+        ("", "yes", &[], Tls::Auto),
+        ("", "whatever", &[], Tls::Auto),
+        ("", "No", &[], Tls::Off),
+        ("", "yes", &[off], Tls::Off),
+        ("", "yes", &[cert], named(None)),
+        ("", "no", &[cert], named(None)),
+        ("", "", &[cert, off], Tls::Off),
+        ("", "", &[cert, (Key::TlsKey, "/k")], named(Some("/k"))),
+        (file, "", &[], named(Some("/k"))),
+        (file, "yes", &[], named(Some("/k"))),
+        (file, "no", &[], Tls::Off),
+        (file, "", &[off], Tls::Off),
+        ("[server]\ntls = 'off'", "", &[cert], named(None)),
+        ("[server]\ntls = 'off'", "yes", &[], Tls::Auto),
+    ] {
+        let file = written_file(text);
+        let mut typed = flags(typed);
+        typed.config = Some(file.path().to_owned());
+        let settings = load_with(&typed, &[("GEN_CERT", environment)]).unwrap();
+        assert_eq!(
+            settings.server.tls, expected,
+            "{text} {environment} {typed:?}"
+        );
+    }
+    let errors = load_with(&flags(&[(Key::TlsKey, "/k")]), &[]).unwrap_err();
+    assert_eq!(
+        errors,
+        [
+            "server.tls_key (from --tls-key): it is the key of a certificate, and none is named; \
+          name the certificate, too, with --tls-cert FILE"
+        ]
+    );
+}

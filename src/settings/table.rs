@@ -58,6 +58,9 @@ pub enum Key {
     JupyterCore,
     Ip,
     Port,
+    Tls,
+    TlsCert,
+    TlsKey,
     JupyterArg,
     StopTimeout,
     DrainTimeout,
@@ -276,6 +279,35 @@ pub const TABLE: &[Entry] = &[
     )
     .env("JUPYTER_PORT")
     .toml("server.port"),
+    entry(
+        Key::Tls,
+        "tls",
+        ValueKind::Choice(&["off", "auto"]),
+        "POLICY",
+        SERVER,
+        "auto serves https, with the certificate of --tls-cert or one that is made for this container; off serves http (not in hub mode)",
+    )
+    .env(GEN_CERT)
+    .toml("server.tls")
+    .default("off"),
+    entry(
+        Key::TlsCert,
+        "tls-cert",
+        ValueKind::Path,
+        "FILE",
+        SERVER,
+        "Serve https with this certificate, in PEM, followed by those between it and its CA; only root has to be able to read the file",
+    )
+    .toml("server.tls_cert"),
+    entry(
+        Key::TlsKey,
+        "tls-key",
+        ValueKind::Path,
+        "FILE",
+        SERVER,
+        "The certificate's private key, in PEM; only root has to be able to read the file [default: the certificate's file]",
+    )
+    .toml("server.tls_key"),
     entry(
         Key::JupyterArg,
         "jupyter-arg",
@@ -561,6 +593,8 @@ pub const DEFAULT_FILE: &str = "/etc/ai-lab/entrypoint.toml";
 const DEFAULT_STATE_DIR: &str = "/run/ai-lab";
 /// The variable that names another settings file.
 pub const FILE_ENV: &str = "AI_LAB_CONFIG";
+/// The variable of the Jupyter Docker Stacks that asks for a certificate.
+pub const GEN_CERT: &str = "GEN_CERT";
 /// The variable with the forced password.
 pub const PASSWORD_ENV: &str = "JUPYTER_PASSWORD";
 /// The variable that names a file with the forced password (Docker and Kubernetes secrets).

@@ -23,6 +23,23 @@ pub enum Origin {
     Default,
 }
 
+impl Origin {
+    /// Returns the strength: of two values, the one whose origin has the higher rank counts.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Environment(_) => 2,
+            Self::Flag(_) | Self::Input => 3,
+        }
+    }
+
+    /// Reports whether the person who starts the container chose the value, and not its image.
+    pub fn is_chosen(&self) -> bool {
+        matches!(self, Self::Flag(_) | Self::Environment(_))
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

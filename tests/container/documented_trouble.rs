@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use crate::support::blocks as pages;
+use crate::support::certificate::Pair;
 use crate::support::docker::{Volume, run};
 
 /// Words of other programs, not of this project's.
@@ -99,6 +100,10 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
 
     let live = Mounted::new("/live");
     std::os::unix::fs::symlink("../archive/cert.pem", live.0.path().join("cert.pem")).unwrap();
+
+    let pair = Mounted::new("/pair");
+    pair.write("cert.pem", &Pair::new().certificate);
+    pair.write("key.pem", &Pair::new().key);
 
     let passwords = [
         "--env=JUPYTER_PASSWORD=a",
@@ -205,6 +210,12 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
                 "is a link to ",
                 ", which is not here",
             ],
+        ),
+        (
+            &[&pair.1],
+            &["--tls-cert=/pair/cert.pem", "--tls-key=/pair/key.pem"],
+            78,
+            &["its private key does not belong to the certificate"],
         ),
         (
             &[],

@@ -1,6 +1,7 @@
 //! Docker sees how the real JupyterLab is: healthy when it answers, unhealthy when it
 //! hangs, is gone from its port or is being started again.
 
+use crate::support::certificate::Pair;
 use crate::support::docker::{Container, docker, docker_ok, mounted, text};
 
 const READY: &str = "] ready in ";
@@ -205,7 +206,7 @@ fn behind_tls_a_server_that_hangs_is_unhealthy_too() {
         &EAGER,
         &["--jupyter-arg", "--ServerApp.certfile=/certificate.pem"],
     );
-    container.put("/certificate.pem", &certificate(), 0o644);
+    container.put("/certificate.pem", Pair::new().both().as_bytes(), 0o644);
     container.begin();
     container.wait_for(READY);
     is_healthy(&container, "https://127.0.0.1:49494/api");
@@ -213,16 +214,6 @@ fn behind_tls_a_server_that_hangs_is_unhealthy_too() {
     signal_server(&container, "STOP");
     is_unhealthy(&container, "https://127.0.0.1:49494/api did not answer");
     docker_says(&container, "unhealthy");
-}
-
-/// A certificate nobody knows, with its key.
-fn certificate() -> Vec<u8> {
-    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x \
-                 -keyout /dev/stdout -out /dev/stdout";
-    let mut openssl = std::process::Command::new("openssl");
-    let made = openssl.args(words.split_whitespace()).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
-    made.stdout
 }
 
 #[test]

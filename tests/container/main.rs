@@ -7,6 +7,7 @@ mod support;
 mod adopt;
 mod binary;
 mod browser;
+mod certificates;
 mod documented;
 mod documented_trouble;
 mod drop;

@@ -2,8 +2,7 @@
 //! that works, and the health check asks the right place. Where it cannot listen,
 //! nobody is welcomed.
 
-use std::fs;
-
+use crate::support::certificate::Pair;
 use crate::support::docker::{Container, docker_ok, mounted, run};
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
@@ -54,22 +53,6 @@ fn found(options: &[&str], command: &[&str], url: &str, target: &str) -> Contain
         assert_eq!(status, "200\n", "{page}");
     }
     container
-}
-
-/// A certificate nobody knows, with its key.
-fn certificate() -> (tempfile::NamedTempFile, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let [key, certificate] = ["key", "certificate"].map(|name| directory.path().join(name));
-    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x";
-    let made = std::process::Command::new("openssl")
-        .args(words.split(' '))
-        .args(["-keyout".as_ref(), key.as_os_str()])
-        .args(["-out".as_ref(), certificate.as_os_str()])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let both = [key, certificate].map(|path| fs::read_to_string(path).unwrap());
-    mounted(&both.concat(), "/certificate.pem")
 }
 
 #[test]
@@ -123,7 +106,7 @@ fn on_a_unix_socket() {
 
 #[test]
 fn behind_tls() {
-    let (_file, mount) = certificate();
+    let (_file, mount) = mounted(&Pair::new().both(), "/certificate.pem");
     let words = ["--jupyter-arg=--ServerApp.certfile=/certificate.pem"];
     let (url, target) = ("https://localhost:49494", "https://127.0.0.1:49494/api");
     let container = found(&[&mount], &words, url, target);
@@ -152,7 +135,7 @@ fn below_a_base_url() {
 
 #[test]
 fn with_all_of_it_at_once_from_jupyters_own_file() {
-    let (_file, mount) = certificate();
+    let (_file, mount) = mounted(&Pair::new().both(), "/certificate.pem");
     let (_config, config) = mounted(
         "c.ServerApp.base_url = '/deep/'\n\
          c.ServerApp.certfile = '/certificate.pem'\n",

@@ -71,7 +71,7 @@ print('files', files)
 ";
 
 /// What a search by the user for these words says.
-fn search(container: &Container, needles: &[&str], memory: bool) -> String {
+pub fn search(container: &Container, needles: &[&str], memory: bool) -> String {
     // What `docker exec` would give to the search itself is emptied.
     let mut child = Command::new("docker")
         .args(["exec", "--interactive", "--user=jupyter"])

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::support::certificate::Pair;
 use crate::support::tmpfs;
 use crate::support::tracer;
 use crate::support::{Image, PROGRAM, Running, Start, UID};
@@ -94,15 +95,7 @@ fn a_server_is_healthy_when_it_answers() {
 /// A certificate nobody knows, with its key.
 fn certificate(image: &Image) -> String {
     let path = image.path("venv/cert.pem").display().to_string();
-    let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x";
-    let made = Command::new("openssl")
-        .args(words.split(' '))
-        .args(["-keyout", &path, "-out", &format!("{path}.crt")])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let both = [&path, &format!("{path}.crt")].map(|path| std::fs::read_to_string(path).unwrap());
-    std::fs::write(&path, both.concat()).unwrap();
+    std::fs::write(&path, Pair::new().both()).unwrap();
     std::os::unix::fs::chown(&path, Some(UID), None).unwrap();
     path
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod asking;
+mod certificates;
 mod command_mode;
 mod compliance;
 mod documented;

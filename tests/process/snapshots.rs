@@ -4,6 +4,7 @@
 
 mod accounts;
 mod asked;
+mod certificates;
 mod complete;
 mod degraded;
 mod faulty;

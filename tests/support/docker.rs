@@ -2,6 +2,7 @@
 //! with everything they made.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -292,6 +293,12 @@ impl Container {
     pub fn visit(&self, words: &[&str]) -> String {
         visit(self.port(), words)
     }
+
+    /// The same with https, where this person trusts one certificate only.
+    pub fn visit_trusting(&self, certificate: &Path, words: &[&str]) -> String {
+        let mut person = person(&format!("https://localhost:{}", self.port()), words);
+        said_by(person.env("SSL_CERT_FILE", certificate))
+    }
 }
 
 impl Drop for Container {
@@ -305,14 +312,18 @@ impl Drop for Container {
 
 /// A person at the browser of a server on this machine: see `visitor.py`.
 pub fn visit(port: u16, words: &[&str]) -> String {
+    said_by(&mut person(&format!("http://127.0.0.1:{port}"), words))
+}
+
+fn person(url: &str, words: &[&str]) -> Command {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/visitor.py");
-    let output = Command::new("python3")
-        .arg(script)
-        .arg(format!("http://127.0.0.1:{port}"))
-        .args(words)
-        .output()
-        .unwrap();
-    text(&output).trim().to_owned()
+    let mut person = Command::new("python3");
+    person.args([script, url]).args(words);
+    person
+}
+
+fn said_by(person: &mut Command) -> String {
+    text(&person.output().unwrap()).trim().to_owned()
 }
 
 /// Runs a container to its end: exit code, stdout, stderr.

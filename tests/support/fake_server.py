@@ -152,7 +152,7 @@ if "unbound" not in FAKE:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
     if certificate := VALUES.get("ServerApp.certfile"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
+        context.load_cert_chain(certificate, VALUES.get("ServerApp.keyfile"))
         if "mtls" in FAKE:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(certificate)

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 pub mod blocks;
+pub mod certificate;
 pub mod chance;
 pub mod docker;
 pub mod figures;

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 import sys
 import urllib.error
@@ -67,6 +68,8 @@ class WebSocket:
     def __init__(self, path):
         place = urllib.parse.urlsplit(url)
         link = socket.create_connection((place.hostname, place.port), timeout=60)
+        if place.scheme == "https":
+            link = ssl.create_default_context().wrap_socket(link, server_hostname=place.hostname)
         held = "; ".join(f"{c.name}={c.value}" for c in cookies)
         lines = [
             f"GET {path} HTTP/1.1",

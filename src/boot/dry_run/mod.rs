@@ -21,7 +21,7 @@ use crate::boot::user_phase::{
     without_defaults, working_directory,
 };
 use crate::boot::write_access::WriteAccess;
-use crate::boot::{Failure, ServerUser, Start, arguments, serve, without_root};
+use crate::boot::{Failure, ServerUser, Start, arguments, certificate, serve, without_root};
 use crate::hooks;
 use crate::identity::{Root, group_name};
 use crate::jupyter_config::ConfigLocation;
@@ -34,6 +34,7 @@ use crate::state::{Mode, StateDirectory};
 use crate::supervisor::spawn;
 use crate::supervisor::spawn::Program;
 use crate::sys::env::Environment;
+use crate::tls::Handover;
 use crate::volume;
 use crate::volume::{Decision, Defaults, DefaultsPreview, Rights, VolumeError, preview_defaults};
 
@@ -78,7 +79,7 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     hooks_part("user", hooks::list(&directory)?, &mut plan);
     hooks::warn_of_non_hooks(&directory);
     variables_part(&environment, &mut plan);
-    let program = command_part(&start, &person, &environment, &mut plan)?;
+    let program = command_part(&mut start, &person, &place, &environment, &mut plan)?;
     plan.heading("nothing was changed");
     // A closed stdout is no error.
     let _ = std::io::stdout().write_all(plan.text.as_bytes());
@@ -314,8 +315,9 @@ fn variables_part(environment: &Environment, plan: &mut DryRunPlan) {
 }
 
 fn command_part(
-    start: &Start<'_>,
+    start: &mut Start<'_>,
     person: &ServerUser,
+    place: &ConfigLocation,
     environment: &Environment,
     plan: &mut DryRunPlan,
 ) -> Result<Option<Program>, Failure> {
@@ -324,13 +326,20 @@ fn command_part(
         Mode::Command => "command",
         Mode::Idle => "no command: wait for a signal",
     });
-    let (program, args) = match &start.launch {
+    let (program, args) = match &start.launch.clone() {
         Launch::Server(server) => {
             let jupyters = find_config_location(start, person, None, environment).read();
-            let argv = arguments::arguments(start, person, server, &jupyters);
+            let handover = certificate::handover(start, person)?;
+            let file = handover.as_ref().map(Handover::path);
+            let argv = arguments::arguments(start, person, server, &jupyters, file.as_deref());
             let directory = working_directory(start).unwrap_or_default();
             arguments::check(start, server, &argv, &jupyters, &directory)
                 .map_err(Failure::Settings)?;
+            if handover.is_some_and(|handover| certificate::is_used(&handover, &argv)) {
+                let writable = |directory: &Path| plan.write_access.writable(directory);
+                let line = certificate::preview(start, person, place, &writable)?;
+                plan.line(line);
+            }
             let args = [&server.module[..], &argv.args].concat();
             (arguments::in_venv(start, server), args)
         }

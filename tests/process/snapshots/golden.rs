@@ -155,7 +155,11 @@ fn constant(line: &str, image: &Image) -> String {
             () if before.ends_with("process") && number(word.trim_end_matches([')', ','])) => word
                 .replace(|c: char| c.is_ascii_digit(), "")
                 .replacen("", "N", 1),
-            () => (*word).to_owned(),
+            () if word.matches(':').count() == 31 => format!("FINGERPRINT{}", &word[95..]),
+            () => match word.split_once(".unusable-") {
+                Some((file, _)) => format!("{file}.unusable-TIME"),
+                None => (*word).to_owned(),
+            },
         }
     });
     constant.collect::<Vec<_>>().join(" ")

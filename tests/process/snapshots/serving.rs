@@ -10,13 +10,13 @@ use crate::support::{Image, PROGRAM, Running, Start, UID};
 const TERM: i32 = libc::SIGTERM;
 
 /// Waits until it is ready, and stops it.
-fn ready(running: &mut Running) -> i32 {
+pub fn ready(running: &mut Running) -> i32 {
     running.wait_for("ready in ");
     running.signal(TERM);
     running.end()
 }
 
-fn ended(running: &mut Running) -> i32 {
+pub fn ended(running: &mut Running) -> i32 {
     running.end()
 }
 
@@ -26,7 +26,7 @@ pub fn server(image: &Image) -> Start {
 }
 
 /// Writes a configuration file of Jupyter's.
-fn configured(image: &Image, text: &str) {
+pub fn configured(image: &Image, text: &str) {
     fs::create_dir_all(image.path("home/.jupyter")).unwrap();
     let file = image.path("home/.jupyter/jupyter_server_config.py");
     fs::write(file, text).unwrap();
@@ -38,7 +38,7 @@ fn bare(image: &Image) -> Start {
 }
 
 /// The same by something else that becomes the program.
-fn server_in(image: &Image, by: &str) -> Start {
+pub fn server_in(image: &Image, by: &str) -> Start {
     let script = format!("ip link set lo up\n{by} {PROGRAM} \"$@\"");
     Start::wrapped("unshare")
         .args(["-n", "sh", "-e", "-c", &script, "sh"])

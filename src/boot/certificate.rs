@@ -1,0 +1,227 @@
+//! The server's certificate in a start: which one is requested, how it reaches the server, and what
+//! the log says about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use crate::boot::{Failure, ServerUser, Start, timed};
+use crate::degradation::Degradation;
+use crate::jupyter_config::ConfigLocation;
+use crate::server::argv::{Argv, CERTFILE};
+use crate::server::program::Launch;
+use crate::settings::{Key, Origin, Settings, SettingsError, Tls};
+use crate::tls;
+use crate::tls::{Certificate, CertificateFile, Found, Handover};
+
+/// A request for https.
+#[derive(Debug)]
+pub struct CertificateRequest {
+    /// The origin of the request.
+    pub origin: Origin,
+    /// The certificate that is named; `None`: one is made for this container.
+    named: Option<(PathBuf, Certificate)>,
+}
+
+/// Returns the request. The key of a named certificate may be root's, so this comes before the
+/// drop. Only a server that no hub manages has a certificate of ours.
+///
+/// # Errors
+/// A named certificate or key cannot be used.
+pub fn requested(
+    settings: &Settings,
+    launch: &Launch,
+) -> Result<Option<CertificateRequest>, SettingsError> {
+    if !matches!(launch, Launch::Server(server) if !server.hub) {
+        return Ok(None);
+    }
+    let named = match &settings.server.tls {
+        Tls::Off => return Ok(None),
+        Tls::Auto => None,
+        Tls::Named { certificate, key } => {
+            let read = tls::read(settings, certificate, key.as_deref())?;
+            Some((certificate.clone(), read))
+        }
+    };
+    let origin = origin(settings);
+    Ok(Some(CertificateRequest { origin, named }))
+}
+
+fn origin(settings: &Settings) -> Origin {
+    settings.origin(match &settings.server.tls {
+        Tls::Named { .. } => Key::TlsCert,
+        Tls::Auto | Tls::Off => Key::Tls,
+    })
+}
+
+/// Says that a request has no effect under a hub.
+pub fn warn_of_hub(settings: &Settings) {
+    if settings.server.tls != Tls::Off {
+        warn!(
+            "{} has no effect: JupyterHub decides how it reaches this server (remedy: set \
+             `c.JupyterHub.internal_ssl` in the hub's configuration)",
+            origin(settings)
+        );
+    }
+}
+
+/// Returns the file in memory for the requested certificate; `None`: there is no request.
+///
+/// # Errors
+/// The kernel makes no such file.
+pub fn handover(start: &Start<'_>, person: &ServerUser) -> Result<Option<Handover>, Failure> {
+    let made = start.tls.as_ref().map(|_| Handover::new(&person.dropped));
+    Ok(made.transpose().map_err(not_handed)?)
+}
+
+fn not_handed(error: io::Error) -> io::Error {
+    io::Error::other(format!(
+        "the certificate cannot be given to the server: {error}"
+    ))
+}
+
+/// Reports whether the server's arguments have the certificate of `handover`, and no other one.
+pub fn is_used(handover: &Handover, argv: &Argv) -> bool {
+    argv.value(CERTFILE) == Some(&handover.path())
+}
+
+/// Gives the requested certificate to the server, which inherits the returned file in memory.
+/// Makes the certificate if none is named and none is kept. `None`: the server's arguments do not
+/// have it.
+///
+/// # Errors
+/// The certificate cannot be made or given, or under `--warning-as-error` any degradation.
+pub fn give(
+    start: &mut Start<'_>,
+    person: &ServerUser,
+    place: &ConfigLocation,
+    handover: Option<Handover>,
+    argv: &Argv,
+) -> Result<Option<Handover>, Failure> {
+    let Some(mut handover) = handover.filter(|handover| is_used(handover, argv)) else {
+        return Ok(None);
+    };
+    let named = start.tls.take().and_then(|request| request.named);
+    let (found, time) = timed(|| match named {
+        Some((path, certificate)) => {
+            start.report.all_degraded(invalid(&path, &certificate))?;
+            Ok((path, certificate))
+        }
+        None => kept(start, person, CertificateFile::of(place.directory())),
+    });
+    let (path, certificate) = found?;
+    info!(
+        "The certificate in {} has the SHA-256 fingerprint {}",
+        path.display(),
+        certificate.fingerprint()
+    );
+    handover.fill(&certificate).map_err(not_handed)?;
+    start.report.add_duration("tls", time);
+    Ok(Some(handover))
+}
+
+/// Returns the certificate that is kept for this container, or makes it, and its path.
+fn kept(
+    start: &mut Start<'_>,
+    person: &ServerUser,
+    file: CertificateFile,
+) -> Result<(PathBuf, Certificate), Failure> {
+    let now = SystemTime::now();
+    let path = file.path().to_owned();
+    let found = match file.find(&person.dropped, now) {
+        Found::Usable(certificate) => {
+            report_invalid(start, &path, &certificate);
+            return Ok((path, certificate));
+        }
+        other => other,
+    };
+    let made = file.make(&person.dropped, &found, now)?;
+    match &found {
+        Found::Unusable(problem) => {
+            let degradation = unusable(&path, problem, made.aside.as_deref());
+            start.report.degraded_by_user(degradation);
+        }
+        Found::Outdated(flaw) => info!("The certificate in {} is replaced: {flaw}", path.display()),
+        Found::Usable(_) | Found::Nothing => {}
+    }
+    if let Err(error) = made.written {
+        start.report.degraded(not_kept(&path, &error))?;
+    }
+    Ok((path, made.certificate))
+}
+
+/// Returns the line of a dry run for the requested certificate.
+///
+/// # Errors
+/// Under `--warning-as-error`, any degradation.
+pub fn preview(
+    start: &mut Start<'_>,
+    person: &ServerUser,
+    place: &ConfigLocation,
+    writable: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<String, Failure> {
+    if let Some((path, certificate)) = start.tls.take().and_then(|request| request.named) {
+        start.report.all_degraded(invalid(&path, &certificate))?;
+        return Ok(format!("with the certificate in {}", path.display()));
+    }
+    let file = CertificateFile::of(place.directory());
+    let path = file.path();
+    let found = file.find(&person.dropped, SystemTime::now());
+    if let Found::Usable(certificate) = found {
+        report_invalid(start, path, &certificate);
+        return Ok(format!("with the certificate in {}", path.display()));
+    }
+    if let Err(error) = writable(place.directory()) {
+        start.report.degraded(not_kept(path, &error))?;
+    }
+    let aside = match found {
+        Found::Unusable(_) => ", where another file is set aside",
+        _ => "",
+    };
+    let path = path.display();
+    Ok(format!("with a new certificate in {path}{aside}"))
+}
+
+/// Reports that a person's own certificate cannot be valid now.
+fn report_invalid(start: &mut Start<'_>, path: &Path, certificate: &Certificate) {
+    let invalid = invalid(path, certificate).into_iter();
+    invalid.for_each(|invalid| start.report.degraded_by_user(invalid));
+}
+
+fn invalid(path: &Path, certificate: &Certificate) -> Vec<Degradation> {
+    let invalid = certificate.why_invalid(SystemTime::now()).map(|why| {
+        Degradation::new(
+            format!(
+                "the certificate in {} {why}: browsers refuse it",
+                path.display()
+            ),
+            "put a new one in its place and start the container again",
+        )
+    });
+    invalid.into_iter().collect()
+}
+
+fn unusable(path: &Path, problem: &str, aside: Option<&Path>) -> Degradation {
+    let aside = aside.map(|aside| format!("; the file is now {}", aside.display()));
+    Degradation::new(
+        format!(
+            "{} cannot be used: {problem}{}",
+            path.display(),
+            aside.unwrap_or_default()
+        ),
+        "name a certificate of your own with --tls-cert FILE",
+    )
+}
+
+/// Returns the degradation for a certificate that ends with this start.
+fn not_kept(path: &Path, error: &io::Error) -> Degradation {
+    Degradation::new(
+        format!(
+            "the certificate cannot be kept in {}: {error}; the next start makes another one",
+            path.display()
+        ),
+        "let the user own that directory, or name a certificate with --tls-cert FILE",
+    )
+}
