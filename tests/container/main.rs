@@ -34,6 +34,7 @@ mod odd_kernels;
 mod old_ways;
 mod oldest;
 mod one_command;
+mod only_run;
 mod opens;
 mod password;
 mod password_mounted;
