@@ -45,6 +45,9 @@ pub enum NotANotebook {
     /// It is not JSON, or a part of it has the wrong type or is there twice.
     #[error("the file is not a notebook that Jupyter can open: {0}")]
     Json(#[from] serde_json::Error),
+    /// It is not UTF-8.
+    #[error("the file is not a notebook that Jupyter can open: {0}")]
+    Encoding(#[from] std::str::Utf8Error),
     /// It has another format.
     #[error(
         "the notebook has format {0}, not 4: open and save it in JupyterLab, which converts it"
@@ -66,7 +69,7 @@ impl Cells {
         if notebook.len() > MAX_SIZE {
             return Err(NotANotebook::TooLong);
         }
-        let notebook: Notebook = serde_json::from_slice(notebook)?;
+        let notebook: Notebook = serde_json::from_str(std::str::from_utf8(notebook)?)?;
         match (notebook.nbformat, notebook.cells) {
             (4, Some(cells)) => Ok(cells),
             (4, None) => Err(serde_json::Error::missing_field("cells").into()),

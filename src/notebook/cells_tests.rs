@@ -139,5 +139,9 @@ fn what_jupyter_cannot_open_is_an_error_with_its_place() {
         let error = error(notebook);
         assert!(error.contains(expected), "{notebook}: {error}");
     }
+    // Also where it does not count.
+    let latin = b"{\"nbformat\": 4, \"cells\": [], \"metadata\": {\"author\": \"J\xf6rg\"}}";
+    let latin = Cells::parse(latin).unwrap_err().to_string();
+    assert!(latin.contains("invalid utf-8 sequence"), "{latin}");
     assert!(error(&" ".repeat(MAX_SIZE + 1)).contains("longer than 64 MiB"));
 }
