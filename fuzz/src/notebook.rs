@@ -1,12 +1,16 @@
 //! The difference of two notebooks or texts, of which a NUL byte ends the first: the same
-//! have none, and others have one that says what is gone and what has come.
+//! have none, and others have one that says what is gone and what has come. And their merge: one
+//! that nobody changed becomes the other, and one without a newer version stays.
 
 use ai_lab_entrypoint::commands::diff::unified;
+use ai_lab_entrypoint::notebook::Cells;
+use ai_lab_entrypoint::notebook::merge::merge;
 
 pub fn holds(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let one = parts.next().unwrap_or_default();
     let other = parts.next().unwrap_or_default();
+    merged(one, other);
     for name in ["a.ipynb", "a.txt"] {
         let text = std::str::from_utf8(one).is_ok();
         let same = unified(name, one, one);
@@ -21,6 +25,19 @@ pub fn holds(bytes: &[u8]) {
         if !difference.is_empty() {
             assert!(difference.starts_with(&format!("--- {name} (default)\n+++ {name} (yours)\n")));
         }
+    }
+}
+
+fn merged(one: &[u8], other: &[u8]) {
+    let (Ok(old), Ok(new)) = (Cells::parse(one), Cells::parse(other)) else {
+        return;
+    };
+    // A cell that is a list is none, and the note about an old conflict ends a merge.
+    if let Ok(merged) = merge(&old, one, other) {
+        assert_eq!(Cells::parse(&merged.notebook).unwrap(), new);
+    }
+    if let Ok(merged) = merge(&old, other, one) {
+        assert_eq!(merged.notebook, other);
     }
 }
 

@@ -169,7 +169,7 @@ pub fn start_command() -> Command {
         .override_usage(
             "ai-lab-entrypoint [OPTIONS] [--] [COMMAND [ARGS]...]\n       \
              ai-lab-entrypoint healthcheck | status | restart\n       \
-             ai-lab-entrypoint notebooks status | diff [FILE] | restore FILE... | seal DIR\n       \
+             ai-lab-entrypoint notebooks status | diff [FILE] | restore FILE... | merge FILE | seal DIR\n       \
              ai-lab-entrypoint password set | hash | check\n       \
              ai-lab-entrypoint config show [--origin] | check [FILE]\n       \
              ai-lab-entrypoint completions SHELL | man",

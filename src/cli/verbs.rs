@@ -23,7 +23,7 @@ pub enum Verb {
     },
     /// Restart the server in place.
     Restart,
-    /// Show or restore the notebook defaults.
+    /// Show, restore or merge the notebook defaults.
     Notebooks(Notebooks),
     /// Record the checksums of an image's defaults at its build. Needs no settings.
     Seal {
@@ -68,6 +68,11 @@ pub enum Notebooks {
     Restore {
         /// The files to restore; a directory means all files below it.
         files: Vec<PathBuf>,
+    },
+    /// Merge the image's version of a notebook into the changed one.
+    Merge {
+        /// The notebook.
+        file: PathBuf,
     },
     /// Bring back the kept copies of notebooks that were only run.
     RestoreKept {
@@ -135,7 +140,7 @@ pub fn verb_grammar(name: &str) -> Option<Command> {
 
 fn notebooks() -> Command {
     let command = Command::new("notebooks")
-        .about("Show the state of the notebook defaults, and restore them")
+        .about("Show the state of the notebook defaults, restore them, and merge newer versions")
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(
@@ -156,6 +161,11 @@ fn notebooks() -> Command {
                     "Bring back your copies of notebooks that you ran before an update",
                 ))
                 .arg(files("FILE").num_args(1..).required_unless_present("kept")),
+        )
+        .subcommand(
+            Command::new("merge")
+                .about("Bring a notebook that you changed up to date; yours is kept as it was")
+                .arg(files("FILE").required(true)),
         )
         .subcommand(
             Command::new("seal")
@@ -273,6 +283,9 @@ fn verb(name: &str, matches: &ArgMatches) -> Verb {
                 false => Notebooks::Restore { files },
             })
         }
+        ("notebooks", Some(("merge", found))) => Verb::Notebooks(Notebooks::Merge {
+            file: file(found).unwrap_or_default(),
+        }),
         ("notebooks", Some(("seal", found))) => Verb::Seal {
             directory: found.get_one("DIR").cloned().unwrap_or_default(),
         },
@@ -350,6 +363,8 @@ mod tests {
         assert_eq!(verb, Verb::Notebooks(Notebooks::Status { json: true }));
         let (verb, _) = read(&["notebooks", "diff"]);
         assert_eq!(verb, Verb::Notebooks(Notebooks::Diff { file: None }));
+        let (verb, _) = read(&["notebooks", "merge", "a"]);
+        assert_eq!(verb, Verb::Notebooks(Notebooks::Merge { file: "a".into() }));
         let (verb, _) = read(&["notebooks", "seal", "/d"]);
         let directory = "/d".into();
         assert_eq!(verb, Verb::Seal { directory });

@@ -1,4 +1,4 @@
-//! `notebooks` (status, diff and restore of the notebook defaults) and `seal`.
+//! `notebooks` (status, diff, restore and merge of the notebook defaults) and `seal`.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
@@ -15,7 +15,9 @@ use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::sys::text::shown;
 use crate::volume;
-use crate::volume::{Action, BroughtBack, Decision, Defaults, DefaultsStatus, Restored};
+use crate::volume::{
+    Action, BroughtBack, Decision, Defaults, DefaultsStatus, MergedNotebook, NotMerged, Restored,
+};
 
 /// Runs one of the `notebooks` verbs.
 ///
@@ -28,6 +30,7 @@ pub fn run(what: &Notebooks, typed: CliSettings) -> Result<ExitCode, VerbError> 
         Notebooks::Status { json } => status(&setting, &defaults, *json),
         Notebooks::Diff { file } => diff(&setting, &defaults, file.as_deref()),
         Notebooks::Restore { files } => restore(&setting, &defaults, files),
+        Notebooks::Merge { file } => merge(&setting, &defaults, file),
         Notebooks::RestoreKept { files } => restore_kept(&setting, &defaults, files),
     }
 }
@@ -260,6 +263,27 @@ fn restore_kept(
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn merge(setting: &VerbContext, defaults: &Defaults, file: &Path) -> Result<ExitCode, VerbError> {
+    let path = inside(defaults, file)?;
+    let name = shown(&path);
+    let MergedNotebook { changes, kept } = match volume::merge(&setting.dropped, defaults, &path) {
+        Ok(merged) => merged,
+        Err(NotMerged::Volume(error)) => return Err(error.into()),
+        Err(why) => {
+            print_error(&format!("{name}: not merged: {why}"));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    print_text(&format!("{name}: merged: {changes}\n"));
+    if let Some(kept) = kept {
+        print_text(&format!(
+            "yours as it was is in {}; if {name} is open in JupyterLab, reload it there\n",
+            shown(&kept)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Seals the defaults of an image that is being built. In a running container this verb becomes

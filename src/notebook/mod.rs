@@ -1,5 +1,9 @@
-//! Jupyter notebooks as values: what counts in one. Opens no files and knows nothing of volumes.
+//! Jupyter notebooks as values: what counts in one, and the merge of two changed ones. Opens no
+//! files and knows nothing of volumes.
 
+mod align;
 pub mod cells;
+mod ids;
+pub mod merge;
 
 pub use cells::{Cells, NotANotebook};

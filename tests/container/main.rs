@@ -29,6 +29,7 @@ mod json_log;
 mod jupyters_own;
 mod lab;
 mod limits;
+mod merging;
 mod nb_user;
 mod odd_kernels;
 mod old_ways;

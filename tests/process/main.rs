@@ -30,6 +30,7 @@ mod killed_anywhere;
 mod log_pump;
 mod many_files;
 mod mending;
+mod merging;
 mod never_waits;
 mod no_escapes;
 mod no_root_left;

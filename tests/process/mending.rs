@@ -7,13 +7,23 @@ use crate::support::{Image, PROGRAM, Running, Start, UID};
 
 /// Runs a verb in the namespaces of a running supervisor, as `docker exec` does: as
 /// root, with nothing of the start's command line.
-fn ask(running: &Running, image: &Image, words: &[&str]) -> (i32, String, String) {
+pub fn ask(running: &Running, image: &Image, words: &[&str]) -> (i32, String, String) {
+    ask_as("1.1.0", running, image, words)
+}
+
+/// The same in an image of this version.
+pub fn ask_as(
+    version: &str,
+    running: &Running,
+    image: &Image,
+    words: &[&str],
+) -> (i32, String, String) {
     let output = Command::new("nsenter")
         .args(["--pid", "--mount", "--target", &running.pid().to_string()])
         .args(["--", PROGRAM])
         .args(words)
         .env("AI_LAB_STATE_DIR", image.path("state"))
-        .env("AI_LAB_VERSION", "1.1.0")
+        .env("AI_LAB_VERSION", version)
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

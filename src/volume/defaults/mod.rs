@@ -10,6 +10,7 @@ mod copy;
 mod installed_cells;
 mod kept;
 pub mod manifest;
+pub mod merge;
 pub mod news;
 mod place;
 pub mod plan;

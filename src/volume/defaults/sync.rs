@@ -93,7 +93,7 @@ pub(super) fn bring_some(
 }
 
 /// Maximum time to wait for the lock while another container holds it.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// From this length on (some thousand defaults), the manifest and the stats of its paths are
 /// read while the image's defaults are listed. In bytes. A manifest longer than
@@ -339,7 +339,7 @@ pub(super) fn read_only_volume(defaults: &Defaults) -> Degradation {
 /// Opens `.ai-lab` and reads the manifest in it. If no manifest can be kept, returns no
 /// directory and an empty manifest. Returns `None` if the volume is read-only.
 #[allow(clippy::type_complexity)]
-fn open_manifest(
+pub(super) fn open_manifest(
     volume: &Tree,
     patience: Duration,
     longest: u64,

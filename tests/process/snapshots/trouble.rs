@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use super::asked::asked;
 use super::serving::server;
 use super::volume::every_fate;
+use crate::merging::{FIRST, MINE, SECOND, first, notebook};
 use crate::support::process::{send, until};
 use crate::support::{Image, Start, UID};
 
@@ -178,5 +179,52 @@ fn notebooks_of_every_fate() {
         let files = ["changed", "new", "start.ipynb", "no-such", "closed/file"];
         asked.ask(&[&["notebooks", "restore"], &files[..]].concat(), "");
         asked.type_in(&["notebooks", "diff", "no-such"], &[]);
+    });
+}
+
+#[test]
+fn notebooks_that_are_merged_and_that_are_not() {
+    let image = Image::new();
+    let [work, newer] = ["notebooks", "defaults"].map(|dir| image.path(dir).join("work.ipynb"));
+    let start = first(&image);
+    asked("verbs-merge", start, &image, "] ready in ", |asked| {
+        let [old, mine, new] = [&FIRST[..], &MINE, &SECOND].map(notebook);
+        let conflict = new.replace("show(x)", "show(y)");
+        let mut merge = |mine: &str, new: &str| {
+            fs::write(&work, mine).unwrap();
+            fs::write(&newer, new).unwrap();
+            asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        };
+        merge(&mine, &old);
+        merge(&old, &new);
+        merge("{\n \"cells\": [,\n", &new);
+        merge(&mine.replace("\"nbformat\":4", "\"nbformat\":3"), &new);
+        merge(&" ".repeat((64 << 20) + 1), &new);
+        merge(&mine.replace("\"load()\"", "1"), &new);
+        merge(&mine, "no notebook");
+        let both = old.replace("end()", "begin()\\nend()");
+        merge(&old.replace("end()", "end()\\nmine()"), &both);
+        merge(&old, &old);
+        merge(&new, &new.replace("more()", "less()"));
+        merge(&mine, &conflict);
+        fs::write(&newer, &new).unwrap();
+        asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        asked.ask(&["notebooks", "merge", "no-such.ipynb"], "");
+        asked.ask(&["notebooks", "merge", "notes.txt"], "");
+        let older = ["env", "AI_LAB_VERSION=0.9.0"];
+        fs::write(&work, &mine).unwrap();
+        asked.ask_by(&older, &["notebooks", "merge", "work.ipynb"], "");
+        fs::remove_file(&work).unwrap();
+        asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        fs::create_dir(&work).unwrap();
+        asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        fs::remove_dir(&work).unwrap();
+        fs::write(&work, &mine).unwrap();
+        chown(&work, Some(0), Some(0)).unwrap();
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o600)).unwrap();
+        asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::remove_file(asked.image.path("notebooks/.ai-lab/cells.jsonl")).unwrap();
+        asked.ask(&["notebooks", "merge", "work.ipynb"], "");
     });
 }
