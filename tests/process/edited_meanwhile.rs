@@ -10,25 +10,26 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::support::file_systems::Kind;
 use crate::support::lab;
-use crate::support::lab::{Lab, first, second, seen, third};
+use crate::support::lab::{Lab, first, second, third};
 use crate::support::repeated;
-use crate::support::tracer::{End, Then};
+use crate::support::tracer::{Call, End, Then};
 
 /// How many system calls bringing in defaults makes at the very least.
 const FEWEST: usize = 100;
 
 /// What is in the volume under names of its own.
-fn files(volume: &Path) -> BTreeMap<String, String> {
-    let mut all = seen(volume);
+fn files(lab: &Lab) -> BTreeMap<String, String> {
+    let mut all = lab.seen();
     all.retain(|name, _| *name != ".ai-lab/lock" && *name != ".ai-lab/manifest.sha256");
     all
 }
 
 fn offered(lab: &Lab) {
-    lab.offer("1.0.0", &first());
-    lab.offer("2.0.0", &second());
-    lab.offer("3.0.0", &third());
+    for (version, files) in [("1.0.0", first()), ("2.0.0", second()), ("3.0.0", third())] {
+        lab.offer(version, &lab.possible(files));
+    }
 }
 
 /// An update to the second image, in the middle of which `edit` happens, at each moment
@@ -43,26 +44,39 @@ fn at_every_moment(
 ) {
     let volume = lab.volume();
     let check = |at: &str, new: lab::Files, allowed: &[Option<&str>]| {
-        let mut found = files(&volume);
+        let mut found = files(lab);
         let there = found.remove(path);
         assert!(
             allowed.contains(&there.as_deref()),
             "{at}: {there:?}, {found:#?}"
         );
-        let mut expected: BTreeMap<String, String> = new
+        let mut expected: BTreeMap<String, String> = lab
+            .possible(new)
             .iter()
             .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
             .collect();
         expected.remove(path);
         assert_eq!(found, expected, "{at}");
     };
-    for nth in (1..).step_by(repeated(9, 1)) {
+    let few = if lab.kind == Kind::Tmpfs { 9 } else { 17 };
+    for nth in (1..).step_by(repeated(few, 1)) {
         prepare();
         let edit = || {
             edit(&volume.join(path));
             Then::LetGo
         };
-        let (reached, end) = lab.stop_at("2.0.0", nth, |call| !call.is_internal(), edit);
+        let mut looked = false;
+        // Without hard links, what is saved between the last stat of the empty file that
+        // reserves a name and the rename is lost: docs/limits.md says so.
+        let counts = |call: &Call| {
+            if call.is_internal() {
+                return false;
+            }
+            let is_exposed = looked && call.number == libc::SYS_renameat;
+            looked = call.number == libc::SYS_statx && call.args[2] & FORCE_SYNC != 0;
+            !is_exposed
+        };
+        let (reached, end) = lab.stop_at("2.0.0", nth, counts, edit);
         let at = format!("edited before call {nth}");
         assert_eq!(end, End::Exited(0), "{at}");
         if !reached {
@@ -75,10 +89,14 @@ fn at_every_moment(
     }
 }
 
+/// AT_STATX_FORCE_SYNC.
+const FORCE_SYNC: u64 = 0x2000;
+
 /// A lab with the first image's defaults, which every turn begins with.
-fn fresh() -> Lab {
-    let lab = Lab::new("unmodified");
+fn fresh(kind: Kind) -> Lab {
+    let lab = Lab::on(kind, "unmodified");
     offered(&lab);
+    lab.clear();
     lab.finish("1.0.0");
     lab.keep();
     lab
@@ -94,7 +112,11 @@ fn save(path: &Path, text: &str) {
 
 #[test]
 fn a_file_saved_at_any_moment_of_an_update_stays_as_it_was_saved() {
-    let lab = fresh();
+    save_at_any_moment(Kind::Tmpfs);
+}
+
+pub fn save_at_any_moment(kind: Kind) {
+    let lab = fresh(kind);
     let mine = &[Some("a m")];
     let edit = ("a.ipynb", |path: &Path| save(path, "a m"));
     at_every_moment(&lab, || lab.again(), edit, mine, mine);
@@ -127,7 +149,11 @@ fn a_file_written_in_place_at_any_moment_stays_as_it_was_written() {
 
 #[test]
 fn a_file_created_at_any_moment_is_not_overwritten_by_a_new_default() {
-    let lab = fresh();
+    create_at_any_moment(Kind::Tmpfs);
+}
+
+pub fn create_at_any_moment(kind: Kind) {
+    let lab = fresh(kind);
     let mine = &[Some("mine")];
     let edit = ("new/n.ipynb", |path: &Path| save(path, "mine"));
     at_every_moment(&lab, || lab.again(), edit, mine, mine);
@@ -135,7 +161,7 @@ fn a_file_created_at_any_moment_is_not_overwritten_by_a_new_default() {
 
 #[test]
 fn a_file_deleted_at_any_moment_is_gone_or_new_and_nothing_is_left_over() {
-    let lab = fresh();
+    let lab = fresh(Kind::Tmpfs);
     let edit = ("a.ipynb", |path: &Path| fs::remove_file(path).unwrap());
     let (after, later) = ([None, Some("a 2")], [Some("a 3")]);
     at_every_moment(&lab, || lab.again(), edit, &after, &later);

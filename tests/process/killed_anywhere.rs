@@ -11,10 +11,8 @@
 
 use std::fs;
 
-use crate::support::lab::{
-    Files, Lab, assert_finished, assert_old_or_new, change, changed, first, second, seen, third,
-    updated,
-};
+use crate::support::file_systems::Kind;
+use crate::support::lab::{Files, Lab, change, changed, first, second, third, updated};
 use crate::support::repeated;
 use crate::support::tracer;
 use crate::support::tracer::End;
@@ -24,7 +22,8 @@ const FEWEST: usize = 30;
 
 /// Kills at every call in turn.
 fn at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
-    for nth in (1..).step_by(repeated(2, 1)) {
+    let few = if lab.kind == Kind::Tmpfs { 2 } else { 5 };
+    for nth in (1..).step_by(repeated(few, 1)) {
         before();
         match lab.kill(version, nth, |call| !call.only_looks()) {
             End::Killed => after(&format!("killed before change {nth}")),
@@ -40,74 +39,83 @@ fn at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&st
 
 #[test]
 fn a_first_install_killed_anywhere_leaves_whole_files_and_is_finished_by_the_next_start() {
-    let lab = Lab::new("unmodified");
-    let volume = lab.volume();
-    let new = first();
+    kill_first_installs(Kind::Tmpfs);
+}
+
+pub fn kill_first_installs(kind: Kind) {
+    let lab = Lab::on(kind, "unmodified");
+    let new = lab.possible(first());
     lab.offer("1.0.0", &new);
     let clear = || lab.clear();
     at_every_call(&lab, "1.0.0", clear, |at| {
-        assert_old_or_new(at, &volume, &[&new], &Files::new());
+        lab.assert_old_or_new(at, &[&new], &Files::new());
         lab.finish("1.0.0");
-        assert_finished(at, &volume, &new, "");
+        lab.assert_finished(at, &new, "");
     });
 }
 
 /// A lab with what the first image brought and a person changed; that it is kept, and
 /// what of it is the person's.
-fn used(update: &'static str) -> (Lab, Files, Files) {
-    let lab = Lab::new(update);
-    lab.offer("1.0.0", &first());
-    lab.offer("2.0.0", &second());
-    lab.offer("3.0.0", &third());
+fn used(kind: Kind, update: &'static str) -> (Lab, Files, Files) {
+    let lab = Lab::on(kind, update);
+    for (version, files) in [("1.0.0", first()), ("2.0.0", second()), ("3.0.0", third())] {
+        lab.offer(version, &lab.possible(files));
+    }
+    lab.clear();
     lab.finish("1.0.0");
     let theirs = change(&lab.volume());
     lab.keep();
-    (lab, changed(), theirs)
+    let old = lab.possible(changed());
+    (lab, old, theirs)
 }
 
 const CHANGED: &str = "mine.ipynb: FAILED\n";
 
 #[test]
 fn an_update_killed_anywhere_keeps_what_is_the_users_and_is_finished_by_the_next_start() {
-    let (lab, old, theirs) = used("unmodified");
-    let (volume, new) = (lab.volume(), second());
+    kill_updates(Kind::Tmpfs);
+}
+
+pub fn kill_updates(kind: Kind) {
+    let (lab, old, theirs) = used(kind, "unmodified");
+    let new = lab.possible(second());
     let again = || lab.again();
     at_every_call(&lab, "2.0.0", again, |at| {
-        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.assert_old_or_new(at, &[&old, &new], &theirs);
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
+        lab.assert_finished(at, &updated(&new, &theirs), CHANGED);
     });
 }
 
 #[test]
 fn what_a_killed_update_brought_is_not_taken_for_the_users_by_a_later_image() {
-    let (lab, old, theirs) = used("unmodified");
-    let (volume, new) = (lab.volume(), third());
+    let (lab, old, theirs) = used(Kind::Tmpfs, "unmodified");
+    let new = third();
     let again = || lab.again();
     at_every_call(&lab, "2.0.0", again, |at| {
-        assert_old_or_new(at, &volume, &[&old, &second()], &theirs);
+        lab.assert_old_or_new(at, &[&old, &second()], &theirs);
         lab.finish("3.0.0");
-        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
+        lab.assert_finished(at, &updated(&new, &theirs), CHANGED);
     });
 }
 
 #[test]
 fn an_update_that_puts_new_files_beside_changed_ones_can_be_killed_anywhere() {
-    let (lab, old, theirs) = used("beside");
-    let (volume, mut new) = (lab.volume(), second());
+    let (lab, old, theirs) = used(Kind::Tmpfs, "beside");
+    let mut new = second();
     new.insert("mine.2.0.0.ipynb", "c 2");
     let again = || lab.again();
     at_every_call(&lab, "2.0.0", again, |at| {
-        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.assert_old_or_new(at, &[&old, &new], &theirs);
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
+        lab.assert_finished(at, &updated(&new, &theirs), CHANGED);
     });
 }
 
 #[test]
 fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
-    let (lab, old, theirs) = used("unmodified");
-    let (volume, new) = (lab.volume(), second());
+    let (lab, old, theirs) = used(Kind::Tmpfs, "unmodified");
+    let new = second();
     lab.again();
     // Some files are in place, one came out and is under a temporary name, some wait.
     let mut exchanged = 0;
@@ -116,7 +124,7 @@ fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
         exchanged >= 2 && call.number == libc::SYS_unlinkat
     });
     assert_eq!(end, End::Killed);
-    let left = seen(&volume);
+    let left = lab.seen();
     let temporary = |prefix: &str| left.keys().any(|name| name.contains(prefix));
     assert!(
         temporary(".ai-lab.old-") && temporary(".ai-lab.new-"),
@@ -125,9 +133,9 @@ fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
     lab.keep();
     let again = || lab.again();
     at_every_call(&lab, "2.0.0", again, |at| {
-        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.assert_old_or_new(at, &[&old, &new], &theirs);
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
+        lab.assert_finished(at, &updated(&new, &theirs), CHANGED);
     });
 }
 
@@ -149,35 +157,39 @@ fn failing_at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: imp
 #[test]
 fn a_first_install_on_a_disk_that_fails_anywhere_is_finished_by_the_next_start() {
     let lab = Lab::new("unmodified");
-    let volume = lab.volume();
     let new = first();
     lab.offer("1.0.0", &new);
     let clear = || lab.clear();
     failing_at_every_call(&lab, "1.0.0", clear, |at| {
-        assert_old_or_new(at, &volume, &[&new], &Files::new());
+        lab.assert_old_or_new(at, &[&new], &Files::new());
         lab.finish("1.0.0");
-        assert_finished(at, &volume, &new, "");
+        lab.assert_finished(at, &new, "");
     });
 }
 
 #[test]
 fn an_update_on_a_disk_that_fails_anywhere_keeps_what_is_the_users_and_is_finished_later() {
-    let (lab, old, theirs) = used("unmodified");
-    let (volume, new) = (lab.volume(), second());
+    fail_updates(Kind::Tmpfs);
+}
+
+pub fn fail_updates(kind: Kind) {
+    let (lab, old, theirs) = used(kind, "unmodified");
+    let (volume, new) = (lab.volume(), lab.possible(second()));
     let again = || lab.again();
     failing_at_every_call(&lab, "2.0.0", again, |at| {
-        assert_old_or_new(at, &volume, &[&old, &new], &theirs);
+        lab.assert_old_or_new(at, &[&old, &new], &theirs);
         // A replaced file that could not be removed may be somebody's as far as the next
         // start knows: it is left, told, and here done with as the remedy says.
         let ended = lab.start("2.0.0").run();
-        for (name, content) in seen(&volume) {
-            if name.contains(".ai-lab.old-") {
+        for (name, content) in lab.seen() {
+            if name.contains(".ai-lab.old-") || name.contains(".ai-lab/moved/") {
                 assert!(ended.stderr.contains(&name), "{at}: {}", ended.stderr);
                 assert!(old.values().any(|old| *old == content), "{at}: {content}");
                 fs::remove_file(volume.join(name)).unwrap();
+                let _ = fs::remove_dir_all(volume.join(".ai-lab/moved"));
             }
         }
         lab.finish("2.0.0");
-        assert_finished(at, &volume, &updated(&new, &theirs), CHANGED);
+        lab.assert_finished(at, &updated(&new, &theirs), CHANGED);
     });
 }

@@ -16,6 +16,7 @@ mod every_setting;
 mod exchanged_meanwhile;
 mod exit_codes;
 mod faults;
+mod file_systems;
 mod foreground;
 mod foreseen;
 mod full_disk;

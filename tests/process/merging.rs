@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::mending::{ask, ask_as};
-use crate::support::lab::{Lab, is_temporary, seen};
+use crate::support::lab::{Lab, is_temporary};
 use crate::support::tracer::{End, Then, follow};
 use crate::support::{Image, PROGRAM, Running, Start, UID, repeated};
 
@@ -249,7 +249,7 @@ fn a_merge_that_is_killed_anywhere_leaves_mine_or_the_merged_one_and_can_be_repe
             again.stderr
         );
         lab.finish("2.0.0");
-        let mut files = seen(&volume);
+        let mut files = lab.seen();
         assert_eq!(
             sources(&files.remove("deep/work.ipynb").unwrap()),
             MERGED,
@@ -295,7 +295,7 @@ fn what_is_saved_during_a_merge_is_never_lost() {
             matches!(end, End::Exited(0 | 1)),
             "saved before call {nth}: {end:?}"
         );
-        let files = seen(&lab.volume());
+        let files = lab.seen();
         assert!(
             !files.keys().any(|name| is_temporary(name)),
             "saved before call {nth}: {files:#?}"

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::file_systems::{Kind, Mounted};
 use super::tmpfs::Tmpfs;
 use super::tracer::{Call, End, Then, stop_before_each};
 use super::{Image, Start, UID};
@@ -90,20 +91,48 @@ pub fn updated(new: &Files, theirs: &Files) -> Files {
 
 /// An image whose volume is memory, so that flushing it costs nothing.
 pub struct Lab {
+    // Unmounted in this order, before the directory around them is removed.
+    mounted: Option<Mounted>,
     pub memory: Tmpfs,
     pub image: Image,
+    pub kind: Kind,
     update: &'static str,
 }
 
 impl Lab {
     pub fn new(update: &'static str) -> Self {
+        Self::on(Kind::Tmpfs, update)
+    }
+
+    /// A lab whose volume is in a file system of this kind, and that in memory.
+    pub fn on(kind: Kind, update: &'static str) -> Self {
         let image = Image::new();
-        let memory = Tmpfs::mount(&image.path("memory"), "size=16m");
+        let size = if kind == Kind::Tmpfs { 16 } else { 512 };
+        let memory = Tmpfs::mount(&image.path("memory"), &format!("size={size}m"));
+        let mount = || kind.mount(&image.path("memory/below"), &image.path("memory/mounted"));
         Self {
+            mounted: (kind != Kind::Tmpfs).then(mount),
             memory,
             image,
+            kind,
             update,
         }
+    }
+
+    /// Where the volume is, and what is kept of it.
+    fn top(&self) -> PathBuf {
+        let top = match self.mounted {
+            Some(_) => "memory/mounted",
+            None => "memory",
+        };
+        self.image.path(top)
+    }
+
+    /// Of these, what the file system can have.
+    pub fn possible(&self, files: Files) -> Files {
+        let is_possible = |content: &str| self.kind.is_unix() || !content.starts_with("-> ");
+        let files = files.into_iter();
+        files.filter(|(_, content)| is_possible(content)).collect()
     }
 
     pub fn defaults(&self, version: &str) -> PathBuf {
@@ -127,7 +156,7 @@ impl Lab {
     }
 
     pub fn volume(&self) -> PathBuf {
-        self.image.path("memory/notebooks")
+        self.top().join("notebooks")
     }
 
     pub fn start(&self, version: &str) -> Start {
@@ -199,7 +228,9 @@ impl Lab {
     pub fn clear(&self) {
         self.remove();
         fs::create_dir(self.volume()).unwrap();
-        chown(self.volume(), Some(UID), Some(UID)).unwrap();
+        if self.kind.is_unix() {
+            chown(self.volume(), Some(UID), Some(UID)).unwrap();
+        }
     }
 
     fn remove(&self) {
@@ -210,7 +241,7 @@ impl Lab {
 
     /// Puts the volume aside, so that each turn can begin with it.
     pub fn keep(&self) {
-        let kept = self.image.path("memory/kept");
+        let kept = self.top().join("kept");
         let _ = fs::remove_dir_all(&kept);
         fs::rename(self.volume(), kept).unwrap();
     }
@@ -219,9 +250,125 @@ impl Lab {
     pub fn again(&self) {
         self.remove();
         let mut copy = Command::new("cp");
-        copy.arg("--archive").arg(self.image.path("memory/kept"));
+        copy.arg("--archive").arg(self.top().join("kept"));
         assert!(copy.arg(self.volume()).status().unwrap().success());
     }
+
+    /// Every file and link of the volume, without the extra ones.
+    pub fn seen(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        self.add(&self.volume(), &mut all);
+        all.retain(|name, _| !is_extra(name));
+        all
+    }
+
+    fn add(&self, dir: &Path, all: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let data = fs::symlink_metadata(&path).unwrap();
+            let name = path.strip_prefix(self.volume()).unwrap();
+            let name = name.display().to_string();
+            let last = path.file_name().unwrap().to_string_lossy().into_owned();
+            if data.is_dir() {
+                self.add(&path, all);
+            } else if data.is_symlink() {
+                let text = fs::read_link(&path).unwrap();
+                all.insert(name, format!("-> {}", text.display()));
+            } else {
+                let content = fs::read_to_string(&path).unwrap();
+                if self.kind.is_unix() && !last.starts_with(OURS) && !name.starts_with(OURS) {
+                    let mode = if name.ends_with(".sh") { 0o755 } else { 0o644 };
+                    assert_eq!(data.mode() & 0o7777, mode, "{name}");
+                }
+                all.insert(name, content);
+            }
+        }
+    }
+
+    /// Nothing but whole content of one of the states (the last is the new one) under any
+    /// name, and nothing gone: what was moved aside is in `.ai-lab/moved`. A name of a state may
+    /// be reserved by an empty file, where the lock says that.
+    pub fn assert_old_or_new(&self, at: &str, states: &[&Files], theirs: &Files) {
+        let seen = self.seen();
+        let lock = seen.get(".ai-lab/lock");
+        let reserves = !self.kind.is_unix() && lock.is_some_and(|mark| mark.len() == 2);
+        for (name, content) in &seen {
+            if is_temporary(name) || name.starts_with(OURS) {
+                continue;
+            }
+            let name = name.as_str();
+            let mut allowed = match theirs.get(name) {
+                Some(own) => vec![*own],
+                None => states
+                    .iter()
+                    .filter_map(|state| state.get(name).copied())
+                    .collect(),
+            };
+            if reserves && !theirs.contains_key(name) && !allowed.is_empty() {
+                allowed.push("");
+            }
+            assert!(allowed.contains(&content.as_str()), "{at}: {seen:#?}");
+        }
+        // With one state alone, nothing was there before.
+        let before = states.split_last().map_or(&[][..], |(_, before)| before);
+        let is_moved = |name: &str| {
+            let mut old = before.iter().filter_map(|state| state.get(name));
+            old.any(|old| seen.iter().any(|moved| is_moved(moved, name, old)))
+        };
+        for name in before.iter().flat_map(|state| state.keys()) {
+            let there = seen.get(*name).is_some_and(|content| !content.is_empty());
+            let there = there || !self.kind.exchanges() && is_moved(name);
+            assert!(there, "{at}: {name} is gone: {seen:#?}");
+        }
+        for name in theirs.keys() {
+            assert!(seen.contains_key(*name), "{at}: {name} is gone: {seen:#?}");
+        }
+        let mut contents = states.iter().flat_map(|state| state.values());
+        if contents.any(|content| *content == RAN) {
+            let there = seen.values().any(|content| content == RAN);
+            assert!(there, "{at}: what was run is gone: {seen:#?}");
+        }
+    }
+
+    /// What the next start makes of it: everything new, nothing left over.
+    pub fn assert_finished(&self, at: &str, expected: &Files, changed: &str) {
+        let volume = self.volume();
+        let mut seen = self.seen();
+        assert_eq!(
+            seen.remove(".ai-lab/lock").as_deref(),
+            Some(""),
+            "{at}: the mark of a killed start"
+        );
+        assert!(seen.remove(".ai-lab/manifest.sha256").is_some(), "{at}");
+        assert!(!volume.join(".ai-lab/moved").exists(), "{at}");
+        let found: Vec<_> = seen
+            .iter()
+            .map(|(name, content)| (name.as_str(), content.as_str()))
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(name, content)| (*name, *content))
+            .collect();
+        assert_eq!(found, expected, "{at}");
+        for (name, _) in found {
+            let data = fs::symlink_metadata(volume.join(name)).unwrap();
+            assert_eq!((data.uid(), data.gid()), (UID, UID), "{at}: {name}");
+        }
+        let checked = Command::new("sha256sum")
+            .args(["--check", "--quiet", ".ai-lab/manifest.sha256"])
+            .env("LC_ALL", "C")
+            .current_dir(volume)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&checked.stdout), changed, "{at}");
+    }
+}
+
+/// Whether this is `old` from `name`, which a start moved aside.
+fn is_moved((path, content): (&String, &String), name: &str, old: &str) -> bool {
+    let moved = path.strip_prefix(".ai-lab/moved/");
+    let from = moved.and_then(|moved| Some(moved.split_once('/')?.1));
+    from == Some(name) && content == old
 }
 
 /// Reports whether a start wrote the file, which no image has: the cells of its notebooks, or
@@ -230,97 +377,7 @@ pub fn is_extra(name: &str) -> bool {
     name == ".ai-lab/cells.jsonl" || name == "0 What is new.md"
 }
 
-/// Every file and link of the volume that has a name of its own, without the extra ones.
-pub fn seen(volume: &Path) -> BTreeMap<String, String> {
-    fn add(top: &Path, dir: &Path, all: &mut BTreeMap<String, String>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            let data = fs::symlink_metadata(&path).unwrap();
-            let name = path.strip_prefix(top).unwrap().display().to_string();
-            let last = path.file_name().unwrap().to_string_lossy().into_owned();
-            if data.is_dir() {
-                add(top, &path, all);
-            } else if data.is_symlink() {
-                let text = fs::read_link(&path).unwrap();
-                all.insert(name, format!("-> {}", text.display()));
-            } else {
-                let content = fs::read_to_string(&path).unwrap();
-                if !last.starts_with(OURS) && !name.starts_with(OURS) {
-                    let mode = if name.ends_with(".sh") { 0o755 } else { 0o644 };
-                    assert_eq!(data.mode() & 0o7777, mode, "{name}");
-                }
-                all.insert(name, content);
-            }
-        }
-    }
-    let mut all = BTreeMap::new();
-    add(volume, volume, &mut all);
-    all.retain(|name, _| !is_extra(name));
-    all
-}
-
 pub fn is_temporary(name: &str) -> bool {
     let last = name.rsplit('/').next().unwrap();
     last.starts_with(".ai-lab.")
-}
-
-/// Nothing but whole content of one of the states (the last is the new one) under any
-/// name, and nothing gone.
-pub fn assert_old_or_new(at: &str, volume: &Path, states: &[&Files], theirs: &Files) {
-    let seen = seen(volume);
-    for (name, content) in &seen {
-        if is_temporary(name) || name.starts_with(OURS) {
-            continue;
-        }
-        let name = name.as_str();
-        let allowed = match theirs.get(name) {
-            Some(own) => vec![own],
-            None => states.iter().filter_map(|state| state.get(name)).collect(),
-        };
-        assert!(allowed.contains(&&content.as_str()), "{at}: {seen:#?}");
-    }
-    // With one state alone, nothing was there before.
-    let before = states.split_last().map_or(&[][..], |(_, before)| before);
-    let before = before.iter().flat_map(|state| state.keys());
-    for name in before.chain(theirs.keys()) {
-        assert!(seen.contains_key(*name), "{at}: {name} is gone: {seen:#?}");
-    }
-    if states
-        .iter()
-        .any(|state| state.values().any(|content| *content == RAN))
-    {
-        let there = seen.values().any(|content| content == RAN);
-        assert!(there, "{at}: what was run is gone: {seen:#?}");
-    }
-}
-
-/// What the next start makes of it: everything new, nothing left over.
-pub fn assert_finished(at: &str, volume: &Path, expected: &Files, changed: &str) {
-    let mut seen = seen(volume);
-    assert_eq!(
-        seen.remove(".ai-lab/lock").as_deref(),
-        Some(""),
-        "{at}: the mark of a killed start"
-    );
-    assert!(seen.remove(".ai-lab/manifest.sha256").is_some(), "{at}");
-    let found: Vec<_> = seen
-        .iter()
-        .map(|(name, content)| (name.as_str(), content.as_str()))
-        .collect();
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, content)| (*name, *content))
-        .collect();
-    assert_eq!(found, expected, "{at}");
-    for (name, _) in found {
-        let data = fs::symlink_metadata(volume.join(name)).unwrap();
-        assert_eq!((data.uid(), data.gid()), (UID, UID), "{at}: {name}");
-    }
-    let checked = Command::new("sha256sum")
-        .args(["--check", "--quiet", ".ai-lab/manifest.sha256"])
-        .env("LC_ALL", "C")
-        .current_dir(volume)
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&checked.stdout), changed, "{at}");
 }

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod chance;
 pub mod docker;
 pub mod figures;
+pub mod file_systems;
 pub mod granted;
 pub mod ground;
 pub mod grown;

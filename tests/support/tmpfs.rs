@@ -24,7 +24,7 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        unmount(&self.0);
     }
 }
 
@@ -53,7 +53,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        unmount(&self.0);
     }
 }
 
@@ -69,7 +69,13 @@ impl Drop for Frozen {
     }
 }
 
-fn run(program: &str, words: &[&str], at: &Path) {
+/// Unmounts what is mounted at `at`, even if something there is open.
+pub fn unmount(at: &Path) {
+    let _ = Command::new("umount").arg("--lazy").arg(at).status();
+}
+
+/// Runs a program with these words and the path, which must succeed.
+pub fn run(program: &str, words: &[&str], at: &Path) {
     let output = Command::new(program).args(words).arg(at).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {words:?}: {said}");
@@ -91,6 +97,6 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        unmount(&self.0);
     }
 }

@@ -106,6 +106,8 @@ pub(super) struct Work<'a> {
     pub kept: Option<KeptCopies>,
     /// Notebooks that were only run, and no copy could be kept.
     pub not_kept: ErrnoCounts,
+    /// True if an empty file that reserves a name may be left.
+    pub may_reserve: bool,
     /// Changes that the volume refused.
     pub write_failures: ErrnoCounts,
     /// Files that could not be read.
@@ -145,7 +147,10 @@ impl<'a> Work<'a> {
             Decision::Gone => self.report_line(path, "is no longer a default; it stays"),
             Decision::InTheWay => {
                 self.summary.in_the_way += counted;
-                self.report_line(path, "is not brought in: something else is in the way");
+                match row.volume {
+                    InVolume::OtherCase => self.report_other_case(path),
+                    _ => self.report_line(path, "is not brought in: something else is in the way"),
+                }
             }
         }
         (self.each)()
@@ -176,6 +181,13 @@ impl<'a> Work<'a> {
             entry.announced = Some(image);
             self.news.add(Kind::Newer, &row.path);
         }
+    }
+
+    /// Reports a default that has no place beside another one.
+    pub fn report_other_case(&mut self, path: &[u8]) {
+        let what = "is not brought in: another default has this name but for the case, and the \
+                    file system takes both for one";
+        self.report_line(path, what);
     }
 
     /// Records the file that was read in the volume and stays there, so that the next start
@@ -311,9 +323,11 @@ impl<'a> Work<'a> {
     fn clear_mark(&mut self, stop: &dyn Fn() -> bool) {
         let touched = std::mem::take(&mut self.touched);
         let clean = self.is_clean(&touched, stop);
-        if let Some(home) = self.home.as_ref().filter(|_| clean) {
-            std::mem::take(&mut self.aside).clear(home.dir.as_fd(), &touched);
-            home.clear_mark();
+        if let Some(home) = &self.home {
+            let moved = std::mem::take(&mut self.aside);
+            if moved.clear(home.dir.as_fd(), &touched) && clean && !self.may_reserve {
+                home.clear_mark();
+            }
         }
     }
 

@@ -26,7 +26,11 @@ const MAX_SERIALS: usize = 16;
 
 /// This start's directory in `.ai-lab/moved`, made when it is first needed.
 #[derive(Default)]
-pub(super) struct Aside(Option<Moved>);
+pub(super) struct Aside {
+    /// True if making it was tried: a part of it may be there.
+    needed: bool,
+    moved: Option<Moved>,
+}
 
 /// One start's directory.
 pub(super) struct Moved {
@@ -44,10 +48,11 @@ impl Aside {
         path: &[u8],
         from: At<'_>,
     ) -> Result<(BorrowedFd<'_>, Vec<u8>), Errno> {
-        if self.0.is_none() {
-            self.0 = Some(Moved::make(home)?);
-        }
-        let moved = self.0.as_mut().ok_or(Errno::IO)?;
+        self.needed = true;
+        let moved = match &mut self.moved {
+            Some(moved) => moved,
+            none => none.insert(Moved::make(home)?),
+        };
         let moved_path = moved_path(&moved.serial, path);
         let dir = moved.tree.dir(tree::split(path).0, true)?;
         let to = At { dir, ..from };
@@ -61,10 +66,12 @@ impl Aside {
     }
 
     /// Removes this start's directory. `dirs` are the directories of the paths that were moved.
-    pub fn clear(self, home: BorrowedFd<'_>, dirs: &BTreeSet<Vec<u8>>) {
-        if let Some(moved) = self.0 {
+    /// Returns false if something is left.
+    pub fn clear(self, home: BorrowedFd<'_>, dirs: &BTreeSet<Vec<u8>>) -> bool {
+        if let Some(moved) = self.moved {
             moved.clear(home, dirs.iter().map(Vec::as_slice));
         }
+        !self.needed || remove_if_empty(home)
     }
 }
 
@@ -103,17 +110,24 @@ impl Moved {
         dirs: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) {
         for mut dir in dirs.rev() {
-            while let Ok((above, name)) = self.tree.parent(dir, false)
-                && rustix::fs::unlinkat(above, &name, AtFlags::REMOVEDIR).is_ok()
-            {
+            // A start that was killed may have made only the first directories of a path.
+            while !dir.is_empty() {
+                if let Ok((above, name)) = self.tree.parent(dir, false) {
+                    let _ = rustix::fs::unlinkat(above, &name, AtFlags::REMOVEDIR);
+                }
                 dir = tree::split(dir).0;
             }
         }
         if let Ok(all) = tree::open_dir(home, MOVED) {
             let _ = rustix::fs::unlinkat(all, &self.serial, AtFlags::REMOVEDIR);
-            let _ = rustix::fs::unlinkat(home, MOVED, AtFlags::REMOVEDIR);
         }
     }
+}
+
+/// Removes `.ai-lab/moved`, unless a start's directory is in it. Returns true if it is gone.
+pub(super) fn remove_if_empty(home: BorrowedFd<'_>) -> bool {
+    let removed = rustix::fs::unlinkat(home, MOVED, AtFlags::REMOVEDIR);
+    matches!(removed, Ok(()) | Err(Errno::NOENT))
 }
 
 fn make_dir(above: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {

@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use crate::volume::defaults::apply::Work;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{Fault, OursCheck};
-use crate::volume::defaults::compare::Row;
+use crate::volume::defaults::compare::{Row, fold};
 use crate::volume::defaults::copy::{Halt, Job, Staged, Written, write_all};
 use crate::volume::defaults::kept::{KeptPlace, MAX_COPIES};
-use crate::volume::defaults::manifest::{Content, Stamp};
+use crate::volume::defaults::manifest::{Content, Entry, Stamp};
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
@@ -20,7 +20,6 @@ use crate::volume::defaults::store::Mark;
 use crate::volume::defaults::vacant::{At, lacks_flag};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
-use crate::volume::tree::FileStat;
 use crate::volume::{VolumeError, shown};
 
 /// Largest batch whose files are flushed one by one. 16 calls of fsync(2) take some
@@ -180,68 +179,82 @@ impl<'a> Work<'a> {
     /// # Errors
     /// `stop`.
     fn put_in_place(&mut self, staged: &Staged<'_>) -> Result<(), VolumeError> {
+        match self.place(staged) {
+            Ok(Some(placed)) => self.record(staged, placed),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                self.write_failures
+                    .add(error, || shown(&staged.job.row.path));
+                Ok(())
+            }
+        }
+    }
+
+    /// Renames one staged file into place. Returns `None` if a notebook that was only run stays,
+    /// because no copy can be kept.
+    fn place(&mut self, staged: &Staged<'_>) -> Result<Option<Placed>, Errno> {
         let Staged { job, content, .. } = staged;
         let path = &job.row.path;
-        let entry = self.manifest.entries.entry(path.clone()).or_default();
+        let entry = self.entry(path);
         entry.pending = None;
         let was = entry.installed;
-        let (dir, name) = match self.writer.volume.parent(&job.target, false) {
-            Ok(found) => found,
-            Err(error) => {
-                self.write_failures.add(error, || shown(path));
-                return Ok(());
-            }
-        };
-        let new_size = staged.file_stat.map(|look| look.size);
-        let size = |size| {
-            new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
-        };
-        let run = job.row.volume.run();
-        let judge = OursCheck {
-            ours: &|found| found == *content || was == Some(found) || run == Some(found),
-            size: &size,
-            stop: self.stop,
-        };
+        let (dir, name) = self.writer.volume.parent(&job.target, false)?;
         let home = self.home.as_deref();
         let reserving = || {
             if let Some(home) = home {
                 home.mark_at_least(Mark::Reserved);
             }
         };
-        let keep = match (job.verdict, &mut self.kept) {
-            (Decision::ReplaceRun, Some(kept)) => kept.place_for(path, entry).map(Some),
-            _ => Ok(None),
-        };
-        let (temp, target) = (
-            At {
-                dir,
-                name: &staged.temp,
+        let at = |name| At { dir, name };
+        let temp = at(&staged.temp);
+        let keep = match (job.verdict, &mut self.kept, self.manifest.entries.get(path)) {
+            (Decision::ReplaceRun, Some(kept), Some(entry)) => match kept.place_for(path, entry) {
+                Ok(place) => Some(place),
+                Err(error) => {
+                    temp.discard();
+                    self.count_not_kept(path, error);
+                    return Ok(None);
+                }
             },
-            At { dir, name: &name },
-        );
-        let placed = match (job.verdict, &keep) {
-            (Decision::Replace | Decision::ReplaceRun, Ok(keep)) => Replacement {
-                dir,
-                temp: &staged.temp,
-                name: &name,
-                path,
-                new: *content,
-                check: judge,
-                keep: keep.as_ref().map(KeptPlace::at),
-                home: home.map(|home| home.dir.as_fd()),
-                reserving: &reserving,
-            }
-            .run(&mut self.aside),
-            (_, Ok(_)) => install(temp, target, &reserving),
-            (_, Err(error)) => {
-                temp.discard();
-                self.count_not_kept(path, *error);
-                return Ok(());
-            }
+            (Decision::Replace, ..) => None,
+            _ => return Ok(Some(install(temp, at(&name), &reserving))),
         };
+        let new_size = staged.file_stat.map(|look| look.size);
+        let size = |size| {
+            new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
+        };
+        let run = job.row.volume.run();
+        let replacement = Replacement {
+            dir,
+            temp: &staged.temp,
+            name: &name,
+            path,
+            new: *content,
+            check: OursCheck {
+                ours: &|found| found == *content || was == Some(found) || run == Some(found),
+                size: &size,
+                stop: self.stop,
+            },
+            keep: keep.as_ref().map(KeptPlace::at),
+            home: home.map(|home| home.dir.as_fd()),
+            reserving: &reserving,
+        };
+        Ok(Some(replacement.run(&mut self.aside)))
+    }
+
+    fn record(&mut self, staged: &Staged<'_>, placed: Placed) -> Result<(), VolumeError> {
+        let Staged { job, content, .. } = staged;
+        let path = &job.row.path;
         if staged.is_beside() && matches!(placed, Placed::Done | Placed::Conflict) {
             // Recorded even if a person's file has the name, so that not every start tries again.
-            entry.beside = Some(*content);
+            self.entry(path).beside = Some(*content);
+        }
+        let failed = matches!(placed, Placed::FsRefused(_) | Placed::Displaced(_));
+        let mark = || self.home.as_ref().and_then(|home| home.mark());
+        if failed && !staged.is_beside() && mark() == Some(Mark::Reserved) {
+            // Its name may be reserved by an empty file, which the next start then removes.
+            self.entry(path).pending = Some(*content);
+            self.may_reserve = true;
         }
         match (placed, job.verdict) {
             (Placed::Done, Decision::Beside) => {
@@ -254,8 +267,7 @@ impl<'a> Work<'a> {
                 if let Placed::NotKept(path) = done {
                     self.strays.add(path);
                 }
-                let now = tree::stat_name(dir, &name).ok();
-                self.record_installed(staged, now);
+                self.record_installed(staged);
                 if let Some(kind) = job.news {
                     self.news.add(kind, path);
                 }
@@ -265,25 +277,13 @@ impl<'a> Work<'a> {
                     _ => self.summary.installed += 1,
                 }
             }
-            (Placed::Conflict, verdict) => {
-                // The stamp is not that of the file that is there now: keep only the size.
-                entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
-                let same = OursCheck {
-                    ours: &|found| found == *content,
-                    ..judge
-                };
-                let same = same.is_ours(dir, &name) == Ok(true);
-                if same && verdict != Decision::Beside {
-                    // Another start put it there first: without the lock, two can run at once.
-                    entry.installed = Some(*content);
-                    entry.in_volume = new_size.map(Stamp::of_size);
-                    self.summary.current += 1;
-                } else {
-                    self.summary.kept += 1;
-                }
+            (Placed::Conflict, Decision::Install) if self.has_other_case(path) => {
+                self.summary.in_the_way += 1;
+                self.report_other_case(path);
             }
+            (Placed::Conflict, _) => self.record_conflict(staged),
             (Placed::OldUnreadable(error), _) => {
-                entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
+                self.forget_stamp(path);
                 self.unread.add(error, || shown(path));
             }
             (Placed::Displaced(path), _) => {
@@ -292,7 +292,7 @@ impl<'a> Work<'a> {
             }
             (Placed::Stopped, _) => {
                 // It may be left in a temporary file, which the next start then recognises.
-                entry.pending = Some(*content);
+                self.entry(path).pending = Some(*content);
                 return Err(VolumeError::Stopped);
             }
             (Placed::FsRefused(error), Decision::Replace | Decision::ReplaceRun)
@@ -305,10 +305,55 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Records a file as installed, with its stat `now`, so the next start need not read it.
-    fn record_installed(&mut self, staged: &Staged<'_>, now: Option<FileStat>) {
+    /// Records that something else has the name of a staged file.
+    fn record_conflict(&mut self, staged: &Staged<'_>) {
+        let size = staged.file_stat.map(|look| look.size);
+        let is_new = OursCheck {
+            ours: &|found| found == staged.content,
+            size: &|found| size == Some(found),
+            stop: self.stop,
+        };
+        let there = self.writer.volume.parent(&staged.job.target, false);
+        let same = there.is_ok_and(|(dir, name)| is_new.is_ours(dir, &name) == Ok(true));
+        let path = &staged.job.row.path;
+        if same && !staged.is_beside() {
+            // Another start put it there first: without the lock, two can run at once.
+            let entry = self.entry(path);
+            entry.installed = Some(staged.content);
+            entry.in_volume = size.map(Stamp::of_size);
+            self.summary.current += 1;
+        } else {
+            self.forget_stamp(path);
+            self.summary.kept += 1;
+        }
+    }
+
+    /// Keeps only the size of a stamp that may not be that of the file that is there now.
+    fn forget_stamp(&mut self, path: &[u8]) {
+        let entry = self.entry(path);
+        entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
+    }
+
+    /// Returns the record of a path.
+    fn entry(&mut self, path: &[u8]) -> &mut Entry {
+        self.manifest.entries.entry(path.to_vec()).or_default()
+    }
+
+    /// Reports whether another default with this path, but for the case, is in the volume.
+    fn has_other_case(&self, path: &[u8]) -> bool {
+        let folded = fold(path);
+        let mut others = self.manifest.entries.iter();
+        others.any(|(other, entry)| {
+            entry.installed.is_some() && other != path && fold(other) == folded
+        })
+    }
+
+    /// Records a file as installed, with its stat now, so the next start need not read it.
+    fn record_installed(&mut self, staged: &Staged<'_>) {
+        let there = self.writer.volume.parent(&staged.job.target, false);
+        let now = there.and_then(|(dir, name)| tree::stat_name(dir, &name));
         let clock = tree::now();
-        let untouched = now.zip(staged.file_stat).filter(|(now, then)| {
+        let untouched = now.ok().zip(staged.file_stat).filter(|(now, then)| {
             now.inode == then.inode && now.modified == then.modified && now.size == then.size
         });
         let path = &staged.job.row.path;
@@ -316,7 +361,7 @@ impl<'a> Work<'a> {
             Some(Offer::File(look)) if self.version_known => Stamp::if_stable(look, clock),
             _ => None,
         };
-        let entry = self.manifest.entries.entry(path.clone()).or_default();
+        let entry = self.entry(path);
         entry.installed = Some(staged.content);
         let size = staged.file_stat.map(|look| Stamp::of_size(look.size));
         let settled = untouched.and_then(|(now, _)| Stamp::after_rename(&now));

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::FileType;
@@ -33,6 +34,9 @@ pub enum InVolume {
     Changed,
     /// A regular file that was not read: the image has none, a killed start may have put it there.
     NotChecked,
+    /// The file of another default, whose path differs only in case: the file system takes both
+    /// for one.
+    OtherCase,
     /// Something that no default can be or lie under (a socket, a link in place of a parent
     /// directory), or that cannot be read.
     InTheWay,
@@ -222,7 +226,60 @@ pub(super) fn survey(
             in_image,
         });
     }
+    mark_other_case(&mut survey.rows, manifest, volume);
     Ok(survey)
+}
+
+/// Marks the rows whose file is the one of another default, which has been brought in under a
+/// path that differs only in case.
+fn mark_other_case(rows: &mut [Row], manifest: &Manifest, volume: &mut Tree) {
+    let is_installed = |row: &Row| {
+        let entry = manifest.entries.get(&row.path);
+        entry.is_some_and(|entry| entry.installed.is_some() || entry.pending.is_some())
+    };
+    let is_theirs = |row: &Row| {
+        let absent = matches!(
+            row.volume,
+            InVolume::Absent | InVolume::Is(Content::Directory)
+        );
+        row.image.is_some() && !absent && !is_installed(row)
+    };
+    // Usually there is none, and nothing more to do.
+    if !rows.iter().any(is_theirs) {
+        return;
+    }
+    let installed = rows.iter().filter(|row| is_installed(row));
+    let installed: HashSet<String> = installed.map(|row| fold(&row.path)).collect();
+    let rows = rows.iter_mut().filter(|row| is_theirs(row));
+    for row in rows.filter(|row| installed.contains(&fold(&row.path))) {
+        if !is_listed(volume, &row.path) {
+            row.volume = InVolume::OtherCase;
+            row.in_volume = None;
+        }
+    }
+}
+
+/// Reports whether the directory of `path` lists exactly its name, or cannot be listed. The
+/// inode does not tell: FUSE gives each name another one.
+fn is_listed(volume: &mut Tree, path: &[u8]) -> bool {
+    let (dir, name) = tree::split(path);
+    let list = volume.dir(dir, false);
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut found = false;
+    let listed = list
+        .and_then(|dir| tree::open_dir(dir, c"."))
+        .and_then(|list| {
+            tree::entries(list, &mut buffer, |other, _| {
+                found = other.to_bytes() == name;
+                !found
+            })
+        });
+    found || listed.is_err()
+}
+
+/// Returns the path as a file system sees it that does not tell upper from lower case.
+pub(super) fn fold(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).to_lowercase()
 }
 
 /// Reports whether `path` is `directory` or below it.

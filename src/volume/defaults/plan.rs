@@ -127,7 +127,7 @@ fn decide(
             DeletedNotebooks::Respect => Decision::Deleted,
         },
         InVolume::Absent => Decision::Install,
-        InVolume::InTheWay => Decision::InTheWay,
+        InVolume::InTheWay | InVolume::OtherCase => Decision::InTheWay,
         InVolume::Is(content) if content == image && entry.installed == Some(image) => {
             Decision::Current
         }

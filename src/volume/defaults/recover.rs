@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
-use crate::volume::defaults::aside::{Moved, moved_path};
+use crate::volume::defaults::aside::{Moved, moved_path, remove_if_empty};
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{Fault, NEW, OLD};
 use crate::volume::defaults::kept;
@@ -67,6 +67,7 @@ pub(super) fn clean_up(
         }
         moved.clear(home.dir.as_fd(), dirs.iter().copied());
     }
+    remove_if_empty(home.dir.as_fd());
     // Without the lock, another start's temporary files may be among them.
     if mark.is_some() {
         sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;

@@ -309,6 +309,7 @@ fn bring_in_with(
         has_news,
         news: News::default(),
         not_kept: ErrnoCounts::default(),
+        may_reserve: false,
         write_failures: ErrnoCounts::default(),
         unread,
         report_lines: 0,

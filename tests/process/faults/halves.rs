@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::chance::{Chance, Rounds};
-use crate::support::lab::{Files, Lab, is_temporary, seen};
+use crate::support::lab::{Files, Lab, is_temporary};
 use crate::support::outcomes::record;
 use crate::support::repeated;
 use crate::support::tracer::{Call, End};
@@ -111,7 +111,7 @@ impl Images {
             .flatten()
             .map(|version| &self.offers[version])
             .collect();
-        let seen = seen(&self.lab.volume());
+        let seen = self.lab.seen();
         for (name, found) in &seen {
             if is_temporary(name) || name.starts_with(".ai-lab/") {
                 continue;
@@ -134,7 +134,7 @@ impl Images {
     }
 
     fn assert_finished(&self, at: &str, case: Case) {
-        let mut seen = seen(&self.lab.volume());
+        let mut seen = self.lab.seen();
         seen.retain(|name, _| !name.starts_with(".ai-lab/"));
         let new = &self.offers[case.brings];
         let names: Vec<&str> = seen.keys().map(String::as_str).collect();

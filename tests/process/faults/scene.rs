@@ -6,9 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::lab::{
-    Files, Lab, assert_finished, assert_old_or_new, change, changed, first, second, updated,
-};
+use crate::support::lab::{Files, Lab, change, changed, first, second, updated};
 use crate::support::process::children;
 use crate::support::{PROGRAM, Running, Start};
 
@@ -217,8 +215,8 @@ impl Scene {
 
     /// Nothing lost, nothing half.
     pub fn assert_nothing_lost(&self, at: &str) {
-        let volume = self.lab.volume();
-        assert_old_or_new(at, &volume, &[&self.old, &second()], &self.theirs);
+        self.lab
+            .assert_old_or_new(at, &[&self.old, &second()], &self.theirs);
     }
 
     /// Whether everything that the image brings is there.
@@ -236,7 +234,6 @@ impl Scene {
 
     /// The next start serves, and finishes what the one with the fault left.
     pub fn assert_next_start_is_healthy(&self, at: &str) {
-        let volume = self.lab.volume();
         // The state may still be that of a start that was killed.
         let _ = fs::remove_file(self.memory().join("state/state.json"));
         let mut running = self.start(":", &[]).start();
@@ -251,7 +248,7 @@ impl Scene {
         assert!(said.contains("fault: server got TERM"), "{at}: {said}");
         self.remove_what_was_told(at, said);
         let all = updated(&second(), &self.theirs);
-        assert_finished(at, &volume, &all, "mine.ipynb: FAILED\n");
+        self.lab.assert_finished(at, &all, "mine.ipynb: FAILED\n");
         for place in ["memory/home", "memory/state"] {
             assert_no_temporary(at, &self.lab.image.path(place));
         }
@@ -260,7 +257,7 @@ impl Scene {
     /// A replaced file that could not be removed may be somebody's as far as the next
     /// start knows: it is left, told, and here done with as the remedy says.
     fn remove_what_was_told(&self, at: &str, said: &str) {
-        for (name, content) in crate::support::lab::seen(&self.lab.volume()) {
+        for (name, content) in self.lab.seen() {
             if name.contains(".ai-lab.old-") {
                 assert!(said.contains(&name), "{at}: {name} is not told: {said}");
                 assert!(self.old.values().any(|old| *old == content), "{at}");

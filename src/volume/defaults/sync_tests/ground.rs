@@ -170,6 +170,48 @@ fn every_file_system_gets_the_defaults_and_their_updates() {
 }
 
 #[test]
+fn of_defaults_that_differ_in_case_one_has_the_file_and_keeps_it() {
+    // Whether their contents differ or not.
+    for first in ["i1", "other"] {
+        let mut lab = Lab::on(FileSystem::Exfat, &[]);
+        for (version, intro, changes) in [
+            ("1.0.0", first, "2 installed, 0 updated"),
+            ("1.0.0", first, "0 installed, 0 updated"),
+            ("1.1.0", "i2", "0 installed, 1 updated"),
+            ("1.1.0", "i2", "0 installed, 0 updated"),
+        ] {
+            lab = lab.image(
+                version,
+                &[("Intro", intro), ("a", "a1"), ("intro", "other")],
+            );
+            let summary = lab.start();
+            let told = summary.to_string();
+            assert!(
+                told.starts_with(&format!("notebooks: {changes}, 0 kept")),
+                "{told}"
+            );
+            assert!(
+                told.ends_with(", 1 with something else in the way"),
+                "{told}"
+            );
+            let told = "intro is not brought in: another default has this name but for the case";
+            assert!(summary.reported[0].starts_with(told), "{summary:?}");
+            lab.holds(&[("Intro", intro), ("a", "a1")]);
+        }
+    }
+}
+
+#[test]
+fn a_file_of_the_users_with_another_case_is_the_users() {
+    let lab = Lab::on(FileSystem::Exfat, &[("intro", "i1")]);
+    lab.write("INTRO", "mine");
+    lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current");
+    let lab = lab.image("1.1.0", &[("intro", "i2")]);
+    lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current")
+        .holds(&[("INTRO", "mine")]);
+}
+
+#[test]
 fn an_old_file_that_can_be_neither_exchanged_nor_moved_aside_stays_and_that_is_told() {
     let lab = Lab::new(&[("a", "a1"), ("bound/b", "b1")]);
     fs::create_dir(lab.volume("bound")).unwrap();
