@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use ai_lab_entrypoint::boot;
+use ai_lab_entrypoint::boot::TerminationLog;
 use ai_lab_entrypoint::cli;
 use ai_lab_entrypoint::cli::Action;
 use ai_lab_entrypoint::commands;
@@ -66,6 +67,7 @@ fn print_usage_error(words: &[OsString], error: &clap::Error) -> ExitCode {
         && let Some(typed) = cli::partial_start(words)
     {
         draft(&typed);
+        TerminationLog::open().write(&error.to_string(), "");
     }
     match logger::format() {
         LogFormat::Json => tracing::error!("{}", error.to_string().trim_end()),

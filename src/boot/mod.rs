@@ -21,6 +21,7 @@ mod report;
 mod rescue;
 mod root_phase;
 mod serve;
+mod termination_log;
 mod user_phase;
 mod write_access;
 
@@ -47,6 +48,7 @@ use crate::supervisor::signals::Signals;
 use crate::sys;
 use certificate::CertificateRequest;
 use report::Report;
+pub use termination_log::TerminationLog;
 
 /// Exit code for invalid settings (`EX_CONFIG` of sysexits.h).
 pub const EX_CONFIG: u8 = 78;
@@ -182,30 +184,58 @@ pub struct ServerUser {
     pub dropped: Dropped,
 }
 
+/// How a start ended that got as far as running something.
+pub struct Ending {
+    /// The exit code.
+    pub code: i32,
+    /// Why the server failed; empty: it did not, or a command was run, which has its own words.
+    pub words: String,
+    /// The last lines of the server's log.
+    pub log: String,
+}
+
+impl From<i32> for Ending {
+    fn from(code: i32) -> Self {
+        Self {
+            code,
+            words: String::new(),
+            log: String::new(),
+        }
+    }
+}
+
 /// Runs a start until its end; returns the exit code.
 pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
     sys::set_mmap_threshold();
-    let code = match begin(draft, command, signals) {
-        Ok(code) => code,
-        Err(Failure::Settings(errors)) => {
-            for wrong in errors.0 {
-                error!("settings: {wrong}");
-            }
-            EX_CONFIG.into()
-        }
-        Err(Failure::Preparation(reason)) => {
-            error!("{reason}");
-            1
-        }
-        Err(Failure::Stopped { signal }) => {
-            tracing::info!("stopped by signal {signal} before anything was started");
-            128 + signal
-        }
-    };
-    u8::try_from(code & 0xff).unwrap_or(1)
+    let termination_log = TerminationLog::open();
+    let ending = begin(draft, command, signals).unwrap_or_else(report_failure);
+    if ending.code != 0 && !ending.words.is_empty() {
+        termination_log.write(&ending.words, &ending.log);
+    }
+    u8::try_from(ending.code & 0xff).unwrap_or(1)
 }
 
-fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, Failure> {
+/// Logs why a start failed.
+fn report_failure(failure: Failure) -> Ending {
+    let (code, lines) = match failure {
+        Failure::Settings(errors) => {
+            let line = |wrong| format!("settings: {wrong}");
+            (EX_CONFIG.into(), errors.0.iter().map(line).collect())
+        }
+        Failure::Preparation(reason) => (1, vec![reason]),
+        Failure::Stopped { signal } => {
+            tracing::info!("stopped by signal {signal} before anything was started");
+            (128 + signal, Vec::new())
+        }
+    };
+    lines.iter().for_each(|line| error!("{line}"));
+    Ending {
+        words: lines.join("\n"),
+        ..code.into()
+    }
+}
+
+fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending, Failure> {
     supervisor::syscalls::check()?;
     let as_root = rustix::process::geteuid().is_root();
     let checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
@@ -233,7 +263,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<i32, F
     })
 }
 
-fn run_phases(mut start: Start<'_>) -> Result<i32, Failure> {
+fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
     adopt_orphans(&mut start)?;
     announce_hub(&mut start)?;
     if matches!(start.launch, Launch::Server(_)) {
@@ -245,7 +275,7 @@ fn run_phases(mut start: Start<'_>) -> Result<i32, Failure> {
     check::warn_of_stale_copies(start.settings);
     docker_stacks::warn_of_options(start.settings);
     if start.settings.dry_run {
-        return dry_run::run(start);
+        return dry_run::run(start).map(Ending::from);
     }
     let person = match Root::detect() {
         Some(root) => root_phase::run(&mut start, root)?,

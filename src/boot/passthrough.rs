@@ -57,6 +57,8 @@ impl Observer for CommandObserver {
             .update(|state| state.enter(Phase::Stopping));
     }
 
+    fn killing(&mut self, _: bool) {}
+
     fn ended(&mut self, how: Ended, _: Option<Duration>) {
         self.state_writer.update(|state| {
             state.main_pid = None;
@@ -73,4 +75,6 @@ impl Observer for CommandObserver {
         self.state_writer
             .update(|state| state.enter(Phase::Stopping));
     }
+
+    fn reaped(&mut self) {}
 }

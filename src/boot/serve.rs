@@ -13,7 +13,7 @@ use crate::boot::certificate;
 use crate::boot::passthrough::CommandObserver;
 use crate::boot::user_phase;
 use crate::boot::user_phase::{Ready, working_directory};
-use crate::boot::{Failure, ServerUser, Start, causes, rescue, variable};
+use crate::boot::{Ending, Failure, ServerUser, Start, causes, rescue, variable};
 use crate::cli::verbs;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
@@ -42,7 +42,7 @@ use crate::tls::Handover;
 ///
 /// # Errors
 /// An argument of the server cannot work, or the runtime could not be made.
-pub fn run(mut start: Start<'_>, person: &ServerUser, ready: Ready) -> Result<i32, Failure> {
+pub fn run(mut start: Start<'_>, person: &ServerUser, ready: Ready) -> Result<Ending, Failure> {
     let keeper = open_state(&mut start, person)?;
     match start.launch.clone() {
         Launch::Server(server) => serve(start, person, ready, &server, keeper),
@@ -124,7 +124,7 @@ fn run_command(
     main: Main,
     password: Option<PasswordLocation>,
     keeper: Option<StateDirectory>,
-) -> Result<i32, Failure> {
+) -> Result<Ending, Failure> {
     // A later signal goes to the command, or ends an idle start.
     start.check_stop()?;
     let report = &start.report;
@@ -143,7 +143,7 @@ fn run_command(
         let mut observer = CommandObserver::new(told.clone(), hint);
         let code = supervisor::run(main, times, false, start.signals, &mut observer).await;
         told.wait_written().await;
-        Ok(code?)
+        Ok(Ending::from(code?))
     })
 }
 
@@ -174,7 +174,7 @@ fn serve(
     ready: Ready,
     server: &ServerProgram,
     keeper: Option<StateDirectory>,
-) -> Result<i32, Failure> {
+) -> Result<Ending, Failure> {
     let jupyters = ready.config_location.read();
     let handover = certificate::handover(&start, person)?;
     let file = handover.as_ref().map(Handover::path);
@@ -215,6 +215,7 @@ fn serve(
         hub: server.hub,
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
+        stop_timeout: start.settings.server.stop_timeout,
         default_password,
         rescue: rescue.map(Arc::new),
         news: ready.news,
@@ -239,8 +240,12 @@ fn serve(
         let end = start.settings.server.orphans == Orphans::End;
         let code = supervisor::run(main, times, end, start.signals, &mut watch).await;
         told.wait_written().await;
-        watch.finish().await;
-        Ok(code?)
+        let (words, log) = watch.finish().await;
+        Ok(Ending {
+            code: code?,
+            words,
+            log,
+        })
     })
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::commands::{RunningSupervisor, VerbError};
+use crate::death::memory;
 use crate::state;
 use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;
@@ -12,10 +13,14 @@ use crate::sys::text::shown;
 /// # Errors
 /// The state cannot be written as JSON.
 pub fn run(asked: &RunningSupervisor, json: bool) -> Result<ExitCode, VerbError> {
+    let mut state = asked.state.clone();
+    // Version 1 of control groups does not tell the supervisor at once.
+    let known = state.memory.take();
+    state.memory = known.map(|known| memory::current(state.pid, &known));
     if json {
-        super::print_json(&serde_json::to_string_pretty(&asked.state)?);
+        super::print_json(&serde_json::to_string_pretty(&state)?);
     } else {
-        super::print_text(&state_text(&asked.state, state::now()));
+        super::print_text(&state_text(&state, state::now()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -52,6 +57,12 @@ pub fn state_text(state: &State, now: u64) -> String {
     }
     if let Some(broken) = &state.rescue {
         rows.push(("rescue", broken.clone()));
+    }
+    if let Some(kills) = state.memory.as_ref().filter(|kills| kills.killed > 0) {
+        rows.push((
+            "memory",
+            format!("{} (remedy: {})", kills.text(kills.killed), kills.remedy()),
+        ));
     }
     if !state.boot.is_empty() {
         let parts = state

@@ -2,6 +2,7 @@
 //! Where this is shown is decided elsewhere.
 
 mod causes;
+pub mod memory;
 mod pattern;
 
 use std::fmt;
@@ -23,6 +24,16 @@ pub struct Diagnosis {
     pub remedy: String,
 }
 
+impl Diagnosis {
+    /// Returns a diagnosis.
+    pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}. {}.", self.cause, self.remedy)
@@ -41,10 +52,7 @@ pub fn diagnose(ended: Ended, log: &str) -> Option<Diagnosis> {
 
 fn by_signal(number: i32) -> Option<Diagnosis> {
     let row = causes::SIGNALS.iter().find(|row| row.0 == number)?;
-    Some(Diagnosis {
-        cause: row.1.into(),
-        remedy: row.2.into(),
-    })
+    Some(Diagnosis::new(row.1, row.2))
 }
 
 /// Searches the log from its end for the first line that shows a cause.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -17,9 +17,10 @@ use tracing::{error, info, warn};
 use crate::death::{Diagnosis, diagnose};
 use crate::log::logger;
 use crate::log::pump;
-use crate::log::pump::pump;
+use crate::log::pump::{ChunkObserver, pump};
 use crate::log::server_json::JsonLines;
 use crate::log::sink::{Finish, Sink};
+use crate::server::memory::MemoryWatch;
 use crate::server::notify;
 use crate::server::probe::Url;
 use crate::server::readiness::{LogReader, ready};
@@ -65,6 +66,8 @@ pub struct WatchOptions {
     pub expected: Expected,
     /// The time after which an unready server is reported.
     pub ready_timeout: Duration,
+    /// The time after which a server that has not ended is killed.
+    pub stop_timeout: Duration,
     /// The default password; `None` if this start sets another one or none.
     pub default_password: Option<DefaultPassword>,
     /// The rescue of a server that ends before it is ready; `None`: there is none.
@@ -86,6 +89,21 @@ struct Outputs {
     logfile: Option<Sink>,
 }
 
+/// Everything that looks at the server's log as it passes.
+struct ChunkObservers {
+    log_reader: LogReader,
+    memory: Option<MemoryWatch>,
+}
+
+impl ChunkObserver for ChunkObservers {
+    fn observe(&mut self, chunk: &[u8]) {
+        self.log_reader.observe(chunk);
+        if let Some(memory) = &self.memory {
+            memory.read_soon();
+        }
+    }
+}
+
 /// The supervisor's observer of a server.
 pub struct ServerObserver {
     plan: WatchOptions,
@@ -101,11 +119,17 @@ pub struct ServerObserver {
     awaited_rescue: Option<PreparationSender>,
     /// The rescue that was prepared and not started yet.
     rescued: Arc<Mutex<Option<Rescued>>>,
+    /// The watch on the container's memory, from the first start of the server on.
+    memory: Option<MemoryWatch>,
     /// True if the server was asked to stop.
     stop_asked: bool,
+    /// Why we sent KILL to the server; `None`: we did not.
+    killed: Option<Diagnosis>,
     /// True once a server was ready: the end of the start is reported only once.
     boot_reported: Arc<AtomicBool>,
     end_reports: Vec<JoinHandle<()>>,
+    /// Why the last server failed, and the last lines of its log.
+    last_words: Arc<Mutex<(String, String)>>,
 }
 
 impl ServerObserver {
@@ -152,15 +176,18 @@ impl ServerObserver {
             readiness: None,
             awaited_rescue: None,
             rescued: Arc::default(),
+            memory: None,
             stop_asked: false,
+            killed: None,
             boot_reported: Arc::default(),
             end_reports: Vec::new(),
+            last_words: Arc::default(),
         })
     }
 
     /// Waits until all output is written, as long as its readers make progress and within the
-    /// limits above.
-    pub async fn finish(mut self) {
+    /// limits above. Returns why the last server failed, and the last lines of its log.
+    pub async fn finish(mut self) -> (String, String) {
         for task in self.end_reports.drain(..).chain(self.pumps.drain(..)) {
             let _ = tokio::time::timeout(OUTPUT_TIMEOUT, task).await;
         }
@@ -175,6 +202,7 @@ impl ServerObserver {
             }
         };
         let _ = tokio::time::timeout(FLUSH_TIMEOUT, all).await;
+        std::mem::take(&mut lock(&self.last_words))
     }
 
     fn pump(&mut self, from: OwnedFd, stream: &'static str, words: &LogReader) {
@@ -192,9 +220,12 @@ impl ServerObserver {
                 .as_ref()
                 .map(|file| file.for_source(self.streams)),
         };
-        let mut words = words.clone();
+        let mut observer = ChunkObservers {
+            log_reader: words.clone(),
+            memory: self.memory.clone(),
+        };
         self.pumps.push(tokio::spawn(async move {
-            if let Err(error) = pump(from, to, &mut words).await {
+            if let Err(error) = pump(from, to, &mut observer).await {
                 error!("the server's log cannot be read: {error}");
             }
         }));
@@ -302,6 +333,10 @@ async fn notify_ready(socket: OsString) {
     }
 }
 
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reports whether two file descriptors refer to the same pipe, terminal or file.
 fn is_same(one: &std::fs::File, other: &std::fs::File) -> bool {
     let identity = |file: &std::fs::File| file.metadata().map(|data| (data.dev(), data.ino()));
@@ -331,6 +366,10 @@ impl Observer for ServerObserver {
         self.stop_asked = false;
         let rescued = self.rescued.lock();
         let rescued = rescued.unwrap_or_else(PoisonError::into_inner).take();
+        self.killed = None;
+        if self.memory.is_none() {
+            self.memory = MemoryWatch::start(self.state_writer.clone());
+        }
         self.state_writer.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
             state.restarts += u32::from(state.last_exit.is_some());
@@ -376,6 +415,23 @@ impl Observer for ServerObserver {
         self.state_writer.update(|state| state.enter(phase));
     }
 
+    fn killing(&mut self, late: bool) {
+        self.killed = Some(match late {
+            true => Diagnosis::new(
+                format!(
+                    "it had not ended {} s after it was asked to, and was killed",
+                    self.plan.stop_timeout.as_secs_f32()
+                ),
+                "Give it more time with --stop-timeout, and the container with \
+                 `docker stop --time`",
+            ),
+            false => Diagnosis::new(
+                "a second signal asked to stop, so it was killed",
+                "Send one signal and wait: then kernels end in order",
+            ),
+        });
+    }
+
     fn ended(&mut self, how: Ended, again: Option<Duration>) {
         let mut early = false;
         if let Some(readiness) = self.readiness.take() {
@@ -389,6 +445,8 @@ impl Observer for ServerObserver {
         });
         let pumps: Vec<_> = self.pumps.drain(..).collect();
         let log_reader = self.log_reader.take().filter(|_| !self.stop_asked);
+        let (killed, memory) = (self.killed.take(), self.memory.clone());
+        let last_words = self.last_words.clone();
         let state_writer = self.state_writer.clone();
         let rescue = self.plan.rescue.clone().zip(self.awaited_rescue.take());
         let rescued = self.rescued.clone();
@@ -399,9 +457,15 @@ impl Observer for ServerObserver {
             for pump in pumps {
                 let _ = tokio::time::timeout(OUTPUT_TIMEOUT, pump).await;
             }
-            let log = log_reader.map(|log| log.tail());
-            let diagnosis = log.as_ref().and_then(|log| diagnose(how, log));
-            report_end(how, early, again, diagnosis.as_ref());
+            let diagnosis = match how {
+                Ended::Signal(libc::SIGKILL) => killed.or_else(|| memory?.diagnosis()),
+                _ => None,
+            };
+            let log = log_reader.as_ref().map(LogReader::tail);
+            let diagnosis = diagnosis.or_else(|| diagnose(how, log.as_ref()?));
+            let words = report_end(how, early, again, diagnosis.as_ref());
+            let last = log_reader.map(|log| log.last()).unwrap_or_default();
+            *lock(&last_words) = (words, last);
             state_writer.update(|state| state.last_reason = diagnosis.clone());
             if let Some((plan, sender)) = rescue {
                 let broken = Broken::ended(how, diagnosis, log.unwrap_or_default());
@@ -412,9 +476,16 @@ impl Observer for ServerObserver {
 
     fn failed(&mut self, error: &SpawnError, again: Option<Duration>) {
         error!("{error}");
+        *lock(&self.last_words) = (error.to_string(), String::new());
         report_restart(again);
         self.state_writer
             .update(|state| state.enter(phase_after(again)));
+    }
+
+    fn reaped(&mut self) {
+        if let Some(memory) = &self.memory {
+            memory.read_soon();
+        }
     }
 }
 
@@ -441,26 +512,34 @@ fn prepare_rescue(
     });
 }
 
-fn report_end(how: Ended, early: bool, again: Option<Duration>, diagnosis: Option<&Diagnosis>) {
+/// Logs how the server ended, and why. Returns the same for Kubernetes.
+fn report_end(
+    how: Ended,
+    early: bool,
+    again: Option<Duration>,
+    diagnosis: Option<&Diagnosis>,
+) -> String {
     let code = how.code();
     let by = match how {
         Ended::Signal(number) => format!(" (signal {number})"),
         Ended::Exit(_) => String::new(),
     };
-    let early = if early {
-        " before it was ready; its last words are above"
-    } else {
-        ""
+    let (early, above) = match early {
+        true => (" before it was ready", "; its last words are above"),
+        false => ("", ""),
     };
+    let mut words = format!("Jupyter server terminated with error code {code}{by}{early}");
     if code != 0 {
-        error!("Jupyter server terminated with error code {code}{by}{early}");
+        error!("{words}{above}");
     } else {
-        info!("the server ended{early}");
+        info!("the server ended{early}{above}");
     }
     report_restart(again);
     if let Some(diagnosis) = diagnosis {
         error!("The reason: {diagnosis}");
+        words = format!("{words}\nThe reason: {diagnosis}");
     }
+    words
 }
 
 fn report_restart(again: Option<Duration>) {

@@ -18,6 +18,7 @@ use rustix::process::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
 use crate::death::Diagnosis;
+use crate::death::memory::MemoryKills;
 use crate::degradation::Degradation;
 use crate::supervisor::processes;
 use crate::sys::{env, text, trust};
@@ -95,6 +96,9 @@ pub struct State {
     /// What broke, if the server is a rescue; `None`: it is the usual one.
     #[serde(default)]
     pub rescue: Option<String>,
+    /// The processes that Linux killed because there was no memory; `None`: they are not counted.
+    #[serde(default)]
+    pub memory: Option<MemoryKills>,
     /// The parts of the start: name, and duration in milliseconds.
     pub boot: Vec<(String, u64)>,
     /// Where the password is kept; `None`: JupyterHub checks logins, or there was no room.
@@ -140,6 +144,7 @@ impl State {
             last_exit: None,
             last_reason: None,
             rescue: None,
+            memory: None,
             boot,
             password: None,
             degradations,

@@ -45,10 +45,15 @@ pub trait Observer {
     fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation>;
     /// The main process was asked to stop; if `again`, it is started again after its end.
     fn stopping(&mut self, again: bool);
+    /// The main process gets KILL: if `late`, because it has not ended in time, otherwise because
+    /// a second signal asked for that.
+    fn killing(&mut self, late: bool);
     /// The main process ended. It is started again after `again`; `None`: never.
     fn ended(&mut self, how: Ended, again: Option<Duration>);
     /// The main process could not be started. The next try follows after `again`; `None`: none.
     fn failed(&mut self, error: &SpawnError, again: Option<Duration>);
+    /// A process that is not the main process ended, and was reaped.
+    fn reaped(&mut self);
 }
 
 /// Maximum number of children to reap before signals get their turn, and of signals to read
@@ -322,7 +327,7 @@ impl<'a> EventLoop<'a> {
         for _ in 0..BATCH {
             match reaper::poll_child() {
                 ChildEvent::Ended(pid, how) if self.pid == Some(pid) => self.main_ended(how),
-                ChildEvent::Ended(..) => {}
+                ChildEvent::Ended(..) => self.observer.reaped(),
                 ChildEvent::Stopped(pid, by) => self.stopped(pid, by),
                 ChildEvent::NoChange => {
                     self.only_non_descendants = false;
@@ -467,6 +472,9 @@ impl<'a> EventLoop<'a> {
         let before = std::mem::replace(&mut self.state, state);
         match state {
             RunState::Stopping { again } if state != before => self.observer.stopping(again),
+            RunState::Killing { .. } if matches!(before, RunState::Stopping { .. }) => {
+                self.observer.killing(event == Event::Timeout);
+            }
             RunState::Backoff { .. } if state != before => self.prepare(),
             _ => {}
         }

@@ -8,6 +8,7 @@ mod adopt;
 mod binary;
 mod browser;
 mod certificates;
+mod deaths;
 mod documented;
 mod documented_trouble;
 mod drop;

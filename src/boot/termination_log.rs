@@ -1,0 +1,91 @@
+//! The last words of a container that fails, where Kubernetes reads them: `kubectl describe pod`
+//! shows what is in this file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::process::getpid;
+
+use crate::sys::text;
+
+/// The file that the kubelet mounts into each container, empty, unless a pod names another one.
+const PATH: &str = "/dev/termination-log";
+
+/// The kubelet reads no more than this.
+const MAX_BYTES: usize = 4096;
+
+/// The open file; `None`: there is none, or this process is not the container's first one.
+///
+/// It is opened first of all, because only root may be able to open it, and is closed in every
+/// program that is started.
+#[derive(Debug)]
+pub struct TerminationLog(Option<File>);
+
+impl TerminationLog {
+    /// Opens the file, if there is one.
+    pub fn open() -> Self {
+        let open = || {
+            let mut options = OpenOptions::new();
+            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let file = options.write(true).custom_flags(flags).open(PATH).ok()?;
+            file.metadata().ok()?.is_file().then_some(file)
+        };
+        Self(getpid().is_init().then(open).flatten())
+    }
+
+    /// Writes why this container fails: the words, and as much of the end of the log as fits.
+    pub fn write(self, words: &str, log: &str) {
+        if let Some(mut file) = self.0 {
+            // The log of the container has the same words.
+            let _ = replace(&mut file, last_words(words, log).as_bytes());
+        }
+    }
+}
+
+fn replace(file: &mut File, text: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(text)
+}
+
+/// Returns the text of the file.
+fn last_words(words: &str, log: &str) -> String {
+    let mut words = text::shown_lines(words);
+    text::shorten(&mut words, MAX_BYTES - "…\n\n".len());
+    let room = MAX_BYTES - words.len() - "\n\n".len();
+    let log = text::shown_lines(log.trim_end());
+    let mut end = String::new();
+    for line in log.lines().rev() {
+        if end.len() + line.len() + 1 > room {
+            break;
+        }
+        end = format!("{line}\n{end}");
+    }
+    match &*end {
+        "" => words + "\n",
+        end => format!("{words}\n\n{end}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_there_in_full_and_the_log_as_far_as_it_fits() {
+        let log: String = (0..1000).map(|number| format!("é {number}\n")).collect();
+        let text = last_words("a: b\nc\x1b", &log);
+        assert!(text.starts_with("a: b\nc\\u{1b}\n\né "), "{text}");
+        assert!(text.ends_with("é 998\né 999\n"), "{text}");
+        assert!((MAX_BYTES - 10..=MAX_BYTES).contains(&text.len()));
+        assert_eq!(last_words("a", ""), "a\n");
+        assert_eq!(last_words("a", "b\nc"), "a\n\nb\nc\n");
+        let long = last_words(&"é".repeat(5000), &log);
+        assert!(long.len() <= MAX_BYTES && long.ends_with("…\n"), "{long}");
+        assert_eq!(
+            last_words("a", &"x".repeat(5000)),
+            "a\n",
+            "no part of a line"
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! Tells when Linux kills processes of the container because there is no memory.
+//!
+//! Version 2 of control groups notifies. Version 1 notifies no container, so its counter is read
+//! when something shows that a process may have ended: a child of ours was reaped, or the server
+//! logs something, as Jupyter does when it starts a kernel again. Nothing is read while nothing
+//! happens.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::inotify;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::death::Diagnosis;
+use crate::death::memory::{Cgroup, KillCounter};
+use crate::state::StatePublisher;
+use crate::sys;
+
+/// The shortest time between two reads of the counter.
+const READ_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long after a kill the end of the server is attributed to it: both are reported to us at
+/// about the same time.
+const SAME_TIME: Duration = Duration::from_secs(2);
+
+/// A watch on the memory of the container; clones share it.
+#[derive(Clone)]
+pub(super) struct MemoryWatch(Arc<Shared>);
+
+struct Shared {
+    counter: Mutex<Counted>,
+    wake: Notify,
+    state_writer: StatePublisher,
+}
+
+struct Counted {
+    counter: KillCounter,
+    last_kill: Option<Instant>,
+}
+
+impl MemoryWatch {
+    /// Begins to watch; `None`: this container's memory is not counted where we could read it.
+    pub fn start(state_writer: StatePublisher) -> Option<Self> {
+        let cgroup = Cgroup::of("self")?;
+        // Without a notification the other reasons to read remain.
+        let events = cgroup.events().and_then(|file| notifications(&file).ok());
+        let counter = KillCounter::new(cgroup)?;
+        state_writer.update(|state| state.memory = Some(counter.kills().clone()));
+        let watch = Self(Arc::new(Shared {
+            counter: Mutex::new(Counted {
+                counter,
+                last_kill: None,
+            }),
+            wake: Notify::new(),
+            state_writer,
+        }));
+        tokio::spawn(watch.clone().run(events));
+        Some(watch)
+    }
+
+    /// Has the counter read soon.
+    pub fn read_soon(&self) {
+        self.0.wake.notify_one();
+    }
+
+    async fn run(self, events: Option<OwnedFd>) {
+        let events = events.as_ref().map(|events| sys::watch(events.as_fd()));
+        let events = events.and_then(Result::ok);
+        loop {
+            tokio::select! {
+                () = self.0.wake.notified() => {}
+                () = notified(events.as_ref()) => {}
+            }
+            self.read();
+            // A group at its limit notifies all the time.
+            tokio::time::sleep(READ_INTERVAL).await;
+        }
+    }
+
+    /// Reads the counter, and reports the processes that were killed since the last time.
+    fn read(&self) {
+        let mut counted = self.counted();
+        let (kills, more) = counted.counter.update();
+        if more == 0 {
+            return;
+        }
+        let kills = kills.clone();
+        counted.last_kill = Some(Instant::now());
+        drop(counted);
+        let all = match kills.killed > more {
+            true => format!(", {} since the start", kills.killed),
+            false => String::new(),
+        };
+        warn!(
+            "out of memory: {}{all} (remedy: {})",
+            kills.text(more),
+            kills.remedy()
+        );
+        let update = |state: &mut crate::state::State| state.memory = Some(kills);
+        self.0.state_writer.update(update);
+    }
+
+    /// Returns why the server ended, if Linux killed a process for its memory just now.
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        self.read();
+        let counted = self.counted();
+        let just_now = counted.last_kill?.elapsed() < SAME_TIME;
+        just_now.then(|| counted.counter.kills().diagnosis())
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.0
+            .counter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns a descriptor that becomes readable when a file of a control group changes.
+fn notifications(file: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let descriptor = inotify::init(flags)?;
+    inotify::add_watch(&descriptor, file, inotify::WatchFlags::MODIFY)?;
+    Ok(descriptor)
+}
+
+/// Waits for a notification and takes all that are there; without a descriptor, for ever.
+async fn notified(events: Option<&AsyncFd<BorrowedFd<'_>>>) {
+    let Some(events) = events else {
+        return std::future::pending().await;
+    };
+    let Ok(mut ready) = events.readable().await else {
+        return std::future::pending().await;
+    };
+    while rustix::io::read(events.get_ref(), &mut [0; 1024]).is_ok_and(|read| read > 0) {}
+    ready.clear_ready();
+}
