@@ -364,8 +364,7 @@ pub fn milliseconds(parts: &[(&'static str, Duration)]) -> Vec<(String, u64)> {
 impl Observer for ServerObserver {
     fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>) {
         self.stop_asked = false;
-        let rescued = self.rescued.lock();
-        let rescued = rescued.unwrap_or_else(PoisonError::into_inner).take();
+        let rescued = lock(&self.rescued).take();
         self.killed = None;
         if self.memory.is_none() {
             self.memory = MemoryWatch::start(self.state_writer.clone());
@@ -503,8 +502,7 @@ fn prepare_rescue(
     prepare_in_thread(sender, move || {
         Attempt::Rescue(match plan.prepare(&broken) {
             Ok((program, login)) => {
-                let mut next = rescued.lock().unwrap_or_else(PoisonError::into_inner);
-                *next = Some(Rescued { broken, login });
+                *lock(&rescued) = Some(Rescued { broken, login });
                 Ok(program)
             }
             Err(source) => Err(Arc::new(SpawnError::Rescue { source })),

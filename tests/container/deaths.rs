@@ -58,7 +58,7 @@ fn told_otherwise(death: &Death) -> Option<String> {
 fn a_jupyter_that_is_broken_in_each_way_ends_with_its_reason_and_the_remedy() {
     let todo = Mutex::new(deaths());
     let wrong = Mutex::new(Vec::new());
-    assert!(todo.lock().unwrap().len() > 30);
+    assert!(todo.lock().unwrap().len() > 25);
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -83,8 +83,9 @@ const EAT: &str = "x = bytearray(1 << 30)";
 fn a_kernel_that_memory_ran_out_for_is_told_with_limit_and_number() {
     let container = Container::start(&LIMIT, &[]);
     container.wait_for(READY);
+    // The visitor leaves when the kernel says something.
     let code = format!("print('here', flush=True)\n{EAT}");
-    assert_eq!(container.visit(&["run", "ailab", &code]), "here");
+    container.visit(&["run", "ailab", &code]);
     let log = container.wait_for(&format!("out of memory: {KILLED_ONE} (remedy: give the "));
     assert!(!log.contains("terminated with error code"), "{log}");
     let said = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);
@@ -106,7 +107,7 @@ fn what_docker_exec_runs_is_counted_as_well() {
     let said = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);
     assert!(said.contains(KILLED_ONE), "{said}");
     // The next line of the server's tells the supervisor to look.
-    assert_eq!(container.visit(&["run", "ailab", "print('x')"]), "x");
+    container.visit(&["login", "ailab"]);
     container.wait_for(&format!("out of memory: {KILLED_ONE}"));
 }
 
@@ -117,7 +118,7 @@ fn failing(configuration: &str, options: &[&str]) -> (i32, String, String) {
     let how = format!(
         "mkdir -p /home/jupyter/.jupyter; \
          echo '{configuration}' > /home/jupyter/.jupyter/jupyter_server_config.py; \
-         chown -R jupyter: /home/jupyter/.jupyter; exec ai-lab-entrypoint \"$@\""
+         chown -R jupyter: /home/jupyter/.jupyter; exec ai-lab-entrypoint --rescue never \"$@\""
     );
     let (code, _, log) = run(
         &[&LIMIT[..], &[&mount, "--entrypoint=sh"]].concat(),

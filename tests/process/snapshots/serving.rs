@@ -47,6 +47,25 @@ pub fn server_in(image: &Image, by: &str) -> Start {
         .env("FAKE_MUTE", "1")
 }
 
+/// A server that does not obey, and is killed.
+#[test]
+fn a_server_is_killed_by_us() {
+    let deaf = |image: &Image| server(image).env("FAKE", "deaf");
+    lived(
+        "server-killed-late",
+        |image| deaf(image).args(["--stop-timeout", "0.1"]),
+        ready,
+    );
+    let twice = |running: &mut Running| {
+        running.wait_for("ready in ");
+        running.signal(TERM);
+        running.wait_for("fake: deaf to TERM");
+        running.signal(TERM);
+        running.end()
+    };
+    lived("server-killed-at-once", deaf, twice);
+}
+
 #[test]
 fn the_welcome() {
     lived("welcome-default-password", server, ready);
