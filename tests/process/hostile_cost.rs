@@ -98,7 +98,13 @@ fn read_at(path: &Path) -> (i64, i64) {
 #[test]
 fn a_file_without_end_at_a_defaults_path_is_not_read() {
     type Case = (&'static str, &'static str, fn(&Volume));
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
+        ("of an image whose cells are known", "1 kept", |volume| {
+            let digest = "ab".repeat(32);
+            volume.record(&format!("{digest}  start.ipynb\n"));
+            let cells = format!(r#"{{"path":"start.ipynb","sha256":"{digest}","cells":[]}}"#);
+            volume.write(".ai-lab/cells.jsonl", &cells);
+        }),
         ("never used", "1 kept", |_| {}),
         ("brought in before", "1 kept", |volume| {
             fs::remove_file(volume.at("start.ipynb")).unwrap();
@@ -372,4 +378,17 @@ fn links_are_judged_by_the_clock_of_the_file_system() {
         let told = stderr.contains("did not hand over files that have links outside");
         assert_eq!(told, !handed_over, "{stderr}");
     }
+}
+
+#[test]
+fn what_a_start_records_about_notebooks_is_not_read_without_end() {
+    let volume = Volume::new();
+    volume.record(&format!("{}  start.ipynb\n", "ab".repeat(32)));
+    volume.write("start.ipynb", "changed");
+    let cells = volume.endless(".ai-lab/cells.jsonl");
+    let news = volume.endless("0 What is new.md");
+    let before = [read_at(&cells), read_at(&news)];
+    let ended = volume.start();
+    assert!(ended.stderr.contains("1 kept"), "{}", ended.stderr);
+    assert_eq!([read_at(&cells), read_at(&news)], before);
 }

@@ -161,6 +161,9 @@ pub(super) fn read(
     limit: u64,
 ) -> Result<(Vec<u8>, Option<FileStat>), Errno> {
     let (file, before) = open_file(dir, name)?;
+    if before.size > limit {
+        return Err(Errno::FBIG);
+    }
     let mut bytes = Vec::new();
     let mut file = file.take(limit.saturating_add(1));
     file.read_to_end(&mut bytes)

@@ -49,10 +49,10 @@ pub(super) struct Offers {
 
 impl Offers {
     /// Returns the limit for the manifest of these defaults, in bytes: [`BASE_MANIFEST_LIMIT`], and
-    /// for each default its stamps and four lines with its path, each byte of it escaped.
+    /// for each default its stamps and eight lines with its path, each byte of it escaped.
     pub fn manifest_limit(&self) -> u64 {
         let paths = self.by_path.keys();
-        BASE_MANIFEST_LIMIT + paths.map(|path| 1024 + 8 * path.len() as u64).sum::<u64>()
+        BASE_MANIFEST_LIMIT + paths.map(|path| 2048 + 16 * path.len() as u64).sum::<u64>()
     }
 
     /// Returns the size of the longest file that is read, in bytes. An earlier default may
