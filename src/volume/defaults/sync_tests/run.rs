@@ -68,6 +68,34 @@ fn what_was_only_run_is_replaced_and_the_copy_with_its_outputs_is_kept() {
 }
 
 #[test]
+fn what_real_jupyterlabs_save_after_a_run_was_only_run() {
+    let installed = include_str!("../../../../tests/support/notebooks/installed.ipynb");
+    for saved in [
+        include_str!("../../../../tests/support/notebooks/jupyterlab-4.2.7-to-4.6.6.ipynb"),
+        include_str!("../../../../tests/support/notebooks/jupyterlab-4.6.6-upgraded.ipynb"),
+        include_str!("../../../../tests/support/notebooks/nbclient-0.11.0.ipynb"),
+    ] {
+        let lab = Lab::new(&[(A, installed)]);
+        lab.start();
+        lab.write(A, saved);
+        updated(lab).starts(UPDATED);
+    }
+}
+
+#[test]
+fn the_cells_of_a_notebook_that_was_there_before_are_recorded_too() {
+    let lab = Lab::new(&[(A, &notebook("1 + 1", 0))]);
+    lab.start();
+    let two = [(A, &*notebook("1 + 1", 0)), ("b.ipynb", &notebook("b", 0))];
+    let lab = lab.image("1.1.0", &two);
+    lab.write("b.ipynb", &notebook("b", 0));
+    lab.starts("0 installed, 0 updated, 0 kept (changed by you), 2 current");
+    lab.write("b.ipynb", &notebook("b", 1));
+    let next = [(A, &*notebook("1 + 1", 0)), ("b.ipynb", &notebook("c", 0))];
+    assert_eq!(lab.image("2.0.0", &next).start().run, 1);
+}
+
+#[test]
 fn what_was_edited_stays() {
     let lab = run_lab(0);
     lab.write(A, &notebook("1 + 1 # mine", 3));
@@ -132,7 +160,8 @@ fn what_is_edited_while_it_is_replaced_goes_back() {
     lab.write(A, &notebook("1 + 1", 1));
     let new = notebook(&format!("2 # {}", big('x')), 0);
     let lab = lab.image("2.0.0", &[(A, &new)]);
-    let edited = notebook("mine", 1);
+    // Of the same size.
+    let edited = notebook("1 + 2", 1);
     // The new version is being staged, and the survey is over.
     let summary = lab.start_while(|_| {
         if lab.volume("dir").read_dir().unwrap().count() == 2 {
