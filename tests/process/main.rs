@@ -39,6 +39,7 @@ mod odd_kernels;
 mod passwords;
 mod printed;
 mod record;
+mod rescue;
 mod sealed;
 mod serving;
 mod snapshots;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A server that behaves like Jupyter's, or as badly as $FAKE says, and tells each step.
 
-FAKE is a list of words:
+As the Python of a rescue it does what $FAKE_RESCUE says, and listens as its configuration file
+says. FAKE is a list of words:
   silent     never prints the ready line
   mtls       lets only those in who have a certificate
   unbound    prints the ready line and never listens
@@ -20,6 +21,7 @@ FAKE is a list of words:
 """
 
 import http.server
+import json
 import os
 import signal
 import ssl
@@ -28,8 +30,12 @@ import sys
 import threading
 import urllib.parse
 
-FAKE = os.environ.get("FAKE", "").split()
+RESCUED = "-I" in sys.argv
+FAKE = os.environ.get("FAKE_RESCUE" if RESCUED else "FAKE", "").split()
 VALUES = dict(arg.removeprefix("--").split("=", 1) for arg in sys.argv[1:] if "=" in arg)
+if RESCUED:
+    with open(VALUES["config"]) as file:
+        VALUES = {f"ServerApp.{k}": v for k, v in json.load(file)["ServerApp"].items()}
 PORT = int(VALUES.get("ServerApp.port", 8888))
 BASE = VALUES.get("ServerApp.base_url", "/").strip("/")
 BASE = f"/{BASE}/" if BASE else "/"

@@ -79,6 +79,15 @@ impl Image {
         }
     }
 
+    /// A Python for a rescue, and the option that names its environment.
+    pub fn rescue(&self) -> [String; 2] {
+        let venv = self.path("rescue");
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        let fake = self.path("venv/bin/jupyterhub-singleuser");
+        fs::copy(fake, venv.join("bin/python")).unwrap();
+        ["--rescue-venv".into(), venv.display().to_string()]
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

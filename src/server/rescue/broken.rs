@@ -39,46 +39,27 @@ impl Broken {
         }
     }
 
-    /// Returns the page, in Markdown.
+    /// Returns the first page of the rescue, in Markdown.
     pub fn page(&self, hub: bool) -> String {
-        let cause = shown_lines(&self.cause);
-        let remedy = match &self.remedy {
-            Some(remedy) => format!("**How to mend it:** {}\n\n", shown_lines(remedy)),
-            None => String::new(),
+        let restart = match hub {
+            true => "choose *File > Hub Control Panel*, stop your server there and start it again",
+            false => "restart the container",
         };
+        let remedy = self.remedy.as_ref();
+        let remedy =
+            remedy.map(|remedy| format!("\n**How to mend it:** {}\n", shown_lines(remedy)));
         let log = match self.log.is_empty() {
             true => String::new(),
             false => format!(
-                "## The last lines of the server that did not start\n\n{}\n",
+                "\n## The last lines of the server that did not start\n\n{}",
                 indented(&shown_lines(&self.log))
             ),
         };
-        let restart = match hub {
-            true => {
-                "or choose *File > Hub Control Panel*, stop your server there and start it again"
-            }
-            false => "or restart the container",
-        };
-        format!(
-            "# Your lab did not start, so this is a rescue\n\n\
-             **What broke:** {cause}\n\n\
-             {remedy}\
-             Nothing of yours was changed or deleted. This JupyterLab runs without your Jupyter \
-             configuration, your extensions and the packages that you installed, so that you can \
-             mend what broke.\n\n\
-             ## What to do\n\n\
-             1. Mend it here. The file browser shows all files, hidden ones as well, and opens them \
-             in the editor. *File > New > Terminal* opens a terminal, with your own `pip` and \
-             `python`.\n\
-             2. Then run `ai-lab-entrypoint restart` in the terminal, {restart}. That starts your \
-             usual lab.\n\n\
-             | If the cause is | then in the terminal |\n\
-             |---|---|\n\
-             | a full disk | `df -h ~` shows how full it is, `du -xh ~ \\| sort -h \\| tail` what is large |\n\
-             | Jupyter's configuration | the files are in `~/.jupyter`; `jupyter --paths` names all places |\n\
-             | a package | `pip uninstall NAME`, or `rm -r ~/.local/lib/python3*` for those of your own |\n\n\
-             {log}"
-        )
+        include_str!("page.md")
+            .replace("RESTART", restart)
+            .replace("REMEDY\n", &format!("{}\n", remedy.unwrap_or_default()))
+            .replacen("CAUSE", &shown_lines(&self.cause), 1)
+            .replace("LOG\n", &log)
     }
 }
 

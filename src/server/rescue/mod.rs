@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub use broken::Broken;
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 use crate::supervisor::spawn::Program;
 use crate::sys;
 use crate::sys::env::Environment;
+use crate::sys::private_file;
 
 /// How a person gets into a rescued server.
 #[derive(Clone, PartialEq, Eq)]
@@ -111,12 +111,13 @@ impl RescuePlan {
         }
         let page = broken.page(self.hub);
         let settings = base.join("settings/overrides.json");
-        write(&settings, overrides().to_string().as_bytes())?;
-        write(&base.join(PAGE), page.as_bytes())?;
+        private_file::replace(&settings, overrides().to_string().as_bytes(), false)?;
+        private_file::replace(&base.join(PAGE), page.as_bytes(), false)?;
         let configuration = self.configuration(base, login);
-        write(
+        private_file::replace(
             &base.join("config.json"),
             configuration.to_string().as_bytes(),
+            false,
         )
     }
 
@@ -232,14 +233,6 @@ fn overrides() -> Value {
         "@jupyterlab/filebrowser-extension:browser": {"showHiddenFiles": true},
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
     })
-}
-
-/// Writes a file that only the user can read. An earlier rescue may have made it.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(content)
 }
 
 /// Returns an absolute path as Jupyter's contents have it when the root directory is `/`.

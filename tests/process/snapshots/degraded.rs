@@ -270,6 +270,18 @@ fn home_state_and_logfile() {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
         after(script, image, &["--password", "ailab", "--dry-run"]).env("TMPDIR", &temp(image))
     });
+    start("home-full", |image| {
+        let script =
+            "mount -t tmpfs -o size=4k,mode=1777 tmpfs home\nhead -c 4096 /dev/zero >home/big";
+        after(script, image, &["--password", "ailab"]).env("TMPDIR", &temp(image))
+    });
+    start("home-of-another-user", |image| {
+        let base = image.path("temp/ai-lab-home-4242");
+        let temp = temp(image);
+        fs::create_dir(base).unwrap();
+        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        after(script, image, &["--password", "ailab"]).env("TMPDIR", &temp)
+    });
     start("home-too-long-dry-run", |image| {
         let long = image.path("home").join("long".repeat(20));
         let words = ["--home", long.to_str().unwrap(), "--dry-run"];

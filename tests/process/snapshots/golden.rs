@@ -126,6 +126,12 @@ fn constant(line: &str, image: &Image) -> String {
         .replace(&path, "PATH")
         .replace(&image.port.to_string(), "PORT")
         .replace('\x1b', "\\e");
+    let mut parts = line.split("/?token=");
+    let first = parts.next().unwrap_or_default().to_owned();
+    line = parts.fold(first, |line, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        format!("{line}/?token=TOKEN{rest}")
+    });
     // `[I 2026-01-01 00:00:00.000 ai-lab]` and `"time":"2026-01-01T00:00:00.000Z"`.
     for (before, length) in [
         ("[I ", 23),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use super::golden::lived;
+use super::golden::{compare, lived, lived_in, ours};
 use super::volume::every_fate;
 use crate::support::{Image, PROGRAM, Running, Start, UID};
 
@@ -113,6 +113,59 @@ fn the_welcome() {
             start.env("JUPYTERHUB_API_TOKEN", "x")
         },
         ready,
+    );
+}
+
+/// A server that dies and is rescued.
+fn rescued(image: &Image) -> Start {
+    let start = bare(image).args(image.rescue()).env("FAKE", "dies");
+    start.env("TMPDIR", image.path("home").to_str().unwrap())
+}
+
+#[test]
+fn a_rescue() {
+    lived(
+        "rescue-token",
+        |image| rescued(image).env("JUPYTER_TOKEN", "x"),
+        ready,
+    );
+    lived(
+        "rescue-password",
+        |image| rescued(image).env("JUPYTER_PASSWORD", "x"),
+        ready,
+    );
+    let page = |name| {
+        move |running: &mut Running, image: &Image| {
+            running.wait_for("ready in ");
+            let page = image.path("home/ai-lab-rescue-4242/what-broke.md");
+            compare(name, &ours(&fs::read_to_string(page).unwrap(), image));
+            running.signal(TERM);
+            running.end()
+        }
+    };
+    lived_in("rescue-random-token", rescued, page("rescue-page"));
+    lived_in(
+        "rescue-hub",
+        |image| {
+            let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+            let start = rescued(image).env("JUPYTERHUB_SERVICE_URL", &url);
+            let start = start.env("JUPYTERHUB_API_TOKEN", "x");
+            start.env("JUPYTERHUB_CLIENT_ID", "x")
+        },
+        page("rescue-page-hub"),
+    );
+    lived(
+        "rescue-nowhere",
+        |image| {
+            let script = "mount -t tmpfs tmpfs /dev/shm -o ro";
+            let inner = format!("ip link set lo up\n{script}\nexec {PROGRAM} \"$@\"");
+            let start =
+                Start::wrapped("unshare").args(["-n", "-m", "sh", "-e", "-c", &inner, "sh"]);
+            let start = start.args(image.options()).args(image.rescue());
+            let start = start.args(["--jupyter-server", "jupyter-lab"]);
+            start.env("FAKE", "dies").env("TMPDIR", "/proc")
+        },
+        ended,
     );
 }
 
