@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use crate::support::file_systems::Kind;
 use crate::support::lab;
 use crate::support::lab::{Lab, RAN, first, second, third};
-use crate::support::repeated;
 use crate::support::tracer::{Call, End, Then};
 
 /// How many system calls bringing in defaults makes at the very least.
@@ -60,8 +59,7 @@ fn at_every_moment(
         expected.remove(path);
         assert_eq!(found, expected, "{at}");
     };
-    let few = if lab.kind == Kind::Tmpfs { 9 } else { 17 };
-    for nth in (1..).step_by(repeated(few, 1)) {
+    for nth in (1..).step_by(lab.kind.step(9)) {
         prepare();
         let edit = || {
             edit(&volume.join(path));

@@ -2,7 +2,7 @@
 //!
 //! A few moments of each promise on the two kinds that lack most: bindfs has no flags of
 //! renameat2(2), as NFS, and exFAT no hard links either. `scripts/test --long` runs every
-//! moment, on all kinds. `docs/limits.md` lists them.
+//! moment of these, and a few on all other kinds. `docs/limits.md` lists them.
 
 use crate::support::file_systems::{EXCHANGING, Kind, LINKING};
 use crate::support::lab::{Lab, change, first, second, updated};

@@ -3,8 +3,8 @@
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use super::UID;
 use super::tmpfs::{run, unmount};
+use super::{UID, repeated};
 
 /// A kind of file system, after the program or the kernel's module that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,16 @@ impl Kind {
     /// Whether two files can be exchanged, so that no default is ever absent.
     pub fn exchanges(self) -> bool {
         self == Self::Tmpfs || EXCHANGING.contains(&self)
+    }
+
+    /// How many moments of an update a test goes on by: `few` in memory, every one with
+    /// AI_LAB_LONG, fewer on the kinds that lack no more than others.
+    pub fn step(self, few: usize) -> usize {
+        match self {
+            Self::Tmpfs => repeated(few, 1),
+            Self::Bindfs | Self::Exfat => repeated(3 * few, 1),
+            _ => 3 * few,
+        }
     }
 
     /// Whether there are hard links, symbolic links, modes and a difference between `a` and `A`.

@@ -156,13 +156,12 @@ fn installs_over_nothing_of_any_kind() {
 }
 
 #[test]
-fn what_is_written_into_a_reserved_name_stays() {
+fn a_name_that_is_taken_when_it_is_to_be_reserved_stays_taken() {
     let volume = Volume::with(FileSystem::Exfat, None);
     let at = |name| At {
         dir: volume.handle.as_fd(),
         name,
     };
-    // The name is reserved after this call, and looked at again before the rename.
     let placed = install(at(&volume.temp), at(NAME), &|| volume.save("mine"));
     assert_eq!(placed, Placed::Conflict);
     volume.holds_only("mine");

@@ -17,7 +17,7 @@ use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Content, Digest, Manifest};
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store::{AiLabDir, Mark};
-use crate::volume::defaults::vacant::{At, is_same_file, move_to};
+use crate::volume::defaults::vacant::{At, move_to};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
@@ -220,14 +220,8 @@ impl Sweep<'_> {
         let reserving = || home.mark_at_least(Mark::Reserved);
         if let Ok((dir, _)) = volume.parent(path, true) {
             let there = At { dir, name: &name };
-            match move_to(old, there, &reserving) {
-                Ok(()) => return Ok(true),
-                // The killed start had made the link and not yet removed the other one.
-                Err(Errno::EXIST) if is_same_file(old, there) => {
-                    old.discard();
-                    return Ok(false);
-                }
-                Err(_) => {}
+            if move_to(old, there, &reserving).is_ok() {
+                return Ok(true);
             }
         }
         match self.end_old(dir, &name) {

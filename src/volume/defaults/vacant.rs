@@ -47,19 +47,30 @@ fn lacks_links(error: Errno) -> bool {
 /// # Errors
 /// EEXIST if the name is taken. After an error, `from` is where it was.
 pub(super) fn move_to(from: At<'_>, to: At<'_>, reserving: &dyn Fn()) -> Result<(), Errno> {
-    match rename_with(from, to, RenameFlags::NOREPLACE) {
-        Err(error) if lacks_flag(error) => {}
-        done => return done,
+    let moved = match rename_with(from, to, RenameFlags::NOREPLACE) {
+        Err(error) if lacks_flag(error) => link(from, to, reserving),
+        moved => moved,
+    };
+    match moved {
+        // A start that was killed had made the link. Or NFS has repeated a call whose answer was
+        // lost, and found the link that it had made.
+        Err(Errno::EXIST) if is_same_file(from, to) => {
+            from.discard();
+            Ok(())
+        }
+        moved => moved,
     }
+}
+
+fn link(from: At<'_>, to: At<'_>, reserving: &dyn Fn()) -> Result<(), Errno> {
     match rustix::fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty()) {
-        Ok(()) => {}
-        // NFS repeats a call whose answer was lost, and then finds the link that it made.
-        Err(Errno::EXIST) if is_same_file(from, to) => {}
-        Err(error) if lacks_links(error) => return move_to_reserved(from, to, reserving),
-        Err(error) => return Err(error),
+        Ok(()) => {
+            from.discard();
+            Ok(())
+        }
+        Err(error) if lacks_links(error) => move_to_reserved(from, to, reserving),
+        Err(error) => Err(error),
     }
-    from.discard();
-    Ok(())
 }
 
 /// Renames with flags of renameat2(2).
@@ -73,7 +84,7 @@ pub(super) fn rename_over(from: At<'_>, to: At<'_>) -> Result<(), Errno> {
 }
 
 /// Reports whether both names are links of one file.
-pub(super) fn is_same_file(one: At<'_>, other: At<'_>) -> bool {
+fn is_same_file(one: At<'_>, other: At<'_>) -> bool {
     let inode = |at: At<'_>| at.stat().map(|stat| stat.inode);
     matches!((inode(one), inode(other)), (Ok(one), Ok(other)) if one == other)
 }
@@ -95,19 +106,18 @@ fn move_to_reserved(from: At<'_>, to: At<'_>, reserving: &dyn Fn()) -> Result<()
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let reserved = rustix::fs::openat(to.dir, to.name, flags, Mode::from(0o600))?;
     let made = tree::stat_fd(&reserved)?;
-    let is_untouched = || {
-        let now = tree::stat_uncached(to.dir, to.name);
-        now.is_ok_and(|now| {
-            now.inode == made.inode && now.size == 0 && now.modified == made.modified
-        })
+    let is_untouched = || match tree::stat_uncached(to.dir, to.name) {
+        Ok(now) => Ok(now.inode == made.inode && now.size == 0 && now.modified == made.modified),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
     };
-    if !is_untouched() {
+    if !is_untouched()? {
         return Err(Errno::EXIST);
     }
     // CIFS and some FUSE file systems replace no open file.
     drop(reserved);
     let renamed = rename_over(from, to);
-    if renamed.is_err() && is_untouched() {
+    if renamed.is_err() && is_untouched() == Ok(true) {
         to.discard();
     }
     renamed

@@ -6,6 +6,7 @@ use super::errors::{all_errors, fitting, name, text};
 use super::phases::{Phase, Phases};
 use super::scene::{Ended, Scene, Stage};
 use crate::support::chance::{Chance, Rounds};
+use crate::support::file_systems::Kind;
 use crate::support::outcomes::record;
 use crate::support::tracees::{Fate, trace};
 use crate::support::tracer::Call;
@@ -148,8 +149,24 @@ fn rounds_choose_from_every_call_of_a_start() {
 
 #[test]
 fn every_system_call_may_fail_once() {
-    let scene = Scene::new();
     let rounds = Rounds::of("every_system_call_may_fail_once", repeated(25, 300));
+    fail_once(Kind::Tmpfs, rounds);
+}
+
+#[test]
+fn every_system_call_may_fail_once_without_exchange() {
+    let test = "every_system_call_may_fail_once_without_exchange";
+    fail_once(Kind::Bindfs, Rounds::of(test, repeated(6, 150)));
+}
+
+#[test]
+fn every_system_call_may_fail_once_without_links() {
+    let test = "every_system_call_may_fail_once_without_links";
+    fail_once(Kind::Exfat, Rounds::of(test, repeated(6, 150)));
+}
+
+fn fail_once(kind: Kind, rounds: Rounds) {
+    let scene = Scene::on(kind);
     let seed = rounds.seed;
     let places = |among: Vec<Among>| {
         let nth = |among: Among| (0..among.most()).map(move |nth| (among, nth));

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use super::phases::{Phase, Phases};
 use super::scene::{Ended, LIMIT, Scene, Stage};
 use crate::support::chance::{Chance, Rounds};
+use crate::support::file_systems::Kind;
 use crate::support::outcomes::record;
 use crate::support::process::{children, until};
 use crate::support::tracees::{Fate, trace};
@@ -213,11 +214,24 @@ fn release(running: &mut Running, pid: i32, blow: Blow) -> bool {
 
 #[test]
 fn anyone_may_be_killed_or_held_up_at_any_moment() {
-    let scene = Scene::new();
-    let rounds = Rounds::of(
-        "anyone_may_be_killed_or_held_up_at_any_moment",
-        repeated(20, 200),
-    );
+    let test = "anyone_may_be_killed_or_held_up_at_any_moment";
+    kill_or_hold(Kind::Tmpfs, Rounds::of(test, repeated(20, 200)));
+}
+
+#[test]
+fn anyone_may_be_killed_or_held_up_without_exchange() {
+    let test = "anyone_may_be_killed_or_held_up_without_exchange";
+    kill_or_hold(Kind::Bindfs, Rounds::of(test, repeated(5, 100)));
+}
+
+#[test]
+fn anyone_may_be_killed_or_held_up_without_links() {
+    let test = "anyone_may_be_killed_or_held_up_without_links";
+    kill_or_hold(Kind::Exfat, Rounds::of(test, repeated(5, 100)));
+}
+
+fn kill_or_hold(kind: Kind, rounds: Rounds) {
+    let scene = Scene::on(kind);
     rounds.run(|round, mut chance: Chance| {
         let phase = *chance.of(&Phase::ALL[1..]);
         let at = (phase, chance.below(2 * phase.most_calls()));

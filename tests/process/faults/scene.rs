@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::file_systems::Kind;
 use crate::support::lab::{Files, Lab, change, changed, first, second, updated};
 use crate::support::process::children;
 use crate::support::{PROGRAM, Running, Start};
@@ -20,6 +21,7 @@ pub struct Scene {
     lab: Lab,
     hooks: tempfile::TempDir,
     old: Files,
+    new: Files,
     theirs: Files,
 }
 
@@ -57,9 +59,15 @@ impl Ended {
 
 impl Scene {
     pub fn new() -> Self {
-        let lab = Lab::new("unmodified");
-        lab.offer("1.0.0", &first());
-        lab.offer("2.0.0", &second());
+        Self::on(Kind::Tmpfs)
+    }
+
+    /// A scene whose volume is in a file system of this kind.
+    pub fn on(kind: Kind) -> Self {
+        let lab = Lab::on(kind, "unmodified");
+        lab.offer("1.0.0", &lab.possible(first()));
+        lab.offer("2.0.0", &lab.possible(second()));
+        lab.clear();
         lab.finish("1.0.0");
         let theirs = change(&lab.volume());
         lab.keep();
@@ -75,8 +83,9 @@ impl Scene {
         fs::create_dir_all(own_tmp).unwrap();
         let open = fs::Permissions::from_mode(0o1777);
         fs::set_permissions(image.path("tmp"), open).unwrap();
-        let old = changed();
+        let old = lab.possible(changed());
         Self {
+            new: lab.possible(second()),
             lab,
             hooks: hooks(),
             old,
@@ -216,13 +225,12 @@ impl Scene {
     /// Nothing lost, nothing half.
     pub fn assert_nothing_lost(&self, at: &str) {
         self.lab
-            .assert_old_or_new(at, &[&self.old, &second()], &self.theirs);
+            .assert_old_or_new(at, &[&self.old, &self.new], &self.theirs);
     }
 
     /// Whether everything that the image brings is there.
     pub fn is_whole(&self) -> bool {
-        let new = second();
-        let mut new = new.iter().filter(|(name, _)| **name != "mine.ipynb");
+        let mut new = self.new.iter().filter(|(name, _)| **name != "mine.ipynb");
         new.all(|(name, content)| {
             let path = self.lab.volume().join(name);
             match content.strip_prefix("-> ") {
@@ -247,7 +255,7 @@ impl Scene {
         assert_eq!((stage, ended.code), (Stage::Serves, 0), "{at}: {said}");
         assert!(said.contains("fault: server got TERM"), "{at}: {said}");
         self.remove_what_was_told(at, said);
-        let all = updated(&second(), &self.theirs);
+        let all = updated(&self.new, &self.theirs);
         self.lab.assert_finished(at, &all, "mine.ipynb: FAILED\n");
         for place in ["memory/home", "memory/state"] {
             assert_no_temporary(at, &self.lab.image.path(place));
@@ -258,10 +266,11 @@ impl Scene {
     /// start knows: it is left, told, and here done with as the remedy says.
     fn remove_what_was_told(&self, at: &str, said: &str) {
         for (name, content) in self.lab.seen() {
-            if name.contains(".ai-lab.old-") {
+            if name.contains(".ai-lab.old-") || name.contains(".ai-lab/moved/") {
                 assert!(said.contains(&name), "{at}: {name} is not told: {said}");
                 assert!(self.old.values().any(|old| *old == content), "{at}");
                 fs::remove_file(self.lab.volume().join(name)).unwrap();
+                let _ = fs::remove_dir_all(self.lab.volume().join(".ai-lab/moved"));
             }
         }
     }
