@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use tracing::error;
 
+use crate::death::memory::{Cgroup, KillCounter};
 use crate::state::{Mode, Phase, StatePublisher};
 use crate::supervisor::Observer;
 use crate::supervisor::attempt::{Preparation, RescueReason};
@@ -17,6 +18,8 @@ use crate::sys;
 /// An observer of a command, or of nothing.
 pub struct CommandObserver {
     state_writer: StatePublisher,
+    /// Counts the processes that Linux kills for their memory, once the command runs.
+    memory: Option<KillCounter>,
     /// A guess at the command that was meant; `None`: there is none.
     hint: Option<String>,
 }
@@ -26,6 +29,7 @@ impl CommandObserver {
     pub fn new(told: StatePublisher, hint: Option<String>) -> Self {
         Self {
             state_writer: told,
+            memory: None,
             hint,
         }
     }
@@ -38,8 +42,11 @@ impl CommandObserver {
 
 impl Observer for CommandObserver {
     fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>) {
+        self.memory = Cgroup::of("self").and_then(KillCounter::new);
+        let kills = self.memory.as_ref().map(|memory| memory.kills().clone());
         self.state_writer.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
+            state.memory = kills;
         });
         sys::release_memory();
     }
@@ -60,6 +67,11 @@ impl Observer for CommandObserver {
     fn killing(&mut self, _: bool) {}
 
     fn ended(&mut self, how: Ended, _: Option<Duration>) {
+        if let (Ended::Signal(libc::SIGKILL), Some(memory)) = (how, &mut self.memory)
+            && let (kills, more @ 1..) = memory.update()
+        {
+            error!("{}", kills.report(more));
+        }
         self.state_writer.update(|state| {
             state.main_pid = None;
             state.last_exit = Some(how.code());

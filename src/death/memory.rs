@@ -159,6 +159,16 @@ pub struct MemoryKills {
 }
 
 impl MemoryKills {
+    /// Returns the line for the log when `more` processes were killed.
+    pub fn report(&self, more: u64) -> String {
+        let all = match self.killed > more {
+            true => format!(", {} since the start", self.killed),
+            false => String::new(),
+        };
+        let (text, remedy) = (self.text(more), self.remedy());
+        format!("out of memory: {text}{all} (remedy: {remedy})")
+    }
+
     /// Returns the cause and the number in words: `the memory limit of 512 MB was reached, and
     /// Linux killed 2 processes`.
     pub fn text(&self, killed: u64) -> String {

@@ -91,15 +91,7 @@ impl MemoryWatch {
         let kills = kills.clone();
         counted.last_kill = Some(Instant::now());
         drop(counted);
-        let all = match kills.killed > more {
-            true => format!(", {} since the start", kills.killed),
-            false => String::new(),
-        };
-        warn!(
-            "out of memory: {}{all} (remedy: {})",
-            kills.text(more),
-            kills.remedy()
-        );
+        warn!("{}", kills.report(more));
         let update = |state: &mut crate::state::State| state.memory = Some(kills);
         self.0.state_writer.update(update);
     }

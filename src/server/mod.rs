@@ -1,6 +1,7 @@
 //! The Jupyter server: program, arguments, readiness, welcome, and what is done while it runs.
 
 pub mod argv;
+mod end_report;
 mod memory;
 pub mod monitor;
 pub mod notify;

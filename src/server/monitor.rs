@@ -20,6 +20,7 @@ use crate::log::pump;
 use crate::log::pump::{ChunkObserver, pump};
 use crate::log::server_json::JsonLines;
 use crate::log::sink::{Finish, Sink};
+use crate::server::end_report::{killed_by_us, report_end, report_restart};
 use crate::server::memory::MemoryWatch;
 use crate::server::notify;
 use crate::server::probe::Url;
@@ -294,7 +295,7 @@ impl ServerObserver {
             }
             info!("ready in {}", format_times(start.elapsed(), &parts));
             if let Some(socket) = notify_socket {
-                let _ = tokio::time::timeout(OUTPUT_TIMEOUT, notify_ready(socket)).await;
+                let _ = tokio::time::timeout(OUTPUT_TIMEOUT, notify::ready(socket)).await;
             }
             sys::release_memory();
         }));
@@ -314,23 +315,6 @@ fn check_default_password(default: DefaultPassword) -> oneshot::Receiver<String>
             }
         });
     answer
-}
-
-/// Sends READY=1 to the service manager. Its socket may be on a disk that hangs, so a thread of
-/// its own opens it.
-async fn notify_ready(socket: OsString) {
-    let (tell, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("notify".into());
-    let started = thread.stack_size(64 * 1024).spawn(move || {
-        let _ = tell.send(notify::send_ready(&socket));
-    });
-    let answer = match started {
-        Ok(_) => answer.await.unwrap_or(Ok(())),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = answer {
-        warn!("{} does not take READY=1: {error}", notify::SOCKET_VARIABLE);
-    }
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -415,20 +399,7 @@ impl Observer for ServerObserver {
     }
 
     fn killing(&mut self, late: bool) {
-        self.killed = Some(match late {
-            true => Diagnosis::new(
-                format!(
-                    "it had not ended {} s after it was asked to, and was killed",
-                    self.plan.stop_timeout.as_secs_f32()
-                ),
-                "Give it more time with --stop-timeout, and the container with \
-                 `docker stop --time`",
-            ),
-            false => Diagnosis::new(
-                "a second signal asked to stop, so it was killed",
-                "Send one signal and wait: then kernels end in order",
-            ),
-        });
+        self.killed = Some(killed_by_us(late, self.plan.stop_timeout));
     }
 
     fn ended(&mut self, how: Ended, again: Option<Duration>) {
@@ -508,42 +479,6 @@ fn prepare_rescue(
             Err(source) => Err(Arc::new(SpawnError::Rescue { source })),
         })
     });
-}
-
-/// Logs how the server ended, and why. Returns the same for Kubernetes.
-fn report_end(
-    how: Ended,
-    early: bool,
-    again: Option<Duration>,
-    diagnosis: Option<&Diagnosis>,
-) -> String {
-    let code = how.code();
-    let by = match how {
-        Ended::Signal(number) => format!(" (signal {number})"),
-        Ended::Exit(_) => String::new(),
-    };
-    let (early, above) = match early {
-        true => (" before it was ready", "; its last words are above"),
-        false => ("", ""),
-    };
-    let mut words = format!("Jupyter server terminated with error code {code}{by}{early}");
-    if code != 0 {
-        error!("{words}{above}");
-    } else {
-        info!("the server ended{early}{above}");
-    }
-    report_restart(again);
-    if let Some(diagnosis) = diagnosis {
-        error!("The reason: {diagnosis}");
-        words = format!("{words}\nThe reason: {diagnosis}");
-    }
-    words
-}
-
-fn report_restart(again: Option<Duration>) {
-    if let Some(wait) = again.filter(|wait| !wait.is_zero()) {
-        warn!("the server is started again in {} s", wait.as_secs());
-    }
 }
 
 fn phase_after(again: Option<Duration>) -> Phase {

@@ -1,10 +1,13 @@
 //! Sends `READY=1` to `$NOTIFY_SOCKET`, as sd_notify(3) documents it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use tokio::sync::oneshot;
+use tracing::warn;
 
 /// Name of the environment variable that names the socket.
 pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
@@ -13,7 +16,7 @@ pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 ///
 /// # Errors
 /// The socket does not accept the message.
-pub fn send_ready(socket: &OsStr) -> io::Result<()> {
+fn send_ready(socket: &OsStr) -> io::Result<()> {
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
@@ -22,6 +25,23 @@ pub fn send_ready(socket: &OsStr) -> io::Result<()> {
     ours.set_nonblocking(true)?;
     ours.send_to_addr(b"READY=1\n", &address)?;
     Ok(())
+}
+
+/// Sends READY=1 to the service manager. Its socket may be on a disk that hangs, so a thread of
+/// its own opens it.
+pub async fn ready(socket: OsString) {
+    let (tell, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("notify".into());
+    let started = thread.stack_size(64 * 1024).spawn(move || {
+        let _ = tell.send(send_ready(&socket));
+    });
+    let answer = match started {
+        Ok(_) => answer.await.unwrap_or(Ok(())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = answer {
+        warn!("{} does not take READY=1: {error}", SOCKET_VARIABLE);
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ struct Death {
     reason: String,
 }
 
-/// Those of `tests/deaths` that a container can be brought to in a few seconds.
+/// Those of `tests/deaths` that take a few seconds, one of each kind.
 fn deaths() -> Vec<Death> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deaths");
     let read = |entry: std::io::Result<fs::DirEntry>| {
@@ -58,7 +58,7 @@ fn told_otherwise(death: &Death) -> Option<String> {
 fn a_jupyter_that_is_broken_in_each_way_ends_with_its_reason_and_the_remedy() {
     let todo = Mutex::new(deaths());
     let wrong = Mutex::new(Vec::new());
-    assert!(todo.lock().unwrap().len() > 25);
+    assert!(todo.lock().unwrap().len() > 15);
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -109,6 +109,18 @@ fn what_docker_exec_runs_is_counted_as_well() {
     // The next line of the server's tells the supervisor to look.
     container.visit(&["login", "ailab"]);
     container.wait_for(&format!("out of memory: {KILLED_ONE}"));
+}
+
+/// Such as a training script: everything else is the command's to say.
+#[test]
+fn a_command_that_memory_ran_out_for_is_told() {
+    let (code, _, log) = run(&LIMIT, &["python3", "-c", EAT]);
+    assert_eq!(code, 137, "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains(&format!("out of memory: {KILLED_ONE} (remedy: ")),
+        "{log}"
+    );
 }
 
 /// Writes a configuration, starts, and gives Kubernetes's file as an engine mounts it.

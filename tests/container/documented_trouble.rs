@@ -79,6 +79,8 @@ fn people_see_the_words_of_the_table() {
     );
     let python = Mounted::new("/python");
     python.write("jupyter_server_config.py", "if True: pass\n");
+    let eater = Mounted::new("/eater");
+    eater.write("jupyter_server_config.py", "x = bytearray(1 << 30)\n");
     let venv = |start: &str| {
         let venv = Mounted::new("/opt/ai-lab/jupyterenv");
         venv.write("bin/jupyter-lab", start);
@@ -165,6 +167,17 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             end,
             1,
             &["is not valid JSON"],
+        ),
+        (
+            &[
+                &eater.1,
+                "--env=JUPYTER_CONFIG_DIR=/eater",
+                "--memory=400m",
+                "--memory-swap=400m",
+            ],
+            &["--rescue", "never", "jupyter-lab"],
+            137,
+            &["out of memory:", "The reason:"],
         ),
         (
             &[&python.1, "--env=JUPYTER_CONFIG_DIR=/python"],
