@@ -98,7 +98,8 @@ fn a_key_of_roots_reaches_the_server_and_no_file() {
         command.output().unwrap()
     };
     assert!(!as_user(&format!("cat {}", files[1])).status.success());
-    assert!(!as_user(&format!("echo x >{place}")).status.success());
+    let written = as_user(&format!("chmod 600 {place} && ! echo x >{place}"));
+    assert!(written.status.success(), "{written:?}");
     // Who has the server's rights has its key: it is not hidden from itself.
     assert!(as_user(&format!("cat {place}")).status.success());
     running.signal(libc::SIGHUP);
@@ -141,7 +142,9 @@ fn a_link_of_the_users_does_not_make_root_read_what_it_names() {
     symlink(&key, &link).unwrap();
     std::os::unix::fs::lchown(&link, Some(UID), Some(UID)).unwrap();
     let link = link.display().to_string();
-    let refused = named(&image, &[certificate.clone(), link]).run();
+    let refused = named(&image, &[certificate.clone(), link])
+        .arg("--dry-run")
+        .run();
     assert_eq!(refused.code, 78, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("others than root could have made"),
@@ -151,7 +154,7 @@ fn a_link_of_the_users_does_not_make_root_read_what_it_names() {
     // Nothing of a file that is no key is told.
     let shadow = image.path("shadow").display().to_string();
     fs::write(&shadow, "root:$y$secret:1:0:::::\n-----BEGIN $y$secret\n").unwrap();
-    let refused = named(&image, &[certificate, shadow]).run();
+    let refused = named(&image, &[certificate, shadow]).arg("--dry-run").run();
     assert_eq!(refused.code, 78, "{}", refused.stderr);
     assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
 }
