@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::secrets::search;
 use crate::support::certificate::{Pair, fingerprint, shown_at};
-use crate::support::docker::{Container, Volume, docker_ok};
+use crate::support::docker::{Container, Volume, docker_ok, run};
 
 const READY: &str = "] ready in ";
 const MADE: &str = "/home/jupyter/.jupyter/ai-lab-tls.pem";
@@ -89,7 +89,15 @@ fn a_key_that_only_root_can_read_is_the_servers_and_in_no_file_that_its_user_can
         "--tls-cert=/run/secrets/cert.pem",
         "--tls-key=/run/secrets/key.pem",
     ];
-    let container = Container::start(&options.each_ref().map(String::as_str), &command);
+    let options = options.each_ref().map(String::as_str);
+    let (code, _, stderr) = run(&[&options[..], &["--user=1234"]].concat(), &command);
+    assert_eq!(code, 78, "{stderr}");
+    assert!(
+        stderr.contains("it cannot be read: Permission denied"),
+        "{stderr}"
+    );
+
+    let container = Container::start(&options, &command);
     let log = ready(&container, 1);
     assert_eq!(told(&container, &log), fingerprint(&pair.certificate));
     works(&container, &directory.path().join("cert.pem"));
