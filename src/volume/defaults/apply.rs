@@ -12,11 +12,10 @@ use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic::{NEW, OLD, is_temporary};
 use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::copy::{Job, Staged, Writer};
-use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
+use crate::volume::defaults::installed_cells::{InstalledCells, is_notebook};
 use crate::volume::defaults::kept::KeptCopies;
-use crate::volume::defaults::manifest::{Content, Entry, KeptCopy, Manifest};
-use crate::volume::defaults::news;
-use crate::volume::defaults::news::{Kind, News};
+use crate::volume::defaults::manifest::{Content, Manifest};
+use crate::volume::defaults::news::News;
 use crate::volume::defaults::plan::{Decision, Policy};
 use crate::volume::defaults::recover::Unrestored;
 use crate::volume::defaults::store::AiLabDir;
@@ -165,24 +164,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Returns the kind of news that the decision is; `None` if it is none.
-    pub fn news_of(&self, row: &Row, verdict: Decision) -> Option<Kind> {
-        let none = Entry::default();
-        let entry = self.manifest.entries.get(&row.path).unwrap_or(&none);
-        news::kind(row, entry, verdict, self.policy).filter(|_| self.has_news)
-    }
-
-    /// Adds a newer version of a file that the person changed to the news, once.
-    fn announce_newer(&mut self, row: &Row, verdict: Decision) {
-        if self.news_of(row, verdict) == Some(Kind::Newer)
-            && let Some(entry) = self.manifest.entries.get_mut(&row.path)
-            && let Some(Content::File(image)) = row.image
-        {
-            entry.announced = Some(image);
-            self.news.add(Kind::Newer, &row.path);
-        }
-    }
-
     /// Reports a default that has no place beside another one.
     pub fn report_other_case(&mut self, path: &[u8]) {
         let what = "is not brought in: another default has this name but for the case, and the \
@@ -228,70 +209,6 @@ impl<'a> Work<'a> {
         {
             entry.in_image = row.in_image.filter(|_| self.version_known);
         }
-    }
-
-    /// Writes the file with the news.
-    fn write_news(&mut self) {
-        self.summary.news = self.news.line();
-        let name = news::NAME.to_bytes();
-        let Some(home) = self.home.as_ref().filter(|_| self.summary.news.is_some()) else {
-            return;
-        };
-        if self.writer.offers.contains_key(name) {
-            return;
-        }
-        self.touched.insert(Vec::new());
-        let text = self.news.text(self.version);
-        let (top, mode) = (self.writer.volume.top(), self.writer.mode);
-        // Without the file, the log still says it.
-        if news::write(top, (&text, mode), home, &mut self.aside).is_ok()
-            && let Some(line) = &mut self.summary.news
-        {
-            line.push_str(&format!("\n\"{}\" there says more.", news::NEWS));
-        }
-    }
-
-    /// Makes the directory for the copy of a notebook that was only run, and records the copy.
-    fn prepare_copy(&mut self, row: &Row) -> Result<(), Errno> {
-        let path = &row.path;
-        let entry = self.manifest.entries.get_mut(path).ok_or(Errno::NOENT)?;
-        let (Some(kept), Some(Content::File(installed)), InVolume::Run(digest)) =
-            (&mut self.kept, entry.installed, row.volume)
-        else {
-            return Err(Errno::NOENT);
-        };
-        kept.forget_changed(path, entry);
-        let version = self
-            .cells
-            .get(path, installed)
-            .and_then(|known| known.version);
-        let directory = kept.directory_for(path, version.as_deref(), installed)?;
-        entry.kept.push(KeptCopy { directory, digest });
-        Ok(())
-    }
-
-    /// Counts a notebook that stays because no copy of it can be kept.
-    pub fn count_not_kept(&mut self, path: &[u8], error: Errno) {
-        self.summary.kept += 1;
-        self.not_kept.add(error, || shown(path));
-    }
-
-    /// Records the cells of notebooks that were installed without them.
-    fn record_cells(&mut self) -> Result<(), Errno> {
-        for row in std::mem::take(&mut self.without_cells) {
-            let entry = self.manifest.entries.get(&row.path);
-            let (Some(Content::File(digest)), false) = (row.image, (self.stop)()) else {
-                continue;
-            };
-            let is_installed = entry.is_some_and(|entry| entry.installed == row.image);
-            if is_installed && self.cells.get(&row.path, digest).is_none() {
-                let cells = in_image(&mut self.writer.source, &row.path, digest);
-                if let Some(cells) = cells {
-                    self.cells.insert(&row.path, digest, self.version, cells);
-                }
-            }
-        }
-        self.cells.write(&self.manifest)
     }
 
     fn make_dir(&mut self, row: &Row) {

@@ -11,7 +11,7 @@ use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{Fault, OursCheck};
 use crate::volume::defaults::compare::{Row, fold};
 use crate::volume::defaults::copy::{Halt, Job, Staged, Written, write_all};
-use crate::volume::defaults::kept::{KeptPlace, MAX_COPIES};
+use crate::volume::defaults::kept::KeptPlace;
 use crate::volume::defaults::manifest::{Content, Entry, Stamp};
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::Decision;
@@ -368,23 +368,6 @@ impl<'a> Work<'a> {
         entry.in_volume = settled.or(size);
         entry.in_image = in_image;
         entry.yours = None;
-    }
-
-    /// Counts a notebook that was updated after a person ran it, and drops its oldest copies.
-    fn count_run(&mut self, path: &[u8]) {
-        self.summary.updated += 1;
-        self.summary.run += 1;
-        let entry = self.manifest.entries.get_mut(path);
-        let (Some(kept), Some(entry)) = (&mut self.kept, entry) else {
-            return;
-        };
-        for version in kept.drop_oldest(path, entry) {
-            let what = format!(
-                "had more than {MAX_COPIES} copies of yours in .ai-lab/kept: the one of {version} \
-                 was deleted"
-            );
-            self.report_line(path, &what);
-        }
     }
 
     /// Removes a staged file that is not to be renamed into place.

@@ -6,7 +6,8 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,7 +83,12 @@ pub(super) struct Writer<'a> {
     /// Mode bits of a file.
     pub mode: u32,
     buffer: Vec<u8>,
+    /// Bytes of notebooks that all writers have parsed.
+    parsed: Arc<AtomicU64>,
 }
+
+/// The most bytes of notebooks that a start parses, which takes less than half a second.
+const MAX_PARSED: u64 = 256 << 20;
 
 impl<'a> Writer<'a> {
     pub fn new(
@@ -97,13 +103,22 @@ impl<'a> Writer<'a> {
             offers,
             mode,
             buffer: Vec::new(),
+            parsed: Arc::default(),
         }
+    }
+
+    /// Reports whether a notebook of this size may be parsed for its cells.
+    pub fn may_parse(&self, size: u64) -> bool {
+        takes(&self.parsed, size)
     }
 
     /// Returns a writer for another thread.
     fn another(&self) -> Result<Self, Errno> {
         let (source, volume) = (self.source.reopen()?, self.volume.reopen()?);
-        Ok(Self::new(source, volume, self.offers, self.mode))
+        Ok(Self {
+            parsed: self.parsed.clone(),
+            ..Self::new(source, volume, self.offers, self.mode)
+        })
     }
 
     fn write(&mut self, job: &Job<'_>, stop: &dyn Fn() -> bool) -> Written {
@@ -130,7 +145,10 @@ impl<'a> Writer<'a> {
                     _ => with_x(self.mode),
                 };
                 self.buffer.resize(BUFFER, 0);
-                let mut file = Tee::new(file, is_notebook(path) && look.size <= MAX_NOTEBOOK);
+                let parses = is_notebook(path)
+                    && job.verdict != Decision::Beside
+                    && takes(&self.parsed, look.size);
+                let mut file = Tee::new(file, parses);
                 let staged = atomic::stage_file(dir, &mut file, mode, &mut self.buffer, stop);
                 let (name, content, look) = staged?;
                 Ok(TempFile {
@@ -143,6 +161,11 @@ impl<'a> Writer<'a> {
             _ => Err(Fault::Source(Errno::INVAL)),
         }
     }
+}
+
+/// Adds a notebook of this size to those that are `parsed`. Reports whether it may be.
+fn takes(parsed: &AtomicU64, size: u64) -> bool {
+    size <= MAX_NOTEBOOK && parsed.fetch_add(size, Ordering::Relaxed) + size <= MAX_PARSED
 }
 
 /// A file that is read, and what was read of it if it is a notebook.

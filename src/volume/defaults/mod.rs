@@ -12,6 +12,7 @@ mod kept;
 pub mod manifest;
 pub mod merge;
 pub mod news;
+mod notebooks;
 mod place;
 pub mod plan;
 pub mod preview;
