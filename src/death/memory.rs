@@ -48,7 +48,7 @@ impl Cgroup {
 
     /// Finds the group in the texts of `/proc/PID/cgroup` and of mountinfo. In the hybrid layout
     /// version 1 counts the memory, although version 2 is mounted as well.
-    fn locate(groups: &str, mounts: &str) -> Option<Self> {
+    pub fn locate(groups: &str, mounts: &str) -> Option<Self> {
         [Version::One, Version::Two].iter().find_map(|version| {
             let path = groups.lines().find_map(|line| version.path_in(line))?;
             let group = |line| version.group_in(line, Path::new(path));

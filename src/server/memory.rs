@@ -45,7 +45,10 @@ struct Counted {
 impl MemoryWatch {
     /// Begins to watch; `None`: this container's memory is not counted where we could read it.
     pub fn start(state_writer: StatePublisher) -> Option<Self> {
-        let cgroup = Cgroup::of("self")?;
+        Self::of(Cgroup::of("self")?, state_writer)
+    }
+
+    fn of(cgroup: Cgroup, state_writer: StatePublisher) -> Option<Self> {
         // Without a notification the other reasons to read remain.
         let events = cgroup.events().and_then(|file| notifications(&file).ok());
         let counter = KillCounter::new(cgroup)?;
@@ -130,4 +133,42 @@ async fn notified(events: Option<&AsyncFd<BorrowedFd<'_>>>) {
     };
     while rustix::io::read(events.get_ref(), &mut [0; 1024]).is_ok_and(|read| read > 0) {}
     ready.clear_ready();
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::state::{Mode, State};
+
+    /// Nothing else asks it to read.
+    #[test]
+    fn version_two_is_read_when_it_notifies() {
+        let directory = tempfile::tempdir().unwrap();
+        let events = directory.path().join("memory.events");
+        fs::write(&events, "oom 0\noom_kill 0\n").unwrap();
+        let top = directory.path().display();
+        let mount = format!("1 1 0:1 / {top} rw - cgroup2 cgroup rw\n");
+        let cgroup = Cgroup::locate("0::/\n", &mount).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let state = State::new(Mode::Lab, Vec::new(), Vec::new());
+            let watch = MemoryWatch::of(cgroup, StatePublisher::new(None, state)).unwrap();
+            let killed = async {
+                while watch.counted().counter.kills().killed == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let killed = tokio::time::timeout(Duration::from_secs(20), killed);
+            let kill = async { fs::write(&events, "oom 1\noom_kill 1\n").unwrap() };
+            let (killed, ()) = tokio::join!(killed, kill);
+            killed.unwrap();
+            assert!(watch.diagnosis().is_some(), "it was just now");
+        });
+    }
 }
