@@ -208,12 +208,17 @@ fn merging(lab: &Lab, outer: &[&str]) -> Start {
 }
 
 /// Runs the verb, and does `then` before the `nth` of its calls that count; returns whether it
-/// got there.
-fn at_call(lab: &Lab, nth: usize, looks: bool, mut then: impl FnMut() -> Then) -> (bool, End) {
+/// got there, how it ended, and what it wrote to stderr.
+fn at_call(
+    lab: &Lab,
+    nth: usize,
+    looks: bool,
+    mut then: impl FnMut() -> Then,
+) -> (bool, End, String) {
     let defaults = lab.defaults("2.0.0").display().to_string();
     let (gate, go) = std::io::pipe().unwrap();
     let waiting = ["sh", "-c", "read -r go && exec \"$@\"", "sh"];
-    let running = merging(lab, &waiting).stdin(gate).start();
+    let mut running = merging(lab, &waiting).stdin(gate).start();
     let (mut begun, mut count) = (false, 0);
     let end = follow(&running, go, |call| {
         begun |= call.opens(&defaults);
@@ -224,16 +229,16 @@ fn at_call(lab: &Lab, nth: usize, looks: bool, mut then: impl FnMut() -> Then) -
             false => Then::GoOn,
         }
     });
-    (count >= nth, end)
+    (count >= nth, end, running.everything().1)
 }
 
 #[test]
 fn a_merge_that_is_killed_anywhere_leaves_mine_or_the_merged_one_and_can_be_repeated() {
     let lab = lab();
     let volume = lab.volume();
-    for nth in (1..).step_by(repeated(2, 1)) {
+    for nth in 1.. {
         lab.again();
-        let (reached, end) = at_call(&lab, nth, false, || Then::Kill);
+        let (reached, end, _) = at_call(&lab, nth, false, || Then::Kill);
         assert_eq!(end == End::Killed, reached);
         assert!(reached || end == End::Exited(0), "{end:?}");
         let at = format!("killed before change {nth}");
@@ -272,18 +277,16 @@ fn a_merge_that_is_killed_anywhere_leaves_mine_or_the_merged_one_and_can_be_repe
     }
 }
 
-#[test]
-fn what_is_saved_during_a_merge_is_never_lost() {
-    let lab = lab();
+/// Saves this at each moment of a merge in turn.
+fn saved_at_every_call(lab: &Lab, saved: &str) {
     let work = lab.volume().join("deep/work.ipynb");
-    let saved = notebook(&["load()", "show(mine)", "end()", "saved_meanwhile()"]);
-    for nth in (1..).step_by(repeated(5, 1)) {
+    for nth in (1..).step_by(repeated(3, 1)) {
         lab.again();
         let save = || {
-            fs::write(&work, &saved).unwrap();
+            fs::write(&work, saved).unwrap();
             Then::GoOn
         };
-        let (reached, end) = at_call(&lab, nth, true, save);
+        let (reached, end, said) = at_call(lab, nth, true, save);
         let text = fs::read_to_string(&work).unwrap();
         if !reached {
             assert_eq!(end, End::Exited(0));
@@ -291,18 +294,23 @@ fn what_is_saved_during_a_merge_is_never_lost() {
             assert!(nth > 50, "only {nth} calls were seen");
             return;
         }
-        assert!(
-            matches!(end, End::Exited(0 | 1)),
-            "saved before call {nth}: {end:?}"
-        );
+        let at = format!("saved before call {nth}");
+        assert!(matches!(end, End::Exited(0 | 1)), "{at}: {end:?}");
+        assert!(!said.contains("not a notebook"), "{at}: {said}");
         let files = lab.seen();
         assert!(
             !files.keys().any(|name| is_temporary(name)),
-            "saved before call {nth}: {files:#?}"
+            "{at}: {files:#?}"
         );
-        assert!(
-            text.contains("saved_meanwhile()"),
-            "saved before call {nth}: {text}"
-        );
+        assert!(text.contains("my_new()"), "{at}: {text}");
     }
+}
+
+#[test]
+fn what_is_saved_during_a_merge_is_never_lost() {
+    let lab = lab();
+    // As long as what is merged, and longer.
+    let saved = notebook(&MINE).replace("my_own()", "my_new()");
+    saved_at_every_call(&lab, &saved);
+    saved_at_every_call(&lab, &saved.replace("end()", "the_end()"));
 }
