@@ -103,7 +103,11 @@ fn as_json(defaults: &Defaults, standing: &DefaultsStatus) -> serde_json::Value 
     let DefaultsStatus {
         installed, files, ..
     } = standing;
-    let file = |action: &Action| json!({"path": action.shown(), "state": labels(action.verdict).0});
+    let file = |action: &Action| {
+        let mergeable = standing.mergeable.contains(&action.path);
+        let state = labels(action.verdict).0;
+        json!({"path": action.shown(), "state": state, "mergeable": mergeable})
+    };
     json!({
         "notebooks": defaults.volume.display().to_string(),
         "image": defaults.image_version,
@@ -123,7 +127,10 @@ fn as_text(defaults: &Defaults, standing: &DefaultsStatus, colour: bool) -> Stri
     let names: Vec<String> = standing.files.iter().map(Action::shown).collect();
     let width = names.iter().map(|name| name.chars().count()).max();
     for (action, name) in standing.files.iter().zip(&names) {
-        let (_, what, code) = labels(action.verdict);
+        let (_, mut what, code) = labels(action.verdict);
+        if standing.mergeable.contains(&action.path) {
+            what = "changed by you; `notebooks merge` brings the newer version in";
+        }
         let (on, off) = match colour {
             true => (format!("\x1b[{code}m"), "\x1b[0m"),
             false => (String::new(), ""),
@@ -344,6 +351,8 @@ fn inside_from(here: &Path, volume: &Path, file: &Path) -> Option<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 
@@ -382,6 +391,7 @@ mod tests {
             verdict,
         };
         let standing = DefaultsStatus {
+            mergeable: BTreeSet::from([b"longer.ipynb".to_vec()]),
             degradations: Vec::new(),
             news: false,
             installed: Some("1.0.0".into()),
@@ -393,14 +403,14 @@ mod tests {
         let expected = "\
 /n: defaults of 1.1.0, last brought in by 1.0.0
   a.ipynb       current
-  longer.ipynb  changed by you
+  longer.ipynb  changed by you; `notebooks merge` brings the newer version in
 ";
         assert_eq!(as_text(&defaults, &standing, false), expected);
-        assert!(as_text(&defaults, &standing, true).contains("\x1b[33mchanged by you\x1b[0m"));
+        assert!(as_text(&defaults, &standing, true).contains("\x1b[33mchanged by you; "));
         let json = as_json(&defaults, &standing);
         assert_eq!(
             json["files"][1],
-            json!({"path": "longer.ipynb", "state": "changed"})
+            json!({"path": "longer.ipynb", "state": "changed", "mergeable": true})
         );
         assert_eq!(json["installed"], "1.0.0");
     }

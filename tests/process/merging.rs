@@ -75,6 +75,9 @@ fn changed() -> (Image, Running) {
 fn a_changed_notebook_is_merged_and_kept_and_the_next_merge_begins_there() {
     let (image, running) = changed();
     let read = |name: &str| fs::read_to_string(image.path("notebooks").join(name)).unwrap();
+    let (_, stdout, _) = ask(&running, &image, &["notebooks", "status"]);
+    let newer = "work.ipynb   changed by you; `notebooks merge` brings the newer version in\n";
+    assert!(stdout.contains(newer), "{stdout}");
     let (code, stdout, stderr) = ask(&running, &image, &["notebooks", "merge", "work.ipynb"]);
     let kept = ".ai-lab/kept/1.0.0/work.ipynb";
     let expected = format!(

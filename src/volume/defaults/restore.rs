@@ -11,7 +11,7 @@ use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::apply::READ_REMEDY;
 use crate::volume::defaults::compare::{Row, is_in, stat_all, survey};
-use crate::volume::defaults::installed_cells::{InstalledCells, in_image};
+use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::defaults::news;
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
@@ -36,6 +36,8 @@ pub struct DefaultsStatus {
     pub installed: Option<String>,
     /// The next start's action for each default.
     pub files: Vec<Action>,
+    /// The changed notebooks of which the image has a newer version.
+    pub mergeable: BTreeSet<Vec<u8>>,
     /// True if some of these are news for the person.
     pub news: bool,
     /// The degradations that the next start would report.
@@ -110,11 +112,22 @@ pub(super) fn status_of(
         news::kind(row, entry, *verdict, policy).is_some()
     };
     let news = !manifest.entries.is_empty() && planned.iter().any(is_news);
+    let is_mergeable = |(row, verdict): &&(&Row, Decision)| {
+        let installed = manifest
+            .entries
+            .get(&row.path)
+            .and_then(|entry| entry.installed);
+        let is_newer = installed.is_some() && installed != row.image && !policy.older;
+        *verdict == Decision::Kept && is_notebook(&row.path) && is_newer
+    };
+    let mergeable = planned.iter().filter(is_mergeable);
+    let mergeable = mergeable.map(|(row, _)| row.path.clone()).collect();
     let action = |(row, verdict): (&Row, Decision)| Action {
         path: row.path.clone(),
         verdict,
     };
     Ok(DefaultsStatus {
+        mergeable,
         files: planned.into_iter().map(action).collect(),
         news,
         installed: manifest.image,
