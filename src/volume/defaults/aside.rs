@@ -24,6 +24,9 @@ const MOVED: &CStr = c"moved";
 /// stay, which takes a kill and a person who wrote at the same path.
 const MAX_SERIALS: usize = 16;
 
+/// The most entries of the directory that are listed: anyone may have made others there.
+const MAX_LISTED: usize = 1000;
+
 /// This start's directory in `.ai-lab/moved`, made when it is first needed.
 #[derive(Default)]
 pub(super) struct Aside {
@@ -89,16 +92,18 @@ impl Moved {
             return Vec::new();
         };
         let mut found = Vec::new();
+        let mut listed = 0;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         // An error ends the list; the next start reads on.
         let _ = tree::entries(&all, &mut buffer, |serial, _| {
+            listed += 1;
             if atomic::is_temporary(serial.to_bytes(), b"")
                 && let Ok(dir) = tree::open_dir(&all, serial)
             {
                 let (serial, tree) = (serial.to_owned(), Tree::new(dir));
                 found.push(Self { serial, tree });
             }
-            found.len() < MAX_SERIALS
+            found.len() < MAX_SERIALS && listed < MAX_LISTED
         });
         found
     }

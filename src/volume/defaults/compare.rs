@@ -226,13 +226,18 @@ pub(super) fn survey(
             in_image,
         });
     }
-    mark_other_case(&mut survey.rows, manifest, volume);
+    mark_other_case(&mut survey.rows, manifest, volume, stop)?;
     Ok(survey)
 }
 
 /// Marks the rows whose file is the one of another default, which has been brought in under a
 /// path that differs only in case.
-fn mark_other_case(rows: &mut [Row], manifest: &Manifest, volume: &mut Tree) {
+fn mark_other_case(
+    rows: &mut [Row],
+    manifest: &Manifest,
+    volume: &mut Tree,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), VolumeError> {
     let is_installed = |row: &Row| {
         let entry = manifest.entries.get(&row.path);
         entry.is_some_and(|entry| entry.installed.is_some() || entry.pending.is_some())
@@ -246,35 +251,38 @@ fn mark_other_case(rows: &mut [Row], manifest: &Manifest, volume: &mut Tree) {
     };
     // Usually there is none, and nothing more to do.
     if !rows.iter().any(is_theirs) {
-        return;
+        return Ok(());
     }
     let installed = rows.iter().filter(|row| is_installed(row));
     let installed: HashSet<String> = installed.map(|row| fold(&row.path)).collect();
     let rows = rows.iter_mut().filter(|row| is_theirs(row));
     for row in rows.filter(|row| installed.contains(&fold(&row.path))) {
-        if !is_listed(volume, &row.path) {
+        if !is_listed(volume, &row.path, stop)? {
             row.volume = InVolume::OtherCase;
             row.in_volume = None;
         }
     }
+    Ok(())
 }
 
 /// Reports whether the directory of `path` lists exactly its name, or cannot be listed. The
 /// inode does not tell: FUSE gives each name another one.
-fn is_listed(volume: &mut Tree, path: &[u8]) -> bool {
+fn is_listed(volume: &mut Tree, path: &[u8], stop: &dyn Fn() -> bool) -> Result<bool, VolumeError> {
     let (dir, name) = tree::split(path);
     let list = volume.dir(dir, false);
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut found = false;
+    let mut pace = Pace::new();
+    let (mut found, mut stopped) = (false, Ok(()));
     let listed = list
         .and_then(|dir| tree::open_dir(dir, c"."))
         .and_then(|list| {
             tree::entries(list, &mut buffer, |other, _| {
                 found = other.to_bytes() == name;
-                !found
+                stopped = pace.step(stop);
+                !found && stopped.is_ok()
             })
         });
-    found || listed.is_err()
+    stopped.map(|()| found || listed.is_err())
 }
 
 /// Returns the path as a file system sees it that does not tell upper from lower case.

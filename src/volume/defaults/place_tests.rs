@@ -157,14 +157,16 @@ fn installs_over_nothing_of_any_kind() {
 
 #[test]
 fn a_name_that_is_taken_when_it_is_to_be_reserved_stays_taken() {
-    let volume = Volume::with(FileSystem::Exfat, None);
-    let at = |name| At {
-        dir: volume.handle.as_fd(),
-        name,
-    };
-    let placed = install(at(&volume.temp), at(NAME), &|| volume.save("mine"));
-    assert_eq!(placed, Placed::Conflict);
-    volume.holds_only("mine");
+    for text in ["mine", ""] {
+        let volume = Volume::with(FileSystem::Exfat, None);
+        let at = |name| At {
+            dir: volume.handle.as_fd(),
+            name,
+        };
+        let placed = install(at(&volume.temp), at(NAME), &|| volume.save(text));
+        assert_eq!(placed, Placed::Conflict);
+        volume.holds_only(text);
+    }
 }
 
 #[test]

@@ -190,12 +190,7 @@ impl Sweep<'_> {
                 continue;
             }
             if let Ok((dir, name)) = volume.parent(path, false) {
-                let reserved = At { dir, name: &name };
-                let stat = reserved.stat();
-                if stat.is_ok_and(|stat| stat.kind == FileType::RegularFile && stat.size == 0) {
-                    reserved.discard();
-                    freed = true;
-                }
+                freed |= free(At { dir, name: &name });
             }
         }
         Ok(freed)
@@ -252,9 +247,21 @@ impl Sweep<'_> {
             return Ok(false);
         };
         let place = kept.place(copy).map_err(Fault::Volume)?;
-        // In `.ai-lab`, a file that reserves a name needs no mark: another copy gets another one.
+        // An earlier try may have reserved the name. In `.ai-lab`, this needs no mark: another copy
+        // gets another name.
+        free(place.at());
         Ok(move_to(At { dir, name }, place.at(), &|| ()).is_ok())
     }
+}
+
+/// Removes an empty file that reserves a name. Returns true if it was one.
+fn free(name: At<'_>) -> bool {
+    let stat = name.stat();
+    let is_empty = stat.is_ok_and(|stat| stat.kind == FileType::RegularFile && stat.size == 0);
+    if is_empty {
+        name.discard();
+    }
+    is_empty
 }
 
 /// Returns the path of `name` in the directory `dir`.
