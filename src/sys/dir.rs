@@ -31,7 +31,7 @@ pub fn make_private(path: &Path, uid: u32) -> io::Result<()> {
 pub struct RoomChecks(RefCell<BTreeMap<u64, Option<i32>>>);
 
 impl RoomChecks {
-    /// Checks whether a file of one block can be kept in a directory, or where it would be made.
+    /// Checks whether a small file can be kept in a directory, or where it would be made.
     ///
     /// # Errors
     /// The error of the system: no space, no quota, read-only, no permission, a broken disk.
@@ -54,16 +54,24 @@ impl RoomChecks {
     }
 }
 
-/// Makes a file of one block, without a name, in a directory.
+/// Makes a file without a name in a directory, of the size of what Jupyter writes at a start.
 fn check_room(directory: &Path) -> io::Result<()> {
+    let system = rustix::fs::statvfs(directory)?;
+    // Some file systems count no inodes.
+    if system.f_files > 0 && system.f_favail < MIN_INODES {
+        return Err(rustix::io::Errno::NOSPC.into());
+    }
     let mut file = tempfile::tempfile_in(directory)?;
-    file.write_all(&[1; 4096])?;
-    // Such a file system reserves the block only when the file is synced or closed.
+    file.write_all(&[1; 128 << 10])?;
+    // Such a file system reserves blocks only when the file is synced or closed.
     match statfs(directory).is_ok_and(|system| LATE.contains(&(system.f_type as u32))) {
         true => file.sync_all(),
         false => Ok(()),
     }
 }
+
+/// The number of files that Jupyter makes at a start, with some to spare.
+const MIN_INODES: u64 = 16;
 
 /// The file systems of network mounts and of FUSE, by their numbers in `linux/magic.h`.
 const LATE: [u32; 6] = [

@@ -27,17 +27,17 @@ const IN_PLACE: [Break; 8] = [
     Break {
         how: "echo 'c.ServerApp.max_body_size = \"much\"' >~/.jupyter/jupyter_server_config.py",
         mend: "rm ~/.jupyter/jupyter_server_config.py",
-        said: "code 1",
+        said: "'max_body_size' trait",
     },
     Break {
         how: "SITE cp traitlets/__init__.py ~ && echo 'import nothing' >traitlets/__init__.py",
         mend: "SITE mv ~/__init__.py traitlets",
-        said: "code 1",
+        said: "package nothing is missing",
     },
     Break {
         how: "SITE mv jupyter_server ~",
         mend: "SITE mv ~/jupyter_server .",
-        said: "code 1",
+        said: "jupyter_server is missing",
     },
     Break {
         how: "mv /opt/ai-lab/jupyterenv/bin/jupyter-lab ~",
@@ -142,7 +142,7 @@ fn a_default_password_opens_no_rescue_and_a_token_of_the_log_does() {
     let token = token.split_whitespace().next().unwrap();
     assert_eq!(token.len(), 48);
     let page = format!("http://127.0.0.1:{}/?token={token}", container.port());
-    assert_eq!(seen(&page, "", "code 2"), "seen");
+    assert_eq!(seen(&page, "", "no-such-option"), "seen");
 }
 
 #[test]

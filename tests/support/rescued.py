@@ -39,9 +39,8 @@ try:
     until("a login or the page", lambda: first(page) or first("#username_input, [name=password]"))
     if field := first("#username_input, [name=password]"):
         field.send_keys(login, Keys.ENTER)
-    until("what broke", lambda: cause in text(page))
-    assert "rescue" in text(page), text(page)
-    assert ".ai-lab" in text(".jp-DirListing-content"), "hidden files are shown"
+    until("what broke", lambda: cause in (said := text(page)) and "rescue" in said)
+    until("hidden files", lambda: ".ai-lab" in text(".jp-DirListing-content"))
     print("seen")
 finally:
     browser.quit()
