@@ -373,6 +373,9 @@ impl Observer for ServerObserver {
 
     fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation> {
         let plan = self.plan.rescue.clone()?;
+        if !plan.can_listen() {
+            return None;
+        }
         let (sender, preparation) = watch::channel(None);
         match reason {
             RescueReason::Ended(_) => self.awaited_rescue = Some(sender),

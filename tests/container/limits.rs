@@ -194,8 +194,8 @@ fn no_new_privileges_of_the_engine_cost_nothing() {
 }
 
 #[test]
-fn a_read_only_root_without_a_tmpfs_ends_with_the_option_that_mends_it() {
-    let container = Container::start(&["--read-only"], &[]);
+fn a_read_only_root_without_memory_ends_with_the_option_that_mends_it() {
+    let container = Container::start(&["--read-only", "--ipc=none"], &[]);
     assert_eq!(container.end(), 1);
     let log = container.logs();
     let named = "(remedy: run with --tmpfs /tmp, ";
@@ -204,6 +204,12 @@ fn a_read_only_root_without_a_tmpfs_ends_with_the_option_that_mends_it() {
         log.contains("Jupyter server terminated with error code 1"),
         "{log}"
     );
+
+    // The engine's /dev/shm is enough.
+    let container = Container::start(&["--read-only"], &[]);
+    let log = container.wait_for(READY);
+    assert!(log.contains("is in /dev/shm/ai-lab-home-1000"), "{log}");
+    assert_eq!(container.visit(&["run", "ailab", "print('up')"]), "up");
 
     let container = Container::start(&["--read-only", "--tmpfs", "/tmp"], &[]);
     let log = container.wait_for(READY);

@@ -102,7 +102,15 @@ fn a_server_that_dies_comes_back_and_one_that_ends_does_only_always() {
 #[test]
 fn a_crash_loop_is_seen_in_the_log_and_in_the_status_and_ends_at_a_stop() {
     // An unknown flag: the real server ends with 2.
-    let container = Container::start(&[], &["--restart", "on-failure", "jupyter-lab", "--bogus"]);
+    let words = [
+        "--restart",
+        "on-failure",
+        "--rescue",
+        "never",
+        "jupyter-lab",
+        "--bogus",
+    ];
+    let container = Container::start(&[], &words);
     let log = container.wait_for("the server is started again in 4 s");
     for wait in [1, 2, 4] {
         let line = format!("the server is started again in {wait} s");

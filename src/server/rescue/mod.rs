@@ -7,6 +7,7 @@ mod broken;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,20 @@ impl RescuePlan {
             Err(_) => self.fill(&memory, &login, broken).map(|()| memory)?,
         };
         Ok((self.program(&base), login))
+    }
+
+    /// Reports whether the server could listen: otherwise a rescue would end as the usual server.
+    pub fn can_listen(&self) -> bool {
+        let value = |name| self.address.iter().find(|(known, _)| *known == name);
+        let port = value("port").and_then(|(_, port)| port.parse().ok());
+        let (Some((_, ip)), Some(port)) = (value("ip"), port) else {
+            return true;
+        };
+        let ip = match ip.as_str() {
+            "*" | "" => "0.0.0.0",
+            ip => ip,
+        };
+        TcpListener::bind((ip, port)).is_ok()
     }
 
     /// Returns the places for the private directory. A disk may be full, memory is not.
