@@ -53,8 +53,8 @@ fn what_a_run_and_a_save_write_does_not_count() {
 }
 
 /// What the real programs saved of `installed.ipynb`. JupyterLab 4.2.7, 4.3.8, 4.4.10, 4.5.11 and
-/// 4.6.6 saved the same bytes in a browser after Shift+Enter in each cell, and others of its version
-/// in format 4.2 (`upgraded`) after Run All; nbclient saved its own run.
+/// 4.6.6 saved the same bytes in a browser after Shift+Enter in each cell. `upgraded` was in format
+/// 4.2, and all its cells were run at once; nbclient saved its own run.
 #[test]
 fn what_jupyter_saved_has_the_cells_that_were_installed() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/notebooks/");

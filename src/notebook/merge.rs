@@ -17,11 +17,11 @@ use crate::notebook::{align, ids};
 pub const CONFLICT: &str = "Merge conflict";
 /// The text of the note.
 const NOTE: &str = "\
-You changed the cell above, and the newer version of this notebook changed it, too. Yours is as it \
-was. The cell below has the newer text and does not run.
+You changed the cell above, and the newer version of this notebook changed it, too. Yours is as \
+it was. The cell below has the newer text and does not run.
 
-Copy what you need from it into your cell, then delete this cell and the one below (`Esc`, then `D` \
-twice).";
+Copy what you need from it into your cell, then delete this cell and the one below (`Esc`, then \
+`D` twice).";
 /// The tag of the note, by which the next merge finds it.
 const CONFLICT_TAG: &str = "ai-lab-conflict";
 

@@ -352,10 +352,9 @@ proptest! {
             let lines = sources.iter().flat_map(|source| source.lines());
             lines.map(str::to_owned).collect()
         };
-        let (mine_words, base_words) = (words(&sources(&notebook(&mine))), words(&sources(&notebook(&base))));
-        let lost: Vec<_> = mine_words.difference(&base_words).cloned().collect();
-        for word in lost {
-            prop_assert!(words(&result).contains(&word), "{} in {:?}", word, result);
+        let [of_mine, of_base] = [&mine, &base].map(|cells| words(&sources(&notebook(cells))));
+        for line in of_mine.difference(&of_base) {
+            prop_assert!(words(&result).contains(line), "{} in {:?}", line, result);
         }
         let ids = ids(&merged.notebook);
         prop_assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
