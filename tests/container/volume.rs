@@ -94,7 +94,11 @@ fn at_once(containers: usize) {
     );
     assert_eq!(
         (code, &*stdout, &*stderr),
-        (0, &*format!("lock\nmanifest.sha256\n{FILES}\n"), "")
+        (
+            0,
+            &*format!("cells.jsonl\nlock\nmanifest.sha256\n{FILES}\n"),
+            ""
+        )
     );
 }
 
