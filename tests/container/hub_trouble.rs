@@ -38,7 +38,7 @@ fn a_server_that_does_not_come_up_is_no_riddle() {
     let hub = Hub::start(&format!(
         "{WATCHFUL}\n\
          c.DockerSpawner.args = ['--no-such-option']\n\
-         c.DockerSpawner.environment = {'AI_LAB_RESCUE': 'never'}\n\
+         c.DockerSpawner.environment = {{'AI_LAB_RESCUE': 'never'}}\n\
          c.Spawner.http_timeout = 15"
     ));
     // The hub knows no more than that nobody answers; the log does.

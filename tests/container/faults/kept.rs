@@ -57,7 +57,8 @@ impl Kept {
     fn differences(&self, at: &str) -> Vec<String> {
         let script = format!(
             "cd {NOTEBOOKS} && cat {MINE} {THEIRS} && echo \
-             && diff -rq --exclude=manifest.sha256 --exclude=lock --exclude={THEIRS} {DEFAULTS} ."
+             && diff -rq --exclude=manifest.sha256 --exclude=lock \
+              --exclude=cells.jsonl --exclude={THEIRS} {DEFAULTS} ."
         );
         let options = [&*self.option(), "--entrypoint", "sh"];
         let (_, said, wrong) = run(&options, &["-c", &script]);
