@@ -1,7 +1,7 @@
 //! The copies of notebooks that a person ran, with their outputs, in `.ai-lab/kept/VERSION/`.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -64,6 +64,15 @@ impl KeptCopies {
     /// Opens the copies in `.ai-lab`, which need not be there yet.
     pub fn open(home: &AiLabDir) -> Result<Self, Errno> {
         Ok(Self(Tree::new(tree::open_dir(&home.dir, c".")?)))
+    }
+
+    /// Checks that a file can be moved here from the directory `from`.
+    ///
+    /// # Errors
+    /// EXDEV if it is on another mount.
+    pub fn check_mount(&self, from: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (here, there) = (tree::stat_fd(self.0.top())?, tree::stat_fd(from)?);
+        here.same_mount(&there).then_some(()).ok_or(Errno::XDEV)
     }
 
     /// Returns the directory for a further copy of the notebook at `path`, and makes it.

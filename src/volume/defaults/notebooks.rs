@@ -63,6 +63,7 @@ impl Work<'_> {
         else {
             return Err(Errno::NOENT);
         };
+        kept.check_mount(self.writer.volume.parent(path, false)?.0)?;
         kept.forget_changed(path, entry);
         let version = self
             .cells

@@ -194,6 +194,22 @@ fn where_no_copy_can_be_kept_the_notebook_stays() {
 }
 
 #[test]
+fn on_another_mount_below_the_volume_the_notebook_stays() {
+    let lab = Lab::new(&[(A, &notebook("1 + 1", 0))]);
+    with_mounts(|| {
+        fs::create_dir(lab.volume("dir")).unwrap();
+        mount_tmpfs(&lab.volume("dir"), "1m");
+        lab.start();
+        lab.write(A, &notebook("1 + 1", 1));
+        let lab = updated(lab);
+        let summary = lab.start();
+        assert_eq!((summary.updated, summary.kept), (0, 1));
+        assert!(causes(&summary).starts_with("could not keep your copy of 1 entry"));
+        lab.holds(&[("dir", "dir"), (A, &notebook("1 + 1", 1))]);
+    });
+}
+
+#[test]
 fn the_newest_copies_of_a_notebook_stay_and_a_changed_copy_does() {
     let kept = |version: u32| format!(".ai-lab/kept/{version}.0.0/a.ipynb");
     let mut lab = Lab::new(&[("a.ipynb", &notebook("1", 0))]);
