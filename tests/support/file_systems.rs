@@ -18,9 +18,7 @@ pub enum Kind {
     Bindfs,
     Mergerfs,
     Unionfs,
-    Sshfs,
     Ntfs3g,
-    Fuse2fs,
     Exfat,
 }
 
@@ -34,14 +32,7 @@ pub const EXCHANGING: [Kind; 5] = [
 ];
 
 /// Without RENAME_EXCHANGE and RENAME_NOREPLACE, as NFS.
-pub const LINKING: [Kind; 6] = [
-    Kind::Bindfs,
-    Kind::Mergerfs,
-    Kind::Unionfs,
-    Kind::Sshfs,
-    Kind::Ntfs3g,
-    Kind::Fuse2fs,
-];
+pub const LINKING: [Kind; 4] = [Kind::Bindfs, Kind::Mergerfs, Kind::Unionfs, Kind::Ntfs3g];
 
 impl Kind {
     /// Whether two files can be exchanged, so that no default is ever absent.
@@ -93,28 +84,14 @@ impl Kind {
             Self::Overlay => mount(&["-t", "overlay", "-o", &layers, "ai-lab-test"]),
             Self::FuseOverlayfs => run("fuse-overlayfs", &["-o", &layers], at),
             Self::Bindfs => run("bindfs", &[&files], at),
-            Self::Mergerfs => run("mergerfs", &[&files], at),
+            Self::Mergerfs => run("mergerfs", &["-o", "minfreespace=0", &files], at),
             Self::Unionfs => {
                 let branch = format!("{files}=RW");
                 run("unionfs-fuse", &["-o", "cow,allow_other", &branch], at);
             }
-            // Its server does everything as the user, as behind a real login.
-            Self::Sshfs => {
-                chown(&files, Some(UID), Some(UID)).unwrap();
-                let server = format!(
-                    "ssh_command=setpriv --clear-groups --reuid {UID} --regid {UID} sh -c \
-                     /usr/lib/openssh/sftp-server"
-                );
-                let remote = format!("user@nowhere:{files}");
-                run("sshfs", &["-o", &server, "-o", "allow_other", &remote], at);
-            }
             Self::Ntfs3g => {
                 let image = image(16, "mkntfs", &["-F", "-Q", "-q"]);
                 run("ntfs-3g", &["-o", "permissions", &image], at);
-            }
-            Self::Fuse2fs => {
-                let image = image(16, "mkfs.ext4", &["-q", "-F"]);
-                run("fuse2fs", &["-o", "rw,allow_other", &image], at);
             }
             Self::Exfat => {
                 let options = format!("loop,{user}");
@@ -122,7 +99,7 @@ impl Kind {
                 mount(&["-t", "exfat-fuse", "-o", &options, &image]);
             }
         }
-        if self.is_unix() && self != Self::Sshfs {
+        if self.is_unix() {
             chown(at, Some(UID), Some(UID)).unwrap();
         }
         mounted
