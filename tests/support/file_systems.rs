@@ -16,7 +16,6 @@ pub enum Kind {
     Overlay,
     FuseOverlayfs,
     Bindfs,
-    Mergerfs,
     Unionfs,
     Ntfs3g,
     Exfat,
@@ -32,7 +31,7 @@ pub const EXCHANGING: [Kind; 5] = [
 ];
 
 /// Without RENAME_EXCHANGE and RENAME_NOREPLACE, as NFS.
-pub const LINKING: [Kind; 4] = [Kind::Bindfs, Kind::Mergerfs, Kind::Unionfs, Kind::Ntfs3g];
+pub const LINKING: [Kind; 3] = [Kind::Bindfs, Kind::Mergerfs, Kind::Unionfs, Kind::Ntfs3g];
 
 impl Kind {
     /// Whether two files can be exchanged, so that no default is ever absent.
@@ -84,7 +83,6 @@ impl Kind {
             Self::Overlay => mount(&["-t", "overlay", "-o", &layers, "ai-lab-test"]),
             Self::FuseOverlayfs => run("fuse-overlayfs", &["-o", &layers], at),
             Self::Bindfs => run("bindfs", &[&files], at),
-            Self::Mergerfs => run("mergerfs", &["-o", "minfreespace=0", &files], at),
             Self::Unionfs => {
                 let branch = format!("{files}=RW");
                 run("unionfs-fuse", &["-o", "cow,allow_other", &branch], at);
