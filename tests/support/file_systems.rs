@@ -31,7 +31,7 @@ pub const EXCHANGING: [Kind; 5] = [
 ];
 
 /// Without RENAME_EXCHANGE and RENAME_NOREPLACE, as NFS.
-pub const LINKING: [Kind; 3] = [Kind::Bindfs, Kind::Mergerfs, Kind::Unionfs, Kind::Ntfs3g];
+pub const LINKING: [Kind; 3] = [Kind::Bindfs, Kind::Unionfs, Kind::Ntfs3g];
 
 impl Kind {
     /// Whether two files can be exchanged, so that no default is ever absent.
