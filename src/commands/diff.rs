@@ -1,6 +1,6 @@
 //! The readable difference between two versions of a notebook or a text.
 
-use similar::TextDiff;
+use diffy::DiffOptions;
 
 use crate::notebook::Cells;
 
@@ -17,10 +17,11 @@ pub fn unified(name: &str, image: &[u8], yours: &[u8]) -> Option<String> {
     if image == yours {
         return Some(String::new());
     }
-    let diff = TextDiff::from_lines(&image, &yours);
-    let mut unified = diff.unified_diff();
-    let headed = unified.header(&format!("{name} (default)"), &format!("{name} (yours)"));
-    Some(headed.to_string())
+    let mut headed = DiffOptions::new();
+    headed
+        .set_original_filename(format!("{name} (default)"))
+        .set_modified_filename(format!("{name} (yours)"));
+    Some(headed.create_patch(&image, &yours).to_string())
 }
 
 fn text(bytes: &[u8]) -> Option<String> {

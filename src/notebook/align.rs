@@ -1,35 +1,64 @@
 //! Finds the cells of an older version again in a newer one.
 
-use similar::{Algorithm, DiffOp, TextDiff, capture_diff_slices};
+use std::collections::HashMap;
+use std::ops::Range;
+
+use diffy::{DiffOptions, Line};
 
 use crate::notebook::cells::Cell;
 
-/// From this share of equal words on, two cells are versions of one cell.
-const ALIKE: f32 = 0.6;
+/// From this share of equal pairs of characters on, two cells are versions of one cell.
+const ALIKE: f64 = 0.6;
 
 /// Returns for each cell of `old` the index of its version in `new`, in ascending order. `None`:
 /// it was deleted.
 pub(super) fn versions(old: &[Cell], new: &[Cell]) -> Vec<Option<usize>> {
     let mut found = vec![None; old.len()];
-    for part in capture_diff_slices(Algorithm::Myers, old, new) {
-        let (from, to) = (part.old_range(), part.new_range());
-        match part {
-            DiffOp::Equal { .. } => {
-                for (old, new) in from.zip(to) {
-                    found[old] = Some(new);
-                }
+    let (mut from, mut to) = (0..0, 0..0);
+    let mut numbers = HashMap::new();
+    let [old_lines, new_lines] = [old, new].map(|cells| lines(cells, &mut numbers));
+    // With all cells as its context, it is one hunk that has each cell of both.
+    let mut whole = DiffOptions::new();
+    let patch = whole
+        .set_context_len(old.len() + new.len())
+        .create_patch(&old_lines, &new_lines);
+    for line in patch.hunks().iter().flat_map(|hunk| hunk.lines()) {
+        match line {
+            Line::Delete(_) => from.end += 1,
+            Line::Insert(_) => to.end += 1,
+            Line::Context(_) => {
+                add_changed(&mut found, (old, &from), (new, &to));
+                found[from.end] = Some(to.end);
+                (from, to) = (from.end + 1..from.end + 1, to.end + 1..to.end + 1);
             }
-            DiffOp::Replace { .. } => {
-                let start = from.start;
-                let pairs = changed(&old[from], &new[to.clone()]);
-                for (offset, new) in pairs.into_iter().enumerate() {
-                    found[start + offset] = new.map(|new| to.start + new);
-                }
-            }
-            DiffOp::Delete { .. } | DiffOp::Insert { .. } => {}
         }
     }
+    if patch.hunks().is_empty() {
+        return (0..old.len()).map(Some).collect();
+    }
+    add_changed(&mut found, (old, &from), (new, &to));
     found
+}
+
+/// Returns the number of each cell on a line of its own: equal cells have the same one.
+fn lines<'a>(cells: &'a [Cell], numbers: &mut HashMap<&'a Cell, usize>) -> String {
+    let mut line = |cell| {
+        let next = numbers.len();
+        format!("{}\n", numbers.entry(cell).or_insert(next))
+    };
+    cells.iter().map(&mut line).collect()
+}
+
+/// Adds the versions of cells in ranges without a cell in common.
+fn add_changed(
+    found: &mut [Option<usize>],
+    (old, from): (&[Cell], &Range<usize>),
+    (new, to): (&[Cell], &Range<usize>),
+) {
+    let pairs = changed(&old[from.clone()], &new[to.clone()]);
+    for (offset, version) in pairs.into_iter().enumerate() {
+        found[from.start + offset] = version.map(|at| to.start + at);
+    }
 }
 
 /// Does the same where all cells differ. As many cells as before are the same cells.
@@ -50,7 +79,7 @@ fn changed(old: &[Cell], new: &[Cell]) -> Vec<Option<usize>> {
 }
 
 fn is_alike(old: &Cell, new: &Cell) -> bool {
-    TextDiff::from_words(&old.source.0, &new.source.0).ratio() >= ALIKE
+    strsim::sorensen_dice(&old.source.0, &new.source.0) >= ALIKE
 }
 
 /// Adds the cells of `old` that are elsewhere in `new`, unchanged, to the versions of

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
-use similar::TextMerge;
 
 use crate::notebook::cells::{Cell, Cells, NotANotebook, Text};
 use crate::notebook::{align, ids};
@@ -318,11 +317,7 @@ fn one_of<'a, T: PartialEq>(old: &T, mine: &'a T, new: &'a T) -> Option<&'a T> {
 fn merged_lines(old: &Text, mine: &Text, new: &Text) -> Option<Text> {
     // A line that follows changes the last line otherwise.
     let [old, mine, new] = [old, mine, new].map(|text| format!("{}\n", text.0));
-    let merge = TextMerge::from_lines(&old, &mine, &new);
-    if merge.is_conflicted() {
-        return None;
-    }
-    let mut text = merge.to_string();
+    let mut text = diffy::merge(&old, &mine, &new).ok()?;
     text.pop();
     Some(Text(text))
 }
