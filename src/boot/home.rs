@@ -124,7 +124,7 @@ impl Moved {
         let mut moves = |kept: &Movable, old: &Path| {
             let result = writable(old);
             let moves = result.is_err() || too_long(kept, old);
-            no_room = no_room.take().or(result.err().filter(is_of_disk));
+            no_room = no_room.take().or(result.err().filter(dir::is_of_disk));
             moves
         };
         let directories: Vec<_> = MOVABLE
@@ -277,14 +277,6 @@ pub(super) fn move_home(
     }
     start.check_stop()?;
     Ok(moved.set_variables(environment))
-}
-
-/// Reports whether an error is the disk's: it is full, a quota is used up, or it is broken.
-fn is_of_disk(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO];
-    disk.iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Appends the new location, and then the old one, to a variable that lists directories.

@@ -180,7 +180,12 @@ fn serve(
     let file = handover.as_ref().map(Handover::path);
     let argv = arguments(&start, person, server, &jupyters, file.as_deref());
     let directory = working_directory(&start).unwrap_or_default();
-    let rescue = rescue::plan(&start, person, &ready, server, &argv, &jupyters);
+    let traits = rescue::ServerTraits {
+        argv: &argv,
+        jupyters: &jupyters,
+    };
+    let rescue = rescue::plan(&start, person, &ready, server, &traits);
+    let no_password = start.unprepared.is_some();
     match arguments::check(&start, server, &argv, &jupyters, &directory) {
         Err(wrong) if rescue.is_some() && arguments::are_in_files(&wrong) => {
             start.unprepared.get_or_insert(wrong.to_string());
@@ -210,7 +215,7 @@ fn serve(
         _ => None,
     };
     let unprepared = start.unprepared.take();
-    let prepare = prepare(person.dropped, wanted, unprepared.is_some());
+    let prepare = prepare(person.dropped, wanted, no_password);
     let plan = WatchOptions {
         hub: server.hub,
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),

@@ -102,6 +102,12 @@ pub(super) const CAUSES: &[Cause] = &[
         "the directory {0} (preferred_dir) does not exist",
         "Mount it, or remove that setting from Jupyter's configuration",
     ),
+    // Without the value, which may be a token.
+    row(
+        &["Bad config encountered during initialization: The '{}' trait of {} expected {}, not "],
+        "a setting of Jupyter is wrong: {0} must be {2}",
+        CONFIGURATION,
+    ),
     row(
         &["Bad config encountered during initialization: {}"],
         "a setting of Jupyter is wrong: {0}",

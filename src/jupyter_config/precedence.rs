@@ -95,7 +95,8 @@ fn collect(content: &Json, path: &mut Vec<String>, said: &mut SourceContent) {
         } else if let [.., class, name] = &path[..]
             && let Some(name) = traits::serving_trait(class, name)
         {
-            let value = value.as_str().map(str::to_owned);
+            let number = || value.as_number().map(ToString::to_string);
+            let value = value.as_str().map(str::to_owned).or_else(number);
             let line = None;
             said.server_traits
                 .push(ConfiguredTrait { name, line, value });

@@ -259,7 +259,7 @@ fn where_the_server_listens_is_named_in_whatever_statement() {
         named("c.ServerApp.notebook_dir = '/w'\nc.ServerApp.port = 1"),
         [
             ("ServerApp.root_dir".to_owned(), Some("/w".to_owned())),
-            ("ServerApp.port".to_owned(), None)
+            ("ServerApp.port".to_owned(), Some("1".to_owned()))
         ]
     );
 }

@@ -30,7 +30,8 @@ pub struct ConfiguredTrait {
     pub name: String,
     /// The line number in the file, from 1; `None` if it is not known.
     pub line: Option<usize>,
-    /// The value, if it is a string and known without running the file; `None` otherwise.
+    /// The text of the value, if it is a string or a number and known without running the file;
+    /// `None` otherwise.
     pub value: Option<String>,
 }
 

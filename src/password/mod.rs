@@ -458,34 +458,40 @@ pub fn check_password(place: &ConfigLocation, secret: &Secret) -> Result<bool, S
 }
 
 /// Returns a hash of the password that the user chose, wherever it can still be read; `None`: no
-/// password is known, or only a default one, which everybody knows. May compute for 100 ms.
+/// password is known, only a default one, which everybody knows, or something else replaces the
+/// password's login. `applied`: this start made `wanted` effective. May compute for 100 ms.
 ///
 /// # Errors
 /// No hash could be made.
 pub fn configured_hash(
     place: &ConfigLocation,
     wanted: &Wanted,
+    applied: bool,
     default: Option<&Secret>,
 ) -> Result<Option<String>, hash::HashError> {
+    match wanted {
+        // What the files have may be an older password.
+        Wanted::Forced(secret) if !applied => return hash::make(secret).map(Some),
+        Wanted::ForcedHash(hash) if !applied => return Ok(Some(hash.clone())),
+        _ => {}
+    }
+    let found = place.read();
+    if found.other_login().is_some() {
+        return Ok(None);
+    }
     let image_default = Secret::new(IMAGE_DEFAULT.into());
     let default = default.unwrap_or(&image_default);
-    let effective = match place.read().effective() {
-        Effective::Hash(hash) => Some(hash),
-        _ => None,
-    };
-    let own = || {
-        let own = Document::read(&place.file()).ok()?;
-        own.base().map(str::to_owned)
-    };
     let usable = |hash: &String| hash::well_formed(hash) && !is_public(hash, default);
-    if let Some(hash) = effective.filter(usable).or_else(|| own().filter(usable)) {
-        return Ok(Some(hash));
-    }
-    match wanted {
-        Wanted::Forced(secret) => hash::make(secret).map(Some),
-        Wanted::ForcedHash(hash) => Ok(Some(hash.clone())),
-        Wanted::Nothing | Wanted::Default(_) | Wanted::RemoveDefault(_) => Ok(None),
-    }
+    let hash = match found.effective() {
+        Effective::Hash(hash) => Some(hash),
+        Effective::Nothing => None,
+        // A file that Jupyter cannot read, either, may be what broke.
+        Effective::Unknown(_) => {
+            let own = Document::read(&place.file()).ok();
+            own.and_then(|own| own.base().map(str::to_owned))
+        }
+    };
+    Ok(hash.filter(usable))
 }
 
 /// Returns a random token, of the length that Jupyter gives its own.

@@ -122,6 +122,8 @@ pub struct ServerObserver {
     rescued: Arc<Mutex<Option<Rescued>>>,
     /// The watch on the container's memory, from the first start of the server on.
     memory: Option<MemoryWatch>,
+    /// True if the server is a rescue.
+    is_rescue: bool,
     /// True if the server was asked to stop.
     stop_asked: bool,
     /// Why we sent KILL to the server; `None`: we did not.
@@ -177,6 +179,7 @@ impl ServerObserver {
             readiness: None,
             awaited_rescue: None,
             rescued: Arc::default(),
+            is_rescue: false,
             memory: None,
             stop_asked: false,
             killed: None,
@@ -349,6 +352,7 @@ impl Observer for ServerObserver {
     fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>) {
         self.stop_asked = false;
         let rescued = lock(&self.rescued).take();
+        self.is_rescue = rescued.is_some();
         self.killed = None;
         if self.memory.is_none() {
             self.memory = MemoryWatch::start(self.state_writer.clone());
@@ -420,6 +424,7 @@ impl Observer for ServerObserver {
         let log_reader = self.log_reader.take().filter(|_| !self.stop_asked);
         let (killed, memory) = (self.killed.take(), self.memory.clone());
         let last_words = self.last_words.clone();
+        let failed_rescue = early && self.is_rescue;
         let state_writer = self.state_writer.clone();
         let rescue = self.plan.rescue.clone().zip(self.awaited_rescue.take());
         let rescued = self.rescued.clone();
@@ -437,6 +442,10 @@ impl Observer for ServerObserver {
             let log = log_reader.as_ref().map(LogReader::tail);
             let diagnosis = diagnosis.or_else(|| diagnose(how, log.as_ref()?));
             let words = report_end(how, early, again, diagnosis.as_ref());
+            // The end of the usual server says more than that of its rescue.
+            if failed_rescue {
+                return;
+            }
             let last = log_reader.map(|log| log.last()).unwrap_or_default();
             *lock(&last_words) = (words, last);
             state_writer.update(|state| state.last_reason = diagnosis.clone());
@@ -448,6 +457,8 @@ impl Observer for ServerObserver {
     }
 
     fn failed(&mut self, error: &SpawnError, again: Option<Duration>) {
+        // It may have been the rescue that could not be started.
+        lock(&self.rescued).take();
         error!("{error}");
         *lock(&self.last_words) = (error.to_string(), String::new());
         report_restart(again);

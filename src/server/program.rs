@@ -67,6 +67,15 @@ impl ServerProgram {
         found.map_or("jupyter-lab", |(command, ..)| command)
     }
 
+    /// Reports whether the program or module is one of Jupyter's servers.
+    pub fn is_known(&self) -> bool {
+        let module = self.module.last();
+        SERVERS.iter().any(|(command, name, _)| match module {
+            Some(module) => module == name,
+            None => base_name(&self.program) == *command,
+        })
+    }
+
     /// Returns the server's display name.
     pub fn title(&self) -> &'static str {
         let mut servers = SERVERS.iter();

@@ -127,7 +127,7 @@ struct EventLoop<'a> {
     timer_end: Option<Instant>,
     /// The preparation of the next attempt; `None`: none was begun.
     preparation: Option<Preparation>,
-    /// How the attempt before a rescue ended; `None`: there is no rescue, or it became ready.
+    /// How the attempt before a rescue ended; `None`: there is no rescue.
     before_rescue: Option<Ended>,
     terminal: Option<Terminal>,
     exit: Option<i32>,
@@ -368,6 +368,7 @@ impl<'a> EventLoop<'a> {
         let again = match (&mut self.main, self.state) {
             (Main::Server(_), RunState::Running) if rescued => Some(Duration::ZERO),
             (Main::Server(server), RunState::Running) => {
+                let ended = before_rescue.unwrap_or(ended);
                 server.backoff.next_wait(ended, self.since.elapsed())
             }
             (_, RunState::Stopping { again: true } | RunState::Killing { again: true }) => {

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::fs::statfs;
+use rustix::io::Errno;
 
 /// Makes a directory that only the user `uid` can enter, inside one that all can write. It may
 /// exist already.
@@ -44,14 +45,27 @@ impl RoomChecks {
                 Err(error) => return Err(error),
             };
             let mut known = self.0.borrow_mut();
-            let error = known.entry(device).or_insert_with(|| {
-                let error = check_room(place).err()?;
-                Some(error.raw_os_error().unwrap_or(libc::EIO))
-            });
-            return error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)));
+            if let Some(error) = known.get(&device) {
+                return error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)));
+            }
+            let result = check_room(place);
+            match &result {
+                Ok(()) => drop(known.insert(device, None)),
+                Err(error) if is_of_disk(error) => drop(known.insert(device, error.raw_os_error())),
+                // It is of this directory alone.
+                Err(_) => {}
+            }
+            return result;
         }
         Ok(())
     }
+}
+
+/// Reports whether an error is the disk's: it is full, a quota is used up, or it is broken.
+pub fn is_of_disk(error: &io::Error) -> bool {
+    let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO];
+    disk.iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Makes a file without a name in a directory, of the size of what Jupyter writes at a start.
@@ -59,7 +73,7 @@ fn check_room(directory: &Path) -> io::Result<()> {
     let system = rustix::fs::statvfs(directory)?;
     // Some file systems count no inodes.
     if system.f_files > 0 && system.f_favail < MIN_INODES {
-        return Err(rustix::io::Errno::NOSPC.into());
+        return Err(Errno::NOSPC.into());
     }
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&[1; 128 << 10])?;

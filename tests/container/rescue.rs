@@ -27,7 +27,7 @@ const IN_PLACE: [Break; 8] = [
     Break {
         how: "echo 'c.ServerApp.max_body_size = \"much\"' >~/.jupyter/jupyter_server_config.py",
         mend: "rm ~/.jupyter/jupyter_server_config.py",
-        said: "'max_body_size' trait",
+        said: "max_body_size must be an int",
     },
     Break {
         how: "SITE cp traitlets/__init__.py ~ && echo 'import nothing' >traitlets/__init__.py",

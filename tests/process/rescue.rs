@@ -2,12 +2,12 @@
 //! container's, with the code of what was to be rescued.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Image, Running, Start, UID, get};
+use crate::support::{Image, Running, Start, UID, free_port, get};
 
 const READY: &str = "] ready in ";
 const RESCUE: &str = "rescue: the server is started once more";
@@ -76,7 +76,7 @@ fn a_rescue_that_fails_too_ends_with_the_code_of_what_it_was_for() {
     );
 
     let image = Image::new();
-    // Another one had the directory before, here and in memory.
+    // No directory can be made there, so it is in memory.
     let start = broken(&image)
         .env("TMPDIR", "/proc")
         .env("FAKE_RESCUE", "dies");
@@ -137,9 +137,19 @@ fn a_program_that_is_gone_from_the_venv_is_rescued_and_a_misspelt_one_is_127() {
     assert_eq!(ended.code, 127, "{}", ended.stderr);
 }
 
+/// The private directory of the rescue.
+fn private(image: &Image) -> PathBuf {
+    let mut entries = fs::read_dir(image.path("home"))
+        .unwrap()
+        .map(Result::unwrap);
+    let name = |entry: &fs::DirEntry| entry.file_name().into_string().unwrap();
+    let private = entries.find(|entry| name(entry).starts_with("ai-lab-rescue-4242-"));
+    private.unwrap().path()
+}
+
 /// What the rescue was configured with.
 fn configuration(image: &Image) -> Value {
-    json(&image.path("home/ai-lab-rescue-4242/config.json"))
+    json(&private(image).join("config.json"))
 }
 
 #[test]
@@ -177,13 +187,7 @@ fn a_file_that_does_not_parse_is_rescued_and_the_password_set_once_it_does() {
 
 #[test]
 fn a_rescue_is_never_easier_to_enter() {
-    let jupyters = |image: &Image, text: &str| {
-        let directory = image.path("home/.jupyter");
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("jupyter_server_config.py"), text).unwrap();
-    };
-    let hash = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$\
-                MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
+    let hash = OLD_HASH;
     let own = format!("c.PasswordIdentityProvider.hashed_password = '{hash}'");
     let open = "c.IdentityProvider.token = ''\nc.ServerApp.password = ''\n\
                 c.PasswordIdentityProvider.hashed_password = ''";
@@ -200,7 +204,7 @@ fn a_rescue_is_never_easier_to_enter() {
         ),
     ] {
         let image = Image::new();
-        jupyters(&image, text);
+        jupyters(&image, "jupyter_server_config.py", text);
         let mut running = broken(&image).env("JUPYTER_TOKEN", variable).start();
         running.wait_for(READY);
         let configured = configuration(&image);
@@ -221,4 +225,144 @@ fn a_rescue_is_never_easier_to_enter() {
         let told = running.everything().1.contains("token=");
         assert_eq!(told, token == "random", "{text}");
     }
+}
+
+/// Writes a file of Jupyter's configuration.
+fn jupyters(image: &Image, name: &str, text: &str) {
+    let directory = image.path("home/.jupyter");
+    fs::create_dir_all(&directory).unwrap();
+    chown(&directory, Some(UID), Some(UID)).unwrap();
+    fs::write(directory.join(name), text).unwrap();
+}
+
+const OLD_HASH: &str = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$\
+                        MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
+
+#[test]
+fn a_password_that_was_replaced_opens_no_rescue() {
+    let own = format!("{{\"IdentityProvider\": {{\"hashed_password\": \"{OLD_HASH}\"}}}}");
+    // The new password cannot be set: the file is a link.
+    let image = Image::new();
+    jupyters(&image, "elsewhere.json", &own);
+    let link = image.path("home/.jupyter/jupyter_server_config.json");
+    symlink("elsewhere.json", link).unwrap();
+    let mut running = broken(&image).env("JUPYTER_PASSWORD", "new").start();
+    running.wait_for(READY);
+    let hash = configuration(&image)["PasswordIdentityProvider"]["hashed_password"].clone();
+    assert!(hash.as_str().unwrap().starts_with("argon2:"), "{hash}");
+    assert_ne!(hash, OLD_HASH);
+    // The password is there, but another login has replaced it, and the variable's token.
+    let image = Image::new();
+    jupyters(&image, "jupyter_server_config.json", &own);
+    let other = "c.ServerApp.identity_provider_class = 'x.Y'";
+    jupyters(&image, "jupyter_server_config.py", other);
+    let mut running = broken(&image).env("JUPYTER_TOKEN", "a-token").start();
+    running.wait_for(READY);
+    let configured = configuration(&image);
+    assert_eq!(
+        configured["PasswordIdentityProvider"]["hashed_password"],
+        ""
+    );
+    assert_eq!(
+        configured["IdentityProvider"]["token"]
+            .as_str()
+            .unwrap()
+            .len(),
+        48
+    );
+}
+
+#[test]
+fn a_rescue_listens_where_the_usual_server_would_and_nowhere_else() {
+    let listens = |text: &str| {
+        let image = Image::new();
+        jupyters(&image, "jupyter_server_config.py", text);
+        // As in the image, whose own file names the port.
+        let options = image.options();
+        let own = [("--ip", "ip"), ("--port", "port")];
+        let mut lines = String::from("[server]\n");
+        let mut kept = Vec::new();
+        for pair in options.chunks(2) {
+            match own.iter().find(|(flag, _)| *flag == pair[0]) {
+                Some((_, "port")) => lines += &format!("port = {}\n", pair[1]),
+                Some(_) => {}
+                None => kept.extend_from_slice(pair),
+            }
+        }
+        // Where nobody but root can write, as far up as it goes.
+        let ground = tempfile::tempdir_in("/srv").unwrap();
+        let file = ground.path().join("settings.toml");
+        fs::write(&file, lines).unwrap();
+        let start = Start::pid1()
+            .args(kept)
+            .args(["--config", file.to_str().unwrap()]);
+        let start = start.args(["--jupyter-server", "jupyter-lab", "--password", "ailab"]);
+        let start = start.args(image.rescue()).env("FAKE", "dies");
+        let mut running = start
+            .env("TMPDIR", image.path("home").to_str().unwrap())
+            .start();
+        let line = running.wait_for("ai-lab] rescue:");
+        assert!(line.contains(RESCUE));
+        running.wait_for(READY);
+        let server = configuration(&image)["ServerApp"].clone();
+        running.signal(libc::SIGTERM);
+        running.end();
+        (server["ip"].clone(), server["port"].clone(), image.port)
+    };
+    let (ip, port, image) = listens("");
+    assert_eq!(
+        (ip.as_str(), port.as_u64()),
+        (Some("*"), Some(image.into()))
+    );
+    let free = free_port();
+    let (ip, port, _) = listens(&format!(
+        "c.ServerApp.ip = '127.0.0.1'\nc.ServerApp.port = {free}"
+    ));
+    assert_eq!(
+        (ip.as_str(), port.as_u64()),
+        (Some("127.0.0.1"), Some(free.into()))
+    );
+    // That is what may have broken.
+    let (_, port, image) = listens("c.ServerApp.port = 'none'");
+    assert_eq!(port.as_u64(), Some(image.into()));
+}
+
+#[test]
+fn there_is_no_rescue_where_it_could_listen_more_widely() {
+    for text in [
+        "c.ServerApp.ip = '192.0.2.1'",
+        "c.ServerApp.ip = str('127.0.0.1')",
+        "c.ServerApp.certfile = '/c'\nc.ServerApp.client_ca = '/ca'",
+    ] {
+        let image = Image::new();
+        jupyters(&image, "jupyter_server_config.py", text);
+        let mut options = image.options();
+        let ip = options.iter().position(|word| word == "--ip").unwrap();
+        options.drain(ip..ip + 2);
+        let start = Start::pid1().args(options).args(image.rescue());
+        let start = start.args(["--jupyter-server", "jupyter-lab"]);
+        let ended = start.env("FAKE", "dies").run();
+        assert_ne!(ended.code, 0, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(RESCUE), "{text}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_usual_server_after_a_rescue_that_did_not_start_is_no_rescue() {
+    let image = Image::new();
+    let start = broken(&image)
+        .args(["--restart", "on-failure"])
+        .env("FAKE", "reluctant");
+    fs::set_permissions(
+        image.path("rescue/bin/python"),
+        Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    let mut running = start.start();
+    running.wait_for("python cannot be executed");
+    running.wait_for(READY);
+    assert!(rescue_of(&image).is_null());
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+    assert!(!running.everything().1.contains("This is a rescue"));
 }

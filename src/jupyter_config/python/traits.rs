@@ -28,7 +28,7 @@ pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
                 }
                 [opener, name, rest @ ..] if opener.is(".") || opener.is("[") => {
                     let value = match after_bracket(rest) {
-                        [equals, value @ ..] if equals.is("=") => text_of(value),
+                        [equals, value @ ..] if equals.is("=") => text_or_number(value),
                         _ => None,
                     };
                     (serving_trait(text, &name.text), value)
@@ -41,7 +41,7 @@ pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
         {
             (
                 serving_trait(class, text),
-                text_of(std::slice::from_ref(value)),
+                text_or_number(std::slice::from_ref(value)),
             )
         } else {
             continue;
@@ -50,6 +50,13 @@ pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
         found.extend(name.map(|name| ConfiguredTrait { name, line, value }));
     }
     found
+}
+
+fn text_or_number(value: &[Token]) -> Option<String> {
+    match value {
+        [number] if number.kind == TokenKind::Number => Some(number.text.clone()),
+        value => text_of(value),
+    }
 }
 
 /// Returns the tokens after a name, without the bracket that closes it as a key.

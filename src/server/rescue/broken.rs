@@ -45,21 +45,20 @@ impl Broken {
             true => "choose *File > Hub Control Panel*, stop your server there and start it again",
             false => "restart the container",
         };
-        let remedy = self.remedy.as_ref();
-        let remedy =
-            remedy.map(|remedy| format!("\n**How to mend it:** {}\n", shown_lines(remedy)));
-        let log = match self.log.is_empty() {
-            true => String::new(),
-            false => format!(
-                "\n## The last lines of the server that did not start\n\n{}",
-                indented(&shown_lines(&self.log))
-            ),
-        };
-        include_str!("page.md")
-            .replace("RESTART", restart)
-            .replace("REMEDY\n", &format!("{}\n", remedy.unwrap_or_default()))
-            .replacen("CAUSE", &shown_lines(&self.cause), 1)
-            .replace("LOG\n", &log)
+        let mut page = String::new();
+        for line in include_str!("page.md").lines() {
+            match (line, &self.remedy) {
+                ("CAUSE", _) => page.push_str(&indented(&self.cause)),
+                ("REMEDY", Some(remedy)) => page.push_str(&indented(&format!("{remedy}."))),
+                ("REMEDY", None) => {}
+                ("LOG", _) => page.push_str(&indented(&self.log)),
+                (line, _) => {
+                    page.push_str(&line.replace("RESTART", restart));
+                    page.push('\n');
+                }
+            }
+        }
+        page
     }
 }
 
@@ -75,5 +74,6 @@ impl fmt::Display for Broken {
 
 /// Returns text as a block that Markdown shows as it is, whatever it contains.
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    let lines = shown_lines(text);
+    lines.lines().map(|line| format!("    {line}\n")).collect()
 }

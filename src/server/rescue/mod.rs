@@ -7,17 +7,21 @@ mod broken;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use broken::Broken;
 use serde_json::{Value, json};
 
+use crate::identity::Dropped;
 use crate::supervisor::spawn::Program;
 use crate::sys;
+use crate::sys::dir::RoomChecks;
 use crate::sys::env::Environment;
 use crate::sys::private_file;
+use crate::tls::{CertificateFile, Found};
 
 /// How a person gets into a rescued server.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +36,32 @@ pub enum Login {
     RandomToken(String),
 }
 
+/// Where a rescued server listens.
+#[derive(Debug, Default)]
+pub struct Address {
+    /// Traits of `ServerApp` and the texts of their values.
+    pub traits: Vec<(&'static str, String)>,
+    /// The certificate.
+    pub certificate: TlsFiles,
+}
+
+/// The certificate of a rescued server.
+#[derive(Debug, Default)]
+pub enum TlsFiles {
+    /// There is none: it serves http, as the usual server does.
+    #[default]
+    None,
+    /// The usual server's.
+    Kept {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key, which may be the same.
+        key: PathBuf,
+    },
+    /// One that is made for the rescue: the usual one cannot be used.
+    Made,
+}
+
 /// What is known about a rescue before there is a reason for one.
 pub struct RescuePlan {
     /// The Python of the environment that nobody changed.
@@ -40,8 +70,8 @@ pub struct RescuePlan {
     pub hub: bool,
     /// True if the usual server's program is of the venv, where `pip` can remove it.
     pub program_of_venv: bool,
-    /// Where the server listens: traits of `ServerApp` and their values.
-    pub address: Vec<(&'static str, String)>,
+    /// Where the server listens.
+    pub address: Address,
     /// The environment of the usual server.
     pub environment: Environment,
     /// The directory that the file browser shows first.
@@ -50,6 +80,8 @@ pub struct RescuePlan {
     pub umask: Option<u32>,
     /// The user that the server runs as.
     pub uid: u32,
+    /// Proof that root is dropped.
+    pub dropped: Dropped,
     /// Decides how people log in. Computes for some 50 ms.
     pub login: Box<dyn Fn() -> io::Result<Login> + Send + Sync>,
 }
@@ -64,10 +96,11 @@ pub struct Rescued {
 
 /// Variables that point Jupyter to files of the user's, or that name another server or first
 /// page. `-I` makes Python itself ignore its own.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 15] = [
     "JUPYTER_CONFIG_DIR",
     "JUPYTER_CONFIG_PATH",
     "JUPYTER_PATH",
+    "JUPYTER_PLATFORM_DIRS",
     "JUPYTER_PREFER_ENV_PATH",
     "JUPYTERLAB_DIR",
     "JUPYTERLAB_SETTINGS_DIR",
@@ -75,6 +108,10 @@ const LEFT_OUT: [&str; 10] = [
     "JUPYTERHUB_DEFAULT_URL",
     "JUPYTERHUB_ROOT_DIR",
     "JUPYTERHUB_SINGLEUSER_APP",
+    "JUPYTERHUB_SINGLEUSER_EXTENSION",
+    "JUPYTERHUB_SINGLEUSER_LOAD_OTHER_EXTENSIONS",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
 ];
 
 /// The page that says what broke.
@@ -96,8 +133,9 @@ impl RescuePlan {
     }
 
     /// Reports whether the server could listen: otherwise a rescue would end as the usual server.
+    /// Names are not resolved: that may take long.
     pub fn can_listen(&self) -> bool {
-        let value = |name| self.address.iter().find(|(known, _)| *known == name);
+        let value = |name| self.address.traits.iter().find(|(known, _)| *known == name);
         let port = value("port").and_then(|(_, port)| port.parse().ok());
         let (Some((_, ip)), Some(port)) = (value("ip"), port) else {
             return true;
@@ -106,29 +144,40 @@ impl RescuePlan {
             "*" | "" => "0.0.0.0",
             ip => ip,
         };
-        TcpListener::bind((ip, port)).is_ok()
+        let address = ip.parse::<IpAddr>();
+        address.map_or(true, |ip| TcpListener::bind((ip, port)).is_ok())
     }
 
     /// Returns the places for the private directory. A disk may be full, memory is not.
     fn places(&self) -> [PathBuf; 2] {
-        let name = format!("ai-lab-rescue-{}", self.uid);
+        // Containers may share both.
+        let name = format!("ai-lab-rescue-{}-{}", self.uid, sys::env::container_id());
         [sys::env::temp_directory(), "/dev/shm".into()].map(|place| place.join(&name))
     }
 
     fn fill(&self, base: &Path, login: &Login, broken: &Broken) -> io::Result<()> {
         sys::dir::make_private(base, self.uid)?;
+        fs::remove_dir_all(base)?;
+        sys::dir::make_private(base, self.uid)?;
+        RoomChecks::default().check(base)?;
         for name in ["data", "runtime", "settings", "tmp"] {
-            let directory = base.join(name);
-            match fs::remove_dir_all(&directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => fs::create_dir(directory)?,
-            }
+            fs::create_dir(base.join(name))?;
         }
         let page = broken.page(self.hub);
         let settings = base.join("settings/overrides.json");
         private_file::replace(&settings, overrides().to_string().as_bytes(), false)?;
         private_file::replace(&base.join(PAGE), page.as_bytes(), false)?;
-        let configuration = self.configuration(base, login);
+        let certificate = match &self.address.certificate {
+            TlsFiles::None => None,
+            TlsFiles::Kept { certificate, key } => Some((certificate.clone(), key.clone())),
+            TlsFiles::Made => {
+                let file = CertificateFile::of(base);
+                let made = file.make(&self.dropped, &Found::Nothing, SystemTime::now());
+                made.map_err(io::Error::other)?.written?;
+                Some((file.path().to_owned(), file.path().to_owned()))
+            }
+        };
+        let configuration = self.configuration(base, login, certificate);
         private_file::replace(
             &base.join("config.json"),
             configuration.to_string().as_bytes(),
@@ -137,7 +186,13 @@ impl RescuePlan {
     }
 
     /// Returns the server's whole configuration: it reads no other file.
-    fn configuration(&self, base: &Path, login: &Login) -> Value {
+    /// `certificate`: the files of the certificate and of its key.
+    fn configuration(
+        &self,
+        base: &Path,
+        login: &Login,
+        certificate: Option<(PathBuf, PathBuf)>,
+    ) -> Value {
         let mut server = json!({
             "jpserver_extensions": {"jupyterlab": true, "jupyter_server_terminals": true},
             // What broke may be anywhere: in the notebooks, in HOME, or in the image.
@@ -147,11 +202,17 @@ impl RescuePlan {
             "allow_root": self.uid == 0,
             "terminado_settings": {"shell_command": self.shell(base)},
         });
-        for (name, value) in &self.address {
-            server[*name] = match (*name, value.parse::<u16>()) {
-                ("port", Ok(number)) => json!(number),
+        for (name, value) in &self.address.traits {
+            server[*name] = match (*name, value.as_str(), value.parse::<u16>()) {
+                ("port", _, Ok(number)) => json!(number),
+                (_, "True" | "true", _) => json!(true),
+                (_, "False" | "false", _) => json!(false),
                 _ => json!(value),
             };
+        }
+        if let Some((certificate, key)) = certificate {
+            server["certfile"] = json!(certificate);
+            server["keyfile"] = json!(key);
         }
         let (hash, token) = match login {
             Login::Hub => ("", ""),
@@ -161,16 +222,21 @@ impl RescuePlan {
         let mut all = json!({
             "ServerApp": server,
             "ContentsManager": {"allow_hidden": true},
-            "FileContentsManager": {"preferred_dir": relative(&self.directory)},
             "LabApp": {
                 "app_settings_dir": base.join("settings"),
                 "default_url": self.first_page(base),
                 "labextensions_path": [],
             },
         });
+        if let Some(directory) = self.first_directory() {
+            all["FileContentsManager"] = json!({"preferred_dir": relative(directory)});
+        }
         if !self.hub {
             // An empty value is one, too: no variable sets another.
-            all["PasswordIdentityProvider"] = json!({"hashed_password": hash});
+            all["PasswordIdentityProvider"] = json!({
+                "hashed_password": hash,
+                "allow_password_change": false,
+            });
             all["IdentityProvider"] = json!({"token": token});
         }
         all
@@ -194,11 +260,19 @@ impl RescuePlan {
         [unset, set, shell.into()].concat()
     }
 
+    /// Returns the directory that the file browser shows first; `None`: it is gone.
+    fn first_directory(&self) -> Option<&Path> {
+        let directory = self.directory.as_path();
+        (directory.is_dir() && directory.to_str().is_some()).then_some(directory)
+    }
+
     /// Returns the path of the first page, below the base URL.
     fn first_page(&self, base: &Path) -> String {
-        let (page, browser) = (base.join(PAGE), &self.directory);
-        let (page, browser) = (url_path(&page), url_path(browser));
-        format!("/lab/tree{page}?file-browser-path={browser}")
+        let page = format!("/lab/tree{}", url_path(&base.join(PAGE)));
+        match self.first_directory() {
+            Some(browser) => format!("{page}?file-browser-path={}", url_path(browser)),
+            None => page,
+        }
     }
 
     fn program(&self, base: &Path) -> Program {
@@ -228,12 +302,14 @@ impl RescuePlan {
 }
 
 /// Returns the variables of a rescued server.
-fn own_variables(base: &Path) -> [(&'static str, PathBuf); 4] {
+fn own_variables(base: &Path) -> [(&'static str, PathBuf); 5] {
     [
         // No other configuration, wherever it is, not even that of the image or the hub.
         ("JUPYTER_NO_CONFIG", "1".into()),
         ("JUPYTER_DATA_DIR", base.join("data")),
         ("JUPYTER_RUNTIME_DIR", base.join("runtime")),
+        // Jupyter would run and copy what IPython's directory has from before Jupyter 4.
+        ("IPYTHONDIR", base.join("ipython")),
         ("TMPDIR", base.join("tmp")),
     ]
 }

@@ -3,6 +3,10 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn plan(hub: bool, login: Login) -> RescuePlan {
+    plan_in("/".into(), hub, login)
+}
+
+fn plan_in(directory: PathBuf, hub: bool, login: Login) -> RescuePlan {
     let variables = [
         ("HOME", "/home/j"),
         ("JUPYTER_PATH", "/mine"),
@@ -12,12 +16,16 @@ fn plan(hub: bool, login: Login) -> RescuePlan {
         python: "/rescue/bin/python".into(),
         hub,
         program_of_venv: true,
-        address: vec![("ip", "*".into()), ("port", "80".into())],
+        address: Address {
+            traits: vec![("ip", "*".into()), ("port", "80".into())],
+            certificate: TlsFiles::None,
+        },
+        dropped: Dropped::for_tests(),
         environment: variables
             .map(|(n, v)| (n.into(), v.into()))
             .into_iter()
             .collect(),
-        directory: "/home/j/my notebooks".into(),
+        directory,
         umask: None,
         uid: rustix::process::getuid().as_raw(),
         login: Box::new(move || Ok(login.clone())),
@@ -32,13 +40,13 @@ fn nothing_but_the_configured_login_lets_anybody_in() {
         (Login::RandomToken("random".into()), "", "random"),
     ] {
         let plan = plan(false, login.clone());
-        let all = plan.configuration(Path::new("/b"), &login);
+        let all = plan.configuration(Path::new("/b"), &login, None);
         // Values of the configuration: a variable's would count without them.
         assert_eq!(all["PasswordIdentityProvider"]["hashed_password"], hash);
         assert_eq!(all["IdentityProvider"]["token"], token);
         assert_eq!(all["ServerApp"]["port"], 80);
     }
-    let all = plan(true, Login::Hub).configuration(Path::new("/b"), &Login::Hub);
+    let all = plan(true, Login::Hub).configuration(Path::new("/b"), &Login::Hub, None);
     assert_eq!(all["IdentityProvider"], Value::Null, "the hub decides");
 }
 
@@ -61,10 +69,34 @@ fn a_terminal_has_the_variables_of_the_usual_server() {
 
 #[test]
 fn the_page_is_found_whatever_the_directories_are_called() {
-    let first_page = plan(false, Login::Hub).first_page(Path::new("/tmp/ä b"));
-    let browser = "/home/j/my%20notebooks";
+    let ground = tempfile::tempdir().unwrap();
+    let notebooks = ground.path().join("my notebooks");
     let page = "/lab/tree/tmp/%C3%A4%20b/what-broke.md";
-    assert_eq!(first_page, format!("{page}?file-browser-path={browser}"));
+    let plan = plan_in(notebooks.clone(), false, Login::Hub);
+    let base = Path::new("/tmp/ä b");
+    assert_eq!(plan.first_page(base), page, "the notebooks are gone");
+    fs::create_dir(&notebooks).unwrap();
+    let browser = url_path(&notebooks);
+    assert!(browser.ends_with("/my%20notebooks"), "{browser}");
+    let expected = format!("{page}?file-browser-path={browser}");
+    assert_eq!(plan.first_page(base), expected);
+}
+
+#[test]
+fn a_rescue_has_https_where_the_usual_server_has_it() {
+    let ground = tempfile::tempdir().unwrap();
+    let base = ground.path().join("base");
+    let mut plan = plan(false, Login::Token("t".into()));
+    plan.address.certificate = TlsFiles::Made;
+    let broken = Broken::new("x".into());
+    plan.fill(&base, &Login::Token("t".into()), &broken)
+        .unwrap();
+    let text = fs::read_to_string(base.join("config.json")).unwrap();
+    let all: Value = serde_json::from_str(&text).unwrap();
+    let file = all["ServerApp"]["certfile"].as_str().unwrap();
+    assert_eq!(all["ServerApp"]["keyfile"], file);
+    let pem = fs::read(file).unwrap();
+    assert!(crate::tls::Certificate::parse(&pem, &pem).is_ok());
 }
 
 #[test]
