@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::death::Diagnosis;
 use crate::supervisor::lifecycle::Ended;
-use crate::sys::text::shown_lines;
+use crate::sys::text::{shown, shown_lines};
 
 /// The reason for a rescue, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +48,17 @@ impl Broken {
         let mut page = String::new();
         for line in include_str!("page.md").lines() {
             match (line, &self.remedy) {
-                ("CAUSE", _) => page.push_str(&indented(&self.cause)),
-                ("REMEDY", Some(remedy)) => page.push_str(&indented(&format!("{remedy}."))),
-                ("REMEDY", None) => {}
-                ("LOG", _) => page.push_str(&indented(&self.log)),
+                ("CAUSE", _) => page += &format!("**What broke:** {}\n", escaped(&self.cause)),
+                ("REMEDY", Some(remedy)) => {
+                    page += &format!("\n**How to mend it:** {}\n", escaped(remedy));
+                }
+                ("LOG", _) if !self.log.is_empty() => {
+                    page += "\n## The last lines of the server that did not start\n\n";
+                    page += &indented(&self.log);
+                }
+                ("REMEDY" | "LOG", _) => {}
                 (line, _) => {
-                    page.push_str(&line.replace("RESTART", restart));
+                    page += &line.replace("RESTART", restart);
                     page.push('\n');
                 }
             }
@@ -70,6 +75,18 @@ impl fmt::Display for Broken {
             None => Ok(()),
         }
     }
+}
+
+/// Returns text on one line that Markdown shows as it is.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in shown(text).chars() {
+        if c.is_ascii_punctuation() {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 /// Returns text as a block that Markdown shows as it is, whatever it contains.

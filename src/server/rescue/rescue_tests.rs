@@ -116,7 +116,7 @@ fn what_an_earlier_rescue_left_is_gone_and_others_cannot_read_the_rest() {
         assert_eq!(mode & 0o077, 0);
     }
     let page = fs::read_to_string(base.join(PAGE)).unwrap();
-    assert!(page.contains("a\\u{1b}[2J"), "{page}");
+    assert!(page.contains(r"\<b\>a\\u\{1b\}\[2J\<\/b\>"), "{page}");
     fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(
         plan.fill(&base, &Login::Hub, &broken).is_err(),
