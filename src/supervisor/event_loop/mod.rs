@@ -4,22 +4,22 @@
 //! through timers. Other work that goes with a running main process (its log, its readiness) runs
 //! in separate tasks.
 
+mod attempts;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid};
-use tokio::sync::watch;
 use tracing::error;
 
-use super::attempt::{Attempt, Preparation, RescueReason, Server, prepare_in_thread};
+use super::attempt::{Preparation, RescueReason, Server};
 use super::lifecycle::{Effect, Ended, Event, RunState, Times};
 use super::orphans::Orphans;
 use super::reaper::{self, ChildEvent};
 use super::rt_queue::RealtimeQueue;
 use super::signals::{Received, Signals};
-use super::spawn::{self, Program, SpawnError};
+use super::spawn::{Program, SpawnError};
 use super::terminal::Terminal;
 use super::{lifecycle, processes};
 use crate::sys;
@@ -167,91 +167,6 @@ impl<'a> EventLoop<'a> {
         life
     }
 
-    /// Starts the main process.
-    fn spawn(&mut self) {
-        let program = match self.next_program() {
-            Some(Ok(program)) => program,
-            Some(Err(error)) => return self.spawn_failed(&error),
-            None => return,
-        };
-        let spawned = match &self.main {
-            Main::Server(_) => spawn::server(&program),
-            _ => spawn::command(&program, self.terminal.map(Terminal::descriptor)),
-        };
-        match spawned {
-            Ok(spawned) => {
-                self.pid = Some(spawned.pid);
-                self.has_started = true;
-                self.since = Instant::now();
-                self.observer.started(spawned.pid, spawned.output);
-            }
-            Err(error) => self.spawn_failed(&error),
-        }
-    }
-
-    /// Returns the program of the next attempt; `None`: there is none, or it is prepared first.
-    fn next_program(&mut self) -> Option<Result<Program, Arc<SpawnError>>> {
-        let preparation = self.preparation.take();
-        let prepared = preparation.and_then(|channel| channel.borrow().clone());
-        let (usual, unprepared) = match &mut self.main {
-            Main::Server(server) => (server.program.clone(), server.unprepared.take()),
-            Main::Command(program) => (program.clone(), None),
-            Main::Idle => return None,
-        };
-        let attempt = prepared.or(unprepared.map(Attempt::Unprepared));
-        match attempt.unwrap_or(Attempt::Usual) {
-            Attempt::Usual => Some(Ok(usual)),
-            Attempt::Rescue(program) => Some(program),
-            Attempt::Unprepared(reason) => {
-                let why = RescueReason::Unprepared(reason.clone());
-                match self.rescue_instead(&why) {
-                    true => None,
-                    false => Some(Err(Arc::new(SpawnError::Unprepared(reason)))),
-                }
-            }
-        }
-    }
-
-    /// Begins a rescue instead of an attempt that cannot be made. Returns false if there is none.
-    fn rescue_instead(&mut self, reason: &RescueReason) -> bool {
-        let rescued = self.before_rescue.is_none() && self.begin_rescue(reason);
-        if rescued {
-            let (ended, again) = (reason.ended(), Some(Duration::ZERO));
-            self.event(Event::SpawnFailed { ended, again });
-        }
-        rescued
-    }
-
-    /// Begins to prepare a rescue. Returns false if there is none.
-    fn begin_rescue(&mut self, reason: &RescueReason) -> bool {
-        self.preparation = self.observer.rescue(reason);
-        if self.preparation.is_some() {
-            self.before_rescue = Some(reason.ended());
-        }
-        self.preparation.is_some()
-    }
-
-    fn spawn_failed(&mut self, error: &SpawnError) {
-        self.take_terminal_back();
-        let reason = RescueReason::NotStarted {
-            cause: error.to_string(),
-            code: error.code(),
-        };
-        if self.rescue_instead(&reason) {
-            return;
-        }
-        let own = reason.ended();
-        let again = match &mut self.main {
-            Main::Server(server) if self.has_started => {
-                server.backoff.next_wait(own, Duration::ZERO)
-            }
-            _ => None,
-        };
-        self.observer.failed(error, again);
-        let ended = self.before_rescue.take().unwrap_or(own);
-        self.event(Event::SpawnFailed { ended, again });
-    }
-
     async fn timer(&self) {
         let Some(alarm) = self.timer_end else {
             return std::future::pending().await;
@@ -259,30 +174,6 @@ impl<'a> EventLoop<'a> {
         tokio::time::sleep_until(alarm.into()).await;
         if let Some(mut preparation) = self.pending_preparation() {
             let _ = preparation.changed().await;
-        }
-    }
-
-    /// Returns the channel of a preparation that the next attempt still has to wait for.
-    fn pending_preparation(&self) -> Option<Preparation> {
-        let preparation = self.preparation.as_ref()?;
-        let waits =
-            matches!(self.state, RunState::Backoff { .. }) && preparation.has_changed().is_ok();
-        waits.then(|| preparation.clone())
-    }
-
-    /// Begins to prepare the next attempt, unless a rescue is being prepared.
-    fn prepare(&mut self) {
-        let Main::Server(server) = &self.main else {
-            return;
-        };
-        if self.preparation.is_none() {
-            let prepare = server.prepare.clone();
-            let (sender, preparation) = watch::channel(None);
-            prepare_in_thread(sender, move || match prepare() {
-                Ok(()) => Attempt::Usual,
-                Err(reason) => Attempt::Unprepared(reason),
-            });
-            self.preparation = Some(preparation);
         }
     }
 
@@ -354,41 +245,6 @@ impl<'a> EventLoop<'a> {
             }
         }
         true
-    }
-
-    fn main_ended(&mut self, ended: Ended) {
-        self.pid = None;
-        self.realtime_queue.clear();
-        self.continue_at = None;
-        self.take_terminal_back();
-        let early = self.state == RunState::Running && !self.observer.is_ready();
-        let before_rescue = self.before_rescue.take().filter(|_| early);
-        let rescued =
-            early && before_rescue.is_none() && self.begin_rescue(&RescueReason::Ended(ended));
-        let again = match (&mut self.main, self.state) {
-            (Main::Server(_), RunState::Running) if rescued => Some(Duration::ZERO),
-            (Main::Server(server), RunState::Running) => {
-                let ended = before_rescue.unwrap_or(ended);
-                server.backoff.next_wait(ended, self.since.elapsed())
-            }
-            (_, RunState::Stopping { again: true } | RunState::Killing { again: true }) => {
-                Some(Duration::ZERO)
-            }
-            _ => None,
-        };
-        self.observer.ended(ended, again);
-        // If the rescue fails, too, the code is that of what was to be rescued.
-        let ended = before_rescue.unwrap_or(ended);
-        self.event(Event::MainEnded { ended, again });
-    }
-
-    /// Takes the foreground back: a parent process, if there is one, waits for the terminal.
-    fn take_terminal_back(&self) {
-        if let Some(terminal) = self.terminal
-            && !getpid().is_init()
-        {
-            terminal.reclaim_foreground();
-        }
     }
 
     /// Handles a command that was stopped. If we are PID 1, no other process can continue it, so
