@@ -180,6 +180,8 @@ fn no_verb_says_what_a_terminal_obeys() {
     let mut forged: serde_json::Value = serde_json::from_str(&read).unwrap();
     forged["program"] = HOSTILE.into();
     forged["boot"] = serde_json::json!([[HOSTILE, 1]]);
+    forged["rescue"] = HOSTILE.into();
+    forged["last_reason"] = serde_json::json!({"cause": HOSTILE, "remedy": HOSTILE});
     forged["probe"] = format!("http://127.0.0.1:1/\u{202e}{}", "\u{200f}").into();
     forged["degradations"] =
         serde_json::json!([{"cause": HOSTILE, "remedy": format!("\n[E forged]{HOSTILE}")}]);
@@ -197,6 +199,7 @@ fn no_verb_says_what_a_terminal_obeys() {
             "status" => vec![vec![], vec!["--json".into()]],
             "notebooks status" => vec![vec![], vec!["--json".into()]],
             "notebooks diff" => vec![vec![], vec![file()], vec![raw("none")], vec![raw("/none")]],
+            "notebooks merge" => vec![vec![file()], vec![raw("none")], vec![raw("/none")]],
             "notebooks restore" => vec![vec![file()], vec![file()], vec![raw("none")]],
             "notebooks seal" => vec![vec![path(&hostile.defaults)]],
             "password set" | "password hash" | "password check" => vec![vec![]],
