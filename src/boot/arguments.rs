@@ -2,8 +2,9 @@
 //! line, and which values cannot work.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use tracing::info;
@@ -138,7 +139,10 @@ pub(super) fn check(
             continue;
         };
         let path = directory.join(file);
-        if let Err(error) = File::open(&path) {
+        let mut options = OpenOptions::new();
+        // Opening a FIFO without a writer must not block the start.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        if let Err(error) = options.open(&path) {
             let remedy = "mount it so that the server's user can read it, or leave it out";
             let problem = match fs::read_link(&path) {
                 Ok(target) if error.kind() == ErrorKind::NotFound => {

@@ -144,7 +144,8 @@ fn kept(
             start.report.degraded_by_user(degradation);
         }
         Found::Outdated(flaw) => info!("The certificate in {} is replaced: {flaw}", path.display()),
-        Found::Usable(_) | Found::Nothing => {}
+        // What could not be written says why.
+        Found::Unreadable(_) | Found::Usable(_) | Found::Nothing => {}
     }
     if let Err(error) = made.written {
         start.report.degraded(not_kept(&path, &error))?;

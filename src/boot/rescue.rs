@@ -15,6 +15,7 @@ use crate::server::program::ServerProgram;
 use crate::server::rescue::{Address, Login, RescuePlan, TlsFiles};
 use crate::settings::{Rescue, Settings};
 use crate::sys::env::Environment;
+use crate::tls;
 use crate::tls::Certificate;
 
 /// The variable with the token of Jupyter's own.
@@ -173,7 +174,7 @@ fn address(start: &Start<'_>, traits: &ServerTraits<'_>, directory: &Path) -> Op
 
 /// Returns the usual server's files if they can be used: they may be what broke.
 fn files(certificate: &str, key: &str) -> TlsFiles {
-    let read = |path: &str| std::fs::read(path).ok();
+    let read = |path: &str| tls::read_file(Path::new(path)).ok();
     let pair = read(certificate).zip(read(key));
     match pair.map(|(certificate, key)| Certificate::parse(&certificate, &key)) {
         Some(Ok(_)) => TlsFiles::Kept {

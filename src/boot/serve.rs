@@ -180,6 +180,10 @@ fn serve(
     let file = handover.as_ref().map(Handover::path);
     let argv = arguments(&start, person, server, &jupyters, file.as_deref());
     let directory = working_directory(&start).unwrap_or_default();
+    // The server inherits the file in memory at each of its starts, so it stays open until the end.
+    // A rescue has it, too, if it can be used.
+    let _certificate =
+        certificate::give(&mut start, person, &ready.config_location, handover, &argv)?;
     let traits = rescue::ServerTraits {
         argv: &argv,
         jupyters: &jupyters,
@@ -193,8 +197,6 @@ fn serve(
         checked => checked.map_err(Failure::Settings)?,
     }
     let place = ready.config_location;
-    // The server inherits the file in memory at each of its starts, so it stays open until the end.
-    let _certificate = certificate::give(&mut start, person, &place, handover, &argv)?;
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
     if let Some(page) = arguments::first_page(&start) {

@@ -48,12 +48,22 @@ fn replace(file: &mut File, text: &[u8]) -> io::Result<()> {
     file.write_all(text)
 }
 
+/// Returns a log without the tokens in its addresses: more people read the file than the log.
+fn without_tokens(log: &str) -> String {
+    let mut parts = log.split("token=");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |log, part| {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric());
+        format!("{log}token=…{}", &part[end.unwrap_or(part.len())..])
+    })
+}
+
 /// Returns the text of the file.
 fn last_words(words: &str, log: &str) -> String {
     let mut words = text::shown_lines(words);
     text::shorten(&mut words, MAX_BYTES - "…\n\n".len());
     let room = MAX_BYTES - words.len() - "\n\n".len();
-    let log = text::shown_lines(log.trim_end());
+    let log = without_tokens(&text::shown_lines(log.trim_end()));
     let mut end = String::new();
     for line in log.lines().rev() {
         if end.len() + line.len() + 1 > room {
@@ -79,6 +89,8 @@ mod tests {
         assert!(text.ends_with("é 998\né 999\n"), "{text}");
         assert!((MAX_BYTES - 10..=MAX_BYTES).contains(&text.len()));
         assert_eq!(last_words("a", ""), "a\n");
+        let log = "http://x/?token=0a1b&y\ntoken=";
+        assert_eq!(last_words("a", log), "a\n\nhttp://x/?token=…&y\ntoken=…\n");
         assert_eq!(last_words("a", "b\nc"), "a\n\nb\nc\n");
         let long = last_words(&"é".repeat(5000), &log);
         assert!(long.len() <= MAX_BYTES && long.ends_with("…\n"), "{long}");

@@ -42,8 +42,8 @@ impl Cgroup {
     /// kernel counts nothing.
     pub fn of(process: &str) -> Option<Self> {
         let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        Self::locate(&groups, &mounts)
+        let mounts = fs::read("/proc/self/mountinfo").ok()?;
+        Self::locate(&groups, &String::from_utf8_lossy(&mounts))
     }
 
     /// Finds the group in the texts of `/proc/PID/cgroup` and of mountinfo. In the hybrid layout
@@ -246,7 +246,15 @@ impl KillCounter {
             self.kills.limit = self.cgroup.limit().filter(|_| ours);
             self.kills.killed += more;
         }
-        self.last = now;
+        // The limit counts before the kill does, and a call may come between the two.
+        let limit_reached = match more {
+            0 => self.last.limit_reached,
+            _ => now.limit_reached,
+        };
+        self.last = Counters {
+            limit_reached,
+            ..now
+        };
         (&self.kills, more)
     }
 

@@ -462,8 +462,10 @@ impl Observer for ServerObserver {
         error!("{error}");
         *lock(&self.last_words) = (error.to_string(), String::new());
         report_restart(again);
-        self.state_writer
-            .update(|state| state.enter(phase_after(again)));
+        self.state_writer.update(|state| {
+            state.last_reason = None;
+            state.enter(phase_after(again));
+        });
     }
 
     fn reaped(&mut self) {

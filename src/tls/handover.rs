@@ -31,7 +31,10 @@ impl Handover {
         // Linux before 6.3 does not know the flag, without which newer ones may be told to refuse.
         let file = make(flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(flags))?;
         fchmod(&file, Mode::RUSR)?;
-        Ok(Self(fcntl_dupfd_cloexec(&file, DESCRIPTOR)?.into()))
+        // A low limit of open files allows no such number.
+        let descriptor =
+            fcntl_dupfd_cloexec(&file, DESCRIPTOR).or_else(|_| fcntl_dupfd_cloexec(&file, 3))?;
+        Ok(Self(descriptor.into()))
     }
 
     /// Returns the path under which the server finds the file.
@@ -40,7 +43,7 @@ impl Handover {
     }
 
     /// Writes the certificate and its key, for good, and lets the server inherit the file. Programs
-    /// that the server starts do not: Python closes what it did not open.
+    /// that the server starts with `subprocess` do not: Python closes what it did not open.
     ///
     /// # Errors
     /// There is no memory for it.

@@ -43,6 +43,8 @@ pub enum Found {
     Outdated(&'static str),
     /// A file that cannot be used, for this reason.
     Unusable(String),
+    /// A file that cannot be read now, for this reason.
+    Unreadable(String),
 }
 
 /// A certificate that was made.
@@ -92,7 +94,7 @@ impl CertificateFile {
         let text = match secret_file::read(&self.path, LIMIT) {
             Ok(text) => text,
             Err(_) if is_absent(&self.path) => return Found::Nothing,
-            Err(error) => return Found::Unusable(format!("it cannot be read: {error}")),
+            Err(error) => return Found::Unreadable(format!("it cannot be read: {error}")),
         };
         match Certificate::parse(&text, &text) {
             Ok(certificate) => match self.flaw(&certificate, now) {
@@ -124,8 +126,11 @@ impl CertificateFile {
         let certificate = self.new_certificate(now)?;
         let mut aside = None;
         let mut write = || {
-            if let Found::Unusable(_) = found {
-                aside = Some(self.set_aside(now)?);
+            match found {
+                Found::Unusable(_) => aside = Some(self.set_aside(now)?),
+                // It may be a person's, and readable again later.
+                Found::Unreadable(why) => return Err(io::Error::other(why.clone())),
+                Found::Nothing | Found::Outdated(_) | Found::Usable(_) => {}
             }
             let text = format!("{OURS}{}", certificate.pem());
             private_file::replace(&self.path, text.as_bytes(), true)

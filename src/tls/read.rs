@@ -1,5 +1,8 @@
 //! Reads a certificate and its key from the files that the settings name.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::settings::table::find;
@@ -9,6 +12,23 @@ use crate::tls::certificate::{Certificate, Unusable};
 
 /// The longest file, in KiB: many times a chain of certificates.
 pub const LIMIT: u64 = 256;
+
+/// Reads a file of certificates or keys that the server's user can read.
+///
+/// # Errors
+/// It cannot be read, is no regular file or is too long.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a FIFO without a writer must not block the start.
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => secret_file::read_limited(file, LIMIT),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
 
 /// Reads and checks a certificate. Call it before root is dropped, after which the key may no
 /// longer be readable. `key`: `None` if the certificate's file has it.

@@ -127,10 +127,13 @@ fn a_password_of_the_system_is_beaten() {
     is_none(&[], trap);
 }
 
+/// A start that fails ends the container.
+const NO_RESCUE: &str = "--env=AI_LAB_RESCUE=never";
+
 /// Such a start ends for this reason, and leaves the file as it is.
 fn ends(options: &[&str], trap: &str, reason: &str, content: &str) {
     let file = "/home/jupyter/.jupyter/jupyter_server_config.json";
-    let container = caught(options, trap);
+    let container = caught(&[options, &[NO_RESCUE]].concat(), trap);
     assert_eq!(container.end(), 1, "{}", container.logs());
     let log = container.logs();
     assert!(log.contains(&format!("{file} {reason}")), "{log}");
@@ -173,7 +176,7 @@ fn a_link_in_place_of_the_file_is_never_replaced() {
         &standing,
         [("stale", "in"), ("ailab", "out"), ("mine", "out")],
     );
-    let forced = caught(&["--env=JUPYTER_PASSWORD=mine"], trap);
+    let forced = caught(&["--env=JUPYTER_PASSWORD=mine", NO_RESCUE], trap);
     assert_eq!(forced.end(), 1, "{}", forced.logs());
     let reason = "/home/jupyter/.jupyter/jupyter_server_config.json is a symbolic link";
     assert!(forced.logs().contains(reason), "{}", forced.logs());

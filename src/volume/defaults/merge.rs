@@ -257,6 +257,7 @@ impl Record {
         let entry = self.manifest.entries.entry(path.to_vec()).or_default();
         let keep = KeptCopies::open(&self.home)?.place_for(path, entry)?;
         let (dir, name) = volume.parent(path, false)?;
+        KeptCopies::open(&self.home)?.check_mount(dir)?;
         let (temp, new) = stage(dir, &name, merged)?;
         let mut aside = Aside::default();
         let placed = Replacement {
@@ -277,6 +278,10 @@ impl Record {
         .run(&mut aside);
         // No file of the merged text is left under a temporary name.
         entry.kept.pop();
+        if placed == Placed::Done {
+            // A start deletes old copies of what was only run. This one a person wrote.
+            entry.kept.pop();
+        }
         let above = BTreeSet::from([tree::split(path).0.to_vec()]);
         aside.clear(self.home.dir.as_fd(), &above);
         match placed {

@@ -150,8 +150,11 @@ impl Replacement<'_> {
                 Ok(()) => return self.end(old, path),
                 Err(Errno::EXIST) => {
                     new.discard();
-                    old.discard();
-                    return Placed::Conflict;
+                    // An old file that is to be kept is a person's.
+                    return match self.end(old, path) {
+                        Placed::NotKept(path) => Placed::Displaced(path),
+                        _ => Placed::Conflict,
+                    };
                 }
                 Err(error) => Placed::FsRefused(error),
             },

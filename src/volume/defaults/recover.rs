@@ -15,6 +15,7 @@ use crate::volume::defaults::atomic::{Fault, NEW, OLD};
 use crate::volume::defaults::kept;
 use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Content, Digest, Manifest};
+use crate::volume::defaults::news;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store::{AiLabDir, Mark};
 use crate::volume::defaults::vacant::{At, move_to};
@@ -45,7 +46,8 @@ pub(super) fn clean_up(
         return Ok(false);
     }
     let paths = offers.by_path.keys().chain(manifest.entries.keys());
-    let paths: BTreeSet<&[u8]> = paths.map(Vec::as_slice).collect();
+    let mut paths: BTreeSet<&[u8]> = paths.map(Vec::as_slice).collect();
+    paths.insert(news::NAME.to_bytes());
     let mut dirs: BTreeSet<&[u8]> = paths.iter().map(|path| tree::split(path).0).collect();
     dirs.insert(b"");
     let mut sweep = Sweep {

@@ -129,6 +129,7 @@ fn run(volume: &Kept, choice: &Choice, what: &str) -> Outcome {
         &*format!("--memory={megabytes}m"),
         &format!("--memory-swap={megabytes}m"),
         "--publish=127.0.0.1:0:49494",
+        "--env=AI_LAB_RESCUE=never",
         &volume.option(),
         &settings,
         &program_option,

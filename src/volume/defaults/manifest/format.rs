@@ -43,6 +43,9 @@ const END: &str = "# end";
 const YOURS: &str = "# yours ";
 const KEPT: &str = "# kept ";
 const ANNOUNCED: &str = "# announced ";
+/// The number of copies of one notebook that a manifest has at most: the three that stay, and those
+/// of an update and of a merge that were begun.
+const MAX_KEPT: usize = 6;
 const SEEN: &str = "# seen ";
 
 /// Why a manifest was not read.
@@ -164,7 +167,12 @@ impl Manifest {
             let directory = String::from_utf8(path[..slash].to_vec()).ok()?;
             let copy = KeptCopy { directory, digest };
             let entry = self.entries.entry(path[slash + 1..].to_vec());
-            entry.or_default().kept.push(copy);
+            let kept = &mut entry.or_default().kept;
+            kept.push(copy);
+            // More are not ours: each is read and compared.
+            if kept.len() > MAX_KEPT {
+                kept.remove(0);
+            }
         } else {
             let (digest, path) = read_line(line.strip_prefix(ANNOUNCED.as_bytes())?)?;
             self.entries.entry(path).or_default().announced = Some(digest);
