@@ -89,8 +89,8 @@ mod tests {
         assert!(text.ends_with("é 998\né 999\n"), "{text}");
         assert!((MAX_BYTES - 10..=MAX_BYTES).contains(&text.len()));
         assert_eq!(last_words("a", ""), "a\n");
-        let log = "http://x/?token=0a1b&y\ntoken=";
-        assert_eq!(last_words("a", log), "a\n\nhttp://x/?token=…&y\ntoken=…\n");
+        let told = last_words("a", "http://x/?token=0a1b&y\ntoken=");
+        assert_eq!(told, "a\n\nhttp://x/?token=…&y\ntoken=…\n");
         assert_eq!(last_words("a", "b\nc"), "a\n\nb\nc\n");
         let long = last_words(&"é".repeat(5000), &log);
         assert!(long.len() <= MAX_BYTES && long.ends_with("…\n"), "{long}");
