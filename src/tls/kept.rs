@@ -94,7 +94,14 @@ impl CertificateFile {
         let text = match secret_file::read(&self.path, LIMIT) {
             Ok(text) => text,
             Err(_) if is_absent(&self.path) => return Found::Nothing,
-            Err(error) => return Found::Unreadable(format!("it cannot be read: {error}")),
+            Err(error) => {
+                let regular = fs::symlink_metadata(&self.path).is_ok_and(|data| data.is_file());
+                let problem = format!("it cannot be read: {error}");
+                return match regular && error.raw_os_error().is_some() {
+                    true => Found::Unreadable(problem),
+                    false => Found::Unusable(problem),
+                };
+            }
         };
         match Certificate::parse(&text, &text) {
             Ok(certificate) => match self.flaw(&certificate, now) {
