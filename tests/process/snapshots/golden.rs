@@ -132,6 +132,10 @@ fn constant(line: &str, image: &Image) -> String {
         let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
         format!("{line}/?token=TOKEN{rest}")
     });
+    // What the machine killed before is not of this start.
+    if line.trim_start().starts_with("\"before\": ") {
+        line = line.replace(|c: char| c.is_ascii_digit(), "N");
+    }
     // `[I 2026-01-01 00:00:00.000 ai-lab]` and `"time":"2026-01-01T00:00:00.000Z"`.
     for (before, length) in [
         ("[I ", 23),
