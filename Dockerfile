@@ -95,11 +95,13 @@ VOLUME /home/jupyter/notebooks
 COPY image/requirements.txt image/constraints.txt image/not-rescued.txt image/system /usr/local/share/ai-lab/
 # The files of the image, with the modes that they need whatever they were checked out with.
 # Then the packages, without what nothing here runs: their own test suites, the hub's own pages,
-# source maps, the C that is compiled already, and debug symbols. They are installed in the stage that stays: a
-# copy of so many files between stages takes as long again, and fuse-overlayfs loses one of
-# them now and then. Group and modes are right when the files are made: changing them later
-# takes ten seconds. Bytecode is written for what stays. uv and its cache are gone before the
-# layer ends.
+# source maps, the C that is compiled already, and debug symbols. They are installed in the stage
+# that stays: a copy of so many files between stages takes as long again, and fuse-overlayfs
+# loses one of them now and then. Group and modes are right when the files are made: changing
+# them later takes ten seconds. Bytecode is written for what stays. uv and its cache are gone
+# before the layer ends.
+# A lab that does not start is rescued from a second venv, the same files under other names: its
+# directories take five megabytes. pip changes no file, it makes another one in its place.
 RUN cd /usr/local/share/ai-lab \
     && cp -R --no-preserve=mode etc usr / \
     && rm -r etc usr \
