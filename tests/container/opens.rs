@@ -163,6 +163,7 @@ fn lines() -> Vec<Vec<&'static str>> {
         vec!["notebooks", "diff"],
         vec!["notebooks", "diff", "start.ipynb"],
         vec!["notebooks", "restore", "start.ipynb"],
+        vec!["notebooks", "merge", "start.ipynb"],
         vec!["notebooks", "seal", "/opt/sealed"],
         vec!["password", "set"],
         vec!["password", "hash"],

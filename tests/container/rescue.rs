@@ -65,17 +65,12 @@ const IN_PLACE: [Break; 8] = [
 ];
 
 /// Breaks that a start of the container meets.
-const FROM_THE_START: [Break; 3] = [
+const FROM_THE_START: [Break; 2] = [
     Break {
         how: "cd ~/.jupyter && cp jupyter_server_config.json ~ && \
               echo '{\"a\": 1,}' >jupyter_server_config.json",
         mend: "mv ~/jupyter_server_config.json ~/.jupyter",
         said: "trailing comma",
-    },
-    Break {
-        how: "echo 'c.ServerApp.certfile = \"/no/cert\"' >~/.jupyter/jupyter_server_config.py",
-        mend: "rm ~/.jupyter/jupyter_server_config.py",
-        said: "/no/cert cannot be read",
     },
     Break {
         how: "echo 'c.ServerApp.root_dir = \"/no/root\"' >~/.jupyter/jupyter_server_config.py",
@@ -126,6 +121,32 @@ fn whatever_a_person_broke_the_lab_opens_and_can_be_mended() {
     meets(&container, &restart, &IN_PLACE);
     let restart = || drop(docker_ok(["restart", &container.name]));
     meets(&container, &restart, &FROM_THE_START);
+}
+
+/// What a person at the address gets, with or without TLS.
+fn api(container: &Container, scheme: &str) -> String {
+    let url = format!("{scheme}://127.0.0.1:{}/api", container.port());
+    let words = ["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url];
+    text(&Command::new("curl").args(words).output().unwrap())
+}
+
+#[test]
+fn a_certificate_that_is_gone_is_replaced_and_the_login_never_goes_without_one() {
+    let container = Container::start(&[], &[]);
+    container.wait_for(READY);
+    let how = "mkdir -p ~/.jupyter && \
+               echo 'c.ServerApp.certfile = \"/no/cert\"' >~/.jupyter/jupyter_server_config.py";
+    as_user(&container, how);
+    let restart = || drop(docker_ok(["restart", &container.name]));
+    let rescue = again(&container, &restart).unwrap();
+    assert!(rescue.contains("/no/cert cannot be read"), "{rescue}");
+    assert_eq!(
+        (api(&container, "https"), api(&container, "http")),
+        ("200".into(), "000".into())
+    );
+    as_user(&container, "rm ~/.jupyter/jupyter_server_config.py");
+    assert_eq!(again(&container, &restart), None);
+    assert_eq!(api(&container, "http"), "200");
 }
 
 #[test]

@@ -40,6 +40,7 @@ try:
     if field := first("#username_input, [name=password]"):
         field.send_keys(login, Keys.ENTER)
     until("what broke", lambda: cause in (said := text(page)) and "rescue" in said)
+    browser.get(browser.current_url.split("/lab/")[0] + "/lab/tree/home/jupyter/notebooks")
     until("hidden files", lambda: ".ai-lab" in text(".jp-DirListing-content"))
     print("seen")
 finally:
