@@ -14,6 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The size limit of a notebook, in bytes.
 pub const MAX_SIZE: usize = 64 << 20;
 
+/// The limit on objects in a notebook. Each may take half a kilobyte of memory for ten bytes of the
+/// file, and others may write a file for a start to compare.
+const MAX_OBJECTS: usize = 100_000;
+
 /// The cells of a notebook in their order. Serialized they are one line of JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -42,6 +46,9 @@ pub enum NotANotebook {
     /// It is longer than [`MAX_SIZE`].
     #[error("the notebook is longer than {} MiB", MAX_SIZE >> 20)]
     TooLong,
+    /// It has more than [`MAX_OBJECTS`] objects.
+    #[error("the notebook has more than {MAX_OBJECTS} JSON objects")]
+    TooManyObjects,
     /// It is not JSON, or a part of it has the wrong type or is there twice.
     #[error("the file is not a notebook that Jupyter can open: {0}")]
     Json(#[from] serde_json::Error),
@@ -68,6 +75,9 @@ impl Cells {
         }
         if notebook.len() > MAX_SIZE {
             return Err(NotANotebook::TooLong);
+        }
+        if notebook.iter().filter(|byte| **byte == b'{').count() > MAX_OBJECTS {
+            return Err(NotANotebook::TooManyObjects);
         }
         let notebook: Notebook = serde_json::from_str(std::str::from_utf8(notebook)?)?;
         match (notebook.nbformat, notebook.cells) {

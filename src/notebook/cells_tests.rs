@@ -145,3 +145,16 @@ fn what_jupyter_cannot_open_is_an_error_with_its_place() {
     assert!(latin.contains("invalid utf-8 sequence"), "{latin}");
     assert!(error(&" ".repeat(MAX_SIZE + 1)).contains("longer than 64 MiB"));
 }
+
+#[test]
+fn a_notebook_that_would_take_gigabytes_is_not_parsed() {
+    let attachments: Vec<String> = (0..100_001).map(|n| format!("\"{n}\":{{}}")).collect();
+    let text = format!(
+        "{{\"nbformat\":4,\"cells\":[{{\"cell_type\":\"raw\",\"source\":\"\",\"attachments\":{{{}}}}}]}}",
+        attachments.join(",")
+    );
+    assert!(matches!(
+        Cells::parse(text.as_bytes()),
+        Err(NotANotebook::TooManyObjects)
+    ));
+}
