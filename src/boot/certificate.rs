@@ -144,7 +144,7 @@ fn kept(
             start.report.degraded_by_user(degradation);
         }
         Found::Outdated(flaw) => info!("The certificate in {} is replaced: {flaw}", path.display()),
-        // What could not be written says why.
+        // `made.written` has the reason, which is reported below.
         Found::Unreadable(_) | Found::Usable(_) | Found::Nothing => {}
     }
     if let Err(error) = made.written {

@@ -184,7 +184,7 @@ pub struct ServerUser {
     pub dropped: Dropped,
 }
 
-/// How a start ended that got as far as running something.
+/// The end of a start that ran a server, a command or nothing.
 pub struct Ending {
     /// The exit code.
     pub code: i32,

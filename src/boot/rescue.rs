@@ -77,7 +77,7 @@ pub(super) fn plan(
     })
 }
 
-/// What the usual server's arguments and Jupyter's configuration say of a trait of `ServerApp`.
+/// The value of a trait of `ServerApp` in the usual server's arguments or Jupyter's configuration.
 enum Said {
     Nothing,
     Known(String),
@@ -154,7 +154,7 @@ fn address(start: &Start<'_>, traits: &ServerTraits<'_>, directory: &Path) -> Op
         traits.of("client_ca"),
     ) {
         (Said::Nothing, ..) => TlsFiles::None,
-        // Who may connect is decided by a file.
+        // The server accepts only clients with a certificate; a rescue would accept all.
         (_, _, Said::Known(_) | Said::Unknown) => return None,
         (Said::Known(certificate), Said::Nothing, _) => {
             let file = absolute(directory, &certificate)?;

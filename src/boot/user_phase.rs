@@ -34,7 +34,7 @@ pub struct Ready {
     pub config_location: ConfigLocation,
     /// Where the password is stored, for the verbs; `None` in hub mode.
     pub password: Option<PasswordLocation>,
-    /// What is new in the notebooks, for the welcome.
+    /// The news about the notebooks, for the welcome.
     pub news: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 
-/// How a server ended, what it had logged, and the reason that is to be told.
+/// The end of a server, the end of its log, and the expected reason.
 struct Death {
     name: String,
     ended: Ended,

@@ -1,5 +1,5 @@
-//! How much memory a container may use, and how many of its processes Linux killed because there
-//! was no more: the files of its control group, version 1 or 2.
+//! Reads the memory limit of a container, and the number of its processes that Linux killed for
+//! lack of memory, from the files of its control group, version 1 or 2.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::death::Diagnosis;
 
-/// What a limit above that of the container's group is, or none at all.
+/// The cause if the limit of the container's own group was not reached.
 const MACHINE: &str = "the machine has no memory left";
 
 /// The control group of a process, as far as it is about memory.
@@ -32,7 +32,7 @@ enum Version {
 struct Counters {
     /// The processes that Linux killed because there was no memory.
     killed: u64,
-    /// How often the limit of the group was reached, and nothing could be freed. `None`: not
+    /// The number of times that the group reached its limit and nothing could be freed. `None`: not
     /// counted by version 1.
     limit_reached: Option<u64>,
 }

@@ -52,7 +52,7 @@ fn what_a_run_and_a_save_write_does_not_count() {
     assert_eq!(before, after);
 }
 
-/// What the real programs saved of `installed.ipynb`. JupyterLab 4.2.7, 4.3.8, 4.4.10, 4.5.11 and
+/// The files that the real programs saved of `installed.ipynb`. JupyterLab 4.2.7, 4.3.8, 4.4.10, 4.5.11 and
 /// 4.6.6 saved the same bytes in a browser after Shift+Enter in each cell. `upgraded` was in format
 /// 4.2, and all its cells were run at once; nbclient saved its own run.
 #[test]

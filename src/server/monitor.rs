@@ -73,7 +73,7 @@ pub struct WatchOptions {
     pub default_password: Option<DefaultPassword>,
     /// The rescue of a server that ends before it is ready; `None`: there is none.
     pub rescue: Option<Arc<RescuePlan>>,
-    /// What is new in the notebooks, for the welcome.
+    /// The news about the notebooks, for the welcome.
     pub news: Option<String>,
     /// The value of `$NOTIFY_SOCKET`; `None` if it is unset or empty.
     pub notify_socket: Option<OsString>,
