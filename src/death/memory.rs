@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::death::Diagnosis;
 
 /// The cause if the limit of the container's own group was not reached.
-const MACHINE: &str = "the machine has no memory left";
+const MACHINE: &str =
+    "the machine, or a group of containers that shares a limit, has no memory left";
 
 /// The control group of a process, as far as it is about memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -134,7 +134,7 @@ fn what_was_killed_before_does_not_count_and_what_the_limit_did_not_do_is_not_it
     assert_eq!((kills.before, kills.killed, more), (3, 6 - 3, 2));
     assert_eq!(
         kills.text(more),
-        "the machine has no memory left, and Linux killed 2 processes"
+        "the machine, or a group of containers that shares a limit, has no memory left, and Linux killed 2 processes"
     );
     // A file that cannot be read any more says nothing.
     fs::remove_file(fake.0.path().join("memory.events")).unwrap();
