@@ -271,7 +271,13 @@ fn it_is_never_silent_and_a_failure_says_what_helps() {
     run.wait_for("[1/6] base image debian:trixie-slim: is there");
     run.wait_for("[4/6] entrypoint ...");
     run.wait_for("[2/6] JupyterLab and its packages: done, ");
-    run.wait_for("[4/6] entrypoint, 8 s: Step 6/9 : RUN cargo");
+    let line = run.wait_for("s: Step 6/9 : RUN cargo");
+    let seconds = line
+        .strip_prefix("[4/6] entrypoint, ")
+        .unwrap()
+        .split(' ')
+        .next();
+    assert!(seconds.unwrap().parse::<u32>().unwrap() <= 10, "{line}");
     fs::write(fakes.0.path().join("end"), FULL).unwrap();
     run.wait_for("[4/6] entrypoint: failed after ");
     run.wait_for(FULL);
