@@ -143,7 +143,7 @@ def healthcheck(name, rounds):
     programs = [python, "-c", PYTHON_CHECK], ["/usr/local/bin/ai-lab-entrypoint", "healthcheck"]
     asked = json.dumps([rounds * 10, *programs])
     peers, ours = json.loads(run("docker", "exec", name, python, "-c", IN_TURN, asked))
-    row("healthcheck, idle server", ours, peers, "ms", "≤ 5 ms", lambda this, _: this <= 5,
+    row("healthcheck, idle server", ours, peers, "ms", "≤ 3 ms", lambda this, _: this <= 3,
         "from fork to end, in the container; peer: docker-stacks' way, in Python")
 
 
@@ -170,17 +170,17 @@ def containers(image, stock, rounds):
                 row("idle wake-ups in 10 s", [woken], None, "", "0", lambda this, _: this == 0)
             ends.append(this.stop())
     shares, own = map(list, zip(*held))
-    row("PID 1 when ready, Pss", shares, None, "MB", "≤ 3.0 MB", lambda this, _: this <= 3)
-    row("PID 1 when ready, private dirty", own, None, "MB", "≤ 1.0 MB", lambda this, _: this <= 1)
-    row("container start → HTTP 200", ours, bares, "ms", "≤ bare, same venv, + 70 ms",
-        lambda this, peer: this <= peer + 70,
+    row("PID 1 when ready, Pss", shares, None, "MB", "≤ 1.2 MB", lambda this, _: this <= 1.2)
+    row("PID 1 when ready, private dirty", own, None, "MB", "≤ 0.5 MB", lambda this, _: this <= 0.5)
+    row("container start → HTTP 200", ours, bares, "ms", "≤ bare, same venv, + 40 ms",
+        lambda this, peer: this <= peer + 40,
         f"{median(ours) - median(bares):+.0f} ms, {engine.driver()}")
     if stock:
-        row("container start → HTTP 200", ours, stocks, "ms", "≤ 0.6 × bare, stock venv",
-            lambda this, peer: this <= 0.6 * peer)
-    row("first HTTP 200 → welcome", welcomes, None, "ms", "≤ 30 ms", lambda this, _: this <= 30,
+        row("container start → HTTP 200", ours, stocks, "ms", "≤ 0.5 × bare, stock venv",
+            lambda this, peer: this <= 0.5 * peer)
+    row("first HTTP 200 → welcome", welcomes, None, "ms", "≤ 10 ms", lambda this, _: this <= 10,
         "looked for every 2 ms")
-    row("server's end → exit", ends, peer_ends, "ms", "≤ 15 ms", lambda this, _: this <= 15,
+    row("server's end → exit", ends, peer_ends, "ms", "≤ 5 ms", lambda this, _: this <= 5,
         "peer: tini")
 
 
