@@ -1,10 +1,10 @@
 //! Arrows run down only: no file of `src` imports one that leads back to it, and the table of
 //! rooms in `docs/contributing.md` has every arrow between rooms, each to a row below its own.
-//! `AI_LAB_WRITE_DOCS=1 cargo nextest run --test process house::` writes the table.
+//! `AI_LAB_WRITE_DOCS=1 cargo nextest run --test process house::` writes the table and the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
@@ -102,8 +102,8 @@ fn no_file_imports_one_that_leads_back_to_it() {
     assert!(circle.is_empty(), "{:#?}", arrows.collect::<Vec<_>>());
 }
 
-#[test]
-fn the_table_of_rooms_has_every_arrow_and_they_run_down() {
+/// The rooms, each with those that it uses.
+fn rooms() -> Imports {
     let mut rooms = Imports::new();
     for (module, targets) in imports() {
         let others = targets.iter().map(|target| room(target).to_owned());
@@ -113,12 +113,33 @@ fn the_table_of_rooms_has_every_arrow_and_they_run_down() {
             .or_default()
             .extend(others);
     }
+    rooms
+}
+
+/// Reads a page of `docs`, which `AI_LAB_WRITE_DOCS` writes first.
+fn page(path: &Path, written: &str) {
+    if std::env::var_os("AI_LAB_WRITE_DOCS").is_some() {
+        fs::write(path, written).unwrap();
+    }
+    let page = fs::read_to_string(path).unwrap();
+    assert!(page == written, "AI_LAB_WRITE_DOCS=1 writes {path:?}");
+}
+
+fn docs(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name)
+}
+
+#[test]
+fn the_table_of_rooms_has_every_arrow_and_they_run_down() {
+    let rooms = rooms();
     let (order, circle) = in_order(&rooms);
     assert!(circle.is_empty(), "rooms that lead back: {circle:?}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/contributing.md");
-    let page = fs::read_to_string(&path).unwrap();
+    let path = docs("contributing.md");
+    let text = fs::read_to_string(&path).unwrap();
     let head = "| room | what it uses |\n|---|---|\n";
-    let (before, rest) = page.split_once(head).unwrap();
+    let (before, rest) = text.split_once(head).unwrap();
     let (_, after) = rest.split_once("\n\n").unwrap();
     let names = |room: &String| {
         let used = order.iter().filter(|other| rooms[room].contains(*other));
@@ -127,12 +148,81 @@ fn the_table_of_rooms_has_every_arrow_and_they_run_down() {
     };
     let rows: Vec<String> = order.iter().map(names).collect();
     let written = format!("{before}{head}{}\n\n{after}", rows.join("\n"));
-    if std::env::var_os("AI_LAB_WRITE_DOCS").is_some() {
-        fs::write(&path, &written).unwrap();
+    page(&path, &written);
+}
+
+/// All rooms below a room.
+fn below(rooms: &Imports, room: &str) -> BTreeSet<String> {
+    let used = &rooms[room];
+    let deeper = used.iter().flat_map(|used| below(rooms, used));
+    used.iter().cloned().chain(deeper).collect()
+}
+
+/// The number of rows below a room.
+fn height(rooms: &Imports, room: &str) -> usize {
+    let heights = rooms[room].iter().map(|used| height(rooms, used) + 1);
+    heights.max().unwrap_or(0)
+}
+
+const STYLE: &str = "  .page { fill: #fff } .box { fill: #e3f1e6; stroke: #57606a }
+  text { fill: #1f2328 } .line { stroke: #57606a; fill: none } .tip { fill: #57606a }
+  @media (prefers-color-scheme: dark) {
+    .page { fill: #0d1117 } .box { fill: #16391f; stroke: #9198a1 }
+    text { fill: #e6edf3 } .line { stroke: #9198a1 } .tip { fill: #9198a1 }
+  }";
+
+/// The picture has an arrow wherever no longer way leads down to the same room.
+#[test]
+fn the_picture_of_rooms_is_that_of_the_code() {
+    let rooms = rooms();
+    let (order, _) = in_order(&rooms);
+    let top = order.iter().map(|room| height(&rooms, room)).max().unwrap();
+    let arrow = |from: &String, to: &String| {
+        let longer = |used: &String| below(&rooms, used).contains(to);
+        rooms[from].contains(to) && !rooms[from].iter().any(longer)
+    };
+    let mut places: BTreeMap<&String, (usize, usize)> = BTreeMap::new();
+    for row in 0..=top {
+        let mut names: Vec<&String> = order.iter().collect();
+        names.retain(|room| height(&rooms, room) == top - row);
+        // Below those that lead here.
+        names.sort_by_key(|room| {
+            let above = places.iter().filter(|(from, _)| arrow(from, room));
+            let middles: Vec<usize> = above.map(|(_, (x, _))| *x).collect();
+            middles.iter().sum::<usize>() / middles.len().max(1)
+        });
+        for (column, room) in names.iter().enumerate() {
+            // No arrow runs straight through a box that stands alone.
+            let aside = if names.len() == 1 { 70 * (row % 2) } else { 0 };
+            let x = 860 * (2 * column + 1) / (2 * names.len()) + aside;
+            places.insert(room, (x, 36 + 72 * row));
+        }
     }
-    let page = fs::read_to_string(&path).unwrap();
-    assert!(
-        page == written,
-        "AI_LAB_WRITE_DOCS=1 writes the table of rooms"
+    let height = 72 * (top + 1);
+    let mut lines = vec![
+        format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 860 {height}\" font-family=\"system-ui, sans-serif\" font-size=\"14\" role=\"img\" aria-labelledby=\"t\">"),
+        "<title id=\"t\">The rooms of the source, and which room uses which</title>".to_owned(),
+        format!("<style>\n{STYLE}\n</style>"),
+        "<marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path class=\"tip\" d=\"M0 0L8 4L0 8z\"/></marker>".to_owned(),
+        format!("<rect class=\"page\" width=\"860\" height=\"{height}\"/>"),
+    ];
+    for (from, (x1, y1)) in &places {
+        for (to, (x2, y2)) in places.iter().filter(|(to, _)| arrow(from, to)) {
+            let (y1, y2) = (y1 + 15, y2 - 15);
+            lines.push(format!("<path class=\"line\" marker-end=\"url(#tip)\" d=\"M{x1} {y1}L{x2} {y2}\"><title>{from} uses {to}</title></path>"));
+        }
+    }
+    for (room, (x, y)) in &places {
+        let (left, above, base) = (x - 54, y - 15, y + 5);
+        lines.push(format!(
+            "<rect class=\"box\" x=\"{left}\" y=\"{above}\" width=\"108\" height=\"30\" rx=\"4\"/>"
+        ));
+        lines.push(format!(
+            "<text x=\"{x}\" y=\"{base}\" text-anchor=\"middle\">{room}</text>"
+        ));
+    }
+    page(
+        &docs("rooms.svg"),
+        &format!("{}\n</svg>\n", lines.join("\n")),
     );
 }
