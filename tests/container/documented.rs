@@ -212,6 +212,7 @@ const CONTRIBUTING: &[(&str, Do)] = &[
     ("cargo test --test process exit_codes", BY_SCRIPT),
     ("scripts/own-engine", BY_SCRIPT),
     ("scripts/fuzz 10", BY_SCRIPT),
+    ("scripts/other-world", BY_SCRIPT),
     ("AI_LAB_WRITE_DOCS=1", BY_SCRIPT),
     ("scripts/bench --quick", BY_SCRIPT),
     ("scripts/profile", BY_SCRIPT),
