@@ -5,16 +5,19 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use crate::boot::user_phase::working_directory;
 use crate::boot::{ServerUser, Start, variable};
 use crate::jupyter_config::precedence::ConfigSources;
 use crate::server::argv;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::ServerProgram;
 use crate::settings::{Key, Origin, SettingError, SettingsError};
+use crate::tls;
+use crate::tls::FileProblem;
 
 /// Settings that set a trait of Jupyter.
 const TRAITS: [(Key, &str); 3] = [
@@ -31,7 +34,7 @@ const KUBEFLOW: &str = "NB_PREFIX";
 const KUBEFLOWS_PORT: u16 = 8888;
 
 /// The place of a value on the server's command line, for messages.
-const LINE: &str = "the server's arguments";
+pub(super) const LINE: &str = "the server's arguments";
 
 /// The variable with the page that a hub opens first; the image names its own there.
 pub(super) const PAGE: &str = "JUPYTERHUB_DEFAULT_URL";
@@ -92,16 +95,6 @@ pub(super) fn arguments(
     };
     let argv = argv::merge(plan, &settings.args, &server.args);
     let replaced = certificate.is_some() && argv.value(CERTFILE) != certificate;
-    if let Some(tls) = start.tls.as_ref().filter(|_| replaced) {
-        let in_a_file = jupyters
-            .server_trait(CERTFILE)
-            .filter(|_| argv.value(CERTFILE).is_none());
-        let place = in_a_file.map_or("the server's arguments".into(), |(place, _)| place);
-        info!(
-            "{} has no effect: another certificate or key is named in {place}",
-            tls.origin
-        );
-    }
     let ours = TRAITS.iter().map(|(_, name)| *name);
     let ours = ours.chain(["ServerApp.base_url"]);
     for name in ours.chain([CERTFILE].into_iter().filter(|_| !replaced)) {
@@ -114,69 +107,136 @@ pub(super) fn arguments(
     argv
 }
 
-/// Checks for values that would end the server, or every connection to it, for the user that
-/// this process runs as. `directory` is the server's working directory.
-///
-/// # Errors
-/// All values that cannot work, with the place that each is from.
-pub(super) fn check(
-    start: &Start<'_>,
-    server: &ServerProgram,
-    argv: &Argv,
-    jupyters: &ConfigSources,
-    directory: &Path,
-) -> Result<(), SettingsError> {
-    let value = |name| match argv.value(name) {
+/// What a server needs to start, as far as it can be seen before.
+pub(super) struct ServerCheck {
+    argv: Argv,
+    /// The server's working directory.
+    directory: PathBuf,
+    /// Our notebooks directory. It exists, or its absence is reported already.
+    root_dir: Option<PathBuf>,
+    /// The file with the requested certificate, which is checked already.
+    certificate: Option<String>,
+    hub: bool,
+}
+
+impl ServerCheck {
+    pub(super) fn new(
+        start: &Start<'_>,
+        server: &ServerProgram,
+        argv: &Argv,
+        certificate: Option<String>,
+    ) -> Self {
+        Self {
+            argv: argv.clone(),
+            directory: working_directory(start).unwrap_or_default(),
+            root_dir: start.settings.root_dir().map(Path::to_owned),
+            certificate,
+            hub: server.hub,
+        }
+    }
+
+    /// Checks for values that would end the server, or every connection to it, for the user that
+    /// this process runs as.
+    ///
+    /// # Errors
+    /// All values that cannot work, with the place that each is from.
+    pub(super) fn check(&self, jupyters: &ConfigSources) -> Result<(), SettingsError> {
+        let value = |name| value(&self.argv, jupyters, name);
+        let mut wrong = Vec::new();
+        for name in [CERTFILE, KEYFILE, "ServerApp.client_ca"] {
+            let file = value(name).filter(|(_, file)| !file.is_empty());
+            wrong.extend(file.and_then(|(place, file)| self.unreadable(name, place, file)));
+        }
+        if wrong.is_empty() {
+            wrong.extend(self.unusable_certificate(jupyters));
+        }
+        // Jupyter expands `~`.
+        let hubs = std::env::var(HUBS_DIRECTORY).ok();
+        let hubs = hubs.as_deref();
+        let hubs = hubs.filter(|path| self.hub && path.starts_with('/'));
+        let hubs = hubs.map(|path| (HUBS_DIRECTORY.to_owned(), path));
+        if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
+            && !root_dir.starts_with('~')
+            && self.root_dir.as_deref() != Some(Path::new(root_dir))
+            && !self.directory.join(root_dir).is_dir()
+        {
+            wrong.push(SettingError::new(
+                "ServerApp.root_dir",
+                place,
+                format!("{root_dir} is not a directory"),
+                "mount a volume there, or name another directory",
+            ));
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(SettingsError(wrong)),
+        }
+    }
+
+    fn unreadable(&self, name: &str, place: String, file: &str) -> Option<SettingError> {
+        let path = self.directory.join(file);
+        let mut options = OpenOptions::new();
+        // Opening a FIFO without a writer must not block the start.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let error = options.open(&path).err()?;
+        let remedy = "mount it so that the server's user can read it, or leave it out";
+        let problem = match fs::read_link(&path) {
+            Ok(target) if error.kind() == ErrorKind::NotFound => {
+                format!(
+                    "{file} is a link to {}, which is not here",
+                    target.display()
+                )
+            }
+            _ => format!("{file} cannot be read: {error}"),
+        };
+        Some(SettingError::new(name, place, problem, remedy))
+    }
+
+    /// Jupyter reads these files for each connection, and starts whatever is in them.
+    fn unusable_certificate(&self, jupyters: &ConfigSources) -> Option<SettingError> {
+        let value = |name| value(&self.argv, jupyters, name).filter(|(_, file)| !file.is_empty());
+        let (place, file) = value(CERTFILE)?;
+        if self.certificate.as_deref() == Some(file) {
+            return None;
+        }
+        let certificate = self.directory.join(file);
+        let key = match value(KEYFILE) {
+            Some((place, file)) => Some((place, self.directory.join(file))),
+            None if jupyters
+                .server_trait(KEYFILE)
+                .is_some_and(|(_, file)| file.is_none()) =>
+            {
+                return None; // only Jupyter knows it
+            }
+            None => None,
+        };
+        let own_key = key.as_ref().map(|(_, path)| path.as_path());
+        let (path, problem) =
+            tls::read_pair(&certificate, own_key.unwrap_or(&certificate)).err()?;
+        let (problem, remedy) = match problem {
+            FileProblem::Unusable(unusable) if unusable.may_be_usable() => return None,
+            FileProblem::Unusable(unusable) => (unusable.to_string(), unusable.remedy(own_key)),
+            FileProblem::Unreadable(error) => (error.to_string(), "name a regular file"),
+        };
+        let problem = format!("{} cannot be used: {problem}", path.display());
+        let of_key = Some(path) == own_key && path != certificate;
+        let (name, place) = match key {
+            Some((place, _)) if of_key => (KEYFILE, place),
+            _ => (CERTFILE, place),
+        };
+        Some(SettingError::new(name, place, problem, remedy))
+    }
+}
+
+/// Returns the value of a trait and the place that it is from; `None`: it has none, or only
+/// Jupyter knows it.
+fn value<'a>(argv: &'a Argv, jupyters: &'a ConfigSources, name: &str) -> Option<(String, &'a str)> {
+    match argv.value(name) {
         Some(value) => Some((LINE.to_owned(), value)),
         None => {
             let (place, value) = jupyters.server_trait(name)?;
             Some((place, value?))
         }
-    };
-    let mut wrong = Vec::new();
-    for name in [CERTFILE, KEYFILE, "ServerApp.client_ca"] {
-        let Some((place, file)) = value(name).filter(|(_, file)| !file.is_empty()) else {
-            continue;
-        };
-        let path = directory.join(file);
-        let mut options = OpenOptions::new();
-        // Opening a FIFO without a writer must not block the start.
-        options.read(true).custom_flags(libc::O_NONBLOCK);
-        if let Err(error) = options.open(&path) {
-            let remedy = "mount it so that the server's user can read it, or leave it out";
-            let problem = match fs::read_link(&path) {
-                Ok(target) if error.kind() == ErrorKind::NotFound => {
-                    format!(
-                        "{file} is a link to {}, which is not here",
-                        target.display()
-                    )
-                }
-                _ => format!("{file} cannot be read: {error}"),
-            };
-            wrong.push(SettingError::new(name, place, problem, remedy));
-        }
-    }
-    // Jupyter expands `~`. Our notebooks directory exists, or its absence is reported already.
-    let ours = start.settings.root_dir();
-    let hubs = std::env::var(HUBS_DIRECTORY).ok();
-    let hubs = hubs.as_deref();
-    let hubs = hubs.filter(|path| server.hub && path.starts_with('/'));
-    let hubs = hubs.map(|path| (HUBS_DIRECTORY.to_owned(), path));
-    if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
-        && !root_dir.starts_with('~')
-        && ours != Some(Path::new(root_dir))
-        && !directory.join(root_dir).is_dir()
-    {
-        wrong.push(SettingError::new(
-            "ServerApp.root_dir",
-            place,
-            format!("{root_dir} is not a directory"),
-            "mount a volume there, or name another directory",
-        ));
-    }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(SettingsError(wrong)),
     }
 }
 

@@ -7,12 +7,15 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
+use crate::boot::arguments;
 use crate::boot::{Failure, ServerUser, Start, timed};
 use crate::degradation::Degradation;
 use crate::jupyter_config::ConfigLocation;
-use crate::server::argv::{Argv, CERTFILE};
+use crate::jupyter_config::precedence::ConfigSources;
+use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::Launch;
 use crate::settings::{Key, Origin, Settings, SettingsError, Tls};
+use crate::state::Mode;
 use crate::tls;
 use crate::tls::{Certificate, CertificateFile, Found, Handover};
 
@@ -56,14 +59,21 @@ fn origin(settings: &Settings) -> Origin {
     })
 }
 
-/// Says that a request has no effect under a hub.
-pub fn warn_of_hub(settings: &Settings) {
-    if settings.server.tls != Tls::Off {
-        warn!(
-            "{} has no effect: JupyterHub decides how it reaches this server (remedy: set \
-             `c.JupyterHub.internal_ssl` in the hub's configuration)",
-            origin(settings)
-        );
+/// Says that a request has no effect where no server of ours is started, or a hub's.
+pub fn warn_of_no_effect(settings: &Settings, mode: Mode) {
+    let origin = origin(settings);
+    match mode {
+        _ if settings.server.tls == Tls::Off => {}
+        Mode::Hub => warn!(
+            "{origin} has no effect: JupyterHub decides how it reaches this server (remedy: set \
+             `c.JupyterHub.internal_ssl` in the hub's configuration)"
+        ),
+        // An image's own setting is meant for its servers.
+        Mode::Command | Mode::Idle if origin.is_chosen() => warn!(
+            "{origin} has no effect: it is for a Jupyter server, and none is started (remedy: leave \
+             it out, or name jupyter-lab instead of the command)"
+        ),
+        Mode::Command | Mode::Idle | Mode::Lab => {}
     }
 }
 
@@ -85,6 +95,52 @@ fn not_handed(error: io::Error) -> io::Error {
 /// Reports whether the server's arguments have the certificate of `handover`, and no other one.
 pub fn is_used(handover: &Handover, argv: &Argv) -> bool {
     argv.value(CERTFILE) == Some(&handover.path())
+}
+
+/// Reports a requested certificate that the server's arguments do not have, because another one is
+/// named, or none.
+///
+/// # Errors
+/// Under `--warning-as-error`, if the server's arguments turn https off.
+pub fn report_replaced(
+    start: &mut Start<'_>,
+    handover: &Handover,
+    argv: &Argv,
+    jupyters: &ConfigSources,
+) -> Result<(), Failure> {
+    let Some(origin) = start.tls.as_ref().map(|tls| &tls.origin) else {
+        return Ok(());
+    };
+    let path = handover.path();
+    let (place, value) = match (argv.value(CERTFILE), jupyters.server_trait(CERTFILE)) {
+        (Some(ours), _) if ours == path => return Ok(()),
+        (None, Some((place, value))) => (place, value.map(str::to_owned)),
+        (value, _) => (arguments::LINE.into(), value.map(str::to_owned)),
+    };
+    let why = match value.as_deref() {
+        Some(named) if !named.is_empty() => {
+            info!("{origin} has no effect: another certificate or key is named in {place}");
+            return Ok(());
+        }
+        Some(_) => format!("the server has no https: {CERTFILE} is empty in {place}"),
+        None if place == arguments::LINE => {
+            format!(
+                "the server may have no https: {KEYFILE} is in {place}, without its certificate"
+            )
+        }
+        None => format!("the server may have no https: only Jupyter knows {CERTFILE} in {place}"),
+    };
+    let degradation = Degradation::new(
+        format!("{origin} has no effect, and {why}"),
+        "remove that setting, or name a certificate with it",
+    );
+    match place == arguments::LINE {
+        true => start.report.degraded(degradation),
+        false => {
+            start.report.degraded_by_user(degradation);
+            Ok(())
+        }
+    }
 }
 
 /// Gives the requested certificate to the server, which inherits the returned file in memory.

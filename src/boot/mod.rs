@@ -15,6 +15,7 @@ pub mod check;
 mod docker_stacks;
 mod dry_run;
 mod home;
+mod lab_files;
 mod limits;
 mod passthrough;
 mod report;
@@ -269,9 +270,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
     if matches!(start.launch, Launch::Server(_)) {
         check::warn_of_timeouts(start.settings);
     }
-    if start.mode() == Mode::Hub {
-        certificate::warn_of_hub(start.settings);
-    }
+    certificate::warn_of_no_effect(start.settings, start.mode());
     check::warn_of_stale_copies(start.settings);
     docker_stacks::warn_of_options(start.settings);
     if start.settings.dry_run {

@@ -41,7 +41,7 @@ impl CommandObserver {
 }
 
 impl Observer for CommandObserver {
-    fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>) {
+    fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>, _: bool) {
         self.memory = Cgroup::of("self").and_then(KillCounter::new);
         let kills = self.memory.as_ref().map(|memory| memory.kills().clone());
         self.state_writer.update(|state| {
@@ -58,6 +58,8 @@ impl Observer for CommandObserver {
     fn rescue(&mut self, _: &RescueReason) -> Option<Preparation> {
         None
     }
+
+    fn not_rescued(&mut self, _: Option<Duration>) {}
 
     fn stopping(&mut self, _: bool) {
         self.state_writer

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::boot::{ServerUser, Start};
+use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::precedence::ConfigSources;
 use crate::password;
 use crate::password::Secret;
@@ -16,7 +17,6 @@ use crate::server::rescue::{Address, Login, RescuePlan, TlsFiles};
 use crate::settings::{Rescue, Settings};
 use crate::sys::env::Environment;
 use crate::tls;
-use crate::tls::Certificate;
 
 /// The variable with the token of Jupyter's own.
 const TOKEN: &str = "JUPYTER_TOKEN";
@@ -38,7 +38,7 @@ pub(super) fn plan(
     person: &ServerUser,
     ready: &Ready,
     server: &ServerProgram,
-    traits: &ServerTraits<'_>,
+    argv: &Argv,
 ) -> Option<RescuePlan> {
     let directory = working_directory(start).unwrap_or_else(|| person.account.home.clone());
     let hub = server.hub;
@@ -52,9 +52,14 @@ pub(super) fn plan(
         hub,
         program_of_venv: is_of_venv(start, server),
         address: match hub {
-            true => Address::default(),
-            false => address(start, traits, &directory)?,
+            true => Box::new(|| Some(Address::default())),
+            false => address(start, argv, &place, &directory),
         },
+        decides: Box::new({
+            let (place, argv) = (place.clone(), argv.clone());
+            let overridden = move |name: &str| argv.value(name).is_some();
+            move |file| !hub && place.read().decides_access(file, &overridden)
+        }),
         environment: ready.environment.clone(),
         directory,
         umask: start.settings.server.umask,
@@ -85,12 +90,10 @@ enum Said {
     Unknown,
 }
 
-/// The usual server's traits.
-pub(super) struct ServerTraits<'a> {
-    /// Its arguments.
-    pub argv: &'a Argv,
-    /// Jupyter's configuration.
-    pub jupyters: &'a ConfigSources,
+/// The usual server's traits: its arguments, and Jupyter's configuration.
+struct ServerTraits<'a> {
+    argv: &'a Argv,
+    jupyters: ConfigSources,
 }
 
 impl ServerTraits<'_> {
@@ -114,74 +117,84 @@ impl ServerTraits<'_> {
     }
 }
 
-/// Returns where the rescued server listens; `None`: nowhere that is as safe as where the usual one
-/// does. What cannot work may be what broke, and gets the image's value.
-fn address(start: &Start<'_>, traits: &ServerTraits<'_>, directory: &Path) -> Option<Address> {
+/// Decides where the rescued server listens.
+type AddressOf = Box<dyn Fn() -> Option<Address> + Send + Sync>;
+
+/// Returns the decision. It reads Jupyter's configuration as it is then: a person may have changed
+/// it since the start.
+fn address(start: &Start<'_>, argv: &Argv, place: &ConfigLocation, directory: &Path) -> AddressOf {
     let settings = &start.settings.server;
-    let mut kept = Vec::new();
-    match (traits.of("sock"), traits.of("ip")) {
-        (Said::Unknown, _) | (Said::Nothing, Said::Unknown) => return None,
-        // Jupyter takes no port beside it.
-        (Said::Known(sock), _) => kept.push(("sock", absolute(directory, &sock)?)),
-        (Said::Nothing, Said::Known(ip)) if !can_listen(&ip) => return None,
-        (Said::Nothing, ip) => {
-            let image = || settings.ip.clone().unwrap_or_else(|| "*".into());
-            kept.push((
-                "ip",
-                match ip {
-                    Said::Known(ip) => ip,
-                    _ => image(),
-                },
-            ));
-            let port = traits
-                .known("port")
-                .filter(|port| port.parse::<u16>().is_ok());
-            let port = port.or_else(|| Some(settings.port?.to_string()));
-            kept.extend(port.map(|port| ("port", port)));
-        }
-    }
-    for name in [
-        "base_url",
-        "sock_mode",
-        "allow_origin",
-        "allow_remote_access",
-    ] {
-        kept.extend(traits.known(name).map(|value| (name, value)));
-    }
-    let certificate = match (
-        traits.of("certfile"),
-        traits.of("keyfile"),
-        traits.of("client_ca"),
-    ) {
-        (Said::Nothing, ..) => TlsFiles::None,
-        // The server accepts only clients with a certificate; a rescue would accept all.
-        (_, _, Said::Known(_) | Said::Unknown) => return None,
-        (Said::Known(certificate), Said::Nothing, _) => {
-            let file = absolute(directory, &certificate)?;
-            files(&file, &file)
-        }
-        (Said::Known(certificate), Said::Known(key), _) => files(
-            &absolute(directory, &certificate)?,
-            &absolute(directory, &key)?,
-        ),
-        _ => TlsFiles::Made,
-    };
-    Some(Address {
-        traits: kept,
-        certificate,
+    let (argv, place, directory) = (argv.clone(), place.clone(), directory.to_owned());
+    let (ip, port) = (settings.ip.clone(), settings.port);
+    Box::new(move || {
+        let traits = ServerTraits {
+            argv: &argv,
+            jupyters: place.read(),
+        };
+        Some(Address {
+            traits: traits.kept(ip.as_deref(), port, &directory)?,
+            certificate: traits.certificate(&directory)?,
+        })
     })
 }
 
-/// Returns the usual server's files if they can be used: they may be what broke.
-fn files(certificate: &str, key: &str) -> TlsFiles {
-    let read = |path: &str| tls::read_file(Path::new(path)).ok();
-    let pair = read(certificate).zip(read(key));
-    match pair.map(|(certificate, key)| Certificate::parse(&certificate, &key)) {
-        Some(Ok(_)) => TlsFiles::Kept {
-            certificate: certificate.into(),
-            key: key.into(),
-        },
-        _ => TlsFiles::Made,
+impl ServerTraits<'_> {
+    /// Returns the traits of the rescued server; `None`: it cannot listen where the usual one does.
+    /// What cannot work may be what broke, and gets the image's value.
+    fn kept(
+        &self,
+        ip: Option<&str>,
+        port: Option<u16>,
+        directory: &Path,
+    ) -> Option<Vec<(&'static str, String)>> {
+        let mut kept = Vec::new();
+        match (self.of("sock"), self.of("ip")) {
+            (Said::Unknown, _) | (Said::Nothing, Said::Unknown) => return None,
+            // Jupyter takes no port beside it.
+            (Said::Known(sock), _) => kept.push(("sock", absolute(directory, &sock)?)),
+            (Said::Nothing, Said::Known(ip)) if !can_listen(&ip) => return None,
+            (Said::Nothing, said) => {
+                let image = || ip.unwrap_or("*").to_owned();
+                kept.push((
+                    "ip",
+                    match said {
+                        Said::Known(ip) => ip,
+                        _ => image(),
+                    },
+                ));
+                let known = self.known("port");
+                let known = known.filter(|port| port.parse::<u16>().is_ok());
+                let port = known.or_else(|| Some(port?.to_string()));
+                kept.extend(port.map(|port| ("port", port)));
+            }
+        }
+        for name in [
+            "base_url",
+            "sock_mode",
+            "allow_origin",
+            "allow_remote_access",
+        ] {
+            kept.extend(self.known(name).map(|value| (name, value)));
+        }
+        Some(kept)
+    }
+
+    /// Returns the certificate of the rescued server; `None`: anybody could connect to it, but not
+    /// to the usual one. The usual files may be what broke.
+    fn certificate(&self, directory: &Path) -> Option<TlsFiles> {
+        let (certificate, key) = match (self.of("certfile"), self.of("keyfile")) {
+            // The server accepts only clients with a certificate; a rescue would accept all.
+            _ if !matches!(self.of("client_ca"), Said::Nothing) => return None,
+            (Said::Nothing, Said::Nothing) => return Some(TlsFiles::None),
+            (Said::Known(certificate), Said::Nothing) => (certificate.clone(), certificate),
+            (Said::Known(certificate), Said::Known(key)) => (certificate, key),
+            _ => return Some(TlsFiles::Made),
+        };
+        let (certificate, key) = (directory.join(certificate), directory.join(key));
+        Some(match tls::read_pair(&certificate, &key) {
+            Ok(_) => TlsFiles::Kept { certificate, key },
+            Err(_) => TlsFiles::Made,
+        })
     }
 }
 

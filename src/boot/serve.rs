@@ -8,8 +8,9 @@ use rustix::process::getpid;
 use tracing::{info, warn};
 
 use crate::boot::arguments;
-use crate::boot::arguments::{arguments, in_venv};
+use crate::boot::arguments::{ServerCheck, arguments, in_venv};
 use crate::boot::certificate;
+use crate::boot::lab_files::LabFiles;
 use crate::boot::passthrough::CommandObserver;
 use crate::boot::user_phase;
 use crate::boot::user_phase::{Ready, working_directory};
@@ -18,15 +19,15 @@ use crate::cli::verbs;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
+use crate::jupyter_config::location::LAB_CONFIG_NAME;
 use crate::log::logfile::Logfile;
 use crate::password;
 use crate::password::Wanted;
-use crate::server::monitor::{
-    DefaultPassword, ServerObserver, WatchOptions, format_times, milliseconds,
-};
+use crate::server::monitor::{ServerObserver, WatchOptions, format_times, milliseconds};
 use crate::server::notify;
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::targets::Expected;
+use crate::server::welcome::DefaultPassword;
 use crate::settings::{Orphans, saved};
 use crate::state;
 use crate::state::{Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher};
@@ -36,6 +37,7 @@ use crate::supervisor::attempt::{Prepare, Server};
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
+use crate::sys::env::Environment;
 use crate::tls::Handover;
 
 /// Starts the server, the command or nothing, and supervises it until the end.
@@ -179,23 +181,33 @@ fn serve(
     let handover = certificate::handover(&start, person)?;
     let file = handover.as_ref().map(Handover::path);
     let argv = arguments(&start, person, server, &jupyters, file.as_deref());
-    let directory = working_directory(&start).unwrap_or_default();
+    if let Some(handover) = &handover {
+        certificate::report_replaced(&mut start, handover, &argv, &jupyters)?;
+    }
     // The server inherits the file in memory at each of its starts, so it stays open until the end.
     // A rescue has it, too, if it can be used.
     let _certificate =
         certificate::give(&mut start, person, &ready.config_location, handover, &argv)?;
-    let traits = rescue::ServerTraits {
-        argv: &argv,
-        jupyters: &jupyters,
-    };
-    let rescue = rescue::plan(&start, person, &ready, server, &traits);
+    let rescue = rescue::plan(&start, person, &ready, server, &argv);
     let no_password = start.unprepared.is_some();
-    match arguments::check(&start, server, &argv, &jupyters, &directory) {
-        Err(wrong) if rescue.is_some() && arguments::are_in_files(&wrong) => {
+    let check = ServerCheck::new(&start, server, &argv, file);
+    let rescues = || (rescue.as_ref()).is_some_and(|plan| (plan.address)().is_some());
+    match check.check(&jupyters) {
+        Err(wrong) if arguments::are_in_files(&wrong) && rescues() => {
             start.unprepared.get_or_insert(wrong.to_string());
         }
         checked => checked.map_err(Failure::Settings)?,
     }
+    let lab_files = has_lab_files(server).then(|| lab_files(&start, person, &ready.environment));
+    let damaged = lab_files.as_ref().and_then(LabFiles::damaged);
+    match damaged.map(|(problem, remedy)| Degradation::new(problem, remedy)) {
+        Some(damaged) if rescues() => {
+            start.unprepared.get_or_insert(damaged.to_string());
+        }
+        Some(damaged) => start.report.degraded_by_user(damaged),
+        None => {}
+    }
+    let lab_files = lab_files.filter(|_| rescues());
     let place = ready.config_location;
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
@@ -217,14 +229,15 @@ fn serve(
         _ => None,
     };
     let unprepared = start.unprepared.take();
-    let prepare = prepare(person.dropped, wanted, no_password);
+    let prepare = prepare(person.dropped, wanted, no_password, check, lab_files);
+    let directory = working_directory(&start).unwrap_or_default();
     let plan = WatchOptions {
         hub: server.hub,
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
         stop_timeout: start.settings.server.stop_timeout,
         default_password,
-        rescue: rescue.map(Arc::new),
+        rescue,
         news: ready.news,
         notify_socket: variable(notify::SOCKET_VARIABLE),
         start: start.report.start,
@@ -256,6 +269,16 @@ fn serve(
     })
 }
 
+/// Reports whether a server shows the pages of JupyterLab.
+fn has_lab_files(server: &ServerProgram) -> bool {
+    server.is_known() && server.config_name() == LAB_CONFIG_NAME
+}
+
+fn lab_files(start: &Start<'_>, person: &ServerUser, environment: &Environment) -> LabFiles {
+    let venv = start.settings.server.venv.as_deref();
+    LabFiles::of(environment, &person.account.home, venv)
+}
+
 /// Returns the default password, for the welcome.
 fn effective_default(start: &Start<'_>, wanted: Arc<(Wanted, ConfigLocation)>) -> DefaultPassword {
     DefaultPassword {
@@ -267,25 +290,38 @@ fn effective_default(start: &Start<'_>, wanted: Arc<(Wanted, ConfigLocation)>) -
     }
 }
 
-/// Returns the preparation of an in-place restart. It applies the default password again, because
-/// something else may have been configured meanwhile. Another password is applied only if the
-/// start failed to (`failed`): `password set` may have changed it since.
-fn prepare(dropped: Dropped, wanted: Arc<(Wanted, ConfigLocation)>, failed: bool) -> Prepare {
+/// Returns the preparation of an in-place restart. Something else may have been configured since
+/// the start, so it applies the default password again, and checks what the server needs
+/// (`lab_files`: only if it can be rescued). Another password is applied only if the start failed
+/// to (`failed`): `password set` may have changed it.
+fn prepare(
+    dropped: Dropped,
+    wanted: Arc<(Wanted, ConfigLocation)>,
+    failed: bool,
+    check: ServerCheck,
+    lab_files: Option<LabFiles>,
+) -> Prepare {
     let failed = AtomicBool::new(failed);
     Arc::new(move || {
         let (wanted, place) = &*wanted;
-        if !failed.load(Ordering::Relaxed) && !matches!(wanted, Wanted::Default(_)) {
-            return Ok(());
+        if failed.load(Ordering::Relaxed) || matches!(wanted, Wanted::Default(_)) {
+            let applied =
+                password::apply(&dropped, place, wanted).map_err(|error| causes(&error))?;
+            if applied.variable.is_some() {
+                return Err(
+                    "the password becomes effective when the container is restarted".into(),
+                );
+            }
+            failed.store(false, Ordering::Relaxed);
+            user_phase::log_password_result(applied)
+                .iter()
+                .for_each(|told| warn!("{told}"));
         }
-        let applied = password::apply(&dropped, place, wanted).map_err(|error| causes(&error))?;
-        if applied.variable.is_some() {
-            return Err("the password becomes effective when the container is restarted".into());
+        (check.check(&place.read())).map_err(|wrong| wrong.to_string())?;
+        match lab_files.as_ref().and_then(LabFiles::damaged) {
+            Some((problem, remedy)) => Err(Degradation::new(problem, remedy).to_string()),
+            None => Ok(()),
         }
-        failed.store(false, Ordering::Relaxed);
-        user_phase::log_password_result(applied)
-            .iter()
-            .for_each(|told| warn!("{told}"));
-        Ok(())
     })
 }
 

@@ -61,6 +61,8 @@ const OPTIONS: &str = "Correct the options that follow the name of the server; \
 const CONFIGURATION: &str =
     "Correct the option or the line of Jupyter's configuration that sets it";
 const HUB: &str = "Failed to connect to my Hub at {} (attempt";
+/// The line of a server that gives the hub up, if both numbers are the same.
+pub(super) const LAST_ATTEMPT: &str = "Failed to connect to my Hub at {} (attempt {n}/{n})";
 
 /// The causes, special ones before general ones.
 pub(super) const CAUSES: &[Cause] = &[

@@ -50,6 +50,15 @@ pub fn diagnose(ended: Ended, log: &str) -> Option<Diagnosis> {
     }
 }
 
+/// Reports whether a server under a hub ended because it did not reach the hub: the end of its log
+/// has the last of its attempts.
+pub fn hub_is_away(log: &str) -> bool {
+    log.lines().any(|line| {
+        let parts = pattern::captures(causes::LAST_ATTEMPT, line);
+        matches!(parts.as_deref(), Some([_, attempt, all]) if attempt == all)
+    })
+}
+
 fn by_signal(number: i32) -> Option<Diagnosis> {
     let row = causes::SIGNALS.iter().find(|row| row.0 == number)?;
     Some(Diagnosis::new(row.1, row.2))

@@ -392,6 +392,17 @@ impl ConfigSources {
         })
     }
 
+    /// Reports whether a source decides where the server listens or who may log in. `overridden`:
+    /// reports whether the server's arguments have a value for a trait.
+    pub fn decides_access(&self, name: &str, overridden: &dyn Fn(&str) -> bool) -> bool {
+        let mut sources = self.0.iter().filter(|source| source.name == name);
+        sources.any(|Source { content, .. }| {
+            let mut traits = content.server_traits.iter().map(|named| &named.name);
+            !content.settings.is_empty()
+                || traits.any(|name| traits::is_of_access(name) && !overridden(name))
+        })
+    }
+
     fn settings(&self) -> impl Iterator<Item = (&Source, &Setting)> {
         self.0.iter().flat_map(|source| {
             source

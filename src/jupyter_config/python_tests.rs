@@ -222,6 +222,49 @@ proptest! {
     }
 }
 
+/// A file that cannot be run all the same says where the server was to listen.
+#[test]
+fn an_unclear_statement_hides_only_what_it_may_set() {
+    let ip = "c.ServerApp.ip = '127.0.0.1'\n";
+    let known = |text: &str| {
+        let traits = read(text.as_bytes()).server_traits;
+        let mut values = traits.iter().filter(|named| named.name == "ServerApp.ip");
+        values.all(|named| named.value.as_deref() == Some("127.0.0.1"))
+    };
+    for text in [
+        "import s3contents",
+        "from s3contents import S3 as s",
+        "raise ValueError(1)",
+        "1/0",
+        "undefined(1)",
+        "c.ServerApp.port = = 1",
+        "c.ServerApp.port = undefined()",
+        "if x:\n    y = 1",
+    ] {
+        for text in [format!("{text}\n{ip}"), format!("{ip}{text}\n")] {
+            assert!(known(&text), "{text}");
+        }
+    }
+    for text in [
+        "from s3contents import *",
+        "from x import y as c",
+        "f(c)",
+        "d = c",
+        "c.update(x)",
+        "c.ServerApp = x",
+        "c.ServerApp.port = f(c)",
+        "load_subconfig('x')",
+        "exec(x)",
+        "d = get_config()",
+        "if x:\n    c.ServerApp.ip = '127.0.0.1'",
+        "c.ServerApp.ip = x",
+    ] {
+        for text in [format!("{text}\n{ip}"), format!("{ip}{text}\n")] {
+            assert!(!known(&text), "{text}");
+        }
+    }
+}
+
 #[test]
 fn where_the_server_listens_is_named_in_whatever_statement() {
     let named = |text: &str| -> Vec<(String, Option<String>)> {

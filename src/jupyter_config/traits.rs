@@ -53,6 +53,20 @@ const TRAITS: [&str; 12] = [
     "ServerApp.sock",
 ];
 
+/// Those that decide only what the server does.
+const NOT_OF_ACCESS: [&str; 4] = [
+    "ServerApp.allow_root",
+    "ServerApp.default_url",
+    "ServerApp.open_browser",
+    "ServerApp.root_dir",
+];
+
+/// Reports whether one of these traits, by its full name, decides where the server listens and who
+/// may connect.
+pub fn is_of_access(name: &str) -> bool {
+    !NOT_OF_ACCESS.contains(&name)
+}
+
 /// Returns the full name of a trait that decides where the server listens and works, else `None`.
 pub fn serving_trait(class: &str, name: &str) -> Option<String> {
     let full = canonical(&format!("{class}.{name}"));

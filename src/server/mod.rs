@@ -1,10 +1,12 @@
 //! The Jupyter server: program, arguments, readiness, welcome, and what is done while it runs.
 
 pub mod argv;
+pub mod config_failures;
 mod end_report;
 mod memory;
 pub mod monitor;
 pub mod notify;
+mod outputs;
 pub mod probe;
 pub mod program;
 pub mod readiness;

@@ -4,36 +4,33 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::death::{Diagnosis, diagnose};
+use crate::degradation::Degradation;
+use crate::log::logfile::Logfile;
 use crate::log::logger;
-use crate::log::pump;
-use crate::log::pump::{ChunkObserver, pump};
-use crate::log::server_json::JsonLines;
-use crate::log::sink::{Finish, Sink};
+use crate::log::pump::ChunkObserver;
+use crate::server::config_failures::ConfigFailure;
 use crate::server::end_report::{killed_by_us, report_end, report_restart};
 use crate::server::memory::MemoryWatch;
 use crate::server::notify;
+use crate::server::outputs::{Outputs, STDERR, STDOUT};
 use crate::server::probe::Url;
 use crate::server::readiness::{LogReader, ready};
-use crate::server::rescue::{Broken, RescuePlan, Rescued};
+use crate::server::rescue::{RescuePlan, Rescued, Rescuer, unusable_without};
 use crate::server::targets::Expected;
-use crate::server::welcome::Welcome;
-use crate::settings::LogFormat;
+use crate::server::welcome::{DefaultPassword, Welcome};
 use crate::state::{Phase, StatePublisher};
 use crate::supervisor::Observer;
-use crate::supervisor::attempt::{
-    Attempt, Preparation, PreparationSender, RescueReason, prepare_in_thread,
-};
+use crate::supervisor::attempt::{Preparation, RescueReason};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::SpawnError;
 use crate::sys;
@@ -41,23 +38,6 @@ use crate::sys;
 /// How long to wait for the last output of a server that ended, while a process that it left
 /// behind holds the pipe open; also for the service manager's socket.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// How long a slow reader may take for the last lines after all processes have ended. Together
-/// with the default stop and drain timeouts this is less than Docker's 10 s.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The names of the server's streams in JSON lines.
-const STDOUT: &str = "stdout";
-const STDERR: &str = "stderr";
-
-/// The default password, and a check whether it is effective.
-#[derive(Clone)]
-pub struct DefaultPassword {
-    /// The password, which is public.
-    pub text: String,
-    /// Reports whether the password is effective. Computes for some 50 ms.
-    pub is_effective: Arc<dyn Fn() -> bool + Send + Sync>,
-}
 
 /// What is known about the server before it is started.
 pub struct WatchOptions {
@@ -72,7 +52,7 @@ pub struct WatchOptions {
     /// The default password; `None` if this start sets another one or none.
     pub default_password: Option<DefaultPassword>,
     /// The rescue of a server that ends before it is ready; `None`: there is none.
-    pub rescue: Option<Arc<RescuePlan>>,
+    pub rescue: Option<RescuePlan>,
     /// The news about the notebooks, for the welcome.
     pub news: Option<String>,
     /// The value of `$NOTIFY_SOCKET`; `None` if it is unset or empty.
@@ -83,11 +63,13 @@ pub struct WatchOptions {
     pub parts: Vec<(&'static str, Duration)>,
 }
 
-/// The destinations of the server's output.
-struct Outputs {
-    stdout: Sink,
-    stderr: Sink,
-    logfile: Option<Sink>,
+/// What a server lacks because it could not read files of its configuration.
+#[derive(Default)]
+struct Without {
+    /// Why it cannot be used and is ended; `None`: it can be.
+    unusable: Option<Diagnosis>,
+    /// What it lacks, if it can be used.
+    degradations: Vec<Degradation>,
 }
 
 /// Everything that looks at the server's log as it passes.
@@ -109,17 +91,11 @@ impl ChunkObserver for ChunkObservers {
 pub struct ServerObserver {
     plan: WatchOptions,
     state_writer: StatePublisher,
-    outputs: Option<Outputs>,
-    finishes: Vec<Finish>,
+    outputs: Outputs,
     log_reader: Option<LogReader>,
-    /// Number of server streams so far, over all starts; the sinks use it as the stream's source.
-    streams: u32,
     pumps: Vec<JoinHandle<()>>,
     readiness: Option<JoinHandle<()>>,
-    /// Where the rescue of the server that just ended is awaited; `None`: it gets none.
-    awaited_rescue: Option<PreparationSender>,
-    /// The rescue that was prepared and not started yet.
-    rescued: Arc<Mutex<Option<Rescued>>>,
+    rescuer: Rescuer,
     /// The watch on the container's memory, from the first start of the server on.
     memory: Option<MemoryWatch>,
     /// True if the server is a rescue.
@@ -128,8 +104,12 @@ pub struct ServerObserver {
     stop_asked: bool,
     /// Why we sent KILL to the server; `None`: we did not.
     killed: Option<Diagnosis>,
+    /// What the server lacks because it could not read its configuration.
+    without: Arc<Mutex<Without>>,
     /// True once a server was ready: the end of the start is reported only once.
     boot_reported: Arc<AtomicBool>,
+    /// True once the usual server was welcomed. After a rescue it is welcomed again.
+    welcomed: Arc<AtomicBool>,
     end_reports: Vec<JoinHandle<()>>,
     /// Why the last server failed, and the last lines of its log.
     last_words: Arc<Mutex<(String, String)>>,
@@ -141,49 +121,27 @@ impl ServerObserver {
     /// # Errors
     /// A descriptor cannot be duplicated, or a thread cannot be started.
     pub fn new(
-        plan: WatchOptions,
+        mut plan: WatchOptions,
         told: StatePublisher,
-        logfile: Option<crate::log::logfile::Logfile>,
+        logfile: Option<Logfile>,
     ) -> io::Result<Self> {
-        let mut finishes = Vec::new();
-        let mut sink = |(sink, finish): (Sink, Finish)| {
-            finishes.push(finish);
-            sink
-        };
-        let console = |stream| rustix::io::fcntl_dupfd_cloexec(stream, 3).map(std::fs::File::from);
-        let stdout = console(rustix::stdio::stdout())?;
-        let stderr = console(rustix::stdio::stderr())?;
-        let same = is_same(&stdout, &stderr);
-        let stderr = sink(Sink::start(stderr, logger::losses)?);
-        let outputs = Outputs {
-            // If both are the same file, such as a terminal, one queue keeps them in order.
-            stdout: match same {
-                true => stderr.clone(),
-                false => sink(Sink::start(stdout, logger::losses_of_stdout)?),
-            },
-            stderr,
-            logfile: match logfile {
-                Some(file) => Some(sink(Sink::start(file, logger::losses_of_logfile)?)),
-                None => None,
-            },
-        };
-        logger::set_sink(Some(outputs.stderr.clone()));
+        let outputs = Outputs::start(logfile)?;
+        let rescuer = Rescuer::new(plan.rescue.take());
         Ok(Self {
             plan,
             state_writer: told,
-            outputs: Some(outputs),
-            finishes,
+            outputs,
             log_reader: None,
-            streams: 0,
             pumps: Vec::new(),
             readiness: None,
-            awaited_rescue: None,
-            rescued: Arc::default(),
+            rescuer,
             is_rescue: false,
             memory: None,
             stop_asked: false,
             killed: None,
+            without: Arc::default(),
             boot_reported: Arc::default(),
+            welcomed: Arc::default(),
             end_reports: Vec::new(),
             last_words: Arc::default(),
         })
@@ -195,44 +153,16 @@ impl ServerObserver {
         for task in self.end_reports.drain(..).chain(self.pumps.drain(..)) {
             let _ = tokio::time::timeout(OUTPUT_TIMEOUT, task).await;
         }
-        logger::set_sink(None);
-        self.outputs = None;
-        // Waits for all at the same time: the console and the logfile may both be slow.
-        let waits: Vec<_> = self.finishes.into_iter().map(Finish::wait).collect();
-        let waits: Vec<_> = waits.into_iter().map(tokio::spawn).collect();
-        let all = async {
-            for wait in waits {
-                let _ = wait.await;
-            }
-        };
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, all).await;
+        self.outputs.finish().await;
         std::mem::take(&mut lock(&self.last_words))
     }
 
     fn pump(&mut self, from: OwnedFd, stream: &'static str, words: &LogReader) {
-        let Some(outputs) = &self.outputs else { return };
-        self.streams += 1;
-        let console = match stream {
-            STDOUT => &outputs.stdout,
-            _ => &outputs.stderr,
-        };
-        let to = pump::StreamOutputs {
-            console: console.for_source(self.streams),
-            json: (logger::format() == LogFormat::Json).then(|| JsonLines::new(stream)),
-            logfile: outputs
-                .logfile
-                .as_ref()
-                .map(|file| file.for_source(self.streams)),
-        };
-        let mut observer = ChunkObservers {
+        let observer = ChunkObservers {
             log_reader: words.clone(),
             memory: self.memory.clone(),
         };
-        self.pumps.push(tokio::spawn(async move {
-            if let Err(error) = pump(from, to, &mut observer).await {
-                error!("the server's log cannot be read: {error}");
-            }
-        }));
+        self.pumps.push(self.outputs.pump(from, stream, observer));
     }
 
     fn await_readiness(
@@ -255,11 +185,15 @@ impl ServerObserver {
             false => (spawned, Vec::new()),
         };
         let notify_socket = self.plan.notify_socket.clone().filter(|_| boot);
+        let welcomed = self.welcomed.clone();
+        let welcome = rescued.is_some() || !welcomed.load(Ordering::Relaxed);
         let default_password = self.plan.default_password.clone();
-        let default_password = default_password.filter(|_| boot && rescued.is_none());
+        let default_password = default_password.filter(|_| welcome && rescued.is_none());
         let news = self.plan.news.clone();
-        let default_password = default_password.map(check_default_password);
+        let default_password = default_password.map(DefaultPassword::check);
         let hub = self.plan.hub;
+        let stop_timeout = self.plan.stop_timeout;
+        let (rescuer, without) = (self.rescuer.plan(), self.without.clone());
         self.readiness = Some(tokio::spawn(async move {
             let late = || {
                 error!(
@@ -269,7 +203,20 @@ impl ServerObserver {
                 );
             };
             let target = ready(&expected, urls, timeout, late).await;
+            let failures = words.config_failures();
             words.stop_reading();
+            if let Some(unusable) = unusable_without(&failures, rescuer).await {
+                warn!(
+                    "the server is ended: it runs without {}, which decides where it listens or \
+                     who may log in",
+                    unusable.path
+                );
+                lock(&without).unusable = Some(unusable.diagnosis());
+                end_in_vain(pid, stop_timeout).await;
+            }
+            let degradations: Vec<_> = failures.iter().map(ConfigFailure::degradation).collect();
+            degradations.iter().for_each(|told| warn!("{told}"));
+            lock(&without).degradations.clone_from(&degradations);
             let default = match default_password {
                 Some(answer) => answer.await.ok(),
                 None => None,
@@ -281,12 +228,13 @@ impl ServerObserver {
                 if state.main_pid == Some(pid.as_raw_pid()) && state.phase != Phase::Stopping {
                     state.enter(Phase::Ready);
                 }
+                state.degradations.extend(degradations);
                 state.probe = Some(target.to_string());
                 state.boot = milliseconds(&parts);
             });
             // The state comes first: a reader of the following lines may query it at once.
             told.wait_written().await;
-            if boot || rescued.is_some() {
+            if welcome {
                 let welcome = Welcome {
                     hub,
                     target: &target,
@@ -295,6 +243,7 @@ impl ServerObserver {
                     news: news.as_deref(),
                 };
                 logger::print_text(&welcome.text());
+                welcomed.store(rescued.is_none(), Ordering::Relaxed);
             }
             info!("ready in {}", format_times(start.elapsed(), &parts));
             if let Some(socket) = notify_socket {
@@ -305,29 +254,17 @@ impl ServerObserver {
     }
 }
 
-/// Checks on a thread of its own whether the default password is effective, and if so sends the
-/// password.
-fn check_default_password(default: DefaultPassword) -> oneshot::Receiver<String> {
-    let (tell, answer) = oneshot::channel();
-    // If the thread cannot start, the channel closes and the welcome does not name the password.
-    let _ = std::thread::Builder::new()
-        .name("password".into())
-        .spawn(move || {
-            if (default.is_effective)() {
-                let _ = tell.send(default.text);
-            }
-        });
-    answer
+/// Ends a server that nobody could use. Its end is that of this task.
+async fn end_in_vain(pid: Pid, stop_timeout: Duration) {
+    // This task ends before the process is reaped, so the pid is not another one's.
+    let _ = sys::kill(pid.as_raw_pid(), libc::SIGTERM);
+    tokio::time::sleep(stop_timeout).await;
+    let _ = sys::kill(pid.as_raw_pid(), libc::SIGKILL);
+    std::future::pending::<()>().await;
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reports whether two file descriptors refer to the same pipe, terminal or file.
-fn is_same(one: &std::fs::File, other: &std::fs::File) -> bool {
-    let identity = |file: &std::fs::File| file.metadata().map(|data| (data.dev(), data.ino()));
-    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Formats the times of the boot line: `0.71 s (claim 3 ms, server 640 ms)`.
@@ -349,17 +286,19 @@ pub fn milliseconds(parts: &[(&'static str, Duration)]) -> Vec<(String, u64)> {
 }
 
 impl Observer for ServerObserver {
-    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>) {
+    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>, rescue: bool) {
         self.stop_asked = false;
-        let rescued = lock(&self.rescued).take();
-        self.is_rescue = rescued.is_some();
+        let rescued = self.rescuer.take_started().filter(|_| rescue);
+        self.is_rescue = rescue;
         self.killed = None;
+        let earlier = std::mem::take(&mut *lock(&self.without)).degradations;
         if self.memory.is_none() {
             self.memory = MemoryWatch::start(self.state_writer.clone());
         }
         self.state_writer.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
             state.restarts += u32::from(state.last_exit.is_some());
+            state.degradations.retain(|told| !earlier.contains(told));
             state.rescue = rescued.as_ref().map(|rescued| rescued.broken.to_string());
         });
         let (words, urls) = LogReader::new();
@@ -376,22 +315,17 @@ impl Observer for ServerObserver {
     }
 
     fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation> {
-        let plan = self.plan.rescue.clone()?;
-        if !plan.can_listen() {
-            return None;
-        }
-        let (sender, preparation) = watch::channel(None);
-        match reason {
-            RescueReason::Ended(_) => self.awaited_rescue = Some(sender),
-            // Somebody misspelt it. Nobody can mend that in the lab.
-            RescueReason::NotStarted { .. } if !plan.program_of_venv => return None,
-            RescueReason::Unprepared(cause) | RescueReason::NotStarted { cause, .. } => {
-                error!("{cause}");
-                let broken = Broken::new(cause.clone());
-                prepare_rescue(plan, broken, self.rescued.clone(), sender);
-            }
+        let preparation = self.rescuer.begin(reason)?;
+        if let RescueReason::Unprepared(cause) | RescueReason::NotStarted { cause, .. } = reason {
+            *lock(&self.last_words) = (cause.clone(), String::new());
         }
         Some(preparation)
+    }
+
+    fn not_rescued(&mut self, again: Option<Duration>) {
+        report_restart(again);
+        self.state_writer
+            .update(|state| state.enter(phase_after(again)));
     }
 
     fn stopping(&mut self, again: bool) {
@@ -426,8 +360,8 @@ impl Observer for ServerObserver {
         let last_words = self.last_words.clone();
         let failed_rescue = early && self.is_rescue;
         let state_writer = self.state_writer.clone();
-        let rescue = self.plan.rescue.clone().zip(self.awaited_rescue.take());
-        let rescued = self.rescued.clone();
+        let rescue = self.rescuer.awaited();
+        let unusable = lock(&self.without).unusable.take();
         self.end_reports.retain(|task| !task.is_finished());
         self.end_reports.push(tokio::spawn(async move {
             // The server's last output comes before the report of its end. A pump goes on, but is
@@ -436,6 +370,7 @@ impl Observer for ServerObserver {
                 let _ = tokio::time::timeout(OUTPUT_TIMEOUT, pump).await;
             }
             let diagnosis = match how {
+                _ if unusable.is_some() => unusable,
                 Ended::Signal(libc::SIGKILL) => killed.or_else(|| memory?.diagnosis()),
                 _ => None,
             };
@@ -449,16 +384,13 @@ impl Observer for ServerObserver {
             let last = log_reader.map(|log| log.last()).unwrap_or_default();
             *lock(&last_words) = (words, last);
             state_writer.update(|state| state.last_reason = diagnosis.clone());
-            if let Some((plan, sender)) = rescue {
-                let broken = Broken::ended(how, diagnosis, log.unwrap_or_default());
-                prepare_rescue(plan, broken, rescued, sender);
+            if let Some(rescue) = rescue {
+                rescue.prepare(how, diagnosis, log.unwrap_or_default());
             }
         }));
     }
 
     fn failed(&mut self, error: &SpawnError, again: Option<Duration>) {
-        // It may have been the rescue that could not be started.
-        lock(&self.rescued).take();
         error!("{error}");
         *lock(&self.last_words) = (error.to_string(), String::new());
         report_restart(again);
@@ -473,28 +405,6 @@ impl Observer for ServerObserver {
             memory.read_soon();
         }
     }
-}
-
-/// Prepares a rescue in a thread of its own.
-fn prepare_rescue(
-    plan: Arc<RescuePlan>,
-    broken: Broken,
-    rescued: Arc<Mutex<Option<Rescued>>>,
-    sender: PreparationSender,
-) {
-    warn!(
-        "rescue: the server is started once more, without your configuration and extensions, so \
-         that you can mend what broke (--rescue never leaves it ended)"
-    );
-    prepare_in_thread(sender, move || {
-        Attempt::Rescue(match plan.prepare(&broken) {
-            Ok((program, login)) => {
-                *lock(&rescued) = Some(Rescued { broken, login });
-                Ok(program)
-            }
-            Err(source) => Err(Arc::new(SpawnError::Rescue { source })),
-        })
-    });
 }
 
 fn phase_after(again: Option<Duration>) -> Phase {

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::targets::Expected;
 use crate::log::pump::ChunkObserver;
+use crate::server::config_failures::{ConfigFailure, ConfigFailures};
 use crate::server::probe::{Target, Url, probe};
 
 /// How long one probe may take.
@@ -35,6 +36,7 @@ struct LogFindings {
     /// True once the URLs are not needed any more.
     ready: bool,
     urls: Vec<Url>,
+    config_failures: ConfigFailures,
     tail: Vec<u8>,
     urls_sender: watch::Sender<Vec<Url>>,
 }
@@ -46,6 +48,7 @@ impl LogReader {
         let reader = LogFindings {
             ready: false,
             urls: Vec::new(),
+            config_failures: ConfigFailures::default(),
             tail: Vec::new(),
             urls_sender: tell,
         };
@@ -64,6 +67,11 @@ impl LogReader {
     /// Stops searching for URLs: of the rest of the log only the end is kept.
     pub fn stop_reading(&self) {
         self.reader().ready = true;
+    }
+
+    /// Returns the configuration files that the server could not read.
+    pub fn config_failures(&self) -> Vec<ConfigFailure> {
+        self.reader().config_failures.found().to_vec()
     }
 
     /// Returns the end of the log, at most [`TAIL`] bytes. The first line may be incomplete.
@@ -105,6 +113,7 @@ impl ChunkObserver for LogReader {
 
 impl LogReader {
     fn read(&mut self, line: &str, reader: &mut LogFindings) {
+        reader.config_failures.read(line);
         if line.contains("Jupyter Server ") && line.ends_with(" is running at:") {
             self.urls_follow = true;
         } else if self.urls_follow {

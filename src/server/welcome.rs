@@ -1,7 +1,37 @@
 //! The welcome: the text for the person who reads the log when the server is ready.
 
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
 use crate::server::probe::{Endpoint, Target};
 use crate::server::rescue::{Login, Rescued};
+
+/// The default password, and a check whether it is effective.
+#[derive(Clone)]
+pub struct DefaultPassword {
+    /// The password, which is public.
+    pub text: String,
+    /// Reports whether the password is effective. Computes for some 50 ms.
+    pub is_effective: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl DefaultPassword {
+    /// Checks on a thread of its own whether the default password is effective, and if so sends the
+    /// password.
+    pub fn check(self) -> oneshot::Receiver<String> {
+        let (tell, answer) = oneshot::channel();
+        // If the thread cannot start, the channel closes and the welcome does not name the password.
+        let _ = std::thread::Builder::new()
+            .name("password".into())
+            .spawn(move || {
+                if (self.is_effective)() {
+                    let _ = tell.send(self.text);
+                }
+            });
+        answer
+    }
+}
 
 /// The facts that the welcome names.
 pub struct Welcome<'a> {

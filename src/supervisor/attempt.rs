@@ -62,6 +62,8 @@ pub enum Attempt {
     Unprepared(String),
     /// The rescue, with this program.
     Rescue(Result<Program, Arc<SpawnError>>),
+    /// None: nobody could use a rescue.
+    NoRescue,
 }
 
 /// The channel with the next attempt. It closes when that is prepared; no value means

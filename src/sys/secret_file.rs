@@ -1,5 +1,5 @@
-//! Reads files with secrets, which only root may be able to read. Each must be a regular file of
-//! a limited length.
+//! Reads regular files of a limited length: those with secrets, which only root may be able to
+//! read, and those of the server's user.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,6 +16,20 @@ use crate::sys::trust;
 /// The file cannot be opened, is no regular file, or is longer.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     open(path).and_then(|file| read_limited(file, limit))
+}
+
+/// Reads a file of at most `limit` KiB as the server will: as its user, through any link.
+///
+/// # Errors
+/// The file cannot be opened, is no regular file, or is longer.
+pub fn read_of_user(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Opening a FIFO without a writer must not block the start.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = rustix::fs::open(path, flags, Mode::empty())?.into();
+    match file.metadata()?.is_file() {
+        true => read_limited(file, limit),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
 }
 
 /// Reads at most `limit` KiB from an open file or pipe.

@@ -24,13 +24,19 @@ pub enum Unusable {
     /// A certificate does not parse.
     #[error("a certificate in it is damaged")]
     Damaged,
+    /// A certificate is whole, but of another kind.
+    #[error("a certificate in it is none of X.509 version 3")]
+    UnknownCertificate,
     /// There is no key.
     #[error("it has no private key in PEM (-----BEGIN PRIVATE KEY-----)")]
     NoKey,
     /// The key needs a passphrase.
     #[error("its private key is encrypted, and no one is there to type its passphrase")]
     EncryptedKey,
-    /// The key does not parse, or is of another kind.
+    /// The key does not parse.
+    #[error("its private key is damaged")]
+    DamagedKey,
+    /// The key is of another kind, or its numbers do not fit together.
     #[error(
         "its private key is damaged, or is none of RSA (2048 to 8192 bits), P-256, P-384, Ed25519"
     )]
@@ -43,7 +49,15 @@ pub enum Unusable {
 impl Unusable {
     /// Reports whether the certificates are at fault, not the key.
     pub fn is_of_certificate(self) -> bool {
-        matches!(self, Self::NoCertificate | Self::Damaged)
+        matches!(
+            self,
+            Self::NoCertificate | Self::Damaged | Self::UnknownCertificate
+        )
+    }
+
+    /// Reports whether a server that knows more kinds, as Jupyter does, may be able to use it.
+    pub fn may_be_usable(self) -> bool {
+        matches!(self, Self::UnknownCertificate | Self::UnknownKey)
     }
 }
 
@@ -149,13 +163,13 @@ fn parse_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     if chain.is_empty() {
         return Err(Unusable::NoCertificate);
     }
-    match chain
-        .iter()
-        .all(|der| ParsedCertificate::try_from(der).is_ok())
-    {
-        true => Ok(chain),
-        false => Err(Unusable::Damaged),
+    for der in &chain {
+        ParsedCertificate::try_from(der).map_err(|error| match error {
+            Error::InvalidCertificate(CertificateError::BadEncoding) => Unusable::Damaged,
+            _ => Unusable::UnknownCertificate,
+        })?;
     }
+    Ok(chain)
 }
 
 fn parse_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
@@ -169,10 +183,27 @@ fn parse_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
     if encrypted.into_iter().any(has) {
         return Err(Unusable::EncryptedKey);
     }
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+    let key = PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
         Error::NoItemsFound => Unusable::NoKey,
-        _ => Unusable::UnknownKey,
-    })
+        _ => Unusable::DamagedKey,
+    })?;
+    match is_whole(key.secret_der()) {
+        true => Ok(key),
+        false => Err(Unusable::DamagedKey),
+    }
+}
+
+/// Reports whether DER is one sequence that is as long as it says.
+fn is_whole(der: &[u8]) -> bool {
+    let (length, content) = match der {
+        [0x30, 0x81, length, content @ ..] => (usize::from(*length), content),
+        [0x30, 0x82, high, low, content @ ..] => {
+            (usize::from(*high) << 8 | usize::from(*low), content)
+        }
+        [0x30, length @ ..=0x7f, content @ ..] => (usize::from(*length), content),
+        _ => return false,
+    };
+    content.len() == length
 }
 
 #[cfg(test)]

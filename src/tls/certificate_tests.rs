@@ -62,6 +62,7 @@ fn what_no_server_could_use_is_named() {
     let broken = |text: &str| text.replacen("MI", "MJ", 1);
     let cut = |text: &str| text[..text.len() / 2].to_owned();
     let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let unknown = pem::encode(&Pem::new("PRIVATE KEY", [0x30, 3, 2, 1, 0]));
     let older = key.replace("KEY-----\r\n", "KEY-----\nProc-Type: 4,ENCRYPTED\n\n");
     for (certificate, key, expected) in [
         ("", key.as_str(), Unusable::NoCertificate),
@@ -77,8 +78,9 @@ fn what_no_server_could_use_is_named() {
         (&certificate, "root:x:0:0", Unusable::NoKey),
         (&certificate, &encrypted, Unusable::EncryptedKey),
         (&certificate, &older, Unusable::EncryptedKey),
-        (&certificate, &broken(&key), Unusable::UnknownKey),
-        (&certificate, &cut(&key), Unusable::UnknownKey),
+        (&certificate, &broken(&key), Unusable::DamagedKey),
+        (&certificate, &cut(&key), Unusable::DamagedKey),
+        (&certificate, &unknown, Unusable::UnknownKey),
         (&certificate, &other, Unusable::OtherKey),
     ] {
         let wrong = parse(certificate, key).err();

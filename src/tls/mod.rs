@@ -13,4 +13,4 @@ mod read;
 pub use certificate::Certificate;
 pub use handover::Handover;
 pub use kept::{CertificateFile, Found, Made};
-pub use read::{read, read_file};
+pub use read::{FileProblem, read, read_pair};

@@ -1,8 +1,6 @@
 //! Reads a certificate and its key from the files that the settings name.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::settings::table::find;
@@ -13,21 +11,36 @@ use crate::tls::certificate::{Certificate, Unusable};
 /// The longest file, in KiB: many times a chain of certificates.
 pub const LIMIT: u64 = 256;
 
-/// Reads a file of certificates or keys that the server's user can read.
+/// Reads and checks the files of a certificate and its key, which the server's user can read. The
+/// key may be in the same file.
 ///
 /// # Errors
-/// It cannot be read, is no regular file or is too long.
-pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a FIFO without a writer must not block the start.
-    let mut options = OpenOptions::new();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    match file.metadata()?.is_file() {
-        true => secret_file::read_limited(file, LIMIT),
-        false => Err(io::Error::other("it is not a regular file")),
-    }
+/// The file that cannot be used, and why.
+pub fn read_pair<'a>(
+    certificate: &'a Path,
+    key: &'a Path,
+) -> Result<Certificate, (&'a Path, FileProblem)> {
+    let read = |path| {
+        let content = secret_file::read_of_user(path, LIMIT);
+        content.map_err(|error| (path, FileProblem::Unreadable(error)))
+    };
+    let (certificates, keys) = (read(certificate)?, read(key)?);
+    Certificate::parse(&certificates, &keys).map_err(|unusable| {
+        let of_certificate = unusable.is_of_certificate();
+        let path = if of_certificate { certificate } else { key };
+        (path, FileProblem::Unusable(unusable))
+    })
+}
+
+/// The reason why a file of a certificate or a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileProblem {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// Its content cannot be used.
+    #[error("cannot be used: {0}")]
+    Unusable(Unusable),
 }
 
 /// Reads and checks a certificate. Call it before root is dropped, after which the key may no
@@ -61,18 +74,21 @@ pub fn read(
             true => (Key::TlsCert, certificate),
             false => of_key,
         };
-        wrong(setting, path, unusable.to_string(), remedy(unusable, key))
+        wrong(setting, path, unusable.to_string(), unusable.remedy(key))
     })
 }
 
-fn remedy(unusable: Unusable, key: Option<&Path>) -> &'static str {
-    match unusable {
-        Unusable::NoCertificate | Unusable::Damaged => {
-            "name a file with the server's certificate first, then those between it and its CA"
+impl Unusable {
+    /// Returns the remedy; `key`: the file of the key, if it has one of its own.
+    pub fn remedy(self, key: Option<&Path>) -> &'static str {
+        match self {
+            Self::NoCertificate | Self::Damaged | Self::UnknownCertificate => {
+                "name a file with the server's certificate first, then those between it and its CA"
+            }
+            Self::NoKey if key.is_none() => "name the file of its key with --tls-key FILE",
+            Self::NoKey | Self::OtherKey => "name the key that the certificate was made for",
+            Self::EncryptedKey => "decrypt it with `openssl pkey -in KEY -out FILE`",
+            Self::DamagedKey | Self::UnknownKey => "make another pair, such as with P-256",
         }
-        Unusable::NoKey if key.is_none() => "name the file of its key with --tls-key FILE",
-        Unusable::NoKey | Unusable::OtherKey => "name the key that the certificate was made for",
-        Unusable::EncryptedKey => "decrypt it with `openssl pkey -in KEY -out FILE`",
-        Unusable::UnknownKey => "make another pair, such as with P-256",
     }
 }

@@ -131,6 +131,55 @@ fn one_file_may_have_both() {
     ended(running);
 }
 
+/// A person who asked for https has it, or is told.
+#[test]
+fn https_that_is_turned_off_is_told() {
+    let without = |text: &str, argument: &[&str], strict: bool| {
+        let image = Image::new();
+        fs::create_dir(image.path("home/.jupyter")).unwrap();
+        let own = image.path("home/.jupyter/jupyter_server_config.py");
+        fs::write(own, text).unwrap();
+        // Where nobody but root can write, as far up as it goes.
+        let ground = tempfile::tempdir_in("/srv").unwrap();
+        let file = ground.path().join("settings.toml");
+        fs::write(&file, "[server]\ntls = \"auto\"\n").unwrap();
+        let start = image.server().args(["--config", file.to_str().unwrap()]);
+        let start = start.args(argument);
+        if strict {
+            let ended = start.arg("--warning-as-error").run();
+            return (ended.code, ended.stderr);
+        }
+        let mut running = start.start();
+        running.wait_for("] ready in ");
+        let state = fs::read_to_string(image.path("state/state.json")).unwrap();
+        ended(running);
+        (0, state)
+    };
+    let own = "c.ServerApp.certfile = ''";
+    for (text, argument, said) in [
+        (
+            own,
+            &[][..],
+            "the server has no https: ServerApp.certfile is empty in ",
+        ),
+        (
+            "c.ServerApp.certfile = x()",
+            &[],
+            "the server may have no https: only Jupyter knows",
+        ),
+        (
+            "",
+            &["--jupyter-arg", "--certfile="],
+            "the server has no https",
+        ),
+    ] {
+        let (_, state) = without(text, argument, false);
+        assert!(state.contains(said), "{text}: {state}");
+    }
+    let (code, log) = without("", &["--jupyter-arg", "--certfile="], true);
+    assert_eq!(code, 1, "{log}");
+}
+
 #[test]
 fn a_link_of_the_users_does_not_make_root_read_what_it_names() {
     let image = Image::new();

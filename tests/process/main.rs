@@ -40,6 +40,7 @@ mod passwords;
 mod printed;
 mod record;
 mod rescue;
+mod rescued;
 mod sealed;
 mod serving;
 mod snapshots;

@@ -9,23 +9,20 @@ use serde_json::Value;
 
 use crate::support::{Image, Running, Start, UID, free_port, get};
 
-const READY: &str = "] ready in ";
-const RESCUE: &str = "rescue: the server is started once more";
+pub const READY: &str = "] ready in ";
+pub const RESCUE: &str = "rescue: the server is started once more";
 
 /// An image whose server dies with 3, and whose rescue ends with 4 at GET /crash.
-fn broken(image: &Image) -> Start {
-    let home = image.path("home");
-    let server = image.server().args(image.rescue());
-    let server = server.env("TMPDIR", home.to_str().unwrap());
-    server.env("FAKE", "dies").env("FAKE_RESCUE", "crash")
+pub fn broken(image: &Image) -> Start {
+    image.rescued(image.server()).env("FAKE_RESCUE", "crash")
 }
 
 /// What the state says of a rescue; it is written before the line that the test has seen.
-fn rescue_of(image: &Image) -> Value {
+pub fn rescue_of(image: &Image) -> Value {
     json(&image.path("state/state.json"))["rescue"].clone()
 }
 
-fn json(path: &Path) -> Value {
+pub fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -41,11 +38,18 @@ fn a_restart_tries_the_usual_server_again() {
     assert!(rescue_of(&image).is_string());
     running.wait_for("error code 3 before it was ready");
     running.signal(libc::SIGHUP);
-    running.wait_for_next(READY);
+    // Nobody has seen this server yet: it is welcomed as at a start.
+    let welcomed = "The default password is \"ailab\".";
+    running.wait_for_next(welcomed);
+    running.wait_for(READY);
     assert!(rescue_of(&image).is_null());
+    // That is over.
+    running.signal(libc::SIGHUP);
+    running.wait_for_next(READY);
     running.signal(libc::SIGTERM);
     assert_eq!(running.end(), 0);
     assert_eq!(rescues(&mut running), 1);
+    assert_eq!(running.everything().1.matches(welcomed).count(), 1);
 }
 
 #[test]
@@ -138,7 +142,7 @@ fn a_program_that_is_gone_from_the_venv_is_rescued_and_a_misspelt_one_is_127() {
 }
 
 /// The private directory of the rescue.
-fn private(image: &Image) -> PathBuf {
+pub fn private(image: &Image) -> PathBuf {
     let mut entries = fs::read_dir(image.path("home"))
         .unwrap()
         .map(Result::unwrap);
@@ -148,7 +152,7 @@ fn private(image: &Image) -> PathBuf {
 }
 
 /// What the rescue was configured with.
-fn configuration(image: &Image) -> Value {
+pub fn configuration(image: &Image) -> Value {
     json(&private(image).join("config.json"))
 }
 
@@ -228,14 +232,14 @@ fn a_rescue_is_never_easier_to_enter() {
 }
 
 /// Writes a file of Jupyter's configuration.
-fn jupyters(image: &Image, name: &str, text: &str) {
+pub fn jupyters(image: &Image, name: &str, text: &str) {
     let directory = image.path("home/.jupyter");
     fs::create_dir_all(&directory).unwrap();
     chown(&directory, Some(UID), Some(UID)).unwrap();
     fs::write(directory.join(name), text).unwrap();
 }
 
-const OLD_HASH: &str = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$\
+pub const OLD_HASH: &str = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$\
                         MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
 
 #[test]
@@ -297,10 +301,7 @@ fn a_rescue_listens_where_the_usual_server_would_and_nowhere_else() {
             .args(kept)
             .args(["--config", file.to_str().unwrap()]);
         let start = start.args(["--jupyter-server", "jupyter-lab", "--password", "ailab"]);
-        let start = start.args(image.rescue()).env("FAKE", "dies");
-        let mut running = start
-            .env("TMPDIR", image.path("home").to_str().unwrap())
-            .start();
+        let mut running = image.rescued(start).start();
         let line = running.wait_for("ai-lab] rescue:");
         assert!(line.contains(RESCUE));
         running.wait_for(READY);

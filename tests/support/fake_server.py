@@ -9,6 +9,7 @@ says. FAKE is a list of words:
   deaf       ignores TERM
   dies       says some last words and exits with 3 before it listens
   reluctant  exits with 3 before it listens, the first time
+  quotes     says what the file quoted in HOME says
   crash      exits with 4 at GET /crash
   orphan     leaves a process behind that ignores TERM
   cleaner    leaves a process behind that needs half a second to end after TERM
@@ -43,7 +44,7 @@ if HUB := os.environ.get("JUPYTERHUB_SERVICE_URL"):
     HUB = urllib.parse.urlsplit(HUB)
     PORT, BASE = HUB.port, HUB.path
 moods = []
-SCHEME = "https" if "ServerApp.certfile" in VALUES else "http"
+SCHEME = "https" if VALUES.get("ServerApp.certfile") else "http"
 
 
 def say(text):
@@ -123,6 +124,9 @@ say(f"fake: stdin {os.readlink('/proc/self/fd/0')}")
 # Two streams that end at one terminal do not always come line by line.
 if "FAKE_MUTE" not in os.environ:
     print("fake: a line for stdout", flush=True)
+if "quotes" in FAKE:
+    with open(os.environ["HOME"] + "/quoted") as file:
+        say(file.read())
 if "dies" in FAKE:
     say("fake: my last words")
     os._exit(3)

@@ -88,6 +88,12 @@ impl Image {
         ["--rescue-venv".into(), venv.display().to_string()]
     }
 
+    /// A server that dies with 3, whose rescue keeps its files in HOME.
+    pub fn rescued(&self, start: Start) -> Start {
+        let start = start.args(self.rescue()).env("FAKE", "dies");
+        start.env("TMPDIR", self.path("home").to_str().unwrap())
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

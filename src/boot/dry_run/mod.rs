@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, info};
 
+use crate::boot::arguments::ServerCheck;
 use crate::boot::dry_run::plan::{DryRunPlan, quoted};
 use crate::boot::home::Moved;
 use crate::boot::user_phase::{
@@ -332,9 +333,11 @@ fn command_part(
             let handover = certificate::handover(start, person)?;
             let file = handover.as_ref().map(Handover::path);
             let argv = arguments::arguments(start, person, server, &jupyters, file.as_deref());
-            let directory = working_directory(start).unwrap_or_default();
-            arguments::check(start, server, &argv, &jupyters, &directory)
-                .map_err(Failure::Settings)?;
+            if let Some(handover) = &handover {
+                certificate::report_replaced(start, handover, &argv, &jupyters)?;
+            }
+            let check = ServerCheck::new(start, server, &argv, file);
+            check.check(&jupyters).map_err(Failure::Settings)?;
             if handover.is_some_and(|handover| certificate::is_used(&handover, &argv)) {
                 let writable = |directory: &Path| plan.write_access.writable(directory);
                 let line = certificate::preview(start, person, place, &writable)?;

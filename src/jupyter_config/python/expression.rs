@@ -72,6 +72,26 @@ const UNSAFE_NAMES: [&str; 26] = [
     "yield",
 ];
 
+/// Those of them that are only unclear, and give no access to the configuration.
+const HARMLESS_NAMES: [&str; 11] = [
+    "async",
+    "await",
+    "breakpoint",
+    "class",
+    "def",
+    "for",
+    "import",
+    "input",
+    "lambda",
+    "print",
+    "yield",
+];
+
+/// Reports whether a name could give a statement access to the configuration.
+pub(super) fn reaches_configuration(name: &str) -> bool {
+    UNSAFE_NAMES.contains(&name) && !HARMLESS_NAMES.contains(&name)
+}
+
 /// Reports whether a file must not assign to this name: a later call would run the new value.
 pub(super) fn is_protected(name: &str) -> bool {
     let function = |known: &&str| known.split('.').next() == Some(name);

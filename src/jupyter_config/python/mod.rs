@@ -10,7 +10,7 @@ mod traits;
 use crate::jupyter_config::precedence::{
     Setting, SourceContent, Value, is_about_authentication, mentions_authentication,
 };
-use expression::{is_plain, is_protected, text_of};
+use expression::{is_plain, is_protected, reaches_configuration, text_of};
 use tokens::{Statement, Token, TokenKind, statements};
 
 /// Reads a configuration file. Statements after an unclear one are read, too, because they can
@@ -25,12 +25,21 @@ pub fn read(source: &[u8]) -> SourceContent {
             return said;
         }
     };
+    let mut changes_others = false;
+    let mut conditional = Vec::new();
     for statement in found {
-        said.server_traits.extend(traits::named(&statement));
+        let named = traits::named(&statement);
+        if statement.indented {
+            conditional.extend(named.iter().map(|named| named.name.clone()));
+        }
+        said.server_traits.extend(named);
         match interpret_statement(&statement) {
             Ok(Some(setting)) => said.settings.push(setting),
             Ok(None) => {}
-            Err(what) => said.unclear_at(statement.line, what),
+            Err(what) => {
+                changes_others |= may_change_others(&statement.tokens);
+                said.unclear_at(statement.line, what);
+            }
         }
     }
     if said.unclear.is_some() {
@@ -38,9 +47,11 @@ pub fn read(source: &[u8]) -> SourceContent {
         said.settings
             .iter_mut()
             .for_each(|setting| setting.value = Value::Unknown);
-        said.server_traits
-            .iter_mut()
-            .for_each(|named| named.value = None);
+    }
+    for named in &mut said.server_traits {
+        if changes_others || conditional.contains(&named.name) {
+            named.value = None;
+        }
     }
     said
 }
@@ -68,6 +79,22 @@ fn interpret_statement(statement: &Statement) -> Result<Option<Setting>, String>
         }
         _ => Err(first.for_message()),
     }
+}
+
+/// Reports whether an unclear statement may set traits that it does not name. An import of a package
+/// that is missing, or a division by zero, ends the file and sets nothing.
+fn may_change_others(tokens: &[Token]) -> bool {
+    let sets_one = |rest| {
+        path(rest).ok().is_some_and(|(path, rest)| {
+            path.len() > 1 && rest.first().is_some_and(|next| next.is("="))
+        })
+    };
+    let rest = match tokens {
+        [first, rest @ ..] if first.text == "c" && sets_one(rest) => rest,
+        all => all,
+    };
+    let all_names = matches!(rest, [first, .., last] if first.text == "from" && last.is("*"));
+    all_names || rest.iter().any(|token| reaches_configuration(&token.text))
 }
 
 /// Modules of Python's standard library that do not touch the configuration.

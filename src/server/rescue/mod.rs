@@ -3,6 +3,7 @@
 //! its own files in a private directory. Its first page says what broke and how to mend it.
 
 mod broken;
+mod rescuer;
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use broken::Broken;
+pub use rescuer::{Rescuer, unusable_without};
 use serde_json::{Value, json};
 
 use crate::identity::Dropped;
@@ -45,6 +47,24 @@ pub struct Address {
     pub certificate: TlsFiles,
 }
 
+impl Address {
+    /// Reports whether the server could listen: otherwise a rescue would end as the usual server.
+    /// Names are not resolved: that may take long.
+    fn can_listen(&self) -> bool {
+        let value = |name| self.traits.iter().find(|(known, _)| *known == name);
+        let port = value("port").and_then(|(_, port)| port.parse().ok());
+        let (Some((_, ip)), Some(port)) = (value("ip"), port) else {
+            return true;
+        };
+        let ip = match ip.as_str() {
+            "*" | "" => "0.0.0.0",
+            ip => ip,
+        };
+        let address = ip.parse::<IpAddr>();
+        address.map_or(true, |ip| TcpListener::bind((ip, port)).is_ok())
+    }
+}
+
 /// The certificate of a rescued server.
 #[derive(Debug, Default)]
 pub enum TlsFiles {
@@ -70,8 +90,12 @@ pub struct RescuePlan {
     pub hub: bool,
     /// True if the usual server's program is of the venv, where `pip` can remove it.
     pub program_of_venv: bool,
-    /// Where the server listens.
-    pub address: Address,
+    /// Decides where the server listens; `None`: nowhere that is as safe as where the usual one
+    /// does. May wait for a disk.
+    pub address: Box<dyn Fn() -> Option<Address> + Send + Sync>,
+    /// Reports whether a file of Jupyter's configuration decides where the server listens or who
+    /// may log in. May wait for a disk.
+    pub decides: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// The environment of the usual server.
     pub environment: Environment,
     /// The directory that the file browser shows first.
@@ -122,30 +146,20 @@ impl RescuePlan {
     ///
     /// # Errors
     /// No private directory can be made and filled, on any disk or in memory.
-    pub fn prepare(&self, broken: &Broken) -> io::Result<(Program, Login)> {
+    pub fn prepare(&self, address: &Address, broken: &Broken) -> io::Result<(Program, Login)> {
         let login = (self.login)()?;
         let [disk, memory] = self.places();
-        let base = match self.fill(&disk, &login, broken) {
+        let base = match self.fill(&disk, address, &login, broken) {
             Ok(()) => disk,
-            Err(_) => self.fill(&memory, &login, broken).map(|()| memory)?,
+            Err(_) => (self.fill(&memory, address, &login, broken)).map(|()| memory)?,
         };
         Ok((self.program(&base), login))
     }
 
-    /// Reports whether the server could listen: otherwise a rescue would end as the usual server.
-    /// Names are not resolved: that may take long.
-    pub fn can_listen(&self) -> bool {
-        let value = |name| self.address.traits.iter().find(|(known, _)| *known == name);
-        let port = value("port").and_then(|(_, port)| port.parse().ok());
-        let (Some((_, ip)), Some(port)) = (value("ip"), port) else {
-            return true;
-        };
-        let ip = match ip.as_str() {
-            "*" | "" => "0.0.0.0",
-            ip => ip,
-        };
-        let address = ip.parse::<IpAddr>();
-        address.map_or(true, |ip| TcpListener::bind((ip, port)).is_ok())
+    /// Reports whether a rescue is better than a server that could not read this file of its
+    /// configuration. May wait for a disk.
+    pub fn is_needed(&self, file: &str) -> bool {
+        (self.decides)(file) && (self.address)().is_some()
     }
 
     /// Returns the places for the private directory. A disk may be full, memory is not.
@@ -155,7 +169,13 @@ impl RescuePlan {
         [sys::env::temp_directory(), "/dev/shm".into()].map(|place| place.join(&name))
     }
 
-    fn fill(&self, base: &Path, login: &Login, broken: &Broken) -> io::Result<()> {
+    fn fill(
+        &self,
+        base: &Path,
+        address: &Address,
+        login: &Login,
+        broken: &Broken,
+    ) -> io::Result<()> {
         sys::dir::make_private(base, self.uid)?;
         fs::remove_dir_all(base)?;
         sys::dir::make_private(base, self.uid)?;
@@ -167,7 +187,7 @@ impl RescuePlan {
         let settings = base.join("settings/overrides.json");
         private_file::replace(&settings, overrides().to_string().as_bytes(), false)?;
         private_file::replace(&base.join(PAGE), page.as_bytes(), false)?;
-        let certificate = match &self.address.certificate {
+        let certificate = match &address.certificate {
             TlsFiles::None => None,
             TlsFiles::Kept { certificate, key } => Some((certificate.clone(), key.clone())),
             TlsFiles::Made => {
@@ -177,7 +197,7 @@ impl RescuePlan {
                 Some((file.path().to_owned(), file.path().to_owned()))
             }
         };
-        let configuration = self.configuration(base, login, certificate);
+        let configuration = self.configuration(base, &address.traits, login, certificate);
         private_file::replace(
             &base.join("config.json"),
             configuration.to_string().as_bytes(),
@@ -190,6 +210,7 @@ impl RescuePlan {
     fn configuration(
         &self,
         base: &Path,
+        traits: &[(&'static str, String)],
         login: &Login,
         certificate: Option<(PathBuf, PathBuf)>,
     ) -> Value {
@@ -202,7 +223,7 @@ impl RescuePlan {
             "allow_root": self.uid == 0,
             "terminado_settings": {"shell_command": self.shell(base)},
         });
-        for (name, value) in &self.address.traits {
+        for (name, value) in traits {
             server[*name] = match (*name, value.as_str(), value.parse::<u16>()) {
                 ("port", _, Ok(number)) => json!(number),
                 (_, "True" | "true", _) => json!(true),

@@ -16,10 +16,8 @@ fn plan_in(directory: PathBuf, hub: bool, login: Login) -> RescuePlan {
         python: "/rescue/bin/python".into(),
         hub,
         program_of_venv: true,
-        address: Address {
-            traits: vec![("ip", "*".into()), ("port", "80".into())],
-            certificate: TlsFiles::None,
-        },
+        address: Box::new(|| None),
+        decides: Box::new(|_| false),
         dropped: Dropped::for_tests(),
         environment: variables
             .map(|(n, v)| (n.into(), v.into()))
@@ -32,6 +30,10 @@ fn plan_in(directory: PathBuf, hub: bool, login: Login) -> RescuePlan {
     }
 }
 
+fn traits() -> Vec<(&'static str, String)> {
+    vec![("ip", "*".into()), ("port", "80".into())]
+}
+
 #[test]
 fn nothing_but_the_configured_login_lets_anybody_in() {
     for (login, hash, token) in [
@@ -40,13 +42,13 @@ fn nothing_but_the_configured_login_lets_anybody_in() {
         (Login::RandomToken("random".into()), "", "random"),
     ] {
         let plan = plan(false, login.clone());
-        let all = plan.configuration(Path::new("/b"), &login, None);
+        let all = plan.configuration(Path::new("/b"), &traits(), &login, None);
         // Values of the configuration: a variable's would count without them.
         assert_eq!(all["PasswordIdentityProvider"]["hashed_password"], hash);
         assert_eq!(all["IdentityProvider"]["token"], token);
         assert_eq!(all["ServerApp"]["port"], 80);
     }
-    let all = plan(true, Login::Hub).configuration(Path::new("/b"), &Login::Hub, None);
+    let all = plan(true, Login::Hub).configuration(Path::new("/b"), &[], &Login::Hub, None);
     assert_eq!(all["IdentityProvider"], Value::Null, "the hub decides");
 }
 
@@ -86,10 +88,13 @@ fn the_page_is_found_whatever_the_directories_are_called() {
 fn a_rescue_has_https_where_the_usual_server_has_it() {
     let ground = tempfile::tempdir().unwrap();
     let base = ground.path().join("base");
-    let mut plan = plan(false, Login::Token("t".into()));
-    plan.address.certificate = TlsFiles::Made;
+    let plan = plan(false, Login::Token("t".into()));
+    let address = Address {
+        certificate: TlsFiles::Made,
+        ..Address::default()
+    };
     let broken = Broken::new("x".into());
-    plan.fill(&base, &Login::Token("t".into()), &broken)
+    plan.fill(&base, &address, &Login::Token("t".into()), &broken)
         .unwrap();
     let text = fs::read_to_string(base.join("config.json")).unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
@@ -104,9 +109,10 @@ fn what_an_earlier_rescue_left_is_gone_and_others_cannot_read_the_rest() {
     let ground = tempfile::tempdir().unwrap();
     let base = ground.path().join("base");
     let plan = plan(false, Login::Token("secret".into()));
+    let address = Address::default();
     let broken = Broken::new("<b>a\u{1b}[2J</b>".into());
     for _ in 0..2 {
-        plan.fill(&base, &Login::Token("secret".into()), &broken)
+        plan.fill(&base, &address, &Login::Token("secret".into()), &broken)
             .unwrap();
         assert_eq!(fs::read_dir(base.join("runtime")).unwrap().count(), 0);
         fs::write(base.join("runtime/old"), "").unwrap();
@@ -119,7 +125,7 @@ fn what_an_earlier_rescue_left_is_gone_and_others_cannot_read_the_rest() {
     assert!(page.contains(r"\<b\>a\\u\{1b\}\[2J\<\/b\>"), "{page}");
     fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(
-        plan.fill(&base, &Login::Hub, &broken).is_err(),
+        plan.fill(&base, &address, &Login::Hub, &broken).is_err(),
         "others could have read it"
     );
 }

@@ -17,9 +17,9 @@ use super::{EventLoop, Main};
 impl EventLoop<'_> {
     /// Starts the main process.
     pub(super) fn spawn(&mut self) {
-        let program = match self.next_program() {
-            Some(Ok(program)) => program,
-            Some(Err(error)) => return self.spawn_failed(&error),
+        let (program, rescue) = match self.next_program() {
+            Some((Ok(program), rescue)) => (program, rescue),
+            Some((Err(error), _)) => return self.spawn_failed(&error),
             None => return,
         };
         let spawned = match &self.main {
@@ -31,14 +31,15 @@ impl EventLoop<'_> {
                 self.pid = Some(spawned.pid);
                 self.has_started = true;
                 self.since = Instant::now();
-                self.observer.started(spawned.pid, spawned.output);
+                self.observer.started(spawned.pid, spawned.output, rescue);
             }
             Err(error) => self.spawn_failed(&error),
         }
     }
 
-    /// Returns the program of the next attempt; `None`: there is none, or it is prepared first.
-    fn next_program(&mut self) -> Option<Result<Program, Arc<SpawnError>>> {
+    /// Returns the program of the next attempt, and whether it is a rescue; `None`: there is none,
+    /// or it is prepared first.
+    fn next_program(&mut self) -> Option<(Result<Program, Arc<SpawnError>>, bool)> {
         let preparation = self.preparation.take();
         let prepared = preparation.and_then(|channel| channel.borrow().clone());
         let (usual, unprepared) = match &mut self.main {
@@ -48,13 +49,17 @@ impl EventLoop<'_> {
         };
         let attempt = prepared.or(unprepared.map(Attempt::Unprepared));
         match attempt.unwrap_or(Attempt::Usual) {
-            Attempt::Usual => Some(Ok(usual)),
-            Attempt::Rescue(program) => Some(program),
+            Attempt::Usual => Some((Ok(usual), false)),
+            Attempt::Rescue(program) => Some((program, true)),
+            Attempt::NoRescue => {
+                self.not_rescued();
+                None
+            }
             Attempt::Unprepared(reason) => {
                 let why = RescueReason::Unprepared(reason.clone());
                 match self.rescue_instead(&why) {
                     true => None,
-                    false => Some(Err(Arc::new(SpawnError::Unprepared(reason)))),
+                    false => Some((Err(Arc::new(SpawnError::Unprepared(reason))), false)),
                 }
             }
         }
@@ -88,16 +93,37 @@ impl EventLoop<'_> {
         if self.rescue_instead(&reason) {
             return;
         }
-        let own = reason.ended();
-        let again = match &mut self.main {
+        let ended = self.before_rescue.take().unwrap_or(reason.ended());
+        let again = self.again_after_failure(ended);
+        self.observer.failed(error, again);
+        self.event(Event::SpawnFailed { ended, again });
+    }
+
+    /// The failed attempt counts, and its rescue is not made.
+    fn not_rescued(&mut self) {
+        let ended = self.before_rescue.take().unwrap_or(Ended::Exit(1));
+        let again = self.again_after_failure(ended);
+        self.observer.not_rescued(again);
+        self.event(Event::SpawnFailed { ended, again });
+    }
+
+    /// Returns the wait before the next try after one without a process; `None`: there is none.
+    fn again_after_failure(&mut self, ended: Ended) -> Option<Duration> {
+        match &mut self.main {
             Main::Server(server) if self.has_started => {
-                server.backoff.next_wait(own, Duration::ZERO)
+                server.backoff.next_wait(ended, Duration::ZERO)
             }
             _ => None,
-        };
-        self.observer.failed(error, again);
-        let ended = self.before_rescue.take().unwrap_or(own);
-        self.event(Event::SpawnFailed { ended, again });
+        }
+    }
+
+    /// Gives up a rescue that has not been started: a restart tries the usual server.
+    pub(super) fn abandon_rescue(&mut self) {
+        let waits = matches!(self.state, RunState::Backoff { .. });
+        if waits && self.before_rescue.take().is_some() {
+            self.preparation = None;
+            self.prepare();
+        }
     }
 
     /// Returns the channel of a preparation that the next attempt still has to wait for.

@@ -37,12 +37,16 @@ pub enum Main {
 /// Receives what happens to the main process. No method may block.
 pub trait Observer {
     /// The main process was started; `output` holds the read ends of its stdout and stderr pipes.
-    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>);
+    /// `rescue`: it is the rescue that was prepared last.
+    fn started(&mut self, pid: Pid, output: Option<(OwnedFd, OwnedFd)>, rescue: bool);
     /// Reports whether the main process became ready.
     fn is_ready(&self) -> bool;
     /// Begins to prepare a rescue of the server; `None`: it gets none. If it ended, `ended`
     /// follows.
     fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation>;
+    /// The preparation found that nobody could use a rescue. The next try follows after `again`;
+    /// `None`: none.
+    fn not_rescued(&mut self, again: Option<Duration>);
     /// The main process was asked to stop; if `again`, it is started again after its end.
     fn stopping(&mut self, again: bool);
     /// The main process gets KILL: if `late`, because it has not ended in time, otherwise because
@@ -292,7 +296,10 @@ impl<'a> EventLoop<'a> {
             (Main::Server(..), Some(pid)) if received.is_passed_to_server() => {
                 self.forward(pid, received);
             }
-            (Main::Server(..), _) if received.is_restart() => self.event(Event::Restart),
+            (Main::Server(..), _) if received.is_restart() => {
+                self.abandon_rescue();
+                self.event(Event::Restart);
+            }
             _ if received.is_stop() => self.event(Event::Stop),
             _ => {}
         }

@@ -96,6 +96,19 @@ fn one_that_is_named() {
     );
 }
 
+/// What `openssl x509 -req` makes without any extension.
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+    MIIBFTCBuwIUR0f3JF80O9g+g9DqpeRWVzDgtPQwCgYIKoZIzj0EAwIwDDEKMAgG\n\
+    A1UEAwwBYTAgFw0yNjExMjkyMjU1MzBaGA8yMTI2MTEwNTIyNTUzMFowDDEKMAgG\n\
+    A1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABNGMroK2pNK1eHEDxnku\n\
+    qVBGAlLd3ZqspcE+xohjhBbDnBDFphB1vohBE5eEG6cz+uwgKOZOkpzo++jWYyBx\n\
+    iZQwCgYIKoZIzj0EAwIDSQAwRgIhAIjBbI1FTxEHaLnJHkNuS/OqaFqeipOXMOwz\n\
+    bpaR8ANkAiEA+MWP+GPdVr/3Fpuu07bVQ3M7N/mN6olfX9d5jkiQl0c=\n\
+    -----END CERTIFICATE-----\n";
+
+/// Whole, and of no kind that there is.
+const UNKNOWN_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+
 #[test]
 fn files_that_cannot_be_used() {
     let (pair, other) = (Pair::new(), Pair::new());
@@ -112,6 +125,8 @@ fn files_that_cannot_be_used() {
             &key.replace("PRIVATE", "ENCRYPTED PRIVATE"),
         ),
         ("certificate-key-of-another", certificate, &other.key),
+        ("certificate-of-version-1", VERSION_1, key),
+        ("certificate-key-unknown", certificate, UNKNOWN_KEY),
     ] {
         start(name, |image| named(image, certificate, key));
     }
@@ -122,6 +137,11 @@ fn files_that_cannot_be_used() {
     start("certificate-absent", |image| {
         let absent = image.path("absent.pem").display().to_string();
         server(image).args(["--tls-cert", &absent])
+    });
+    start("certificate-of-jupyters-own-damaged", |image| {
+        let path = file(image, "cert.pem", "of mine\n");
+        configured(image, &format!("c.ServerApp.certfile = '{path}'\n"));
+        server(image)
     });
     start("certificate-key-alone", |image| {
         server(image).args(["--tls-key", "/key.pem"])
@@ -150,6 +170,22 @@ fn what_wins_over_it_and_over_what_it_wins() {
         },
         ready,
     );
+    lived(
+        "certificate-turned-off",
+        |image| server(image).args(["--tls", "auto", "--jupyter-arg", "--ServerApp.certfile="]),
+        ready,
+    );
+    lived(
+        "certificate-beside-a-key",
+        |image| {
+            let argument = format!("--keyfile={}", file(image, "key.pem", &pair.key));
+            server(image).args(["--tls", "auto", "--jupyter-arg", &argument])
+        },
+        ready,
+    );
+    start("certificate-of-no-server", |image| {
+        image.command(["true"]).env("GEN_CERT", "yes")
+    });
     lived(
         "certificate-under-a-hub",
         |image| {

@@ -116,10 +116,36 @@ fn the_welcome() {
     );
 }
 
+fn lab_file(image: &Image, name: &str, text: &str) {
+    let path = image.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_lab_without_a_page() {
+    let extension = "venv/share/jupyter/labextensions/x/package.json";
+    for (name, file, text) in [
+        ("lab-without-a-page-json", extension, "{"),
+        ("lab-without-a-page-name", extension, "{}"),
+        (
+            "lab-without-a-page-settings",
+            "home/.jupyter/lab/user-settings/x/y.jupyterlab-settings",
+            "{",
+        ),
+    ] {
+        let broken = |image: &Image| {
+            lab_file(image, "venv/share/jupyter/lab/schemas/x/y.json", "{}");
+            lab_file(image, file, text);
+            bare(image)
+        };
+        lived(name, broken, ready);
+    }
+}
+
 /// A server that dies and is rescued.
 fn rescued(image: &Image) -> Start {
-    let start = bare(image).args(image.rescue()).env("FAKE", "dies");
-    start.env("TMPDIR", image.path("home").to_str().unwrap())
+    image.rescued(bare(image))
 }
 
 #[test]
@@ -157,6 +183,41 @@ fn a_rescue() {
             start.env("JUPYTERHUB_CLIENT_ID", "x")
         },
         page("rescue-page-hub"),
+    );
+    lived(
+        "rescue-of-a-lab-without-a-page",
+        |image| {
+            lab_file(image, "venv/share/jupyter/lab/static/index.html", "");
+            rescued(image).env("JUPYTER_PASSWORD", "x")
+        },
+        ready,
+    );
+    let unread = "[E TIME ServerApp] Exception while loading config file ";
+    let quoted = |image: &Image, text: &str| {
+        configured(image, text);
+        let file = image.path("home/.jupyter/jupyter_server_config.py");
+        let said = format!("{unread}{}\n    NameError: x", file.display());
+        fs::write(image.path("home/quoted"), said).unwrap();
+    };
+    lived(
+        "rescue-of-a-configuration",
+        |image| {
+            quoted(image, "c.ServerApp.base_url = '/x/'\n");
+            let start = rescued(image).env("FAKE", "quotes");
+            start.env("JUPYTER_PASSWORD", "x")
+        },
+        |running| {
+            running.wait_for("This is a rescue");
+            ready(running)
+        },
+    );
+    lived(
+        "configuration-not-read",
+        |image| {
+            quoted(image, "c.A.b = 1\n");
+            bare(image).env("FAKE", "quotes")
+        },
+        ready,
     );
     lived(
         "rescue-nowhere",

@@ -1,0 +1,333 @@
+//! What is rescued although a server would start, what is not although it does not, and what a
+//! restart by hand does before, during and after a rescue.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use super::rescue::{READY, RESCUE, broken, configuration, json, jupyters, private, rescue_of};
+use crate::support::certificate::{Pair, shown_at};
+use crate::support::{Image, Running, Start, UID};
+
+/// Jupyter's own settings for a certificate and a key with these texts.
+fn certified(image: &Image, certificate: &str, key: &str) {
+    let texts = [("certfile", certificate), ("keyfile", key)];
+    let lines = texts.map(|(name, text)| {
+        let path = image.path(name);
+        fs::write(&path, text).unwrap();
+        format!("c.ServerApp.{name} = '{}'\n", path.display())
+    });
+    jupyters(image, "jupyter_server_config.py", &lines.concat());
+}
+
+fn stopped(mut running: Running) {
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+}
+
+/// The same server would listen, and refuse every connection.
+fn deaf(image: &Image) -> Start {
+    broken(image).env("FAKE", "")
+}
+
+#[test]
+fn a_certificate_that_nobody_can_connect_with_is_rescued() {
+    let (pair, other) = (Pair::new(), Pair::new());
+    let cut = |text: &str| text[..text.len() / 2].to_owned();
+    let encrypted = pair.key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let damaged = pair.key.replacen("MI", "MJ", 1);
+    let certificate = pair.certificate.as_str();
+    for (certificate, key, place, said) in [
+        (&cut(certificate)[..], &pair.key, "certfile", "is damaged"),
+        ("", &pair.key, "certfile", "no certificate in PEM"),
+        (certificate, &other.key, "keyfile", "does not belong to"),
+        (certificate, &encrypted, "keyfile", "is encrypted"),
+        (certificate, &damaged, "keyfile", "is damaged"),
+        (certificate, &String::new(), "keyfile", "no private key"),
+    ] {
+        let image = Image::new();
+        certified(&image, certificate, key);
+        let mut running = deaf(&image).start();
+        running.wait_for(READY);
+        let rescue = rescue_of(&image).to_string();
+        for part in [said, &format!("/{place} cannot be used: ")] {
+            assert!(rescue.contains(part), "{part}: {rescue}");
+        }
+        // Nobody's password goes over the network as it is.
+        shown_at(image.port);
+        stopped(running);
+    }
+}
+
+/// A server that knows more kinds of keys than this program is not kept from them.
+#[test]
+fn a_certificate_that_jupyter_can_use_is_not_rescued() {
+    let ways = [
+        "ecparam -name secp521r1 -genkey -noout -out key",
+        "req -x509 -key key -subj /CN=localhost -out certificate",
+        // Of X.509 version 1.
+        "req -new -newkey rsa:2048 -nodes -keyout key1 -subj /CN=localhost -out request",
+        "x509 -req -in request -signkey key1 -out certificate1",
+    ];
+    let known = Pair::new();
+    let image = Image::new();
+    for way in ways {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(way.split(' ')).current_dir(image.dir.path());
+        assert!(openssl.status().unwrap().success());
+    }
+    let text = |name| fs::read_to_string(image.path(name)).unwrap();
+    let kind = [text("certificate"), text("key")];
+    let version = [text("certificate1"), text("key1")];
+    for [certificate, key] in [kind, version, [known.certificate, known.key]] {
+        certified(&image, &certificate, &key);
+        let mut running = deaf(&image).start();
+        running.wait_for(READY);
+        assert!(rescue_of(&image).is_null());
+        stopped(running);
+    }
+}
+
+#[test]
+fn a_restart_sees_what_a_start_sees() {
+    let image = Image::new();
+    let mut running = deaf(&image).start();
+    running.wait_for(READY);
+    let gone = "c.ServerApp.certfile = '/no/certificate'";
+    let is_gone = || jupyters(&image, "jupyter_server_config.py", gone);
+    for (break_it, said) in [
+        (
+            &(|| certified(&image, "", "")) as &dyn Fn(),
+            "/certfile cannot be used",
+        ),
+        (&is_gone, "/no/certificate cannot be read"),
+    ] {
+        break_it();
+        running.signal(libc::SIGHUP);
+        running.wait_for("This is a rescue");
+        running.wait_for(READY);
+        let rescue = rescue_of(&image).to_string();
+        assert!(rescue.contains(said), "{rescue}");
+        // It listens as the usual server would now, not as it did before.
+        let certificate = configuration(&image)["ServerApp"]["certfile"].clone();
+        assert!(certificate.is_string(), "{certificate}");
+        jupyters(&image, "jupyter_server_config.py", "");
+        running.signal(libc::SIGHUP);
+        running.wait_for_next("started successfully");
+        running.wait_for(READY);
+        assert!(rescue_of(&image).is_null());
+    }
+    stopped(running);
+}
+
+/// Its rescue would wait for the hub as long again, and end in the same way.
+#[test]
+fn a_server_that_does_not_reach_its_hub_is_not_rescued() {
+    let deaths = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deaths");
+    for (death, rescued) in [
+        ("hub-unreachable", false),
+        ("hub-name", false),
+        ("hub-rejects", false),
+        ("config-import", true),
+    ] {
+        let image = Image::new();
+        let text = fs::read_to_string(deaths.join(death).with_extension("txt")).unwrap();
+        let (_, log) = text.split_once("\n---\n").unwrap();
+        // An attempt that failed before the last one says nothing.
+        let early =
+            "Failed to connect to my Hub at http://hub/hub/api (attempt 1/5). Is it running?";
+        fs::write(image.path("home/quoted"), format!("{early}\n{log}")).unwrap();
+        let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+        let mut start = broken(&image).env("FAKE", "quotes dies");
+        for (name, value) in [
+            ("SERVICE_URL", url.as_str()),
+            ("API_TOKEN", "x"),
+            ("CLIENT_ID", "x"),
+        ] {
+            start = start.env(&format!("JUPYTERHUB_{name}"), value);
+        }
+        if rescued {
+            let mut running = start.start();
+            running.wait_for(READY);
+            stopped(running);
+            continue;
+        }
+        let ended = start.run();
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(RESCUE), "{}", ended.stderr);
+        let last = ended.stderr.lines().last().unwrap();
+        assert!(last.contains("The reason: JupyterHub "), "{}", ended.stderr);
+        let reason = json(&image.path("state/state.json"))["last_reason"]["cause"].clone();
+        assert!(reason.as_str().unwrap().contains("JupyterHub "), "{reason}");
+    }
+}
+
+/// What Jupyter says of a configuration file that it could not read, and goes on.
+fn unread(file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "[E 2026-11-29 22:34:50.900 ServerApp] Exception while loading config file {file}\n    \
+         Traceback (most recent call last):\n      \
+           File \"/v/traitlets/config/loader.py\", line 658, in _read_file_as_dict\n        \
+             exec(compile(f.read(), conf_filename, \"exec\"), namespace, namespace)\n      \
+           File \"{file}\", line 1, in <module>\n        \
+             import s3contents\n    \
+         ModuleNotFoundError: No module named 's3contents'"
+    )
+}
+
+const NAME: &str = "jupyter_server_config.py";
+
+/// Jupyter goes on without the file: elsewhere than where people look, and for other people.
+#[test]
+fn a_server_without_the_configuration_of_its_access_is_rescued() {
+    let hash = super::rescue::OLD_HASH;
+    for (settings, base_url) in [
+        ("c.ServerApp.base_url = '/x/'".to_owned(), "/x/"),
+        (format!("c.ServerApp.password = '{hash}'"), ""),
+    ] {
+        let image = Image::new();
+        jupyters(&image, NAME, &format!("import s3contents\n{settings}\n"));
+        let file = image.path("home/.jupyter").join(NAME);
+        fs::write(image.path("home/quoted"), unread(&file)).unwrap();
+        let mut running = broken(&image).env("FAKE", "quotes").start();
+        running.wait_for("the server is ended: it runs without ");
+        running.wait_for("This is a rescue");
+        running.wait_for(READY);
+        let rescue = rescue_of(&image).to_string();
+        let said = "jupyter_server_config.py is wrong in line 1 (ModuleNotFoundError: No module \
+                    named 's3contents')";
+        assert!(rescue.contains(said), "{rescue}");
+        let configured = configuration(&image);
+        let url = configured["ServerApp"]["base_url"].as_str();
+        assert_eq!(url.unwrap_or_default(), base_url);
+        // The rest of the file may have set another password.
+        let token = configured["IdentityProvider"]["token"].as_str();
+        assert_eq!(token.map(str::len), Some(48));
+        fs::write(image.path("home/quoted"), "").unwrap();
+        running.signal(libc::SIGHUP);
+        running.wait_for_next("started successfully");
+        running.wait_for(READY);
+        assert!(rescue_of(&image).is_null());
+        stopped(running);
+    }
+}
+
+#[test]
+fn a_server_without_another_part_of_its_configuration_says_so_and_stays() {
+    let harmless = "c.ServerApp.max_body_size = 1";
+    // The arguments have another value.
+    let overridden = "c.ServerApp.port = 1\nc.ServerApp.ip = '::1'";
+    let access = "c.ServerApp.base_url = '/x/'";
+    for (settings, rescue) in [(harmless, "auto"), (overridden, "auto"), (access, "never")] {
+        let image = Image::new();
+        jupyters(&image, NAME, &format!("import s3contents\n{settings}\n"));
+        let file = image.path("home/.jupyter").join(NAME);
+        fs::write(image.path("home/quoted"), unread(&file)).unwrap();
+        let start = broken(&image).env("FAKE", "quotes");
+        let mut running = start.args(["--rescue", rescue]).start();
+        running.wait_for("none of its settings is effective");
+        running.wait_for(READY);
+        assert!(rescue_of(&image).is_null());
+        let degradations = || json(&image.path("state/state.json"))["degradations"].to_string();
+        assert!(degradations().contains("is wrong in line 1"));
+        fs::write(image.path("home/quoted"), "").unwrap();
+        running.signal(libc::SIGHUP);
+        running.wait_for_next(READY);
+        assert!(!degradations().contains("is wrong in line 1"));
+        stopped(running);
+    }
+}
+
+#[test]
+fn a_restart_while_a_rescue_is_prepared_tries_the_usual_server() {
+    let image = Image::new();
+    let mut running = broken(&image).start();
+    running.wait_for(READY);
+    stopped(running);
+    // What an earlier rescue left is removed first, which takes a while.
+    let left = private(&image).join("tmp");
+    for number in 0..40_000 {
+        fs::write(left.join(number.to_string()), "").unwrap();
+    }
+    chown(&left, Some(UID), Some(UID)).unwrap();
+    let mut running = broken(&image).env("FAKE", "reluctant").start();
+    running.wait_for(RESCUE);
+    running.signal(libc::SIGHUP);
+    running.wait_for(READY);
+    assert!(rescue_of(&image).is_null());
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+    assert!(!running.everything().1.contains("This is a rescue"));
+}
+
+/// A file of JupyterLab's in an image that has these.
+fn lab_file(image: &Image, name: &str, text: &str) {
+    let path = image.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+const THEMES: &str =
+    "home/.jupyter/lab/user-settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings";
+
+fn lab(image: &Image) -> Start {
+    let schema = "venv/share/jupyter/lab/schemas/@jupyterlab/apputils-extension/themes.json";
+    lab_file(image, schema, "{}");
+    // A person's own comments, and settings of an extension that is gone, do no harm.
+    lab_file(image, THEMES, "// mine\n{'theme': \"it's {\", }");
+    let gone = "home/.jupyter/lab/user-settings/gone/x.jupyterlab-settings";
+    lab_file(image, gone, "{");
+    deaf(image)
+}
+
+/// A full disk leaves such files; the server starts, and answers each page with an error.
+#[test]
+fn a_lab_without_a_page_is_rescued() {
+    let extensions = "home/.local/share/jupyter/labextensions";
+    let [whole, gone] = ["whole", "gone"].map(|name| format!("{extensions}/{name}/package.json"));
+    for (name, text, said) in [
+        (THEMES, "{\"theme\": ", "it is incomplete, or no JSON"),
+        (THEMES, "\0\0\0\0", "it is incomplete, or no JSON"),
+        (&gone, "{\"name\": \"gone\",", "it is not valid JSON"),
+        (
+            &gone.replace("gone", "@a/b"),
+            "{\"name\": \"x\"}",
+            "it has no \\\"version\\\"",
+        ),
+        (
+            &whole.replace("package", "install"),
+            "",
+            "it is not valid JSON",
+        ),
+        (
+            "venv/share/jupyter/lab/static/index.html",
+            "",
+            "it is empty",
+        ),
+    ] {
+        let image = Image::new();
+        let mut running = lab(&image).start();
+        running.wait_for(READY);
+        assert!(rescue_of(&image).is_null());
+        lab_file(&image, &whole, "{\"name\": \"whole\", \"version\": \"1\"}");
+        lab_file(&image, name, text);
+        running.signal(libc::SIGHUP);
+        running.wait_for("This is a rescue");
+        running.wait_for(READY);
+        stopped(running);
+        // The next start sees it, too.
+        let mut running = deaf(&image).start();
+        running.wait_for(READY);
+        let rescue = rescue_of(&image).to_string();
+        for part in [said, &image.path(name).display().to_string()] {
+            assert!(rescue.contains(part), "{part}: {rescue}");
+        }
+        stopped(running);
+        let mut running = deaf(&image).args(["--rescue", "never"]).start();
+        running.wait_for("JupyterLab shows no page");
+        running.wait_for(READY);
+        assert!(rescue_of(&image).is_null());
+        stopped(running);
+    }
+}
