@@ -37,6 +37,7 @@ mod no_escapes;
 mod no_root_left;
 mod odd_kernels;
 mod passwords;
+mod predecessor;
 mod printed;
 mod record;
 mod rescue;
