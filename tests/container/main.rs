@@ -28,6 +28,7 @@ mod hub_trouble;
 mod image;
 mod json_log;
 mod jupyters_own;
+mod kubernetes;
 mod lab;
 mod limits;
 mod merging;

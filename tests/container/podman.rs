@@ -9,15 +9,15 @@ use crate::support::docker::{IMAGE, name, text};
 use crate::support::process::until;
 
 /// An ordinary user of this machine who has nothing but the image and an API service.
-struct Podman {
+pub struct Podman {
     user: String,
     uid: u32,
-    home: tempfile::TempDir,
+    pub home: tempfile::TempDir,
     service: Option<Child>,
 }
 
 impl Podman {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let user = name();
         let made = Command::new("useradd")
@@ -84,14 +84,14 @@ impl Podman {
         command
     }
 
-    fn run(&self, words: &[&str]) -> (i32, String, String) {
+    pub fn run(&self, words: &[&str]) -> (i32, String, String) {
         let output = self.command(words).output().unwrap();
         let [stdout, stderr] =
             [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
         (output.status.code().unwrap(), stdout, stderr)
     }
 
-    fn ok(&self, words: &[&str]) -> String {
+    pub fn ok(&self, words: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(words);
         assert_eq!(code, 0, "podman {words:?}: {stdout}{stderr}");
         stdout
