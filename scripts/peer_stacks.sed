@@ -1,4 +1,4 @@
-# The names of the Jupyter Docker Stacks, in the text of their tests, and what this image has for them.
+# What this image has for the names in the tests of the Jupyter Docker Stacks.
 s/jovyan/jupyter/g
 s/\b8888\b/49494/g
 s#/opt/conda#/opt/ai-lab/jupyterenv#g

@@ -195,6 +195,22 @@ const HUB: &[(&str, Do)] = &[
     ),
 ];
 
+const POD: Do = Proves(
+    "container/kubernetes.rs",
+    "fn every_field_of_the_example_and_of_the_page_is_one_of_kubernetes()",
+);
+
+const KUBERNETES: &[(&str, Do)] = &[
+    ("kubectl apply", ByHand("No cluster was at hand.")),
+    ("# spec of a pod", POD),
+    ("# spec of a pod", POD),
+    ("kubectl get pod", ByHand("No cluster was at hand.")),
+    ("# spec of a pod", POD),
+    ("# spec of a pod", POD),
+    ("# spec of a pod", POD),
+    ("hub:", ByHand("checked once with the schema of the chart")),
+];
+
 const MIGRATING: &[(&str, Do)] = &[(
     "docker run --rm -p 127.0.0.1:49494:49494 -v ai-lab-notebooks:/root/notebooks",
     Serves("ailab", &["The server runs as root", "to /root/notebooks"]),
@@ -240,6 +256,7 @@ const PAGES: &[(&str, &[(&str, Do)])] = &[
     ("docs/growth.md", GROWTH),
     ("docs/images.md", IMAGES),
     ("docs/jupyterhub.md", HUB),
+    ("docs/kubernetes.md", KUBERNETES),
     ("docs/limits.md", &[]),
     ("docs/migrating.md", MIGRATING),
     ("docs/operators.md", OPERATORS),

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::podman::Podman;
+use crate::support::blocks::blocks;
 use crate::support::docker::{IMAGE, docker_ok, text};
 use crate::support::hub::{path, venv};
 use crate::support::process::until;
@@ -37,24 +38,6 @@ fn example() -> String {
     text
 }
 
-/// Returns the parts of pod specs in the page: its indented blocks that begin with that comment.
-fn specs(page: &str) -> Vec<String> {
-    let mut lines = page.lines().peekable();
-    let mut specs = Vec::new();
-    while let Some(line) = lines.next() {
-        if let Some(indent) = line.strip_suffix("# spec of a pod") {
-            let inside = |line: &&str| line.starts_with(indent);
-            let block = std::iter::from_fn(|| lines.next_if(inside));
-            specs.push(
-                block
-                    .map(|line| format!("{}\n", &line[indent.len()..]))
-                    .collect(),
-            );
-        }
-    }
-    specs
-}
-
 fn validate(directory: &Path, name: &str, yaml: &str) -> (bool, String) {
     let file = directory.join(name);
     fs::write(&file, yaml).unwrap();
@@ -80,11 +63,12 @@ fn every_field_of_the_example_and_of_the_page_is_one_of_kubernetes() {
     assert!(ok, "{said}");
     assert_eq!(said.matches(" passed for resource ").count(), 4, "{said}");
 
-    let specs = specs(&fs::read_to_string(path("docs/kubernetes.md")).unwrap());
+    let mut specs = blocks("docs/kubernetes.md");
+    specs.retain(|block| block.first_line() == "# spec of a pod");
     assert_eq!(specs.len(), 5, "{specs:?}");
     for spec in specs {
-        let (ok, said) = validate(directory.path(), "pod.yaml", &pod(&spec));
-        assert!(ok, "{said}{spec}");
+        let (ok, said) = validate(directory.path(), "pod.yaml", &pod(&spec.text));
+        assert!(ok, "{said}{}", spec.text);
     }
 
     let wrong = example.replace("fsGroupChangePolicy", "fsGroupChange");
