@@ -1,5 +1,5 @@
 //! What is in `examples/` to be copied works as it stands. The hubs among them are in
-//! `container_hub*.rs`; `examples/ai-lab.container` needs Podman 4.5.
+//! `container_hub*.rs`; `scripts/other-world` runs those for Podman.
 
 use std::fs;
 use std::path::{Path, PathBuf};

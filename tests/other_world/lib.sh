@@ -38,6 +38,17 @@ podman() { alice podman "$@"; }
 # What the functions below ask. A check of Podman says engine=("${as_alice[@]}" podman).
 engine=(docker)
 
+# Nothing of a check is left for the next one, but over a reboot.
+tidy() {
+    local code=$? left
+    ((code != 88)) || return
+    ! left=$("${engine[@]}" ps --all --quiet | xargs) || [ -z "$left" ] ||
+        xargs "${engine[@]}" rm --force <<<"$left"
+    ! left=$("${engine[@]}" volume ls --quiet | xargs) || [ -z "$left" ] ||
+        xargs "${engine[@]}" volume rm --force <<<"$left"
+} >/dev/null
+trap tidy EXIT
+
 log() { "${engine[@]}" logs "$1" 2>&1; }
 
 # Waits for a line of a command that goes on.
@@ -68,6 +79,6 @@ api() { curl --silent --output /dev/null --write-out '%{http_code}' http://local
 
 # The code with which a container ends that is stopped.
 stop() {
-    "${engine[@]}" stop "$1" >/dev/null
+    "${engine[@]}" stop --time "$SLOW" "$1" >/dev/null
     inspect "$1" '{{.State.ExitCode}}'
 }
