@@ -1,7 +1,7 @@
 """Asks the agent of tests/other_world/machine for something, for scripts/other-world.
 
     other_world.py SOCKET LIMIT WORDS <ARCHIVE     prints what WORDS print, ends with their code
-    other_world.py SOCKET LIMIT                    waits until the machine has started
+    other_world.py SOCKET LIMIT --boot BEFORE      waits for a boot that is not the one BEFORE
 """
 
 import secrets
@@ -41,15 +41,22 @@ class Machine:
                 print(line.decode(errors="replace"), flush=True)
             begun = begun or first == token
 
+    def booted(self, before):
+        """The agent names the boot; that of the boot before may still speak."""
+        for line in self.lines():
+            first, _, boot = line.decode(errors="replace").partition(" ")
+            if first == "ready" and boot != before:
+                return 0
+
 
 def main():
-    path, limit, *words = sys.argv[1:]
+    path, limit, words, *before = sys.argv[1:]
     # The machine itself ends what takes longer than the limit.
-    machine = Machine(path, int(limit) + 60 if words else int(limit))
+    machine = Machine(path, int(limit) + 60)
     try:
-        if words:
-            return machine.ask(limit, *words, sys.stdin.buffer.read())
-        return next(0 for line in machine.lines() if line.startswith(b"ready "))
+        if words == "--boot":
+            return machine.booted(*before)
+        return machine.ask(limit, words, sys.stdin.buffer.read())
     except TimeoutError:
         sys.exit(f"no answer from the machine within {limit} s")
 
