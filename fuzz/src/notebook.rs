@@ -3,7 +3,7 @@
 //! that nobody changed becomes the other, and one without a newer version stays.
 
 use ai_lab_entrypoint::commands::diff::unified;
-use ai_lab_entrypoint::notebook::Cells;
+use ai_lab_entrypoint::notebook::Notebook;
 use ai_lab_entrypoint::notebook::merge::merge;
 
 pub fn holds(bytes: &[u8]) {
@@ -29,12 +29,12 @@ pub fn holds(bytes: &[u8]) {
 }
 
 fn merged(one: &[u8], other: &[u8]) {
-    let (Ok(old), Ok(new)) = (Cells::parse(one), Cells::parse(other)) else {
+    let (Ok(old), Ok(new)) = (Notebook::parse(one), Notebook::parse(other)) else {
         return;
     };
     // A cell that is a list is none, and the note about an old conflict ends a merge.
     if let Ok(merged) = merge(&old, one, other) {
-        assert_eq!(Cells::parse(&merged.notebook).unwrap(), new);
+        assert_eq!(Notebook::parse(&merged.notebook).unwrap(), new);
     }
     if let Ok(merged) = merge(&old, other, one) {
         assert_eq!(merged.notebook, other);

@@ -2,7 +2,7 @@
 
 use diffy::DiffOptions;
 
-use crate::notebook::Cells;
+use crate::notebook::Notebook;
 
 /// Returns the difference in unified format; `None`: one version is no text.
 ///
@@ -29,11 +29,18 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.contains('\0')).then(|| text.to_owned())
 }
 
-/// Returns the cells of a notebook as one text; `None`: it is no notebook.
+/// Returns what counts of a notebook as one text; `None`: it is no notebook.
 fn cells(notebook: &[u8]) -> Option<String> {
-    let mut text = String::new();
-    for cell in Cells::parse(notebook).ok()?.as_slice() {
-        text.push_str(&format!("# %% [{}]\n{}", cell.cell_type, cell.source.0));
+    let notebook = Notebook::parse(notebook).ok()?;
+    let values = notebook.metadata.iter();
+    let mut text: String = values
+        .map(|(key, value)| format!("# {key}={value}\n"))
+        .collect();
+    for cell in notebook.cells() {
+        text.push_str(&format!("# %% [{}]", cell.cell_type));
+        let values = cell.metadata.iter();
+        text.extend(values.map(|(key, value)| format!(" {key}={value}")));
+        text.push_str(&format!("\n{}", cell.source.0));
         if !text.ends_with('\n') {
             text.push('\n');
         }

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use serde_json::json;
 
 use crate::cli::verbs::Notebooks;
@@ -180,53 +182,52 @@ fn diff(
     })
 }
 
+/// The line about a file; `Err`: it was not done as asked.
+type Line = Result<String, String>;
+
+/// Prints the lines and returns the exit code.
+fn print_lines(lines: impl Iterator<Item = Line>) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for line in lines {
+        match line {
+            Ok(line) => print_text(&(line + "\n")),
+            Err(line) => {
+                print_error(&line);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
 fn restore(
     setting: &VerbContext,
     defaults: &Defaults,
     files: &[PathBuf],
 ) -> Result<ExitCode, VerbError> {
-    let paths = files.iter().map(|file| inside(defaults, file));
-    let paths = paths.collect::<Result<Vec<_>, _>>()?;
-    let mut whole = true;
+    let paths = inside_all(defaults, files)?;
     let (results, degradations) = volume::restore(&setting.dropped, defaults, &paths)?;
-    for degradation in degradations {
-        print_error(&degradation);
-    }
-    for (path, result) in results {
+    degradations.iter().for_each(|told| print_error(told));
+    let line = |(path, result): (Vec<u8>, Restored)| {
         let name = shown(&path);
-        let text = match result {
-            Restored::Installed => format!("{name}: restored\n"),
-            Restored::Renamed(aside) => {
-                format!("{name}: restored; yours is {}\n", shown(&aside))
-            }
-            Restored::Current => format!("{name}: is the default already\n"),
-            Restored::Unknown => {
-                print_error(&format!("{name}: is not a default of this image"));
-                whole = false;
-                continue;
-            }
+        match result {
+            Restored::Installed => Ok(format!("{name}: restored")),
+            Restored::Renamed(aside) => Ok(format!("{name}: restored; yours is {}", shown(&aside))),
+            Restored::Current => Ok(format!("{name}: is the default already")),
+            Restored::Unknown => Err(format!("{name}: is not a default of this image")),
             Restored::Refused(error) => {
                 let why = std::io::Error::from(error);
-                print_error(&format!(
+                Err(format!(
                     "{name}: not restored: {why}; see the directory and its owner"
-                ));
-                whole = false;
-                continue;
+                ))
             }
             Restored::NotPutBack(aside) => {
                 let aside = shown(&aside);
-                print_error(&format!("{name}: not restored, and yours is now {aside}"));
-                whole = false;
-                continue;
+                Err(format!("{name}: not restored, and yours is now {aside}"))
             }
-        };
-        print_text(&text);
-    }
-    Ok(if whole {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+        }
+    };
+    Ok(print_lines(results.into_iter().map(line)))
 }
 
 fn restore_kept(
@@ -234,48 +235,49 @@ fn restore_kept(
     defaults: &Defaults,
     files: &[PathBuf],
 ) -> Result<ExitCode, VerbError> {
-    let paths = files.iter().map(|file| inside(defaults, file));
-    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let paths = inside_all(defaults, files)?;
     let results = volume::restore_kept(&setting.dropped, defaults, &paths)?;
     if results.is_empty() {
         print_text("no copies of your notebooks are kept\n");
     }
-    let mut whole = true;
-    for (path, result) in results {
+    let line = |(path, result): (Vec<u8>, BroughtBack)| {
         let name = shown(&path);
-        let failed = match result {
+        match result {
             BroughtBack::Done { version, aside } => {
                 let aside = aside.map(|aside| format!("; what was there is {}", shown(&aside)));
-                let aside = aside.unwrap_or_default();
-                let version = shown(&version);
-                print_text(&format!("{name}: your copy of {version} is back{aside}\n"));
-                continue;
+                let (aside, version) = (aside.unwrap_or_default(), shown(&version));
+                Ok(format!("{name}: your copy of {version} is back{aside}"))
             }
-            BroughtBack::Nothing => format!("{name}: no copy of yours is kept"),
+            BroughtBack::Nothing => Err(format!("{name}: no copy of yours is kept")),
             BroughtBack::Refused(error) => {
                 let why = std::io::Error::from(error);
-                format!("{name}: not brought back: {why}; your copy is still in .ai-lab/kept")
+                Err(format!(
+                    "{name}: not brought back: {why}; your copy is still in .ai-lab/kept"
+                ))
             }
             BroughtBack::NotPutBack(aside) => {
-                format!(
-                    "{name}: not brought back, and yours is now {}",
-                    shown(&aside)
-                )
+                let aside = shown(&aside);
+                Err(format!(
+                    "{name}: not brought back, and yours is now {aside}"
+                ))
             }
-        };
-        print_error(&failed);
-        whole = false;
-    }
-    Ok(match whole {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+        }
+    };
+    Ok(print_lines(results.into_iter().map(line)))
 }
 
 fn merge(setting: &VerbContext, defaults: &Defaults, file: &Path) -> Result<ExitCode, VerbError> {
     let path = inside(defaults, file)?;
     let name = shown(&path);
-    let MergedNotebook { changes, kept } = match volume::merge(&setting.dropped, defaults, &path) {
+    let mut degradations = Vec::new();
+    let told = &mut degradations;
+    let merged = volume::merge(&setting.dropped, defaults, &path, &ignore_ends, told);
+    degradations.iter().for_each(|told| print_error(told));
+    let MergedNotebook {
+        changes,
+        kept,
+        unrecorded,
+    } = match merged {
         Ok(merged) => merged,
         Err(NotMerged::Volume(error)) => return Err(error.into()),
         Err(why) => {
@@ -283,14 +285,28 @@ fn merge(setting: &VerbContext, defaults: &Defaults, file: &Path) -> Result<Exit
             return Ok(ExitCode::FAILURE);
         }
     };
-    print_text(&format!("{name}: merged: {changes}\n"));
-    if let Some(kept) = kept {
-        print_text(&format!(
-            "yours as it was is in {}; if {name} is open in JupyterLab, reload it there\n",
-            shown(&kept)
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
+    let merged = format!("{name}: merged: {changes}");
+    let kept = kept.map(|kept| {
+        let kept = shown(&kept);
+        format!("yours as it was is in {kept}; if {name} is open in JupyterLab, reload it there")
+    });
+    let unrecorded = unrecorded.map(|error| {
+        let why = std::io::Error::from(error);
+        format!(
+            "{name}: the merge is not recorded: {why}; make room, or make .ai-lab in the notebooks \
+             directory writable, then merge it once more"
+        )
+    });
+    let lines = [Some(Ok(merged)), kept.map(Ok), unrecorded.map(Err)];
+    Ok(print_lines(lines.into_iter().flatten()))
+}
+
+/// Blocks what ends a verb from a terminal: the work that follows takes a moment, and would be left
+/// to the next start.
+fn ignore_ends() {
+    let ends = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+    // If this fails, they end it as always.
+    let _ = SigSet::from_iter(ends).thread_block();
 }
 
 /// Seals the defaults of an image that is being built. In a running container this verb becomes
@@ -315,6 +331,10 @@ pub fn seal(directory: &Path) -> Result<ExitCode, VerbError> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn inside_all(defaults: &Defaults, files: &[PathBuf]) -> Result<Vec<Vec<u8>>, VerbError> {
+    files.iter().map(|file| inside(defaults, file)).collect()
 }
 
 /// Returns a file's path in the volume. A relative path starts at the working directory if that

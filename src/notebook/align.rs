@@ -9,6 +9,9 @@ use crate::notebook::cells::Cell;
 
 /// From this share of equal pairs of characters on, two cells are versions of one cell.
 const ALIKE: f64 = 0.6;
+/// The most bytes of text that are compared, which takes some seconds. Cells that were not compared
+/// are different ones: nothing of a person is lost by that.
+const MAX_COMPARED: usize = 8 << 20;
 
 /// Returns for each cell of `old` the index of its version in `new`, in ascending order. `None`:
 /// it was deleted.
@@ -65,11 +68,12 @@ fn add_changed(
 fn changed(old: &[Cell], new: &[Cell]) -> Vec<Option<usize>> {
     let same_count = old.len() == new.len();
     let mut next = 0;
+    let mut budget = MAX_COMPARED;
     let version = |(place, old): (usize, &Cell)| {
         let is_version = |at: &usize| {
             let new = &new[*at];
             let same_place = same_count && place == *at;
-            old.cell_type == new.cell_type && (same_place || is_alike(old, new))
+            old.cell_type == new.cell_type && (same_place || is_alike(old, new, &mut budget))
         };
         let at = (next..new.len()).find(is_version)?;
         next = at + 1;
@@ -78,8 +82,11 @@ fn changed(old: &[Cell], new: &[Cell]) -> Vec<Option<usize>> {
     old.iter().enumerate().map(version).collect()
 }
 
-fn is_alike(old: &Cell, new: &Cell) -> bool {
-    strsim::sorensen_dice(&old.source.0, &new.source.0) >= ALIKE
+fn is_alike(old: &Cell, new: &Cell, budget: &mut usize) -> bool {
+    let (old, new) = (&old.source.0, &new.source.0);
+    let left = budget.checked_sub(old.len() + new.len());
+    *budget = left.unwrap_or(*budget);
+    left.is_some() && strsim::sorensen_dice(old, new) >= ALIKE
 }
 
 /// Adds the cells of `old` that are elsewhere in `new`, unchanged, to the versions of

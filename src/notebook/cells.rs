@@ -1,15 +1,17 @@
-//! The cells of a notebook (nbformat 4), without what JupyterLab writes by itself.
+//! What a person writes in a notebook (nbformat 4), without what programs write by themselves.
 //!
-//! Running and saving a notebook changes outputs, counters, identifiers, metadata, the minor
-//! version and the form of the JSON text, and Shift+Enter in the last cell adds an empty one.
-//! None of that is part of [`Cells`], so that two notebooks whose [`Cells`] are equal differ only
-//! by runs.
+//! Running and saving a notebook changes outputs, counters, identifiers, some metadata, the minor
+//! version and the form of the JSON text, and Shift+Enter in the last cell adds an empty one. None
+//! of that is part of [`Notebook`], so that two files whose [`Notebook`]s are equal differ only by
+//! runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::notebook::metadata::{CellMetadata, NotebookMetadata};
 
 /// The size limit of a notebook, in bytes.
 pub const MAX_SIZE: usize = 64 << 20;
@@ -18,10 +20,19 @@ pub const MAX_SIZE: usize = 64 << 20;
 /// file, and others may write a file for a start to compare.
 const MAX_OBJECTS: usize = 100_000;
 
-/// The cells of a notebook in their order. Serialized they are one line of JSON.
+/// A notebook as far as a person writes it. Serialized it is one line of JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notebook {
+    cells: Cells,
+    /// The metadata of the whole notebook.
+    #[serde(default, skip_serializing_if = "NotebookMetadata::is_empty")]
+    pub metadata: NotebookMetadata,
+}
+
+/// The cells in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Cells(Vec<Cell>);
+struct Cells(Vec<Cell>);
 
 /// A cell as far as a person writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +44,9 @@ pub struct Cell {
     /// The embedded files: content by MIME type, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attachments: BTreeMap<String, BTreeMap<String, Text>>,
+    /// Its metadata.
+    #[serde(default, skip_serializing_if = "CellMetadata::is_empty")]
+    pub metadata: CellMetadata,
 }
 
 /// A text that a notebook stores as one string or as a list of its lines.
@@ -62,16 +76,18 @@ pub enum NotANotebook {
     Format(u64),
 }
 
-impl Cells {
+impl Notebook {
     /// Parses the bytes of an `.ipynb` file.
     ///
     /// # Errors
     /// The file is too long, or is no notebook of format 4.
     pub fn parse(notebook: &[u8]) -> Result<Self, NotANotebook> {
         #[derive(Deserialize)]
-        struct Notebook {
+        struct File {
             nbformat: u64,
             cells: Option<Cells>,
+            #[serde(default)]
+            metadata: NotebookMetadata,
         }
         if notebook.len() > MAX_SIZE {
             return Err(NotANotebook::TooLong);
@@ -79,24 +95,37 @@ impl Cells {
         if notebook.iter().filter(|byte| **byte == b'{').count() > MAX_OBJECTS {
             return Err(NotANotebook::TooManyObjects);
         }
-        let notebook: Notebook = serde_json::from_str(std::str::from_utf8(notebook)?)?;
-        match (notebook.nbformat, notebook.cells) {
-            (4, Some(cells)) => Ok(cells),
+        let file: File = serde_json::from_str(std::str::from_utf8(notebook)?)?;
+        match (file.nbformat, file.cells) {
+            (4, Some(cells)) => Ok(Self {
+                cells,
+                metadata: file.metadata,
+            }),
             (4, None) => Err(serde_json::Error::missing_field("cells").into()),
             (other, _) => Err(NotANotebook::Format(other)),
         }
     }
 
     /// Returns the cells.
-    pub fn as_slice(&self) -> &[Cell] {
-        &self.0
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells.0
     }
 }
 
 impl Cell {
     /// Reports whether this is a code cell without text, such as Shift+Enter adds at the end.
     fn is_empty(&self) -> bool {
-        self.cell_type == "code" && self.source.0.is_empty() && self.attachments.is_empty()
+        self.cell_type == "code"
+            && self.source.0.is_empty()
+            && self.attachments.is_empty()
+            && self.metadata.is_empty()
+    }
+
+    /// Reports whether both have the same type, text and attachments.
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        self.cell_type == other.cell_type
+            && self.source == other.source
+            && self.attachments == other.attachments
     }
 }
 

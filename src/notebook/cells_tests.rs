@@ -3,8 +3,8 @@
 use super::*;
 use serde_json::{Value, json};
 
-fn cells(cells: Value) -> Cells {
-    Cells::parse(
+fn cells(cells: Value) -> Notebook {
+    Notebook::parse(
         json!({"nbformat": 4, "cells": cells})
             .to_string()
             .as_bytes(),
@@ -13,7 +13,9 @@ fn cells(cells: Value) -> Cells {
 }
 
 fn error(notebook: &str) -> String {
-    Cells::parse(notebook.as_bytes()).unwrap_err().to_string()
+    Notebook::parse(notebook.as_bytes())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -60,8 +62,8 @@ fn what_jupyter_saved_has_the_cells_that_were_installed() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/notebooks/");
     let read = |name: &str| std::fs::read(directory.to_owned() + name).unwrap();
     let installed = read("installed.ipynb");
-    let cells = Cells::parse(&installed).unwrap();
-    assert_eq!(cells.as_slice().len(), 7);
+    let cells = Notebook::parse(&installed).unwrap();
+    assert_eq!(cells.cells().len(), 7);
     for program in [
         "jupyterlab-4.2.7-to-4.6.6",
         "jupyterlab-4.6.6-upgraded",
@@ -69,7 +71,7 @@ fn what_jupyter_saved_has_the_cells_that_were_installed() {
     ] {
         let saved = read(&format!("{program}.ipynb"));
         assert_ne!(saved, installed, "{program}");
-        assert_eq!(Cells::parse(&saved).unwrap(), cells, "{program}");
+        assert_eq!(Notebook::parse(&saved).unwrap(), cells, "{program}");
     }
 }
 
@@ -86,16 +88,17 @@ fn cells_are_one_line_of_json_and_come_back_from_it() {
     let picture = json!({"a.png": {"image/png": ["x", "y"]}});
     let cells = cells(json!([
         {"cell_type": "markdown", "source": ["# ü\n", "\u{2028}"], "attachments": picture},
-        {"cell_type": "code", "source": "1\n"},
+        {"cell_type": "code", "source": "1\n", "metadata": {"tags": ["a"], "scrolled": true}},
     ]));
     let line = serde_json::to_string(&cells).unwrap();
     assert_eq!(
         line,
-        "[{\"cell_type\":\"markdown\",\"source\":\"# ü\\n\u{2028}\",\
+        "{\"cells\":[{\"cell_type\":\"markdown\",\"source\":\"# ü\\n\u{2028}\",\
          \"attachments\":{\"a.png\":{\"image/png\":\"xy\"}}},\
-         {\"cell_type\":\"code\",\"source\":\"1\\n\"}]"
+         {\"cell_type\":\"code\",\"source\":\"1\\n\",\
+         \"metadata\":{\"tags\":[\"a\"]}}]}"
     );
-    assert_eq!(serde_json::from_str::<Cells>(&line).unwrap(), cells);
+    assert_eq!(serde_json::from_str::<Notebook>(&line).unwrap(), cells);
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn what_jupyter_cannot_open_is_an_error_with_its_place() {
     }
     // Also where it does not count.
     let latin = b"{\"nbformat\": 4, \"cells\": [], \"metadata\": {\"author\": \"J\xf6rg\"}}";
-    let latin = Cells::parse(latin).unwrap_err().to_string();
+    let latin = Notebook::parse(latin).unwrap_err().to_string();
     assert!(latin.contains("invalid utf-8 sequence"), "{latin}");
     assert!(error(&" ".repeat(MAX_SIZE + 1)).contains("longer than 64 MiB"));
 }
@@ -154,7 +157,7 @@ fn a_notebook_that_would_take_gigabytes_is_not_parsed() {
         attachments.join(",")
     );
     assert!(matches!(
-        Cells::parse(text.as_bytes()),
+        Notebook::parse(text.as_bytes()),
         Err(NotANotebook::TooManyObjects)
     ));
 }

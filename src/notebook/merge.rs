@@ -9,7 +9,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::notebook::cells::{Cell, Cells, NotANotebook, Text};
+use crate::notebook::cells::{Cell, NotANotebook, Notebook, Text};
+use crate::notebook::metadata::CellMetadata;
 use crate::notebook::{align, ids};
 
 /// The heading of the note about a conflict, by which a person finds it.
@@ -68,6 +69,8 @@ pub struct Changes {
     pub removed: usize,
     /// Stayed, with a note below.
     pub conflicts: usize,
+    /// True if metadata of the whole notebook changed.
+    pub metadata: bool,
 }
 
 /// A number of things, in words.
@@ -94,6 +97,9 @@ impl fmt::Display for Changes {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{} {what}", Count(*count, "cell")))
             .collect();
+        if self.metadata {
+            parts.push("metadata of the notebook updated".to_owned());
+        }
         if self.conflicts > 0 {
             let count = Count(self.conflicts, "conflict");
             parts.push(format!(
@@ -109,7 +115,7 @@ impl fmt::Display for Changes {
 
 /// A notebook with its whole JSON.
 struct Document {
-    counted: Cells,
+    counted: Notebook,
     /// All cells, more than `counted` by the empty ones at the end.
     cells: Vec<Map<String, Value>>,
     rest: Map<String, Value>,
@@ -117,7 +123,7 @@ struct Document {
 
 impl Document {
     fn parse(notebook: &[u8]) -> Result<Self, NotANotebook> {
-        let counted = Cells::parse(notebook)?;
+        let counted = Notebook::parse(notebook)?;
         let mut rest: Map<String, Value> = serde_json::from_slice(notebook)?;
         let cells = rest.get_mut("cells").map(Value::take).unwrap_or_default();
         let cells = serde_json::from_value(cells)?;
@@ -126,6 +132,18 @@ impl Document {
             cells,
             rest,
         })
+    }
+
+    /// Merges what `new` changed in the metadata of the whole notebook. Returns true if there was
+    /// something.
+    fn merge_metadata(&mut self, base: &Notebook, new: &Notebook) -> bool {
+        let mine = &self.counted.metadata;
+        let merged = mine.merged(&base.metadata, &new.metadata);
+        let changed = merged != *mine;
+        if changed && let Some(metadata) = metadata_of(&mut self.rest) {
+            merged.write(mine, metadata);
+        }
+        changed
     }
 
     fn open_conflicts(&self) -> usize {
@@ -162,15 +180,16 @@ impl Document {
 ///
 /// # Errors
 /// One of them is no notebook, or `mine` has conflicts that are not resolved.
-pub fn merge(base: &Cells, mine: &[u8], new: &[u8]) -> Result<Merged, MergeError> {
+pub fn merge(base: &Notebook, mine: &[u8], new: &[u8]) -> Result<Merged, MergeError> {
     let mut document = Document::parse(mine).map_err(MergeError::Mine)?;
     let new = Document::parse(new).map_err(MergeError::New)?;
     let open = document.open_conflicts();
     if open > 0 {
         return Err(MergeError::OpenConflicts(open));
     }
-    let merging = Merging::new(base.as_slice(), &document, &new);
-    let (cells, changes) = merging.run();
+    let merging = Merging::new(base.cells(), &document, &new);
+    let (cells, mut changes) = merging.run();
+    changes.metadata = document.merge_metadata(base, &new.counted);
     let notebook = match changes == Changes::default() {
         true => mine.to_vec(),
         false => {
@@ -198,7 +217,7 @@ struct Merging<'a> {
 
 impl<'a> Merging<'a> {
     fn new(base: &'a [Cell], mine: &'a Document, new: &'a Document) -> Self {
-        let (yours, theirs) = (mine.counted.as_slice(), new.counted.as_slice());
+        let (yours, theirs) = (mine.counted.cells(), new.counted.cells());
         let mut in_mine = align::versions(base, yours);
         align::add_moved(&mut in_mine, base, yours);
         let in_new = align::versions(base, theirs);
@@ -206,8 +225,9 @@ impl<'a> Merging<'a> {
         let mut additions: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         let mut before = None;
         for (at, of_new) in inverse(&in_new, theirs.len()).into_iter().enumerate() {
-            let same =
-                |(cell, of_mine): (&Cell, &Option<usize>)| of_mine.is_none() && *cell == theirs[at];
+            let same = |(cell, of_mine): (&Cell, &Option<usize>)| {
+                of_mine.is_none() && cell.has_content_of(&theirs[at])
+            };
             match of_new {
                 Some(at) => before = in_mine[at].or(before),
                 // The person has the very same cell already.
@@ -242,7 +262,7 @@ impl<'a> Merging<'a> {
             }
         }
         self.add_after(before);
-        let empty = mine.cells.get(mine.counted.as_slice().len()..);
+        let empty = mine.cells.get(mine.counted.cells().len()..);
         self.cells.extend_from_slice(empty.unwrap_or_default());
         (self.cells, self.changes)
     }
@@ -257,8 +277,8 @@ impl<'a> Merging<'a> {
     /// Merges a cell of mine whose older version is `old`.
     fn merge_cell(&mut self, old: &Cell, at: usize, new: Option<usize>) {
         let mut cell = self.mine.cells[at].clone();
-        let mine = &self.mine.counted.as_slice()[at];
-        let Some(new) = new.map(|new| &self.new.counted.as_slice()[new]) else {
+        let mine = &self.mine.counted.cells()[at];
+        let Some(new) = new.map(|new| &self.new.counted.cells()[new]) else {
             match mine == old {
                 true => self.changes.removed += 1,
                 false => self.cells.push(cell),
@@ -269,8 +289,8 @@ impl<'a> Merging<'a> {
         match &merged {
             Some(merged) if merged == mine => {}
             Some(merged) => {
-                write(&mut cell, merged);
-                match merged == new {
+                write(&mut cell, mine, merged);
+                match merged.has_content_of(new) {
                     true => self.changes.updated += 1,
                     false => self.changes.combined += 1,
                 }
@@ -302,6 +322,7 @@ fn merged(old: &Cell, mine: &Cell, new: &Cell) -> Option<Cell> {
         cell_type: mine.cell_type.clone(),
         source: source.or_else(|| merged_lines(old_text, my_text, new_text))?,
         attachments: one_of(&old.attachments, &mine.attachments, &new.attachments)?.clone(),
+        metadata: mine.metadata.merged(&old.metadata, &new.metadata),
     })
 }
 
@@ -322,8 +343,24 @@ fn merged_lines(old: &Text, mine: &Text, new: &Text) -> Option<Text> {
     Some(Text(text))
 }
 
+/// Changes the cell of a document from `old` to `new`.
+fn write(cell: &mut Map<String, Value>, old: &Cell, new: &Cell) {
+    if let Some(metadata) = metadata_of(cell) {
+        new.metadata.write(&old.metadata, metadata);
+    }
+    if !new.has_content_of(old) {
+        write_content(cell, new);
+    }
+}
+
+/// Returns the metadata of a document, or of one of its cells.
+fn metadata_of(document: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
+    let metadata = document.entry("metadata").or_insert_with(|| json!({}));
+    metadata.as_object_mut()
+}
+
 /// Gives the cell of a document this content, without the outputs of its former one.
-fn write(cell: &mut Map<String, Value>, content: &Cell) {
+fn write_content(cell: &mut Map<String, Value>, content: &Cell) {
     let lines: Value = content.source.0.split_inclusive('\n').collect();
     cell.insert("source".into(), lines);
     match content.attachments.is_empty() {
@@ -343,11 +380,12 @@ fn conflict(new: &Cell) -> [Map<String, Value>; 2] {
             cell_type: cell_type.to_owned(),
             source: source.clone(),
             attachments,
+            metadata: CellMetadata::default(),
         };
         let mut cell = Map::new();
         cell.insert("cell_type".into(), cell_type.into());
         cell.insert("metadata".into(), json!({}));
-        write(&mut cell, &content);
+        write_content(&mut cell, &content);
         cell
     };
     let note = Text(format!("#### {CONFLICT}\n\n{NOTE}"));

@@ -41,9 +41,9 @@ fn text(source: &str) -> Value {
 }
 
 fn sources(notebook: &[u8]) -> Vec<String> {
-    let cells = Cells::parse(notebook).unwrap();
+    let cells = Notebook::parse(notebook).unwrap();
     let source = |cell: &Cell| cell.source.0.clone();
-    cells.as_slice().iter().map(source).collect()
+    cells.cells().iter().map(source).collect()
 }
 
 fn ids(notebook: &[u8]) -> Vec<String> {
@@ -54,7 +54,7 @@ fn ids(notebook: &[u8]) -> Vec<String> {
 }
 
 fn merge_all(base: &[Value], mine: &[Value], new: &[Value]) -> Merged {
-    let base = Cells::parse(&notebook(base)).unwrap();
+    let base = Notebook::parse(&notebook(base)).unwrap();
     merge(&base, &notebook(mine), &notebook(new)).unwrap()
 }
 
@@ -180,7 +180,7 @@ fn a_conflict_leaves_my_cell_and_adds_two_that_do_not_run() {
 
     // As long as the note is there, nothing more is merged.
     let newer = self::notebook(&[code("x = 4")]);
-    let base = Cells::parse(&self::notebook(&new)).unwrap();
+    let base = Notebook::parse(&self::notebook(&new)).unwrap();
     let refused = merge(&base, &merged.notebook, &newer).unwrap_err();
     assert!(refused.to_string().contains("open conflicts"), "{refused}");
 }
@@ -222,7 +222,7 @@ fn attachments_are_merged_with_their_cell() {
 
 #[test]
 fn what_is_not_a_cell_stays_mine() {
-    let base = Cells::parse(&notebook(&[code("a")])).unwrap();
+    let base = Notebook::parse(&notebook(&[code("a")])).unwrap();
     let mut mine: Value = serde_json::from_slice(&notebook(&[code("a")])).unwrap();
     mine["metadata"] = json!({"kernelspec": {"name": "other"}, "mine": "1.50"});
     mine["unknown"] = "field".into();
@@ -254,7 +254,7 @@ fn identifiers_are_kept_and_unique_and_only_where_the_format_has_them() {
     let merged = merge_all(&base, &mine, &new);
     assert_eq!(ids(&merged.notebook), ["one", "two", "merged-1", "three"]);
 
-    let base = Cells::parse(&notebook(&base)).unwrap();
+    let base = Notebook::parse(&notebook(&base)).unwrap();
     let mut old: Value = serde_json::from_slice(&notebook(&[code("a")])).unwrap();
     old["nbformat_minor"] = 2.into();
     old["cells"][0].as_object_mut().unwrap().shift_remove("id");
@@ -272,7 +272,7 @@ fn identifiers_are_kept_and_unique_and_only_where_the_format_has_them() {
 
 #[test]
 fn what_is_no_notebook_is_an_error_that_says_whose() {
-    let base = Cells::default();
+    let base = Notebook::default();
     let good = notebook(&[]);
     let error = |mine: &[u8], new: &[u8]| merge(&base, mine, new).unwrap_err().to_string();
     let mine = error(b"{\n \"cells\": [,\n", &good);
@@ -330,8 +330,8 @@ proptest! {
     fn an_unchanged_notebook_becomes_the_new_one(base in any_cells(), new in any_cells()) {
         let merged = merge_all(&base, &base, &new);
         prop_assert_eq!(sources(&merged.notebook), sources(&notebook(&new)));
-        let counted = Cells::parse(&merged.notebook).unwrap();
-        prop_assert_eq!(counted, Cells::parse(&notebook(&new)).unwrap());
+        let counted = Notebook::parse(&merged.notebook).unwrap();
+        prop_assert_eq!(counted, Notebook::parse(&notebook(&new)).unwrap());
     }
 
     #[test]
@@ -359,7 +359,7 @@ proptest! {
         let ids = ids(&merged.notebook);
         prop_assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
         let new = notebook(&new);
-        match merge(&Cells::parse(&new).unwrap(), &merged.notebook, &new) {
+        match merge(&Notebook::parse(&new).unwrap(), &merged.notebook, &new) {
             Ok(again) => prop_assert_eq!(again.notebook, merged.notebook),
             Err(_) => prop_assert!(merged.changes.conflicts > 0),
         }

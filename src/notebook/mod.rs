@@ -5,5 +5,6 @@ mod align;
 pub mod cells;
 mod ids;
 pub mod merge;
+pub mod metadata;
 
-pub use cells::{Cells, NotANotebook};
+pub use cells::{NotANotebook, Notebook};

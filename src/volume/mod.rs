@@ -23,8 +23,9 @@ use crate::identity::Root;
 use crate::sys::text::shown;
 
 pub use defaults::manifest;
-pub use defaults::merge::{MergedNotebook, NotMerged, merge};
+pub use defaults::merge::{MergedNotebook, merge};
 pub use defaults::news::NEWS;
+pub use defaults::not_merged::NotMerged;
 pub use defaults::plan::{Action, Decision};
 pub use defaults::preview::{DefaultsPreview, drop_unreadable, preview_defaults};
 pub use defaults::restore::{

@@ -299,6 +299,15 @@ impl Tree {
             .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd()))
     }
 
+    /// Stats `path`.
+    ///
+    /// # Errors
+    /// ENOENT if nothing is there.
+    pub fn stat(&mut self, path: &[u8]) -> Result<FileStat, Errno> {
+        let (dir, name) = self.parent(path, false)?;
+        stat_name(dir, &name)
+    }
+
     /// Opens the directory that holds `path`. Also returns the name in it.
     pub fn parent(&mut self, path: &[u8], make: bool) -> Result<(BorrowedFd<'_>, CString), Errno> {
         let (dir, name) = split(path);
@@ -325,6 +334,12 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
     }
+}
+
+/// Reports whether `path` is `directory` or below it.
+pub(super) fn is_in(path: &[u8], directory: &[u8]) -> bool {
+    let rest = path.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 fn name_of(name: &[u8]) -> Result<CString, Errno> {

@@ -225,7 +225,7 @@ fn what_a_killed_start_left_is_removed_however_much_it_is() {
     volume.write(".ai-lab/lock", "x");
     let before = read_at(&endless);
     let ended = volume.start();
-    let told = format!("{} files contain changes that were saved", LEFT + 1);
+    let told = format!("{} files are yours and were in the place", LEFT + 1);
     assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.len() < 10_000, "{}", ended.stderr.len());
     assert!(!ours.exists());

@@ -25,8 +25,8 @@ fn at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&st
         before();
         match lab.kill(version, nth, |call| !call.only_looks()) {
             End::Killed => after(&format!("killed before change {nth}")),
-            End::Exited(code) => {
-                assert_eq!(code, 0);
+            ended => {
+                assert_eq!(ended, End::Exited(0));
                 assert!(nth > FEWEST, "only {nth} changes were seen");
                 after("not killed");
                 return;

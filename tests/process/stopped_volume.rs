@@ -201,6 +201,41 @@ fn while_what_a_killed_start_left_is_removed() {
 }
 
 #[test]
+fn while_the_kept_copies_of_what_was_run_are_read() {
+    let ground = Ground::new();
+    let notebook = |source: usize, more: &str| {
+        format!(
+            r#"{{"nbformat": 4, "cells": [{{"cell_type": "code", "source": "{source}"}}]}}{more}"#
+        )
+    };
+    let names: Vec<String> = (0..200).map(|number| format!("{number}.ipynb")).collect();
+    let offer = |source| {
+        for name in &names {
+            let path = ground.image.path("defaults").join(name);
+            fs::write(path, notebook(source, "")).unwrap();
+        }
+    };
+    offer(1);
+    assert_eq!(ground.start().end(), 0);
+    offer(2);
+    let record = ground.at(".ai-lab/manifest.sha256");
+    let mut kept = String::new();
+    for name in &names {
+        fs::write(ground.at(name), notebook(1, "  ")).unwrap();
+        for number in 0..3 {
+            let path = ground.at(&format!(".ai-lab/kept/{number}/{name}"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(path).unwrap().set_len(60 << 20).unwrap();
+            kept += &format!("# kept {DIGEST}  {number}/{name}\n");
+        }
+    }
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text + &kept).unwrap();
+    let first = ground.at(".ai-lab/kept/0/0.ipynb");
+    stops(ground.start(), was_read(&first));
+}
+
+#[test]
 fn while_a_long_record_is_read() {
     let ground = Ground::new();
     // So many defaults explain it.

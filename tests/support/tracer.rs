@@ -91,6 +91,8 @@ impl Call {
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Killed,
+    /// By a signal that the test did not send as a tracer.
+    Signalled(i32),
     Exited(i32),
 }
 
@@ -116,8 +118,13 @@ pub fn stop_before_each(start: Start, decide: impl FnMut(&Call) -> Then) -> End 
 
 /// The same for a shell that reads a line from the other end of `go` before it becomes
 /// the program.
-pub fn follow(running: &Running, mut go: impl Write, mut decide: impl FnMut(&Call) -> Then) -> End {
-    let pid = Pid::from_raw(running.pid());
+pub fn follow(running: &Running, go: impl Write, decide: impl FnMut(&Call) -> Then) -> End {
+    follow_process(running.pid(), go, decide)
+}
+
+/// The same for the shell with this process id.
+pub fn follow_process(pid: i32, mut go: impl Write, mut decide: impl FnMut(&Call) -> Then) -> End {
+    let pid = Pid::from_raw(pid);
     let options = ptrace::Options::PTRACE_O_TRACESYSGOOD
         | ptrace::Options::PTRACE_O_TRACEEXEC
         | ptrace::Options::PTRACE_O_EXITKILL;
@@ -132,7 +139,7 @@ pub fn follow(running: &Running, mut go: impl Write, mut decide: impl FnMut(&Cal
         match waitpid(pid, None).unwrap() {
             WaitStatus::Exited(_, code) => return End::Exited(code),
             WaitStatus::Signaled(_, Signal::SIGKILL, _) if killed => return End::Killed,
-            WaitStatus::Signaled(_, signal, _) => panic!("killed by {signal}"),
+            WaitStatus::Signaled(_, signal, _) => return End::Signalled(signal as i32),
             // Exec happens inside its own call.
             WaitStatus::PtraceEvent(_, _, event)
                 if event == ptrace::Event::PTRACE_EVENT_EXEC as i32 =>

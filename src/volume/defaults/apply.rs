@@ -15,9 +15,9 @@ use crate::volume::defaults::copy::{Job, Staged, Writer};
 use crate::volume::defaults::installed_cells::{InstalledCells, is_notebook};
 use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Content, Manifest};
-use crate::volume::defaults::news::News;
+use crate::volume::defaults::news::{Kind, News};
 use crate::volume::defaults::plan::{Decision, Policy};
-use crate::volume::defaults::recover::Unrestored;
+use crate::volume::defaults::recover::{Unrestored, is_absent};
 use crate::volume::defaults::store::AiLabDir;
 use crate::volume::defaults::summary::Summary;
 use crate::volume::pace::Pace;
@@ -41,8 +41,6 @@ pub(super) struct BatchLimits {
     /// Files in a batch; more if there are many defaults: see [`BatchLimits::files_of`].
     pub batch_files: usize,
     pub batch_bytes: u64,
-    /// Tests only: true to use several threads for little work, too.
-    pub always_threaded: bool,
 }
 
 impl BatchLimits {
@@ -99,14 +97,16 @@ pub(super) struct Work<'a> {
     pub has_news: bool,
     /// What is new for the person.
     pub news: News,
+    /// Changed files of which the image has a newer version that the person was not told about.
+    pub newer: Vec<&'a Row>,
     /// Notebooks whose cells may not be recorded.
     pub without_cells: Vec<&'a Row>,
     /// Copies of notebooks that were only run; `None` if none can be kept.
     pub kept: Option<KeptCopies>,
     /// Notebooks that were only run, and no copy could be kept.
     pub not_kept: ErrnoCounts,
-    /// True if an empty file that reserves a name may be left.
-    pub may_reserve: bool,
+    /// True if files of this start or of a killed one may be left.
+    pub keeps_mark: bool,
     /// Changes that the volume refused.
     pub write_failures: ErrnoCounts,
     /// Files that could not be read.
@@ -123,7 +123,10 @@ impl<'a> Work<'a> {
         let is_dir = row.image == Some(Content::Directory);
         let counted = u64::from(!is_dir);
         self.record_kept_file(row, verdict);
-        self.announce_newer(row, verdict);
+        if self.news_of(row, verdict) == Some(Kind::Newer) {
+            self.news.add(Kind::Newer, path);
+            self.newer.push(row);
+        }
         if is_notebook(path) && (self.cells.incomplete || verdict == Decision::Adopt) {
             self.without_cells.push(row);
         }
@@ -131,6 +134,7 @@ impl<'a> Work<'a> {
             Decision::Install if is_dir => self.make_dir(row),
             Decision::ReplaceRun => match self.prepare_copy(row) {
                 Ok(()) => return self.queue(row, verdict),
+                Err(Errno::CANCELED) => return Err(VolumeError::Stopped),
                 Err(error) => self.count_not_kept(path, error),
             },
             Decision::Install | Decision::Replace | Decision::Beside => {
@@ -242,7 +246,7 @@ impl<'a> Work<'a> {
         let clean = self.is_clean(&touched, stop);
         if let Some(home) = &self.home {
             let moved = std::mem::take(&mut self.aside);
-            if moved.clear(home.dir.as_fd(), &touched) && clean && !self.may_reserve {
+            if moved.clear(home.dir.as_fd(), &touched) && clean && !self.keeps_mark {
                 home.clear_mark();
             }
         }
@@ -254,8 +258,7 @@ impl<'a> Work<'a> {
         touched.iter().all(|path| {
             let list = self.writer.volume.dir(path, false);
             let list = list.and_then(|dir| tree::open_dir(dir, c"."));
-            if list.as_ref().is_err_and(|error| *error == Errno::NOENT) {
-                // The directory was never made.
+            if list.as_ref().is_err_and(|error| is_absent(*error)) {
                 return true;
             }
             let mut clean = true;
@@ -281,8 +284,10 @@ impl<'a> Work<'a> {
                 || entry.pending.is_some()
                 || entry.yours.is_some()
         });
-        let saved = self.save();
+        // First, so that a kill does not lose them.
         self.write_news();
+        self.record_announced();
+        let saved = self.save();
         // Otherwise, the next start reads the missing cells in the image.
         if self.record_cells().is_ok() {
             self.clear_mark(self.stop);
@@ -339,7 +344,6 @@ mod tests {
         let means = BatchLimits {
             batch_files: 4096,
             batch_bytes: 256 << 20,
-            always_threaded: false,
         };
         assert_eq!(means.files_of(10), 4096);
         assert_eq!(means.files_of(4096 * MAX_BATCHES), 4096);

@@ -64,6 +64,9 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
+/// Bytes that are read into memory before `stop` is asked again.
+pub(super) const READ_CHUNK: u64 = 4 << 20;
+
 /// Maximum number of bytes of a file that are read and written at once.
 pub(super) const BUFFER: usize = 256 << 10;
 
@@ -160,14 +163,36 @@ pub(super) fn read(
     name: &CStr,
     limit: u64,
 ) -> Result<(Vec<u8>, Option<FileStat>), Errno> {
+    read_until(dir, name, limit, &|| false)
+}
+
+/// Reads like [`read`].
+///
+/// # Errors
+/// As [`read`], or ECANCELED if `stop` returned true.
+pub(super) fn read_until(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    limit: u64,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Vec<u8>, Option<FileStat>), Errno> {
     let (file, before) = open_file(dir, name)?;
     if before.size > limit {
         return Err(Errno::FBIG);
     }
     let mut bytes = Vec::new();
     let mut file = file.take(limit.saturating_add(1));
-    file.read_to_end(&mut bytes)
-        .map_err(|error| errno(&error))?;
+    while file
+        .by_ref()
+        .take(READ_CHUNK)
+        .read_to_end(&mut bytes)
+        .map_err(|error| errno(&error))?
+        > 0
+    {
+        if stop() {
+            return Err(Errno::CANCELED);
+        }
+    }
     if bytes.len() as u64 > limit {
         return Err(Errno::FBIG);
     }
@@ -214,6 +239,35 @@ pub(super) fn stage_file(
             Err(fault)
         }
     }
+}
+
+/// Writes one of our files as a whole or not at all, and flushes its data.
+pub(super) fn write_file(dir: BorrowedFd<'_>, name: &CStr, text: &[u8]) -> Result<(), Errno> {
+    rename_staged(dir, &stage_text(dir, text)?, name)
+}
+
+/// Writes one of our files under a temporary name, which is returned, and flushes its data.
+pub(super) fn stage_text(dir: BorrowedFd<'_>, text: &[u8]) -> Result<CString, Errno> {
+    let temp = temporary(NEW);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(dir, &temp, flags, Mode::from(0o644))?);
+    let written = file.write_all(text);
+    let done = written
+        .map_err(|error| errno(&error))
+        .and_then(|()| rustix::fs::fdatasync(&file));
+    if done.is_err() {
+        discard(dir, &temp);
+    }
+    done.map(|()| temp)
+}
+
+/// Renames one of our files to its name. If that fails, it is removed.
+pub(super) fn rename_staged(dir: BorrowedFd<'_>, temp: &CStr, name: &CStr) -> Result<(), Errno> {
+    let done = rustix::fs::renameat(dir, temp, dir, name);
+    if done.is_err() {
+        discard(dir, temp);
+    }
+    done
 }
 
 /// Flushes one staged file. One that someone removed must not fail the whole batch.

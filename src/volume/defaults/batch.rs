@@ -9,15 +9,15 @@ use rustix::io::Errno;
 use crate::volume::defaults::apply::Work;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{Fault, OursCheck};
-use crate::volume::defaults::compare::{Row, fold};
+use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::copy::{Halt, Job, Staged, Written, write_all};
 use crate::volume::defaults::kept::KeptPlace;
-use crate::volume::defaults::manifest::{Content, Entry, Stamp};
+use crate::volume::defaults::manifest::Content;
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
 use crate::volume::defaults::store::Mark;
-use crate::volume::defaults::vacant::{At, lacks_flag};
+use crate::volume::defaults::vacant::At;
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::{VolumeError, shown};
@@ -63,9 +63,9 @@ impl<'a> Work<'a> {
             let job: &Job<'a> = &jobs[number];
             match written {
                 Ok(file) => {
-                    if let (Content::File(digest), Some(cells)) = (file.content, file.cells) {
+                    if let (Content::File(digest), Some(notebook)) = (file.content, file.notebook) {
                         let path = &job.row.path;
-                        self.cells.insert(path, digest, self.version, cells);
+                        self.cells.insert(path, digest, self.version, notebook);
                     }
                     self.batch.push(Staged {
                         job: job.clone(),
@@ -84,8 +84,7 @@ impl<'a> Work<'a> {
             done += 1;
             (self.each)().map_err(|_| Halt::Stopped)
         };
-        let (writer, apart) = (&mut self.writer, self.batch_limits.always_threaded);
-        let halted = write_all(jobs, writer, apart, self.stop, &mut take);
+        let halted = write_all(jobs, &mut self.writer, self.stop, &mut take);
         if halted == Err(Halt::Full) {
             self.full += (jobs.len() - done) as u64;
         }
@@ -240,134 +239,6 @@ impl<'a> Work<'a> {
             reserving: &reserving,
         };
         Ok(Some(replacement.run(&mut self.aside)))
-    }
-
-    fn record(&mut self, staged: &Staged<'_>, placed: Placed) -> Result<(), VolumeError> {
-        let Staged { job, content, .. } = staged;
-        let path = &job.row.path;
-        if staged.is_beside() && matches!(placed, Placed::Done | Placed::Conflict) {
-            // Recorded even if a person's file has the name, so that not every start tries again.
-            self.entry(path).beside = Some(*content);
-        }
-        let failed = matches!(placed, Placed::FsRefused(_) | Placed::Displaced(_));
-        let mark = || self.home.as_ref().and_then(|home| home.mark());
-        if failed && !staged.is_beside() && mark() == Some(Mark::Reserved) {
-            // Its name may be reserved by an empty file, which the next start then removes.
-            self.entry(path).pending = Some(*content);
-            self.may_reserve = true;
-        }
-        match (placed, job.verdict) {
-            (Placed::Done, Decision::Beside) => {
-                self.summary.beside += 1;
-                self.summary.kept += 1;
-                let what = format!("is new; yours is kept in {}", shown(path));
-                self.report_line(&job.target, &what);
-            }
-            (done @ (Placed::Done | Placed::NotKept(_)), verdict) => {
-                if let Placed::NotKept(path) = done {
-                    self.strays.add(path);
-                }
-                self.record_installed(staged);
-                if let Some(kind) = job.news {
-                    self.news.add(kind, path);
-                }
-                match verdict {
-                    Decision::ReplaceRun => self.count_run(path),
-                    Decision::Replace => self.summary.updated += 1,
-                    _ => self.summary.installed += 1,
-                }
-            }
-            (Placed::Conflict, Decision::Install) if self.has_other_case(path) => {
-                self.summary.in_the_way += 1;
-                self.report_other_case(path);
-            }
-            (Placed::Conflict, _) => self.record_conflict(staged),
-            (Placed::OldUnreadable(error), _) => {
-                self.forget_stamp(path);
-                self.unread.add(error, || shown(path));
-            }
-            (Placed::Displaced(path), _) => {
-                self.summary.kept += 1;
-                self.strays.add(path);
-            }
-            (Placed::Stopped, _) => {
-                // It may be left in a temporary file, which the next start then recognises.
-                self.entry(path).pending = Some(*content);
-                return Err(VolumeError::Stopped);
-            }
-            (Placed::FsRefused(error), Decision::Replace | Decision::ReplaceRun)
-                if lacks_flag(error) || error == Errno::XDEV =>
-            {
-                self.not_exchangeable += 1;
-            }
-            (Placed::FsRefused(error), _) => self.write_failures.add(error, || shown(path)),
-        }
-        Ok(())
-    }
-
-    /// Records that something else has the name of a staged file.
-    fn record_conflict(&mut self, staged: &Staged<'_>) {
-        let size = staged.file_stat.map(|look| look.size);
-        let is_new = OursCheck {
-            ours: &|found| found == staged.content,
-            size: &|found| size == Some(found),
-            stop: self.stop,
-        };
-        let there = self.writer.volume.parent(&staged.job.target, false);
-        let same = there.is_ok_and(|(dir, name)| is_new.is_ours(dir, &name) == Ok(true));
-        let path = &staged.job.row.path;
-        if same && !staged.is_beside() {
-            // Another start put it there first: without the lock, two can run at once.
-            let entry = self.entry(path);
-            entry.installed = Some(staged.content);
-            entry.in_volume = size.map(Stamp::of_size);
-            self.summary.current += 1;
-        } else {
-            self.forget_stamp(path);
-            self.summary.kept += 1;
-        }
-    }
-
-    /// Keeps only the size of a stamp that may not be that of the file that is there now.
-    fn forget_stamp(&mut self, path: &[u8]) {
-        let entry = self.entry(path);
-        entry.in_volume = entry.in_volume.map(|stamp| Stamp::of_size(stamp.size));
-    }
-
-    /// Returns the record of a path.
-    fn entry(&mut self, path: &[u8]) -> &mut Entry {
-        self.manifest.entries.entry(path.to_vec()).or_default()
-    }
-
-    /// Reports whether another default with this path, but for the case, is in the volume.
-    fn has_other_case(&self, path: &[u8]) -> bool {
-        let folded = fold(path);
-        let mut others = self.manifest.entries.iter();
-        others.any(|(other, entry)| {
-            entry.installed.is_some() && other != path && fold(other) == folded
-        })
-    }
-
-    /// Records a file as installed, with its stat now, so the next start need not read it.
-    fn record_installed(&mut self, staged: &Staged<'_>) {
-        let there = self.writer.volume.parent(&staged.job.target, false);
-        let now = there.and_then(|(dir, name)| tree::stat_name(dir, &name));
-        let clock = tree::now();
-        let untouched = now.ok().zip(staged.file_stat).filter(|(now, then)| {
-            now.inode == then.inode && now.modified == then.modified && now.size == then.size
-        });
-        let path = &staged.job.row.path;
-        let in_image = match self.writer.offers.get(path) {
-            Some(Offer::File(look)) if self.version_known => Stamp::if_stable(look, clock),
-            _ => None,
-        };
-        let entry = self.entry(path);
-        entry.installed = Some(staged.content);
-        let size = staged.file_stat.map(|look| Stamp::of_size(look.size));
-        let settled = untouched.and_then(|(now, _)| Stamp::after_rename(&now));
-        entry.in_volume = settled.or(size);
-        entry.in_image = in_image;
-        entry.yours = None;
     }
 
     /// Removes a staged file that is not to be renamed into place.

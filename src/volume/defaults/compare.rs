@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
-use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::FileType;
@@ -13,6 +12,7 @@ use crate::degradation::Degradation;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::Fault;
 use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::defaults::other_case::{fold, is_listed};
 use crate::volume::defaults::seal::Seal;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::pace::Pace;
@@ -134,14 +134,9 @@ pub(super) fn stat_all(
     let mut pace = Pace::new();
     for path in manifest.entries.keys() {
         pace.step(stop)?;
-        glances.push(stat_path(volume, path));
+        glances.push(volume.stat(path));
     }
     Ok(glances)
-}
-
-fn stat_path(volume: &mut Tree, path: &[u8]) -> StatResult {
-    let (dir, name) = volume.parent(path, false)?;
-    tree::stat_name(dir, &name)
 }
 
 /// Surveys every path of the image or the manifest. `glances` are the stats of the manifest's
@@ -165,7 +160,7 @@ pub(super) fn survey(
     for (path, offer, entry) in paths(offers, manifest) {
         each()?;
         let seen = entry.and_then(|_| glances.next());
-        let seen = seen.unwrap_or_else(|| stat_path(volume, path));
+        let seen = seen.unwrap_or_else(|| volume.stat(path));
         let entry = entry.unwrap_or(&none);
         let known = Known {
             offer,
@@ -183,7 +178,7 @@ pub(super) fn survey(
         let mut unknown = false;
         let (image, in_image) = match offer {
             None => {
-                unknown = closed.iter().any(|closed| is_in(path, closed));
+                unknown = closed.iter().any(|closed| tree::is_in(path, closed));
                 (None, None)
             }
             Some(Offer::Directory) => (Some(Content::Directory), None),
@@ -263,37 +258,6 @@ fn mark_other_case(
         }
     }
     Ok(())
-}
-
-/// Reports whether the directory of `path` lists exactly its name, or cannot be listed. The
-/// inode does not tell: FUSE gives each name another one.
-fn is_listed(volume: &mut Tree, path: &[u8], stop: &dyn Fn() -> bool) -> Result<bool, VolumeError> {
-    let (dir, name) = tree::split(path);
-    let list = volume.dir(dir, false);
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut pace = Pace::new();
-    let (mut found, mut stopped) = (false, Ok(()));
-    let listed = list
-        .and_then(|dir| tree::open_dir(dir, c"."))
-        .and_then(|list| {
-            tree::entries(list, &mut buffer, |other, _| {
-                found = other.to_bytes() == name;
-                stopped = pace.step(stop);
-                !found && stopped.is_ok()
-            })
-        });
-    stopped.map(|()| found || listed.is_err())
-}
-
-/// Returns the path as a file system sees it that does not tell upper from lower case.
-pub(super) fn fold(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).to_lowercase()
-}
-
-/// Reports whether `path` is `directory` or below it.
-pub(super) fn is_in(path: &[u8], directory: &[u8]) -> bool {
-    let rest = path.strip_prefix(directory);
-    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// Counts a fault that concerns one path, and returns `None` instead of a result.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::notebook::Cells;
+use crate::notebook::Notebook;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{BUFFER, Fault};
 use crate::volume::defaults::compare::Row;
@@ -69,8 +69,8 @@ pub(super) struct TempFile {
     pub content: Content,
     /// `None` for a link.
     pub file_stat: Option<FileStat>,
-    /// The cells of a notebook.
-    pub cells: Option<Cells>,
+    /// What counts of a notebook.
+    pub notebook: Option<Notebook>,
 }
 
 pub(super) type Written = Result<TempFile, Fault>;
@@ -134,7 +134,7 @@ impl<'a> Writer<'a> {
                     name,
                     content: *content,
                     file_stat: None,
-                    cells: None,
+                    notebook: None,
                 })
             }
             Some(Offer::File(_)) => {
@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
                     name,
                     content,
                     file_stat: Some(look),
-                    cells: file.read.and_then(|bytes| Cells::parse(&bytes).ok()),
+                    notebook: file.read.and_then(|bytes| Notebook::parse(&bytes).ok()),
                 })
             }
             _ => Err(Fault::Source(Errno::INVAL)),
@@ -204,19 +204,18 @@ pub(super) enum Halt {
 pub(super) type Each<'a> = &'a mut dyn FnMut(usize, Written) -> Result<(), Halt>;
 
 /// Writes every job and calls `each` with its result, also for jobs that threads finish after
-/// an error of `each`. `apart`: use several threads even for a small batch.
+/// an error of `each`.
 ///
 /// # Errors
 /// The first error of `each`, or `stop`.
 pub(super) fn write_all(
     jobs: &[Job<'_>],
     writer: &mut Writer<'_>,
-    apart: bool,
     stop: &dyn Fn() -> bool,
     each: Each<'_>,
 ) -> Result<(), Halt> {
     let mut done = vec![false; jobs.len()];
-    if apart || !is_small_batch(jobs, writer.offers) {
+    if !is_small_batch(jobs, writer.offers) {
         let mut each = |number, written: Written| {
             done[number] = !is_retryable(&written);
             each(number, written)

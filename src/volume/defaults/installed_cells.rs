@@ -4,7 +4,7 @@
 //! Each line is one notebook:
 //!
 //! ```text
-//! {"path":"intro.ipynb","sha256":"2c26…","version":"1.4.0","cells":[…]}
+//! {"path":"intro.ipynb","sha256":"2c26…","version":"1.4.0","notebook":{…}}
 //! ```
 //!
 //! A line counts only for the content with this checksum, so that it does no harm where the
@@ -12,15 +12,16 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::notebook::Cells;
+use crate::notebook::Notebook;
+use crate::volume::defaults::atomic;
 use crate::volume::defaults::manifest::{Content, Digest, Manifest};
-use crate::volume::defaults::{atomic, store};
+use crate::volume::defaults::other_case::Renamed;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 
@@ -39,11 +40,11 @@ pub(super) fn is_notebook(path: &[u8]) -> bool {
 }
 
 /// Returns the cells of the image's notebook if it has this content.
-pub(super) fn in_image(source: &mut Tree, path: &[u8], digest: Digest) -> Option<Cells> {
+pub(super) fn in_image(source: &mut Tree, path: &[u8], digest: Digest) -> Option<Notebook> {
     let (dir, name) = source.parent(path, false).ok()?;
     let (bytes, _) = atomic::read(dir, &name, MAX_NOTEBOOK).ok()?;
     let is_same = Digest::of(&bytes) == digest;
-    Cells::parse(&bytes).ok().filter(|_| is_same)
+    Notebook::parse(&bytes).ok().filter(|_| is_same)
 }
 
 /// What is recorded of one notebook.
@@ -53,7 +54,7 @@ pub(super) struct Installed {
     sha256: String,
     /// The version of the image that installed it.
     pub version: Option<String>,
-    pub cells: Cells,
+    pub notebook: Notebook,
 }
 
 /// The recorded cells, which are read when they are first needed.
@@ -98,9 +99,39 @@ impl InstalledCells {
         serde_json::from_str(line).ok()
     }
 
+    /// Follows defaults that were renamed.
+    pub fn follow(&mut self, renamed: &[Renamed]) {
+        for Renamed { old, new } in renamed {
+            self.rename(old, new);
+        }
+    }
+
+    fn rename(&mut self, old: &[u8], new: &[u8]) {
+        self.lines();
+        let Some(lines) = self.lines.get_mut() else {
+            return;
+        };
+        let of_old = |(path, _): &&(Vec<u8>, Digest)| path == old;
+        let keys: Vec<_> = lines.lines.keys().filter(of_old).cloned().collect();
+        for (_, digest) in keys {
+            if let Some(Installed {
+                version, notebook, ..
+            }) = self.get(old, digest)
+            {
+                self.insert(new, digest, version.as_deref(), notebook);
+            }
+        }
+    }
+
     /// Records the cells of a notebook that an image of this version installs. Does nothing if
     /// they are too long, or if the path is no UTF-8.
-    pub fn insert(&mut self, path: &[u8], digest: Digest, version: Option<&str>, cells: Cells) {
+    pub fn insert(
+        &mut self,
+        path: &[u8],
+        digest: Digest,
+        version: Option<&str>,
+        notebook: Notebook,
+    ) {
         let Ok(text) = String::from_utf8(path.to_vec()) else {
             return;
         };
@@ -108,7 +139,7 @@ impl InstalledCells {
             path: text,
             sha256: format!("{digest:?}"),
             version: version.map(str::to_owned),
-            cells,
+            notebook,
         };
         self.lines();
         if let (Ok(line), Some(lines)) = (serde_json::to_string(&installed), self.lines.get_mut()) {
@@ -119,18 +150,34 @@ impl InstalledCells {
 
     /// Writes the cells of the notebooks that the manifest names as installed, if there are new
     /// ones.
-    pub fn write(&mut self, manifest: &Manifest) -> Result<(), Errno> {
-        let Some(dir) = &self.dir else { return Ok(()) };
+    pub fn write(&self, manifest: &Manifest) -> Result<(), Errno> {
+        match self.stage(manifest)? {
+            Some(temp) => self.put_in_place(&temp),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes them under a temporary name, which is returned.
+    pub fn stage(&self, manifest: &Manifest) -> Result<Option<CString>, Errno> {
+        let Some(dir) = &self.dir else {
+            return Ok(None);
+        };
         let first = self.incomplete && manifest.entries.keys().any(|path| is_notebook(path));
         if !self.changed && !first {
-            return Ok(());
+            return Ok(None);
         }
         let lines = self.lines().lines.iter().filter(|((path, digest), _)| {
             let entry = manifest.entries.get(path);
             entry.is_some_and(|entry| entry.installed == Some(Content::File(*digest)))
         });
         let text: String = lines.map(|(_, line)| line.as_str()).collect();
-        store::write_file(dir.as_fd(), NAME, text.as_bytes())
+        atomic::stage_text(dir.as_fd(), text.as_bytes()).map(Some)
+    }
+
+    /// Puts in place what was written under the name `temp`.
+    pub fn put_in_place(&self, temp: &CStr) -> Result<(), Errno> {
+        let dir = self.dir.as_ref().ok_or(Errno::NOENT)?;
+        atomic::rename_staged(dir.as_fd(), temp, NAME)
     }
 }
 
@@ -173,12 +220,12 @@ mod tests {
 
     const DIGEST: Digest = Digest([1; 32]);
 
-    fn cells(source: &str) -> Cells {
+    fn cells(source: &str) -> Notebook {
         let notebook = serde_json::json!({
             "nbformat": 4,
             "cells": [{"cell_type": "code", "source": source}],
         });
-        Cells::parse(notebook.to_string().as_bytes()).unwrap()
+        Notebook::parse(notebook.to_string().as_bytes()).unwrap()
     }
 
     /// Returns a directory and the cells that are recorded in it.
@@ -209,7 +256,7 @@ mod tests {
         assert_eq!(read.lines().lines.len(), 1);
         let found = read.get(path, two).unwrap();
         assert_eq!(found.version.as_deref(), Some("1.1"));
-        assert_eq!(found.cells, cells("y"));
+        assert_eq!(found.notebook, cells("y"));
         assert_eq!(read.get(path, DIGEST), None);
     }
 

@@ -6,9 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::notebook::cells::MAX_SIZE;
-use crate::volume::defaults::atomic;
-use crate::volume::defaults::manifest::{Digest, Entry, KeptCopy};
+use crate::volume::defaults::atomic::OursCheck;
+use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy, MAX_COPIES};
 use crate::volume::defaults::store::AiLabDir;
 use crate::volume::defaults::vacant::At;
 use crate::volume::tree;
@@ -17,14 +16,15 @@ use crate::volume::tree::Tree;
 /// Name of the directory in `.ai-lab`.
 pub(super) const NAME: &str = "kept";
 
-/// The most copies of one notebook.
-pub(super) const MAX_COPIES: usize = 3;
-
 /// The directories of one version at most: several copies of one notebook need several.
 const MAX_DIRECTORIES: u32 = 100;
 
 /// The copies, open.
-pub(super) struct KeptCopies(Tree);
+pub(super) struct KeptCopies {
+    tree: Tree,
+    /// Bytes of copies that may still be read.
+    budget: u64,
+}
 
 /// Returns the path of a copy in `.ai-lab`.
 pub(super) fn path_of(directory: &str, path: &[u8]) -> Vec<u8> {
@@ -61,9 +61,11 @@ impl KeptPlace {
 }
 
 impl KeptCopies {
-    /// Opens the copies in `.ai-lab`, which need not be there yet.
-    pub fn open(home: &AiLabDir) -> Result<Self, Errno> {
-        Ok(Self(Tree::new(tree::open_dir(&home.dir, c".")?)))
+    /// Opens the copies in `.ai-lab`, which need not be there yet. At most `budget` bytes of them
+    /// are read.
+    pub fn open(home: &AiLabDir, budget: u64) -> Result<Self, Errno> {
+        let tree = Tree::new(tree::open_dir(&home.dir, c".")?);
+        Ok(Self { tree, budget })
     }
 
     /// Checks that a file can be moved here from the directory `from`.
@@ -71,7 +73,7 @@ impl KeptCopies {
     /// # Errors
     /// EXDEV if it is on another mount.
     pub fn check_mount(&self, from: BorrowedFd<'_>) -> Result<(), Errno> {
-        let (here, there) = (tree::stat_fd(self.0.top())?, tree::stat_fd(from)?);
+        let (here, there) = (tree::stat_fd(self.tree.top())?, tree::stat_fd(from)?);
         here.same_mount(&there).then_some(()).ok_or(Errno::XDEV)
     }
 
@@ -88,7 +90,7 @@ impl KeptCopies {
                 1 => name.clone(),
                 _ => format!("{name}_{number}"),
             };
-            let (dir, file) = self.0.parent(&path_of(&name, path), true)?;
+            let (dir, file) = self.tree.parent(&path_of(&name, path), true)?;
             if tree::stat_name(dir, &file).is_err_and(|error| error == Errno::NOENT) {
                 return Ok(name);
             }
@@ -104,38 +106,65 @@ impl KeptCopies {
 
     /// Opens the directory of a copy with this path in `.ai-lab`.
     pub fn place(&mut self, path: &[u8]) -> Result<KeptPlace, Errno> {
-        let (dir, name) = self.0.parent(path, false)?;
+        let (dir, name) = self.tree.parent(path, false)?;
         let dir = tree::open_dir(dir, c".")?;
         Ok(KeptPlace { dir, name })
     }
 
-    /// Forgets the copies that are no longer there, or that a person has changed since.
-    pub fn forget_changed(&mut self, path: &[u8], entry: &mut Entry) {
-        entry.kept.retain(|copy| self.is_as_kept(path, copy));
+    /// Forgets the copies that are no longer there, that a person has changed since, or that are
+    /// too long to be read.
+    ///
+    /// # Errors
+    /// ECANCELED if `stop` returned true.
+    pub fn forget_changed(
+        &mut self,
+        path: &[u8],
+        entry: &mut Entry,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Errno> {
+        entry.kept.retain(|copy| self.is_as_kept(path, copy, stop));
+        if stop() { Err(Errno::CANCELED) } else { Ok(()) }
     }
 
-    fn is_as_kept(&mut self, path: &[u8], copy: &KeptCopy) -> bool {
-        let place = self.0.parent(&path_of(&copy.directory, path), false);
-        let read = place.and_then(|(dir, name)| atomic::read(dir, &name, MAX_SIZE as u64));
-        read.is_ok_and(|(bytes, _)| Digest::of(&bytes) == copy.digest)
+    fn is_as_kept(&mut self, path: &[u8], copy: &KeptCopy, stop: &dyn Fn() -> bool) -> bool {
+        let budget = &mut self.budget;
+        let place = self.tree.parent(&path_of(&copy.directory, path), false);
+        place.is_ok_and(|(dir, name)| {
+            let size = tree::stat_name(dir, &name).map_or(u64::MAX, |stat| stat.size);
+            let Some(left) = budget.checked_sub(size) else {
+                return false;
+            };
+            *budget = left;
+            let check = OursCheck {
+                ours: &|found| found == Content::File(copy.digest),
+                size: &|_| true,
+                stop,
+            };
+            check.is_ours(dir, &name) == Ok(true)
+        })
     }
 
     /// Deletes the oldest copies above [`MAX_COPIES`]; returns their directories.
-    pub fn drop_oldest(&mut self, path: &[u8], entry: &mut Entry) -> Vec<String> {
+    pub fn drop_oldest(
+        &mut self,
+        path: &[u8],
+        entry: &mut Entry,
+        stop: &dyn Fn() -> bool,
+    ) -> Vec<String> {
         let above = entry.kept.len().saturating_sub(MAX_COPIES);
         let mut dropped: Vec<KeptCopy> = entry.kept.drain(..above).collect();
-        dropped.retain(|copy| self.is_as_kept(path, copy) && self.delete(path, copy).is_ok());
+        dropped.retain(|copy| self.is_as_kept(path, copy, stop) && self.delete(path, copy).is_ok());
         dropped.into_iter().map(|copy| copy.directory).collect()
     }
 
     /// Deletes a copy and the directories above it that are empty then.
     fn delete(&mut self, path: &[u8], copy: &KeptCopy) -> Result<(), Errno> {
         let mut place = path_of(&copy.directory, path);
-        let (dir, name) = self.0.parent(&place, false)?;
+        let (dir, name) = self.tree.parent(&place, false)?;
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         while tree::split(&place).0 != NAME.as_bytes() {
             place.truncate(tree::split(&place).0.len());
-            let (dir, name) = self.0.parent(&place, false)?;
+            let (dir, name) = self.tree.parent(&place, false)?;
             if rustix::fs::unlinkat(dir.as_fd(), name, AtFlags::REMOVEDIR).is_err() {
                 break;
             }

@@ -24,7 +24,7 @@ pub(super) const NAME: &CStr = c"0 What is new.md";
 pub const NEWS: &str = "0 What is new.md";
 
 /// The size limit of the file, in bytes.
-const MAX_SIZE: u64 = 64 << 10;
+pub(super) const MAX_SIZE: u64 = 64 << 10;
 /// The most files of one kind that it names.
 const MAX_NAMES: usize = 20;
 
@@ -162,9 +162,10 @@ impl fmt::Display for Names {
     }
 }
 
-/// Returns the content of the file if a start wrote it, and nobody has changed it since.
-pub(super) fn unread(top: BorrowedFd<'_>) -> Option<Content> {
-    let (bytes, _) = atomic::read(top, NAME, MAX_SIZE).ok()?;
+/// Returns the content of the file if it has news that a start wrote, and nobody has changed it
+/// since.
+pub(super) fn unread(dir: BorrowedFd<'_>, name: &CStr) -> Option<Content> {
+    let (bytes, _) = atomic::read(dir, name, MAX_SIZE).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?;
     let (above, checksum) = text.split_at(text.rfind(LAST_LINE)?);
     let is_ours = checksum == format!("{LAST_LINE}{:?} -->\n", Digest::of(above.as_bytes()));
@@ -173,7 +174,7 @@ pub(super) fn unread(top: BorrowedFd<'_>) -> Option<Content> {
 
 /// Reports whether the file can be written: nothing has its name, or a file that nobody changed.
 pub(super) fn may_write(top: BorrowedFd<'_>) -> bool {
-    tree::stat_name(top, NAME).is_err() || unread(top).is_some()
+    tree::stat_name(top, NAME).is_err() || unread(top, NAME).is_some()
 }
 
 /// Writes the file where none is, or in the place of one that nobody has changed.
@@ -196,7 +197,7 @@ pub(super) fn write(
         atomic::discard(top, &temp);
         return Err(error);
     }
-    let placed = match unread(top) {
+    let placed = match unread(top, NAME) {
         None => {
             let (temp, target) = (
                 At {
@@ -268,7 +269,7 @@ mod tests {
         let handle = tree::open_top(dir.path()).unwrap();
         let is_ours = |text: &str| {
             std::fs::write(dir.path().join(NAME.to_str().unwrap()), text).unwrap();
-            unread(handle.as_fd()).is_some()
+            unread(handle.as_fd(), NAME).is_some()
         };
         let text = news().text(None);
         assert!(is_ours(&text));

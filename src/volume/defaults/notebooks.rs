@@ -3,11 +3,11 @@
 
 use rustix::io::Errno;
 
+use crate::settings::UpdateNotebooks;
 use crate::volume::defaults::apply::Work;
 use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::installed_cells::in_image;
-use crate::volume::defaults::kept::MAX_COPIES;
-use crate::volume::defaults::manifest::{Content, Entry, KeptCopy};
+use crate::volume::defaults::manifest::{Content, Entry, KeptCopy, MAX_COPIES};
 use crate::volume::defaults::news;
 use crate::volume::defaults::news::Kind;
 use crate::volume::defaults::plan::Decision;
@@ -22,14 +22,30 @@ impl Work<'_> {
         news::kind(row, entry, verdict, self.policy).filter(|_| self.has_news)
     }
 
-    /// Adds a newer version of a file that the person changed to the news, once.
-    pub fn announce_newer(&mut self, row: &Row, verdict: Decision) {
-        if self.news_of(row, verdict) == Some(Kind::Newer)
-            && let Some(entry) = self.manifest.entries.get_mut(&row.path)
-            && let Some(Content::File(image)) = row.image
-        {
-            entry.announced = Some(image);
-            self.news.add(Kind::Newer, &row.path);
+    /// Adds what a start brought in that was killed before it told the news: the paths, and whether
+    /// another version was there before.
+    pub fn add_news_of_killed(&mut self, in_place: &[(Vec<u8>, bool)]) {
+        let tells = self.has_news && self.policy.update != UpdateNotebooks::Never;
+        for (path, was_installed) in in_place.iter().filter(|_| tells) {
+            let entry = self.manifest.entries.get(path);
+            let kind = match was_installed {
+                false => Kind::New,
+                true if entry.is_some_and(|entry| !entry.kept.is_empty()) => Kind::UpdatedRun,
+                true => Kind::Updated,
+            };
+            self.news.add(kind, path);
+        }
+    }
+
+    /// Records the newer versions of changed files that the person is told about, so that they are
+    /// news once.
+    pub fn record_announced(&mut self) {
+        for row in std::mem::take(&mut self.newer) {
+            if let Some(entry) = self.manifest.entries.get_mut(&row.path)
+                && let Some(Content::File(image)) = row.image
+            {
+                entry.announced = Some(image);
+            }
         }
     }
 
@@ -64,7 +80,7 @@ impl Work<'_> {
             return Err(Errno::NOENT);
         };
         kept.check_mount(self.writer.volume.parent(path, false)?.0)?;
-        kept.forget_changed(path, entry);
+        kept.forget_changed(path, entry, self.stop)?;
         let version = self
             .cells
             .get(path, installed)
@@ -88,7 +104,7 @@ impl Work<'_> {
         let (Some(kept), Some(entry)) = (&mut self.kept, entry) else {
             return;
         };
-        for version in kept.drop_oldest(path, entry) {
+        for version in kept.drop_oldest(path, entry, self.stop) {
             let what = format!(
                 "had more than {MAX_COPIES} copies of yours in .ai-lab/kept: the one of {version} \
                  was deleted"

@@ -7,12 +7,13 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::defaults::apply::{READ_REMEDY, WRITE_REMEDY};
 use crate::volume::defaults::manifest::Manifest;
+use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news;
 use crate::volume::defaults::plan::{Action, Decision};
-use crate::volume::defaults::restore::{Compared, status_of};
+use crate::volume::defaults::restore::status_of;
+use crate::volume::defaults::run::Compared;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store;
-use crate::volume::defaults::store::NotRead;
 use crate::volume::defaults::sync::{
     Defaults, all_offers, inode, offers, open_both, open_source, read_only_volume,
 };

@@ -33,16 +33,14 @@ pub(super) fn clean_up(
     home: &AiLabDir,
     volume: &mut Tree,
     offers: &Offers,
-    manifest: &Manifest,
+    manifest: &mut Manifest,
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
 ) -> Result<bool, VolumeError> {
     let mark = home.mark();
-    let earlier = match mark {
-        Some(Mark::Nothing) => return Ok(false),
-        _ => Moved::earlier(home.dir.as_fd()),
-    };
-    if mark.is_none() && earlier.is_empty() {
+    // An older version, which does not know them, may have cleared the mark.
+    let earlier = Moved::earlier(home.dir.as_fd());
+    if mark.is_none_or(|mark| mark == Mark::Nothing) && earlier.is_empty() {
         return Ok(false);
     }
     let paths = offers.by_path.keys().chain(manifest.entries.keys());
@@ -56,7 +54,8 @@ pub(super) fn clean_up(
         pace: Pace::new(),
         buffer: vec![MaybeUninit::uninit(); 64 * 1024],
         unrestored: Unrestored::default(),
-        kept: KeptCopies::open(home).ok(),
+        kept: KeptCopies::open(home, 0).ok(),
+        may_be_news: MAX_NEWS,
     };
     let mut changed = false;
     if mark == Some(Mark::Reserved) {
@@ -72,17 +71,24 @@ pub(super) fn clean_up(
     remove_if_empty(home.dir.as_fd());
     // Without the lock, another start's temporary files may be among them.
     if mark.is_some() {
-        sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
+        let mut complete = sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
         for dir in dirs {
             sweep.pace.step(stop)?;
             let list = volume.dir(dir, false);
-            sweep.directory(list.and_then(|dir| tree::open_dir(dir, c".")), dir)?;
+            complete &= sweep.directory(list.and_then(|dir| tree::open_dir(dir, c".")), dir)?;
         }
-        home.clear_mark();
+        if complete {
+            home.clear_mark();
+            let entries = manifest.entries.values_mut();
+            entries.for_each(|entry| entry.merging = None);
+        }
     }
     degradations.extend(sweep.unrestored.degradation());
     Ok(changed)
 }
+
+/// The most files that are read because they may have news. A killed start leaves one.
+const MAX_NEWS: usize = 16;
 
 /// The contents that an earlier start brought in or was about to bring in.
 struct KnownContents {
@@ -114,12 +120,20 @@ impl KnownContents {
             ours.sizes.extend(entry.in_volume.map(|stamp| stamp.size));
             let installed = matches!(entry.installed, Some(Content::File(_)));
             let unsized_file = installed && entry.in_volume.is_none();
-            let copies = entry.kept.iter();
+            let merging = entry.merging.as_ref();
+            let merged = merging.map(|merging| Content::File(merging.merged));
+            ours.contents.extend(merged);
+            let copies = merging.map(|merging| &merging.mine);
+            let copies = entry.kept.iter().chain(copies);
             ours.copies.extend(copies.map(|copy| {
                 let place = kept::path_of(&copy.directory, path);
                 (Content::File(copy.digest), place)
             }));
-            if unsized_file || entry.pending.is_some() || !entry.kept.is_empty() {
+            if unsized_file
+                || entry.pending.is_some()
+                || !entry.kept.is_empty()
+                || merging.is_some()
+            {
                 ours.longest = offers.file_limit();
             }
         }
@@ -143,16 +157,25 @@ struct Sweep<'a> {
     buffer: Vec<MaybeUninit<u8>>,
     unrestored: Unrestored,
     kept: Option<KeptCopies>,
+    /// The number of files that may still be read because they may have news.
+    may_be_news: usize,
 }
 
 impl Sweep<'_> {
-    /// Cleans up one directory, if it can be listed.
-    fn directory(&mut self, list: Result<OwnedFd, Errno>, path: &[u8]) -> Result<(), VolumeError> {
-        let Ok(list) = list else { return Ok(()) };
+    /// Cleans up one directory. Returns false if it could not be listed, so that temporary files
+    /// may be left there.
+    fn directory(
+        &mut self,
+        list: Result<OwnedFd, Errno>,
+        path: &[u8],
+    ) -> Result<bool, VolumeError> {
+        let list = match list {
+            Ok(list) => list,
+            Err(error) => return Ok(is_absent(error)),
+        };
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut stopped = Ok(());
-        // An error ends this directory's listing only; what is left there stays.
-        let _ = tree::entries(&list, &mut buffer, |name, _| {
+        let listed = tree::entries(&list, &mut buffer, |name, _| {
             stopped = self
                 .pace
                 .step(self.stop)
@@ -160,7 +183,7 @@ impl Sweep<'_> {
             stopped.is_ok()
         });
         self.buffer = buffer;
-        stopped
+        stopped.map(|()| listed.is_ok())
     }
 
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), VolumeError> {
@@ -185,7 +208,10 @@ impl Sweep<'_> {
         manifest: &Manifest,
     ) -> Result<bool, VolumeError> {
         let empty = Some(Content::File(Digest::of(b"")));
-        let mut freed = false;
+        let mut freed = free(At {
+            dir: volume.top(),
+            name: news::NAME,
+        });
         for (path, entry) in &manifest.entries {
             self.pace.step(self.stop)?;
             if entry.pending.is_none() || [entry.pending, entry.installed].contains(&empty) {
@@ -233,7 +259,9 @@ impl Sweep<'_> {
     /// keep it. Returns false if it is neither.
     fn end_old(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
         let look = tree::stat_name(dir, name).map_err(Fault::Volume)?;
-        let may_be = self.ours.may_be(look.size);
+        let may_be_news = self.may_be_news > 0 && look.size <= news::MAX_SIZE.min(self.ours.budget);
+        self.may_be_news -= usize::from(may_be_news);
+        let may_be = may_be_news || self.ours.may_be(look.size);
         if look.kind == FileType::RegularFile && !may_be {
             return Ok(false);
         }
@@ -241,7 +269,8 @@ impl Sweep<'_> {
         let Some(content) = atomic::content(dir, name, self.stop)? else {
             return Ok(false);
         };
-        if self.ours.contents.contains(&content) {
+        let is_news = may_be_news && news::unread(dir, name) == Some(content);
+        if is_news || self.ours.contents.contains(&content) {
             atomic::discard(dir, name);
             return Ok(true);
         }
@@ -254,6 +283,11 @@ impl Sweep<'_> {
         free(place.at());
         Ok(move_to(At { dir, name }, place.at(), &|| ()).is_ok())
     }
+}
+
+/// Reports whether there is no such directory: what is in one that was moved is out of reach.
+pub(super) fn is_absent(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
 /// Removes an empty file that reserves a name. Returns true if it was one.
@@ -272,7 +306,7 @@ fn join(dir: &[u8], name: &CStr) -> Vec<u8> {
     [dir, slash, name.to_bytes()].concat()
 }
 
-/// Files that a replacement took out and could not put back.
+/// Files that a replacement took out and could neither put back nor keep.
 #[derive(Default)]
 pub(super) struct Unrestored {
     count: u64,
@@ -291,15 +325,13 @@ impl Unrestored {
         let path = shown(&self.first?);
         let (cause, remedy) = match self.count {
             1 => (
-                format!(
-                    "{path} contains changes that were saved while a default notebook was replaced"
-                ),
+                format!("{path} is a file of yours that was in the place of a default notebook"),
                 "rename it, or delete it if you do not need it",
             ),
             count => (
                 format!(
-                    "{count} files contain changes that were saved while a default notebook was replaced, \
-                     first {path}"
+                    "{count} files are yours and were in the place of default notebooks, first \
+                     {path}"
                 ),
                 "rename them, or delete them if you do not need them",
             ),

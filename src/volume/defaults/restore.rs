@@ -10,12 +10,14 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::apply::READ_REMEDY;
-use crate::volume::defaults::compare::{Row, is_in, stat_all, survey};
-use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
-use crate::volume::defaults::manifest::{Content, Entry, Manifest};
+use crate::volume::defaults::compare::{Row, stat_all, survey};
+use crate::volume::defaults::installed_cells::{InstalledCells, is_notebook};
+use crate::volume::defaults::manifest::{Entry, Manifest};
+use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::news;
+use crate::volume::defaults::other_case::follow_renames;
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
-use crate::volume::defaults::run::find_run;
+use crate::volume::defaults::run::{Compared, find_run};
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::sync::{
     Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
@@ -54,18 +56,10 @@ pub fn defaults_status(_: &Dropped, defaults: &Defaults) -> Result<DefaultsStatu
     let stop = || false;
     let offers = offers(defaults, &source, inode(defaults, &volume)?, &stop)?;
     let home = tree::open_dir(volume.top(), store::NAME).ok();
-    let manifest = home.and_then(|dir| store::peek(&dir, offers.manifest_limit()));
+    let manifest = home.and_then(|dir| manifest_file::peek(&dir, offers.manifest_limit()));
     let trees = (&mut source, &mut volume);
     let manifest = manifest.unwrap_or_default();
     status_of(defaults, trees, offers, manifest, Compared::All, &stop)
-}
-
-/// The changed notebooks whose cells are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compared {
-    /// Those that a start compares, because it would replace them.
-    AsInStart,
-    All,
 }
 
 /// Returns the state of the defaults. Reads only what a start would read, and the `compared`
@@ -83,6 +77,7 @@ pub(super) fn status_of(
     forget_another_image(defaults, &mut manifest);
     let mut pace = Pace::new();
     let each = || pace.step(stop);
+    let renamed = follow_renames(&mut manifest, &offers, volume, stop)?;
     let known = (&manifest, stat_all(volume, &manifest, stop)?);
     let trees = (&mut *source, &mut *volume);
     let mut survey = survey(&offers, known, trees, &mut unread, stop, each)?;
@@ -91,27 +86,19 @@ pub(super) fn status_of(
     manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
     let dir = tree::open_dir(volume.top(), store::NAME).ok();
-    let cells = InstalledCells::of(dir.as_ref(), false);
-    find_run(
-        &mut survey,
-        &manifest,
-        |row, entry| compared == Compared::All || policy.would_replace(row.image, entry),
-        |row, installed| match cells.get(&row.path, installed) {
-            None if row.image == Some(Content::File(installed)) => {
-                in_image(source, &row.path, installed)
-            }
-            known => Some(known?.cells),
-        },
-        (volume, budget),
-        stop,
-    )?;
+    let mut cells = InstalledCells::of(dir.as_ref(), false);
+    cells.follow(&renamed);
+    let known = (&manifest, &cells);
+    let trees = (source, volume);
+    find_run(&mut survey, known, (policy, compared), trees, budget, stop)?;
     let planned = decide_all(&survey.rows, &manifest, policy);
     let none = Entry::default();
     let is_news = |(row, verdict): &(&Row, Decision)| {
         let entry = manifest.entries.get(&row.path).unwrap_or(&none);
         news::kind(row, entry, *verdict, policy).is_some()
     };
-    let news = !manifest.entries.is_empty() && planned.iter().any(is_news);
+    let has_news = !manifest.entries.is_empty() && !manifest.unfinished;
+    let news = has_news && planned.iter().any(is_news);
     let is_mergeable = |(row, verdict): &&(&Row, Decision)| {
         let installed = manifest
             .entries
@@ -203,9 +190,12 @@ pub fn restore(
     } = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?;
     let mut results = Vec::new();
     for path in wanted {
-        let mut known = offers.keys().filter(|known| is_in(known, path)).peekable();
+        let mut known = offers
+            .keys()
+            .filter(|known| tree::is_in(known, path))
+            .peekable();
         if known.peek().is_none() {
-            let hidden = closed.iter().any(|closed| is_in(path, closed));
+            let hidden = closed.iter().any(|closed| tree::is_in(path, closed));
             let result = match hidden {
                 true => Restored::Refused(Errno::ACCESS),
                 false => Restored::Unknown,

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::compare::is_in;
 use crate::volume::defaults::kept;
 use crate::volume::defaults::manifest::{Content, Entry};
+use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::restore::{put_aside, put_back};
 use crate::volume::defaults::store;
 use crate::volume::defaults::sync::{Defaults, inode, offers, open_both};
@@ -62,11 +62,11 @@ pub fn restore_kept(
     let Ok(home) = home else {
         return Ok(wanted.iter().map(nothing).collect());
     };
-    let manifest = store::peek(&home, longest).unwrap_or_default();
+    let manifest = manifest_file::peek(&home, longest).unwrap_or_default();
     let mut kept = Tree::new(home);
     let copies = newest(&mut kept);
-    let is_wanted = |path: &[u8]| wanted.iter().any(|wanted| is_in(path, wanted));
-    let is_kept = |wanted: &&Vec<u8>| copies.keys().any(|path| is_in(path, wanted));
+    let is_wanted = |path: &[u8]| wanted.iter().any(|wanted| tree::is_in(path, wanted));
+    let is_kept = |wanted: &&Vec<u8>| copies.keys().any(|path| tree::is_in(path, wanted));
     let absent = wanted.iter().filter(|wanted| !is_kept(wanted)).map(nothing);
     let mut results: Vec<_> = absent.collect();
     for (path, (_, version)) in &copies {

@@ -1,53 +1,69 @@
 //! Finds the notebooks that a person only ran: the file differs, the cells do not.
 
-use crate::notebook::Cells;
+use crate::notebook::Notebook;
 use crate::notebook::cells::MAX_SIZE;
 use crate::volume::VolumeError;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::compare::{InVolume, Row, Survey};
-use crate::volume::defaults::installed_cells::is_notebook;
+use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
 use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::defaults::plan::Policy;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 
-/// Compares the cells of each changed notebook that `wanted` accepts with those of the installed
-/// version, and records the result in the survey. `base` returns the cells of the installed
-/// version with this checksum; without them the notebook counts as edited. Reads at most `budget`
-/// bytes of the volume.
+/// The changed notebooks that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Those that a start compares, because it would replace them.
+    AsInStart,
+    All,
+}
+
+/// Compares each changed notebook with the installed version, and records the result in the
+/// survey. If the installed version is not known, the notebook counts as edited. Reads at most
+/// `budget` bytes of the volume.
 ///
 /// # Errors
 /// `stop` returned true.
 pub(super) fn find_run(
     survey: &mut Survey,
-    manifest: &Manifest,
-    wanted: impl Fn(&Row, &Entry) -> bool,
-    mut base: impl FnMut(&Row, Digest) -> Option<Cells>,
-    (volume, mut budget): (&mut Tree, u64),
+    (manifest, installed): (&Manifest, &InstalledCells),
+    (policy, compared): (Policy, Compared),
+    (source, volume): (&mut Tree, &mut Tree),
+    mut budget: u64,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), VolumeError> {
     for row in &mut survey.rows {
         let entry = manifest.entries.get(&row.path);
-        let Some(entry) = entry.filter(|entry| wanted(row, entry)) else {
+        let wanted =
+            |entry: &&Entry| compared == Compared::All || policy.would_replace(row.image, entry);
+        let Some(digest) = entry
+            .filter(wanted)
+            .and_then(|entry| may_be_run(row, entry))
+        else {
             continue;
         };
-        let Some(base) = may_be_run(row, entry).and_then(|installed| base(row, installed)) else {
-            continue;
+        let base = match installed.get(&row.path, digest) {
+            None if row.image == Some(Content::File(digest)) => in_image(source, &row.path, digest),
+            known => known.map(|known| known.notebook),
         };
-        if stop() {
-            return Err(VolumeError::Stopped);
-        }
+        let Some(base) = base else { continue };
         let read = volume.parent(&row.path, false);
         let read = read.and_then(|(dir, name)| {
             let now = tree::now();
-            let (bytes, look) = atomic::read(dir, &name, budget.min(MAX_SIZE as u64))?;
+            let limit = budget.min(MAX_SIZE as u64);
+            let (bytes, look) = atomic::read_until(dir, &name, limit, stop)?;
             Ok((bytes, look.and_then(|look| Stamp::if_stable(&look, now))))
         });
+        if stop() {
+            return Err(VolumeError::Stopped);
+        }
         // What cannot be read stays a changed file.
         let Ok((bytes, stamp)) = read else { continue };
         let size = bytes.len() as u64;
         budget -= size;
         let digest = Digest::of(&bytes);
-        row.volume = match Cells::parse(&bytes).is_ok_and(|cells| cells == base) {
+        row.volume = match Notebook::parse(&bytes).is_ok_and(|notebook| notebook == base) {
             true => InVolume::Run(digest),
             false => InVolume::Is(Content::File(digest)),
         };

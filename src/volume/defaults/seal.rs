@@ -21,7 +21,7 @@ use crate::volume::defaults::atomic::Digested;
 use crate::volume::defaults::manifest::{Content, Entry, Manifest, Stamp, Unreadable};
 use crate::volume::defaults::source;
 use crate::volume::defaults::source::Offer;
-use crate::volume::defaults::{atomic, store};
+use crate::volume::defaults::{atomic, manifest_file, store};
 use crate::volume::tree;
 use crate::volume::tree::{FileStat, Tree};
 use crate::volume::{VolumeError, shown};
@@ -104,7 +104,7 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let (look, text) = match store::text(&dir, MAX_SEAL_SIZE, &|| false) {
+    let (look, text) = match manifest_file::text(&dir, MAX_SEAL_SIZE, &|| false) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         Err(Errno::INVAL) => return Err("it is not a regular file".into()),
@@ -197,8 +197,8 @@ fn write(tree: &mut Tree, manifest: &Manifest, began: tree::Time) -> Result<(), 
     if !is_trusted(&tree::stat_fd(dir)) {
         return Err(Errno::PERM);
     }
-    store::write_text(dir, &manifest.render())?;
-    store::stamp(dir, began)
+    manifest_file::write_text(dir, &manifest.render())?;
+    manifest_file::stamp(dir, began)
 }
 
 #[cfg(test)]

@@ -1,28 +1,25 @@
 //! `.ai-lab`, our own directory in the volume, with the lock and the manifest.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use tracing::info;
 
 use crate::degradation::Degradation;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::manifest::{Manifest, Unreadable, is_older};
-use crate::volume::tree::{FileStat, Rights, Time, Tree};
+use crate::volume::defaults::manifest_file;
+use crate::volume::defaults::manifest_file::NotRead;
+use crate::volume::tree::{FileStat, Rights, Tree};
 use crate::volume::{VolumeError, tree};
 
 /// Name of the directory in the volume.
 pub(super) const NAME: &CStr = c".ai-lab";
 const LOCK: &CStr = c"lock";
-const MANIFEST: &CStr = c"manifest.sha256";
-const DAMAGED_MANIFEST: &CStr = c"manifest.sha256.damaged";
-/// Bytes of the manifest that are read before `stop` is asked again.
-const READ_CHUNK: u64 = 4 << 20;
 
 /// Time after which a wait for the lock is logged.
 const LOG_WAIT_AFTER: Duration = Duration::from_secs(1);
@@ -91,7 +88,7 @@ fn take(
             Err(Errno::WOULDBLOCK) if start.elapsed() < limit => {
                 if !told && start.elapsed() >= LOG_WAIT_AFTER {
                     info!(
-                        "another start or `notebooks restore` is at work on the same notebooks; it \
+                        "another start or a `notebooks` verb is at work on the same notebooks; it \
                          is waited for, {limit:?} at most"
                     );
                     told = true;
@@ -127,19 +124,10 @@ pub(super) fn preview_manifest(
     match dir.map_err(|error| NotRead::Unusable(no_manifest(volume, rights, error)))? {
         Some(dir) => {
             let aside = || rights.may_change(&dir);
-            Ok(read(&dir, longest, aside, stop, degradations)?.0)
+            Ok(manifest_file::read(&dir, longest, aside, stop, degradations)?.0)
         }
         None => Ok(Manifest::default()),
     }
-}
-
-/// Why no manifest was read.
-#[derive(Debug, PartialEq)]
-pub(super) enum NotRead {
-    /// The manifest must not be changed either; the degradation says why.
-    Unusable(Degradation),
-    /// The caller's `stop` returned true.
-    Stopped,
 }
 
 fn preview_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedFd>, Errno> {
@@ -228,33 +216,57 @@ impl AiLabDir {
         stop: &dyn Fn() -> bool,
         degradations: &mut Vec<Degradation>,
     ) -> Result<Manifest, NotRead> {
-        let aside = || rustix::fs::renameat(&self.dir, MANIFEST, &self.dir, DAMAGED_MANIFEST);
+        let aside = || {
+            rustix::fs::renameat(
+                &self.dir,
+                manifest_file::NAME,
+                &self.dir,
+                manifest_file::DAMAGED,
+            )
+        };
         self.longest = longest;
-        let (manifest, text) = read(&self.dir, longest, aside, stop, degradations)?;
+        let (manifest, text) = manifest_file::read(&self.dir, longest, aside, stop, degradations)?;
         self.base = text;
         Ok(manifest)
     }
 
     /// Writes the manifest and flushes its data, unless its text is the last one known.
     pub fn write(&mut self, manifest: &mut Manifest) -> Result<(), Errno> {
+        match self.stage(manifest)? {
+            Some(staged) => self.put_in_place(staged),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the manifest under a temporary name and flushes its data. Returns `None` if there is
+    /// nothing to write.
+    pub fn stage(&self, manifest: &mut Manifest) -> Result<Option<StagedManifest>, Errno> {
         let mut new = manifest.render();
         if new == self.base {
-            return Ok(());
+            return Ok(None);
         }
         if !self.locked {
-            let theirs = text(&self.dir, self.longest, &|| false).ok().flatten();
+            let theirs = manifest_file::text(&self.dir, self.longest, &|| false)
+                .ok()
+                .flatten();
             match theirs.map(|(_, text)| Manifest::parse(&text)) {
                 Some(Ok(theirs)) => {
                     let base = Manifest::parse(&self.base).unwrap_or_default();
                     merge(manifest, &base, theirs);
                     new = manifest.render();
                 }
-                Some(Err(Unreadable::Newer)) => return Ok(()),
+                Some(Err(Unreadable::Newer)) => return Ok(None),
                 _ => {}
             }
         }
-        write_text(&self.dir, &new)?;
-        self.base = new;
+        let temp = atomic::stage_text(self.dir.as_fd(), &new)?;
+        Ok(Some(StagedManifest { temp, text: new }))
+    }
+
+    /// Puts the manifest in place, which needs no room any more.
+    pub fn put_in_place(&mut self, staged: StagedManifest) -> Result<(), Errno> {
+        atomic::rename_staged(self.dir.as_fd(), &staged.temp, manifest_file::NAME)?;
+        self.base = staged.text;
         Ok(())
     }
 
@@ -278,12 +290,23 @@ impl AiLabDir {
         }
     }
 
+    /// Reports whether the mark is set.
+    pub fn is_marked(&self) -> bool {
+        self.mark().is_some_and(|mark| mark > Mark::Nothing)
+    }
+
     /// Marks that nothing is left in the volume.
     pub fn clear_mark(&self) {
-        if self.mark().is_some_and(|mark| mark > Mark::Nothing) {
+        if self.is_marked() {
             let _ = self.lock.set_len(Mark::Nothing as u64);
         }
     }
+}
+
+/// A manifest under a temporary name.
+pub(super) struct StagedManifest {
+    pub temp: CString,
+    text: Vec<u8>,
 }
 
 /// What a start that is killed may leave in the volume: the number of bytes in the lock file.
@@ -296,160 +319,11 @@ pub(super) enum Mark {
     Reserved = 2,
 }
 
-/// Reads the manifest in `.ai-lab` as [`AiLabDir::read`] does. Returns its text too. `aside` sets
-/// a damaged one aside.
-fn read(
-    dir: &OwnedFd,
-    longest: u64,
-    aside: impl FnOnce() -> Result<(), Errno>,
-    stop: &dyn Fn() -> bool,
-    degradations: &mut Vec<Degradation>,
-) -> Result<(Manifest, Vec<u8>), NotRead> {
-    let mut long = false;
-    let read = match text(dir, longest, stop) {
-        Ok(Some((_, text))) => Manifest::parse_until(&text, stop).map(|manifest| (manifest, text)),
-        Ok(None) => Ok(empty_manifest()),
-        Err(Errno::CANCELED) => Err(Unreadable::Stopped),
-        Err(Errno::FBIG) => {
-            long = true;
-            Err(Unreadable::Damaged(0))
-        }
-        // It is not a regular file.
-        Err(Errno::INVAL | Errno::LOOP) => Err(Unreadable::Damaged(0)),
-        Err(Errno::ACCESS | Errno::PERM) if read_is_denied(dir) => Err(Unreadable::Damaged(0)),
-        // The next start may be able to read it.
-        Err(error) => {
-            return Err(NotRead::Unusable(Degradation::new(
-                format!(
-                    "the record of the notebook defaults cannot be read ({error}); only \
-                     missing defaults are added"
-                ),
-                "see what is wrong with .ai-lab/manifest.sha256 in the notebooks directory",
-            )));
-        }
-    };
-    let read = match read {
-        Ok(read) => read,
-        Err(Unreadable::Stopped) => return Err(NotRead::Stopped),
-        Err(Unreadable::Newer) => {
-            return Err(NotRead::Unusable(Degradation::new(
-                "the record of the notebook defaults was written by a newer version of this \
-                 program and is not read; only missing defaults are added",
-                "start the volume with the newer image",
-            )));
-        }
-        Err(Unreadable::Damaged(line)) => {
-            let done = match aside() {
-                Ok(()) => "set aside as .ai-lab/manifest.sha256.damaged".to_owned(),
-                Err(error) => format!("not read ({error})"),
-            };
-            let what = match long {
-                true => format!(
-                    "is longer than these defaults can explain (more than {} MiB)",
-                    longest >> 20
-                ),
-                false => format!("is damaged (line {line})"),
-            };
-            degradations.push(Degradation::new(
-                format!("the record of the notebook defaults {what} and was {done}"),
-                "none needed; defaults that differ from the image's now count as yours and \
-                 are not updated: delete those you want anew",
-            ));
-            empty_manifest()
-        }
-    };
-    Ok(read)
-}
-
-/// Reports whether the permissions of the manifest keep us from reading it. If not, the
-/// file system may have refused it for a moment only.
-fn read_is_denied(dir: &OwnedFd) -> bool {
-    let asked = rustix::fs::accessat(dir, MANIFEST, Access::READ_OK, AtFlags::empty());
-    matches!(asked, Err(Errno::ACCESS | Errno::PERM))
-}
-
-fn empty_manifest() -> (Manifest, Vec<u8>) {
-    let manifest = Manifest::default();
-    let text = manifest.render();
-    (manifest, text)
-}
-
 /// Returns the length of the manifest in bytes; 0 if there is none.
 pub(super) fn manifest_size(volume: &Tree) -> u64 {
-    let look = tree::open_dir(volume.top(), NAME).and_then(|dir| tree::stat_name(dir, MANIFEST));
+    let look = tree::open_dir(volume.top(), NAME)
+        .and_then(|dir| tree::stat_name(dir, manifest_file::NAME));
     look.map_or(0, |look| look.size)
-}
-
-/// Returns the manifest in `.ai-lab`, if there is one that can be read.
-pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
-    let (_, text) = text(dir, longest, &|| false).ok().flatten()?;
-    Manifest::parse(&text).ok()
-}
-
-/// Writes the manifest's text in `.ai-lab` as a whole or not at all, and flushes its data.
-pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
-    write_file(dir.as_fd(), MANIFEST, text)
-}
-
-/// Writes one of our files as a whole or not at all, and flushes its data.
-pub(super) fn write_file(dir: BorrowedFd<'_>, name: &CStr, text: &[u8]) -> Result<(), Errno> {
-    let temp = atomic::temporary(atomic::NEW);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(dir, &temp, flags, Mode::from(0o644))?);
-    let written = file.write_all(text);
-    let done = written
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        .and_then(|()| rustix::fs::fdatasync(&file))
-        .and_then(|()| rustix::fs::renameat(dir, &temp, dir, name));
-    if done.is_err() {
-        atomic::discard(dir, &temp);
-    }
-    done
-}
-
-/// Sets the manifest's mode bits to 0644, and its atime and mtime to `modified`.
-pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
-    let (file, _) = atomic::open_file(dir.as_fd(), MANIFEST)?;
-    rustix::fs::fchmod(&file, Mode::from(0o644))?;
-    let time = Timespec {
-        tv_sec: modified.0,
-        tv_nsec: modified.1.into(),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    rustix::fs::futimens(&file, &times)
-}
-
-/// Returns the manifest's text in `.ai-lab` and the stat of its file; `None` if there is none.
-///
-/// # Errors
-/// EFBIG if it is longer than `longest`, ECANCELED if `stop` returned true.
-pub(super) fn text(
-    dir: impl AsFd,
-    longest: u64,
-    stop: &dyn Fn() -> bool,
-) -> Result<Option<(FileStat, Vec<u8>)>, Errno> {
-    let (file, look) = match atomic::open_file(dir.as_fd(), MANIFEST) {
-        Ok(opened) => opened,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if look.size > longest {
-        return Err(Errno::FBIG);
-    }
-    // At most `longest`, which fits into memory.
-    let mut text = Vec::with_capacity(look.size as usize + 1);
-    let mut rest = file.take(longest);
-    loop {
-        match rest.by_ref().take(READ_CHUNK).read_to_end(&mut text) {
-            Ok(0) => return Ok(Some((look, text))),
-            Ok(_) if stop() => return Err(Errno::CANCELED),
-            Ok(_) => {}
-            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-        }
-    }
 }
 
 /// Takes over what `theirs` changed since `base`, except paths that `ours` changed.

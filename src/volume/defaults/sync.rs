@@ -21,14 +21,16 @@ use crate::volume::defaults::copy::{Writer, with_x};
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Manifest, is_older};
+use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news::News;
+use crate::volume::defaults::other_case::follow_renames;
 use crate::volume::defaults::plan::{Policy, decide_all};
 use crate::volume::defaults::recover::{Unrestored, clean_up};
-use crate::volume::defaults::run::find_run;
+use crate::volume::defaults::run::{Compared, find_run};
 use crate::volume::defaults::source;
 use crate::volume::defaults::source::{BASE_MANIFEST_LIMIT, Offers};
 use crate::volume::defaults::store;
-use crate::volume::defaults::store::{AiLabDir, Mark, NotRead, Opened};
+use crate::volume::defaults::store::{AiLabDir, Opened};
 use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::together::run_both;
 use crate::volume::pace::Pace;
@@ -103,7 +105,6 @@ const LONG_MANIFEST: u64 = 256 << 10;
 const DEFAULT_LIMITS: BatchLimits = BatchLimits {
     batch_files: 4096,
     batch_bytes: 256 << 20,
-    always_threaded: false,
 };
 
 pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
@@ -205,7 +206,7 @@ fn bring_in_with(
     volume.set_dir_mode(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
     let long = LONG_MANIFEST..=BASE_MANIFEST_LIMIT;
-    let apart = means.always_threaded || long.contains(&store::manifest_size(&volume));
+    let apart = long.contains(&store::manifest_size(&volume));
     let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, top, stop);
     let told = &mut summary.degradations;
     let mut settle = |longest| {
@@ -231,17 +232,22 @@ fn bring_in_with(
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
-    let killed = home.as_ref().and_then(|home| home.mark());
-    let killed = killed.is_some_and(|mark| mark > Mark::Nothing);
+    let killed = home.as_ref().is_some_and(|home| home.is_marked());
     if let Some(home) = &home {
         let told = &mut summary.degradations;
-        if clean_up(home, &mut volume, &offers, &manifest, stop, told)? {
+        if clean_up(home, &mut volume, &offers, &mut manifest, stop, told)? {
             glances = stat_all(&mut volume, &manifest, stop)?;
         }
     }
+    let renamed = follow_renames(&mut manifest, &offers, &mut volume, stop)?;
+    if !renamed.is_empty() {
+        glances = stat_all(&mut volume, &manifest, stop)?;
+    }
+    let keeps_mark = home.as_ref().is_some_and(|home| home.is_marked());
     forget_another_image(defaults, &mut manifest);
-    // What a killed start did not bring in is not new.
-    let has_news = !manifest.entries.is_empty() && !killed;
+    // What the first start did not bring in because it was killed or found no room is not new.
+    manifest.unfinished |= manifest.entries.is_empty();
+    let has_news = !manifest.unfinished;
 
     // Each is looked at, and then acted on; the record may name some that are no defaults now.
     let recorded = manifest.entries.keys();
@@ -269,15 +275,16 @@ fn bring_in_with(
         &mut each,
     )?;
     summary.degradations.append(&mut survey.degradations);
-    manifest.resolve(|path| survey.found(path));
+    let in_place = manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
-    let cells = InstalledCells::of(home.as_ref().map(|home| &home.dir), killed);
+    let mut cells = InstalledCells::of(home.as_ref().map(|home| &home.dir), killed);
+    cells.follow(&renamed);
     find_run(
         &mut survey,
-        &manifest,
-        |row, entry| policy.would_replace(row.image, entry),
-        |row, installed| Some(cells.get(&row.path, installed)?.cells),
-        (&mut volume, offers.total_read_limit()),
+        (&manifest, &cells),
+        (policy, Compared::AsInStart),
+        (&mut source, &mut volume),
+        offers.total_read_limit(),
         stop,
     )?;
     let planned = decide_all(&survey.rows, &manifest, policy);
@@ -289,7 +296,9 @@ fn bring_in_with(
         version: defaults.image_version.as_deref(),
         version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
         writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
-        kept: home.as_ref().and_then(|home| KeptCopies::open(home).ok()),
+        kept: home
+            .as_ref()
+            .and_then(|home| KeptCopies::open(home, offers.total_read_limit()).ok()),
         manifest,
         home,
         aside: Aside::default(),
@@ -304,21 +313,32 @@ fn bring_in_with(
         not_exchangeable: 0,
         strays: Unrestored::default(),
         cells,
+        newer: Vec::new(),
         without_cells: Vec::new(),
         policy,
         has_news,
         news: News::default(),
         not_kept: ErrnoCounts::default(),
-        may_reserve: false,
+        keeps_mark,
         write_failures: ErrnoCounts::default(),
         unread,
         report_lines: 0,
         summary,
     };
-    let mut wanted = planned.into_iter().filter(|(row, _)| only(&row.path));
+    work.add_news_of_killed(&in_place);
+    let all = planned.len();
+    let wanted: Vec<_> = planned
+        .into_iter()
+        .filter(|(row, _)| only(&row.path))
+        .collect();
+    let is_whole = wanted.len() == all;
+    let mut wanted = wanted.into_iter();
     let done = wanted.try_for_each(|(row, verdict)| work.run_action(row, verdict));
     match done.and_then(|()| work.flush()) {
-        Ok(()) => Ok(work.finish()),
+        Ok(()) => {
+            work.manifest.unfinished &= !is_whole || work.full > 0;
+            Ok(work.finish())
+        }
         Err(error) => {
             work.give_up();
             Err(error)

@@ -190,6 +190,8 @@ fn notebooks_that_are_merged_and_that_are_not() {
     asked("verbs-merge", start, &image, "] ready in ", |asked| {
         let [old, mine, new] = [&FIRST[..], &MINE, &SECOND].map(notebook);
         let conflict = new.replace("show(x)", "show(y)");
+        let titled = "\"metadata\":{\"title\":\"New\"},\"nbformat\"";
+        let conflict = conflict.replace("\"metadata\":{},\"nbformat\"", titled);
         fs::write(&work, &mine).unwrap();
         fs::write(&newer, &new).unwrap();
         asked.ask(&["notebooks", "status"], "");

@@ -17,6 +17,9 @@
 //! # seen 131 1760000000.25 1760000000.5 4712 / -
 //! # kept 41d0…  1.3.0/intro.ipynb
 //! # announced 9c56…  changed.ipynb
+//! # merging 77ab…  1.3.0/changed.ipynb
+//! # merged 8d11…  changed.ipynb
+//! # unfinished
 //! ```
 //!
 //! `link` has the checksum of the link's target; `pending` that of the content that a start
@@ -28,11 +31,16 @@
 //! After `end`, where version 0.1.0 stops reading, stand records that a start can do without:
 //! `yours` is the checksum of the user's own file at the path of a default, which is then not read
 //! again; `kept` that of a notebook's copy in `.ai-lab/kept`, in a directory named after a version;
-//! `announced` that of the newest version of a changed file that the person was told about.
+//! `announced` that of the newest version of a changed file that the person was told about. `merging`
+//! and `merged` are the checksums of the user's file and of the merged one while a merge exchanges
+//! the two, with the place where the first is to be kept. `unfinished` stands there until all
+//! defaults of the first image were brought in.
 
 use std::collections::BTreeMap;
 
-use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy, Manifest, Stamp};
+use crate::volume::defaults::manifest::{
+    Content, Digest, Entry, KeptCopy, MAX_COPIES, Manifest, Merging, Stamp,
+};
 use crate::volume::pace::Pace;
 use crate::volume::tree::MAX_PATH;
 
@@ -43,9 +51,12 @@ const END: &str = "# end";
 const YOURS: &str = "# yours ";
 const KEPT: &str = "# kept ";
 const ANNOUNCED: &str = "# announced ";
-/// The number of copies of one notebook that a manifest has at most: the three that stay, and those
-/// of an update and of a merge that were begun.
-const MAX_KEPT: usize = 6;
+const MERGING: &str = "# merging ";
+const MERGED: &str = "# merged ";
+const UNFINISHED: &str = "# unfinished";
+/// The number of copies of one notebook that a manifest has at most: those that stay, and that of
+/// an update that was begun.
+const MAX_KEPT: usize = MAX_COPIES + 1;
 const SEEN: &str = "# seen ";
 
 /// Why a manifest was not read.
@@ -142,12 +153,19 @@ impl Manifest {
                 out.extend_from_slice(b" / -\n");
             }
             for copy in &entry.kept {
-                let path = [copy.directory.as_bytes(), b"/", path].concat();
-                write_line(&mut out, KEPT, Content::File(copy.digest), &path);
+                write_copy(&mut out, KEPT, copy, path);
             }
             if let Some(digest) = entry.announced {
                 write_line(&mut out, ANNOUNCED, Content::File(digest), path);
             }
+            if let Some(Merging { mine, merged }) = &entry.merging {
+                write_copy(&mut out, MERGING, mine, path);
+                write_line(&mut out, MERGED, Content::File(*merged), path);
+            }
+        }
+        if self.unfinished {
+            out.extend_from_slice(UNFINISHED.as_bytes());
+            out.push(b'\n');
         }
         out
     }
@@ -162,17 +180,19 @@ impl Manifest {
             let stamp = read_stamp(seen)??;
             self.entries.entry(path).or_default().yours = Some((digest, stamp));
         } else if let Some(line) = line.strip_prefix(KEPT.as_bytes()) {
-            let (digest, path) = read_line(line)?;
-            let slash = path.iter().position(|byte| *byte == b'/')?;
-            let directory = String::from_utf8(path[..slash].to_vec()).ok()?;
-            let copy = KeptCopy { directory, digest };
-            let entry = self.entries.entry(path[slash + 1..].to_vec());
-            let kept = &mut entry.or_default().kept;
+            let (path, copy) = read_copy(line)?;
+            let kept = &mut self.entries.entry(path).or_default().kept;
             kept.push(copy);
             // More are not ours: each is read and compared.
             if kept.len() > MAX_KEPT {
                 kept.remove(0);
             }
+        } else if let Some(line) = line.strip_prefix(MERGING.as_bytes()) {
+            let (path, mine) = read_copy(line)?;
+            let (merged, _) = read_line(lines.next()?.strip_prefix(MERGED.as_bytes())?)?;
+            self.entries.entry(path).or_default().merging = Some(Merging { mine, merged });
+        } else if line == UNFINISHED.as_bytes() {
+            self.unfinished = true;
         } else {
             let (digest, path) = read_line(line.strip_prefix(ANNOUNCED.as_bytes())?)?;
             self.entries.entry(path).or_default().announced = Some(digest);
@@ -199,7 +219,11 @@ impl Reader {
             false => join_records(self.entries, stop)?,
         };
         let image = self.image;
-        Ok(entries.map(|entries| Manifest { image, entries }))
+        Ok(entries.map(|entries| Manifest {
+            image,
+            entries,
+            unfinished: false,
+        }))
     }
 
     fn line(&mut self, line: &[u8]) -> Option<()> {
@@ -333,6 +357,19 @@ fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
         }
     }
     out.push(b'\n');
+}
+
+fn write_copy(out: &mut Vec<u8>, prefix: &str, copy: &KeptCopy, path: &[u8]) {
+    let path = [copy.directory.as_bytes(), b"/", path].concat();
+    write_line(out, prefix, Content::File(copy.digest), &path);
+}
+
+/// Parses a copy, which stands with its directory before the path. Also returns the path.
+fn read_copy(line: &[u8]) -> Option<(Vec<u8>, KeptCopy)> {
+    let (digest, path) = read_line(line)?;
+    let slash = path.iter().position(|byte| *byte == b'/')?;
+    let directory = String::from_utf8(path[..slash].to_vec()).ok()?;
+    Some((path[slash + 1..].to_vec(), KeptCopy { directory, digest }))
 }
 
 fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {

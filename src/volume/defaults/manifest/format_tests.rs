@@ -41,6 +41,7 @@ fn sample() -> Manifest {
             yours: None,
             kept: Vec::new(),
             announced: None,
+            merging: None,
         },
     );
     add(
@@ -253,7 +254,12 @@ fn what_0_1_0_does_not_know_stands_behind_the_end() {
         entry.yours = Some((Digest::of(path), stamp(7)));
         entry.kept = vec![copy("1.2", Digest::of(b"1")), copy("1.3", Digest::of(b"2"))];
         entry.announced = Some(Digest::of(b"3"));
+        entry.merging = Some(Merging {
+            mine: copy("1.4", Digest::of(b"4")),
+            merged: Digest::of(b"5"),
+        });
     }
+    with.unfinished = true;
     let text = with.render();
     assert!(text.starts_with(&without));
     assert_eq!(Manifest::parse(&text), Ok(with.clone()));
@@ -264,7 +270,9 @@ fn what_0_1_0_does_not_know_stands_behind_the_end() {
         for entry in read.entries.values_mut() {
             (entry.yours, entry.announced) = (None, None);
             entry.kept.clear();
+            entry.merging = None;
         }
+        read.unfinished = false;
         read.entries.retain(|_, entry| *entry != Entry::default());
         assert_eq!(read, sample());
     }
@@ -318,16 +326,21 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let stamps = proptest::option::of((any_stamp(), proptest::option::of(any_stamp())));
     let digest = || any::<[u8; 32]>().prop_map(Digest);
     let yours = proptest::option::of((digest(), any_stamp()));
-    let copies = ("[0-9.a-z]{1,9}", digest()).prop_filter_map("a directory", |(name, digest)| {
-        is_safe_path(name.as_bytes()).then(|| copy(&name, digest))
-    });
-    let kept = proptest::collection::vec(copies, 0..3);
-    let after_end = (yours, kept, proptest::option::of(digest()));
+    let copies = || {
+        let names = ("[0-9.a-z]{1,9}", digest());
+        names.prop_filter_map("a directory", |(name, digest)| {
+            is_safe_path(name.as_bytes()).then(|| copy(&name, digest))
+        })
+    };
+    let kept = proptest::collection::vec(copies(), 0..3);
+    let merging = (copies(), digest()).prop_map(|(mine, merged)| Merging { mine, merged });
+    let merging = proptest::option::of(merging);
+    let after_end = (yours, kept, proptest::option::of(digest()), merging);
     let entry = (content(), content(), content(), stamps, after_end);
     entry.prop_filter_map(
         "an entry",
         |(installed, pending, beside, stamps, after_end)| {
-            let (yours, kept, announced) = after_end;
+            let (yours, kept, announced, merging) = after_end;
             let is_file = matches!(installed, Some(Content::File(_)));
             let stamps = stamps.filter(|_| is_file);
             let entry = Entry {
@@ -339,6 +352,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 yours,
                 kept,
                 announced,
+                merging,
             };
             let is_empty = entry == Entry::default();
             (!is_empty).then_some(entry)
@@ -351,8 +365,9 @@ proptest! {
     fn any_manifest_survives_a_round_trip(
         image in proptest::option::of("[^\n]*"),
         entries in proptest::collection::btree_map(any_path(), any_entry(), 0..8),
+        unfinished in any::<bool>(),
     ) {
-        let manifest = Manifest { image, entries };
+        let manifest = Manifest { image, entries, unfinished };
         prop_assert_eq!(Manifest::parse(&manifest.render()), Ok(manifest));
     }
 

@@ -143,7 +143,21 @@ pub struct Entry {
     pub(super) kept: Vec<KeptCopy>,
     /// The newest version of a changed file that the person was told about.
     pub(super) announced: Option<Digest>,
+    /// The merge that was begun and may have been killed.
+    pub(super) merging: Option<Merging>,
 }
+
+/// A merge on its way into the volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Merging {
+    /// The person's file, and where it is to be kept. No start deletes it there.
+    pub mine: KeptCopy,
+    /// The merged text.
+    pub merged: Digest,
+}
+
+/// The most copies of one notebook.
+pub(super) const MAX_COPIES: usize = 3;
 
 /// A copy of a notebook at the notebook's path in `.ai-lab/kept/DIRECTORY`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,15 +185,19 @@ pub struct Manifest {
     pub image: Option<String>,
     /// The records by path, relative to the volume, with `/` between components.
     pub entries: BTreeMap<Vec<u8>, Entry>,
+    /// True until all defaults of the first image were brought in.
+    pub(super) unfinished: bool,
 }
 
 impl Manifest {
     /// Resolves the contents that a killed start left pending: each is in place or not. `found`
-    /// returns the state of a path, or `None` if it was not read.
+    /// returns the state of a path, or `None` if it was not read. Returns the paths of those that
+    /// are in place, and whether another version was there before.
     pub(super) fn resolve(
         &mut self,
         found: impl Fn(&[u8]) -> Option<(Option<Content>, Option<Stamp>)>,
-    ) {
+    ) -> Vec<(Vec<u8>, bool)> {
+        let mut in_place = Vec::new();
         for (path, entry) in &mut self.entries {
             let Some(content) = entry.pending else {
                 continue;
@@ -189,10 +207,12 @@ impl Manifest {
             };
             entry.pending = None;
             if found == Some(content) {
+                in_place.push((path.clone(), entry.installed.is_some()));
                 entry.installed = Some(content);
                 entry.in_volume = stamp;
             }
         }
+        in_place
     }
 }
 

@@ -51,11 +51,9 @@ proptest! {
     #[test]
     fn nothing_a_person_wrote_is_lost_and_the_untouched_is_the_newest(
         events in proptest::collection::vec(event(), 1..40),
-        apart in any::<bool>(),
     ) {
         let text = |version: u64, text: u8, name: &str| format!("{name} of the image {version} {text}");
         let mut lab = Lab::new(&[]);
-        lab.means.always_threaded = apart;
         // What the person wrote, by its current name.
         let mut mine: BTreeMap<String, String> = BTreeMap::new();
         // Defaults that a start put in place and that no person touched.

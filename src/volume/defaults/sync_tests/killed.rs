@@ -125,10 +125,7 @@ fn after_a_kill_only_what_is_ours_is_tidied_up() {
         .write(".ai-lab.new-notes", "mine");
     let summary = lab.start();
     assert_eq!(summary.degradations.len(), 1);
-    assert!(
-        causes(&summary)
-            .starts_with("dir/.ai-lab.old-0123456789abcdef contains changes that were saved")
-    );
+    assert!(causes(&summary).starts_with("dir/.ai-lab.old-0123456789abcdef is a file of yours"));
     lab.holds(&[
         (".ai-lab.new-notes", "mine"),
         ("a", "a1"),
@@ -261,7 +258,7 @@ fn what_is_the_users_under_both_names_stays_under_both_and_is_told() {
     let lab = killed_while_moving(&[("MOVED/a", "mine"), ("a", "mine too")], "x");
     let summary = lab.start();
     assert_eq!((summary.installed, summary.kept), (1, 1));
-    let told = format!("{MOVED}/a contains changes that were saved while a default");
+    let told = format!("{MOVED}/a is a file of yours that was in the place of a default");
     assert!(causes(&summary).starts_with(&told), "{}", causes(&summary));
     assert_eq!(lab.read("a"), "mine too");
     assert_eq!(lab.read(&format!("{MOVED}/a")), "mine");

@@ -58,8 +58,7 @@ fn a_stop_leaves_what_is_done_and_the_next_start_finishes() {
 
 #[test]
 fn a_stop_is_heard_while_every_thread_is_busy_and_leaves_nothing_behind() {
-    let mut lab = Lab::new(&[]);
-    lab.means.always_threaded = true;
+    let lab = Lab::new(&[]);
     for number in 0..8 {
         let file = fs::File::create(lab.source(&format!("{number}"))).unwrap();
         // It takes far longer to write this than to ask `stop` three times.
@@ -77,13 +76,12 @@ fn a_stop_is_heard_while_every_thread_is_busy_and_leaves_nothing_behind() {
 
 #[test]
 fn a_stop_is_heard_between_files_that_follow_each_other_fast() {
-    let mut lab = Lab::new(&[]);
-    lab.means.always_threaded = true;
+    let lab = Lab::new(&[]);
     for number in 0..1000 {
         fs::create_dir(lab.source(&format!("dir{number}"))).unwrap();
         fs::write(lab.source(&format!("dir{number}/x")), [b'x'; 20_000]).unwrap();
     }
-    let stopped = lab.start_until(&|| true);
+    let stopped = lab.start_until(&|| lab.volume("dir0").exists());
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
     assert_eq!(fs::read(lab.volume(".ai-lab/lock")).unwrap(), b"");
     lab.starts("1000 installed, 0 updated, 0 kept (changed by you), 0 current");
@@ -91,17 +89,27 @@ fn a_stop_is_heard_between_files_that_follow_each_other_fast() {
 
 #[test]
 fn batches_of_any_size_do_the_same() {
-    for (batch_files, apart) in [(1, false), (2, false), (100, false), (2, true), (100, true)] {
-        let mut lab = Lab::new(&[("a", "a1"), ("b", "b1"), ("c", "c1")]);
+    let names: Vec<String> = (0..101).map(|number| format!("{number:03}")).collect();
+    let files = |text: &'static str, count: usize| {
+        let names = names[..count].iter();
+        names.map(|name| (name.as_str(), text)).collect::<Vec<_>>()
+    };
+    // From 64 files on, several threads write a batch.
+    for batch_files in [1, 2, 63, 64, 1000] {
+        let mut lab = Lab::new(&files("1", 100));
         lab.means.batch_files = batch_files;
-        lab.means.always_threaded = apart;
-        lab.starts("3 installed, 0 updated, 0 kept (changed by you), 0 current");
-        let lab = lab.image(
-            "1.1.0",
-            &[("a", "a2"), ("b", "b2"), ("c", "c2"), ("d", "d2")],
+        lab.starts("100 installed, 0 updated, 0 kept (changed by you), 0 current");
+        let lab = lab.image("1.1.0", &files("2", 101));
+        let summary = lab.start();
+        assert_eq!(
+            (summary.installed, summary.updated),
+            (1, 100),
+            "{batch_files}"
         );
-        lab.starts("1 installed, 3 updated, 0 kept (changed by you), 0 current")
-            .holds(&[("a", "a2"), ("b", "b2"), ("c", "c2"), ("d", "d2")]);
+        assert!(
+            names.iter().all(|name| lab.read(name) == "2"),
+            "{batch_files}"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::volume::defaults::restore::{Compared, status_of};
+use crate::volume::defaults::restore::status_of;
 use crate::volume::{Action, Decision};
 
 const A: &str = "dir/a.ipynb";
@@ -17,7 +17,7 @@ fn notebook(source: &str, runs: usize) -> String {
         "execution_count": runs,
         "outputs": vec![json!({"output_type": "stream", "text": "x"}); runs],
     });
-    json!({"nbformat": 4, "metadata": {"runs": runs}, "cells": [cell]}).to_string()
+    json!({"nbformat": 4, "metadata": {"signature": runs}, "cells": [cell]}).to_string()
 }
 
 /// Returns the lab after version 1.0.0 installed a notebook, which was then run `runs` times.

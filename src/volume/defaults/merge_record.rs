@@ -1,0 +1,291 @@
+//! What is recorded of a notebook that is merged, and the exchange of the two files.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::degradation::Degradation;
+use crate::notebook::Notebook;
+use crate::volume::defaults::aside::Aside;
+use crate::volume::defaults::atomic;
+use crate::volume::defaults::atomic::{Fault, OursCheck, fsync};
+use crate::volume::defaults::installed_cells::{Installed, InstalledCells};
+use crate::volume::defaults::kept;
+use crate::volume::defaults::kept::KeptCopies;
+use crate::volume::defaults::manifest::{
+    Content, Digest, Entry, KeptCopy, Manifest, Merging, Stamp,
+};
+use crate::volume::defaults::not_merged::NotMerged;
+use crate::volume::defaults::place::{Placed, Replacement};
+use crate::volume::defaults::recover::clean_up;
+use crate::volume::defaults::source::Offers;
+use crate::volume::defaults::store::{AiLabDir, Mark, NAME, StagedManifest};
+use crate::volume::defaults::sync::{
+    Defaults, LOCK_TIMEOUT, forget_another_image, open_manifest, policy, read_only_volume,
+};
+use crate::volume::tree;
+use crate::volume::tree::Tree;
+
+fn content(bytes: &[u8]) -> Content {
+    Content::File(Digest::of(bytes))
+}
+
+/// What is recorded of the volume's notebooks.
+pub(super) struct Record {
+    home: Box<AiLabDir>,
+    /// True if files of a killed start may be left.
+    keeps_mark: bool,
+    manifest: Manifest,
+    cells: InstalledCells,
+    /// The image's version, if it has one.
+    version: Option<String>,
+    /// True if the image is older than the one that brought defaults in.
+    older: bool,
+}
+
+impl Record {
+    /// Opens the record, and cleans up after a start that was killed.
+    pub fn open(
+        defaults: &Defaults,
+        volume: &mut Tree,
+        offers: &Offers,
+        degradations: &mut Vec<Degradation>,
+    ) -> Result<Self, NotMerged> {
+        let mut told = Vec::new();
+        let (stop, longest) = (|| false, offers.manifest_limit());
+        let opened = open_manifest(volume, LOCK_TIMEOUT, longest, &stop, &mut told)?;
+        let Some((Some(home), mut manifest)) = opened else {
+            let why = told.pop().unwrap_or_else(|| read_only_volume(defaults));
+            return Err(NotMerged::NoRecord(why));
+        };
+        let cleaned = clean_up(&home, volume, offers, &mut manifest, &stop, &mut told);
+        told.retain(|told| !degradations.contains(told));
+        degradations.append(&mut told);
+        cleaned?;
+        forget_another_image(defaults, &mut manifest);
+        let older = policy(defaults, &manifest).older;
+        if !older && defaults.image_version.is_some() {
+            manifest.image.clone_from(&defaults.image_version);
+        }
+        Ok(Self {
+            cells: InstalledCells::of(Some(&home.dir), false),
+            keeps_mark: home.is_marked(),
+            home,
+            manifest,
+            version: defaults.image_version.clone(),
+            older,
+        })
+    }
+
+    /// Returns the version that the person changed, and its checksum.
+    pub fn base(
+        &mut self,
+        path: &[u8],
+        mine: &[u8],
+        new: &[u8],
+    ) -> Result<(Installed, Digest), NotMerged> {
+        let found = (Some(content(mine)), None);
+        self.manifest
+            .resolve(|other| (other == path).then_some(found));
+        let entry = self.manifest.entries.get(path);
+        let Some(Content::File(installed)) = entry.and_then(|entry| entry.installed) else {
+            return Err(NotMerged::BaseUnknown);
+        };
+        if content(new) == Content::File(installed) {
+            return Err(NotMerged::NotNewer);
+        }
+        if self.older {
+            return Err(NotMerged::Older);
+        }
+        if content(mine) == Content::File(installed) {
+            return Err(NotMerged::Unchanged);
+        }
+        let base = self.cells.get(path, installed);
+        Ok((base.ok_or(NotMerged::BaseUnknown)?, installed))
+    }
+
+    /// Records where the person's file is to be kept, and returns that path in the volume. If the
+    /// merge is killed, the next start finds their file or the merged one under a temporary name:
+    /// it moves the first there, and deletes the second.
+    pub fn kept_place(
+        &mut self,
+        path: &[u8],
+        [mine, merged]: [&[u8]; 2],
+        (version, installed): (Option<&str>, Digest),
+    ) -> Result<Vec<u8>, Errno> {
+        let directory = KeptCopies::open(&self.home, 0)?.directory_for(path, version, installed)?;
+        let place = kept::path_of(&directory, path);
+        let digest = Digest::of(mine);
+        let merging = Merging {
+            mine: KeptCopy { directory, digest },
+            merged: Digest::of(merged),
+        };
+        self.entry(path).merging = Some(merging);
+        self.home.mark_at_least(Mark::Temporary);
+        let written = self.home.write(&mut self.manifest);
+        written.inspect_err(|_| self.clear_mark())?;
+        Ok([NAME.to_bytes(), b"/", &place].concat())
+    }
+
+    fn clear_mark(&self) {
+        if !self.keeps_mark {
+            self.home.clear_mark();
+        }
+    }
+
+    fn entry(&mut self, path: &[u8]) -> &mut Entry {
+        self.manifest.entries.entry(path.to_vec()).or_default()
+    }
+
+    /// Puts the merged notebook in the place of the person's file, which is kept, and records the
+    /// image's version. Returns the path of their file if it could not be moved to where it is to
+    /// be kept, and the error if this could not be recorded.
+    pub fn replace(
+        &mut self,
+        volume: &mut Tree,
+        path: &[u8],
+        [mine, merged, new]: [&[u8]; 3],
+    ) -> Result<(Option<Vec<u8>>, Option<Errno>), NotMerged> {
+        let merging = self.entry(path).merging.clone().ok_or(Errno::NOENT)?;
+        let mut kept = KeptCopies::open(&self.home, 0)?;
+        let keep = kept.place(&kept::path_of(&merging.mine.directory, path))?;
+        let (dir, name) = volume.parent(path, false)?;
+        kept.check_mount(dir)?;
+        // What needs room comes before the exchange.
+        let staged = self.stage_installed(path, new)?;
+        let (temp, merged_content) = match stage(dir, &name, merged) {
+            Ok(staged) => staged,
+            Err(error) => {
+                self.drop_staged(staged);
+                return Err(error.into());
+            }
+        };
+        let mut aside = Aside::default();
+        let placed = Replacement {
+            dir,
+            temp: &temp,
+            name: &name,
+            path,
+            new: merged_content,
+            check: OursCheck {
+                ours: &|found| found == content(mine),
+                size: &|size| [mine, merged].iter().any(|text| text.len() as u64 == size),
+                stop: &|| false,
+            },
+            keep: Some(keep.at()),
+            home: Some(self.home.dir.as_fd()),
+            reserving: &|| self.home.mark_at_least(Mark::Reserved),
+        }
+        .run(&mut aside);
+        let above = BTreeSet::from([tree::split(path).0.to_vec()]);
+        let clean = aside.clear(self.home.dir.as_fd(), &above);
+        if placed == Placed::Done {
+            let recorded = self.put_in_place(staged);
+            if clean && recorded.is_ok() {
+                self.clear_mark();
+            }
+            return Ok((None, recorded.err()));
+        }
+        self.drop_staged(staged);
+        match placed {
+            Placed::NotKept(moved) => {
+                // The next start tries again to keep it.
+                set_installed(self.entry(path), new);
+                Ok((Some(moved), self.home.write(&mut self.manifest).err()))
+            }
+            Placed::FsRefused(error) | Placed::OldUnreadable(error) => {
+                Err(NotMerged::Refused(error))
+            }
+            Placed::Displaced(path) => Err(NotMerged::Displaced(path)),
+            Placed::Done | Placed::Conflict | Placed::Stopped => Err(NotMerged::ChangedMeanwhile),
+        }
+    }
+
+    /// Records that nothing was merged. If that fails, the next start does it.
+    pub fn give_up(&mut self, path: &[u8]) {
+        self.entry(path).merging = None;
+        let _ = self.home.write(&mut self.manifest);
+    }
+
+    /// Records the image's version as the installed one.
+    pub fn write_installed(&mut self, path: &[u8], new: &[u8]) -> Result<(), Errno> {
+        let staged = self.stage_installed(path, new)?;
+        self.put_in_place(staged)
+    }
+
+    /// Writes the record with the image's version as the installed one under temporary names.
+    fn stage_installed(&mut self, path: &[u8], new: &[u8]) -> Result<StagedRecord, Errno> {
+        let digest = Digest::of(new);
+        let mut manifest = self.manifest.clone();
+        let entry = manifest.entries.entry(path.to_vec()).or_default();
+        set_installed(entry, new);
+        entry.merging = None;
+        let version = self.version.as_deref();
+        if let Ok(notebook) = Notebook::parse(new) {
+            self.cells.insert(path, digest, version, notebook);
+        }
+        let cells = self.cells.stage(&manifest)?;
+        match self.home.stage(&mut manifest) {
+            Ok(manifest) => Ok(StagedRecord { manifest, cells }),
+            Err(error) => {
+                self.discard(cells.as_deref());
+                Err(error)
+            }
+        }
+    }
+
+    fn put_in_place(&mut self, staged: StagedRecord) -> Result<(), Errno> {
+        if let Some(manifest) = staged.manifest {
+            let placed = self.home.put_in_place(manifest);
+            placed.inspect_err(|_| self.discard(staged.cells.as_deref()))?;
+        }
+        match staged.cells {
+            Some(temp) => self.cells.put_in_place(&temp),
+            None => Ok(()),
+        }
+    }
+
+    fn drop_staged(&self, staged: StagedRecord) {
+        self.discard(staged.manifest.as_ref().map(|manifest| &*manifest.temp));
+        self.discard(staged.cells.as_deref());
+    }
+
+    fn discard(&self, temp: Option<&CStr>) {
+        if let Some(temp) = temp {
+            atomic::discard(self.home.dir.as_fd(), temp);
+        }
+    }
+}
+
+/// Records the image's version as the installed one.
+fn set_installed(entry: &mut Entry, new: &[u8]) {
+    entry.installed = Some(content(new));
+    entry.in_volume = Some(Stamp::of_size(new.len() as u64));
+    entry.in_image = None;
+    entry.yours = None;
+}
+
+/// A record under temporary names.
+struct StagedRecord {
+    /// `None`: nothing changes.
+    manifest: Option<StagedManifest>,
+    /// The same for the cells.
+    cells: Option<CString>,
+}
+
+/// Writes the notebook to a temporary file that has the mode of `name`, and flushes it.
+fn stage(dir: BorrowedFd<'_>, name: &CStr, notebook: &[u8]) -> Result<(CString, Content), Errno> {
+    let mode = tree::stat_name(dir, name)?.mode & 0o777;
+    let mut buffer = vec![0; atomic::BUFFER];
+    let staged = atomic::stage_file(dir, notebook, mode, &mut buffer, &|| false);
+    let (temp, content, _) = staged.map_err(Fault::errno)?;
+    match fsync(dir, &temp) {
+        Ok(()) => Ok((temp, content)),
+        Err(error) => {
+            atomic::discard(dir, &temp);
+            Err(error)
+        }
+    }
+}
