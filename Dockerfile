@@ -32,6 +32,12 @@ RUN cd /build \
     && touch src/main.rs src/lib.rs \
     && cargo build --release --locked --bins \
     && install -D -m 711 -t /image/usr/local/bin target/*/release/ai-lab-entrypoint
+# A name for each uid that the container is started as.
+COPY image/names.c /build/
+RUN lib=/image/usr/lib/$(cc -print-multiarch) \
+    && mkdir -p "$lib" \
+    && cc -shared -fPIC -O2 -s -Wall -Wextra -Werror -Wl,-soname,libnss_ai_lab.so.2 \
+        -o "$lib/libnss_ai_lab.so.2" /build/names.c
 
 # All that changes often, as it lies in the image. The notebooks are sealed: a start need not
 # read what has its digest written down. Whatever umask they were checked out with, root
@@ -41,7 +47,9 @@ FROM debian:trixie-slim AS files
 COPY --from=build /image /image
 COPY LICENSE THIRD-PARTY-LICENSES /image/usr/local/share/doc/ai-lab-entrypoint/
 COPY notebook-defaults /image/opt/ai-lab/notebook-defaults
-RUN chmod -R u=rwX,go=rX /image/opt /image/usr/local/share \
+RUN chmod -R u=rwX,go=rX /image/opt /image/usr/lib /image/usr/local/share \
+    && mkdir /image/etc \
+    && sed -E 's/^(passwd|group):.*/& ai_lab/' /etc/nsswitch.conf >/image/etc/nsswitch.conf \
     && /image/usr/local/bin/ai-lab-entrypoint notebooks seal /image/opt/ai-lab/notebook-defaults
 
 # Everything that takes long and rarely changes, the large layer last.

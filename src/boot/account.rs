@@ -11,7 +11,7 @@ use tracing::info;
 use crate::boot::{Failure, Start};
 use crate::degradation::Degradation;
 use crate::group_access::Entry;
-use crate::identity::{Account, Root, group, group_name, known_user, resolve};
+use crate::identity::{Account, Root, group, group_name, has_name_service, known_user, resolve};
 use crate::settings::nb_user::DEFAULT_ID;
 use crate::settings::table::find;
 use crate::settings::{
@@ -133,6 +133,10 @@ pub(super) fn make(
     account: &mut Account,
 ) -> Result<(), Failure> {
     let Some(asked) = start.settings.new_account() else {
+        // Of `--user 1234`, unless a root hook has named it.
+        if let Some(named) = account.named_after_home() {
+            enter(root, account, named);
+        }
         return Ok(());
     };
     // A root hook may have made it.
@@ -146,9 +150,10 @@ pub(super) fn make(
             account.home.display()
         ),
         Err(error) => {
-            let told = no_name(account, &error);
             account.in_passwd = false;
-            start.report.degraded(told)?;
+            if let Some(told) = no_name(account, &error) {
+                start.report.degraded(told)?;
+            }
         }
     }
     if !is_persons_home(start) {
@@ -189,16 +194,54 @@ pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<Acc
     })
 }
 
-/// Returns the degradation for an account that cannot be written down.
-pub(super) fn no_name(account: &Account, error: &io::Error) -> Degradation {
-    Degradation::new(
+/// Enters an account into `/etc/passwd` under a name that was made for its uid. If that is not
+/// possible, the environment alone has the name.
+pub(super) fn enter(root: &Root, account: &mut Account, named: Account) {
+    let entered = Entry(&named).write(root, Path::new("/etc"));
+    take_name(account, named, entered);
+}
+
+/// Takes a name that was made for a uid, whether it could be entered or not.
+pub(super) fn take_name(account: &mut Account, named: Account, entered: io::Result<()>) {
+    *account = Account {
+        in_passwd: entered.is_ok(),
+        ..named
+    };
+    let told = entered.err().and_then(|error| no_name(account, &error));
+    if let Some(told) = told {
+        info!("{told}");
+    }
+}
+
+/// Gives the uid of a start without root a name: in `/etc/passwd`, which some images allow, or at
+/// least in the environment. A dry run writes nothing.
+pub(super) fn name_own(account: &mut Account, dry_run: bool) {
+    if account.in_passwd {
+        return;
+    }
+    let named = account.named_after_home().unwrap_or(account.clone());
+    let (entry, etc) = (Entry(&named), Path::new("/etc"));
+    let entered = match named.name == named.uid.to_string() {
+        true => Err(io::Error::other("HOME is no user's")),
+        false if dry_run => entry.preview_append(etc),
+        false => entry.append(etc),
+    };
+    take_name(account, named, entered);
+}
+
+/// Returns the degradation for an account that cannot be entered; `None`: the image's service of
+/// names knows it all the same.
+pub(super) fn no_name(account: &Account, error: &io::Error) -> Option<Degradation> {
+    let told = Degradation::new(
         format!(
-            "uid {} has no name in this container, because /etc/passwd cannot be changed ({error}): \
-             git, ssh and whoami may fail",
+            "uid {} has no name in /etc/passwd ({error}): ssh and whoami refuse to work, and git \
+             needs `git config user.name`",
             account.uid
         ),
-        "let the container write /etc, or add the user to the image",
-    )
+        "start as root, without `docker run --user`, and with an /etc that can be written; or \
+         mount an /etc/passwd with a line for that uid",
+    );
+    (!has_name_service()).then_some(told)
 }
 
 /// Hands over what the server keeps in HOME to an account that has another uid than the image's

@@ -347,6 +347,7 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
             account.uid
         )))?;
     }
+    account::name_own(&mut account, start.settings.dry_run);
     Ok(ServerUser { account, dropped })
 }
 

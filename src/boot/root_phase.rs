@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::boot::{Failure, ServerUser, Start, account, check, report, timed};
 use crate::degradation::Degradation;
-use crate::group_access::{Access, AccessRequest, Entry, grant_access};
+use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
 use crate::identity::{
@@ -254,10 +254,7 @@ fn adopt(
 ) -> Result<(), Failure> {
     report_known_owner(start, account, uid)?;
     if let Some(named) = account::adopt_ids(account, uid, gid) {
-        match Entry(&named).write(root, Path::new("/etc")) {
-            Ok(()) => *account = named,
-            Err(error) => info!("{}", account::no_name(account, &error)),
-        }
+        account::enter(root, account, named);
     }
     account::claim_home(start, root, account)
 }

@@ -1,7 +1,9 @@
 //! Adds a user to `/etc/passwd` and a group to `/etc/group`, as bytes: every other line stays as it
 //! is. Pure functions, and the write under the shadow suite's locks.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::group_access::group_file::{self, AccountFile};
@@ -26,7 +28,7 @@ impl Entry<'_> {
         let prepared: Vec<Replacement> = prepared
             .map(|(path, text)| Replacement::prepare(&path, &text, 0o644))
             .collect::<io::Result<_>>()?;
-        prepared.into_iter().try_for_each(Replacement::rename_over)
+        lock::replace_all(prepared)
     }
 
     /// Previews [`Self::write`]: the paths of the files that it would change.
@@ -40,6 +42,41 @@ impl Entry<'_> {
             .iter()
             .try_for_each(|path| Replacement::can_prepare(path))?;
         Ok(paths)
+    }
+
+    /// Appends the user's line to `/etc/passwd` without root, where the image allows that: images
+    /// for OpenShift let group root write the file, though not replace it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or more than a new last line would be needed.
+    pub fn append(&self, etc: &Path) -> io::Result<()> {
+        match self.open_to_append(etc)? {
+            Some((mut file, line)) => file.write_all(&line),
+            None => Ok(()),
+        }
+    }
+
+    /// Previews [`Self::append`].
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn preview_append(&self, etc: &Path) -> io::Result<()> {
+        self.open_to_append(etc).map(drop)
+    }
+
+    /// Opens `/etc/passwd`; returns it with the bytes to append. `None`: nothing is missing.
+    fn open_to_append(&self, etc: &Path) -> io::Result<Option<(File, Vec<u8>)>> {
+        let path = etc.join("passwd");
+        lock::refuse_mounts(&path)?;
+        let old = lock::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        let Some(new) = self.passwd(&old) else {
+            return Ok(None);
+        };
+        let line = new.strip_prefix(&old[..]);
+        let line = line.ok_or_else(|| io::Error::other("another line has this name"))?;
+        let mut options = File::options();
+        let file = options.append(true).custom_flags(libc::O_NOFOLLOW);
+        Ok(Some((file.open(&path)?, line.to_vec())))
     }
 
     /// The files to change, with their new content. The user comes last: then its group exists.
@@ -232,5 +269,27 @@ mod tests {
         };
         let new = text(Entry(&users).group(GROUP.as_bytes())).unwrap();
         assert!(new.ends_with("users-20:x:20:\n"), "{new}");
+    }
+
+    /// Images for OpenShift let group root write the file, but not replace it.
+    #[test]
+    fn without_root_the_line_is_appended_where_the_file_can_be_written() {
+        let etc = tempfile::tempdir().unwrap();
+        let path = etc.path().join("passwd");
+        let alice = alice(1234, 0);
+        let entry = Entry(&alice);
+        assert!(entry.append(etc.path()).is_err(), "there is no file");
+        std::fs::write(&path, PASSWD.trim_end()).unwrap();
+        entry.preview_append(etc.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), PASSWD.trim_end());
+        for _ in 0..2 {
+            entry.append(etc.path()).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let line = "alice:*:1234:0:alice:/home/alice:/bin/bash\n";
+            assert_eq!(text, format!("{PASSWD}{line}"));
+        }
+        let again = Account { uid: 77, ..alice };
+        let refused = Entry(&again).append(etc.path()).unwrap_err();
+        assert_eq!(refused.to_string(), "another line has this name");
     }
 }

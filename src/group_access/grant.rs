@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::degradation::Degradation;
+use crate::group_access::group_root;
 use crate::group_access::membership::{RECORD, Want, apply_memberships, preview_memberships};
 use crate::identity::Root;
 use crate::identity::account::Account;
@@ -61,6 +62,9 @@ pub fn grant_access(_: &Root, account: &Account, request: &AccessRequest) -> Acc
         let (plan, failure) =
             apply_memberships(account, &wants, &request.docker_group, &request.etc);
         access.degradations.extend(plan.degradations);
+        access
+            .degradations
+            .extend(check_group_root(&wants, request));
         access.lost = plan.lost;
         match failure {
             None => access.withdrawn = plan.withdrawn,
@@ -77,6 +81,9 @@ pub fn preview_access(account: &Account, request: &AccessRequest) -> (Access, Ve
     let (mut access, wants) = examine_paths(account, request);
     let (plan, changes) = preview_memberships(account, &wants, &request.docker_group, &request.etc);
     access.degradations.extend(plan.degradations);
+    access
+        .degradations
+        .extend(check_group_root(&wants, request));
     access.lost = plan.lost;
     match changes {
         Ok(changes) => {
@@ -90,6 +97,12 @@ pub fn preview_access(account: &Account, request: &AccessRequest) -> (Access, Ve
             (access, Vec::new())
         }
     }
+}
+
+/// Returns the degradation if a path gives the user group root, and that group can write more.
+fn check_group_root(wants: &[Want], request: &AccessRequest) -> Option<Degradation> {
+    let want = wants.iter().find(|want| want.gid == 0)?;
+    group_root::check(&want.path, request.etc.parent()?)
 }
 
 /// Finds out how each path can be used, and which memberships the group file needs for it.
@@ -184,6 +197,15 @@ fn examine(path: &Path, docker: bool, account: &Account) -> Result<PathAccess, D
     // The kernel checks only the first class that fits: owner, group, others.
     if account.uid == 0 || data.uid() == account.uid && offers(6) {
         Ok(PathAccess::Open)
+    } else if data.uid() == account.uid {
+        Err(Degradation::new(
+            format!(
+                "No rw permissions for its owner, {}, in {} {shown}.",
+                account.name,
+                permissions(mode)
+            ),
+            format!("docker run --rm -v {shown}:{shown} debian chmod u+rw {shown}"),
+        ))
     } else if offers(3) && is_overflow_gid(data.gid()) {
         Err(Degradation::new(
             format!(

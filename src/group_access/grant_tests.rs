@@ -182,10 +182,54 @@ fn group_root_is_given_with_a_warning() {
     let world = World::new(GROUPS);
     let access = world.socket(0, 0o660).start();
     assert_eq!((&access.gids[..], access.enabled.len()), (&[0][..], 1));
-    assert!(causes(&access).contains("in group root"));
+    assert!(causes(&access).contains("bob gets group root"));
+    assert_eq!(
+        world.text("etc/group"),
+        GROUPS.replace("root:x:0:", "root:x:0:bob")
+    );
+    assert_eq!(world.start(), access, "each start says so");
+    fs::remove_file(world.path("docker.sock")).unwrap();
+    let access = world.start();
+    assert_eq!(access.withdrawn, [("bob".into(), "root".into())]);
+    assert!(access.own_groups(&world.account()).is_empty());
     assert_eq!(world.text("etc/group"), GROUPS);
-    fs::remove_file(world.path("etc/group")).unwrap();
-    assert_eq!(world.start(), access, "the file has no part in it");
+    // Without the group's line, the process alone gets it.
+    fs::write(world.path("etc/group"), "docker:x:700:\n").unwrap();
+    let access = world.socket(0, 0o660).start();
+    assert_eq!(access.gids, [0]);
+    assert_eq!(world.text("etc/group"), "docker:x:700:\n");
+}
+
+#[test]
+fn what_group_root_can_write_besides_is_named() {
+    let world = World::new(GROUPS);
+    fs::create_dir_all(world.path("usr/bin")).unwrap();
+    for (name, gid, mode) in [
+        ("etc/passwd", 0, 0o664),
+        ("etc/of-another-group", 7, 0o664),
+        ("etc/of-everybody", 0, 0o666),
+        ("usr/bin/program", 0, 0o755),
+    ] {
+        fs::write(world.path(name), "").unwrap();
+        chown(world.path(name), Some(0), Some(gid)).unwrap();
+        fs::set_permissions(world.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let access = world.socket(0, 0o660).start();
+    let passwd = world.path("etc/passwd").display().to_string();
+    let said = causes(&access);
+    assert!(said.contains(&format!("can write {passwd} here")), "{said}");
+    // Five, of which three are named.
+    for name in ["etc/a/b/c", "etc/d", "usr/bin/e", "usr/bin/f"] {
+        fs::create_dir_all(world.path(name)).unwrap();
+        fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o775)).unwrap();
+    }
+    let said = causes(&world.start());
+    assert!(
+        said.contains(&format!("{passwd} and 2 more here")),
+        "{said}"
+    );
+    // For a socket of another group all that means nothing.
+    assert_eq!(causes(&world.socket(700, 0o660).start()), "");
 }
 
 #[test]
@@ -205,6 +249,24 @@ fn without_group_permissions_the_exact_command_is_named() {
         assert_eq!(access.degradations, [expected]);
         assert_eq!((access.gids.len(), access.enabled.len()), (0, 0));
         assert_eq!(world.text("etc/group"), GROUPS);
+    }
+}
+
+/// The kernel asks nothing about others, once the owner has failed.
+#[test]
+fn an_owner_without_permissions_is_told_so_whatever_others_can() {
+    let world = World::new(GROUPS);
+    for mode in [0o066, 0o406, 0o060] {
+        world.socket(700, mode);
+        chown(world.path("docker.sock"), Some(1000), None).unwrap();
+        let access = world.start();
+        assert_eq!(
+            (access.gids.len(), access.enabled.len()),
+            (0, 0),
+            "{mode:o}"
+        );
+        let said = causes(&access);
+        assert!(said.starts_with("No rw permissions for its owner, bob, in -"));
     }
 }
 

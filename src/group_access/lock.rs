@@ -200,7 +200,34 @@ impl Replacement {
     }
 }
 
-fn refuse_mounts(path: &Path) -> io::Result<()> {
+/// Renames all temporary files over the old ones, in this order. If one cannot be replaced, such as
+/// a bind mount before Linux 5.8, those before it get their old content again.
+///
+/// # Errors
+/// As rename(2).
+pub fn replace_all(replacements: Vec<Replacement>) -> io::Result<()> {
+    let mut replaced: Vec<(PathBuf, Option<Vec<u8>>)> = Vec::new();
+    for replacement in replacements {
+        let path = replacement.path.clone();
+        match read(&path).and_then(|old| replacement.rename_over().map(|()| old)) {
+            Ok(old) => replaced.push((path, old)),
+            Err(error) => {
+                for (path, old) in replaced.iter().rev() {
+                    let old = old.as_ref().map(|old| Replacement::prepare(path, old, 0));
+                    old.map_or(Ok(()), |old| old.and_then(Replacement::rename_over))?;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that neither a path nor its directory is a bind mount.
+///
+/// # Errors
+/// Names the mount.
+pub fn refuse_mounts(path: &Path) -> io::Result<()> {
     match [path, parent(path)].into_iter().find(|path| is_mount(path)) {
         Some(mount) => {
             let text = format!("{} is a bind mount", mount.display());

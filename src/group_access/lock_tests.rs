@@ -154,3 +154,28 @@ fn a_mounted_file_is_left_to_whoever_mounted_it() {
     }
     assert_eq!(fs::read(etc.join("theirs")).unwrap(), b"theirs");
 }
+
+#[test]
+fn of_several_files_all_are_replaced_or_none() {
+    let etc = tempfile::tempdir().unwrap();
+    let path = |name| etc.path().join(name);
+    for name in ["first", "second"] {
+        fs::write(path(name), "old").unwrap();
+    }
+    let prepare = |name| Replacement::prepare(&path(name), b"new", 0o644).unwrap();
+    let both = vec![prepare("first"), prepare("second")];
+    fs::remove_file(path("second")).unwrap();
+    fs::create_dir(path("second")).unwrap();
+    replace_all(both).unwrap_err();
+    assert_eq!(fs::read(path("first")).unwrap(), b"old");
+    assert_eq!(
+        fs::read_dir(etc.path()).unwrap().count(),
+        2,
+        "no copy stays"
+    );
+    fs::remove_dir(path("second")).unwrap();
+    replace_all(vec![prepare("first"), prepare("second")]).unwrap();
+    for name in ["first", "second"] {
+        assert_eq!(fs::read(path(name)).unwrap(), b"new");
+    }
+}

@@ -16,7 +16,7 @@ use crate::identity::account::Account;
 pub const RECORD: &str = ".ai-lab-grants";
 
 /// Lowest gid that the distribution does not reserve (Debian policy 9.2.2). A lower gid means
-/// something else on the host than here.
+/// something else on the host than here, except 0.
 const FIRST_FREE_GID: u32 = 100;
 
 /// A path that is used by group.
@@ -63,9 +63,8 @@ impl Files {
         let gshadow = prepare("gshadow", new, shadow, 0o640)?;
         let record = |new, old| prepare(RECORD, Some(new), Some(old), 0o600);
         let both = format_record(&parse_record(&old.record) | &parse_record(&self.record));
-        for replacement in [record(&both, &old.record)?, group, gshadow] {
-            replacement.map_or(Ok(()), Replacement::rename_over)?;
-        }
+        let all = [record(&both, &old.record)?, group, gshadow];
+        lock::replace_all(all.into_iter().flatten().collect())?;
         record(&self.record, &both)?.map_or(Ok(()), Replacement::rename_over)
     }
 }
@@ -263,11 +262,10 @@ impl MembershipPlan {
             return Ok(None);
         }
         if gid == 0 {
-            return Err(Degradation::new(
+            self.degradations.push(Degradation::new(
                 format!(
-                    "{path} belongs to gid 0: the user's processes, though not those of \
-                     `docker exec --user {user}`, are in group root, and can use whatever that \
-                     group can in this container"
+                    "{path} belongs to gid 0: {user} gets group root, with whatever that group can \
+                     use in this container"
                 ),
                 "usual for Docker Desktop and rootless Podman; if that is too much, do not mount it",
             ));
@@ -289,7 +287,8 @@ impl MembershipPlan {
         }
         let is_docker = |entry: &group_file::Entry<'_>| entry.name == docker_group.as_bytes();
         let group = match with_gid().find(is_docker).or_else(|| with_gid().next()) {
-            Some(entry) if gid < FIRST_FREE_GID && !is_docker(&entry) => {
+            None if gid == 0 => return Ok(None),
+            Some(entry) if (1..FIRST_FREE_GID).contains(&gid) && !is_docker(&entry) => {
                 return Err(Degradation::new(
                     format!(
                         "{path} belongs to gid {gid}, which is the system's group {} here: only \

@@ -4,6 +4,7 @@
 pub mod account_file;
 pub mod grant;
 pub mod group_file;
+mod group_root;
 pub mod lock;
 pub mod membership;
 

@@ -38,6 +38,21 @@ impl Account {
         self.in_passwd = known_user(uid).is_some();
         self.name = user_name(uid);
     }
+
+    /// Returns the account with a name if its uid has none: that of the account whose HOME it has,
+    /// with the uid behind it, and with that account's shell. `None`: the uid has a name, or HOME
+    /// is nobody's.
+    pub fn named_after_home(&self) -> Option<Self> {
+        let users = database::users();
+        let is_known = users.iter().any(|user| user.uid == self.uid);
+        let owner = users.iter().find(|user| user.home == self.home);
+        let owner = owner.filter(|user| !is_known && user.uid != 0)?;
+        Some(Self {
+            name: format!("{}-{}", owner.name, self.uid),
+            shell: from_entry(owner).shell,
+            ..self.clone()
+        })
+    }
 }
 
 /// Error: the text is neither a name of this container nor a valid number.

@@ -7,6 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The name of the service that [`has_name_service`] looks for.
+const NAME_SERVICE: &str = "ai_lab";
+
 /// One line of `/etc/passwd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -41,6 +44,14 @@ pub fn users() -> Vec<User> {
 /// Returns the groups in the order of the file; empty if it cannot be read.
 pub fn groups() -> Vec<Group> {
     read(Path::new("/etc/group"), group)
+}
+
+/// Reports whether the image's service of `nsswitch.conf` is in use, which gives a name to a
+/// process whose uid the files do not have (`image/names.c`).
+pub fn has_name_service() -> bool {
+    let text = fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("passwd:"));
+    lines.any(|services| services.split_whitespace().any(|name| name == NAME_SERVICE))
 }
 
 fn read<T>(path: &Path, parse: fn(&str) -> Option<T>) -> Vec<T> {

@@ -15,6 +15,7 @@ pub use account::{
     Account, IdentityError, current, group, group_name, groups_of_root, known_user, resolve,
 };
 pub use ancestors::root_parent;
+pub use database::has_name_service;
 pub use privileges::{DropError, Target, inherited_groups, split_inherited, supplementary};
 pub use stdio::hand_over_stdio;
 pub use syscall::{Kernel, Linux, may_chown};

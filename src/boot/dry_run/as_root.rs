@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use tracing::info;
-
 use crate::boot::dry_run::plan::DryRunPlan;
 use crate::boot::dry_run::{NotebooksPreview, hooks_part, preview_notebooks};
 use crate::boot::{Failure, ServerUser, Start, account, check, root_phase};
@@ -96,13 +94,19 @@ fn account_part(
     plan: &mut DryRunPlan,
 ) -> Result<(), Failure> {
     if !account::is_new(start) {
+        if let Some(named) = account.named_after_home() {
+            plan.heading("account");
+            let entered = entry_part(&named, plan);
+            account::take_name(account, named, entered);
+        }
         return Ok(());
     }
     plan.heading("account");
     if let Err(error) = entry_part(account, plan) {
-        let told = account::no_name(account, &error);
         account.in_passwd = false;
-        start.report.degraded(told)?;
+        if let Some(told) = account::no_name(account, &error) {
+            start.report.degraded(told)?;
+        }
     }
     if !account::is_persons_home(start) {
         home_part(start, root, account, plan);
@@ -150,10 +154,8 @@ fn owners_part(
         plan.line(format!("adopt the owner of {volume}: {uid}:{gid}"));
         root_phase::report_known_owner(start, account, uid)?;
         if let Some(named) = account::adopt_ids(account, uid, gid) {
-            match entry_part(&named, plan) {
-                Ok(()) => *account = named,
-                Err(error) => info!("{}", account::no_name(account, &error)),
-            }
+            let entered = entry_part(&named, plan);
+            account::take_name(account, named, entered);
         }
         home_part(start, root, account, plan);
     } else if policy != VolumeOwner::Keep && (claimed.created || claimed.checked > 0) {

@@ -24,7 +24,7 @@ use crate::boot::user_phase::{
 use crate::boot::write_access::WriteAccess;
 use crate::boot::{Failure, ServerUser, Start, arguments, certificate, serve, without_root};
 use crate::hooks;
-use crate::identity::{Root, group_name};
+use crate::identity::{Account, Root, current, group_name};
 use crate::jupyter_config::ConfigLocation;
 use crate::log::logfile::Logfile;
 use crate::password;
@@ -47,7 +47,7 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut plan = DryRunPlan::default();
     let (person, standing) = match Root::detect() {
         Some(root) => as_root::preview_root_phase(&mut start, root, &mut plan)?,
-        None => (without_root(&mut start)?, None),
+        None => (own_account(&mut start, &mut plan)?, None),
     };
     let account = &person.account;
     plan.heading("identity");
@@ -85,6 +85,17 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     // A closed stdout is no error.
     let _ = std::io::stdout().write_all(plan.text.as_bytes());
     Ok(program.map_or(0, |program| preview_exit_code(&start, &program)))
+}
+
+/// Previews the account of a start without root.
+fn own_account(start: &mut Start<'_>, plan: &mut DryRunPlan) -> Result<ServerUser, Failure> {
+    let person = without_root(start)?;
+    let Account { name, uid, gid, .. } = &person.account;
+    if person.account.in_passwd && !current().in_passwd {
+        plan.heading("account");
+        plan.line(format!("enter {name} in /etc/passwd ({uid}:{gid})"));
+    }
+    Ok(person)
 }
 
 /// Returns the exit code of a start whose program cannot be started, and logs why; 0: it can.

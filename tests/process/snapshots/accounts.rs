@@ -57,6 +57,54 @@ fn the_group_file() {
     joins("group-locked", "", &hold, "docker");
 }
 
+/// A uid without a name, in an image that lets its users write `/etc/passwd`.
+#[test]
+fn a_start_without_root_that_can_enter_its_name() {
+    for (name, other, options) in [
+        ("name-appended", "", &["--dry-run"][..]),
+        ("name-taken", "lab-4242:x:7:7::/:/bin/sh", &[]),
+    ] {
+        start(name, |image| {
+            let also = format!(
+                "printf 'lab:x:7:7::{}:/bin/sh\\n{other}\\n' >>passwd\n\
+                 chmod 666 passwd\n\
+                 install -d -o 4242 {}\n\
+                 exec chroot --userspec=4242:4242 .. {PROGRAM} \"$@\"",
+                image.path("home").display(),
+                image.path("state").display()
+            );
+            with_accounts(image, "", &also, options)
+        });
+    }
+}
+
+/// It is entered into the group file, so the file must not be the machine's.
+#[test]
+fn a_socket_of_root() {
+    for (name, also) in [
+        ("socket-of-root", ""),
+        ("socket-of-root-in-a-lax-image", "chmod 664 passwd"),
+    ] {
+        start(name, |image| {
+            let socket = socket(image, 0, 0o660);
+            with_accounts(image, "", also, &["--docker-socket", &socket])
+        });
+    }
+    start("socket-of-root-withdrawn", |image| {
+        with_accounts(
+            image,
+            "",
+            "sed -i 's/^root.*/&daemon/' group; echo root:daemon >.ai-lab-grants",
+            &[],
+        )
+    });
+    start("socket-without-its-owner", |image| {
+        let socket = socket(image, 55_555, 0o066);
+        std::os::unix::fs::chown(&socket, Some(1), None).unwrap();
+        with_accounts(image, "", "", &["--docker-socket", &socket])
+    });
+}
+
 #[test]
 fn groups_of_root() {
     start("groups-of-root", |image| {

@@ -91,7 +91,6 @@ fn nothing_is_wrong() {
 fn the_socket() {
     for (name, gid, mode) in [
         ("socket-no-rw", 5000, 0o600),
-        ("socket-of-root", 0, 0o660),
         ("socket-of-a-system-group", 6, 0o660),
     ] {
         // An account that every image has.

@@ -2,10 +2,11 @@
 # PATH leaves it out: users can write it, and root and sudo's friends run nothing from there.
 ai_lab_venv() {
     local venv=${VIRTUAL_ENV:-$JUPYTER_VENV} user
-    user=$(/usr/bin/id -un 2>/dev/null) || user=jupyter
+    # Without the service that makes up a name for each uid.
+    user=$(/usr/bin/getent -s files passwd "$(/usr/bin/id -u)") || user=jupyter
     [ ! -O / ] || return 0
     # `[ -G` knows the first group alone.
-    [ "$user" = jupyter ] || case " $(/usr/bin/id -G) " in
+    [ "${user%%:*}" = jupyter ] || case " $(/usr/bin/id -G) " in
         *" $(/usr/bin/stat -c %g "$venv" 2>/dev/null) "*) ;;
         *) return 0 ;;
     esac
