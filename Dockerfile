@@ -50,7 +50,8 @@ COPY notebook-defaults /image/opt/ai-lab/notebook-defaults
 RUN chmod -R u=rwX,go=rX /image/opt /image/usr/lib /image/usr/local/share \
     && mkdir /image/etc \
     && sed -E 's/^(passwd|group):.*/& ai_lab/' /etc/nsswitch.conf >/image/etc/nsswitch.conf \
-    && /image/usr/local/bin/ai-lab-entrypoint notebooks seal /image/opt/ai-lab/notebook-defaults
+    && /image/usr/local/bin/ai-lab-entrypoint notebooks seal /image/opt/ai-lab/notebook-defaults \
+    && ! find /image -group 0 -perm -020 ! -type l | grep .
 
 # Everything that takes long and rarely changes, the large layer last.
 FROM debian:trixie-slim AS packages
@@ -108,6 +109,7 @@ COPY image/requirements.txt image/constraints.txt image/not-rescued.txt image/sy
 # loses one of them now and then. Group and modes are right when the files are made: changing
 # them later takes ten seconds. Bytecode is written for what stays. uv and its cache are gone
 # before the layer ends.
+# Group root, which a socket of gid 0 gives the user, can write nothing that others cannot.
 # A lab that does not start is rescued from a second venv, the same files under other names: its
 # directories take five megabytes. pip changes no file, it makes another one in its place.
 RUN cd /usr/local/share/ai-lab \
@@ -143,7 +145,8 @@ RUN cd /usr/local/share/ai-lab \
     && rsync -a --link-dest="$PWD" --exclude-from=/usr/local/share/ai-lab/not-rescued.txt ./ ../rescue \
     && find ../rescue -type d -exec chown root:root {} + -exec chmod 755 {} + \
     && apt-get purge -y --auto-remove binutils \
-    && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
+    && rm -rf /tmp/uv /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
+    && ! find / -xdev -group 0 -perm -020 ! -perm -002 ! -type l | grep .
 
 FROM packages AS ai-lab
 COPY --from=files /image /
@@ -160,9 +163,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && useradd --uid 1001 --user-group --shell /bin/bash --create-home ubuntu \
     && chmod 440 /etc/sudoers.d/ai-lab \
+    && chmod 644 /home/jupyter/entrypoint.py \
     && chown root:jupyter /home/jupyter \
     && chmod 1775 /home/jupyter \
-    && echo 'format = "classic"' >>/etc/ai-lab/entrypoint.toml
+    && echo 'format = "classic"' >>/etc/ai-lab/entrypoint.toml \
+    && ! find / -xdev -group 0 -perm -020 ! -perm -002 ! -type l | grep .
 # Their sudo line is the container's whole command: behind another entrypoint it would
 # run after root was given up.
 ENTRYPOINT []
