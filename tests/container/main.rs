@@ -32,6 +32,7 @@ mod kubernetes;
 mod lab;
 mod limits;
 mod merging;
+mod names;
 mod nb_user;
 mod odd_kernels;
 mod old_ways;

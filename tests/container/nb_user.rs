@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 use tempfile::TempDir;
 
-use crate::support::docker::{Container, Volume, docker_ok, run};
+use crate::support::docker::{Container, Volume, docker_ok, mounted, run};
 use crate::support::hub::Hub;
 
 const UID: u32 = 1234;
@@ -187,7 +187,8 @@ fn what_is_no_account_is_an_error_and_nothing_is_started() {
     }
 }
 
-/// `/etc` cannot be changed: the person works, and is told what does not.
+/// `/etc` cannot be changed, and an image has no service of names: the person works, and is told
+/// what does not.
 #[test]
 fn without_a_name_the_person_works_all_the_same() {
     let (_dir, mount) = home((UID, GID));
@@ -195,15 +196,20 @@ fn without_a_name_the_person_works_all_the_same() {
         &ALICE[..],
         &[&mount, "--read-only", "--tmpfs=/tmp", "--tmpfs=/run"],
     ];
+    let options = options.concat();
+    let script = "id -un; echo $USER $HOME; touch ~/mine";
+    let (code, stdout, stderr) = run(&options, &["--", "sh", "-c", script]);
+    let expected = "alice\nalice /home/alice\n";
+    assert_eq!((code, stdout.as_str()), (0, expected), "{stderr}");
+    assert!(!stderr.contains("has no name"), "{stderr}");
+    let (_file, files) = mounted("passwd: files\n", "/etc/nsswitch.conf");
+    let options = [&options[..], &[&files]].concat();
     let script = "id -u; echo $USER $HOME; touch ~/mine";
-    let (code, stdout, stderr) = run(&options.concat(), &["--", "sh", "-c", script]);
-    assert_eq!(
-        (code, stdout.as_str()),
-        (0, "1234\nalice /home/alice\n"),
-        "{stderr}"
-    );
+    let (code, stdout, stderr) = run(&options, &["--", "sh", "-c", script]);
+    let expected = "1234\nalice /home/alice\n";
+    assert_eq!((code, stdout.as_str()), (0, expected), "{stderr}");
     assert!(
-        stderr.contains("uid 1234 has no name in this container"),
+        stderr.contains("uid 1234 has no name in /etc/passwd (Read-only file system"),
         "{stderr}"
     );
 }
@@ -287,6 +293,9 @@ fn a_hub_spawns_system_users() {
         for process in said.lines().skip(1) {
             assert!(process.trim().starts_with("1234 "), "{said}");
         }
+        let who =
+            "import subprocess as s; print(s.getoutput('whoami; ssh -G x | head -2 | tail -1'))";
+        assert_eq!(hub.ask(&["run", "alice", who]), "alice\nuser alice");
         if as_root == "True" {
             assert_eq!(container.exec_ok("1234", &["whoami"]), "alice\n");
         }

@@ -1,7 +1,7 @@
 //! The Docker socket and other granted paths in a real container: the user can use
 //! them, the account files say so and nothing else, and the host's own are untouched.
 
-use crate::support::docker::{Container, docker, docker_ok, run};
+use crate::support::docker::{Container, Derived, IMAGE, docker, docker_ok, run, run_image};
 use crate::support::granted::{Host, Looker, SOCKET, pristine, with_line};
 
 const GROUP: &str = "/etc/group";
@@ -97,13 +97,74 @@ fn gid_0_gives_access_and_says_what_it_means() {
     let mut looker = Looker::new(&[&host.option()], &[], &[SOCKET]);
     let (own, log) = looker.start();
     assert_eq!((own.says(SOCKET), own.groups()), ("usable", "0"));
-    log_has(&log, "belongs to gid 0");
-    log_has(&log, "can use whatever that group can in this container");
-    // Said as well: root's group is not entered into the file.
-    assert_eq!(looker.exec().says(SOCKET), "Permission denied");
-    log_has(&log, "`docker exec --user jupyter`");
-    account_files_are(&looker, &pristine(GROUP), &pristine(GSHADOW));
+    let told = "belongs to gid 0: jupyter gets group root, with whatever that group can use";
+    log_has(&log, told);
+    assert!(!log.contains("group root, which"), "{log}");
+    let exec = looker.exec();
+    assert_eq!((exec.says(SOCKET), exec.groups()), ("usable", "0 1000"));
+    let group = with_first_line(&pristine(GROUP), "root:x:0:jupyter");
+    let gshadow = with_first_line(&pristine(GSHADOW), "root:*::jupyter");
+    account_files_are(&looker, &group, &gshadow);
     assert_eq!(host.stat(), before);
+
+    // Later starts say so again; one without the socket takes it back.
+    looker.container.stop();
+    let (own, log) = looker.start();
+    assert_eq!((own.says(SOCKET), own.groups()), ("usable", "0"));
+    log_has(&log, told);
+    looker.container.stop();
+    host.change(4242, 0o660);
+    let (own, log) = looker.start();
+    assert_eq!((own.says(SOCKET), own.groups()), ("usable", "4242"));
+    log_has(&log, "Took jupyter out of group root");
+    assert_eq!(looker.exec().groups(), "1000 4242");
+    let group = with_line(&pristine(GROUP), "docker", |_| {
+        "docker:x:4242:jupyter".into()
+    });
+    let gshadow = with_line(&pristine(GSHADOW), "docker", joined);
+    account_files_are(&looker, &group, &gshadow);
+}
+
+fn with_first_line(text: &str, line: &str) -> String {
+    let (_, rest) = text.split_once('\n').unwrap();
+    format!("{line}\n{rest}")
+}
+
+/// Docker Desktop's socket, with a real engine behind it.
+#[test]
+fn the_engine_behind_a_socket_of_gid_0_answers_the_server_and_docker_exec() {
+    let host = Host::of_the_engine(0);
+    let options = [&host.option(), "--no-healthcheck"];
+    let container = Container::start(&options, &[]);
+    container.wait_for("The server for Jupyter has been started successfully.");
+    let list = ["docker", "ps", "--format", "{{.Names}}"];
+    let said = container.exec_ok("jupyter", &list);
+    assert!(said.contains(&container.name), "{said}");
+    let code = format!(
+        "import subprocess; print(subprocess.getoutput('{}'))",
+        list.join(" ")
+    );
+    let said = container.visit(&["run", "ailab", &code]);
+    assert!(said.contains(&container.name), "{said}");
+    let promised = run(&options, &["--dry-run"]).1;
+    assert!(
+        promised.contains("/etc/group: + root:x:0:jupyter\n"),
+        "{promised}"
+    );
+}
+
+/// Such as an image for OpenShift, where a random uid of group root is to change its own files.
+#[test]
+fn what_group_root_can_write_besides_is_named() {
+    let image = Derived::new(&format!(
+        "FROM {IMAGE}\nRUN chmod g+w /etc/passwd && chmod -R g+w /usr/local/bin"
+    ));
+    let host = Host::new(0, 0o660);
+    let options = [&host.option(), "--network=none"];
+    let (code, _, stderr) = run_image(&image.0, &options, &["true"]);
+    assert_eq!(code, 0, "{stderr}");
+    let told = "gives to the user, can write /etc/passwd, /usr/local/bin, /usr/local/bin/";
+    log_has(&stderr, told);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 //! with them, and what became of the account files.
 
 use std::fs;
+use std::net::Shutdown;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use super::docker::{Container, docker_ok, name};
 
@@ -50,6 +52,27 @@ impl Host {
             dir,
         };
         host.change(gid, mode);
+        host
+    }
+
+    /// A socket of root's with this gid, behind which the tests' engine answers.
+    pub fn of_the_engine(gid: u32) -> Self {
+        let host = Self::new(gid, 0o660);
+        let listener = host._listener.try_clone().unwrap();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let engine = UnixStream::connect(SOCKET).unwrap();
+                let pass = |mut from: UnixStream, mut to: UnixStream| {
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                };
+                pass(client.try_clone().unwrap(), engine.try_clone().unwrap());
+                pass(engine, client);
+            }
+        });
         host
     }
 
