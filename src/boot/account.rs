@@ -141,6 +141,7 @@ pub(super) fn make(
     };
     // A root hook may have made it.
     *account = new(start.settings, asked).map_err(Failure::Settings)?;
+    report_other_account(start, account)?;
     match Entry(account).write(root, Path::new("/etc")) {
         Ok(()) => info!(
             "The server's user is {} (uid {}, group {}), with HOME {}",
@@ -167,6 +168,35 @@ pub(super) fn make(
         ))?;
     }
     Ok(())
+}
+
+/// Reports that the uid that is asked for is another user's here. The image's own user, whose group
+/// the new account has for the venv, has nothing but what belongs to the lab.
+pub(super) fn report_other_account(
+    start: &mut Start<'_>,
+    account: &Account,
+) -> Result<(), Failure> {
+    let other = resolve(&account.uid.to_string(), None, None).ok();
+    let other = other.filter(|other| other.in_passwd && other.name != account.name);
+    match other.filter(|other| {
+        ![&[account.gid], &account.groups[..]]
+            .concat()
+            .contains(&other.gid)
+    }) {
+        Some(other) => start.report.degraded(is_another(
+            &format!("the uid of NB_UID, {}", account.uid),
+            &other.name,
+            "name another uid, or that user with NB_USER",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Returns the degradation for a uid of the server's that has another name here.
+pub(super) fn is_another(uid: &str, name: &str, remedy: &str) -> Degradation {
+    let cause =
+        format!("{uid}, is {name} in this container: the server has whatever is {name}'s here");
+    Degradation::new(cause, remedy)
 }
 
 /// Returns the request that makes a person's home if it is missing, and changes nothing else.

@@ -268,13 +268,11 @@ pub(super) fn report_known_owner(
     let Some(name) = known_user(uid).filter(|_| uid != account.uid) else {
         return Ok(());
     };
-    start.report.degraded(Degradation::new(
-        format!(
-            "the owner of the notebooks, uid {uid}, is {name} in this container: \
-             the server has whatever is {name}'s here"
-        ),
-        "give the directory to another uid on the host, or use --volume-owner chown",
-    ))
+    let owner = format!("the owner of the notebooks, uid {uid}");
+    let remedy = "give the directory to another uid on the host, or use --volume-owner chown";
+    start
+        .report
+        .degraded(account::is_another(&owner, &name, remedy))
 }
 
 /// Returns the paths that the user is to get access to.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
@@ -204,11 +204,19 @@ fn config_location(setting: &VerbContext) -> ConfigLocation {
             use std::os::unix::fs::MetadataExt;
             std::fs::metadata(venv).is_ok_and(|data| data.uid() == current().uid)
         }),
-        working_dir: setting.settings.notebooks.directory.as_deref(),
+        working_dir: working_directory(setting).as_deref(),
         line: auth_arguments(setting),
         own_config_name: LAB_CONFIG_NAME.into(),
         password_dir: None,
     })
+}
+
+/// Returns the directory in which the running server works, or the next one will.
+fn working_directory(setting: &VerbContext) -> Option<PathBuf> {
+    let running = setting.running.as_ref();
+    let running = running.and_then(|asked| asked.state.main_pid);
+    let real = running.and_then(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok());
+    real.or_else(|| setting.settings.root_dir().map(Path::to_owned))
 }
 
 /// Returns the settings about authentication in the arguments of the running server, or of the

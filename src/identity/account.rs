@@ -7,6 +7,9 @@ use nix::unistd::{Gid, getegid, geteuid, getgroups};
 use crate::identity::database;
 use crate::identity::database::{Group, User, id};
 
+/// The uids that Debian gives to people; the rest are system accounts and `nobody`.
+const PEOPLE: std::ops::Range<u32> = 1000..60_000;
+
 /// An account of this container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -45,8 +48,9 @@ impl Account {
     pub fn named_after_home(&self) -> Option<Self> {
         let users = database::users();
         let is_known = users.iter().any(|user| user.uid == self.uid);
-        let owner = users.iter().find(|user| user.home == self.home);
-        let owner = owner.filter(|user| !is_known && user.uid != 0)?;
+        // The homes of system accounts, such as `/`, are nobody's.
+        let mut people = users.iter().filter(|user| PEOPLE.contains(&user.uid));
+        let owner = people.find(|user| !is_known && user.home == self.home)?;
         Some(Self {
             name: format!("{}-{}", owner.name, self.uid),
             shell: from_entry(owner).shell,
@@ -286,6 +290,15 @@ mod tests {
     #[test]
     fn memberships_come_without_the_primary_group() {
         assert_eq!(sorted([5, 3, 5, 1].into_iter(), 1), [3, 5]);
+    }
+
+    /// What a process test must never enter into the machine's own files.
+    #[test]
+    fn the_home_of_a_system_account_gives_no_name() {
+        for user in database::users().iter().filter(|user| user.uid < 1000) {
+            let account = resolve("77777", None, Some(&user.home)).unwrap();
+            assert_eq!(account.named_after_home(), None, "{user:?}");
+        }
     }
 
     /// Runs itself again with another group file, in a mount namespace of its own.

@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, chown};
 
 use tempfile::TempDir;
 
-use crate::support::docker::{Container, Volume, docker_ok, mounted, run};
+use crate::support::docker::{
+    Container, Derived, IMAGE, Volume, docker_ok, mounted, run, run_image,
+};
 use crate::support::hub::Hub;
 
 const UID: u32 = 1234;
@@ -185,6 +187,51 @@ fn what_is_no_account_is_an_error_and_nothing_is_started() {
             "{stderr}"
         );
     }
+}
+
+/// Such as compat's `ubuntu`, who has sudo. The image's own user has nothing but the lab.
+#[test]
+fn a_uid_that_is_somebody_elses_is_told() {
+    let image = Derived::new(&format!("FROM {IMAGE}\nRUN useradd --uid 2000 bob"));
+    for (name, uid, is_told) in [
+        ("alice", 2000, true),
+        ("bob", 2000, false),
+        ("alice", 1000, false),
+        ("alice", 1234, false),
+    ] {
+        let variables = [
+            format!("--env=NB_USER={name}"),
+            format!("--env=NB_UID={uid}"),
+        ];
+        let options = [&*variables[0], &*variables[1], "--network=none"];
+        for command in [&["--", "id", "-un"][..], &["--dry-run"]] {
+            let (code, stdout, stderr) = run_image(&image.0, &options, command);
+            assert_eq!(code, 0, "{stderr}");
+            assert!(stdout.contains(name), "{stdout}");
+            let told = "the uid of NB_UID, 2000, is bob in this container";
+            assert_eq!(stderr.contains(told), is_told, "{name} {uid}: {stderr}");
+            assert!(!stderr.contains("is jupyter in this container"), "{stderr}");
+        }
+    }
+}
+
+/// A relative part of JUPYTER_CONFIG_PATH is one of the directory in which Jupyter works, which is
+/// a person's home, and not the notebooks in it.
+#[test]
+fn password_set_looks_where_the_server_does() {
+    let (dir, mount) = home((UID, GID));
+    fs::create_dir(dir.path().join("conf")).unwrap();
+    let text = r#"{"PasswordIdentityProvider": {"hashed_password": "sha1::0"}}"#;
+    fs::write(dir.path().join("conf/jupyter_server_config.json"), text).unwrap();
+    let config = "--env=JUPYTER_CONFIG_PATH=conf";
+    let container = Container::start(&[&ALICE[..], &[&mount, config]].concat(), &[]);
+    container.wait_for("The server for Jupyter has been started successfully.");
+    let script = "printf chosen | ai-lab-entrypoint password set";
+    let said = container.exec_ok("alice", &["sh", "-c", script]);
+    assert!(
+        said.contains("another file of Jupyter's configuration"),
+        "{said}"
+    );
 }
 
 /// `/etc` cannot be changed, and an image has no service of names: the person works, and is told

@@ -102,6 +102,7 @@ fn account_part(
         return Ok(());
     }
     plan.heading("account");
+    account::report_other_account(start, account)?;
     if let Err(error) = entry_part(account, plan) {
         account.in_passwd = false;
         if let Some(told) = account::no_name(account, &error) {

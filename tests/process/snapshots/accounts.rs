@@ -62,11 +62,11 @@ fn the_group_file() {
 fn a_start_without_root_that_can_enter_its_name() {
     for (name, other, options) in [
         ("name-appended", "", &["--dry-run"][..]),
-        ("name-taken", "lab-4242:x:7:7::/:/bin/sh", &[]),
+        ("name-taken", "lab-4242:x:1007:7::/:/bin/sh", &[]),
     ] {
         start(name, |image| {
             let also = format!(
-                "printf 'lab:x:7:7::{}:/bin/sh\\n{other}\\n' >>passwd\n\
+                "printf 'lab:x:1007:7::{}:/bin/sh\\n{other}\\n' >>passwd\n\
                  chmod 666 passwd\n\
                  install -d -o 4242 {}\n\
                  exec chroot --userspec=4242:4242 .. {PROGRAM} \"$@\"",
