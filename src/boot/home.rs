@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -87,6 +87,13 @@ const DEEPEST: usize = 16;
 /// The variable for the directory of the kernels' sockets, `kernel-UUID-ipc-N`.
 const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
 
+/// The variable for git's file of a person, which `git config --global` writes.
+const GIT_CONFIG: &str = "GIT_CONFIG_GLOBAL";
+
+/// The name of that file, and what makes git read the ones of HOME first.
+const GIT_FILE: &str = ".gitconfig";
+const GIT_INCLUDES: &str = "[include]\n\tpath = ~/.config/git/config\n\tpath = ~/.gitconfig\n";
+
 /// The longest path of that directory, in bytes. The kernel allows 107 for a socket's path.
 const LONGEST_RUNTIME: usize = 107 - "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-1".len();
 
@@ -101,6 +108,8 @@ pub(super) struct Moved {
     /// The private directory that replaces HOME.
     pub base: PathBuf,
     directories: Vec<(&'static Movable, PathBuf)>,
+    /// True if git cannot write its file in HOME.
+    git: bool,
     /// The error of a disk that has no room or is broken; `None`: there is none.
     no_room: Option<io::Error>,
     /// The directory of a password file that is a mount of its own and so cannot be replaced;
@@ -150,6 +159,7 @@ impl Moved {
         Some(Self {
             base: place.join(format!("ai-lab-home-{}", person.account.uid)),
             mounted_password: mounted.then_some(config),
+            git: environment.get(GIT_CONFIG).is_none() && writable(home).is_err(),
             directories,
             no_room,
         })
@@ -173,6 +183,9 @@ impl Moved {
         if self.base.starts_with(MEMORY) {
             environment.set("TMPDIR", &self.base);
         }
+        if self.git {
+            environment.set(GIT_CONFIG, self.base.join(GIT_FILE));
+        }
         for (kept, old) in &self.directories {
             let new = self.base.join(kept.directory);
             environment.set(kept.variable, &new);
@@ -191,6 +204,9 @@ impl Moved {
     /// # Errors
     /// A directory or link cannot be made, or there is too much to link to.
     pub fn link(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
+        if self.git {
+            write_new(&self.base.join(GIT_FILE), GIT_INCLUDES)?;
+        }
         for (kept, old) in &self.directories {
             let new = self.base.join(kept.directory);
             match kept.old_files {
@@ -352,6 +368,15 @@ impl<'a> Links<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes a file. One that exists is the user's own by now, and stays.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match fs::File::create_new(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

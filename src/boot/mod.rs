@@ -342,10 +342,15 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
         if let Some(new) = &user.new {
             account.name.clone_from(&new.name);
         }
-        start.report.degraded(Degradation::note(format!(
-            "started as uid {} rather than root: the owner of the volume and the groups are as they are",
-            account.uid
-        )))?;
+        start.report.degraded(Degradation::new(
+            format!(
+                "started as uid {} rather than root: the owner of the volume and the groups are as \
+                 they are",
+                account.uid
+            ),
+            "leave out `docker run --user`: the server becomes the owner of a mounted directory by \
+             itself, and HOME and pip work; nothing where the platform chooses the uid",
+        ))?;
     }
     account::name_own(&mut account, start.settings.dry_run);
     Ok(ServerUser { account, dropped })

@@ -87,6 +87,28 @@ fn root_enters_the_name_of_a_uid_that_is_asked_for() {
     assert!(stdout.contains(promised), "{stdout}");
 }
 
+/// On a laptop: `docker run --user $(id -u):$(id -g)`. HOME is the image's, where this uid writes
+/// nothing; what HOME has is still read.
+#[test]
+fn git_config_global_works_where_home_cannot_be_written() {
+    let (_file, option) = mounted("[user]\n\tname = Ann\n", "/home/jupyter/.gitconfig");
+    let script = "set -e
+        git config --global user.email a@b.c
+        cd /tmp; git init -q of-a-test; cd of-a-test; git commit -q --allow-empty -m x
+        git log -1 --format='%an %ae'";
+    let options = ["--user=1001:1001", "--network=none", &option];
+    let (code, stdout, stderr) = run(&options, &["--", "sh", "-c", script]);
+    assert_eq!((code, stdout.as_str()), (0, "Ann a@b.c\n"), "{stderr}");
+    assert!(
+        stderr.contains("(remedy: leave out `docker run --user`"),
+        "{stderr}"
+    );
+    // Where HOME can be written, git's file is there.
+    let script = "git config --global user.email a@b.c; ls ~/.gitconfig";
+    let (_, stdout, stderr) = run(&["--network=none"], &["--", "sh", "-c", script]);
+    assert_eq!(stdout, "/home/jupyter/.gitconfig\n", "{stderr}");
+}
+
 /// An administrator's look into a container of somebody else.
 #[test]
 fn docker_exec_has_a_name_as_any_uid() {

@@ -315,17 +315,15 @@ fn a_hub_spawns_system_users() {
         let home = homes.path().join("alice");
         fs::create_dir(&home).unwrap();
         chown(&home, Some(UID), Some(GID)).unwrap();
-        let hub = Hub::start(&format!(
-            "from dockerspawner import SystemUserSpawner\n\
-             class Spawner(SystemUserSpawner):\n\
-             \x20   def _user_id_default(self): return {UID}\n\
-             \x20   def _group_id_default(self): return {GID}\n\
-             c.JupyterHub.spawner_class = Spawner\n\
+        let line = format!("alice:x:{UID}:{GID}:Alice:{}:/bin/sh\n", home.display());
+        let more = format!(
+            "c.JupyterHub.spawner_class = 'dockerspawner.SystemUserSpawner'\n\
              volumes.clear()\n\
              c.SystemUserSpawner.run_as_root = {as_root}\n\
              c.SystemUserSpawner.host_homedir_format_string = '{}/{{username}}'",
             homes.path().display()
-        ));
+        );
+        let hub = Hub::start_with_users(&line, &more);
         assert_eq!(hub.ask(&["start", "alice"]), "ready");
         let code = "import os; open('mine.txt', 'w').close(); print(os.getcwd(), os.getuid())";
         let said = hub.ask(&["run", "alice", code]);

@@ -32,7 +32,7 @@ const TOKEN: &str = "a-token-of-the-tests";
 pub struct Hub {
     venv: PathBuf,
     directory: tempfile::TempDir,
-    /// What leads into the network that the hub is in; empty: this machine's.
+    /// What leads into the network or the mounts that the hub is in; empty: this machine's.
     enter: Vec<String>,
     running: Option<Running>,
     port: u16,
@@ -48,6 +48,23 @@ impl Hub {
 
     /// The same with other versions.
     pub fn start_version(version: &[&str], more: &str) -> Self {
+        Self::start_within(version, Vec::new(), more)
+    }
+
+    /// The same on a machine with these lines of `/etc/passwd`, too.
+    pub fn start_with_users(lines: &str, more: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let machines = fs::read_to_string("/etc/passwd").unwrap();
+        fs::write(file.path(), format!("{machines}{lines}")).unwrap();
+        let script = "mount --bind \"$0\" /etc/passwd; exec \"$@\"";
+        let enter = ["unshare", "--mount", "sh", "-ec", script];
+        let enter = enter.into_iter().chain(file.path().to_str());
+        let mut hub = Self::start_within(NEWEST, enter.map(str::to_owned).collect(), more);
+        hub.enter.clear();
+        hub
+    }
+
+    fn start_within(version: &[&str], enter: Vec<String>, more: &str) -> Self {
         let prefix = docker::name();
         let image = docker::IMAGE;
         let more = format!(
@@ -57,7 +74,7 @@ impl Hub {
              {more}"
         );
         let example = "examples/jupyterhub_config.py";
-        Self::start_example(version, example, prefix, Vec::new(), &more)
+        Self::start_example(version, example, prefix, enter, &more)
     }
 
     /// Any example, in the network that `enter` leads into.
