@@ -171,18 +171,15 @@ pub(super) fn make(
 }
 
 /// Reports that the uid that is asked for is another user's here. The image's own user, whose group
-/// the new account has for the venv, has nothing but what belongs to the lab.
+/// may write the venv, has nothing but what belongs to the lab.
 pub(super) fn report_other_account(
     start: &mut Start<'_>,
     account: &Account,
 ) -> Result<(), Failure> {
     let other = resolve(&account.uid.to_string(), None, None).ok();
     let other = other.filter(|other| other.in_passwd && other.name != account.name);
-    match other.filter(|other| {
-        ![&[account.gid], &account.groups[..]]
-            .concat()
-            .contains(&other.gid)
-    }) {
+    let labs = start.settings.server.venv.as_deref().and_then(writers);
+    match other.filter(|other| labs != Some(other.gid)) {
         Some(other) => start.report.degraded(is_another(
             &format!("the uid of NB_UID, {}", account.uid),
             &other.name,

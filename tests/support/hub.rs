@@ -51,17 +51,14 @@ impl Hub {
         Self::start_within(version, Vec::new(), more)
     }
 
-    /// The same on a machine with these lines of `/etc/passwd`, too.
+    /// The same on a machine with these lines in `/etc/passwd`, too. All of `/etc` is a copy: a mount
+    /// on the file alone goes when another test adds a user.
     pub fn start_with_users(lines: &str, more: &str) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let machines = fs::read_to_string("/etc/passwd").unwrap();
-        fs::write(file.path(), format!("{machines}{lines}")).unwrap();
-        let script = "mount --bind \"$0\" /etc/passwd; exec \"$@\"";
-        let enter = ["unshare", "--mount", "sh", "-ec", script];
-        let enter = enter.into_iter().chain(file.path().to_str());
-        let mut hub = Self::start_within(NEWEST, enter.map(str::to_owned).collect(), more);
-        hub.enter.clear();
-        hub
+        let script = "mount -t tmpfs tmpfs /mnt; cp -a /etc/. /mnt; printf %s \"$0\" >>/mnt/passwd
+            mount --move /mnt /etc; exec \"$@\"";
+        let enter = ["unshare", "--mount", "sh", "-ec", script, lines];
+        let enter = enter.map(str::to_owned).to_vec();
+        Self::start_within(NEWEST, enter, more)
     }
 
     fn start_within(version: &[&str], enter: Vec<String>, more: &str) -> Self {
