@@ -101,7 +101,8 @@ RUN apt-get update \
     && echo ai-lab >/etc/debian_chroot \
     && printf '. /etc/profile.d/%s.sh\n' ai-lab bash_completion >>/etc/bash.bashrc
 VOLUME /home/jupyter/notebooks
-COPY image/requirements.txt image/constraints.txt image/not-rescued.txt image/system /usr/local/share/ai-lab/
+COPY image/requirements.txt image/constraints.txt image/not-rescued.txt image/ai_lab_start.py \
+    image/system /usr/local/share/ai-lab/
 # The files of the image, with the modes that they need whatever they were checked out with.
 # Then the packages, without what nothing here runs: their own test suites, the hub's own pages,
 # source maps, the C that is compiled already, and debug symbols. They are installed in the stage
@@ -110,6 +111,7 @@ COPY image/requirements.txt image/constraints.txt image/not-rescued.txt image/sy
 # them later takes ten seconds. Bytecode is written for what stays. uv and its cache are gone
 # before the layer ends.
 # Group root, which a socket of gid 0 gives the user, can write nothing that others cannot.
+# The servers' programs alone are told what they need not import at once (ai_lab_start.py).
 # A lab that does not start is rescued from a second venv, the same files under other names: its
 # directories take five megabytes. pip changes no file, it makes another one in its place.
 RUN cd /usr/local/share/ai-lab \
@@ -133,7 +135,10 @@ RUN cd /usr/local/share/ai-lab \
         --requirement /usr/local/share/ai-lab/requirements.txt \
         --constraint /usr/local/share/ai-lab/constraints.txt \
     && $uv pip check \
-    && rm .lock \
+    && $as install -m 664 -t lib/python3*/site-packages /usr/local/share/ai-lab/ai_lab_start.py \
+    && $as sed -i 's/^from .* import main$/import ai_lab_start\n\nwith ai_lab_start.quickly():\n    &/' \
+        bin/jupyter-lab bin/jupyter-labhub bin/jupyterhub-singleuser \
+    && rm .lock /usr/local/share/ai-lab/ai_lab_start.py \
     && rm -rf lib/python3*/site-packages/jupyterlab/galata share/jupyterhub/static \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && find . '(' -name '*.js.map' -o -name '*.c' -not -path '*/f2py/*' ')' -delete \

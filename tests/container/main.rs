@@ -44,6 +44,7 @@ mod password;
 mod password_mounted;
 mod password_traps;
 mod podman;
+mod quick_start;
 mod readiness;
 mod record;
 mod rescue;
