@@ -16,6 +16,19 @@ use crate::support::process::until;
 /// What knows the fields of Kubernetes and their types.
 const VALIDATE: &[&str] = &["kubernetes-validate==1.37.0"];
 
+/// The fields that the page names in its text only.
+const NAMED: &str = "\
+os: {name: linux}
+hostUsers: false
+shareProcessNamespace: true
+enableServiceLinks: false
+containers:
+  - name: ai-lab
+    lifecycle: {stopSignal: SIGTERM}
+    terminationMessagePath: /dev/termination-log
+    terminationMessagePolicy: FallbackToLogsOnError
+";
+
 /// Returns the example with the image of the tests and without what this machine lacks: a
 /// network for Podman's users, and control groups that are theirs.
 fn example() -> String {
@@ -66,9 +79,9 @@ fn every_field_of_the_example_and_of_the_page_is_one_of_kubernetes() {
     let mut specs = blocks("docs/kubernetes.md");
     specs.retain(|block| block.first_line() == "# spec of a pod");
     assert_eq!(specs.len(), 5, "{specs:?}");
-    for spec in specs {
-        let (ok, said) = validate(directory.path(), "pod.yaml", &pod(&spec.text));
-        assert!(ok, "{said}{}", spec.text);
+    for spec in specs.iter().map(|block| &*block.text).chain([NAMED]) {
+        let (ok, said) = validate(directory.path(), "pod.yaml", &pod(spec));
+        assert!(ok, "{said}{spec}");
     }
 
     let wrong = example.replace("fsGroupChangePolicy", "fsGroupChange");
