@@ -42,6 +42,7 @@ engine=(docker)
 tidy() {
     local code=$? left
     ((code != 88)) || return
+    [ "${engine[0]}" = docker ] || podman pod rm --all --force
     ! left=$("${engine[@]}" ps --all --quiet | xargs) || [ -z "$left" ] ||
         xargs "${engine[@]}" rm --force <<<"$left"
     ! left=$("${engine[@]}" volume ls --quiet | xargs) || [ -z "$left" ] ||

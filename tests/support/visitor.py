@@ -28,6 +28,8 @@ import urllib.request
 import jupyter_kernel
 
 url, verb, *words = sys.argv[1:]
+# In seconds; a machine that is emulated needs more.
+PATIENCE = int(os.environ.get("AI_LAB_PATIENCE", 30))
 cookies = http.cookiejar.LWPCookieJar()
 browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
 
@@ -39,7 +41,7 @@ def cookie(name):
 def ask(path, data=None, headers=None):
     request = urllib.request.Request(url + path, data, headers or {})
     try:
-        with browser.open(request, timeout=30) as answer:
+        with browser.open(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -67,7 +69,7 @@ class WebSocket:
 
     def __init__(self, path):
         place = urllib.parse.urlsplit(url)
-        link = socket.create_connection((place.hostname, place.port), timeout=60)
+        link = socket.create_connection((place.hostname, place.port), timeout=2 * PATIENCE)
         if place.scheme == "https":
             link = ssl.create_default_context().wrap_socket(link, server_hostname=place.hostname)
         held = "; ".join(f"{c.name}={c.value}" for c in cookies)
@@ -153,7 +155,7 @@ elif verb == "delete":
     request = urllib.request.Request(
         f"{url}/api/contents/{words[1]}", headers={"X-XSRFToken": cookie("_xsrf")}, method="DELETE"
     )
-    with browser.open(request, timeout=30) as answer:
+    with browser.open(request, timeout=PATIENCE) as answer:
         print(answer.status)
 elif verb == "save":
     assert login(words[0])
@@ -168,5 +170,5 @@ elif verb == "save":
         {"X-XSRFToken": cookie("_xsrf")},
         method="PUT",
     )
-    with browser.open(request, timeout=30) as answer:
+    with browser.open(request, timeout=PATIENCE) as answer:
         print(json.loads(answer.read())["path"])
