@@ -10,6 +10,8 @@ const READY: &str = "] ready in ";
 const PASSWORD: &str = "a-password-of-mine";
 const SITE: &str = "cd /opt/ai-lab/jupyterenv/lib/python3*/site-packages && ";
 
+const SETTINGS: &str = "settings=~/.jupyter/lab/user-settings/@jupyterlab/apputils-extension && ";
+
 /// A way to break a lab, as the user: how, how it is mended, and what the rescue says of it.
 struct Break {
     how: &'static str,
@@ -18,7 +20,7 @@ struct Break {
 }
 
 /// Breaks that a restart of the server meets.
-const IN_PLACE: [Break; 8] = [
+const IN_PLACE: [Break; 12] = [
     Break {
         how: "mkdir -p ~/.jupyter && echo 'exit()' >~/.jupyter/jupyter_server_config.py",
         mend: "rm ~/.jupyter/jupyter_server_config.py",
@@ -57,6 +59,29 @@ const IN_PLACE: [Break; 8] = [
         said: "code 5",
     },
     Break {
+        how: "printf 'import s3contents\\nc.IdentityProvider.token = \"x\"\\n' \
+              >~/.jupyter/jupyter_server_config.py",
+        mend: "rm ~/.jupyter/jupyter_server_config.py",
+        said: "in line 1 (ModuleNotFoundError: No module named 's3contents')",
+    },
+    Break {
+        how: "SETTINGS mkdir -p $settings && echo '{\"theme\": ' >$settings/themes.jupyterlab-settings",
+        mend: "rm -r ~/.jupyter/lab/user-settings",
+        said: "themes.jupyterlab-settings is damaged",
+    },
+    Break {
+        how: "mkdir -p ~/.local/share/jupyter/labextensions/half && \
+              echo '{\"name\": ' >~/.local/share/jupyter/labextensions/half/package.json",
+        mend: "rm -r ~/.local/share/jupyter/labextensions",
+        said: "half/package.json is damaged",
+    },
+    Break {
+        how: "cp /opt/ai-lab/jupyterenv/share/jupyter/lab/static/index.html ~ && \
+              : >/opt/ai-lab/jupyterenv/share/jupyter/lab/static/index.html",
+        mend: "mv ~/index.html /opt/ai-lab/jupyterenv/share/jupyter/lab/static",
+        said: "index.html is damaged",
+    },
+    Break {
         how: "cd ~/.local/share/jupyter/runtime && rm jupyter_cookie_secret && \
               mkdir jupyter_cookie_secret",
         mend: "rmdir ~/.local/share/jupyter/runtime/jupyter_cookie_secret",
@@ -80,7 +105,7 @@ const FROM_THE_START: [Break; 2] = [
 ];
 
 fn as_user(container: &Container, script: &str) {
-    let script = script.replace("SITE ", SITE);
+    let script = script.replace("SITE ", SITE).replace("SETTINGS ", SETTINGS);
     container.exec_ok("jupyter", &["bash", "-c", &script]);
 }
 
@@ -92,7 +117,11 @@ fn again(container: &Container, start: &dyn Fn()) -> Option<String> {
         (container.logs().matches(READY).count() > before).then_some(())
     });
     container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
-    container.status()["rescue"].as_str().map(str::to_owned)
+    let rescue = container.status()["rescue"].as_str().map(str::to_owned);
+    let told = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);
+    let row = told.lines().any(|line| line.starts_with("rescue"));
+    assert_eq!(row, rescue.is_some(), "{told}");
+    rescue
 }
 
 /// Meets each break and mends it; nobody but the owner gets in.
@@ -134,16 +163,31 @@ fn api(container: &Container, scheme: &str) -> String {
 fn a_certificate_that_is_gone_is_replaced_and_the_login_never_goes_without_one() {
     let container = Container::start(&[], &[]);
     container.wait_for(READY);
-    let how = "mkdir -p ~/.jupyter && \
-               echo 'c.ServerApp.certfile = \"/no/cert\"' >~/.jupyter/jupyter_server_config.py";
-    as_user(&container, how);
     let restart = || drop(docker_ok(["restart", &container.name]));
-    let rescue = again(&container, &restart).unwrap();
-    assert!(rescue.contains("/no/cert cannot be read"), "{rescue}");
-    assert_eq!(
-        (api(&container, "https"), api(&container, "http")),
-        ("200".into(), "000".into())
-    );
+    let in_place = || drop(container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]));
+    for (how, start, said) in [
+        (
+            "file=/no/cert",
+            &restart as &dyn Fn(),
+            "/no/cert cannot be read",
+        ),
+        // Jupyter starts with such a file, and ends each connection.
+        (
+            "file=~/cert; echo 'of mine' >$file",
+            &in_place,
+            "cert cannot be used: it has no certificate",
+        ),
+    ] {
+        let name = "mkdir -p ~/.jupyter && \
+                    echo \"c.ServerApp.certfile = '$file'\" >~/.jupyter/jupyter_server_config.py";
+        as_user(&container, &format!("{how}; {name}"));
+        let rescue = again(&container, start).unwrap();
+        assert!(rescue.contains(said), "{rescue}");
+        assert_eq!(
+            (api(&container, "https"), api(&container, "http")),
+            ("200".into(), "000".into())
+        );
+    }
     as_user(&container, "rm ~/.jupyter/jupyter_server_config.py");
     assert_eq!(again(&container, &restart), None);
     assert_eq!(api(&container, "http"), "200");

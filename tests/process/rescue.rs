@@ -80,11 +80,17 @@ fn a_rescue_that_fails_too_ends_with_the_code_of_what_it_was_for() {
     );
 
     let image = Image::new();
+    let missing = "ModuleNotFoundError: No module named 'mine'";
+    fs::write(image.path("home/quoted"), missing).unwrap();
     // No directory can be made there, so it is in memory.
     let start = broken(&image)
         .env("TMPDIR", "/proc")
-        .env("FAKE_RESCUE", "dies");
+        .env("FAKE", "quotes dies")
+        .env("FAKE_RESCUE", "leaves");
     let ended = start.run();
+    // The end of the usual server says more than that of its rescue.
+    let reason = json(&image.path("state/state.json"))["last_reason"].to_string();
+    assert!(reason.contains("mine"), "{reason}");
     assert_eq!(ended.code, 3, "{}", ended.stderr);
     assert_eq!(
         ended.stderr.matches("my last words").count(),
@@ -231,6 +237,25 @@ fn a_rescue_is_never_easier_to_enter() {
     }
 }
 
+#[test]
+fn no_default_password_opens_a_rescue() {
+    for default in ["ailab", "the-operators"] {
+        let image = Image::new();
+        let start = Start::pid1().args(image.options());
+        let start = start.args(["--jupyter-server", "jupyter-lab", "--password", default]);
+        let mut running = image.rescued(start).start();
+        running.wait_for(READY);
+        // It is effective for the usual server.
+        let own = json(&image.path("home/.jupyter/jupyter_server_config.json"));
+        assert!(own["IdentityProvider"]["hashed_password"].is_string());
+        let configured = configuration(&image);
+        let set = &configured["PasswordIdentityProvider"]["hashed_password"];
+        assert_eq!(set, "", "{default}");
+        running.signal(libc::SIGTERM);
+        assert_eq!(running.end(), 0);
+    }
+}
+
 /// Writes a file of Jupyter's configuration.
 pub fn jupyters(image: &Image, name: &str, text: &str) {
     let directory = image.path("home/.jupyter");
@@ -366,4 +391,73 @@ fn a_usual_server_after_a_rescue_that_did_not_start_is_no_rescue() {
     running.signal(libc::SIGTERM);
     assert_eq!(running.end(), 0);
     assert!(!running.everything().1.contains("This is a rescue"));
+}
+
+/// Variables of the user's that would bring back what broke.
+const THE_USERS: [&str; 6] = [
+    "JUPYTER_CONFIG_PATH",
+    "JUPYTER_PATH",
+    "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR",
+    "JUPYTER_PREFER_ENV_PATH",
+    "JUPYTERLAB_DIR",
+];
+
+#[test]
+fn a_rescue_has_nothing_of_the_users_but_the_login() {
+    let image = Image::new();
+    let mut start = broken(&image).args(["--umask", "027"]);
+    for name in THE_USERS {
+        start = start.env(name, "/mine");
+    }
+    let mut running = start.start();
+    running.wait_for(READY);
+    let private = private(&image);
+    let proc = format!("/proc/{}", running.main_pid());
+    let read = |name: &str| fs::read_to_string(format!("{proc}/{name}")).unwrap();
+    let environment = read("environ");
+    let of_jupyter = |name: &str| {
+        let mut all = environment.split('\0');
+        all.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    };
+    let mut wrong = Vec::new();
+    let mut keeps = |what: &str, kept: bool| {
+        if !kept {
+            wrong.push(what.to_owned());
+        }
+    };
+    let no_config = of_jupyter("JUPYTER_NO_CONFIG") == Some("1");
+    keeps("no configuration", no_config);
+    for (name, directory) in [
+        ("JUPYTER_DATA_DIR", "data"),
+        ("JUPYTER_RUNTIME_DIR", "runtime"),
+        ("IPYTHONDIR", "ipython"),
+        ("TMPDIR", "tmp"),
+    ] {
+        let directory = private.join(directory).display().to_string();
+        keeps(name, of_jupyter(name) == Some(&directory));
+    }
+    for name in THE_USERS {
+        keeps(name, of_jupyter(name).is_none());
+    }
+    // Neither Python's own variables, nor a module in the working directory or the user site.
+    let line = read("cmdline");
+    keeps("-I", line.contains("\0-I\0-m\0jupyterlab\0--config="));
+    let directory = fs::read_link(format!("{proc}/cwd")).unwrap();
+    keeps("the working directory", directory == private);
+    keeps("the umask", read("status").contains("Umask:\t0027"));
+    let all = configuration(&image);
+    let server = &all["ServerApp"];
+    let own = serde_json::json!({"jupyterlab": true, "jupyter_server_terminals": true});
+    keeps("server extensions", server["jpserver_extensions"] == own);
+    let none = serde_json::json!([]);
+    keeps("extensions", all["LabApp"]["labextensions_path"] == none);
+    keeps("the port", server["port_retries"] == 0);
+    keeps("all files", server["root_dir"] == "/");
+    // A changed password would be gone with the rescue.
+    let login = &all["PasswordIdentityProvider"];
+    keeps("the password", login["allow_password_change"] == false);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
 }

@@ -239,6 +239,22 @@ fn a_server_without_another_part_of_its_configuration_says_so_and_stays() {
     }
 }
 
+/// A rescue would end in the same way; the restart policy tries the usual server again.
+#[test]
+fn a_server_whose_port_is_taken_is_not_rescued() {
+    let image = Image::new();
+    let other = std::net::TcpListener::bind(("127.0.0.1", image.port)).unwrap();
+    let start = broken(&image).args(["--restart", "on-failure"]);
+    let mut running = start.env("FAKE", "reluctant").start();
+    running.wait_for("the server is started again in 1 s");
+    drop(other);
+    running.wait_for(READY);
+    assert!(rescue_of(&image).is_null());
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+    assert!(!running.everything().1.contains(RESCUE));
+}
+
 #[test]
 fn a_restart_while_a_rescue_is_prepared_tries_the_usual_server() {
     let image = Image::new();

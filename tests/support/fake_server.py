@@ -8,6 +8,7 @@ says. FAKE is a list of words:
   unbound    prints the ready line and never listens
   deaf       ignores TERM
   dies       says some last words and exits with 3 before it listens
+  leaves     does so with 5
   reluctant  exits with 3 before it listens, the first time
   quotes     says what the file quoted in HOME says
   crash      exits with 4 at GET /crash
@@ -127,9 +128,9 @@ if "FAKE_MUTE" not in os.environ:
 if "quotes" in FAKE:
     with open(os.environ["HOME"] + "/quoted") as file:
         say(file.read())
-if "dies" in FAKE:
+if "dies" in FAKE or "leaves" in FAKE:
     say("fake: my last words")
-    os._exit(3)
+    os._exit(5 if "leaves" in FAKE else 3)
 if "reluctant" in FAKE and not os.path.exists(tried := os.environ["HOME"] + "/tried"):
     open(tried, "w").close()
     os._exit(3)
