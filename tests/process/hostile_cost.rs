@@ -102,7 +102,8 @@ fn a_file_without_end_at_a_defaults_path_is_not_read() {
         ("of an image whose cells are known", "1 kept", |volume| {
             let digest = "ab".repeat(32);
             volume.record(&format!("{digest}  start.ipynb\n"));
-            let cells = format!(r#"{{"path":"start.ipynb","sha256":"{digest}","cells":[]}}"#);
+            let notebook = r#""notebook":{"cells":[]}"#;
+            let cells = format!(r#"{{"path":"start.ipynb","sha256":"{digest}",{notebook}}}"#);
             volume.write(".ai-lab/cells.jsonl", &cells);
         }),
         ("never used", "1 kept", |_| {}),
