@@ -1,4 +1,4 @@
-//! Text made from the grammar, to be installed elsewhere: completions and the manual.
+//! Text that is made from the grammar: shell completions and the manual page.
 
 use std::io;
 
@@ -16,8 +16,8 @@ pub fn completions(shell: Shell) -> String {
         .filter_map(|name| verbs::verb_grammar(name));
     let start = start_command().disable_help_subcommand(true);
     let whole = verbs.fold(start, Command::subcommand);
-    // Only completions know the choices: in a start, a wrong choice is a wrong setting, from
-    // any origin, and not a wrong command line.
+    // The grammar of a start has no choices: there a wrong choice is a wrong setting (exit code
+    // 78), not a wrong command line.
     let mut whole = TABLE.iter().fold(whole, |command, entry| match entry.kind {
         ValueKind::Choice(words) => {
             command.mut_arg(entry.flag, |arg| arg.value_parser(words.to_vec()))

@@ -11,7 +11,7 @@ use crate::supervisor::processes;
 /// The name of the supervisor's process, cut to the 15 bytes that the kernel keeps.
 pub const PROCESS_NAME: &str = "ai-lab-entrypoi";
 
-/// Gives this process that name, whatever the name of its executable file.
+/// Sets the name of this process to [`PROCESS_NAME`], whatever the name of its executable file.
 pub fn set_process_name() {
     // prctl(2) fails only for a bad address.
     let _ = rustix::thread::set_name(c"ai-lab-entrypoi");
@@ -68,7 +68,7 @@ impl Supervisor {
     }
 }
 
-/// Reports whether another process than this one has the supervisor's name.
+/// Reports whether `pid` is another process with the supervisor's name.
 fn has_name(pid: Pid) -> bool {
     let name = || fs::read_to_string(format!("/proc/{pid}/comm"));
     pid != getpid() && name().is_ok_and(|name| name.trim_end() == PROCESS_NAME)

@@ -1,8 +1,8 @@
 //! The environment of root hooks: only listed variables are passed on, as by sudo's `env_reset`.
 //!
 //! The container's environment may come from an unprivileged user (`sudo -E`), and this program
-//! cannot know what a variable means to an interpreter. So only those variables are passed on
-//! that are named below or in the settings.
+//! cannot know what a variable means to an interpreter. So it passes on only the variables that are
+//! named below or in the settings.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

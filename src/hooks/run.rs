@@ -22,15 +22,15 @@ use crate::sys;
 /// The longest line of a hook's output that is logged as one, in bytes. Longer lines are split.
 const LONGEST_LINE: usize = 8 * 1024;
 
-/// Reads of 4 KiB per stream before the time limit and the signals are checked again: endless
-/// output must not delay the end of a hook. As much as a pipe usually holds.
+/// The reads of 4 KiB per stream before the time limit and the signals are checked again, so that
+/// endless output does not delay the end of a hook. Together as much as a pipe usually holds.
 const READS: usize = 16;
 
-/// Reads of 4 KiB per stream after the end of a hook: as much as a pipe can hold.
+/// The reads of 4 KiB per stream after the end of a hook: as much as a pipe can hold.
 const LAST_READS: usize = 257;
 
-/// Time limit for killed processes to disappear. One in uninterruptible sleep, or one that
-/// root without CAP_KILL may not kill, must not hold up the start for ever.
+/// The time limit for killed processes to disappear. A process in uninterruptible sleep, or one
+/// that root without CAP_KILL may not kill, must not block the start for ever.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running hook.

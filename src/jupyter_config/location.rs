@@ -20,7 +20,7 @@ pub const CONFIG_FILE_NAME: &str = "jupyter_server_config.json";
 /// file of this server alone ([`ConfigInputs::own_config_name`]) comes after them.
 const NAMES: [&str; 2] = ["jupyter_server_config", "jupyter_config"];
 
-/// Name of the file that only JupyterLab reads, without extension.
+/// The name of the file that only JupyterLab reads, without extension.
 pub const LAB_CONFIG_NAME: &str = "jupyter_lab_config";
 
 /// Names of configuration files, without extension, that no server reads.
@@ -86,7 +86,7 @@ pub struct ConfigLocation {
 }
 
 impl ConfigLocation {
-    /// Finds the sources that a server in these surroundings reads.
+    /// Finds the sources that a server with these inputs reads.
     pub fn resolve(surroundings: &ConfigInputs<'_>) -> Self {
         let variable = |name: &str| (surroundings.environment)(name).filter(|v| !v.is_empty());
         let on = |name: &str| variable(name).map(|value| is_on(&value));

@@ -1,5 +1,5 @@
 //! Decides, from all sources that Jupyter reads, whether a default password may be set and which
-//! hash is effective. It does no I/O: `place` reads the files.
+//! hash is effective. It does no I/O: `location` reads the files.
 
 use std::path::Path;
 
@@ -199,11 +199,11 @@ pub struct Source {
 pub enum Rank {
     /// The server's command line, or the file that it names; beats every other source.
     Line,
-    /// A source that beats the file with the user's own password.
+    /// A source that is stronger than the file with the user's own password.
     Before,
     /// The file with the user's own password.
     Own,
-    /// A source that the file with the user's own password beats.
+    /// A source that is weaker than the file with the user's own password.
     After,
     /// A source that only rules out a default password: another server's file, or `--config`.
     Ignored,
@@ -271,8 +271,8 @@ impl ConfigSources {
         }
     }
 
-    /// Finds, outside the file `own`, a hash in `IdentityProvider` for which `public` is true and
-    /// any other setting. Describes both for a message; `None`: one of them is missing.
+    /// Finds, outside the file `own`, a default hash in `IdentityProvider` (`public` is true for it)
+    /// and any other setting. Describes both for a message; `None`: one of them is missing.
     pub fn public_default_elsewhere(
         &self,
         own: &Path,
@@ -330,7 +330,7 @@ impl ConfigSources {
                     if better { Some(next) } else { best }
                 },
             );
-        // A later file does not beat such a hash in the user's own file, however unclear it is.
+        // An unclear file of lower precedence cannot override such a hash in the user's own file.
         let decided = winner.is_some_and(|(kind, source, _)| {
             kind <= SettingKind::Provider && source.rank == Rank::Own
         });

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Size in bytes at which the file is rotated.
+/// The size in bytes at which the file is rotated.
 pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
 
-/// Number of rotated files that are kept; `NAME.1` is the newest.
+/// The number of rotated files that are kept; `NAME.1` is the newest.
 pub const KEPT_FILES: u32 = 3;
 
 /// An open logfile.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Times are UTC. Lines go to stderr without a queue until a [`Sink`] takes over. Either way, a
-//! reader that does not read blocks no one for long.
+//! stalled reader blocks nothing for long.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -88,18 +88,18 @@ pub fn error_to_stderr(message: &str) {
     stderr::write(line(style(), Level::ERROR, message).as_bytes(), losses);
 }
 
-/// Returns the line that reports how many lines found no room on the console.
+/// Returns the line that reports how many lines were lost on the console.
 pub fn losses(lost: u64) -> Vec<u8> {
     loss_notice(style(), lost)
 }
 
-/// Logs the same for the server's stdout and returns no bytes: stdout is for the server's output.
+/// Logs the number of lost lines of the server's stdout and returns no bytes: stdout is for the server's output.
 pub fn losses_of_stdout(lost: u64) -> Vec<u8> {
     emit(line(style(), Level::WARN, &lost_lines(lost, "on stdout")));
     Vec::new()
 }
 
-/// Returns the same for the logfile, which holds plain lines like those of the server.
+/// Returns the same line as [`losses`], without colour, for the logfile.
 pub fn losses_of_logfile(lost: u64) -> Vec<u8> {
     loss_notice(PLAIN, lost)
 }

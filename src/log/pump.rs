@@ -30,13 +30,13 @@ pub struct StreamOutputs {
     pub logfile: Option<Sink>,
 }
 
-/// How long an unfinished line is held back: its writer may only have paused, and output of other
-/// sources would be mixed into the line.
+/// How long an unfinished line is held back: its writer may only have paused, and output of
+/// another source would split the line.
 const PARTIAL_LINE_DELAY: Duration = Duration::from_millis(100);
 
 /// Copies `from` to `to` until every writer has closed the pipe. Chunks end at the end of a line
 /// if possible, so that lines of different sources are not mixed. If a line is still unfinished
-/// after a short time (`HOLD`), its beginning is passed on.
+/// after `PARTIAL_LINE_DELAY`, its beginning is passed on.
 ///
 /// # Errors
 /// The pipe cannot be watched or read.

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// Longest message, in bytes; all parts of a longer line but the last have `"partial":true`.
+/// The longest message, in bytes. A longer line becomes several messages; all but the last have
+/// `"partial":true`.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Converts one stream of the server, line by line.

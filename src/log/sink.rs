@@ -1,5 +1,5 @@
 //! An output that may stall. Bytes reach it through a bounded queue and a thread of its own, so
-//! that a reader that does not read blocks no one else for long.
+//! that a stalled reader blocks nothing else for long.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::sys::call_error;
 
-/// Most chunks that wait in the queue. One of the log pump is below 128 KiB, longer as JSON.
+/// The most chunks that wait in the queue. A chunk of the log pump has less than 128 KiB, or more as
+/// JSON.
 const QUEUE: usize = 32;
 
 /// How long the server may wait for a reader that makes no progress. After that, lines that find no
@@ -119,8 +120,8 @@ impl Sink {
         }
     }
 
-    /// Sends a chunk. Waits up to `PATIENCE` for room in the queue; then drops chunks and counts
-    /// their lines until there is room again.
+    /// Sends a chunk. Waits up to `SEND_TIMEOUT` for room in the queue; then drops chunks and
+    /// counts their lines until there is room again.
     pub async fn send(&self, chunk: Vec<u8>) {
         if self.shared.stalled.load(Ordering::Relaxed) {
             return self.offer(chunk);
@@ -155,7 +156,7 @@ impl Sink {
 
 impl Finish {
     /// Waits until everything is written, which needs all clones of the sink to be dropped. Gives
-    /// up when nothing is written for `LAST_PATIENCE`.
+    /// up when nothing is written for `FINISH_TIMEOUT`.
     pub async fn wait(mut self) {
         loop {
             let before = self.shared.written.load(Ordering::Relaxed);

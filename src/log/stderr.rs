@@ -1,8 +1,8 @@
 //! Writes to stderr without a thread, for the time before one may be started.
 //!
 //! A console that accepts no bytes (a full pipe without a reader, a terminal stopped with Ctrl-S)
-//! would block the preparation for ever, with every signal blocked. So a poll comes before each
-//! write, and lines that find no room are counted instead.
+//! would block the preparation for ever, with every signal blocked. So each write is preceded by a
+//! poll, and lines that find no room are counted instead.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -50,11 +50,10 @@ pub fn write(lines: &[u8], losses: fn(u64) -> Vec<u8>) {
     }
 }
 
-/// Draws a part of a line that a later one writes over: it may be left out.
+/// Draws a part of a line that a later part overwrites, so it may be dropped.
 pub fn draw(part: &[u8]) {
     let mut stderr = io::stderr().lock();
     if is_writable(&stderr) {
-        // Where it cannot be written, it is not seen either.
         let _ = stderr.write_all(part);
     }
 }

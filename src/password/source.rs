@@ -25,7 +25,7 @@ pub struct Sources<'a> {
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
-/// Reads the value of a variable.
+/// Reads a source from the value of its variable.
 type ReadFn = fn(OsString, &Origin) -> Result<SourceValue, SettingError>;
 
 /// The value that a source gives.

@@ -19,7 +19,7 @@ pub const LIMIT: u64 = 64 * 1024;
 pub struct Content {
     /// The values that could be read.
     pub values: BTreeMap<Key, Raw>,
-    /// The errors of the others, each with its line.
+    /// The errors in the other values, each with its line.
     pub errors: Vec<SettingError>,
 }
 

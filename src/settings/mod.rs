@@ -36,7 +36,7 @@ pub enum Restart {
 pub enum Rescue {
     /// It is started once more without the user's configuration and extensions.
     Auto,
-    /// The container ends with it, or the policy for restarts decides.
+    /// It is not rescued: the policy for restarts decides.
     Never,
 }
 
@@ -52,15 +52,15 @@ pub enum Orphans {
 /// The certificate for https, unless Jupyter's own configuration or arguments name one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
-    /// There is none: plain HTTP.
+    /// No certificate: plain HTTP.
     Off,
-    /// One that is made for this container.
+    /// A certificate that is made for this container.
     Auto,
-    /// One that is named.
+    /// A certificate in these files.
     Named {
         /// The file of the certificate.
         certificate: PathBuf,
-        /// The file of its key; `None`: that of the certificate has it.
+        /// The file of its key; `None`: the key is in the certificate's file.
         key: Option<PathBuf>,
     },
 }
@@ -83,7 +83,7 @@ pub enum VolumeOwner {
 pub enum UpdateNotebooks {
     /// The new one replaces a notebook that the user did not change.
     Unmodified,
-    /// The same; if the user changed the notebook, the new one is put beside it.
+    /// As `Unmodified`; if the user changed the notebook, the new one is put beside it.
     Beside,
     /// No notebook is replaced.
     Never,
@@ -246,8 +246,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns Jupyter's root directory, in which the server works: a person's home, or the
-    /// notebooks directory. `None`: there is neither.
+    /// Returns Jupyter's root directory and working directory: a person's home, or the notebooks
+    /// directory. `None`: there is neither.
     pub fn root_dir(&self) -> Option<&Path> {
         // A notebooks directory that a flag or variable names is the root directory.
         let follows = matches!(

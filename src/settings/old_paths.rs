@@ -12,8 +12,8 @@ const MOVED: [(&str, &str); 2] = [
     ),
 ];
 
-/// Returns `path` below its new directory, if it is below an old one that is absent and the new
-/// one exists.
+/// Returns the new path of `path`, if `path` is below an old directory that is absent, and the new
+/// directory exists.
 pub fn moved_path(path: &str) -> Option<String> {
     let (old, new, rest) = split_old_path(path)?;
     let hidden = !Path::new(old).exists() && Path::new(new).exists();
@@ -21,7 +21,7 @@ pub fn moved_path(path: &str) -> Option<String> {
 }
 
 /// Returns the new directory, if `path` is below an old one and both exist as different
-/// directories: a volume may have a copy from an older image.
+/// directories: a volume may hold a copy from an older image.
 pub fn stale_copy(path: &str) -> Option<&'static str> {
     let (old, new, _) = split_old_path(path)?;
     let [old, at_new] = [old, new].map(|path| Path::new(path).canonicalize().ok());

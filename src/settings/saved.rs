@@ -3,8 +3,8 @@
 //! A verb knows neither the command line nor the environment of the start. The start therefore
 //! writes its settings, without the password, to a file in the format of the settings file, so
 //! that the same code reads it. Root's record is [`ROOT_RECORD`], which no other user can replace. A
-//! start without root keeps its record in its state directory. A record names the supervisor
-//! that wrote it: one that came with the image or from an earlier start is ignored.
+//! start without root keeps its record in its state directory. A record names the supervisor that
+//! wrote it, so that verbs ignore a record of the image or of an earlier start.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read, Write};

@@ -24,7 +24,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Returns the strength: of two values, the one whose origin has the higher rank counts.
+    /// Returns the precedence: of two values, the one whose origin has the higher rank counts.
     pub fn rank(&self) -> u8 {
         match self {
             Self::Default => 0,
@@ -34,7 +34,7 @@ impl Origin {
         }
     }
 
-    /// Reports whether the person who starts the container chose the value, and not its image.
+    /// Reports whether the person who starts the container chose the value, not the image.
     pub fn is_chosen(&self) -> bool {
         matches!(self, Self::Flag(_) | Self::Environment(_))
     }

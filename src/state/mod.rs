@@ -90,7 +90,7 @@ pub struct State {
     pub restarts: u32,
     /// The exit code of the last server or command that ended; `None`: none has ended.
     pub last_exit: Option<i32>,
-    /// Why that one ended; `None`: the cause is not known.
+    /// The cause of that end; `None`: unknown.
     #[serde(default)]
     pub last_reason: Option<Diagnosis>,
     /// What broke, if the server is a rescue; `None`: it is the usual one.
@@ -118,7 +118,7 @@ pub struct PasswordLocation {
     pub directory: PathBuf,
     /// True if each start of the container sets the password.
     pub forced: bool,
-    /// True if the server's arguments set a password or the only file to read: they win.
+    /// True if the server's arguments set a password, or the only file to read: they override it.
     #[serde(default)]
     pub on_the_line: bool,
     /// The server's JUPYTER_CONFIG_PATH; `None`: not set, or not UTF-8.

@@ -1,5 +1,5 @@
-//! The current state. A separate thread writes it to its file, so that no disk holds the
-//! supervisor up.
+//! The current state. A separate thread writes it to its file, so that a slow disk does not block
+//! the supervisor.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::state::{State, StateDirectory};
 
-/// Maximum wait for the state to be written.
+/// The longest wait for the state to be written. A working disk is faster.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The current state and the keeper that writes it; shared with the tasks.
@@ -34,7 +34,7 @@ struct Latest {
 }
 
 impl StatePublisher {
-    /// Begins with this state, and has it written. Without a keeper no state is written.
+    /// Starts with this state and has it written. Without a keeper nothing is written.
     pub fn new(keeper: Option<StateDirectory>, state: State) -> Self {
         let told = Self(Arc::new(Shared {
             keeper,
@@ -82,8 +82,7 @@ impl StatePublisher {
         started.map(drop)
     }
 
-    /// Waits until the latest state is written, but no longer than a working disk takes
-    /// (`PATIENCE`).
+    /// Waits until the latest state is written, at most `WRITE_TIMEOUT`.
     pub async fn wait_written(&self) {
         let mut writing = self.0.writing.subscribe();
         let written = writing.wait_for(|writing| !writing);

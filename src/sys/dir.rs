@@ -9,11 +9,11 @@ use std::path::Path;
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
-/// Makes a directory that only the user `uid` can enter, inside one that all can write. It may
-/// exist already.
+/// Makes a directory that only the user `uid` can enter, inside one that all users can write.
+/// Accepts an existing one.
 ///
 /// # Errors
-/// It cannot be made, or it is another user's or open to others.
+/// It cannot be made, belongs to another user, or is open to others.
 pub fn make_private(path: &Path, uid: u32) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     match fs::DirBuilder::new().mode(0o700).create(path) {
@@ -32,7 +32,7 @@ pub fn make_private(path: &Path, uid: u32) -> io::Result<()> {
 pub struct RoomChecks(RefCell<BTreeMap<u64, Option<i32>>>);
 
 impl RoomChecks {
-    /// Checks whether a small file can be kept in a directory, or where it would be made.
+    /// Checks whether a small file can be kept in a directory, or in its nearest existing parent.
     ///
     /// # Errors
     /// The error of the system: no space, no quota, read-only, no permission, a broken disk.
@@ -52,7 +52,7 @@ impl RoomChecks {
             match &result {
                 Ok(()) => drop(known.insert(device, None)),
                 Err(error) if is_of_disk(error) => drop(known.insert(device, error.raw_os_error())),
-                // It is of this directory alone.
+                // This error holds for this directory only.
                 Err(_) => {}
             }
             return result;
@@ -61,14 +61,14 @@ impl RoomChecks {
     }
 }
 
-/// Reports whether an error is the disk's: it is full, a quota is used up, or it is broken.
+/// Reports whether an error means that the disk is full or broken, or a quota is used up.
 pub fn is_of_disk(error: &io::Error) -> bool {
     let disk = [Errno::NOSPC, Errno::DQUOT, Errno::IO];
     disk.iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Makes a file without a name in a directory, of the size of what Jupyter writes at a start.
+/// Writes as much as Jupyter does at a start to a temporary file without a name in a directory.
 fn check_room(directory: &Path) -> io::Result<()> {
     let system = rustix::fs::statvfs(directory)?;
     // Some file systems count no inodes.

@@ -101,7 +101,7 @@ impl FromIterator<(OsString, OsString)> for Environment {
     }
 }
 
-/// Returns the directory for temporary files: TMPDIR, or `/tmp` if that is unset or empty.
+/// Returns the directory for temporary files: TMPDIR, or `/tmp` if TMPDIR is unset or empty.
 pub fn temp_directory() -> PathBuf {
     let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());
     named.map_or_else(|| "/tmp".into(), PathBuf::from)

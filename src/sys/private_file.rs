@@ -10,8 +10,8 @@ use crate::sys::env;
 /// The mode of the files.
 pub const MODE: u32 = 0o600;
 
-/// Replaces a file atomically, and makes its directory if it is missing. `flush`: the new content
-/// is on disk before the old one is gone.
+/// Replaces a file atomically, and makes its directory if it is missing. `flush`: write the new
+/// content to disk before it replaces the old one.
 ///
 /// # Errors
 /// The directory or the file cannot be written.
@@ -22,8 +22,8 @@ pub fn replace(path: &Path, content: &[u8], flush: bool) -> io::Result<()> {
         .mode(0o700)
         .create(directory)?;
     let mut name = path.to_owned().into_os_string();
-    // Another container that shares the directory may have process id 1, too, and one on another
-    // machine all the same numbers.
+    // Containers that share the directory may have the same process id, and those on another
+    // machine the same container id, too.
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.push(format!(".{}", host.trim_end().replace('/', "-")));
     name.push(format!(".{}", env::container_id()));

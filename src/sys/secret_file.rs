@@ -13,7 +13,7 @@ use crate::sys::trust;
 /// Reads a file of at most `limit` KiB.
 ///
 /// # Errors
-/// The file cannot be opened, is no regular file, or is longer.
+/// The file cannot be opened, is not a regular file, or is longer.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     open(path).and_then(|file| read_limited(file, limit))
 }
@@ -46,8 +46,8 @@ pub fn read_limited(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file. As root it follows no link that another user could have made: it would read a
-/// file that this user must not read, and give its content away.
+/// Opens a file. Root follows no link that another user could have made: such a link could make
+/// root read a file that this user must not read.
 fn open(path: &Path) -> io::Result<File> {
     // Opening a FIFO without a writer must not block the start.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

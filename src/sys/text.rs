@@ -37,7 +37,7 @@ pub fn json(text: &str) -> String {
     })
 }
 
-/// Reports whether a character is escaped: see the top of this file.
+/// Reports whether a character is escaped, as the top of this file says.
 pub fn is_escaped(c: char) -> bool {
     c.is_control()
         || matches!(

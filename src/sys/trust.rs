@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The number of links that the kernel follows in one path.
+/// The most links that the kernel follows in one path.
 const MOST_LINKS: usize = 40;
 
 /// Checks that only root can write `path`, every directory above it, and every directory on the way

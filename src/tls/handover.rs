@@ -10,11 +10,12 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use crate::identity::Dropped;
 use crate::tls::Certificate;
 
-/// The lowest file descriptor for it, so that it is the same in each start and in a dry run.
+/// The lowest file descriptor for the file: high, so that it is the same in each start and in a
+/// dry run.
 const DESCRIPTOR: i32 = 100;
 
-/// A file in memory, which the server inherits. Its content is given last: the server's arguments
-/// name it before it is known whether they need it.
+/// A file in memory that the server inherits. It is filled last, because the server's arguments
+/// name its path before it is known whether the server needs it.
 ///
 /// Jupyter reads the certificate's file for each connection, so the file stays open.
 #[derive(Debug)]
@@ -24,14 +25,14 @@ impl Handover {
     /// Makes the file, which the user owns.
     ///
     /// # Errors
-    /// The kernel makes none.
+    /// The kernel cannot make one.
     pub fn new(_: &Dropped) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let make = |flags| memfd_create("tls", flags);
-        // Linux before 6.3 does not know the flag, without which newer ones may be told to refuse.
+        // Linux before 6.3 lacks the flag; newer kernels may be configured to require it.
         let file = make(flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| make(flags))?;
         fchmod(&file, Mode::RUSR)?;
-        // A low limit of open files allows no such number.
+        // The limit of open files may be lower than this number.
         let descriptor =
             fcntl_dupfd_cloexec(&file, DESCRIPTOR).or_else(|_| fcntl_dupfd_cloexec(&file, 3))?;
         Ok(Self(descriptor.into()))
@@ -46,7 +47,7 @@ impl Handover {
     /// that the server starts with `subprocess` do not: Python closes what it did not open.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// There is not enough memory.
     pub fn fill(&mut self, certificate: &Certificate) -> io::Result<()> {
         self.0.write_all(certificate.pem().as_bytes())?;
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;

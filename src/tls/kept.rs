@@ -1,5 +1,5 @@
-//! The certificate that is made for this container, and its file beside the password: who trusts
-//! it once need not do so again after the next start.
+//! The certificate that is made for this container. Its file is beside the password, so that people
+//! who trusted it once need not do so again after the next start.
 
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ use crate::tls::read::LIMIT;
 /// The name of the file in Jupyter's configuration directory, with the certificate and its key.
 const FILE_NAME: &str = "ai-lab-tls.pem";
 
-/// The first line of a file that we made. Any other file is a person's, and never replaced.
+/// The first line of a file that we made. Any other file belongs to a person and is not overwritten.
 const OURS: &str = "Made by ai-lab-entrypoint --tls auto, which replaces it before it expires.\n";
 
 const DAY: u64 = 24 * 60 * 60;
@@ -26,18 +26,18 @@ const DAY: u64 = 24 * 60 * 60;
 /// How long a certificate is valid. Apple's systems refuse more than 825 days.
 const VALID: Duration = Duration::from_secs(730 * DAY);
 
-/// How long it has been valid when it is made: the clocks of others may be slow.
+/// How far before its creation a certificate is valid: a browser's clock may be slow.
 const VALID_BEFORE: Duration = Duration::from_secs(DAY);
 
-/// A certificate that is valid for less is replaced: a container may run for long.
+/// A certificate that is valid for less time is replaced, because a container may run for long.
 const RENEWED: Duration = Duration::from_secs(90 * DAY);
 
-/// What there is for the server.
+/// The result of reading the certificate's file.
 #[derive(Debug)]
 pub enum Found {
-    /// A certificate that it can use: one that we made, or that a person put there.
+    /// A certificate that the server can use: one that we made, or that a person put there.
     Usable(Certificate),
-    /// Nothing.
+    /// There is no file.
     Nothing,
     /// A certificate that we made and that has this flaw.
     Outdated(&'static str),
@@ -54,7 +54,7 @@ pub struct Made {
     pub certificate: Certificate,
     /// The result of writing it to the file.
     pub written: io::Result<()>,
-    /// The path that a file which could not be used has now.
+    /// The new path of the old file, if that could not be used.
     pub aside: Option<PathBuf>,
 }
 
@@ -184,7 +184,7 @@ fn is_absent(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Reports whether a container engine made a host name up: a new container has another one, and
+/// Reports whether a container engine made up the host name: each container has another one, and
 /// nobody types it into a browser.
 fn is_made_up(host: &str) -> bool {
     let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);

@@ -117,7 +117,7 @@ pub(super) fn is_plain(tokens: &[Token]) -> bool {
         })
 }
 
-/// Reports whether a bracket after these tokens calls nothing, or something that may be called.
+/// Reports whether a bracket after these tokens calls nothing, or only what may be called.
 fn may_be_called(before: &[Token]) -> bool {
     let Some(last) = before.last() else {
         return true;
