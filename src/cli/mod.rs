@@ -37,8 +37,7 @@ pub enum Action {
     },
 }
 
-/// Returns the version. Builds for images and releases add the commit and its date, so that anyone
-/// can build the same again.
+/// Returns the version. Builds for images and releases add the commit and its date.
 fn version() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let commit = option_env!("AI_LAB_COMMIT").filter(|commit| !commit.is_empty());
@@ -61,18 +60,19 @@ As the very first word; each has its own --help.
   healthcheck  Probe the server once: exit 0 if it is healthy, 1 if not
   status       Show what the container is doing
   restart      Restart the server in place
-  notebooks    Show the state of the notebook defaults, and restore them: status, diff, restore;
-               seal, for who builds an image
+  notebooks    Show, restore and merge the notebook defaults: status, diff, restore, merge;
+               for people who build images: seal
   password     Set, hash or check a password: set, hash, check
   config       Show or check the settings: show, check
-  completions  Print what makes a shell complete these words: bash, zsh, fish and others
+  completions  Print the completion script for a shell: bash, zsh, fish and others
   man          Print the manual page",
     ),
     (
         "Command",
         "\
-None starts the configured server. jupyterhub-singleuser, jupyter-lab, jupyter lab and
-jupyter server start that server with those arguments. Anything else is run as the user.",
+Without COMMAND, the configured server starts. jupyterhub-singleuser, jupyter-lab,
+jupyter lab and jupyter server start that server with those arguments. Any other command
+runs as the user.",
     ),
     (
         "Exit status",
@@ -114,7 +114,8 @@ fn start(words: &[OsString]) -> Result<Action, clap::Error> {
     Ok(Action::Start { typed, command })
 }
 
-/// Returns the flags of a start before the word that does not fit; `None`: it is a verb.
+/// Returns the flags of a start before the word that does not fit; `None`: the first word is a
+/// verb.
 pub fn partial_start(words: &[OsString]) -> Option<CliSettings> {
     let first = words.get(1).and_then(|word| word.to_str());
     if first.and_then(verbs::verb_grammar).is_some() {
@@ -125,7 +126,7 @@ pub fn partial_start(words: &[OsString]) -> Option<CliSettings> {
     Some(typed(&matches, |_| true))
 }
 
-/// Returns the settings on the command line, of those that it can have.
+/// Returns the settings on the command line. `has`: reports whether the grammar has a setting.
 fn typed(matches: &ArgMatches, has: impl Fn(&Entry) -> bool) -> CliSettings {
     let entries = TABLE.iter().filter(|entry| has(entry));
     CliSettings {

@@ -108,7 +108,7 @@ pub const NAMES: &[&str] = &[
     "man",
 ];
 
-/// Returns the verb that a word resembles; for a word that names no program.
+/// Returns the verb that a word resembles, for a hint if no program has that name.
 pub fn similar_verb(word: &str) -> Option<&'static str> {
     let alike = |name: &&str| strsim::jaro_winkler(name, word);
     let closest = NAMES.iter().map(|name| (alike(name), *name));
@@ -145,7 +145,7 @@ fn notebooks() -> Command {
         .disable_help_subcommand(true)
         .subcommand(
             Command::new("status")
-                .about("Show how each default stands")
+                .about("Show the status of each default")
                 .arg(switch("json", "As JSON, for programs")),
         )
         .subcommand(
@@ -164,12 +164,12 @@ fn notebooks() -> Command {
         )
         .subcommand(
             Command::new("merge")
-                .about("Bring a notebook that you changed up to date; yours is kept as it was")
+                .about("Merge the newer version into a notebook that you changed; a copy of yours is kept")
                 .arg(files("FILE").required(true)),
         )
         .subcommand(
             Command::new("seal")
-                .about("Note the digests of an image's defaults at its build, for faster starts")
+                .about("Record the checksums of an image's defaults at its build, for faster starts")
                 .arg(files("DIR").required(true)),
         );
     with_settings(
@@ -191,8 +191,12 @@ fn password() -> Command {
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(Command::new("set").about("Set the password; the server must restart"))
-        .subcommand(Command::new("hash").about("Print its hash, as for JUPYTER_PASSWORD_HASH"))
-        .subcommand(Command::new("check").about("Exit 0 if it is the effective one, 1 if not"))
+        .subcommand(
+            Command::new("hash").about("Print the hash of a password, for JUPYTER_PASSWORD_HASH"),
+        )
+        .subcommand(
+            Command::new("check").about("Exit 0 if the password is the effective one, 1 if not"),
+        )
         .arg(config_argument().global(true))
 }
 
@@ -205,18 +209,18 @@ fn config() -> Command {
         .subcommand(
             Command::new("show")
                 .about("Show the settings of the running start, or those that a start would have")
-                .arg(switch("origin", "Where each value came from, too")),
+                .arg(switch("origin", "Also show where each value comes from")),
         )
         .subcommand(
             Command::new("check")
-                .about("Check a settings file: exit 0, or 78 with everything that is wrong")
+                .about("Check a settings file: exit 0, or list all errors and exit 78")
                 .arg(files("FILE").num_args(0..=1)),
         )
 }
 
 fn completions() -> Command {
     Command::new("completions")
-        .about("Print what makes a shell complete these words")
+        .about("Print the completion script for a shell")
         .arg(
             Arg::new("SHELL")
                 .required(true)

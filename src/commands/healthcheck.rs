@@ -8,7 +8,7 @@ use crate::server::probe::{Target, Url, probe};
 use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;
 
-/// Time limit for the server's answer.
+/// The time limit for the server's answer.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Checks the health once and prints the result.
@@ -16,8 +16,8 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// # Errors
 /// The runtime for the probe could not be made.
 pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
-    let verdict = match decide_health(&asked.state) {
-        HealthDecision::Decided(verdict) => verdict,
+    let health = match decide_health(&asked.state) {
+        HealthDecision::Decided(health) => health,
         HealthDecision::AskServer(target) => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -29,7 +29,7 @@ pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
             }
         }
     };
-    Ok(match verdict {
+    Ok(match health {
         Ok(text) => {
             print_text(&format!("healthy: {}\n", shown(&text)));
             ExitCode::SUCCESS
@@ -64,9 +64,10 @@ fn decide_health(state: &State) -> HealthDecision {
         (Mode::Idle, ..) => Ok("there is no server to ask".into()),
         (_, Phase::Starting, _) => Err("the server is starting".into()),
         (_, Phase::Ready, Some(target)) => return HealthDecision::AskServer(target),
-        (_, Phase::Ready, None) => {
-            Err("the state file does not say where to ask; a restart writes it anew".into())
-        }
+        (_, Phase::Ready, None) => Err(
+            "the state file has no URL to probe; `ai-lab-entrypoint restart` writes it again"
+                .into(),
+        ),
     })
 }
 
@@ -93,15 +94,15 @@ mod tests {
             (Mode::Idle, Phase::Ready, true),
         ] {
             match decide_health(&state(mode, phase, Some(url))) {
-                HealthDecision::Decided(verdict) => {
-                    assert_eq!(verdict.is_ok(), healthy, "{mode:?}")
+                HealthDecision::Decided(health) => {
+                    assert_eq!(health.is_ok(), healthy, "{mode:?}")
                 }
                 HealthDecision::AskServer(_) => panic!("{mode:?} {phase:?} is asked"),
             }
         }
         match decide_health(&state(Mode::Hub, Phase::Ready, Some(url))) {
             HealthDecision::AskServer(target) => assert_eq!(target.to_string(), url),
-            HealthDecision::Decided(verdict) => panic!("{verdict:?}"),
+            HealthDecision::Decided(health) => panic!("{health:?}"),
         }
     }
 }

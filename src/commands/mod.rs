@@ -161,7 +161,7 @@ fn print_error(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", text::shown(&what.to_string()));
 }
 
-/// The settings and the rights of a verb that also works without a supervisor.
+/// The settings and the rights of a verb. It also works without a supervisor.
 #[derive(Debug)]
 pub struct VerbContext {
     /// The settings of the running start, or those that a start would have now.

@@ -43,8 +43,8 @@ pub fn run(what: Password, typed: CliSettings) -> Result<ExitCode, VerbError> {
     let kept = running.and_then(|state| state.password.as_ref());
     if kept.is_some_and(|kept| kept.on_the_line) {
         print_error(
-            &"the server's arguments name a password or a configuration file, and that wins over \
-              what is set here: remove that argument",
+            &"the server's arguments name a password or a configuration file, which overrides the \
+              password that is set here: remove that argument",
         );
     }
     if what == Password::Set {
@@ -67,7 +67,7 @@ fn set(setting: &VerbContext, place: &ConfigLocation) -> Result<ExitCode, VerbEr
     let secret = read("New password: ", true)?;
     let applied = password::apply(&setting.dropped, place, &Wanted::Forced(secret))?;
     if applied.outcome == Outcome::Unchanged {
-        print_text("this is the password already\n");
+        print_text("this is already the password\n");
         return Ok(ExitCode::SUCCESS);
     }
     // Only the user knows this password, so it must survive a power failure. If the flush
@@ -78,8 +78,8 @@ fn set(setting: &VerbContext, place: &ConfigLocation) -> Result<ExitCode, VerbEr
     print_text("the password is set\n");
     if applied.variable.is_some() {
         print_error(
-            &"another file of Jupyter's configuration names a password, too, and wins: remove it \
-              there, or start the container with JUPYTER_PASSWORD",
+            &"another file of Jupyter's configuration sets a password, too, which overrides this \
+              one: remove it there, or start the container with JUPYTER_PASSWORD",
         );
     }
     let Some(asked) = &setting.running else {
@@ -127,15 +127,15 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     let _silent = Silent::start().map_err(VerbError::Terminal)?;
     let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(VerbError::Terminal);
     let typed = ask(prompt)?;
-    if new && typed != ask("The same again: ")? {
+    if new && typed != ask("Repeat the password: ")? {
         return Err(VerbError::Differ);
     }
     Ok(source::from_input(typed.as_bytes())?)
 }
 
-/// A terminal without echo; dropping it restores the echo. rpassword turns the echo off only
-/// after its prompt, so text that is typed or pasted at once would show. After Ctrl-C the shell
-/// goes on with the terminal, so a signal restores the echo first.
+/// A terminal without echo; dropping it restores the echo. The echo is off before the prompt, so
+/// that text that is typed or pasted at once does not show. After Ctrl-C the shell goes on with the
+/// terminal, so a signal restores the echo first.
 struct Silent {
     terminal: File,
     before: Termios,

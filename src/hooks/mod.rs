@@ -41,7 +41,7 @@ pub enum HookError {
     Untrusted {
         /// The hook.
         path: PathBuf,
-        /// The path that can be written, and by whom.
+        /// The path that another user can write, and that user.
         problem: String,
     },
     /// The hook directory cannot be listed.
@@ -61,7 +61,7 @@ pub enum HookError {
         source: SpawnError,
     },
     /// The hook failed.
-    #[error("the hook {} failed with {how}; what it said is above", path.display())]
+    #[error("the hook {} failed with {how}; its output is above", path.display())]
     Failed {
         /// The hook.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum HookError {
         /// The limit, set with `--hook-timeout`.
         limit: Duration,
     },
-    /// A line that the hook wrote for the environment is invalid.
+    /// The hook wrote an invalid line for the environment.
     #[error("the hook {} wrote line {line} of ${VARIABLE}, which {problem}", path.display())]
     Environment {
         /// The hook.
@@ -96,13 +96,15 @@ pub enum HookError {
     },
     /// Processes that root hooks left running cannot be killed and would stay root.
     #[error(
-        "what the root hooks left running could not be killed in {} s: let them wait for what \
-         they start, or run with --cap-add KILL",
+        "processes that the root hooks left running could not be killed in {} s: let the hooks \
+         wait for what they start, or run with --cap-add KILL",
         run::PATIENCE.as_secs()
     )]
     LeftRunning,
     /// Orphans of root hooks would not become children of this process, and would stay root.
-    #[error("the root hooks are not run, since what one leaves behind would stay root: {0}")]
+    #[error(
+        "the root hooks are not run, because processes that they leave running would stay root: {0}"
+    )]
     Orphans(CallError),
     /// A signal asked to stop. The start logs it.
     #[error("stopped")]
@@ -111,7 +113,7 @@ pub enum HookError {
 
 /// The common parameters of all hooks of a phase.
 pub struct HookContext<'a> {
-    /// Time limit of one hook.
+    /// The time limit of one hook.
     pub limit: Duration,
     /// Returns the environment of a hook, given the variables that the hooks before it wrote.
     pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
@@ -249,8 +251,8 @@ fn run(
         let mut builder = tempfile::Builder::new();
         builder.prefix(".ai-lab-env-").tempfile_in(place)
     };
-    // Root does not use TMPDIR, nor a directory where a user could rename the file and put a link
-    // to another file in its place: the hook would write to that other file.
+    // Root uses neither TMPDIR nor a directory where a user could replace the file with a link:
+    // the hook would write to the file that the link names.
     let asked = match rustix::process::geteuid().is_root() {
         true => ["/run", "/tmp"]
             .map(Path::new)

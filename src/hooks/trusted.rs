@@ -27,7 +27,9 @@ pub fn check_trust(hook: &Path) -> Result<(), String> {
     while let Some(path) = left.pop() {
         judged += 1;
         if judged > MAX_INTERPRETERS {
-            return Err("its interpreter is a script, whose interpreter is one, and so on".into());
+            return Err(
+                "its interpreter is a script whose interpreter is a script, and so on".into(),
+            );
         }
         trust::root_only_path(&path)
             .map_err(|problem| format!("its interpreter is {}: {problem}", path.display()))?;

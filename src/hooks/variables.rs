@@ -61,7 +61,7 @@ pub fn parse(text: &[u8]) -> Result<Variables, (usize, &'static str)> {
             let name = OsString::from_vec(name.to_vec());
             if name == VARIABLE || table::own_environment().any(|own| name == own) {
                 return wrong(
-                    "sets a variable of the entrypoint's own, which the server never sees",
+                    "sets a variable of the entrypoint, which the server never gets: remove it",
                 );
             }
             Ok((name, OsString::from_vec(value.to_vec())))

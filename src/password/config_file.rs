@@ -33,8 +33,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads the file. An absent file counts as `{}`. So does a file without a byte that has our
-    /// mode: [`Document::write`] may leave one after a power failure.
+    /// Reads the file. An absent file counts as `{}`. So does an empty file with our mode, which
+    /// [`Document::write`] may leave after a power failure.
     ///
     /// # Errors
     /// The file cannot be read, or is not a JSON object.
@@ -163,7 +163,7 @@ impl Document {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn foresee_write(
+    pub fn preview_write(
         &self,
         writable: &dyn Fn(&Path) -> io::Result<()>,
     ) -> Result<(), PasswordError> {

@@ -21,7 +21,7 @@ use crate::jupyter_config::precedence::{DefaultDecision, Effective};
 use config_file::Document;
 pub use source::{Sources, wanted};
 
-/// The log message that log watchers rely on.
+/// A log message that log watchers rely on.
 pub const CHANGED: &str = "Successfully changed the password of Jupyter server.";
 
 /// A password. No output shows it, not even `{:?}`.
@@ -29,7 +29,7 @@ pub const CHANGED: &str = "Successfully changed the password of Jupyter server."
 pub struct Secret(String);
 
 impl Secret {
-    /// Makes a password of this text.
+    /// Makes a password from this text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
@@ -66,7 +66,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// Reports whether the password is to be effective whatever is configured.
+    /// Reports whether the password must be effective, whatever is configured.
     pub fn is_forced(&self) -> bool {
         matches!(self, Self::Forced(_) | Self::ForcedHash(_))
     }
@@ -145,17 +145,17 @@ pub enum PasswordError {
     NoConfig,
     /// The default password of an earlier start cannot be removed.
     #[error(
-        "the default password of an earlier start, which everybody knows, cannot be removed \
-         beside what is configured: {0}"
+        "the default password of an earlier start, which everybody knows, cannot be removed, \
+         although another login is configured: {0}"
     )]
     DefaultNotRemoved(Box<PasswordError>),
     /// A default password is in a file that we do not change, beside settings that a person chose.
     #[error(
-        "a default password, which everybody knows, is effective beside what is configured ({0}), \
-         and cannot be removed there: remove IdentityProvider.hashed_password from that file"
+        "a default password, which everybody knows, is effective although another login is \
+         configured ({0}): remove IdentityProvider.hashed_password from that file"
     )]
     DefaultElsewhere(String),
-    /// The default cannot be set, and a token is turned off that would take its place.
+    /// The default cannot be set, and the token that would replace it is turned off.
     #[error(
         "the server would need no login: {by} turns the token off, and the default password cannot be \
          set ({cause}); remove that setting, or turn authentication off with an empty password, too"
@@ -210,22 +210,22 @@ enum ApplyMode<'a> {
 fn apply_with(
     place: &ConfigLocation,
     wanted: &Wanted,
-    deed: ApplyMode<'_>,
+    mode: ApplyMode<'_>,
 ) -> Result<Applied, PasswordError> {
     match wanted {
         Wanted::Nothing => Ok(unchanged()),
-        Wanted::Default(secret) => set_default(place, secret, deed),
+        Wanted::Default(secret) => set_default(place, secret, mode),
         Wanted::RemoveDefault(secret) => {
             let mut own = Document::read(&place.file())?;
-            remove_old_default(place, &mut own, secret, deed).map(|_| unchanged())
+            remove_old_default(place, &mut own, secret, mode).map(|_| unchanged())
         }
         Wanted::Forced(secret) => {
             let verify = |hash: &str| hash::verify(hash, secret);
-            force(place, &verify, || Ok(hash::make(secret)?), deed)
+            force(place, &verify, || Ok(hash::make(secret)?), mode)
         }
         Wanted::ForcedHash(wanted) => {
             let verify = |hash: &str| hash == wanted;
-            force(place, &verify, || Ok(wanted.clone()), deed)
+            force(place, &verify, || Ok(wanted.clone()), mode)
         }
     }
 }
@@ -241,7 +241,7 @@ fn unchanged() -> Applied {
 fn set_default(
     place: &ConfigLocation,
     secret: &Secret,
-    deed: ApplyMode<'_>,
+    mode: ApplyMode<'_>,
 ) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
     let found = place.read();
@@ -254,10 +254,10 @@ fn set_default(
         {
             return Ok(unchanged());
         }
-        DefaultDecision::Unset => return write_default_or_degrade(place, &mut own, secret, deed),
+        DefaultDecision::Unset => return write_default_or_degrade(place, &mut own, secret, mode),
         DefaultDecision::EmptyToken(by) => {
             let note = format!("an empty token ({by}) does not turn the password off");
-            return match write_default(place, &mut own, secret, deed) {
+            return match write_default(place, &mut own, secret, mode) {
                 Ok(()) => Ok(Applied {
                     outcome: Outcome::Changed,
                     variable: None,
@@ -281,7 +281,7 @@ fn set_default(
         DefaultDecision::Off(by) => (None, Some(no_auth_degradation(&by))),
         DefaultDecision::Undecided(by) => (None, Some(unclear_degradation(&by))),
     };
-    let gone = remove_old_default(place, &mut own, secret, deed);
+    let gone = remove_old_default(place, &mut own, secret, mode);
     let degradation =
         match gone.map_err(|error| PasswordError::DefaultNotRemoved(Box::new(error)))? {
             // The hash that remains is one that a person set.
@@ -318,9 +318,9 @@ fn write_default_or_degrade(
     place: &ConfigLocation,
     own: &mut Document,
     secret: &Secret,
-    deed: ApplyMode<'_>,
+    mode: ApplyMode<'_>,
 ) -> Result<Applied, PasswordError> {
-    let outcome = match write_default(place, own, secret, deed) {
+    let outcome = match write_default(place, own, secret, mode) {
         Ok(()) => Outcome::Changed,
         Err(
             error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
@@ -343,15 +343,15 @@ fn remove_old_default(
     place: &ConfigLocation,
     own: &mut Document,
     secret: &Secret,
-    deed: ApplyMode<'_>,
+    mode: ApplyMode<'_>,
 ) -> Result<bool, PasswordError> {
     if place.ignored() || !own.base().is_some_and(|hash| is_public(hash, secret)) {
         return Ok(false);
     }
     own.check_replaceable()?;
     own.remove_base();
-    match deed {
-        ApplyMode::Preview(writable) => own.foresee_write(writable)?,
+    match mode {
+        ApplyMode::Preview(writable) => own.preview_write(writable)?,
         ApplyMode::Write => own.write()?,
     }
     Ok(true)
@@ -365,8 +365,7 @@ fn unclear_degradation(by: &str) -> Degradation {
     Degradation::new(
         format!(
             "the default password is not set: {by} cannot be evaluated here, and may configure a \
-             password; if it does not, Jupyter makes a random token, which its log \
-             shows"
+             password; if it does not, Jupyter makes a random token and logs it"
         ),
         CHOOSE_REMEDY,
     )
@@ -386,15 +385,15 @@ fn write_default(
     place: &ConfigLocation,
     own: &mut Document,
     secret: &Secret,
-    deed: ApplyMode<'_>,
+    mode: ApplyMode<'_>,
 ) -> Result<(), PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
     }
     // Checked first, because hashing takes 50 ms.
     own.check_replaceable()?;
-    match deed {
-        ApplyMode::Preview(writable) => own.foresee_write(writable),
+    match mode {
+        ApplyMode::Preview(writable) => own.preview_write(writable),
         ApplyMode::Write => {
             own.set_default(hash::make(secret)?)?;
             own.write()
@@ -406,7 +405,7 @@ fn force(
     place: &ConfigLocation,
     verify: &dyn Fn(&str) -> bool,
     make: impl FnOnce() -> Result<String, PasswordError>,
-    deed: ApplyMode<'_>,
+    mode: ApplyMode<'_>,
 ) -> Result<Applied, PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
@@ -423,8 +422,8 @@ fn force(
         Outcome::Unchanged
     } else {
         own.check_replaceable()?;
-        match deed {
-            ApplyMode::Preview(writable) => own.foresee_write(writable)?,
+        match mode {
+            ApplyMode::Preview(writable) => own.preview_write(writable)?,
             ApplyMode::Write => {
                 own.force(make()?, nested)?;
                 own.write()?;
@@ -459,7 +458,7 @@ pub fn check_password(place: &ConfigLocation, secret: &Secret) -> Result<bool, S
 
 /// Returns a hash of the password that the user chose, wherever it can still be read; `None`: no
 /// password is known, only a default one, which everybody knows, or something else replaces the
-/// password's login. `applied`: this start made `wanted` effective. May compute for 100 ms.
+/// password's login. `applied`: this start made `wanted` effective. Takes up to 100 ms.
 ///
 /// # Errors
 /// No hash could be made.
@@ -485,7 +484,7 @@ pub fn configured_hash(
     let hash = match found.effective() {
         Effective::Hash(hash) => Some(hash),
         Effective::Nothing => None,
-        // A file that Jupyter cannot read, either, may be what broke.
+        // Jupyter may have failed because it cannot read this file, either.
         Effective::Unknown(_) => {
             let own = Document::read(&place.file()).ok();
             own.and_then(|own| own.base().map(str::to_owned))

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use crate::settings::Key;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
 
-/// The variable with the name of a person.
+/// The variable with the user's name.
 pub const USER: &str = "NB_USER";
 const UID: &str = "NB_UID";
 const GID: &str = "NB_GID";
@@ -29,9 +29,9 @@ pub struct NewAccount {
 pub const DEFAULT_ID: u32 = 1000;
 
 /// Reads the variables and replaces the values that follow from them: user, group, HOME, and the
-/// notebooks directory unless a flag or variable names one. Returns `None` if nothing else than
-/// the configured user is asked for, or a flag names the user. Without root no account is made and
-/// no home: the variables count only if there is a HOME, as SystemUserSpawner mounts it.
+/// notebooks directory unless a flag or variable names one. Returns `None` if a flag names the
+/// user, or if the variables name only the configured user. Without root neither an account nor a
+/// home can be made: the variables count only if HOME is set, as by SystemUserSpawner.
 pub(super) fn read(
     environment: &dyn Fn(&str) -> Option<OsString>,
     as_root: bool,
@@ -123,7 +123,7 @@ impl Given {
         if let Some(home) = &home
             && (!home.starts_with('/') || home.contains(|c: char| c == ':' || c.is_control()))
         {
-            let problem = format!("{home:?} can be no home directory of /etc/passwd");
+            let problem = format!("{home:?} cannot be a home directory in /etc/passwd");
             errors.push(wrong(HOME, problem, "name an absolute path without colons"));
         }
         Self {
@@ -176,7 +176,7 @@ fn is_roots_home(home: &str) -> bool {
     ["/", "/root"].contains(&home)
 }
 
-/// Returns why a text can be no user's name. useradd(8) of Debian accepts the same, and directory
+/// Returns why a text cannot be a user's name. useradd(8) of Debian accepts the same, and directory
 /// services have names such as `first.last@example.org`.
 fn name_problem(name: &str) -> Option<String> {
     let breaks = |char: char| char.is_control() || char.is_whitespace() || ":,/\\".contains(char);

@@ -84,7 +84,7 @@ pub fn read(
             let content = file::read(&path, named.is_some());
             (content.values, content.errors)
         }
-        // Text that another user may have written is neither obeyed nor repeated in the log.
+        // A file that another user may have written is not read: its text must not reach the log.
         Err(problem) => {
             let remedy = "make it and every directory above it writable by root alone";
             let wrong = SettingError::new("config", path.display(), problem, remedy);
@@ -263,8 +263,8 @@ impl Converter<'_> {
             .map_or(words[0].1, |(_, value)| *value)
     }
 
-    /// Returns the certificate that is wanted. A named one beats one that is made, and `off` beats
-    /// a name that is not given in a stronger place.
+    /// Returns the wanted certificate. A named one beats one that is made. `off` beats a named one,
+    /// unless that name comes from an origin of higher rank.
     fn tls(&mut self) -> Tls {
         let choice = self.choice(Key::Tls, &[("off", false), ("auto", true)]);
         let (certificate, key) = (self.path(Key::TlsCert), self.path(Key::TlsKey));
@@ -277,8 +277,8 @@ impl Converter<'_> {
             self.errors.push(SettingError::new(
                 table::find(Key::TlsKey).name(),
                 named,
-                "it is the key of a certificate, and none is named",
-                "name the certificate, too, with --tls-cert FILE",
+                "no certificate is named for this key",
+                "name its certificate, too, with --tls-cert FILE",
             ));
         }
         match certificate {

@@ -239,7 +239,7 @@ fn the_certificate_that_is_named_or_made_or_turned_off() {
     assert_eq!(
         errors,
         [
-            "server.tls_key (from --tls-key): it is the key of a certificate, and none is named; \
+            "server.tls_key (from --tls-key): no certificate is named for this key; \
           name the certificate, too, with --tls-cert FILE"
         ]
     );

@@ -296,7 +296,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Path,
         "FILE",
         SERVER,
-        "Serve https with this certificate, in PEM, followed by those between it and its CA; only root has to be able to read the file",
+        "Serve https with this certificate, in PEM, followed by the intermediate certificates; only root has to be able to read the file",
     )
     .toml("server.tls_cert"),
     entry(
@@ -323,7 +323,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Seconds,
         "SECONDS",
         SERVER,
-        "How long the server may take to stop before it is killed; with --drain-timeout less than what the engine gives (Docker 10, more with its own --stop-timeout)",
+        "How long the server may take to stop before it is killed; together with --drain-timeout, keep it below the engine's limit (Docker: 10, or its own --stop-timeout)",
     )
     .env("AI_LAB_STOP_TIMEOUT")
     .toml("server.stop_timeout")
@@ -334,7 +334,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Seconds,
         "SECONDS",
         SERVER,
-        "How long everyone else may take after that",
+        "How long all other processes may take after that",
     )
     .env("AI_LAB_DRAIN_TIMEOUT")
     .toml("server.drain_timeout")
@@ -367,7 +367,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Choice(&["auto", "never"]),
         "POLICY",
         SERVER,
-        "Whether a server that ends before it is ready is started once more, without your configuration and extensions, so that you can mend what broke",
+        "Whether a server that ends before it is ready is started once more, without your configuration and extensions, so that you can repair what broke",
     )
     .env("AI_LAB_RESCUE")
     .toml("server.rescue")
@@ -378,7 +378,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Path,
         "DIR",
         SERVER,
-        "Python environment for that, one that nobody changes [default: --venv]",
+        "Python environment for --rescue, one that nobody changes [default: --venv]",
     )
     .toml("server.rescue_venv"),
     entry(
@@ -387,7 +387,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Choice(&["keep", "end"]),
         "POLICY",
         SERVER,
-        "What becomes of processes that a kernel or a terminal leaves behind when it ends",
+        "What happens to processes that a kernel or a terminal leaves running when it ends",
     )
     .env("AI_LAB_ORPHANS")
     .toml("server.orphans")
@@ -398,7 +398,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Umask,
         "MASK",
         SERVER,
-        "The umask of the server or COMMAND, such as 002 for a group's share; otherwise the container's",
+        "The umask of the server or COMMAND, such as 002 to let the group write; otherwise the container's",
     )
     .env("NB_UMASK")
     .toml("server.umask"),
@@ -444,7 +444,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Groups,
         "NAME",
         IDENTITY,
-        "Keep this group of --group-add though the image's /etc/group gives it to root, too (name or number); may be repeated",
+        "Keep this group of --group-add although the image's /etc/group gives it to root, too (name or number); may be repeated",
     )
     .toml("user.keep_groups"),
     entry(
@@ -474,7 +474,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Paths,
         "PATH",
         DOCKER,
-        "The same for another path, such as /dev/dri/renderD128; may be repeated",
+        "Another path the user gets access to, such as /dev/dri/renderD128; may be repeated",
     )
     .toml("docker.grant_access"),
     entry(
@@ -521,7 +521,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Choice(&["error", "warn", "info", "debug", "trace"]),
         "LEVEL",
         OPERATION,
-        "How much the entrypoint says",
+        "How much the entrypoint logs",
     )
     .env("AI_LAB_LOG")
     .toml("log.level")
@@ -543,7 +543,7 @@ pub const TABLE: &[Entry] = &[
         ValueKind::Seconds,
         "SECONDS",
         OPERATION,
-        "How long one hook may take; then the start fails",
+        "How long one hook may take before it is killed and the start fails",
     )
     .env("AI_LAB_HOOK_TIMEOUT")
     .toml("hooks.timeout")

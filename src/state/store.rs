@@ -28,11 +28,11 @@ pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<
     let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
     if is_in_use(&held, uid) {
-        return Err(io::Error::other("it is that of a running start"));
+        return Err(io::Error::other("it belongs to a running start"));
     }
     if fs::metadata(&held)?.uid() != uid && !is_a_state_directory(&held)? {
         return Err(io::Error::other(
-            "it is not the user's, and holds other things",
+            "it is not the user's, and holds other files",
         ));
     }
     chown(&held, Some(0), Some(0))?;
@@ -102,12 +102,12 @@ fn check_path(directory: &Path) -> io::Result<()> {
         return Err(io::Error::other(text));
     }
     match is_shared(directory) {
-        true => Err(io::Error::other("it is the system's, and others use it")),
+        true => Err(io::Error::other("it is a system directory that others use")),
         false => Ok(()),
     }
 }
 
-/// Reports whether a directory is one of those that every system has.
+/// Reports whether every system has this directory.
 fn is_shared(directory: &Path) -> bool {
     const SHARED: [&str; 12] = [
         "/", "/dev", "/dev/shm", "/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var",
@@ -211,7 +211,7 @@ impl StateDirectory {
         Err(last)
     }
 
-    /// Returns the directory that was found.
+    /// Returns the path of the directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

@@ -14,8 +14,7 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
-/// The reason why a file is no certificate or key that a server can use. No text of the file is
-/// in it.
+/// The reason why a server cannot use a certificate or key. It never quotes the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// There is no certificate.
@@ -24,8 +23,8 @@ pub enum Unusable {
     /// A certificate does not parse.
     #[error("a certificate in it is damaged")]
     Damaged,
-    /// A certificate is whole, but of another kind.
-    #[error("a certificate in it is none of X.509 version 3")]
+    /// A certificate parses, but is not of X.509 version 3.
+    #[error("a certificate in it is not of X.509 version 3")]
     UnknownCertificate,
     /// There is no key.
     #[error("it has no private key in PEM (-----BEGIN PRIVATE KEY-----)")]
@@ -38,7 +37,7 @@ pub enum Unusable {
     DamagedKey,
     /// The key is of another kind, or its numbers do not fit together.
     #[error(
-        "its private key is damaged, or is none of RSA (2048 to 8192 bits), P-256, P-384, Ed25519"
+        "its private key is damaged, or is not one of RSA (2048 to 8192 bits), P-256, P-384, Ed25519"
     )]
     UnknownKey,
     /// The key is of another certificate.
@@ -47,7 +46,7 @@ pub enum Unusable {
 }
 
 impl Unusable {
-    /// Reports whether the certificates are at fault, not the key.
+    /// Reports whether a certificate is the cause, not the key.
     pub fn is_of_certificate(self) -> bool {
         matches!(
             self,
@@ -61,7 +60,7 @@ impl Unusable {
     }
 }
 
-/// A certificate, those between it and its CA, and its private key.
+/// A certificate with its intermediate certificates and its private key.
 #[derive(Debug)]
 pub struct Certificate {
     /// The server's own certificate comes first.
@@ -70,7 +69,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a certificate and its key, each of its own text in PEM, which may be the same.
+    /// Reads a certificate and its key from PEM. Both texts may be the same.
     ///
     /// # Errors
     /// One of them cannot be used, or they do not belong together.
@@ -79,7 +78,7 @@ impl Certificate {
         Self::new(chain, parse_key(key)?)
     }
 
-    /// Returns the pair.
+    /// Makes the pair from its parts.
     ///
     /// # Errors
     /// The key cannot be used, or is not that of the first certificate.
@@ -121,7 +120,7 @@ impl Certificate {
         bytes.join(":")
     }
 
-    /// Returns why browsers refuse the certificate at this time; `None`: they need not.
+    /// Returns why browsers refuse the certificate at this time; `None`: it is valid.
     pub fn why_invalid(&self, at: SystemTime) -> Option<&'static str> {
         let anyone = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
         match self.verify(&anyone, at) {
@@ -174,7 +173,7 @@ fn parse_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unusable> {
 
 fn parse_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, Unusable> {
     use tokio_rustls::rustls::pki_types::pem::Error;
-    // The second is how OpenSSL's older formats say it.
+    // The second is the mark of OpenSSL's older formats.
     let encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
     let has = |words: &str| {
         text.windows(words.len())

@@ -83,7 +83,7 @@ impl Unusable {
     pub fn remedy(self, key: Option<&Path>) -> &'static str {
         match self {
             Self::NoCertificate | Self::Damaged | Self::UnknownCertificate => {
-                "name a file with the server's certificate first, then those between it and its CA"
+                "name a file with the server's certificate first, then the intermediate certificates"
             }
             Self::NoKey if key.is_none() => "name the file of its key with --tls-key FILE",
             Self::NoKey | Self::OtherKey => "name the key that the certificate was made for",

@@ -100,7 +100,7 @@ const USERS: &[(&str, Do)] = &[
         Types(
             &[
                 ("New password: ", "of my own\n"),
-                ("The same again: ", "of my own\n"),
+                ("Repeat the password: ", "of my own\n"),
                 ("Restart? [y/N] ", "n\n"),
             ],
             &["the password is set"],
@@ -112,7 +112,7 @@ const USERS: &[(&str, Do)] = &[
             &[
                 ("Password: ", "of my own\n"),
                 ("Password: ", "of my own\n"),
-                ("The same again: ", "of my own\n"),
+                ("Repeat the password: ", "of my own\n"),
             ],
             &["this is the effective password", "argon2:$argon2id$v=19$"],
         ),
@@ -135,7 +135,7 @@ const OPERATORS: &[(&str, Do)] = &[
     ),
     (
         "docker exec ai-lab ai-lab-entrypoint restart",
-        Says(&["asked for a restart of the server"]),
+        Says(&["the server is restarted"]),
     ),
     (
         "docker exec ai-lab ai-lab-entrypoint healthcheck",

@@ -307,7 +307,7 @@ fn a_root_hook_whose_interpreter_others_could_write_is_refused() {
     }
     let ended = hooks.start(&image).run();
     assert_eq!(ended.code, 78, "{}", ended.stderr);
-    let said = "whose interpreter is one, and so on";
+    let said = "whose interpreter is a script, and so on";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     for line in [
         "#!/bin/sh",
@@ -487,7 +487,7 @@ fn what_root_may_not_kill_ends_the_start_in_time() {
     let start = Start::wrapped("setpriv").args(["--bounding-set=-kill", PROGRAM]);
     let ended = hooks.command_of(start, &image, "echo never").run();
     assert_eq!(ended.code, 1, "{}", ended.stderr);
-    let said = "what the root hooks left running could not be killed";
+    let said = "processes that the root hooks left running could not be killed";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
 }

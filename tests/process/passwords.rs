@@ -220,7 +220,7 @@ fn one_is_set_and_checked_and_the_default_is_not_in_force_any_more() {
         "not root's, though root asked"
     );
     let (_, stdout, _) = ask(&running, &image, "set", "mine");
-    assert_eq!(stdout, "this is the password already\n");
+    assert_eq!(stdout, "this is already the password\n");
     running.signal(15);
     running.end();
     // The next start of the container leaves it.

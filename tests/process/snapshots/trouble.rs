@@ -125,7 +125,7 @@ fn a_password_that_is_typed() {
         "] ready in ",
         |asked| {
             let set = ["password", "set"];
-            let (new, again) = ("New password: ", "The same again: ");
+            let (new, again) = ("New password: ", "Repeat the password: ");
             asked.type_in(&set, &[(new, "one\n"), (again, "two\n")]);
             asked.type_in(&set, &[(new, "one\n"), (again, "one\n"), ("[y/N] ", "n\n")]);
             asked.type_in(&set, &[(new, "two\n"), (again, "two\n"), ("[y/N] ", "y\n")]);
