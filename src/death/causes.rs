@@ -212,6 +212,14 @@ pub(super) const CAUSES: &[Cause] = &[
         "Remove PYTHONHOME and PYTHONPATH from the environment, or start a new container of the image",
     ),
     row(
+        &[
+            "/jupyter_server/extension/config.py\", line {n}",
+            "{}Error: {}",
+        ],
+        "a JSON file of Jupyter's configuration has another shape than Jupyter expects ({1}Error: {2})",
+        "Correct jupyter_server_config.json: `ServerApp` and `jpserver_extensions` are objects, in braces",
+    ),
+    row(
         &["File \"{}/jupyter_{}config.py\", line {n}", "{}Error: {}"],
         "the configuration file {0}/jupyter_{1}config.py is wrong in line {2} ({3}Error: {4})",
         "Correct that line, or move the file away",
