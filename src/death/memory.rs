@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,14 +29,28 @@ enum Version {
     Two,
 }
 
-/// The counters of a group, and of the groups below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is counted of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Counters {
-    /// The processes that Linux killed because there was no memory.
+    /// The number of its processes that Linux killed because there was no memory, whoever had none.
     killed: u64,
-    /// The number of times that the group reached its limit and nothing could be freed. `None`: not
-    /// counted by version 1.
-    limit_reached: Option<u64>,
+    /// How often a limit was reached: that of the group first, then those of the visible groups
+    /// above it.
+    limits_reached: Vec<u64>,
+}
+
+impl Counters {
+    fn own_limit_reached(&self) -> u64 {
+        self.limits_reached.first().copied().unwrap_or(0)
+    }
+}
+
+/// A limit of a group's memory that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit {
+    bytes: u64,
+    /// True if it is the limit of a group above.
+    shared: bool,
 }
 
 impl Cgroup {
@@ -73,29 +88,51 @@ impl Cgroup {
             Version::One => "memory.oom_control",
             Version::Two => "memory.events",
         };
-        let text = self.file(name)?;
         Some(Counters {
-            killed: field(&text, "oom_kill")?,
-            limit_reached: field(&text, "oom"),
+            killed: field(&self.file(name)?, "oom_kill")?,
+            limits_reached: self
+                .levels()
+                .map(|group| self.limit_reached(group))
+                .collect(),
         })
     }
 
-    /// Returns the lowest limit of the group and the visible groups above it; `None`: there is
-    /// none, or the machine has less memory.
-    fn limit(&self) -> Option<u64> {
-        let limit = match self.version {
-            Version::One => field(&self.file("memory.stat")?, "hierarchical_memory_limit"),
-            Version::Two => {
-                let visible = self.directory.ancestors();
-                let visible = visible.take_while(|directory| directory.starts_with(&self.top));
-                let limit = |directory: &Path| {
-                    let text = fs::read_to_string(directory.join("memory.max")).ok()?;
-                    text.trim().parse().ok()
-                };
-                visible.filter_map(limit).min()
-            }
+    /// Returns the directories of the group and of the visible groups above it.
+    fn levels(&self) -> impl Iterator<Item = &Path> {
+        let groups = self.directory.ancestors();
+        groups.take_while(|directory| directory.starts_with(&self.top))
+    }
+
+    /// Returns how often the limit of a group was reached. Limits of groups above and below it, and
+    /// the machine's memory, do not count here.
+    fn limit_reached(&self, group: &Path) -> u64 {
+        let events = |name| field(&fs::read_to_string(group.join(name)).ok()?, "oom");
+        match self.version {
+            // Without swap, and with it. Cached files reach a limit, too, and make room.
+            Version::One => ["memory.failcnt", "memory.memsw.failcnt"]
+                .iter()
+                .filter_map(|name| number(&group.join(name)))
+                .sum(),
+            // Linux before 5.2 has only the sum of the group and the groups below it.
+            Version::Two => events("memory.events.local")
+                .or_else(|| events("memory.events"))
+                .unwrap_or(0),
+        }
+    }
+
+    /// Returns the nearest limit that was reached between two reads of the counters; `None`: none
+    /// that is visible here.
+    fn limit_between(&self, before: &Counters, after: &Counters) -> Option<Limit> {
+        let mut counts = before.limits_reached.iter().zip(&after.limits_reached);
+        let at = counts.position(|(before, after)| before < after)?;
+        let name = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
         };
-        limit.filter(|limit| machine_memory().is_none_or(|memory| *limit < memory))
+        Some(Limit {
+            bytes: number(&self.levels().nth(at)?.join(name))?,
+            shared: at > 0,
+        })
     }
 }
 
@@ -133,19 +170,15 @@ impl Version {
     }
 }
 
+/// Returns the number that is all of a file.
+fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
 /// Returns the number after a name in a text of lines `name number`.
 fn field(text: &str, name: &str) -> Option<u64> {
     let mut fields = text.lines().filter_map(|line| line.split_once(' '));
     fields.find(|field| field.0 == name)?.1.trim().parse().ok()
-}
-
-fn machine_memory() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 /// The processes that Linux killed because there was no memory.
@@ -155,11 +188,30 @@ pub struct MemoryKills {
     pub before: u64,
     /// The number of processes since then.
     pub killed: u64,
-    /// The limit that was reached, in bytes; `None`: none yet, or the machine had no memory left.
+    /// The limit that was reached, in bytes; `None`: none yet, or none that is visible here.
     pub limit: Option<u64>,
+    /// True if that limit is of a group above, which the container shares.
+    #[serde(default)]
+    pub shared: bool,
+    /// How often the container's own limit was reached when this was last changed.
+    #[serde(default)]
+    limit_reached: u64,
 }
 
 impl MemoryKills {
+    /// Returns the kills with those that were counted since, and the number of the new ones.
+    fn with(&self, now: &Counters, limit: Option<Limit>) -> Option<(Self, u64)> {
+        let more = now.killed.saturating_sub(self.before + self.killed);
+        let kills = Self {
+            before: self.before,
+            killed: self.killed + more,
+            limit_reached: now.own_limit_reached(),
+            limit: limit.map(|limit| limit.bytes),
+            shared: limit.is_some_and(|limit| limit.shared),
+        };
+        (more > 0).then_some((kills, more))
+    }
+
     /// Returns the line for the log when `more` processes were killed.
     pub fn report(&self, more: u64) -> String {
         let all = match self.killed > more {
@@ -179,6 +231,10 @@ impl MemoryKills {
 
     fn cause(&self) -> String {
         match self.limit {
+            Some(limit) if self.shared => format!(
+                "the memory limit of {} that this container shares with others was reached",
+                size(limit)
+            ),
             Some(limit) => format!("the memory limit of {} was reached", size(limit)),
             None => MACHINE.into(),
         }
@@ -187,18 +243,26 @@ impl MemoryKills {
     /// Returns what to do.
     pub fn remedy(&self) -> &'static str {
         match self.limit {
-            Some(_) => {
+            Some(_) if !self.shared => {
                 "give the container more memory with `docker run --memory`, or load less data at once"
             }
-            None => "end other programs on the machine, or load less data at once",
+            _ => {
+                "end other programs that use this memory, raise the limit that they share, or load \
+                 less data at once"
+            }
         }
     }
 
-    /// Returns why a server ended that was one of these processes.
-    pub fn diagnosis(&self) -> Diagnosis {
+    /// Returns why a server ended that KILL ended. If `known`, it is known that it was one of these
+    /// processes.
+    pub fn diagnosis(&self, known: bool) -> Diagnosis {
+        let killed = match known {
+            true => "the server",
+            false => "a process, most likely the server",
+        };
         let (first, rest) = self.remedy().split_at(1);
         Diagnosis::new(
-            format!("{}, and Linux killed the server", self.cause()),
+            format!("{}, and Linux killed {killed}", self.cause()),
             first.to_ascii_uppercase() + rest,
         )
     }
@@ -213,11 +277,17 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// How long before a kill its limit was reached. Linux counts both at almost the same time, and a
+/// look at the counters may come between them.
+const LIMIT_TO_KILL: Duration = Duration::from_secs(2);
+
 /// Counts the processes that Linux kills from now on.
 #[derive(Debug)]
 pub struct KillCounter {
     cgroup: Cgroup,
     last: Counters,
+    /// The limit that was reached last, and when this was seen.
+    limit: Option<(Limit, Instant)>,
     kills: MemoryKills,
 }
 
@@ -227,36 +297,37 @@ impl KillCounter {
         let last = cgroup.counters()?;
         let kills = MemoryKills {
             before: last.killed,
+            limit_reached: last.own_limit_reached(),
             killed: 0,
             limit: None,
+            shared: false,
         };
         Some(Self {
             cgroup,
             last,
+            limit: None,
             kills,
         })
     }
 
     /// Returns the kills so far, and how many more there are than at the last call.
     pub fn update(&mut self) -> (&MemoryKills, u64) {
-        let now = self.cgroup.counters().unwrap_or(self.last);
-        let more = now.killed.saturating_sub(self.last.killed);
-        if more > 0 {
-            // The process may have been killed for a limit above, or for the whole machine.
-            let ours = now.limit_reached.is_none() || now.limit_reached > self.last.limit_reached;
-            self.kills.limit = self.cgroup.limit().filter(|_| ours);
-            self.kills.killed += more;
+        let Some(now) = self.cgroup.counters() else {
+            return (&self.kills, 0);
+        };
+        if let Some(limit) = self.cgroup.limit_between(&self.last, &now) {
+            self.limit = Some((limit, Instant::now()));
         }
-        // The limit counts before the kill does, and a call may come between the two.
-        let limit_reached = match more {
-            0 => self.last.limit_reached,
-            _ => now.limit_reached,
-        };
-        self.last = Counters {
-            limit_reached,
-            ..now
-        };
-        (&self.kills, more)
+        self.last = now;
+        let recent =
+            |(limit, seen): (Limit, Instant)| (seen.elapsed() < LIMIT_TO_KILL).then_some(limit);
+        match self.kills.with(&self.last, self.limit.and_then(recent)) {
+            Some((kills, more)) => {
+                self.kills = kills;
+                (&self.kills, more)
+            }
+            None => (&self.kills, 0),
+        }
     }
 
     /// Returns the kills so far, as they were at the last call of [`Self::update`].
@@ -269,13 +340,13 @@ impl KillCounter {
 pub fn current(supervisor: i32, known: &MemoryKills) -> MemoryKills {
     let fresh = || {
         let cgroup = Cgroup::of(&supervisor.to_string())?;
-        let killed = cgroup.counters()?.killed.saturating_sub(known.before);
-        let limit = cgroup.limit();
-        (killed > known.killed).then_some(MemoryKills {
-            before: known.before,
-            killed,
-            limit,
-        })
+        let now = cgroup.counters()?;
+        let before = Counters {
+            killed: known.before + known.killed,
+            limits_reached: vec![known.limit_reached],
+        };
+        let limit = cgroup.limit_between(&before, &now);
+        Some(known.with(&now, limit)?.0)
     };
     fresh().unwrap_or_else(|| known.clone())
 }

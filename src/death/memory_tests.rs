@@ -85,60 +85,152 @@ fn group(fake: &Fake, path: &str) -> Cgroup {
     Cgroup::locate(&groups, &fake.mount("/", "cgroup2", "rw")).unwrap()
 }
 
-#[test]
-fn the_lowest_visible_limit_counts() {
-    let fake = Fake::new();
-    fake.write("a/b/memory.events", V2);
-    let limit = || group(&fake, "/a/b").limit();
-    assert_eq!(limit(), None);
-    fake.write("a/b/memory.max", "max\n");
-    assert_eq!(limit(), None);
-    fake.write("a/memory.max", "536870912\n");
-    assert_eq!(limit(), Some(512 << 20));
-    fake.write("a/b/memory.max", "268435456\n");
-    assert_eq!(limit(), Some(256 << 20));
-    fs::remove_file(fake.0.path().join("a/memory.max")).unwrap();
-    fake.write("a/b/memory.max", "9223372036854771712\n");
-    assert_eq!(limit(), None, "more than the machine has");
+/// Begins to count, and returns what is told after `change`.
+fn told(cgroup: Cgroup, change: impl FnOnce()) -> String {
+    let mut counter = KillCounter::new(cgroup).unwrap();
+    assert_eq!(counter.update().1, 0);
+    change();
+    let (kills, more) = counter.update();
+    kills.text(more)
+}
 
-    let one = Fake::new();
-    one.write("memory.oom_control", V1);
-    one.write(
-        "memory.stat",
-        "cache 1\nhierarchical_memory_limit 67108864\n",
-    );
-    let group = Cgroup::locate("4:memory:/", &one.mount("/", "cgroup", "memory")).unwrap();
-    assert_eq!((group.limit(), group.events()), (Some(64 << 20), None));
+const OUTSIDE: &str = "the machine, or a group of containers that shares a limit, has no memory \
+                       left, and Linux killed 1 process";
+const OWN: &str = "the memory limit of 64 MB was reached, and Linux killed 1 process";
+const SHARED: &str = "the memory limit of 512 MB that this container shares with others was \
+                      reached, and Linux killed 1 process";
+
+/// A process of `/a/b` is killed. The counters are those of Linux: `mm/memcontrol.c`.
+#[test]
+fn the_limit_that_was_reached_is_told_and_no_other() {
+    let events = |group: &str, text: &str| (format!("{group}memory.events"), text.to_owned());
+    let local = |group: &str, text: &str| (format!("{group}memory.events.local"), text.to_owned());
+    for (changes, expected) in [
+        // The limit of the container itself. The groups above count it, too.
+        (
+            vec![
+                events("a/b/", "oom 2\noom_kill 1\n"),
+                local("a/b/", "oom 2\n"),
+                events("a/", "oom 2\noom_kill 1\n"),
+            ],
+            OWN,
+        ),
+        // The same, with a Linux that has no local counters.
+        (vec![events("a/b/", "oom 2\noom_kill 1\n")], OWN),
+        // A limit above, which is visible.
+        (
+            vec![
+                events("a/b/", "oom 1\noom_kill 1\n"),
+                local("a/b/", "oom 1\n"),
+                local("a/", "oom 1\n"),
+            ],
+            SHARED,
+        ),
+        // The machine, or a limit that is not visible. A group below has had its own trouble.
+        (
+            vec![
+                events("a/b/", "oom 2\noom_kill 1\n"),
+                local("a/b/", "oom 1\n"),
+            ],
+            OUTSIDE,
+        ),
+    ] {
+        let fake = Fake::new();
+        fake.write("a/b/memory.events", "oom 1\noom_kill 0\n");
+        if changes.len() > 1 {
+            fake.write("a/b/memory.events.local", "oom 1\noom_kill 0\n");
+        }
+        fake.write("a/memory.events.local", "oom 0\noom_kill 0\n");
+        fake.write("a/b/memory.max", "67108864\n");
+        fake.write("a/memory.max", "536870912\n");
+        let change = || {
+            changes
+                .iter()
+                .for_each(|(name, text)| fake.write(name, text));
+        };
+        let shown = fake.mount("/", "cgroup2", "rw");
+        let group = || Cgroup::locate("0::/a/b\n", &shown).unwrap();
+        assert_eq!(told(group(), change), expected, "{changes:?}");
+    }
+}
+
+/// A limit is reached with swap or without.
+#[test]
+fn version_one_tells_the_limit_that_was_reached_and_no_other() {
+    for (change, expected) in [
+        ("a/b/memory.failcnt", OWN),
+        ("a/b/memory.memsw.failcnt", OWN),
+        ("a/memory.failcnt", SHARED),
+        ("other/memory.failcnt", OUTSIDE),
+    ] {
+        let fake = Fake::new();
+        for (group, limit) in [
+            ("a/b", 64_u64 << 20),
+            ("a", 512 << 20),
+            ("", i64::MAX as u64),
+        ] {
+            fake.write(
+                &format!("{group}/memory.limit_in_bytes"),
+                &limit.to_string(),
+            );
+            fake.write(&format!("{group}/memory.failcnt"), "7\n");
+            fake.write(&format!("{group}/memory.memsw.failcnt"), "0\n");
+        }
+        fake.write("a/b/memory.oom_control", "under_oom 0\noom_kill 0\n");
+        let shown = fake.mount("/", "cgroup", "rw,memory");
+        let group = Cgroup::locate("4:memory:/a/b\n", &shown).unwrap();
+        assert_eq!(group.events(), None, "it notifies no container");
+        let kill = || {
+            fake.write("a/b/memory.oom_control", "under_oom 0\noom_kill 1\n");
+            fake.write(change, "8\n");
+        };
+        assert_eq!(told(group, kill), expected, "{change}");
+    }
 }
 
 #[test]
-fn what_was_killed_before_does_not_count_and_what_the_limit_did_not_do_is_not_its_fault() {
+fn what_was_killed_before_does_not_count_and_a_file_that_is_gone_says_nothing() {
     let fake = Fake::new();
     fake.write("memory.events", &events(1, 3));
     fake.write("memory.max", "536870912\n");
     let mut counter = KillCounter::new(group(&fake, "/")).unwrap();
     assert_eq!(counter.update().1, 0);
-    fake.write("memory.events", &events(2, 4));
+    // A read between the two: Linux counts the limit first.
+    fake.write("memory.events", &events(2, 3));
+    assert_eq!(counter.update().1, 0);
+    fake.write("memory.events", &events(2, 5));
     let (kills, more) = counter.update();
+    assert_eq!((kills.killed, more), (2, 2));
     assert_eq!(
         kills.text(more),
-        "the memory limit of 512 MB was reached, and Linux killed 1 process"
+        "the memory limit of 512 MB was reached, and Linux killed 2 processes"
     );
-    assert!(kills.diagnosis().to_string().ends_with(
-        "Linux killed the server. Give the container \
-        more memory with `docker run --memory`, or load less data at once."
+    assert!(kills.diagnosis(true).to_string().ends_with(
+        "Linux killed the server. Give the container more memory with `docker run --memory`, or \
+         load less data at once."
     ));
-    // A group above, or the machine, had no memory: `oom` stays.
-    fake.write("memory.events", &events(2, 6));
-    let (kills, more) = counter.update();
-    assert_eq!((kills.before, kills.killed, more), (3, 6 - 3, 2));
-    assert_eq!(
-        kills.text(more),
-        "the machine, or a group of containers that shares a limit, has no memory left, and Linux killed 2 processes"
+    let unsure = kills.diagnosis(false).cause;
+    assert!(
+        unsure.ends_with("Linux killed a process, most likely the server"),
+        "{unsure}"
     );
-    // A file that cannot be read any more says nothing.
     fs::remove_file(fake.0.path().join("memory.events")).unwrap();
     assert_eq!(counter.update().1, 0);
+}
+
+/// A limit that was reached long ago has not killed what is killed now.
+#[test]
+fn a_limit_is_blamed_only_for_what_follows_at_once() {
+    let fake = Fake::new();
+    fake.write("memory.events", &events(1, 0));
+    fake.write("memory.max", "536870912\n");
+    let mut counter = KillCounter::new(group(&fake, "/")).unwrap();
+    fake.write("memory.events", &events(2, 0));
+    assert_eq!(counter.update().1, 0);
+    counter.limit.as_mut().unwrap().1 -= LIMIT_TO_KILL;
+    fake.write("memory.events", &events(2, 1));
+    let (kills, more) = counter.update();
+    assert_eq!(kills.text(more), OUTSIDE);
 }
 
 #[test]

@@ -23,9 +23,9 @@ use crate::sys;
 /// The shortest time between two reads of the counter.
 const READ_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a kill the end of the server is attributed to it: both are reported to us at
-/// about the same time.
-const SAME_TIME: Duration = Duration::from_secs(2);
+/// How long after a kill the end of the server is attributed to it. Linux takes some seconds to
+/// free the memory of a large process, and reports its end only then.
+const SAME_TIME: Duration = Duration::from_secs(10);
 
 /// A watch on the memory of the container; clones share it.
 #[derive(Clone)]
@@ -33,13 +33,17 @@ pub(super) struct MemoryWatch(Arc<Shared>);
 
 struct Shared {
     counter: Mutex<Counted>,
+    /// True if kills are notified.
+    notified: bool,
     wake: Notify,
     state_writer: StatePublisher,
 }
 
 struct Counted {
     counter: KillCounter,
-    last_kill: Option<Instant>,
+    last_read: Instant,
+    /// Between which times the last kill was; both are the same if it was notified.
+    last_kill: Option<(Instant, Instant)>,
 }
 
 impl MemoryWatch {
@@ -56,8 +60,10 @@ impl MemoryWatch {
         let watch = Self(Arc::new(Shared {
             counter: Mutex::new(Counted {
                 counter,
+                last_read: Instant::now(),
                 last_kill: None,
             }),
+            notified: events.is_some(),
             wake: Notify::new(),
             state_writer,
         }));
@@ -87,24 +93,27 @@ impl MemoryWatch {
     /// Reads the counter, and reports the processes that were killed since the last time.
     fn read(&self) {
         let mut counted = self.counted();
+        let now = Instant::now();
+        let before = std::mem::replace(&mut counted.last_read, now);
         let (kills, more) = counted.counter.update();
         if more == 0 {
             return;
         }
         let kills = kills.clone();
-        counted.last_kill = Some(Instant::now());
+        let earliest = if self.0.notified { now } else { before };
+        counted.last_kill = Some((earliest, now));
         drop(counted);
         warn!("{}", kills.report(more));
         let update = |state: &mut crate::state::State| state.memory = Some(kills);
         self.0.state_writer.update(update);
     }
 
-    /// Returns why the server ended, if Linux killed a process for its memory just now.
+    /// Returns why the server ended, if Linux may have killed it for its memory just now.
     pub fn diagnosis(&self) -> Option<Diagnosis> {
         self.read();
         let counted = self.counted();
-        let just_now = counted.last_kill?.elapsed() < SAME_TIME;
-        just_now.then(|| counted.counter.kills().diagnosis())
+        let known = is_killed_server(counted.last_kill?, Instant::now())?;
+        Some(counted.counter.kills().diagnosis(known))
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -113,6 +122,13 @@ impl MemoryWatch {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reports whether a server that ended `now` is what was killed between two times; `None`: it is
+/// not, as that was too long ago. `Some(false)`: this cannot be known.
+fn is_killed_server((earliest, latest): (Instant, Instant), now: Instant) -> Option<bool> {
+    let just_now = |time| now.duration_since(time) < SAME_TIME;
+    just_now(latest).then(|| just_now(earliest))
 }
 
 /// Returns a descriptor that becomes readable when a file of a control group changes.
@@ -142,6 +158,22 @@ mod tests {
 
     use super::*;
     use crate::state::{Mode, State};
+
+    /// The kernel reports the end of a large process late, and version 1 nothing at all.
+    #[test]
+    fn an_end_is_attributed_to_a_kill_at_about_the_same_time() {
+        let kill = Instant::now();
+        let after = |seconds| kill + Duration::from_secs(seconds);
+        for (earliest, end, known) in [
+            (kill, after(0), Some(true)),
+            (kill, after(9), Some(true)),
+            (kill, after(11), None),
+            // Nothing was read for an hour: the kill may have been of something else.
+            (after(0) - Duration::from_secs(3600), after(1), Some(false)),
+        ] {
+            assert_eq!(is_killed_server((earliest, kill), end), known);
+        }
+    }
 
     /// Nothing else asks it to read.
     #[test]

@@ -133,7 +133,11 @@ fn constant(line: &str, image: &Image) -> String {
         format!("{line}/?token=TOKEN{rest}")
     });
     // What the machine killed before is not of this start.
-    if line.trim_start().starts_with("\"before\": ") {
+    let counts = ["\"before\": ", "\"limit_reached\": "];
+    if counts
+        .iter()
+        .any(|name| line.trim_start().starts_with(name))
+    {
         line = line.replace(|c: char| c.is_ascii_digit(), "N");
     }
     // `[I 2026-01-01 00:00:00.000 ai-lab]` and `"time":"2026-01-01T00:00:00.000Z"`.
