@@ -10,6 +10,15 @@ pub(super) const CHAINED: [&str; 2] = [
     "The above exception was the direct cause of the following exception:",
 ];
 
+/// The names of the programs that are servers, as Python names them in a traceback.
+pub(super) const SERVERS: [&str; 5] = [
+    "jupyter-lab",
+    "jupyterhub-singleuser",
+    "jupyter-server",
+    "jupyter-notebook",
+    "jupyter-nbclassic",
+];
+
 /// A cause: the last of its lines is where the search stops, the others are above it.
 #[derive(Debug)]
 pub(super) struct Cause {
@@ -60,6 +69,9 @@ const OPTIONS: &str = "Correct the options that follow the name of the server; \
                        `jupyter-lab --help-all` lists them";
 const CONFIGURATION: &str =
     "Correct the option or the line of Jupyter's configuration that sets it";
+const NOT_MOUNTED: &str = "the file system of {0} is not there any more";
+const MOUNT: &str = "Start a new container; if it says the same, the server of that file system does \
+                     not answer the machine";
 const HUB: &str = "Failed to connect to my Hub at {} (attempt";
 /// The line of a server that gives the hub up, if both numbers are the same.
 pub(super) const LAST_ATTEMPT: &str = "Failed to connect to my Hub at {} (attempt {n}/{n})";
@@ -141,6 +153,11 @@ pub(super) const CAUSES: &[Cause] = &[
         "Stop the server in JupyterHub and start it again: the new container gets a valid token",
     ),
     row(
+        &[HUB, "ClientResponseError: {n}, message='{}', url="],
+        "JupyterHub at {0} answers with the error {1} ({2})",
+        "Look at that address (c.JupyterHub.hub_connect_url), and at the log of JupyterHub",
+    ),
+    row(
         &[HUB, "Cannot connect to host {} ssl:{} [{}]"],
         "JupyterHub does not answer at {0} ({3})",
         "Make that address reachable from this container: c.JupyterHub.hub_connect_ip, and the \
@@ -185,6 +202,43 @@ pub(super) const CAUSES: &[Cause] = &[
         &["Permission denied: '{}'"],
         "the server's user may not use {0}",
         "Change its owner or mode (`chown`, `chmod`), or omit `docker run --user`",
+    ),
+    row(
+        &["Operation not permitted: '{}'"],
+        "the file system, or a security profile of the container, does not allow a change of {0}",
+        "Name a directory on another file system (JUPYTER_RUNTIME_DIR, JUPYTER_DATA_DIR), or use \
+         the engine's own profile",
+    ),
+    row(
+        &["Permissions assignment failed for secure file: '{}'. Got "],
+        "the file system of {0} does not keep a file for its owner alone",
+        "Name a directory on another file system with JUPYTER_RUNTIME_DIR, or set \
+         JUPYTER_ALLOW_INSECURE_WRITES=true if nobody else can read this one",
+    ),
+    row(
+        &["Not a directory: '{}'"],
+        "a part of the path {0} is a file, and no directory",
+        "Move that file away, or mount a directory there",
+    ),
+    row(
+        &["Is a directory: '{}'"],
+        "{0} is a directory, and a file is expected there",
+        "If it is mounted: the file does not exist on the machine, so Docker made a directory of \
+         that name",
+    ),
+    row(
+        &[
+            "os.getcwd()",
+            "FileNotFoundError: [Errno 2] No such file or directory",
+        ],
+        "the directory in which the server was started does not exist any more",
+        "Start the container again; if the directory is mounted, make it again first",
+    ),
+    row(&["Stale file handle: '{}'"], NOT_MOUNTED, MOUNT),
+    row(
+        &["Transport endpoint is not connected: '{}'"],
+        NOT_MOUNTED,
+        MOUNT,
     ),
     row(
         &["Input/output error: '{}'"],
@@ -240,6 +294,16 @@ pub(super) const CAUSES: &[Cause] = &[
     row(
         &["No module named '{}'"],
         "the Python package {0} is missing",
+        INSTALL,
+    ),
+    row(
+        &["error while loading shared libraries: {}: cannot open shared object file"],
+        "the library {0}, which the program needs, is missing",
+        "Start a new container of the image, or install that library",
+    ),
+    row(
+        &["AttributeError: module '{}' has no attribute '{}'"],
+        "the Python packages do not fit together: {0} has no {1}",
         INSTALL,
     ),
     row(

@@ -40,20 +40,80 @@ fn the_last_error_counts_and_a_good_end_has_no_reason() {
     let survived = "[E] request failed\n    Traceback (most recent call last):\n      File \"/a.py\", \
                     line 1\n    OSError: [Errno 24] Too many open files\n";
     let last = "Traceback (most recent call last):\n  File \"/b.py\", line 1\nOddError: x\n";
-    assert!(diagnose(Ended::Exit(1), survived).is_some());
+    assert!(diagnose(Ended::Exit(1), false, survived).is_some());
     assert_eq!(
-        diagnose(Ended::Exit(1), &format!("{survived}[E] loop\n{last}")),
+        diagnose(
+            Ended::Exit(1),
+            false,
+            &format!("{survived}[E] loop\n{last}")
+        ),
         None
     );
-    assert_eq!(diagnose(Ended::Exit(0), survived), None);
+    assert_eq!(diagnose(Ended::Exit(0), false, survived), None);
     let joined = format!("{survived}\n{}\n\n{last}", causes::CHAINED[0]);
-    assert!(diagnose(Ended::Exit(1), &joined).is_some());
+    assert!(diagnose(Ended::Exit(1), false, &joined).is_some());
+}
+
+/// A notebook, an hour or a second before the server ends. What it runs writes to the server's
+/// stderr; the server may have said something since, or nothing.
+#[test]
+fn what_a_notebook_printed_is_no_reason_for_the_end_of_a_ready_server() {
+    let running = "[I 2026-11-29 12:00:00.000 ServerApp] Jupyter Server 2.21.1 is running at:\n";
+    let later = "[W 2026-11-29 13:00:00.000 ServerApp] 404 GET /x (@10.0.0.1) 2.1ms\n";
+    let error = "OSError: [Errno 28] No space left on device\n";
+    let traceback = |program: &str| {
+        let frames = format!("  File \"{program}\", line 10, in <module>\n    main()\n");
+        format!("Traceback (most recent call last):\n{frames}{error}")
+    };
+    let server = traceback("/opt/ai-lab/jupyterenv/bin/jupyter-lab");
+    for (printed, reason) in [
+        (error.to_owned(), false),
+        (format!("{error}{later}"), false),
+        (traceback("/tmp/ipykernel_7/1.py"), false),
+        (
+            traceback("/opt/ai-lab/jupyterenv/bin/jupyter-nbconvert"),
+            false,
+        ),
+        (
+            format!("{}{later}", traceback("/notebooks/train.py")),
+            false,
+        ),
+        // A second server, which somebody started in a terminal and which ended.
+        (format!("{server}{later}"), false),
+        (server.clone(), true),
+        (format!("{later}{server}"), true),
+        // Python joins the cause and the end; then comes what a process beside it prints.
+        (
+            format!(
+                "{}\n{}\n\n{server}\n",
+                traceback("/a.py"),
+                causes::CHAINED[0]
+            ),
+            true,
+        ),
+        (
+            format!("{server}{}", traceback("/notebooks/train.py")),
+            false,
+        ),
+    ] {
+        let log = format!("{running}{printed}");
+        let found = diagnose(Ended::Exit(1), true, &log);
+        assert_eq!(found.is_some(), reason, "{log}");
+        assert!(diagnose(Ended::Exit(1), false, &log).is_some(), "{log}");
+    }
+    let killed = Ended::Signal(libc::SIGBUS);
+    let by_signal = diagnose(killed, true, error);
+    assert_eq!(
+        by_signal,
+        diagnose(killed, false, ""),
+        "a signal needs no log"
+    );
 }
 
 #[test]
 fn a_part_of_the_log_is_short_harmless_and_never_a_pattern() {
     let line = |name: &str| format!("OSError: [Errno 13] Permission denied: '{name}'");
-    let cause = |name: &str| diagnose(Ended::Exit(1), &line(name)).unwrap().cause;
+    let cause = |name: &str| diagnose(Ended::Exit(1), false, &line(name)).unwrap().cause;
     assert_eq!(
         cause("{1}\u{1b}{0}"),
         "the server's user may not use {1}\\u{1b}{0}"
@@ -66,7 +126,7 @@ fn a_part_of_the_log_is_short_harmless_and_never_a_pattern() {
 fn the_last_lines_of_a_broken_jupyter_have_a_reason() {
     let mut wrong = Vec::new();
     for death in deaths() {
-        let told = diagnose(death.ended, &death.log).map(|told| told.to_string());
+        let told = diagnose(death.ended, false, &death.log).map(|told| told.to_string());
         if told.as_deref() != Some(&death.reason) {
             wrong.push(format!("{}: {told:?}", death.name));
         }

@@ -14,6 +14,9 @@ use crate::supervisor::lifecycle::Ended;
 /// Maximum length of a part of the log that a diagnosis names, in bytes.
 const MAX_PART: usize = 300;
 
+/// The line with which Python begins a traceback.
+const TRACEBACK: &str = "Traceback (most recent call last):";
+
 /// Why a server ended, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnosis {
@@ -40,12 +43,13 @@ impl fmt::Display for Diagnosis {
     }
 }
 
-/// Returns why a server ended, from the end of its log. `None`: it ended well, or the cause is
-/// unknown.
-pub fn diagnose(ended: Ended, log: &str) -> Option<Diagnosis> {
+/// Returns why a server ended, from the end of its log. If it was ready before, only its own last
+/// traceback counts: what kernels, terminals and notebooks print comes into the same log. `None`: it
+/// ended well, or the cause is unknown.
+pub fn diagnose(ended: Ended, was_ready: bool, log: &str) -> Option<Diagnosis> {
     match ended {
         Ended::Exit(0) => None,
-        Ended::Exit(_) => by_log(log),
+        Ended::Exit(_) => by_log(log, was_ready),
         Ended::Signal(number) => by_signal(number),
     }
 }
@@ -65,8 +69,11 @@ fn by_signal(number: i32) -> Option<Diagnosis> {
 }
 
 /// Searches the log from its end for the first line that shows a cause.
-fn by_log(log: &str) -> Option<Diagnosis> {
+fn by_log(log: &str, was_ready: bool) -> Option<Diagnosis> {
     let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
+    if was_ready && !ends_with_servers_traceback(&lines) {
+        return None;
+    }
     let begin = begin_of_last_traceback(&lines);
     (begin..lines.len()).rev().find_map(|at| {
         causes::CAUSES
@@ -75,11 +82,33 @@ fn by_log(log: &str) -> Option<Diagnosis> {
     })
 }
 
+/// Reports whether a log ends with the traceback of the error that ended a server. Python prints it
+/// from the first line of the program on, and the server logs nothing after it.
+fn ends_with_servers_traceback(lines: &[&str]) -> bool {
+    let Some(at) = lines.iter().rposition(|line| *line == TRACEBACK) else {
+        return false;
+    };
+    let program = lines.get(at + 1).unwrap_or(&"");
+    let is_server = causes::SERVERS.iter().any(|name| {
+        program.starts_with("  File \"") && program.contains(&format!("/bin/{name}\", line "))
+    });
+    is_server && !lines[at..].iter().any(|line| is_log_line(line))
+}
+
+/// Reports whether this is how Jupyter logs: `[I 2026-01-31 12:00:00.000 ServerApp] …`.
+fn is_log_line(line: &str) -> bool {
+    let level = line.strip_prefix('[').and_then(|line| line.split_once(' '));
+    level.is_some_and(|(level, rest)| {
+        matches!(level, "D" | "I" | "W" | "E" | "C")
+            && rest.starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
 /// Returns the index of the line above the last traceback, which introduces it; 0: there is no
 /// traceback. What is above did not end the server. Of tracebacks that Python joined, the first
 /// counts.
 fn begin_of_last_traceback(lines: &[&str]) -> usize {
-    let begins = |line: &&str| line.ends_with("Traceback (most recent call last):");
+    let begins = |line: &&str| line.ends_with(TRACEBACK);
     let mut end = lines.len();
     while let Some(at) = lines[..end].iter().rposition(begins) {
         let above = lines[..at].iter().rfind(|line| !line.is_empty());

@@ -344,9 +344,10 @@ impl Observer for ServerObserver {
     }
 
     fn ended(&mut self, how: Ended, again: Option<Duration>) {
-        let mut early = false;
+        let (mut early, mut was_ready) = (false, false);
         if let Some(readiness) = self.readiness.take() {
-            early = !self.stop_asked && !readiness.is_finished();
+            was_ready = readiness.is_finished();
+            early = !self.stop_asked && !was_ready;
             readiness.abort();
         }
         self.state_writer.update(|state| {
@@ -375,7 +376,7 @@ impl Observer for ServerObserver {
                 _ => None,
             };
             let log = log_reader.as_ref().map(LogReader::tail);
-            let diagnosis = diagnosis.or_else(|| diagnose(how, log.as_ref()?));
+            let diagnosis = diagnosis.or_else(|| diagnose(how, was_ready, log.as_ref()?));
             let words = report_end(how, early, again, diagnosis.as_ref());
             // The end of the usual server says more than that of its rescue.
             if failed_rescue {
