@@ -2,9 +2,11 @@
 //! not be started. A command prints everything else itself.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
+use tokio::sync::Notify;
 use tracing::error;
 
 use crate::death::memory::{Cgroup, KillCounter};
@@ -61,7 +63,7 @@ impl Observer for CommandObserver {
 
     fn not_rescued(&mut self, _: Option<Duration>) {}
 
-    fn stopping(&mut self, _: bool) {
+    fn stopping(&mut self, _: bool, _: &Arc<Notify>) {
         self.state_writer
             .update(|state| state.enter(Phase::Stopping));
     }

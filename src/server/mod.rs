@@ -11,5 +11,6 @@ pub mod probe;
 pub mod program;
 pub mod readiness;
 pub mod rescue;
+mod stop_check;
 pub mod targets;
 pub mod welcome;

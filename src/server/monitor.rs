@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
@@ -26,6 +26,7 @@ use crate::server::outputs::{Outputs, STDERR, STDOUT};
 use crate::server::probe::Url;
 use crate::server::readiness::{LogReader, ready};
 use crate::server::rescue::{RescuePlan, Rescued, Rescuer, unusable_without};
+use crate::server::stop_check::StopCheck;
 use crate::server::targets::Expected;
 use crate::server::welcome::{DefaultPassword, Welcome};
 use crate::state::{Phase, StatePublisher};
@@ -102,6 +103,8 @@ pub struct ServerObserver {
     is_rescue: bool,
     /// True if the server was asked to stop.
     stop_asked: bool,
+    /// Finds out whether the server has missed that.
+    stop_check: StopCheck,
     /// Why we sent KILL to the server; `None`: we did not.
     killed: Option<Diagnosis>,
     /// What the server lacks because it could not read its configuration.
@@ -138,6 +141,7 @@ impl ServerObserver {
             is_rescue: false,
             memory: None,
             stop_asked: false,
+            stop_check: StopCheck::default(),
             killed: None,
             without: Arc::default(),
             boot_reported: Arc::default(),
@@ -194,6 +198,7 @@ impl ServerObserver {
         let hub = self.plan.hub;
         let stop_timeout = self.plan.stop_timeout;
         let (rescuer, without) = (self.rescuer.plan(), self.without.clone());
+        let stop_check = self.stop_check.clone();
         self.readiness = Some(tokio::spawn(async move {
             let late = || {
                 error!(
@@ -205,6 +210,7 @@ impl ServerObserver {
             let target = ready(&expected, urls, timeout, late).await;
             let failures = words.config_failures();
             words.stop_reading();
+            stop_check.set_target(target.clone());
             if let Some(unusable) = unusable_without(&failures, rescuer).await {
                 warn!(
                     "the server is ended: it runs without {}, which decides where it listens or \
@@ -328,8 +334,10 @@ impl Observer for ServerObserver {
             .update(|state| state.enter(phase_after(again)));
     }
 
-    fn stopping(&mut self, again: bool) {
+    fn stopping(&mut self, again: bool, unheard: &Arc<Notify>) {
         self.stop_asked = true;
+        self.stop_check
+            .begin(self.plan.stop_timeout, unheard.clone());
         let phase = if again {
             info!("restarting the server in place");
             Phase::Restarting
@@ -350,6 +358,7 @@ impl Observer for ServerObserver {
             early = !self.stop_asked && !was_ready;
             readiness.abort();
         }
+        self.stop_check.end();
         self.state_writer.update(|state| {
             state.main_pid = None;
             state.last_exit = Some(how.code());

@@ -11,7 +11,8 @@
 //!  └───── time over ── Backoff
 //! ```
 //!
-//! The server gets one TERM, the grace period, then KILL. After its end all other processes get
+//! The server gets one TERM, and one more each time that it has missed it, the grace period, then
+//! KILL. After its end all other processes get
 //! TERM, the drain time, then KILL. The main process is not signalled after it was reaped: states
 //! without a main process have no effect that names it.
 
@@ -57,6 +58,8 @@ pub enum Event {
         /// The wait until the restart policy tries again; `None`: it does not.
         again: Option<Duration>,
     },
+    /// The main process has missed TERM.
+    Unheard,
     /// No child is left.
     NobodyLeft,
     /// The armed timer has expired.
@@ -163,11 +166,12 @@ pub fn step(state: RunState, event: Event, times: Times) -> (RunState, Vec<Effec
                     None => drain(ended.code(), false),
                 }
             }
-            Event::NobodyLeft | Event::Timeout => stay,
+            Event::Unheard | Event::NobodyLeft | Event::Timeout => stay,
         },
         Stopping { again } => match event {
             // TERM was already sent; only what follows it changes.
             Event::Stop if again => (Stopping { again: false }, Vec::new()),
+            Event::Unheard => (state, vec![TermMain]),
             Event::Stop | Event::Timeout => (Killing { again }, vec![KillMain, Arm(KILL_TIMEOUT)]),
             Event::MainEnded { ended, .. } if again => at_once(ended.code()),
             Event::MainEnded { ended, .. } => drain(ended.code(), true),
@@ -180,7 +184,11 @@ pub fn step(state: RunState, event: Event, times: Times) -> (RunState, Vec<Effec
             // Users restart a server that hangs on a disk: wait for its end.
             Event::Timeout if again => stay,
             Event::Timeout => drain(KILLED_EXIT_CODE, true),
-            Event::Stop | Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,
+            Event::Stop
+            | Event::Restart
+            | Event::SpawnFailed { .. }
+            | Event::Unheard
+            | Event::NobodyLeft => stay,
         },
         Backoff { code } => match event {
             Event::Stop => drain(code, true),

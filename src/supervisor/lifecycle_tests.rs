@@ -150,6 +150,12 @@ fn every_state_meets_every_event() {
         for (event, expected) in events.iter().zip(row) {
             assert_eq!(step(state, *event, TIMES), expected, "{state:?} {event:?}");
         }
+        // TERM once more, and no new deadline; in other states it is too late for that.
+        let again = match state {
+            Stopping { .. } => vec![TermMain],
+            _ => vec![],
+        };
+        assert_eq!(step(state, Event::Unheard, TIMES), (state, again));
     }
 }
 
@@ -173,6 +179,7 @@ fn the_restart_policy_leads_to_backoff() {
 enum Step {
     Stop,
     Restart,
+    Unheard,
     /// The main process ends; `again`: the restart policy starts it again.
     MainEnds {
         again: bool,
@@ -184,6 +191,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         Just(Step::Stop),
         Just(Step::Restart),
+        Just(Step::Unheard),
         any::<bool>().prop_map(|again| Step::MainEnds { again }),
         Just(Step::NobodyLeft),
     ]
@@ -250,6 +258,7 @@ impl Life {
         match step {
             Step::Stop => self.event(Event::Stop),
             Step::Restart => self.event(Event::Restart),
+            Step::Unheard => self.event(Event::Unheard),
             Step::MainEnds { again } if self.main => {
                 self.main = false;
                 self.event(Event::MainEnded {

@@ -2,7 +2,7 @@
 //! memory that ran out is told with limit and number, and Kubernetes gets the last words.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
@@ -121,6 +121,47 @@ fn a_command_that_memory_ran_out_for_is_told() {
         last.contains(&format!("out of memory: {KILLED_ONE} (remedy: ")),
         "{log}"
     );
+}
+
+/// A control group of this test, which gives its containers no more than the limit.
+struct Shared(PathBuf);
+
+impl Shared {
+    fn new(name: &str) -> Self {
+        let controllers = Path::new("/sys/fs/cgroup");
+        let (top, limit) = match controllers.join("memory").exists() {
+            true => (controllers.join("memory"), "memory.limit_in_bytes"),
+            false => (controllers.to_owned(), "memory.max"),
+        };
+        let group = top.join(format!("{name}-{}", std::process::id()));
+        fs::create_dir(&group).unwrap();
+        fs::write(group.join(limit), (400_u64 << 20).to_string()).unwrap();
+        Self(group)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Such as a pod's, or a slice's: it is not visible in the container, and nobody names a number.
+#[test]
+fn a_limit_that_containers_share_is_not_told_as_the_containers_own() {
+    let group = Shared::new("ai-lab-deaths");
+    let parent = format!(
+        "--cgroup-parent=/{}",
+        group.0.file_name().unwrap().display()
+    );
+    for limit in [&[][..], &["--memory=4g", "--memory-swap=4g"]] {
+        let options = [&[&*parent], limit].concat();
+        let (code, _, log) = run(&options, &["python3", "-c", EAT]);
+        assert_eq!(code, 137, "{log}");
+        let told = "out of memory: the machine, or a group of containers that shares a limit, has \
+                    no memory left, and Linux killed 1 process (remedy: ";
+        assert!(log.lines().last().unwrap().contains(told), "{log}");
+    }
 }
 
 /// Writes a configuration, starts, and gives Kubernetes's file as an engine mounts it.

@@ -57,6 +57,22 @@ fn a_deaf_server_is_killed_after_the_grace_period() {
     running.wait_for("Jupyter server terminated with error code 137 (signal 9)");
 }
 
+/// Jupyter misses a TERM that comes while it writes a log line.
+#[test]
+fn a_server_that_misses_term_gets_it_again_before_it_is_killed() {
+    let image = Image::new();
+    let mut running = image
+        .server()
+        .env("FAKE", "distracted")
+        .args(["--stop-timeout", "3600", "--drain-timeout", "3600"])
+        .start();
+    running.wait_for(WELCOME);
+    running.signal(15);
+    running.wait_for("fake: missed TERM");
+    running.wait_for("fake: got TERM");
+    assert_eq!(running.end(), 0);
+}
+
 #[test]
 fn a_second_term_kills_at_once() {
     let image = Image::new();
@@ -130,6 +146,19 @@ fn a_server_that_fails_is_started_again_if_asked() {
     running.wait_for_next("] ready in ");
     running.signal(15);
     assert_eq!(running.end(), 0);
+}
+
+/// Whatever runs beside a server writes into the same log.
+#[test]
+fn an_error_that_a_notebook_printed_is_not_told_as_the_reason_of_an_end() {
+    let image = Image::new();
+    let mut running = image.server().env("FAKE", "crash").start();
+    running.wait_for("] ready in ");
+    assert_eq!(get(image.port, "/crash"), None);
+    assert_eq!(running.end(), 4);
+    let (_, stderr) = running.everything();
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+    assert!(!stderr.contains("The reason:"), "{stderr}");
 }
 
 #[test]

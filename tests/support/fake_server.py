@@ -7,11 +7,12 @@ says. FAKE is a list of words:
   mtls       lets only those in who have a certificate
   unbound    prints the ready line and never listens
   deaf       ignores TERM
+  distracted misses the first TERM
   dies       says some last words and exits with 3 before it listens
   leaves     does so with 5
   reluctant  exits with 3 before it listens, the first time
   quotes     says what the file quoted in HOME says
-  crash      exits with 4 at GET /crash
+  crash      exits with 4 at GET /crash, after a notebook has printed an error
   orphan     leaves a process behind that ignores TERM
   cleaner    leaves a process behind that needs half a second to end after TERM
   kernel     starts a session whose leader ends and leaves two processes behind, one deaf
@@ -56,6 +57,7 @@ def say(text):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/crash" and "crash" in FAKE:
+            say("OSError: [Errno 28] No space left on device")
             os._exit(4)
         if len(moods) > 1:
             threading.Event().wait()
@@ -71,6 +73,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def term(*_):
     if "deaf" in FAKE:
         say("fake: deaf to TERM")
+        return
+    if "distracted" in FAKE:
+        FAKE.remove("distracted")
+        say("fake: missed TERM")
         return
     say("fake: got TERM")
     os._exit(0)

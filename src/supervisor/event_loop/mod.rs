@@ -8,9 +8,11 @@ mod attempts;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid};
+use tokio::sync::Notify;
 use tracing::error;
 
 use super::attempt::{Preparation, RescueReason, Server};
@@ -48,7 +50,8 @@ pub trait Observer {
     /// `None`: none.
     fn not_rescued(&mut self, again: Option<Duration>);
     /// The main process was asked to stop; if `again`, it is started again after its end.
-    fn stopping(&mut self, again: bool);
+    /// `unheard` is notified if it has missed that.
+    fn stopping(&mut self, again: bool, unheard: &Arc<Notify>);
     /// The main process gets KILL: if `late`, because it has not ended in time, otherwise because
     /// a second signal asked for that.
     fn killing(&mut self, late: bool);
@@ -107,6 +110,7 @@ pub async fn run(
             () = life.realtime_queue.room() => life.send_waiting(),
             () = life.non_descendant_check() => {}
             () = life.continue_timer() => life.continue_command(),
+            () = life.unheard.notified() => life.event(Event::Unheard),
             () = orphans.due() => orphans.scan_processes(life.pid),
         }
     }
@@ -133,6 +137,8 @@ struct EventLoop<'a> {
     preparation: Option<Preparation>,
     /// How the attempt before a rescue ended; `None`: there is no rescue.
     before_rescue: Option<Ended>,
+    /// Notified if the main process has missed that it was asked to stop.
+    unheard: Arc<Notify>,
     terminal: Option<Terminal>,
     exit: Option<i32>,
 }
@@ -162,6 +168,7 @@ impl<'a> EventLoop<'a> {
             timer_end: None,
             preparation: None,
             before_rescue: None,
+            unheard: Arc::default(),
             terminal,
             exit: None,
         };
@@ -335,7 +342,9 @@ impl<'a> EventLoop<'a> {
         let (state, effects) = lifecycle::step(self.state, event, self.times);
         let before = std::mem::replace(&mut self.state, state);
         match state {
-            RunState::Stopping { again } if state != before => self.observer.stopping(again),
+            RunState::Stopping { again } if state != before => {
+                self.observer.stopping(again, &self.unheard);
+            }
             RunState::Killing { .. } if matches!(before, RunState::Stopping { .. }) => {
                 self.observer.killing(event == Event::Timeout);
             }
