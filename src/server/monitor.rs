@@ -40,6 +40,9 @@ use crate::sys;
 /// behind holds the pipe open; also for the service manager's socket.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How long after the server is ready its start still has work: the server logs its last lines.
+const START_SETTLES: Duration = Duration::from_secs(1);
+
 /// What is known about the server before it is started.
 pub struct WatchOptions {
     /// True for `Mode::Hub`, false for `Mode::Lab`.
@@ -255,7 +258,7 @@ impl ServerObserver {
             if let Some(socket) = notify_socket {
                 let _ = tokio::time::timeout(OUTPUT_TIMEOUT, notify::ready(socket)).await;
             }
-            sys::release_memory();
+            tokio::spawn(release_memory_after_start());
         }));
     }
 }
@@ -267,6 +270,12 @@ async fn end_in_vain(pid: Pid, stop_timeout: Duration) {
     tokio::time::sleep(stop_timeout).await;
     let _ = sys::kill(pid.as_raw_pid(), libc::SIGKILL);
     std::future::pending::<()>().await;
+}
+
+/// Gives back the memory of the start when it is over: its last lines would bring some back.
+async fn release_memory_after_start() {
+    tokio::time::sleep(START_SETTLES).await;
+    sys::release_memory();
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {

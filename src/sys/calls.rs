@@ -172,15 +172,15 @@ pub fn set_mmap_threshold() {
 /// freed allocations, and code and constants mapped from files. The kernel maps them again from the
 /// same files when they are used.
 pub fn release_memory() {
+    // The text is longer than everything else that is freed here.
+    let maps = std::fs::read_to_string("/proc/self/smaps");
+    let mappings = maps.map_or_else(|_| Vec::new(), |maps| clean_mappings(&maps));
     #[cfg(target_env = "gnu")]
     // SAFETY: gives back only memory that is not allocated.
     unsafe {
         libc::malloc_trim(0);
     }
-    let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else {
-        return;
-    };
-    for range in clean_mappings(&maps) {
+    for range in mappings {
         let start = std::ptr::without_provenance_mut(range.start);
         // SAFETY: the mapping is not writable and nothing in it differs from its file, so a later
         // read finds the same bytes. No mapping of a file goes away between reading `smaps` and
