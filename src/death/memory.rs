@@ -13,6 +13,9 @@ use crate::death::Diagnosis;
 const MACHINE: &str =
     "the machine, or a group of containers that shares a limit, has no memory left";
 
+/// How much below its limit a group may stay because the next allocation does not fit.
+const LAST_ALLOCATION: u64 = 1 << 20;
+
 /// The control group of a process, as far as it is about memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
@@ -108,11 +111,17 @@ impl Cgroup {
     fn limit_reached(&self, group: &Path) -> u64 {
         let events = |name| field(&fs::read_to_string(group.join(name)).ok()?, "oom");
         match self.version {
-            // Without swap, and with it. Cached files reach a limit, too, and make room.
-            Version::One => ["memory.failcnt", "memory.memsw.failcnt"]
+            // Without swap, and with it. Not every Linux counts (failcnt), but each one keeps the
+            // maximum, so this is one for ever. Cached files reach a limit, too, and make room.
+            Version::One => ["memory.", "memory.memsw."]
                 .iter()
-                .filter_map(|name| number(&group.join(name)))
-                .sum(),
+                .any(|name| {
+                    let file = |what| number(&group.join(format!("{name}{what}_in_bytes")));
+                    file("max_usage")
+                        .zip(file("limit"))
+                        .is_some_and(|(max, limit)| max.saturating_add(LAST_ALLOCATION) >= limit)
+                })
+                .into(),
             // Linux before 5.2 has only the sum of the group and the groups below it.
             Version::Two => events("memory.events.local")
                 .or_else(|| events("memory.events"))
@@ -124,7 +133,10 @@ impl Cgroup {
     /// that is visible here.
     fn limit_between(&self, before: &Counters, after: &Counters) -> Option<Limit> {
         let mut counts = before.limits_reached.iter().zip(&after.limits_reached);
-        let at = counts.position(|(before, after)| before < after)?;
+        let at = counts.position(|(before, after)| match self.version {
+            Version::One => *after > 0,
+            Version::Two => before < after,
+        })?;
         let name = match self.version {
             Version::One => "memory.limit_in_bytes",
             Version::Two => "memory.max",

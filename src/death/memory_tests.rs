@@ -157,24 +157,26 @@ fn the_limit_that_was_reached_is_told_and_no_other() {
 /// A limit is reached with swap or without.
 #[test]
 fn version_one_tells_the_limit_that_was_reached_and_no_other() {
-    for (change, expected) in [
-        ("a/b/memory.failcnt", OWN),
-        ("a/b/memory.memsw.failcnt", OWN),
-        ("a/memory.failcnt", SHARED),
-        ("other/memory.failcnt", OUTSIDE),
+    for (change, max, expected) in [
+        ("a/b/memory.max_usage_in_bytes", 64_u64 << 20, OWN),
+        ("a/b/memory.max_usage_in_bytes", (64 << 20) - 4096, OWN),
+        ("a/b/memory.max_usage_in_bytes", 60 << 20, OUTSIDE),
+        ("a/b/memory.memsw.max_usage_in_bytes", 128 << 20, OWN),
+        ("a/memory.max_usage_in_bytes", 512 << 20, SHARED),
+        ("other/memory.max_usage_in_bytes", 64 << 20, OUTSIDE),
     ] {
         let fake = Fake::new();
-        for (group, limit) in [
-            ("a/b", 64_u64 << 20),
-            ("a", 512 << 20),
-            ("", i64::MAX as u64),
-        ] {
-            fake.write(
-                &format!("{group}/memory.limit_in_bytes"),
-                &limit.to_string(),
-            );
-            fake.write(&format!("{group}/memory.failcnt"), "7\n");
-            fake.write(&format!("{group}/memory.memsw.failcnt"), "0\n");
+        for (group, limit) in [("a/b/", 64_u64 << 20), ("a/", 512 << 20), ("", 1 << 62)] {
+            let file = |name: &str, bytes: u64| {
+                fake.write(
+                    &format!("{group}memory.{name}_in_bytes"),
+                    &format!("{bytes}\n"),
+                );
+            };
+            file("limit", limit);
+            file("memsw.limit", 2 * limit);
+            file("max_usage", 1 << 20);
+            file("memsw.max_usage", 1 << 20);
         }
         fake.write("a/b/memory.oom_control", "under_oom 0\noom_kill 0\n");
         let shown = fake.mount("/", "cgroup", "rw,memory");
@@ -182,7 +184,7 @@ fn version_one_tells_the_limit_that_was_reached_and_no_other() {
         assert_eq!(group.events(), None, "it notifies no container");
         let kill = || {
             fake.write("a/b/memory.oom_control", "under_oom 0\noom_kill 1\n");
-            fake.write(change, "8\n");
+            fake.write(change, &max.to_string());
         };
         assert_eq!(told(group, kill), expected, "{change}");
     }
