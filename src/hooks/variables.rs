@@ -90,8 +90,8 @@ mod tests {
             ("=x", 1, "name"),
             ("1A=x", 1, "name"),
             ("A=\0", 1, "NUL"),
-            ("JUPYTER_PASSWORD=x", 1, "own"),
-            ("AI_LAB_ENV=x", 1, "own"),
+            ("JUPYTER_PASSWORD=x", 1, "of the entrypoint"),
+            ("AI_LAB_ENV=x", 1, "of the entrypoint"),
         ] {
             let (at, problem) = parse(text.as_bytes()).unwrap_err();
             assert_eq!(at, line, "{text}");

@@ -240,7 +240,7 @@ fn the_certificate_that_is_named_or_made_or_turned_off() {
         errors,
         [
             "server.tls_key (from --tls-key): no certificate is named for this key; \
-          name the certificate, too, with --tls-cert FILE"
+          name its certificate, too, with --tls-cert FILE"
         ]
     );
 }

@@ -238,9 +238,10 @@ fn ten_idle_seconds_pass_without_a_wake_up() {
     command.wait_for("ready");
     idle.wait_for("waiting for a signal");
     let all = [&server, &command, &idle];
-    // What readiness left to do is done when two looks in a row see the same.
+    // What readiness left to do is done when two looks in a row see the same. The last of it is a
+    // second after it.
     let look = || all.map(|running| wake_ups(running, running.pid()));
-    let settled = Duration::from_millis(500);
+    let settled = Duration::from_millis(1500);
     let mut before = look();
     until("it is idle", || {
         thread::sleep(settled);
