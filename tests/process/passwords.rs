@@ -278,7 +278,7 @@ fn at_a_terminal_it_is_asked_for_twice_and_not_shown() {
     // Python's pty is the terminal: it waits for each prompt before it types.
     const PERSON: &str = r#"
 import os, pty, sys, termios
-answers = {b"New password: ": sys.argv[1], b"again: ": sys.argv[2], b"[y/N] ": "n"}
+answers = {b"New password: ": sys.argv[1], b"Repeat the password: ": sys.argv[2], b"[y/N] ": "n"}
 pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[3], sys.argv[3:])
