@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::support::blocks as pages;
 use crate::support::certificate::Pair;
-use crate::support::docker::{Volume, run};
+use crate::support::docker::{Container, Volume, run};
 
 /// Words of other programs, not of this project's.
 const OTHERS: [&str; 11] = [
@@ -257,6 +257,15 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             seen.push((*part).to_owned());
         }
     }
+    let wrong = Mounted::new("/wrong");
+    wrong.write(
+        "jupyter_server_config.py",
+        "c.ServerApp.max_body_size = undefined_name\n",
+    );
+    let container = Container::start(&[&wrong.1, "--env=JUPYTER_CONFIG_DIR=/wrong"], &[]);
+    let effective = "none of its settings is effective";
+    container.wait_for(effective);
+    seen.push(effective.to_owned());
     for written in words() {
         // An ellipsis stands for a name.
         for part in written.split('…') {
