@@ -30,7 +30,9 @@ use crate::server::targets::Expected;
 use crate::server::welcome::DefaultPassword;
 use crate::settings::{Orphans, saved};
 use crate::state;
-use crate::state::{Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher};
+use crate::state::{
+    Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher, WRITE_TIMEOUT,
+};
 use crate::supervisor;
 use crate::supervisor::Main;
 use crate::supervisor::attempt::{Prepare, Server};
@@ -141,10 +143,10 @@ fn run_command(
     let told = new_state(&start, password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {
-        told.wait_written().await;
+        told.wait_written(WRITE_TIMEOUT).await;
         let mut observer = CommandObserver::new(told.clone(), hint);
         let code = supervisor::run(main, times, false, start.signals, &mut observer).await;
-        told.wait_written().await;
+        told.wait_written(WRITE_TIMEOUT).await;
         Ok(Ending::from(code?))
     })
 }
@@ -256,10 +258,10 @@ fn serve(
     let times = times(&start);
     runtime()?.block_on(async {
         let mut watch = ServerObserver::new(plan, told.clone(), logfile)?;
-        told.wait_written().await;
+        told.wait_written(WRITE_TIMEOUT).await;
         let end = start.settings.server.orphans == Orphans::End;
         let code = supervisor::run(main, times, end, start.signals, &mut watch).await;
-        told.wait_written().await;
+        told.wait_written(WRITE_TIMEOUT).await;
         let (words, log) = watch.finish().await;
         Ok(Ending {
             code: code?,

@@ -40,6 +40,10 @@ use crate::sys;
 /// behind holds the pipe open; also for the service manager's socket.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// The longest wait for the state before the server is announced: on a busy disk a write takes long,
+/// and whoever reads the announcement asks for the state.
+const STATE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long after the server is ready its start still has work: the server logs its last lines.
 const START_SETTLES: Duration = Duration::from_secs(1);
 
@@ -242,7 +246,7 @@ impl ServerObserver {
                 state.boot = milliseconds(&parts);
             });
             // The state comes first: a reader of the following lines may query it at once.
-            told.wait_written().await;
+            told.wait_written(STATE_TIMEOUT).await;
             if welcome {
                 let welcome = Welcome {
                     hub,

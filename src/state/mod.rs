@@ -22,7 +22,7 @@ use crate::death::memory::MemoryKills;
 use crate::degradation::Degradation;
 use crate::supervisor::processes;
 use crate::sys::{env, text, trust};
-pub use publisher::StatePublisher;
+pub use publisher::{StatePublisher, WRITE_TIMEOUT};
 pub use store::{StateDirectory, prepare, preview_prepare};
 
 /// The name of the state file.

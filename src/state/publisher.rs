@@ -11,8 +11,8 @@ use tracing::warn;
 
 use crate::state::{State, StateDirectory};
 
-/// The longest wait for the state to be written. A working disk is faster.
-const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest wait for the state to be written before a program is started or this one ends.
+pub const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The current state and the keeper that writes it; shared with the tasks.
 #[derive(Clone)]
@@ -82,11 +82,11 @@ impl StatePublisher {
         started.map(drop)
     }
 
-    /// Waits until the latest state is written, at most `WRITE_TIMEOUT`.
-    pub async fn wait_written(&self) {
+    /// Waits until the latest state is written, at most for this time.
+    pub async fn wait_written(&self, timeout: Duration) {
         let mut writing = self.0.writing.subscribe();
         let written = writing.wait_for(|writing| !writing);
-        let _ = tokio::time::timeout(WRITE_TIMEOUT, written).await;
+        let _ = tokio::time::timeout(timeout, written).await;
     }
 }
 

@@ -338,7 +338,7 @@ fn a_hub_spawns_system_users() {
         for process in said.lines().skip(1) {
             assert!(process.trim().starts_with("1234 "), "{said}");
         }
-        let who = "import subprocess as s; print(s.getoutput('whoami; ssh -G x 2>/dev/null | grep ^user'))";
+        let who = "import subprocess as s; print(s.getoutput(\"whoami; ssh -G x 2>/dev/null | grep '^user '\"))";
         assert_eq!(hub.ask(&["run", "alice", who]), "alice\nuser alice");
         if as_root == "True" {
             assert_eq!(container.exec_ok("1234", &["whoami"]), "alice\n");
