@@ -262,10 +262,21 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
         "jupyter_server_config.py",
         "c.ServerApp.max_body_size = undefined_name\n",
     );
-    let container = Container::start(&[&wrong.1, "--env=JUPYTER_CONFIG_DIR=/wrong"], &[]);
-    let effective = "none of its settings is effective";
-    container.wait_for(effective);
-    seen.push(effective.to_owned());
+    let themes = "lab/user-settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings";
+    wrong.write(themes, "{\"theme\": ");
+    let options = [
+        &wrong.1,
+        "--env=JUPYTER_CONFIG_DIR=/wrong",
+        "--env=AI_LAB_RESCUE=never",
+    ];
+    let container = Container::start(&options, &[]);
+    for part in [
+        "JupyterLab shows no page",
+        "none of its settings is effective",
+    ] {
+        container.wait_for(part);
+        seen.push(part.to_owned());
+    }
     for written in words() {
         // An ellipsis stands for a name.
         for part in written.split('…') {
