@@ -85,7 +85,7 @@ const IN_PLACE: [Break; 12] = [
         how: "cd ~/.local/share/jupyter/runtime && rm jupyter_cookie_secret && \
               mkdir jupyter_cookie_secret",
         mend: "rmdir ~/.local/share/jupyter/runtime/jupyter_cookie_secret",
-        said: "code 1",
+        said: "is a directory, and a file is expected there",
     },
 ];
 
