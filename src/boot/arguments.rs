@@ -107,7 +107,7 @@ pub(super) fn arguments(
     argv
 }
 
-/// What a server needs to start, as far as it can be seen before.
+/// Checks the files that a server needs, before it is started.
 pub(super) struct ServerCheck {
     argv: Argv,
     /// The server's working directory.

@@ -14,7 +14,7 @@ use crate::sys::secret_file;
 const LIMIT: u64 = 1024;
 const MAX_ENTRIES: usize = 1000;
 
-/// How the name of a file with a person's settings ends.
+/// The file extension of a user's settings.
 const SETTINGS: &str = ".jupyterlab-settings";
 
 /// The places of these files.

@@ -140,7 +140,7 @@ fn address(start: &Start<'_>, argv: &Argv, place: &ConfigLocation, directory: &P
 
 impl ServerTraits<'_> {
     /// Returns the traits of the rescued server; `None`: it cannot listen where the usual one does.
-    /// What cannot work may be what broke, and gets the image's value.
+    /// A value that cannot work may be the cause of the failure: the image's value replaces it.
     fn kept(
         &self,
         ip: Option<&str>,

@@ -78,7 +78,7 @@ fn what_a_notebook_printed_is_no_reason_for_the_end_of_a_ready_server() {
             format!("{}{later}", traceback("/notebooks/train.py")),
             false,
         ),
-        // A second server, which somebody started in a terminal and which ended.
+        // A person started a second server in a terminal, and it ended.
         (format!("{server}{later}"), false),
         (server.clone(), true),
         (format!("{later}{server}"), true),

@@ -13,7 +13,8 @@ use crate::death::Diagnosis;
 const MACHINE: &str =
     "the machine, or a group of containers that shares a limit, has no memory left";
 
-/// How much below its limit a group may stay because the next allocation does not fit.
+/// The largest gap, in bytes, between a limit that was reached and the maximum usage: the allocation
+/// that failed is not counted.
 const LAST_ALLOCATION: u64 = 1 << 20;
 
 /// The control group of a process, as far as it is about memory.
@@ -32,13 +33,13 @@ enum Version {
     Two,
 }
 
-/// What is counted of a group.
+/// The counters of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Counters {
-    /// The number of its processes that Linux killed because there was no memory, whoever had none.
+    /// The number of processes in the group that Linux killed for lack of memory, for any limit.
     killed: u64,
-    /// How often a limit was reached: that of the group first, then those of the visible groups
-    /// above it.
+    /// The number of times that each limit was reached: the group's own limit first, then those of
+    /// the visible groups above it.
     limits_reached: Vec<u64>,
 }
 
@@ -205,7 +206,7 @@ pub struct MemoryKills {
     /// True if that limit is of a group above, which the container shares.
     #[serde(default)]
     pub shared: bool,
-    /// How often the container's own limit was reached when this was last changed.
+    /// The number of times that the container's own limit had been reached at the last update.
     #[serde(default)]
     limit_reached: u64,
 }
@@ -289,8 +290,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// How long before a kill its limit was reached. Linux counts both at almost the same time, and a
-/// look at the counters may come between them.
+/// The longest time between reaching a limit and the kill. Linux counts both at almost the same time,
+/// but a read of the counters may come between them.
 const LIMIT_TO_KILL: Duration = Duration::from_secs(2);
 
 /// Counts the processes that Linux kills from now on.
