@@ -63,10 +63,7 @@ fn a_notebook_is_run_and_saved_and_a_restart_disturbs_nobody() {
     assert!(code().any(|cell| cell["outputs"].to_string().contains("jupyterlab")));
 
     docker_ok(["restart", &container.name]);
-    container.until("it is ready again", || {
-        let ready = container.logs().matches("] ready in ").count();
-        (ready == 2).then_some(())
-    });
+    container.wait_for_nth("] ready in ", 2);
     let mut stdin = browser.stdin.take().unwrap();
     stdin.write_all(b"\n").unwrap();
     assert_eq!(said.next().unwrap().unwrap(), "still logged in");

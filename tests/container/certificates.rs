@@ -14,10 +14,7 @@ const MADE: &str = "/home/jupyter/.jupyter/ai-lab-tls.pem";
 
 /// Waits until it was ready so many times; its log.
 fn ready(container: &Container, times: usize) -> String {
-    container.until("it is ready", || {
-        let log = container.logs();
-        (log.matches(READY).count() == times).then_some(log)
-    })
+    container.wait_for_nth(READY, times)
 }
 
 /// The last fingerprint that the log tells, which the server has.

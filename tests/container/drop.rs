@@ -285,8 +285,6 @@ fn a_planted_program_is_neither_the_health_check_nor_pid_1() {
     container.signal("TERM");
     container.end();
     container.begin();
-    container.until("it is prepared again", || {
-        (container.logs().matches("] prepared in ").count() == 2).then_some(())
-    });
+    container.wait_for_nth("] prepared in ", 2);
     assert!(!container.exec("root", &["test", "-e", "/tmp/planted"]).0);
 }

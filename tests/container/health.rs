@@ -129,9 +129,7 @@ fn a_server_that_starts_again_is_unhealthy_meanwhile() {
     });
     docker_says(&container, "unhealthy");
     signal_server(&container, "KILL");
-    container.until("it is ready again", || {
-        (container.logs().matches(READY).count() == 2).then_some(())
-    });
+    container.wait_for_nth(READY, 2);
     assert_ne!(main_pid(&container), before);
     is_healthy(&container, "http://127.0.0.1:49494/api");
     docker_says(&container, "healthy");

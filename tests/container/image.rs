@@ -141,9 +141,7 @@ fn the_mounted_socket_is_usable_by_the_user() {
     );
     // Another start of the same container comes through all of it again.
     docker_ok(["restart", &container.name]);
-    container.until("ready again", || {
-        (container.logs().matches(READY).count() == 2).then_some(())
-    });
+    container.wait_for_nth(READY, 2);
     container.exec_ok("jupyter", &["docker", "ps"]);
 }
 
@@ -239,10 +237,7 @@ fn a_volume_keeps_what_was_changed_and_the_login_survives_a_restart() {
     let config = "/home/jupyter/.jupyter/jupyter_server_config.json";
     let before = container.exec_ok("jupyter", &["cat", config]);
     docker_ok(["restart", &container.name]);
-    let log = container.until("ready again", || {
-        let log = container.logs();
-        (log.matches(READY).count() == 2).then_some(log)
-    });
+    let log = container.wait_for_nth(READY, 2);
     assert_eq!(container.exec_ok("jupyter", &["cat", file]), "mine\n");
     assert_eq!(container.exec_ok("jupyter", &["cat", config]), before);
     assert_eq!(

@@ -73,9 +73,7 @@ fn root_enters_the_name_of_a_uid_that_is_asked_for() {
     // A restart finds it, and does not enter it twice.
     container.stop();
     container.begin();
-    container.until("it is up again", || {
-        (container.logs().matches("up\n").count() == 2).then_some(())
-    });
+    container.wait_for_nth("up\n", 2);
     assert_eq!(
         String::from_utf8(container.file("/etc/passwd")).unwrap(),
         passwd

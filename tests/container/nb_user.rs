@@ -90,10 +90,7 @@ fn their_home_is_what_they_see_in_the_browser() {
     // A later start of the same container finds the account.
     assert_eq!(container.stop(), 0);
     container.begin();
-    container.until("it is ready again", || {
-        let log = container.logs();
-        (log.matches("] ready in ").count() == 2).then_some(())
-    });
+    container.wait_for_nth("] ready in ", 2);
     assert_eq!(container.exec_ok("alice", &["id", "-gn"]), "alice\n");
 }
 
@@ -287,12 +284,7 @@ fn an_adopted_owner_has_a_name() {
     let (dir, mount) = home((UID, GID));
     let mount = mount.replace("/home/alice", "/home/jupyter/notebooks");
     let container = Container::start(&[&mount, "--no-healthcheck"], &[]);
-    let ready = |times| {
-        container.until("it is ready", || {
-            let log = container.logs();
-            (log.matches("] ready in ").count() == times).then_some(log)
-        })
-    };
+    let ready = |times| container.wait_for_nth("] ready in ", times);
     ready(1);
     let who = "whoami; cd /tmp; rm -rf x; git init -q x; cd x
         git -c user.email=a@b.c commit -q --allow-empty -m x; git log -1 --format=%an";

@@ -29,10 +29,7 @@ with zipfile.ZipFile(\"old_ways-1-py3-none-any.whl\", \"w\") as wheel:
 ' && /home/jupyter/jupyterenv/bin/pip install --no-index /tmp/old_ways-1-py3-none-any.whl";
 
 fn ready_again(container: &Container, times: usize) -> String {
-    container.until("ready again", || {
-        let log = container.logs();
-        (log.matches(READY).count() == times).then_some(log)
-    })
+    container.wait_for_nth(READY, times)
 }
 
 fn answer(container: &Container, user: &str) -> String {

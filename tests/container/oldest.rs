@@ -26,9 +26,7 @@ fn jupyterlab_4_2_works_from_the_welcome_to_a_clean_stop() {
         said.stdout.starts_with(b"healthy").then_some(())
     });
     container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]);
-    container.until("it is ready again", || {
-        (container.logs().matches("] ready in ").count() == 2).then_some(())
-    });
+    container.wait_for_nth("] ready in ", 2);
     assert_eq!(container.visit(&["login", "ailab"]), "in");
     // The server ends by itself, long before it would be killed.
     crate::support::docker::docker_ok(["stop", "--time", "60", &container.name]);

@@ -245,9 +245,7 @@ fn root_opens_nothing_of_a_users() {
     for start in 1..=2 {
         container.begin();
         let welcome = "The server for Jupyter has been started successfully.";
-        container.until("the server is ready", || {
-            (container.logs().matches(welcome).count() == start).then_some(())
-        });
+        container.wait_for_nth(welcome, start);
         let found = opened(&trace("start"));
         for known in [
             "/etc/ai-lab/entrypoint.toml",

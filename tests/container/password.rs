@@ -95,9 +95,7 @@ fn a_hash_that_jupyter_made_lets_in_whom_it_would_let_in_there() {
 
 /// The server is up as often as this.
 fn ready(container: &Container, times: usize) {
-    container.until("it is ready", || {
-        (container.logs().matches(READY).count() == times).then_some(())
-    });
+    container.wait_for_nth(READY, times);
 }
 
 #[test]

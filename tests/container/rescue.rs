@@ -113,9 +113,7 @@ fn as_user(container: &Container, script: &str) {
 fn again(container: &Container, start: &dyn Fn()) -> Option<String> {
     let before = container.logs().matches(READY).count();
     start();
-    container.until("it is ready again", || {
-        (container.logs().matches(READY).count() > before).then_some(())
-    });
+    container.wait_for_nth(READY, before + 1);
     container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     let rescue = container.status()["rescue"].as_str().map(str::to_owned);
     let told = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);

@@ -22,10 +22,7 @@ fn main_pid(container: &Container) -> i64 {
 }
 
 fn ready_again(container: &Container, times: usize) {
-    container.until("it is ready again", || {
-        let log = container.logs();
-        (log.matches(READY).count() == times + 1).then_some(())
-    });
+    container.wait_for_nth(READY, times + 1);
     let status = container.status();
     assert_eq!(status["phase"], "ready");
     assert_eq!(status["restarts"], times);

@@ -182,6 +182,12 @@ impl Container {
 
     /// Waits until the log says this; the log.
     pub fn wait_for(&self, part: &str) -> String {
+        self.wait_for_nth(part, 1)
+    }
+
+    /// Waits until the log says this so many times; the log.
+    pub fn wait_for_nth(&self, part: &str, times: usize) -> String {
+        let enough = |log: &str| log.matches(part).count() >= times;
         // Docker tells each line once it is there: asking again and again would take a whole
         // processor from the server that is waited for.
         let (mut from, to) = std::io::pipe().unwrap();
@@ -191,7 +197,7 @@ impl Container {
         let mut following = follow.stderr(to).spawn().unwrap();
         drop(follow);
         let (mut said, mut chunk) = (Vec::new(), [0; 8192]);
-        while !String::from_utf8_lossy(&said).contains(part) {
+        while !enough(&String::from_utf8_lossy(&said)) {
             match from.read(&mut chunk).unwrap() {
                 0 => break,
                 length => said.extend(&chunk[..length]),
@@ -203,8 +209,8 @@ impl Container {
         following.wait().unwrap();
         let logs = self.logs();
         assert!(
-            logs.contains(part),
-            "never: the log says {part:?}; log:\n{logs}"
+            enough(&logs),
+            "never: the log says {part:?} {times} times; log:\n{logs}"
         );
         logs
     }
@@ -226,7 +232,7 @@ impl Container {
                 "never: {what}; gone: {gone}; log:\n{}",
                 self.logs()
             );
-            std::thread::park_timeout(Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(150));
         }
     }
 
