@@ -7,6 +7,7 @@ waits for the page that says CAUSE: prints "seen".
 import sys
 
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -24,8 +25,12 @@ def first(css):
 
 
 def until(what, so):
-    message = f"never: {what}, at {browser.current_url}"
-    return WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: so(), message)
+    try:
+        return WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: so())
+    except TimeoutException:
+        console = [entry["message"] for entry in browser.get_log("browser")]
+        page = f"{browser.current_url}: {text('body')[:2000]!r}; console: {console}"
+        sys.exit(f"never: {what}, at {page}")
 
 
 def text(css):
