@@ -5,18 +5,14 @@
 //! is withdrawn. The path itself belongs to the host and is never changed.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::degradation::Degradation;
 use crate::group_access::group_root;
 use crate::group_access::membership::{RECORD, Want, apply_memberships, preview_memberships};
+use crate::group_access::path_access::{PathAccess, examine};
 use crate::identity::Root;
 use crate::identity::account::Account;
-use crate::identity::syscall::is_overflow_gid;
-use crate::sys::trust;
 
 /// The paths to give access to.
 #[derive(Debug, Clone)]
@@ -147,95 +143,6 @@ fn group_file_degradation(why: String, account: &Account, request: &AccessReques
             file.display()
         ),
     )
-}
-
-/// How a path can be used.
-#[derive(Debug, PartialEq, Eq)]
-enum PathAccess {
-    /// The Docker socket does not exist; no warning.
-    Absent,
-    /// By its owner or by all users: no group is needed.
-    Open,
-    /// By members of this group.
-    ByGroup(u32),
-}
-
-/// Returns how a path can be used. Follows links, as the programs that use the path will.
-fn examine(path: &Path, docker: bool, account: &Account) -> Result<PathAccess, Degradation> {
-    let shown = path.display();
-    let data = match fs::metadata(path) {
-        Ok(data) => data,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && docker => {
-            return Ok(PathAccess::Absent);
-        }
-        Err(error) => {
-            return Err(Degradation::new(
-                format!("No access is given to {shown}: {error}"),
-                format!(
-                    "pass it to the container with `--device {shown}` or `-v {shown}:{shown}`, or \
-                     leave it out"
-                ),
-            ));
-        }
-    };
-    // A user could otherwise put a link here and keep the group of any other file.
-    if let Err(problem) = trust::resolve_root_links(path) {
-        return Err(Degradation::new(
-            format!("No access is given to {shown}: {problem}"),
-            "name the socket or device itself, or mount it in a directory of root's",
-        ));
-    }
-    if docker && !data.file_type().is_socket() {
-        return Err(Degradation::new(
-            format!("No access is given to {shown}: it is not a socket"),
-            "mount the engine's socket there (Docker makes a directory of a path that the host \
-             does not have)",
-        ));
-    }
-    let mode = data.mode();
-    let offers = |shift: u32| (mode >> shift) & 0o6 == 0o6;
-    // The kernel checks only the first class that fits: owner, group, others.
-    if account.uid == 0 || data.uid() == account.uid && offers(6) {
-        Ok(PathAccess::Open)
-    } else if data.uid() == account.uid {
-        Err(Degradation::new(
-            format!(
-                "No rw permissions for its owner, {}, in {} {shown}.",
-                account.name,
-                permissions(mode)
-            ),
-            format!("docker run --rm -v {shown}:{shown} debian chmod u+rw {shown}"),
-        ))
-    } else if offers(3) && is_overflow_gid(data.gid()) {
-        Err(Degradation::new(
-            format!(
-                "No access is given to {shown}: its group has no number in this user namespace"
-            ),
-            "map that group (/etc/subgid of a rootless engine), or mount the rootless engine's own \
-             socket",
-        ))
-    } else if offers(3) {
-        Ok(PathAccess::ByGroup(data.gid()))
-    } else if offers(0) && data.gid() != account.gid && !account.groups.contains(&data.gid()) {
-        Ok(PathAccess::Open)
-    } else {
-        Err(Degradation::new(
-            format!(
-                "No rw permissions for group in {} {shown}.",
-                permissions(mode)
-            ),
-            format!("docker run --rm -v {shown}:{shown} debian chmod g+rw {shown}"),
-        ))
-    }
-}
-
-/// Returns the mode bits as `-rw-r-----`, without the file type, as the predecessor did.
-fn permissions(mode: u32) -> String {
-    let bits = (0..9).map(|bit| match mode & (0o400 >> bit) {
-        0 => '-',
-        _ => ['r', 'w', 'x'][bit % 3],
-    });
-    std::iter::once('-').chain(bits).collect()
 }
 
 #[cfg(test)]

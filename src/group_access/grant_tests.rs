@@ -1,81 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use super::*;
-use crate::group_access::group_file;
-
-const GROUPS: &str = "root:x:0:\nshadow:x:42:\ntaken:x:700:ann\n";
-
-/// A directory ETC and a Docker socket. Each start reads the account's groups again, as `resolve`
-/// would.
-struct World {
-    dir: tempfile::TempDir,
-    user: &'static str,
-}
-
-impl World {
-    fn new(groups: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let world = Self { dir, user: "bob" };
-        fs::create_dir(world.path("etc")).unwrap();
-        fs::write(world.path("etc/group"), groups).unwrap();
-        fs::write(world.path("etc/gshadow"), "shadow:*::\ntaken:!:adm:ann\n").unwrap();
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Makes the socket anew, with this gid and mode.
-    fn socket(&self, gid: u32, mode: u32) -> &Self {
-        let path = self.path("docker.sock");
-        let _ = fs::remove_file(&path);
-        UnixListener::bind(&path).unwrap();
-        chown(&path, Some(0), Some(gid)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        self
-    }
-
-    fn account(&self) -> Account {
-        let text = fs::read(self.path("etc/group")).unwrap_or_default();
-        let mine = group_file::entries(&text).filter(|entry| entry.has(self.user));
-        Account {
-            name: self.user.into(),
-            uid: 1000,
-            gid: 1000,
-            home: "/".into(),
-            shell: "/bin/sh".into(),
-            groups: mine.map(|entry| entry.gid).collect(),
-            in_passwd: true,
-        }
-    }
-
-    fn request(&self) -> AccessRequest {
-        AccessRequest {
-            socket: self.path("docker.sock"),
-            paths: Vec::new(),
-            docker_group: "docker".into(),
-            etc: self.path("etc"),
-        }
-    }
-
-    fn start(&self) -> Access {
-        grant_access(&Root::for_tests(), &self.account(), &self.request())
-    }
-}
-
-fn causes(access: &Access) -> String {
-    let causes = access.degradations.iter().map(|d| d.cause.as_str());
-    causes.collect::<Vec<_>>().join("\n")
-}
+use crate::group_access::testing::{GROUPS, World, causes};
 
 #[test]
 fn a_group_with_the_sockets_gid_gets_the_user() {
@@ -233,59 +163,6 @@ fn what_group_root_can_write_besides_is_named() {
 }
 
 #[test]
-fn without_group_permissions_the_exact_command_is_named() {
-    for (mode, shown) in [
-        (0o600, "-rw-------"),
-        (0o755, "-rwxr-xr-x"),
-        (0o640, "-rw-r-----"),
-    ] {
-        let world = World::new(GROUPS);
-        let access = world.socket(700, mode).start();
-        let socket = world.path("docker.sock").display().to_string();
-        let expected = Degradation::new(
-            format!("No rw permissions for group in {shown} {socket}."),
-            format!("docker run --rm -v {socket}:{socket} debian chmod g+rw {socket}"),
-        );
-        assert_eq!(access.degradations, [expected]);
-        assert_eq!((access.gids.len(), access.enabled.len()), (0, 0));
-        assert_eq!(world.text("etc/group"), GROUPS);
-    }
-}
-
-/// The kernel asks nothing about others, once the owner has failed.
-#[test]
-fn an_owner_without_permissions_is_told_so_whatever_others_can() {
-    let world = World::new(GROUPS);
-    for mode in [0o066, 0o406, 0o060] {
-        world.socket(700, mode);
-        chown(world.path("docker.sock"), Some(1000), None).unwrap();
-        let access = world.start();
-        assert_eq!(
-            (access.gids.len(), access.enabled.len()),
-            (0, 0),
-            "{mode:o}"
-        );
-        let said = causes(&access);
-        assert!(said.starts_with("No rw permissions for its owner, bob, in -"));
-    }
-}
-
-#[test]
-fn what_everyone_or_the_owner_may_use_needs_no_group() {
-    let world = World::new(GROUPS);
-    world.socket(700, 0o606);
-    assert_eq!(world.start().enabled.len(), 1);
-    world.socket(700, 0o600);
-    chown(world.path("docker.sock"), Some(1000), None).unwrap();
-    assert_eq!(world.start().enabled.len(), 1);
-    assert_eq!(world.text("etc/group"), GROUPS);
-    // For members the group's bits count, even if others may do more.
-    let groups = GROUPS.replace("ann", "bob");
-    let world = World::new(&groups);
-    assert!(causes(&world.socket(700, 0o606).start()).contains("No rw"));
-}
-
-#[test]
 fn an_absent_socket_is_silent_and_an_absent_path_is_not() {
     let world = World::new(GROUPS);
     assert_eq!(world.start(), Access::default());
@@ -294,15 +171,6 @@ fn an_absent_socket_is_silent_and_an_absent_path_is_not() {
     let access = grant_access(&Root::for_tests(), &world.account(), &request);
     assert!(causes(&access).contains("renderD128"));
     assert_eq!(access.enabled, Vec::<PathBuf>::new());
-}
-
-#[test]
-fn a_directory_in_the_sockets_place_is_reported() {
-    let world = World::new(GROUPS);
-    fs::create_dir(world.path("docker.sock")).unwrap();
-    let access = world.start();
-    assert!(causes(&access).contains("not a socket"));
-    assert_eq!(access.gids, Vec::<u32>::new());
 }
 
 #[test]

@@ -7,6 +7,9 @@ pub mod group_file;
 mod group_root;
 pub mod lock;
 pub mod membership;
+pub mod path_access;
+#[cfg(test)]
+mod testing;
 
 pub use account_file::Entry;
 pub use grant::{Access, AccessRequest, grant_access, preview_access};
