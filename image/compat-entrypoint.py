@@ -4,7 +4,11 @@ Runs as root before anything is prepared, so it imports nothing that a user coul
 written, and steps aside at once.
 """
 
-import os
 import sys
+
+# Users can write here, where Python looks first: an error would import more, such as traceback.
+sys.path.clear()
+
+import os
 
 os.execv("/usr/local/bin/ai-lab-entrypoint", ["ai-lab-entrypoint", *sys.argv[1:]])

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::docker::{COMPAT, Container, docker_ok};
+use crate::support::docker::{COMPAT, Container, docker_ok, run_image};
 use crate::support::hub::{Hub, OLD, alone};
 
 const CMD: &str = r#"["sudo","-E","python3","/home/jupyter/entrypoint.py","--notebook-defaults","/home/jupyter/notebook-defaults","--notebooks","/home/jupyter/notebooks","--home","/home/jupyter","--jupyter-server","/home/jupyter/jupyterenv/bin/jupyterhub-singleuser","--port","8000","--user","jupyter","--group","jupyter","--docker-group","docker","--password","ailab","--jupyter-logfile","/home/jupyter/jupyter-server.log","--venv","/home/jupyter/jupyterenv"]"#;
@@ -129,4 +129,20 @@ fn what_users_leave_behind_is_not_what_root_imports() {
     let python = ["python3", "-c", "pass"];
     container.exec_ok("ubuntu", &[&open[..], &python].concat());
     assert!(trapped().contains("trapped-1001"), "{}", trapped());
+}
+
+/// An error makes Python import what shows it, from the script's directory first.
+#[test]
+fn an_error_of_the_old_script_imports_nothing_of_the_users() {
+    let script = "for name in traceback warnings linecache tokenize; do
+             printf %s \"$1\" >/home/jupyter/$name.py
+         done
+         chown jupyter /home/jupyter/*.py
+         rm /usr/local/bin/ai-lab-entrypoint
+         python3 /home/jupyter/entrypoint.py true
+         echo /tmp/trapped-*";
+    let line = ["sh", "-c", script, "sh", TRAP];
+    let (_, stdout, stderr) = run_image(COMPAT, &["--user=root"], &line);
+    assert!(stderr.contains("FileNotFoundError"), "{stderr}");
+    assert!(!stdout.contains("trapped-0"), "{stdout}");
 }
