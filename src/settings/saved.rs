@@ -34,8 +34,11 @@ pub const ORIGIN_SEPARATOR: &str = "  # ";
 pub fn mask_secret(argument: &str) -> String {
     let name = argument.split('=').next().unwrap_or_default();
     let last = name.rsplit('.').next().unwrap_or_default().to_lowercase();
-    let secret = ["password", "passwd", "pwd", "token", "secret"];
-    if name.len() < argument.len() && secret.iter().any(|word| last.contains(word)) {
+    let words = ["password", "passwd", "pwd", "token", "secret", "credential"];
+    let ends = ["_key", "_keys"];
+    let secret = words.iter().any(|word| last.contains(word))
+        || ends.iter().any(|word| last.ends_with(word));
+    if name.len() < argument.len() && secret {
         return format!("{name}=…");
     }
     argument.to_owned()
@@ -187,10 +190,11 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     // A start that was killed may have left one behind.
     let _ = fs::remove_file(&new);
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
+    // Whatever the umask, nobody else can open it while it is written.
+    options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&new)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(text.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
     fs::rename(new, path)
 }
 
@@ -293,6 +297,11 @@ mod tests {
                 "--PasswordIdentityProvider.hashed_password=h",
                 "--PasswordIdentityProvider.hashed_password=…",
             ),
+            (
+                "--AiExtension.default_api_keys={'A': 'k'}",
+                "--AiExtension.default_api_keys=…",
+            ),
+            ("--ServerApp.keyfile=/k", "--ServerApp.keyfile=/k"),
             ("--ServerApp.port=1", "--ServerApp.port=1"),
             ("--token", "--token"),
         ] {
