@@ -71,6 +71,16 @@ fn open_state(
     match StateDirectory::open(&person.dropped, &start.settings.state_dir) {
         Ok(keeper) => {
             let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
+            let wanted = &start.settings.state_dir;
+            if keeper.directory() != wanted && state::is_used_by_another(&person.dropped, wanted) {
+                start.report.degraded(Degradation::new(
+                    format!(
+                        "{} belongs to a running start: the state of this one is kept elsewhere",
+                        wanted.display()
+                    ),
+                    "name a directory of its own with --state-dir",
+                ))?;
+            }
             if !start.recorded
                 && let Err(error) = saved::write_user_record(keeper.directory(), &text)
             {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::death::Diagnosis;
 use crate::death::memory::MemoryKills;
 use crate::degradation::Degradation;
+use crate::identity::Dropped;
 use crate::supervisor::processes;
 use crate::sys::{env, text, trust};
 pub use publisher::{StatePublisher, WRITE_TIMEOUT};
@@ -285,8 +286,12 @@ fn is_running(state: &State) -> bool {
     now.is_some_and(|now| now.start == state.started && !now.ended)
 }
 
-/// Reports whether a directory holds the state of another running supervisor, which neither is
-/// this process nor runs it as its command.
+/// Reports whether a directory holds the state of another running supervisor of this user, which
+/// neither is this process nor runs it as its command.
+pub fn is_used_by_another(_: &Dropped, directory: &Path) -> bool {
+    is_in_use(directory, rustix::process::getuid().as_raw())
+}
+
 fn is_in_use(directory: &Path, uid: u32) -> bool {
     let us = getpid().as_raw_pid();
     let state = read_file(&directory.join(FILE), uid);

@@ -13,11 +13,9 @@ use crate::identity::{Dropped, Root, may_chown};
 use crate::state::{FILE, candidate_dirs, is_in_use};
 use crate::volume;
 
-/// Makes the directory as root, removes an old state, and hands the directory to the user.
-///
-/// While root works in the directory, root owns it: root without CAP_DAC_OVERRIDE cannot write
-/// in a directory of the user, as left by an earlier start. Owner and mode bits are always set
-/// anew, whatever the user made of them.
+/// Makes the directory as root and hands it to the user. Owner and mode bits are always set anew,
+/// whatever the user made of them. The user removes an old state: root reads and changes no file
+/// in a directory of the user.
 ///
 /// # Errors
 /// The directory cannot be made or handed over, or is used for something else.
@@ -27,9 +25,6 @@ pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<
     // Another container may change the path meanwhile; the open directory stays the same.
     let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-    if is_in_use(&held, uid) {
-        return Err(io::Error::other("it belongs to a running start"));
-    }
     if fs::metadata(&held)?.uid() != uid && !is_a_state_directory(&held)? {
         return Err(io::Error::other(
             "it is not the user's, and holds other files",
@@ -37,10 +32,7 @@ pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<
     }
     chown(&held, Some(0), Some(0))?;
     fs::set_permissions(&held, Permissions::from_mode(0o755))?;
-    let cleared = remove_or_rename(&held.join(FILE));
-    // The user gets the directory even if the old state could not be removed.
-    chown(&held, Some(uid), Some(gid))?;
-    cleared
+    chown(&held, Some(uid), Some(gid))
 }
 
 /// Reports whether a directory holds only files that a start keeps there.
@@ -273,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_hands_the_directory_over_and_removes_the_old_state() {
+    fn root_hands_the_directory_over_and_leaves_the_files_in_it() {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("a/b");
         let root = Root::detect().unwrap();
@@ -289,7 +281,8 @@ mod tests {
         fs::set_permissions(&directory, Permissions::from_mode(0o0)).unwrap();
         prepare(&directory).unwrap();
         user(&directory);
-        assert!(!directory.join(FILE).exists());
+        // The user's file is for the user to remove.
+        assert!(directory.join(FILE).exists());
         let link = base.path().join("link");
         std::os::unix::fs::symlink("/etc", &link).unwrap();
         assert!(prepare(&link).is_err());

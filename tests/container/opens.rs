@@ -98,7 +98,16 @@ fn opened(trace: &str) -> BTreeSet<String> {
         all && !["0", "-1"].contains(&uids[0]) && answer.ends_with("= 0")
     };
     let as_root = trace.lines().take_while(|line| !dropped(line));
-    as_root.filter_map(path).collect()
+    let paths = as_root.filter_map(|line| Some([Some(path(line)?), real_path(line)]));
+    paths.flatten().flatten().collect()
+}
+
+/// The path of the file that was really opened, such as through `/proc/self/fd`.
+fn real_path(line: &str) -> Option<String> {
+    let (_, answer) = line.rsplit_once(") = ")?;
+    let (_, path) = answer.split_once('<')?;
+    let path = path.rsplit_once('>').map_or(path, |(path, _)| path);
+    path.starts_with('/').then(|| path.to_owned())
 }
 
 /// The path that a line of a trace opens, if what is there would be read.
