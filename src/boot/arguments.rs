@@ -247,16 +247,7 @@ pub(super) fn are_in_files(wrong: &SettingsError) -> bool {
     wrong.0.iter().all(in_file)
 }
 
-/// Returns the server's program. A bare name is looked up in the venv, and then on PATH, which
-/// begins with the venv.
+/// Returns the server's program, see [`ServerProgram::in_venv`].
 pub(super) fn in_venv(start: &Start<'_>, server: &ServerProgram) -> OsString {
-    let name = &server.program;
-    if name.as_encoded_bytes().contains(&b'/') {
-        return name.clone();
-    }
-    let venv = start.settings.server.venv.as_ref();
-    let inside = venv.map(|venv| venv.join("bin").join(name));
-    inside
-        .filter(|path| path.exists())
-        .map_or_else(|| name.clone(), Into::into)
+    server.in_venv(start.settings.server.venv.as_deref())
 }

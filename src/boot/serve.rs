@@ -20,6 +20,7 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::location::LAB_CONFIG_NAME;
+use crate::jupyter_config::precedence::DefaultDecision;
 use crate::log::logfile::Logfile;
 use crate::password;
 use crate::password::Wanted;
@@ -70,7 +71,6 @@ fn open_state(
 ) -> Result<Option<StateDirectory>, Failure> {
     match StateDirectory::open(&person.dropped, &start.settings.state_dir) {
         Ok(keeper) => {
-            let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
             let wanted = &start.settings.state_dir;
             if keeper.directory() != wanted && state::is_used_by_another(&person.dropped, wanted) {
                 start.report.degraded(Degradation::new(
@@ -81,6 +81,7 @@ fn open_state(
                     "name a directory of its own with --state-dir",
                 ))?;
             }
+            let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
             if !start.recorded
                 && let Err(error) = saved::write_user_record(keeper.directory(), &text)
             {
@@ -245,6 +246,7 @@ fn serve(
     let directory = working_directory(&start).unwrap_or_default();
     let plan = WatchOptions {
         hub: server.hub,
+        login_is_off: matches!(jupyters.default_decision(), DefaultDecision::Off(_)),
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
         stop_timeout: start.settings.server.stop_timeout,

@@ -17,6 +17,7 @@ use crate::jupyter_config::{CommandLine, ConfigLocation};
 use crate::password;
 use crate::password::{Applied, Outcome, PasswordError, Wanted};
 use crate::server::notify;
+use crate::server::prefix;
 use crate::server::program::Launch;
 use crate::settings::table;
 use crate::state::{Mode, PasswordLocation};
@@ -87,6 +88,8 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     }
     take_variables(start, &mut environment);
     let before = find_config_location(start, person, elsewhere, &environment);
+    let hooks = start.settings.hooks.directory.join("user").exists();
+    let read = hooks.then(|| before.read());
     let of_a_hook = |written: &Variables| {
         let mut environment = environment.clone();
         for (name, value) in written {
@@ -96,7 +99,9 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     };
     start.run_hooks("user", &of_a_hook, hooks::run_as_user)?;
     take_variables(start, &mut environment);
-    if find_config_location(start, person, elsewhere, &environment) != before {
+    let now = find_config_location(start, person, elsewhere, &environment);
+    // A hook may have configured a login, beside which the default must not be effective.
+    if now != before || read.is_some_and(|read| now.read() != read) {
         // The config locations changed: undo our value of the variable, unless a hook set it.
         let ours = before.config_path() == environment.get(CONFIG_PATH).unwrap_or_default();
         match path.filter(|_| ours) {
@@ -323,6 +328,7 @@ pub(super) fn find_config_location(
         home: &person.account.home,
         working_dir: start.settings.root_dir(),
         venv,
+        prefix: prefix(start, environment),
         owns_venv: venv.is_some_and(|venv| owns(person, venv)),
         line: line(start),
         own_config_name: match &start.launch {
@@ -331,6 +337,16 @@ pub(super) fn find_config_location(
         },
         password_dir: elsewhere.map(Path::to_owned),
     })
+}
+
+/// Returns the environment of the Python that runs the server; `None`: unknown.
+fn prefix(start: &Start<'_>, environment: &Environment) -> Option<PathBuf> {
+    let Launch::Server(server) = &start.launch else {
+        return None;
+    };
+    let path = environment.get("PATH").unwrap_or_default();
+    let program = server.in_venv(start.settings.server.venv.as_deref());
+    prefix::of_program(&program, path)
 }
 
 fn is_server(start: &Start<'_>) -> bool {

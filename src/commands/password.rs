@@ -18,6 +18,7 @@ use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME
 use crate::jupyter_config::{CommandLine, ConfigLocation};
 use crate::password;
 use crate::password::{Outcome, Secret, Wanted, hash, source};
+use crate::server::prefix;
 use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::state::Mode;
@@ -200,6 +201,7 @@ fn config_location(setting: &VerbContext) -> ConfigLocation {
         },
         home: &home(&setting.settings),
         venv,
+        prefix: prefix(setting),
         owns_venv: venv.is_some_and(|venv| {
             use std::os::unix::fs::MetadataExt;
             std::fs::metadata(venv).is_ok_and(|data| data.uid() == current().uid)
@@ -209,6 +211,14 @@ fn config_location(setting: &VerbContext) -> ConfigLocation {
         own_config_name: LAB_CONFIG_NAME.into(),
         password_dir: None,
     })
+}
+
+/// Returns the environment of the Python that runs the server; `None`: none runs, or unknown.
+fn prefix(setting: &VerbContext) -> Option<PathBuf> {
+    let arguments = server_line(setting)?;
+    let python = arguments.split(|byte| *byte == 0).next()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    prefix::of_program(OsStr::from_bytes(python), &path)
 }
 
 /// Returns the directory in which the running server works, or the next one will.
@@ -222,17 +232,18 @@ fn working_directory(setting: &VerbContext) -> Option<PathBuf> {
 /// Returns the settings about authentication in the arguments of the running server, or of the
 /// next one. The record holds no password, so `/proc` is read.
 fn auth_arguments(setting: &VerbContext) -> CommandLine {
-    let running = setting
-        .running
-        .as_ref()
-        .and_then(|asked| asked.state.main_pid);
-    let arguments = running.and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
-    match arguments {
+    match server_line(setting) {
         Some(arguments) => {
             CommandLine::of(arguments.split(|byte| *byte == 0).map(OsStr::from_bytes))
         }
         None => CommandLine::of(setting.settings.server.args.iter().map(OsStr::new)),
     }
+}
+
+/// Returns the command line of the running server, with NUL bytes between its words.
+fn server_line(setting: &VerbContext) -> Option<Vec<u8>> {
+    let pid = setting.running.as_ref()?.state.main_pid?;
+    std::fs::read(format!("/proc/{pid}/cmdline")).ok()
 }
 
 fn home(settings: &Settings) -> PathBuf {

@@ -44,11 +44,10 @@ pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 
 /// Variables that give the server a token, or show that a hub asked for this server. The latter
 /// counts because without the hub's other variables the server lacks the hub's login, too.
-const TOKENS: [&str; 3] = [
-    "JUPYTER_TOKEN",
-    "JUPYTER_TOKEN_FILE",
-    "JUPYTERHUB_API_TOKEN",
-];
+const TOKENS: [&str; 2] = ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN"];
+
+/// The variable with the file of a token, which Jupyter reads if `JUPYTER_TOKEN` is not set.
+const TOKEN_FILE: &str = "JUPYTER_TOKEN_FILE";
 
 /// The inputs that decide which configuration Jupyter reads.
 pub struct ConfigInputs<'a> {
@@ -60,6 +59,9 @@ pub struct ConfigInputs<'a> {
     pub working_dir: Option<&'a Path>,
     /// The server's venv; `None`: it has none.
     pub venv: Option<&'a Path>,
+    /// The environment of the Python that runs the server (`sys.prefix`), which may be another
+    /// one; `None`: unknown.
+    pub prefix: Option<PathBuf>,
     /// True if the server's user owns the venv: its configuration then beats HOME's by default.
     pub owns_venv: bool,
     /// The server's parsed arguments.
@@ -79,10 +81,13 @@ pub struct ConfigLocation {
     directories: Vec<PathBuf>,
     /// `JUPYTER_CONFIG_PATH` as the environment has it; empty: unset.
     config_path: OsString,
+    /// The venv's directory, if no variable says whether it comes first.
+    beside: Option<PathBuf>,
     ignored: bool,
     line: CommandLine,
     own_name: String,
     tokens: Vec<&'static str>,
+    token_file: Option<PathBuf>,
 }
 
 impl ConfigLocation {
@@ -92,20 +97,27 @@ impl ConfigLocation {
         let on = |name: &str| variable(name).map(|value| is_on(&value));
         let home = surroundings.home;
         let user = user_directory(&variable, home);
+        let working = surroundings.working_dir.unwrap_or(Path::new(""));
         let config_path = variable(CONFIG_PATH).unwrap_or_default();
         let mut all: Vec<PathBuf> = Vec::new();
         if !config_path.is_empty() {
-            let working = surroundings.working_dir.unwrap_or(Path::new(""));
             all.extend(std::env::split_paths(&config_path).map(|entry| working.join(entry)));
         }
         let mut users = vec![user.clone()];
-        if surroundings.venv.is_none_or(has_user_site) && variable("PYTHONNOUSERSITE").is_none() {
+        let other = surroundings.prefix.as_deref();
+        let other = other.filter(|prefix| Some(*prefix) != surroundings.venv);
+        let mut pythons = surroundings.venv.into_iter().chain(other).peekable();
+        let user_site = pythons.peek().is_none() || pythons.any(has_user_site);
+        if user_site && variable("PYTHONNOUSERSITE").is_none() {
             let base = variable("PYTHONUSERBASE").map(PathBuf::from);
             let base = base.unwrap_or_else(|| home.join(".local"));
             users.push(base.join("etc/jupyter"));
         }
-        match surroundings.venv.map(|venv| venv.join("etc/jupyter")) {
-            Some(venv) if on("JUPYTER_PREFER_ENV_PATH").unwrap_or(surroundings.owns_venv) => {
+        let venv = surroundings.venv.map(|venv| venv.join("etc/jupyter"));
+        let prefer = on("JUPYTER_PREFER_ENV_PATH");
+        let beside = venv.clone().filter(|_| prefer.is_none());
+        match venv {
+            Some(venv) if prefer.unwrap_or(surroundings.owns_venv) => {
                 all.push(venv);
                 all.extend(users);
             }
@@ -114,6 +126,7 @@ impl ConfigLocation {
                 all.extend(venv);
             }
         }
+        all.extend(other.map(|prefix| prefix.join("etc/jupyter")));
         if on("JUPYTER_PLATFORM_DIRS") == Some(true) {
             let named = variable("XDG_CONFIG_DIRS").unwrap_or_else(|| "/etc/xdg".into());
             all.extend(std::env::split_paths(&named).map(|entry| entry.join("jupyter")));
@@ -124,6 +137,7 @@ impl ConfigLocation {
             user: surroundings.password_dir.clone().unwrap_or(user),
             directories: all,
             config_path,
+            beside,
             ignored: variable("JUPYTER_NO_CONFIG").is_some(),
             line: surroundings.line.clone(),
             own_name: surroundings.own_config_name.clone(),
@@ -131,6 +145,7 @@ impl ConfigLocation {
                 .into_iter()
                 .filter(|name| variable(name).is_some())
                 .collect(),
+            token_file: variable(TOKEN_FILE).map(|file| working.join(file)),
         }
     }
 
@@ -180,8 +195,9 @@ impl ConfigLocation {
         found.extend(
             self.tokens
                 .iter()
-                .map(|name| unknown_value_source(name, name, Rank::After)),
+                .map(|name| unknown_value_source(name, name, Rank::Variable)),
         );
+        found.extend(self.token_file.as_deref().map(token_file_source));
         if !self.ignored {
             let mut left = MAX_ENTRIES;
             self.directories
@@ -225,6 +241,7 @@ impl ConfigLocation {
             let (json, python) = match (before, own) {
                 (true, _) => (Rank::Before, Rank::Before),
                 (_, true) => (Rank::Own, Rank::After),
+                _ if self.beside.as_ref() == Some(directory) => (Rank::Beside, Rank::Beside),
                 _ => (Rank::After, Rank::After),
             };
             pair(&directory.join(name), json, python, found);
@@ -348,6 +365,16 @@ fn unknown_value_source(name: &str, setting: &str, rank: Rank) -> Source {
         ..SourceContent::default()
     };
     source(name, rank, said)
+}
+
+/// Returns the source for a token in a file. Jupyter takes an empty file for an empty token, which
+/// turns the token off.
+fn token_file_source(file: &Path) -> Source {
+    let mut found = unknown_value_source(TOKEN_FILE, TOKEN_FILE, Rank::Variable);
+    if contents(file).is_ok_and(|token| token.is_empty()) {
+        found.content.settings[0].value = Value::Text(String::new()); // invariant: it has one
+    }
+    found
 }
 
 /// Reads the JSON file and the Python file of this path, which has no extension.

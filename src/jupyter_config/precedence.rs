@@ -35,6 +35,8 @@ pub struct Setting {
 pub enum Value {
     /// This text.
     Text(String),
+    /// An empty text, unless other code in its file changes it.
+    MaybeEmpty,
     /// Not a text, or only known to Python.
     Unknown,
 }
@@ -203,8 +205,13 @@ pub enum Rank {
     Before,
     /// The file with the user's own password.
     Own,
+    /// As [`Self::After`], unless Jupyter takes the venv for the user's: it asks the login session
+    /// that started the container for the user's name.
+    Beside,
     /// A source that is weaker than the file with the user's own password.
     After,
+    /// A variable with a token, which counts if nothing else configures one.
+    Variable,
     /// A source that only rules out a default password: another server's file, or `--config`.
     Ignored,
 }
@@ -222,6 +229,13 @@ pub enum DefaultDecision {
     Off(String),
     /// No: a part of the configuration cannot be interpreted.
     Undecided(String),
+    /// No, but the token is configured empty, so that Jupyter makes none: there may be no login.
+    MaybeOpen {
+        /// The setting of the token.
+        token: String,
+        /// Why the default may not be set.
+        cause: String,
+    },
 }
 
 /// The effective hash.
@@ -243,31 +257,48 @@ impl ConfigSources {
     /// Decides whether a default password may be set. It ignores the hash that `jupyter server
     /// password` writes in the user's own file, because our default is stored under the same key.
     pub fn default_decision(&self) -> DefaultDecision {
-        let (mut no_password, mut no_token) = (None, None);
+        let (mut no_password, mut no_token, mut ruled_out) = (None, None, None);
         for (source, setting) in self.settings() {
             let kind = SettingKind::of(&setting.path);
             if source.rank == Rank::Own && kind == SettingKind::Base {
                 continue;
             }
-            match &setting.value {
-                Value::Text(text) if text.is_empty() && kind == SettingKind::Token => {
-                    no_token.get_or_insert_with(|| describe_setting(source, setting));
-                }
-                Value::Text(text) if text.is_empty() => {
-                    no_password.get_or_insert_with(|| describe_setting(source, setting));
-                }
-                _ => return DefaultDecision::Configured(describe_setting(source, setting)),
-            }
+            let empty = match &setting.value {
+                Value::Text(text) => text.is_empty(),
+                Value::MaybeEmpty => true,
+                Value::Unknown => false,
+            };
+            let described = || describe_setting(source, setting);
+            let first = match (source.rank, empty, kind) {
+                (Rank::Ignored, true, _) => continue,
+                (Rank::Ignored, false, _) => &mut ruled_out,
+                // The empty token of a file or argument beats that of a variable.
+                (Rank::Variable, false, _) if no_token.is_some() => &mut ruled_out,
+                (_, false, _) => return DefaultDecision::Configured(described()),
+                (_, true, SettingKind::Token) => &mut no_token,
+                (_, true, _) => &mut no_password,
+            };
+            first.get_or_insert_with(described);
         }
         let unclear = self.0.iter().find_map(unclear);
-        match (unclear, no_password, no_token) {
-            (Some(unclear), ..) => DefaultDecision::Undecided(unclear),
-            (None, Some(password), Some(token)) => {
+        match (no_password, no_token) {
+            (Some(password), Some(token)) => {
                 DefaultDecision::Off(format!("{password} and {token}"))
             }
-            (None, Some(password), None) => DefaultDecision::Configured(password),
-            (None, None, Some(token)) => DefaultDecision::EmptyToken(token),
-            (None, None, None) => DefaultDecision::Unset,
+            (None, Some(token)) => {
+                let ruled_out = ruled_out.map(|by| format!("{by} rules it out"));
+                let unclear = || Some(format!("{} may configure a login", unclear?));
+                match ruled_out.or_else(unclear) {
+                    Some(cause) => DefaultDecision::MaybeOpen { token, cause },
+                    None => DefaultDecision::EmptyToken(token),
+                }
+            }
+            (no_password, None) => match (ruled_out, unclear, no_password) {
+                (Some(by), ..) => DefaultDecision::Configured(by),
+                (None, Some(unclear), _) => DefaultDecision::Undecided(unclear),
+                (None, None, Some(password)) => DefaultDecision::Configured(password),
+                (None, None, None) => DefaultDecision::Unset,
+            },
         }
     }
 
@@ -285,7 +316,7 @@ impl ConfigSources {
             Value::Text(hash) => {
                 SettingKind::of(&setting.path) == SettingKind::Base && public(hash)
             }
-            Value::Unknown => false,
+            Value::MaybeEmpty | Value::Unknown => false,
         };
         let (publics, others): (Vec<_>, Vec<_>) = self
             .settings()
@@ -342,7 +373,9 @@ impl ConfigSources {
             Some((_, source, setting)) => match &setting.value {
                 Value::Text(hash) if hash.is_empty() => Effective::Nothing,
                 Value::Text(hash) => Effective::Hash(hash.clone()),
-                Value::Unknown => Effective::Unknown(describe_setting(source, setting)),
+                Value::MaybeEmpty | Value::Unknown => {
+                    Effective::Unknown(describe_setting(source, setting))
+                }
             },
             None => Effective::Nothing,
         }
@@ -361,10 +394,20 @@ impl ConfigSources {
             .map(|(source, setting)| describe_setting(source, setting))
     }
 
-    /// Reports whether a source that beats the user's own file may set the password.
+    /// Reports whether a source that beats the user's own file, or may beat it, may set the password.
     pub fn is_overridden(&self) -> bool {
-        let mut before = self.0.iter().filter(|source| source.rank == Rank::Before);
-        before.any(|source| {
+        self.may_set_password(Rank::Before) || self.may_be_overridden()
+    }
+
+    /// Reports whether a source may set the password that only Jupyter knows to beat the user's
+    /// own file or not.
+    pub fn may_be_overridden(&self) -> bool {
+        self.may_set_password(Rank::Beside)
+    }
+
+    fn may_set_password(&self, rank: Rank) -> bool {
+        let mut sources = self.0.iter().filter(|source| source.rank == rank);
+        sources.any(|source| {
             let mut settings = source.content.settings.iter();
             source.content.unclear.is_some()
                 || settings.any(|setting| SettingKind::of(&setting.path) != SettingKind::Token)

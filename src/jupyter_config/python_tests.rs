@@ -10,6 +10,7 @@ fn found(source: &str) -> Vec<String> {
     let settings = said.settings.iter().map(|setting| {
         let value = match &setting.value {
             Value::Text(text) => format!("'{text}'"),
+            Value::MaybeEmpty => "perhaps ''".into(),
             Value::Unknown => "…".into(),
         };
         format!(
@@ -158,9 +159,10 @@ fn whatever_else_there_is_cannot_be_judged() {
 
 /// The unclear statement may have changed the value, or ended the file before it.
 #[test]
-fn beside_what_is_unclear_a_setting_is_found_without_its_value() {
+fn beside_what_is_unclear_a_setting_is_found_and_no_value_is_sure() {
     let source = "c.A.token = ''\nif x: pass\nc.A.password = 'x'\n";
-    assert_eq!(found(source), ["1 A.token=…", "3 A.password=…", "2? `if`"]);
+    let expected = ["1 A.token=perhaps ''", "3 A.password=…", "2? `if`"];
+    assert_eq!(found(source), expected);
 }
 
 /// Generates pieces of statements, which the test joins at random.

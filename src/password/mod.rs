@@ -5,20 +5,26 @@
 //! server password` writes. The hash is made here, without starting Python.
 
 pub mod config_file;
+mod default;
+mod error;
 pub mod hash;
 pub mod source;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 
 use crate::jupyter_config::ConfigLocation;
-use crate::jupyter_config::precedence::{DefaultDecision, Effective};
+use crate::jupyter_config::precedence::Effective;
 use config_file::Document;
+use default::{IMAGE_DEFAULT, is_public, remove_old_default, set_default};
+pub use error::PasswordError;
 pub use source::{Sources, wanted};
 
 /// A log message that log watchers rely on.
@@ -94,83 +100,6 @@ pub struct Applied {
     pub note: Option<String>,
 }
 
-/// The reason why a password could not be set.
-#[derive(Debug, thiserror::Error)]
-pub enum PasswordError {
-    /// The file is not JSON. Jupyter would ignore it and make a random token.
-    #[error(
-        "{} is not valid JSON (line {line}, column {column}: {problem}); \
-         it was left as it is: repair it or move it away", path.display()
-    )]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The column, counted from 1.
-        column: usize,
-        /// The problem there.
-        problem: String,
-    },
-    /// A section of the file is not an object, as Jupyter needs it.
-    #[error("{}: {section} must be an object {{…}}; repair the file or move it away", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The section, or "the content".
-        section: &'static str,
-    },
-    /// The file is a symbolic link, which a new file would replace.
-    #[error(
-        "{} is a symbolic link, and replacing it would hide what it points to; \
-         put a regular file in its place", .0.display()
-    )]
-    Link(PathBuf),
-    /// The file cannot be read or written.
-    #[error("the password cannot be set: {} cannot be {verb}: {source}; \
-             let the user own it, or name another directory with JUPYTER_CONFIG_DIR", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// `read` or `written`.
-        verb: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Jupyter would not read the file.
-    #[error(
-        "the password cannot be set: JUPYTER_NO_CONFIG tells Jupyter to read no \
-             configuration; remove that variable"
-    )]
-    NoConfig,
-    /// The default password of an earlier start cannot be removed.
-    #[error(
-        "the default password of an earlier start, which everybody knows, cannot be removed, \
-         although another login is configured: {0}"
-    )]
-    DefaultNotRemoved(Box<PasswordError>),
-    /// A default password is in a file that we do not change, beside settings that a person chose.
-    #[error(
-        "a default password, which everybody knows, is effective although another login is \
-         configured ({0}): remove IdentityProvider.hashed_password from that file"
-    )]
-    DefaultElsewhere(String),
-    /// The default cannot be set, and the token that would replace it is turned off.
-    #[error(
-        "the server would need no login: {by} turns the token off, and the default password cannot be \
-         set ({cause}); remove that setting, or turn authentication off with an empty password, too"
-    )]
-    Open {
-        /// The setting of the token.
-        by: String,
-        /// Why the default cannot be set.
-        cause: Box<PasswordError>,
-    },
-    /// No hash could be made.
-    #[error("the password cannot be hashed")]
-    Hash(#[from] hash::HashError),
-}
-
 /// Makes the wanted password effective.
 ///
 /// The file is written only if the present hash is not of this password: a new hash of the
@@ -238,169 +167,6 @@ fn unchanged() -> Applied {
     }
 }
 
-fn set_default(
-    place: &ConfigLocation,
-    secret: &Secret,
-    mode: ApplyMode<'_>,
-) -> Result<Applied, PasswordError> {
-    let mut own = Document::read(&place.file())?;
-    let found = place.read();
-    let (note, degradation) = match found.default_decision() {
-        DefaultDecision::Unset | DefaultDecision::EmptyToken(_)
-            if !place.ignored()
-                && own
-                    .base()
-                    .is_some_and(|hash| !is_other_public(hash, secret)) =>
-        {
-            return Ok(unchanged());
-        }
-        DefaultDecision::Unset => return write_default_or_degrade(place, &mut own, secret, mode),
-        DefaultDecision::EmptyToken(by) => {
-            let note = format!("an empty token ({by}) does not turn the password off");
-            return match write_default(place, &mut own, secret, mode) {
-                Ok(()) => Ok(Applied {
-                    outcome: Outcome::Changed,
-                    variable: None,
-                    note: Some(note),
-                }),
-                // Jupyter makes no token of its own then.
-                Err(cause) => Err(PasswordError::Open {
-                    by,
-                    cause: Box::new(cause),
-                }),
-            };
-        }
-        // A setting of the user's own file, such as `password set` writes, needs no note.
-        DefaultDecision::Configured(by) if by.contains(&*place.file().to_string_lossy()) => {
-            (None, None)
-        }
-        DefaultDecision::Configured(by) => {
-            let note = format!("the default password is not set: the configuration has {by}");
-            (Some(note), None)
-        }
-        DefaultDecision::Off(by) => (None, Some(no_auth_degradation(&by))),
-        DefaultDecision::Undecided(by) => (None, Some(unclear_degradation(&by))),
-    };
-    let gone = remove_old_default(place, &mut own, secret, mode);
-    let degradation =
-        match gone.map_err(|error| PasswordError::DefaultNotRemoved(Box::new(error)))? {
-            // The hash that remains is one that a person set.
-            false if own.base().is_some() && !place.ignored() => None,
-            _ => degradation,
-        };
-    if let Some(by) = found.public_default_elsewhere(&place.file(), |hash| is_public(hash, secret))
-    {
-        return Err(PasswordError::DefaultElsewhere(by));
-    }
-    Ok(Applied {
-        outcome: degradation.map_or(Outcome::Unchanged, Outcome::NotSet),
-        variable: None,
-        note,
-    })
-}
-
-/// The image's default password, which everybody knows. An earlier start may have set it even
-/// if this start has another default.
-const IMAGE_DEFAULT: &str = "ailab";
-
-/// Reports whether a hash is of a default password: this start's, or the image's.
-fn is_public(hash: &str, default: &Secret) -> bool {
-    hash::verify(hash, default) || is_other_public(hash, default)
-}
-
-fn is_other_public(hash: &str, default: &Secret) -> bool {
-    default.text() != IMAGE_DEFAULT && hash::verify(hash, &Secret::new(IMAGE_DEFAULT.into()))
-}
-
-/// Writes the default password. A file that cannot be written is only a degradation: Jupyter
-/// then makes a token, unless the configuration has an empty one.
-fn write_default_or_degrade(
-    place: &ConfigLocation,
-    own: &mut Document,
-    secret: &Secret,
-    mode: ApplyMode<'_>,
-) -> Result<Applied, PasswordError> {
-    let outcome = match write_default(place, own, secret, mode) {
-        Ok(()) => Outcome::Changed,
-        Err(
-            error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
-        ) => Outcome::NotSet(Degradation::note(format!(
-            "the default password is not effective: {error}; Jupyter makes a \
-                 token and logs it"
-        ))),
-        Err(error) => return Err(error),
-    };
-    Ok(Applied {
-        outcome,
-        variable: None,
-        note: None,
-    })
-}
-
-/// Removes a default password that an earlier start set, because it would still be accepted
-/// beside the login that is configured now. Returns whether there was one.
-fn remove_old_default(
-    place: &ConfigLocation,
-    own: &mut Document,
-    secret: &Secret,
-    mode: ApplyMode<'_>,
-) -> Result<bool, PasswordError> {
-    if place.ignored() || !own.base().is_some_and(|hash| is_public(hash, secret)) {
-        return Ok(false);
-    }
-    own.check_replaceable()?;
-    own.remove_base();
-    match mode {
-        ApplyMode::Preview(writable) => own.preview_write(writable)?,
-        ApplyMode::Write => own.write()?,
-    }
-    Ok(true)
-}
-
-/// The remedy if the configuration prevents a default password.
-const CHOOSE_REMEDY: &str =
-    "choose a password with `docker run --env JUPYTER_PASSWORD=<your password> …`";
-
-fn unclear_degradation(by: &str) -> Degradation {
-    Degradation::new(
-        format!(
-            "the default password is not set: {by} cannot be evaluated here, and may configure a \
-             password; if it does not, Jupyter makes a random token and logs it"
-        ),
-        CHOOSE_REMEDY,
-    )
-}
-
-fn no_auth_degradation(by: &str) -> Degradation {
-    Degradation::new(
-        format!(
-            "authentication is turned off by {by}: everybody who reaches the port can use the \
-             server"
-        ),
-        CHOOSE_REMEDY,
-    )
-}
-
-fn write_default(
-    place: &ConfigLocation,
-    own: &mut Document,
-    secret: &Secret,
-    mode: ApplyMode<'_>,
-) -> Result<(), PasswordError> {
-    if place.ignored() {
-        return Err(PasswordError::NoConfig);
-    }
-    // Checked first, because hashing takes 50 ms.
-    own.check_replaceable()?;
-    match mode {
-        ApplyMode::Preview(writable) => own.preview_write(writable),
-        ApplyMode::Write => {
-            own.set_default(hash::make(secret)?)?;
-            own.write()
-        }
-    }
-}
-
 fn force(
     place: &ConfigLocation,
     verify: &dyn Fn(&str) -> bool,
@@ -412,7 +178,11 @@ fn force(
     }
     let mut own = Document::read(&place.file())?;
     let found = place.read();
-    if matches!(found.effective(), Effective::Hash(hash) if verify(&hash)) {
+    let effective = match found.effective() {
+        Effective::Hash(hash) => Some(hash).filter(|hash| verify(hash)),
+        Effective::Nothing | Effective::Unknown(_) => None,
+    };
+    if effective.is_some() && !found.may_be_overridden() {
         return Ok(unchanged());
     }
     let variable = found.is_overridden().then(|| place.config_path_override());
@@ -425,7 +195,8 @@ fn force(
         match mode {
             ApplyMode::Preview(writable) => own.preview_write(writable)?,
             ApplyMode::Write => {
-                own.force(make()?, nested)?;
+                // Another hash of the same password would log every user out.
+                own.force(effective.map_or_else(make, Ok)?, nested)?;
                 own.write()?;
             }
         }

@@ -21,6 +21,7 @@ use crate::log::pump::ChunkObserver;
 use crate::server::config_failures::ConfigFailure;
 use crate::server::end_report::{killed_by_us, report_end, report_restart};
 use crate::server::memory::MemoryWatch;
+use crate::server::no_login;
 use crate::server::notify;
 use crate::server::outputs::{Outputs, STDERR, STDOUT};
 use crate::server::probe::Url;
@@ -51,6 +52,8 @@ const START_SETTLES: Duration = Duration::from_secs(1);
 pub struct WatchOptions {
     /// True for `Mode::Hub`, false for `Mode::Lab`.
     pub hub: bool,
+    /// True if the configuration turns the login off, which is reported already.
+    pub login_is_off: bool,
     /// The targets at which the server is expected to answer.
     pub expected: Expected,
     /// The time after which an unready server is reported.
@@ -202,7 +205,7 @@ impl ServerObserver {
         let default_password = default_password.filter(|_| welcome && rescued.is_none());
         let news = self.plan.news.clone();
         let default_password = default_password.map(DefaultPassword::check);
-        let hub = self.plan.hub;
+        let (hub, login_is_off) = (self.plan.hub, self.plan.login_is_off);
         let stop_timeout = self.plan.stop_timeout;
         let (rescuer, without) = (self.rescuer.plan(), self.without.clone());
         let stop_check = self.stop_check.clone();
@@ -215,7 +218,7 @@ impl ServerObserver {
                 );
             };
             let target = ready(&expected, urls, timeout, late).await;
-            let failures = words.config_failures();
+            let (failures, open) = (words.config_failures(), words.needs_no_login());
             words.stop_reading();
             stop_check.set_target(target.clone());
             if let Some(unusable) = unusable_without(&failures, rescuer).await {
@@ -227,7 +230,9 @@ impl ServerObserver {
                 lock(&without).unusable = Some(unusable.diagnosis());
                 end_in_vain(pid, stop_timeout).await;
             }
-            let degradations: Vec<_> = failures.iter().map(ConfigFailure::degradation).collect();
+            let mut degradations: Vec<_> =
+                failures.iter().map(ConfigFailure::degradation).collect();
+            degradations.extend((open && !login_is_off).then(no_login::degradation));
             degradations.iter().for_each(|told| warn!("{told}"));
             lock(&without).degradations.clone_from(&degradations);
             let default = match default_password {

@@ -67,6 +67,15 @@ impl ServerProgram {
         found.map_or("jupyter-lab", |(command, ..)| command)
     }
 
+    /// Returns the program. A bare name is looked up in the venv; if it is not there, it is for
+    /// PATH, which begins with the venv.
+    pub fn in_venv(&self, venv: Option<&Path>) -> OsString {
+        let name = Path::new(&self.program);
+        let inside = venv.map(|venv| venv.join("bin").join(name));
+        let inside = inside.filter(|path| name.components().count() == 1 && path.exists());
+        inside.map_or_else(|| self.program.clone(), Into::into)
+    }
+
     /// Reports whether the program or module is one of Jupyter's servers.
     pub fn is_known(&self) -> bool {
         let module = self.module.last();

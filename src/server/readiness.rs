@@ -11,6 +11,7 @@ use tracing::warn;
 use super::targets::Expected;
 use crate::log::pump::ChunkObserver;
 use crate::server::config_failures::{ConfigFailure, ConfigFailures};
+use crate::server::no_login;
 use crate::server::probe::{Target, Url, probe};
 
 /// How long one probe may take.
@@ -37,6 +38,8 @@ struct LogFindings {
     ready: bool,
     urls: Vec<Url>,
     config_failures: ConfigFailures,
+    /// True if the server says that it needs no login.
+    no_login: bool,
     tail: Vec<u8>,
     urls_sender: watch::Sender<Vec<Url>>,
 }
@@ -49,6 +52,7 @@ impl LogReader {
             ready: false,
             urls: Vec::new(),
             config_failures: ConfigFailures::default(),
+            no_login: false,
             tail: Vec::new(),
             urls_sender: tell,
         };
@@ -72,6 +76,11 @@ impl LogReader {
     /// Returns the configuration files that the server could not read.
     pub fn config_failures(&self) -> Vec<ConfigFailure> {
         self.reader().config_failures.found().to_vec()
+    }
+
+    /// Reports whether the server says that it needs no login.
+    pub fn needs_no_login(&self) -> bool {
+        self.reader().no_login
     }
 
     /// Returns the end of the log, at most [`TAIL`] bytes. The first line may be incomplete.
@@ -114,6 +123,7 @@ impl ChunkObserver for LogReader {
 impl LogReader {
     fn read(&mut self, line: &str, reader: &mut LogFindings) {
         reader.config_failures.read(line);
+        reader.no_login |= no_login::is_told(line);
         if line.contains("Jupyter Server ") && line.ends_with(" is running at:") {
             self.urls_follow = true;
         } else if self.urls_follow {

@@ -109,6 +109,31 @@ fn a_venv_that_is_preferred_by_name_is_beaten() {
     is_none(&["--env=JUPYTER_PREFER_ENV_PATH=1"], trap);
 }
 
+/// As Podman starts it for a person who logged in as root: the kernel keeps who that was, and
+/// Jupyter takes that for the user, who then owns the venv.
+#[test]
+fn a_venv_is_beaten_where_root_logged_in_to_start_the_container() {
+    let trap = "
+        echo 0 >/proc/self/loginuid
+        venv=/opt/ai-lab/jupyterenv
+        stale PasswordIdentityProvider hashed_password >$venv/etc/jupyter/jupyter_server_config.json";
+    is_none(&["--cap-add=AUDIT_CONTROL"], trap);
+}
+
+/// Only Jupyter can evaluate this token, and it warns of a server that needs no login.
+#[test]
+fn a_server_without_a_login_is_told_of() {
+    let trap = "
+        echo 'import os; c.ServerApp.token = os.environ.get(\"NOT_SET\", \"\")' \
+            >$own/jupyter_server_config.py";
+    let container = caught(&[], trap);
+    container.wait_for(READY);
+    let log = container.logs();
+    assert!(log.contains("the server needs no login"), "{log}");
+    let status = container.exec_ok("root", &["ai-lab-entrypoint", "status"]);
+    assert!(status.contains("the server needs no login"), "{status}");
+}
+
 #[test]
 fn a_directory_named_by_jupyters_own_variables_is_beaten() {
     for variable in ["JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH"] {

@@ -97,6 +97,24 @@ fn a_root_hook_works_where_no_user_can_put_what_it_would_load() {
     assert!(!ended.stderr.contains("planted"), "{}", ended.stderr);
 }
 
+/// The default password is set before the hooks run.
+#[test]
+fn a_login_that_a_hook_configures_is_the_only_one() {
+    let image = Image::new();
+    let file = image.path("home/.jupyter/jupyter_server_config");
+    let file = file.display();
+    let hooks = Hooks::new().with(
+        "user/token",
+        &format!("echo \"c.IdentityProvider.token = 'x'\" >{file}.py"),
+    );
+    let directory = hooks.0.path().display().to_string();
+    let mut running = image.server().args(["--hooks", &directory]).start();
+    running.wait_for("the default password is not set: the configuration has");
+    running.wait_for("] ready in ");
+    let own = fs::read_to_string(format!("{file}.json")).unwrap();
+    assert!(!own.contains("hashed_password"), "{own}");
+}
+
 #[test]
 fn what_a_hook_says_of_jupyters_configuration_is_where_the_password_goes() {
     for phase in ["root", "user"] {

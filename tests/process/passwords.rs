@@ -1,6 +1,8 @@
 //! `password` through `docker exec`, from standard input and at a terminal.
 
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use crate::support::{Image, PROGRAM, Running, Start, UID};
@@ -102,6 +104,99 @@ fn a_hash_on_the_servers_line_is_left_out_where_the_environment_has_a_password()
 fn has_a_hash(image: &Image) -> bool {
     let file = image.path("home/.jupyter/jupyter_server_config.json");
     std::fs::read_to_string(file).is_ok_and(|text| text.contains("hashed_password"))
+}
+
+/// A program of another environment than the venv of the settings, such as conda's.
+#[test]
+fn a_login_in_the_environment_of_the_servers_own_python_counts() {
+    let image = Image::new();
+    let at = |name: &str| image.path(name);
+    fs::create_dir_all(at("other/bin")).unwrap();
+    fs::create_dir_all(at("other/etc/jupyter")).unwrap();
+    fs::write(at("other/pyvenv.cfg"), "").unwrap();
+    symlink("/usr/bin/python3", at("other/bin/python")).unwrap();
+    let (program, server) = (at("other/bin/jupyter-lab"), at("venv/bin/jupyter-lab"));
+    let script = fs::read_to_string(server).unwrap();
+    let script = script.split_once('\n').unwrap().1;
+    let line = format!("#!{}\n{script}", at("other/bin/python").display());
+    fs::write(&program, line).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let token = r#"{"IdentityProvider": {"token": "x"}}"#;
+    fs::write(at("other/etc/jupyter/jupyter_server_config.json"), token).unwrap();
+    let start = image.server().args(["--", program.to_str().unwrap()]);
+    let mut running = start.start();
+    running
+        .wait_for("the default password is not set: the configuration has IdentityProvider.token");
+    running.wait_for("] ready in ");
+    assert!(!has_a_hash(&image));
+    // Its own login is the only one.
+    let (_, _, stderr) = ask(&running, &image, "check", "ailab");
+    assert!(!stderr.contains("only the server can tell"), "{stderr}");
+}
+
+/// Jupyter takes the whole of an empty file for a token.
+#[test]
+fn an_empty_token_in_a_file_opens_no_door() {
+    let image = Image::new();
+    let file = image.path("token");
+    fs::write(&file, "").unwrap();
+    let start = image.server().args(["--password", "ailab"]);
+    let mut running = start
+        .env("JUPYTER_TOKEN_FILE", file.to_str().unwrap())
+        .start();
+    running.wait_for("an empty token (JUPYTER_TOKEN_FILE) does not turn the password off");
+    running.wait_for("] ready in ");
+    assert!(has_a_hash(&image));
+}
+
+#[test]
+fn a_server_that_may_have_no_login_at_all_is_not_started() {
+    let image = Image::new();
+    let file = image.path("home/.jupyter/jupyter_lab_config.py");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "load_subconfig('mine.py')\n").unwrap();
+    let start = image
+        .server()
+        .args(["--password", "ailab", "--rescue", "never"]);
+    let ended = start
+        .args(["--", "jupyter-lab", "--IdentityProvider.token="])
+        .run();
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the server would need no login"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// Only Jupyter knows that the variable is not set.
+#[test]
+fn a_server_that_says_that_it_needs_no_login_is_told_of() {
+    let said = "[W 2026-01-01 00:00:00.000 ServerApp] All authentication is disabled.  Anyone who \
+                can connect to this server will be able to run code.\n";
+    let both = "c.ServerApp.token = ''\nc.ServerApp.password = ''\n";
+    for (config, told) in [
+        (
+            "import os\nc.ServerApp.token = os.environ.get('X', '')\n",
+            "the server needs no login",
+        ),
+        (both, "authentication is turned off by"),
+    ] {
+        let image = Image::new();
+        let file = image.path("home/.jupyter/jupyter_server_config.py");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, config).unwrap();
+        fs::write(image.path("home/quoted"), said).unwrap();
+        let start = image.server().args(["--password", "ailab"]);
+        let mut running = started(start.env("FAKE", "quotes"));
+        running.signal(15);
+        running.end();
+        let (_, stderr) = running.everything();
+        assert!(stderr.contains(told), "{stderr}");
+        let twice =
+            stderr.contains("the server needs no login") && stderr.contains("is turned off by");
+        assert!(!twice, "{stderr}");
+    }
 }
 
 #[test]

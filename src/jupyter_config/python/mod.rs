@@ -44,9 +44,12 @@ pub fn read(source: &[u8]) -> SourceContent {
     }
     if said.unclear.is_some() {
         // The unclear statement may have changed a value, or ended the file before its setting.
-        said.settings
-            .iter_mut()
-            .for_each(|setting| setting.value = Value::Unknown);
+        for setting in &mut said.settings {
+            setting.value = match &setting.value {
+                Value::Text(text) if text.is_empty() => Value::MaybeEmpty,
+                _ => Value::Unknown,
+            };
+        }
     }
     for named in &mut said.server_traits {
         if changes_others || conditional.contains(&named.name) {
