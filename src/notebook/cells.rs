@@ -49,7 +49,8 @@ pub struct Cell {
     pub metadata: CellMetadata,
 }
 
-/// A text that a notebook stores as one string or as a list of its lines.
+/// A text that a notebook stores as one string or as a list of its lines. Lines end with LF here: VS
+/// Code writes that instead of CRLF.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Text(pub String);
@@ -92,7 +93,7 @@ impl Notebook {
         if notebook.len() > MAX_SIZE {
             return Err(NotANotebook::TooLong);
         }
-        if notebook.iter().filter(|byte| **byte == b'{').count() > MAX_OBJECTS {
+        if count_objects(notebook) > MAX_OBJECTS {
             return Err(NotANotebook::TooManyObjects);
         }
         let file: File = serde_json::from_str(std::str::from_utf8(notebook)?)?;
@@ -110,6 +111,22 @@ impl Notebook {
     pub fn cells(&self) -> &[Cell] {
         &self.cells.0
     }
+}
+
+/// Returns the number of objects. A brace in a string, such as the script of a plot, begins none.
+fn count_objects(json: &[u8]) -> usize {
+    let mut bytes = json.iter();
+    let (mut count, mut in_string) = (0, false);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            // An escaped quotation mark ends no string.
+            b'\\' => _ = bytes.next(),
+            b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 impl Cell {
@@ -140,29 +157,33 @@ impl<'de> Deserialize<'de> for Cells {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Lines)
+        let text: String = deserializer.deserialize_any(Lines)?;
+        Ok(Self(match text.contains('\r') {
+            true => text.replace("\r\n", "\n"),
+            false => text,
+        }))
     }
 }
 
 struct Lines;
 
 impl<'de> Visitor<'de> for Lines {
-    type Value = Text;
+    type Value = String;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a string or a list of strings")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut lines: A) -> Result<Text, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut lines: A) -> Result<String, A::Error> {
         let mut text = String::new();
         while let Some(line) = lines.next_element::<String>()? {
             text.push_str(&line);
         }
-        Ok(Text(text))
+        Ok(text)
     }
 }
 

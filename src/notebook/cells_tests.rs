@@ -42,7 +42,7 @@ fn type_source_attachments_and_order_count() {
 fn what_a_run_and_a_save_write_does_not_count() {
     let before = cells(json!([
         {"cell_type": "markdown", "source": "a", "metadata": {}},
-        {"cell_type": "code", "source": "1\n2", "outputs": [], "execution_count": null},
+        {"cell_type": "code", "source": "1\r\n2", "outputs": [], "execution_count": null},
     ]));
     let after = cells(json!([
         {"id": "1", "cell_type": "markdown", "source": ["a"], "attachments": {}},
@@ -160,4 +160,11 @@ fn a_notebook_that_would_take_gigabytes_is_not_parsed() {
         Notebook::parse(text.as_bytes()),
         Err(NotANotebook::TooManyObjects)
     ));
+}
+
+#[test]
+fn the_script_of_a_plot_is_no_object() {
+    let script = "if (\"a\\\\\") {".repeat(100_001);
+    let cell = json!({"cell_type": "code", "source": "plot()", "outputs": [{"data": {"text/html": script}}]});
+    assert_eq!(cells(json!([cell])).cells().len(), 1);
 }

@@ -8,18 +8,24 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Keys of a cell that programs write: when it ran, which of its parts are shown, which language
-/// an editor takes it for.
-const OF_PROGRAMS_IN_CELLS: [&str; 12] = [
+/// an editor takes it for, which identifiers Colab gives it.
+const OF_PROGRAMS_IN_CELLS: [&str; 18] = [
     "ExecuteTime",
+    "cellView",
+    "colab",
+    "colab_type",
     "collapsed",
     "execution",
+    "executionInfo",
     "heading_collapsed",
     "hidden",
+    "id",
     "jp-MarkdownHeadingCollapsed",
     "jupyter",
+    "outputId",
     "papermill",
     "pycharm",
     "scrolled",
@@ -27,8 +33,12 @@ const OF_PROGRAMS_IN_CELLS: [&str; 12] = [
     "vscode",
 ];
 
-/// Keys of a notebook that programs write: its kernel, the state of widgets, how a run went.
-const OF_PROGRAMS_IN_NOTEBOOKS: [&str; 10] = [
+/// Keys of a notebook that programs write: its kernel and where that runs, the state of widgets, how
+/// a run went.
+const OF_PROGRAMS_IN_NOTEBOOKS: [&str; 13] = [
+    "accelerator",
+    "colab",
+    "gpuClass",
     "interpreter",
     "kernelspec",
     "language_info",
@@ -126,7 +136,18 @@ fn plain(value: Value) -> Option<Value> {
             let all: BTreeMap<_, _> = all.collect();
             (!all.is_empty()).then(|| all.into_iter().collect())
         }
+        Value::Number(number) => Some(plain_number(number).into()),
         value => Some(value),
+    }
+}
+
+/// Returns a number as a browser writes it: `1.0` as `1`, `0.50` as `0.5`.
+fn plain_number(number: Number) -> Number {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(value) if value.fract() == 0.0 && value.abs() < EXACT => (value as i64).into(),
+        Some(value) if number.is_f64() => Number::from_f64(value).unwrap_or(number),
+        _ => number,
     }
 }
 

@@ -42,6 +42,8 @@ fn what_programs_write_by_themselves_does_not_count() {
         "jp-MarkdownHeadingCollapsed": true, "trusted": true, "vscode": {"languageId": "python"},
         "papermill": {"duration": 1.5}, "editable": true, "deletable": true, "tags": [],
         "slideshow": {"slide_type": ""}, "name": null, "raw_mimetype": "",
+        "id": "bZ3x", "outputId": "0d1f", "colab_type": "code", "cellView": "form",
+        "colab": {"base_uri": "https://localhost:8080/"}, "executionInfo": {"status": "ok"},
     });
     assert!(cell(&all).is_empty());
     assert!(cell(&json!({"slideshow": {"slide_type": "-"}})).is_empty());
@@ -49,6 +51,7 @@ fn what_programs_write_by_themselves_does_not_count() {
         "kernelspec": {"name": "ir"}, "language_info": {"version": "3.13"}, "signature": "s",
         "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {}}},
         "vscode": {"interpreter": {"hash": "1"}}, "papermill": {}, "orig_nbformat": 2,
+        "colab": {"provenance": []}, "accelerator": "GPU", "gpuClass": "standard",
     });
     assert!(notebook(&all).is_empty());
 }
@@ -72,6 +75,30 @@ fn the_form_of_a_value_does_not_count_and_it_comes_back_from_a_line() {
         assert!(!line.contains(['\n', '\r']));
         let again: CellMetadata = serde_json::from_str(&line).unwrap();
         assert_eq!(again, metadata);
+    }
+}
+
+#[test]
+fn a_number_that_a_browser_writes_in_another_form_is_the_same_one() {
+    let points = |text: &str| -> CellMetadata {
+        serde_json::from_str(&format!("{{\"points\": {text}}}")).unwrap()
+    };
+    for (python, browser) in [
+        ("1.0", "1"),
+        ("-0.0", "0"),
+        ("0.50", "0.5"),
+        ("1e16", "10000000000000000.0"),
+        ("2.5e-7", "2.5E-07"),
+    ] {
+        assert_eq!(points(python), points(browser), "{python}");
+    }
+    // Digits that a float does not have are kept.
+    for (one, other) in [
+        ("1", "2"),
+        ("9007199254740993", "9007199254740992"),
+        ("1e400", "2e400"),
+    ] {
+        assert_ne!(points(one), points(other), "{one}");
     }
 }
 

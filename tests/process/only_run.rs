@@ -11,7 +11,8 @@ use crate::support::{Image, Output};
 
 fn notebook(source: &str) -> Value {
     let cell = json!({
-        "cell_type": "code", "id": "a", "source": [source], "metadata": {"tags": ["first"]},
+        "cell_type": "code", "id": "a", "source": [source],
+        "metadata": {"tags": ["first"], "nbgrader": {"points": 1.0}},
         "outputs": [], "execution_count": null,
     });
     let kernel = json!({"kernelspec": {"name": "python3", "display_name": "Python 3"}});
@@ -71,7 +72,20 @@ fn what_a_person_sets_in_a_notebook_is_a_change() {
 
 #[test]
 fn what_programs_write_by_themselves_is_none() {
-    let changes: [(&str, Value); 9] = [
+    let script = "if (\"x\") { }".repeat(100_001);
+    let changes: [(&str, Value); 13] = [
+        // A plot of plotly or bokeh has their whole JavaScript.
+        (
+            "/cells/0/outputs",
+            json!([{"output_type": "display_data", "data": {"text/html": script}}]),
+        ),
+        // JavaScript has no `1.0`.
+        ("/cells/0/metadata/nbgrader", json!({"points": 1})),
+        (
+            "/cells/0/metadata/executionInfo",
+            json!({"status": "ok", "elapsed": 12}),
+        ),
+        ("/metadata/colab", json!({"provenance": []})),
         (
             "/cells/0/metadata/execution",
             json!({"iopub.status.busy": "2026-01-01T00:00:00Z"}),
