@@ -106,7 +106,7 @@ fn as_json(defaults: &Defaults, standing: &DefaultsStatus) -> serde_json::Value 
         installed, files, ..
     } = standing;
     let file = |action: &Action| {
-        let mergeable = standing.mergeable.contains(&action.path);
+        let mergeable = standing.newer.get(&action.path) == Some(&true);
         let state = labels(action.verdict).0;
         json!({"path": action.shown(), "state": state, "mergeable": mergeable})
     };
@@ -130,9 +130,11 @@ fn as_text(defaults: &Defaults, standing: &DefaultsStatus, colour: bool) -> Stri
     let width = names.iter().map(|name| name.chars().count()).max();
     for (action, name) in standing.files.iter().zip(&names) {
         let (_, mut what, code) = labels(action.verdict);
-        if standing.mergeable.contains(&action.path) {
-            what = "changed by you; `notebooks merge` brings the newer version in";
-        }
+        what = match standing.newer.get(&action.path) {
+            Some(true) => "changed by you; `notebooks merge` brings the newer version in",
+            Some(false) => "changed by you; `notebooks diff` shows the newer version",
+            None => what,
+        };
         let (on, off) = match colour {
             true => (format!("\x1b[{code}m"), "\x1b[0m"),
             false => (String::new(), ""),
@@ -221,6 +223,7 @@ fn restore(
                     "{name}: not restored: {why}; see the directory and its owner"
                 ))
             }
+            Restored::NotBroughtIn => Err(format!("{name}: not restored, for the reason above")),
             Restored::NotPutBack(aside) => {
                 let aside = shown(&aside);
                 Err(format!("{name}: not restored, and yours is now {aside}"))
@@ -238,7 +241,7 @@ fn restore_kept(
     let paths = inside_all(defaults, files)?;
     let results = volume::restore_kept(&setting.dropped, defaults, &paths)?;
     if results.is_empty() {
-        print_text("no copies of your notebooks are kept\n");
+        print_text("no copy of a notebook that you ran is kept\n");
     }
     let line = |(path, result): (Vec<u8>, BroughtBack)| {
         let name = shown(&path);
@@ -371,7 +374,7 @@ fn inside_from(here: &Path, volume: &Path, file: &Path) -> Option<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::settings::{DeletedNotebooks, UpdateNotebooks};
@@ -411,7 +414,7 @@ mod tests {
             verdict,
         };
         let standing = DefaultsStatus {
-            mergeable: BTreeSet::from([b"longer.ipynb".to_vec()]),
+            newer: BTreeMap::from([(b"longer.ipynb".to_vec(), true)]),
             degradations: Vec::new(),
             news: false,
             installed: Some("1.0.0".into()),

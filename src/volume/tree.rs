@@ -299,6 +299,11 @@ impl Tree {
             .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd()))
     }
 
+    /// Opens the directory `path` for listing.
+    pub fn list(&mut self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        open_dir(self.dir(path, false)?, c".")
+    }
+
     /// Stats `path`.
     ///
     /// # Errors

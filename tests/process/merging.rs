@@ -115,6 +115,61 @@ fn a_changed_notebook_is_merged_and_kept_and_the_next_merge_begins_there() {
 }
 
 #[test]
+fn what_was_undone_is_merged_again_and_stays_when_other_copies_come_back() {
+    let (image, running) = changed();
+    let work = image.path("notebooks/work.ipynb");
+    let read = || fs::read_to_string(&work).unwrap();
+    let ask = |words: &[&str]| {
+        let (code, stdout, stderr) = ask(&running, &image, &[&["notebooks"], words].concat());
+        assert_eq!(code, 0, "{words:?}: {stderr}");
+        stdout
+    };
+    ask(&["merge", "work.ipynb"]);
+    // A merged notebook is nothing that an update replaced.
+    let none = ask(&["restore", "--kept"]);
+    assert_eq!(none, "no copy of a notebook that you ran is kept\n");
+    assert_eq!(sources(&read()), MERGED);
+    for _ in 0..2 {
+        ask(&["restore", "--kept", "work.ipynb"]);
+        assert_eq!(read(), notebook(&MINE));
+        ask(&["merge", "work.ipynb"]);
+        assert_eq!(sources(&read()), MERGED);
+    }
+    ask(&["restore", "--kept", "work.ipynb"]);
+    let third = notebook(&["load(fast=True)", "show(x)", "end(2)", "more()"]);
+    fs::write(image.path("defaults/work.ipynb"), third).unwrap();
+    ask(&["merge", "work.ipynb"]);
+    let mut expected = MERGED;
+    expected[2] = "end(2)";
+    assert_eq!(sources(&read()), expected);
+}
+
+#[test]
+fn outputs_that_came_back_are_merged_from_the_version_that_was_run() {
+    let (image, running) = changed();
+    drop(running);
+    let work = image.path("notebooks/work.ipynb");
+    let ran = notebook(&FIRST).replacen("null", "1", 1);
+    fs::write(&work, &ran).unwrap();
+    let mut running = image.server().env("AI_LAB_VERSION", "2.0.0").start();
+    running.wait_for("1 replaced after you ran them");
+    running.wait_for("] ready in ");
+    let third = ["load(fast=True)", "show(all)", "end()", "more()"];
+    fs::write(image.path("defaults/work.ipynb"), notebook(&third)).unwrap();
+    for words in [["restore", "--kept"], ["merge", "work.ipynb"]] {
+        let (code, _, stderr) = ask_as(
+            "3.0.0",
+            &running,
+            &image,
+            &[&["notebooks"], &words[..]].concat(),
+        );
+        assert_eq!(code, 0, "{words:?}: {stderr}");
+    }
+    // No cell is mine, so each gets the new text.
+    assert_eq!(sources(&fs::read_to_string(&work).unwrap()), third);
+}
+
+#[test]
 fn what_cannot_be_merged_is_told_and_stays() {
     let (image, running) = changed();
     let work = image.path("notebooks/work.ipynb");
@@ -169,6 +224,9 @@ fn what_cannot_be_merged_is_told_and_stays() {
     fs::write(image.path("defaults/work.ipynb"), notebook(&SECOND)).unwrap();
     fs::remove_file(image.path("notebooks/.ai-lab/cells.jsonl")).unwrap();
     refused("work.ipynb", "the version that you changed is not recorded");
+    let (_, stdout, _) = ask(&running, &image, &["notebooks", "status"]);
+    let newer = "work.ipynb   changed by you; `notebooks diff` shows the newer version\n";
+    assert!(stdout.contains(newer), "{stdout}");
     assert_eq!(fs::read_to_string(&work).unwrap(), notebook(&MINE));
 }
 

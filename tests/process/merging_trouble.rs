@@ -2,18 +2,20 @@
 //! stopped, holds up no start, and tells what it finds.
 
 use std::fs;
+use std::io::PipeReader;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 
 use crate::mending::ask;
 use crate::merging::{MERGED, MINE, changed, lab, merging, notebook, sources};
-use crate::support::UID;
 use crate::support::lab::{Lab, is_temporary};
-use crate::support::process::until;
+use crate::support::process::{children, until};
 use crate::support::tmpfs::Tmpfs;
 use crate::support::tracer::{Call, End, Then, follow, follow_process};
+use crate::support::{Running, UID};
 
 const WAITING: [&str; 4] = ["sh", "-c", "read -r go && exec \"$@\"", "sh"];
 
@@ -105,23 +107,26 @@ fn a_merge_that_cannot_be_recorded_is_no_failed_one() {
     assert_eq!(sources(&work(&lab)), MERGED);
 }
 
-/// Runs the verb as a process that signals end, and sends it one before the `nth` of its calls.
+/// Starts the verb as a process that signals end, behind `outer`. Returns its pid, too.
+fn started(lab: &Lab, outer: &[&str], stdin: PipeReader) -> (Running, i32) {
+    let shell = ["sh", "-c", "exec 3<&0; \"$@\" <&3 & wait", "sh"];
+    let start = merging(lab, &[&shell[..], outer].concat());
+    let running = start.stdin(stdin).start();
+    let mut pids = Vec::new();
+    until("the verb is there", || {
+        pids = children(running.pid());
+        !pids.is_empty()
+    });
+    (running, pids[0])
+}
+
+/// Sends the verb a signal before the `nth` of its calls.
 fn stopped_at(lab: &Lab, nth: usize) -> (bool, End) {
     let (gate, go) = std::io::pipe().unwrap();
-    let behind = ["sh", "-c", "exec 3<&0; \"$@\" <&3 & wait", "sh"];
-    let running = merging(lab, &[&behind[..], &WAITING].concat())
-        .stdin(gate)
-        .start();
-    let shell = running.pid();
-    let children = format!("/proc/{shell}/task/{shell}/children");
-    let mut child = String::new();
-    until("the verb waits", || {
-        child = fs::read_to_string(&children).unwrap();
-        !child.is_empty()
-    });
+    let (_running, pid) = started(lab, &WAITING, gate);
     let defaults = lab.defaults("2.0.0").display().to_string();
     let (mut begun, mut count) = (false, 0);
-    let end = follow_process(child.trim().parse().unwrap(), go, |call| {
+    let end = follow_process(pid, go, |call| {
         begun |= call.opens(&defaults);
         let counts = begun && !call.only_looks();
         count += usize::from(counts);
@@ -131,6 +136,42 @@ fn stopped_at(lab: &Lab, nth: usize) -> (bool, End) {
         Then::GoOn
     });
     (count >= nth, end)
+}
+
+#[test]
+fn a_merge_that_gets_term_while_it_writes_goes_on_to_its_end() {
+    let lab = lab();
+    lab.again();
+    // To write this and to check what it replaces takes much longer than to send a signal.
+    let output = format!(
+        "[{{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"{}\"}}]",
+        "x".repeat(4 << 20)
+    );
+    let mine = notebook(&MINE).replacen("[]", &output, 1);
+    let deep = lab.volume().join("deep");
+    fs::write(deep.join("work.ipynb"), &mine).unwrap();
+    let (gate, _go) = std::io::pipe().unwrap();
+    let (mut running, pid) = started(&lab, &["env"], gate);
+    until("it writes", || {
+        let mut names = fs::read_dir(&deep)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        names.any(|name| is_temporary(name.to_str().unwrap()))
+    });
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    let (stdout, stderr) = running.everything();
+    assert!(
+        stdout.starts_with("deep/work.ipynb: merged: "),
+        "{stdout}{stderr}"
+    );
+    let files = lab.seen();
+    assert_eq!(sources(&files["deep/work.ipynb"]), MERGED);
+    assert!(files[".ai-lab/kept/1.0.0/deep/work.ipynb"] == mine);
+    let names: Vec<_> = files.keys().filter(|name| is_temporary(name)).collect();
+    assert!(
+        names.is_empty() && files[".ai-lab/lock"].is_empty(),
+        "{names:?}"
+    );
 }
 
 #[test]

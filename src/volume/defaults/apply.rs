@@ -256,8 +256,7 @@ impl<'a> Work<'a> {
         let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
         let mut pace = Pace::new();
         touched.iter().all(|path| {
-            let list = self.writer.volume.dir(path, false);
-            let list = list.and_then(|dir| tree::open_dir(dir, c"."));
+            let list = self.writer.volume.list(path);
             if list.as_ref().is_err_and(|error| is_absent(*error)) {
                 return true;
             }

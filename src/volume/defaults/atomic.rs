@@ -65,7 +65,7 @@ fn errno(error: &std::io::Error) -> Errno {
 }
 
 /// Bytes that are read into memory before `stop` is asked again.
-pub(super) const READ_CHUNK: u64 = 4 << 20;
+const READ_CHUNK: u64 = 4 << 20;
 
 /// Maximum number of bytes of a file that are read and written at once.
 pub(super) const BUFFER: usize = 256 << 10;
@@ -154,15 +154,14 @@ pub(super) fn digest(
     })
 }
 
-/// Reads a whole regular file. Its stat is `None` if it changed while it was read.
+/// The bytes of a file, and its stat if it did not change while it was read.
+pub(super) type FileBytes = (Vec<u8>, Option<FileStat>);
+
+/// Reads a whole regular file.
 ///
 /// # Errors
 /// EFBIG if it is longer than `limit`.
-pub(super) fn read(
-    dir: BorrowedFd<'_>,
-    name: &CStr,
-    limit: u64,
-) -> Result<(Vec<u8>, Option<FileStat>), Errno> {
+pub(super) fn read(dir: BorrowedFd<'_>, name: &CStr, limit: u64) -> Result<FileBytes, Errno> {
     read_until(dir, name, limit, &|| false)
 }
 
@@ -175,12 +174,12 @@ pub(super) fn read_until(
     name: &CStr,
     limit: u64,
     stop: &dyn Fn() -> bool,
-) -> Result<(Vec<u8>, Option<FileStat>), Errno> {
+) -> Result<FileBytes, Errno> {
     let (file, before) = open_file(dir, name)?;
     if before.size > limit {
         return Err(Errno::FBIG);
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(before.size as usize + 1);
     let mut file = file.take(limit.saturating_add(1));
     while file
         .by_ref()
@@ -237,6 +236,24 @@ pub(super) fn stage_file(
         Err(fault) => {
             discard(dir, &name);
             Err(fault)
+        }
+    }
+}
+
+/// Writes a complete file under a temporary name in `dir`, and flushes it.
+pub(super) fn stage_flushed(
+    dir: BorrowedFd<'_>,
+    text: &[u8],
+    mode: u32,
+) -> Result<(CString, Content), Errno> {
+    let mut buffer = vec![0; BUFFER];
+    let staged = stage_file(dir, text, mode, &mut buffer, &|| false);
+    let (name, content, _) = staged.map_err(Fault::errno)?;
+    match fsync(dir, &name) {
+        Ok(()) => Ok((name, content)),
+        Err(error) => {
+            discard(dir, &name);
+            Err(error)
         }
     }
 }

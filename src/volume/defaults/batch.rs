@@ -204,8 +204,7 @@ impl<'a> Work<'a> {
                 home.mark_at_least(Mark::Reserved);
             }
         };
-        let at = |name| At { dir, name };
-        let temp = at(&staged.temp);
+        let temp = At::new(dir, &staged.temp);
         let keep = match (job.verdict, &mut self.kept, self.manifest.entries.get(path)) {
             (Decision::ReplaceRun, Some(kept), Some(entry)) => match kept.place_for(path, entry) {
                 Ok(place) => Some(place),
@@ -216,7 +215,7 @@ impl<'a> Work<'a> {
                 }
             },
             (Decision::Replace, ..) => None,
-            _ => return Ok(Some(install(temp, at(&name), &reserving))),
+            _ => return Ok(Some(install(temp, At::new(dir, &name), &reserving))),
         };
         let new_size = staged.file_stat.map(|look| look.size);
         let size = |size| {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::notebook::Notebook;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::manifest::{Content, Digest, Manifest};
+use crate::volume::defaults::manifest::{Digest, Manifest};
 use crate::volume::defaults::other_case::Renamed;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
@@ -31,6 +31,8 @@ const NAME: &CStr = c"cells.jsonl";
 const MAX_LINE: usize = 2 << 20;
 /// The size limit of the file, in bytes.
 const MAX_FILE: usize = 32 << 20;
+/// The size limit of all lines in memory, in bytes: those of an update and of what it replaces.
+const MAX_HELD: usize = 2 * MAX_FILE;
 /// The size limit of a default whose cells are recorded, in bytes.
 pub(super) const MAX_NOTEBOOK: u64 = 16 << 20;
 
@@ -148,8 +150,7 @@ impl InstalledCells {
         }
     }
 
-    /// Writes the cells of the notebooks that the manifest names as installed, if there are new
-    /// ones.
+    /// Writes the cells of the versions that the manifest names, if there are new ones.
     pub fn write(&self, manifest: &Manifest) -> Result<(), Errno> {
         match self.stage(manifest)? {
             Some(temp) => self.put_in_place(&temp),
@@ -168,9 +169,16 @@ impl InstalledCells {
         }
         let lines = self.lines().lines.iter().filter(|((path, digest), _)| {
             let entry = manifest.entries.get(path);
-            entry.is_some_and(|entry| entry.installed == Some(Content::File(*digest)))
+            entry.is_some_and(|entry| entry.is_base(*digest))
         });
-        let text: String = lines.map(|(_, line)| line.as_str()).collect();
+        let mut left = MAX_FILE;
+        let mut fits = |line: &&str| {
+            let rest = left.checked_sub(line.len());
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        };
+        let lines = lines.map(|(_, line)| line.as_str());
+        let text: String = lines.filter(|line| fits(line)).collect();
         atomic::stage_text(dir.as_fd(), text.as_bytes()).map(Some)
     }
 
@@ -203,7 +211,7 @@ impl Lines {
     }
 
     fn add(&mut self, path: Vec<u8>, digest: Digest, line: String) {
-        if line.len() <= MAX_LINE && self.size + line.len() <= MAX_FILE {
+        if line.len() <= MAX_LINE && self.size + line.len() <= MAX_HELD {
             self.size += line.len();
             let old = self.lines.insert((path, digest), line);
             self.size -= old.map_or(0, |old| old.len());
@@ -216,7 +224,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::volume::defaults::manifest::Entry;
+    use crate::volume::defaults::manifest::{Content, Entry};
 
     const DIGEST: Digest = Digest([1; 32]);
 
@@ -275,13 +283,28 @@ mod tests {
 
     #[test]
     fn the_record_has_limits() {
-        let (_dir, mut all) = recorded(b"");
+        let (dir, mut all) = recorded(b"");
         all.insert(b"a", DIGEST, None, cells(&"x".repeat(MAX_LINE)));
         assert_eq!(all.get(b"a", DIGEST), None);
-        for number in 0..40_u8 {
-            all.insert(&[number], DIGEST, None, cells(&"x".repeat(1 << 20)));
-        }
+        let mut manifest = Manifest::default();
+        let mut write = |all: &mut InstalledCells, digest: Digest, count: u8| {
+            for number in 0..count {
+                all.insert(&[number], digest, None, cells(&"x".repeat(1 << 20)));
+                let entry = manifest.entries.entry(vec![number]).or_default();
+                entry.installed = Some(Content::File(digest));
+            }
+            all.write(&manifest).unwrap();
+        };
+        write(&mut all, DIGEST, 40);
+        let record = |dir: &tempfile::TempDir| {
+            let handle = tree::open_top(dir.path()).unwrap();
+            InstalledCells::of(Some(&handle), false)
+        };
+        let mut all = record(&dir);
         let count = all.lines().lines.len();
         assert!((30..32).contains(&count), "{count}");
+        // What an update replaces takes no room from what it brings.
+        write(&mut all, Digest::of(b"2"), 31);
+        assert_eq!(record(&dir).lines().lines.len(), 31);
     }
 }

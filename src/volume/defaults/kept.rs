@@ -7,7 +7,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::volume::defaults::atomic::OursCheck;
-use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy, MAX_COPIES};
+use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy, MAX_COPIES, Stamp};
 use crate::volume::defaults::store::AiLabDir;
 use crate::volume::defaults::vacant::At;
 use crate::volume::tree;
@@ -53,10 +53,7 @@ pub(super) struct KeptPlace {
 
 impl KeptPlace {
     pub fn at(&self) -> At<'_> {
-        At {
-            dir: self.dir.as_fd(),
-            name: &self.name,
-        }
+        At::new(self.dir.as_fd(), &self.name)
     }
 }
 
@@ -98,6 +95,14 @@ impl KeptCopies {
         Err(Errno::EXIST)
     }
 
+    /// Records the stamp of the newest copy, which is in its place.
+    pub fn record_stamp(&mut self, path: &[u8], entry: &mut Entry) {
+        if let Some(copy) = entry.kept.last_mut() {
+            let stat = self.tree.stat(&path_of(&copy.directory, path)).ok();
+            copy.stamp = stat.and_then(|stat| Stamp::after_rename(&stat));
+        }
+    }
+
     /// Returns the place for the newest copy of the notebook at `path`.
     pub fn place_for(&mut self, path: &[u8], entry: &Entry) -> Result<KeptPlace, Errno> {
         let copy = entry.kept.last().ok_or(Errno::NOENT)?;
@@ -111,8 +116,8 @@ impl KeptCopies {
         Ok(KeptPlace { dir, name })
     }
 
-    /// Forgets the copies that are no longer there, that a person has changed since, or that are
-    /// too long to be read.
+    /// Forgets the copies that are no longer there, or that a person has changed since. A copy
+    /// whose stamp does not tell is read, as far as the budget allows.
     ///
     /// # Errors
     /// ECANCELED if `stop` returned true.
@@ -127,21 +132,24 @@ impl KeptCopies {
     }
 
     fn is_as_kept(&mut self, path: &[u8], copy: &KeptCopy, stop: &dyn Fn() -> bool) -> bool {
-        let budget = &mut self.budget;
-        let place = self.tree.parent(&path_of(&copy.directory, path), false);
-        place.is_ok_and(|(dir, name)| {
-            let size = tree::stat_name(dir, &name).map_or(u64::MAX, |stat| stat.size);
-            let Some(left) = budget.checked_sub(size) else {
-                return false;
-            };
-            *budget = left;
-            let check = OursCheck {
-                ours: &|found| found == Content::File(copy.digest),
-                size: &|_| true,
-                stop,
-            };
-            check.is_ours(dir, &name) == Ok(true)
-        })
+        let path = path_of(&copy.directory, path);
+        let Ok(stat) = self.tree.stat(&path) else {
+            return false;
+        };
+        if copy.stamp.is_some_and(|stamp| stamp.fits(&stat)) {
+            return true;
+        }
+        let Some(left) = self.budget.checked_sub(stat.size) else {
+            return false;
+        };
+        self.budget = left;
+        let check = OursCheck {
+            ours: &|found| found == Content::File(copy.digest),
+            size: &|_| true,
+            stop,
+        };
+        let place = self.tree.parent(&path, false);
+        place.is_ok_and(|(dir, name)| check.is_ours(dir, &name) == Ok(true))
     }
 
     /// Deletes the oldest copies above [`MAX_COPIES`]; returns their directories.
@@ -174,8 +182,41 @@ impl KeptCopies {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_copy_is_known_without_being_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut kept = KeptCopies {
+            tree: Tree::new(tree::open_top(dir.path()).unwrap()),
+            budget: 0,
+        };
+        let mut entry = Entry::default();
+        for version in ["1", "2", "3", "4"] {
+            let at = dir.path().join("kept").join(version);
+            std::fs::create_dir_all(&at).unwrap();
+            std::fs::write(at.join("a"), "outputs").unwrap();
+            let old = std::time::SystemTime::UNIX_EPOCH;
+            let file = std::fs::File::open(at.join("a")).unwrap();
+            file.set_modified(old).unwrap();
+            entry.kept.push(KeptCopy {
+                directory: version.into(),
+                digest: Digest::of(b"outputs"),
+                stamp: None,
+            });
+            kept.record_stamp(b"a", &mut entry);
+        }
+        kept.forget_changed(b"a", &mut entry, &|| false).unwrap();
+        assert_eq!(kept.drop_oldest(b"a", &mut entry, &|| false), ["1"]);
+        assert_eq!(entry.kept.len(), MAX_COPIES);
+        assert!(!dir.path().join("kept/1").exists());
+        // One that a person changed since is theirs.
+        std::fs::write(dir.path().join("kept/2/a"), "changed").unwrap();
+        kept.forget_changed(b"a", &mut entry, &|| false).unwrap();
+        assert_eq!(entry.kept.len(), MAX_COPIES - 1);
+    }
 
     #[test]
     fn a_version_names_a_directory_and_nothing_else() {

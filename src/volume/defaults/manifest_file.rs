@@ -1,7 +1,6 @@
 //! The file of the manifest in `.ai-lab`: read, set aside if it is damaged, and written.
 
 use std::ffi::CStr;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, Mode, Timespec, Timestamps};
@@ -9,9 +8,9 @@ use rustix::io::Errno;
 
 use crate::degradation::Degradation;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::READ_CHUNK;
+use crate::volume::defaults::atomic::FileBytes;
 use crate::volume::defaults::manifest::{Manifest, Unreadable};
-use crate::volume::tree::{FileStat, Time};
+use crate::volume::tree::Time;
 
 /// Name of the file.
 pub(super) const NAME: &CStr = c"manifest.sha256";
@@ -38,7 +37,7 @@ pub(super) fn read(
 ) -> Result<(Manifest, Vec<u8>), NotRead> {
     let mut long = false;
     let read = match text(dir, longest, stop) {
-        Ok(Some((_, text))) => Manifest::parse_until(&text, stop).map(|manifest| (manifest, text)),
+        Ok(Some((text, _))) => Manifest::parse_until(&text, stop).map(|manifest| (manifest, text)),
         Ok(None) => Ok(empty_manifest()),
         Err(Errno::CANCELED) => Err(Unreadable::Stopped),
         Err(Errno::FBIG) => {
@@ -107,7 +106,7 @@ fn empty_manifest() -> (Manifest, Vec<u8>) {
 
 /// Returns the manifest in `.ai-lab`, if there is one that can be read.
 pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
-    let (_, text) = text(dir, longest, &|| false).ok().flatten()?;
+    let (text, _) = text(dir, longest, &|| false).ok().flatten()?;
     Manifest::parse(&text).ok()
 }
 
@@ -131,7 +130,7 @@ pub(super) fn stamp(dir: impl AsFd, modified: Time) -> Result<(), Errno> {
     rustix::fs::futimens(&file, &times)
 }
 
-/// Returns the manifest's text in `.ai-lab` and the stat of its file; `None` if there is none.
+/// Returns the manifest's text in `.ai-lab`; `None` if there is none.
 ///
 /// # Errors
 /// EFBIG if it is longer than `longest`, ECANCELED if `stop` returned true.
@@ -139,24 +138,10 @@ pub(super) fn text(
     dir: impl AsFd,
     longest: u64,
     stop: &dyn Fn() -> bool,
-) -> Result<Option<(FileStat, Vec<u8>)>, Errno> {
-    let (file, look) = match atomic::open_file(dir.as_fd(), NAME) {
-        Ok(opened) => opened,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if look.size > longest {
-        return Err(Errno::FBIG);
-    }
-    // At most `longest`, which fits into memory.
-    let mut text = Vec::with_capacity(look.size as usize + 1);
-    let mut rest = file.take(longest);
-    loop {
-        match rest.by_ref().take(READ_CHUNK).read_to_end(&mut text) {
-            Ok(0) => return Ok(Some((look, text))),
-            Ok(_) if stop() => return Err(Errno::CANCELED),
-            Ok(_) => {}
-            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-        }
+) -> Result<Option<FileBytes>, Errno> {
+    match atomic::read_until(dir.as_fd(), NAME, longest, stop) {
+        Ok(read) => Ok(Some(read)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -1,16 +1,17 @@
 //! What is recorded of a notebook that is merged, and the exchange of the two files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
 use crate::notebook::Notebook;
+use crate::notebook::cells::Cell;
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::{Fault, OursCheck, fsync};
+use crate::volume::defaults::atomic::OursCheck;
 use crate::volume::defaults::installed_cells::{Installed, InstalledCells};
 use crate::volume::defaults::kept;
 use crate::volume::defaults::kept::KeptCopies;
@@ -43,6 +44,8 @@ pub(super) struct Record {
     version: Option<String>,
     /// True if the image is older than the one that brought defaults in.
     older: bool,
+    /// The version that the person changed, once it is known.
+    base: Option<Digest>,
 }
 
 impl Record {
@@ -76,10 +79,12 @@ impl Record {
             manifest,
             version: defaults.image_version.clone(),
             older,
+            base: None,
         })
     }
 
-    /// Returns the version that the person changed, and its checksum.
+    /// Returns the version that the person changed, and its checksum. After `restore --kept` that
+    /// is the version before the installed one: the one with which the file has more cells in common.
     pub fn base(
         &mut self,
         path: &[u8],
@@ -90,10 +95,23 @@ impl Record {
         self.manifest
             .resolve(|other| (other == path).then_some(found));
         let entry = self.manifest.entries.get(path);
-        let Some(Content::File(installed)) = entry.and_then(|entry| entry.installed) else {
+        let Some((entry, Content::File(installed))) =
+            entry.and_then(|entry| Some((entry, entry.installed?)))
+        else {
             return Err(NotMerged::BaseUnknown);
         };
-        if content(new) == Content::File(installed) {
+        let my_cells = Notebook::parse(mine).unwrap_or_default();
+        let in_common = |(known, _): &(Installed, Digest)| {
+            let known: HashSet<&Cell> = known.notebook.cells().iter().collect();
+            let mine = my_cells.cells().iter();
+            mine.filter(|cell| known.contains(cell)).count()
+        };
+        // The last of equal ones is taken.
+        let versions = [entry.earlier, Some(installed)].into_iter().flatten();
+        let known = versions.filter_map(|digest| Some((self.cells.get(path, digest)?, digest)));
+        let base = known.max_by_key(in_common);
+        let digest = base.as_ref().map_or(installed, |(_, digest)| *digest);
+        if Digest::of(new) == digest {
             return Err(NotMerged::NotNewer);
         }
         if self.older {
@@ -102,8 +120,8 @@ impl Record {
         if content(mine) == Content::File(installed) {
             return Err(NotMerged::Unchanged);
         }
-        let base = self.cells.get(path, installed);
-        Ok((base.ok_or(NotMerged::BaseUnknown)?, installed))
+        self.base = Some(digest);
+        base.ok_or(NotMerged::BaseUnknown)
     }
 
     /// Records where the person's file is to be kept, and returns that path in the volume. If the
@@ -119,7 +137,11 @@ impl Record {
         let place = kept::path_of(&directory, path);
         let digest = Digest::of(mine);
         let merging = Merging {
-            mine: KeptCopy { directory, digest },
+            mine: KeptCopy {
+                directory,
+                digest,
+                stamp: None,
+            },
             merged: Digest::of(merged),
         };
         self.entry(path).merging = Some(merging);
@@ -153,9 +175,10 @@ impl Record {
         let keep = kept.place(&kept::path_of(&merging.mine.directory, path))?;
         let (dir, name) = volume.parent(path, false)?;
         kept.check_mount(dir)?;
+        let mode = tree::stat_name(dir, &name)?.mode & 0o777;
         // What needs room comes before the exchange.
         let staged = self.stage_installed(path, new)?;
-        let (temp, merged_content) = match stage(dir, &name, merged) {
+        let (temp, merged_content) = match atomic::stage_flushed(dir, merged, mode) {
             Ok(staged) => staged,
             Err(error) => {
                 self.drop_staged(staged);
@@ -192,7 +215,8 @@ impl Record {
         match placed {
             Placed::NotKept(moved) => {
                 // The next start tries again to keep it.
-                set_installed(self.entry(path), new);
+                let base = self.base;
+                set_installed(self.entry(path), new, base);
                 Ok((Some(moved), self.home.write(&mut self.manifest).err()))
             }
             Placed::FsRefused(error) | Placed::OldUnreadable(error) => {
@@ -220,7 +244,7 @@ impl Record {
         let digest = Digest::of(new);
         let mut manifest = self.manifest.clone();
         let entry = manifest.entries.entry(path.to_vec()).or_default();
-        set_installed(entry, new);
+        set_installed(entry, new, self.base);
         entry.merging = None;
         let version = self.version.as_deref();
         if let Ok(notebook) = Notebook::parse(new) {
@@ -259,8 +283,9 @@ impl Record {
     }
 }
 
-/// Records the image's version as the installed one.
-fn set_installed(entry: &mut Entry, new: &[u8]) {
+/// Records the image's version as the installed one, and that from which the person's file comes.
+fn set_installed(entry: &mut Entry, new: &[u8], base: Option<Digest>) {
+    entry.earlier = base;
     entry.installed = Some(content(new));
     entry.in_volume = Some(Stamp::of_size(new.len() as u64));
     entry.in_image = None;
@@ -273,19 +298,4 @@ struct StagedRecord {
     manifest: Option<StagedManifest>,
     /// The same for the cells.
     cells: Option<CString>,
-}
-
-/// Writes the notebook to a temporary file that has the mode of `name`, and flushes it.
-fn stage(dir: BorrowedFd<'_>, name: &CStr, notebook: &[u8]) -> Result<(CString, Content), Errno> {
-    let mode = tree::stat_name(dir, name)?.mode & 0o777;
-    let mut buffer = vec![0; atomic::BUFFER];
-    let staged = atomic::stage_file(dir, notebook, mode, &mut buffer, &|| false);
-    let (temp, content, _) = staged.map_err(Fault::errno)?;
-    match fsync(dir, &temp) {
-        Ok(()) => Ok((temp, content)),
-        Err(error) => {
-            atomic::discard(dir, &temp);
-            Err(error)
-        }
-    }
 }

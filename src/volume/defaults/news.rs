@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::settings::UpdateNotebooks;
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::{Fault, OursCheck, fsync};
+use crate::volume::defaults::atomic::OursCheck;
 use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::manifest::{Content, Digest, Entry};
 use crate::volume::defaults::place::{Placed, Replacement, install};
@@ -129,7 +129,7 @@ impl News {
             (
                 "Changed by you",
                 "These stayed as they are, and there is something newer. This shows what, and \
-                 brings yours up to date, in a terminal:",
+                 brings a notebook of yours up to date, in a terminal:",
                 &[&diff, &merge],
                 &self.newer,
             ),
@@ -190,27 +190,9 @@ pub(super) fn write(
     home.mark_at_least(Mark::Temporary);
     let reserving = || home.mark_at_least(Mark::Reserved);
     let stop = || false;
-    let mut buffer = vec![0; MAX_SIZE as usize];
-    let staged = atomic::stage_file(top, text.as_bytes(), mode, &mut buffer, &stop);
-    let (temp, content, _) = staged.map_err(Fault::errno)?;
-    if let Err(error) = fsync(top, &temp) {
-        atomic::discard(top, &temp);
-        return Err(error);
-    }
+    let (temp, content) = atomic::stage_flushed(top, text.as_bytes(), mode)?;
     let placed = match unread(top, NAME) {
-        None => {
-            let (temp, target) = (
-                At {
-                    dir: top,
-                    name: &temp,
-                },
-                At {
-                    dir: top,
-                    name: NAME,
-                },
-            );
-            install(temp, target, &reserving)
-        }
+        None => install(At::new(top, &temp), At::new(top, NAME), &reserving),
         Some(old) => Replacement {
             dir: top,
             temp: &temp,

@@ -86,7 +86,11 @@ impl Work<'_> {
             .get(path, installed)
             .and_then(|known| known.version);
         let directory = kept.directory_for(path, version.as_deref(), installed)?;
-        entry.kept.push(KeptCopy { directory, digest });
+        entry.kept.push(KeptCopy {
+            directory,
+            digest,
+            stamp: None,
+        });
         Ok(())
     }
 
@@ -104,6 +108,7 @@ impl Work<'_> {
         let (Some(kept), Some(entry)) = (&mut self.kept, entry) else {
             return;
         };
+        kept.record_stamp(path, entry);
         for version in kept.drop_oldest(path, entry, self.stop) {
             let what = format!(
                 "had more than {MAX_COPIES} copies of yours in .ai-lab/kept: the one of {version} \

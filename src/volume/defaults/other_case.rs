@@ -67,9 +67,7 @@ pub(super) fn is_listed(
     while !below.is_empty() {
         let (dir, name) = tree::split(below);
         let (mut found, mut stopped) = (false, Ok(()));
-        let list = volume.dir(dir, false);
-        let list = list.and_then(|dir| tree::open_dir(dir, c"."));
-        let listed = list.and_then(|list| {
+        let listed = volume.list(dir).and_then(|list| {
             tree::entries(list, &mut buffer, |other, _| {
                 found = other.to_bytes() == name;
                 stopped = pace.step(stop);

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use crate::volume::defaults::apply::Work;
 use crate::volume::defaults::atomic::OursCheck;
 use crate::volume::defaults::copy::Staged;
-use crate::volume::defaults::manifest::{Entry, Stamp};
+use crate::volume::defaults::manifest::{Content, Entry, Stamp};
 use crate::volume::defaults::other_case::fold;
 use crate::volume::defaults::place::Placed;
 use crate::volume::defaults::plan::Decision;
@@ -128,8 +128,7 @@ impl Work<'_> {
 
     /// Records a file as installed, with its stat now, so the next start need not read it.
     fn record_installed(&mut self, staged: &Staged<'_>) {
-        let there = self.writer.volume.parent(&staged.job.target, false);
-        let now = there.and_then(|(dir, name)| tree::stat_name(dir, &name));
+        let now = self.writer.volume.stat(&staged.job.target);
         let clock = tree::now();
         let untouched = now.ok().zip(staged.file_stat).filter(|(now, then)| {
             now.inode == then.inode && now.modified == then.modified && now.size == then.size
@@ -140,6 +139,11 @@ impl Work<'_> {
             _ => None,
         };
         let entry = self.entry(path);
+        if let (Decision::ReplaceRun, Some(Content::File(old))) =
+            (staged.job.verdict, entry.installed)
+        {
+            entry.earlier = Some(old);
+        }
         entry.installed = Some(staged.content);
         let size = staged.file_stat.map(|look| Stamp::of_size(look.size));
         let settled = untouched.and_then(|(now, _)| Stamp::after_rename(&now));

@@ -70,14 +70,8 @@ impl Replacement<'_> {
         // From here on the temporary name may hold a person's file. It must not look like one
         // that the next start removes without reading it.
         let name = temporary(OLD);
-        let other = At {
-            dir: self.dir,
-            name: &name,
-        };
-        let temp = At {
-            dir: self.dir,
-            name: self.temp,
-        };
+        let other = At::new(self.dir, &name);
+        let temp = At::new(self.dir, self.temp);
         if let Err(error) = rename_over(temp, other) {
             temp.discard();
             return Placed::FsRefused(error);
@@ -93,10 +87,7 @@ impl Replacement<'_> {
     }
 
     fn target(&self) -> At<'_> {
-        At {
-            dir: self.dir,
-            name: self.name,
-        }
+        At::new(self.dir, self.name)
     }
 
     /// Looks at what an exchange took out, which now has the name `old`.
@@ -140,10 +131,7 @@ impl Replacement<'_> {
                 return refused(error);
             }
         };
-        let old = At {
-            dir,
-            name: self.name,
-        };
+        let old = At::new(dir, self.name);
         let back = match self.unless_ours(old) {
             Some(back) => back,
             None => match move_to(new, self.target(), self.reserving) {

@@ -74,8 +74,7 @@ pub(super) fn clean_up(
         let mut complete = sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
         for dir in dirs {
             sweep.pace.step(stop)?;
-            let list = volume.dir(dir, false);
-            complete &= sweep.directory(list.and_then(|dir| tree::open_dir(dir, c".")), dir)?;
+            complete &= sweep.directory(volume.list(dir), dir)?;
         }
         if complete {
             home.clear_mark();
@@ -208,17 +207,14 @@ impl Sweep<'_> {
         manifest: &Manifest,
     ) -> Result<bool, VolumeError> {
         let empty = Some(Content::File(Digest::of(b"")));
-        let mut freed = free(At {
-            dir: volume.top(),
-            name: news::NAME,
-        });
+        let mut freed = free(At::new(volume.top(), news::NAME));
         for (path, entry) in &manifest.entries {
             self.pace.step(self.stop)?;
             if entry.pending.is_none() || [entry.pending, entry.installed].contains(&empty) {
                 continue;
             }
             if let Ok((dir, name)) = volume.parent(path, false) {
-                freed |= free(At { dir, name: &name });
+                freed |= free(At::new(dir, &name));
             }
         }
         Ok(freed)
@@ -236,13 +232,13 @@ impl Sweep<'_> {
         let Ok((dir, name)) = moved.tree.parent(path, false) else {
             return Ok(false);
         };
-        let old = At { dir, name: &name };
+        let old = At::new(dir, &name);
         if old.stat().is_err() {
             return Ok(false);
         }
         let reserving = || home.mark_at_least(Mark::Reserved);
         if let Ok((dir, _)) = volume.parent(path, true) {
-            let there = At { dir, name: &name };
+            let there = At::new(dir, &name);
             if move_to(old, there, &reserving).is_ok() {
                 return Ok(true);
             }
@@ -281,7 +277,7 @@ impl Sweep<'_> {
         // An earlier try may have reserved the name. In `.ai-lab`, this needs no mark: another copy
         // gets another name.
         free(place.at());
-        Ok(move_to(At { dir, name }, place.at(), &|| ()).is_ok())
+        Ok(move_to(At::new(dir, name), place.at(), &|| ()).is_ok())
     }
 }
 

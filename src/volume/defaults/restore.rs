@@ -1,6 +1,6 @@
 //! The work of the `notebooks` verbs: the state of the defaults, differences, and restoring.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
@@ -11,8 +11,8 @@ use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::apply::READ_REMEDY;
 use crate::volume::defaults::compare::{Row, stat_all, survey};
-use crate::volume::defaults::installed_cells::{InstalledCells, is_notebook};
-use crate::volume::defaults::manifest::{Entry, Manifest};
+use crate::volume::defaults::installed_cells::InstalledCells;
+use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::news;
 use crate::volume::defaults::other_case::follow_renames;
@@ -38,8 +38,8 @@ pub struct DefaultsStatus {
     pub installed: Option<String>,
     /// The next start's action for each default.
     pub files: Vec<Action>,
-    /// The changed notebooks of which the image has a newer version.
-    pub mergeable: BTreeSet<Vec<u8>>,
+    /// The changed files of which the image has a newer version. True for those that can be merged.
+    pub newer: BTreeMap<Vec<u8>, bool>,
     /// True if some of these are news for the person.
     pub news: bool,
     /// The degradations that the next start would report.
@@ -99,22 +99,22 @@ pub(super) fn status_of(
     };
     let has_news = !manifest.entries.is_empty() && !manifest.unfinished;
     let news = has_news && planned.iter().any(is_news);
-    let is_mergeable = |(row, verdict): &&(&Row, Decision)| {
-        let installed = manifest
-            .entries
-            .get(&row.path)
-            .and_then(|entry| entry.installed);
-        let is_newer = installed.is_some() && installed != row.image && !policy.older;
-        *verdict == Decision::Kept && is_notebook(&row.path) && is_newer
+    let newer = |(row, verdict): &(&Row, Decision)| {
+        let installed = manifest.entries.get(&row.path)?.installed?;
+        let is_newer = *verdict == Decision::Kept && Some(installed) != row.image && !policy.older;
+        let is_mergeable = match installed {
+            Content::File(digest) => cells.get(&row.path, digest).is_some(),
+            _ => false,
+        };
+        is_newer.then(|| (row.path.clone(), is_mergeable))
     };
-    let mergeable = planned.iter().filter(is_mergeable);
-    let mergeable = mergeable.map(|(row, _)| row.path.clone()).collect();
+    let newer = planned.iter().filter_map(newer).collect();
     let action = |(row, verdict): (&Row, Decision)| Action {
         path: row.path.clone(),
         verdict,
     };
     Ok(DefaultsStatus {
-        mergeable,
+        newer,
         files: planned.into_iter().map(action).collect(),
         news,
         installed: manifest.image,
@@ -161,8 +161,10 @@ pub enum Restored {
     Current,
     /// The image has no such default.
     Unknown,
-    /// The image's version is unreadable, or the rename or the installation failed.
+    /// The image's version is unreadable, or the rename failed.
     Refused(Errno),
+    /// The image's version could not be brought in, for a reason that is among the degradations.
+    NotBroughtIn,
     /// The default could not be put in place, and the former entry still has this path.
     NotPutBack(Vec<u8>),
 }
@@ -231,11 +233,11 @@ pub fn restore(
         if is_current(&mut source, &mut volume, path, &offers[path]) {
             continue;
         }
-        *result = match std::mem::replace(result, Restored::Refused(Errno::IO)) {
+        *result = match std::mem::replace(result, Restored::NotBroughtIn) {
             Restored::Renamed(aside) if put_back(&mut volume, path, &aside).is_err() => {
                 Restored::NotPutBack(aside)
             }
-            _ => Restored::Refused(Errno::IO),
+            _ => Restored::NotBroughtIn,
         };
     }
     Ok((results, brought?.degradations))
@@ -246,10 +248,7 @@ fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) 
         let (dir, name) = tree.parent(path, false).ok()?;
         atomic::content(dir, &name, &|| false).ok()?
     };
-    let size = |tree: &mut Tree| {
-        let (dir, name) = tree.parent(path, false).ok()?;
-        Some(tree::stat_name(dir, &name).ok()?.size)
-    };
+    let size = |tree: &mut Tree| tree.stat(path).map(|stat| stat.size);
     match offer {
         Offer::Link(_, content) => here(volume) == Some(*content),
         Offer::File(_) if size(volume) != size(source) => false,
@@ -314,7 +313,7 @@ pub(super) fn put_back(volume: &mut Tree, path: &[u8], aside: &[u8]) -> Result<(
 
 /// Renames without replacing anything.
 fn rename(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> Result<(), Errno> {
-    move_to(At { dir, name: from }, At { dir, name: to }, &|| {})
+    move_to(At::new(dir, from), At::new(dir, to), &|| {})
 }
 
 #[cfg(test)]

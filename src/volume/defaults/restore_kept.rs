@@ -44,8 +44,9 @@ pub enum BroughtBack {
 type Copy = (Time, Vec<u8>);
 
 /// Brings back the copy that was saved last of each of these notebooks, and of every notebook
-/// below one that is a directory; of all notebooks if none is named. A person's file in its place
-/// is renamed to `NAME.yours.EXT`.
+/// below one that is a directory. If none is named, brings back what updates replaced: a file that
+/// was merged comes back only by its name. A person's file in its place is renamed to
+/// `NAME.yours.EXT`.
 ///
 /// # Errors
 ///
@@ -64,31 +65,37 @@ pub fn restore_kept(
     };
     let manifest = manifest_file::peek(&home, longest).unwrap_or_default();
     let mut kept = Tree::new(home);
-    let copies = newest(&mut kept);
-    let is_wanted = |path: &[u8]| wanted.iter().any(|wanted| tree::is_in(path, wanted));
+    let is_wanted = |path: &[u8], directory: &[u8]| match (wanted, manifest.entries.get(path)) {
+        ([], None) => true,
+        ([], Some(entry)) => {
+            let mut replaced = entry.kept.iter();
+            replaced.any(|copy| copy.directory.as_bytes() == directory)
+        }
+        _ => wanted.iter().any(|wanted| tree::is_in(path, wanted)),
+    };
+    let copies = newest(&mut kept, &is_wanted);
     let is_kept = |wanted: &&Vec<u8>| copies.keys().any(|path| tree::is_in(path, wanted));
     let absent = wanted.iter().filter(|wanted| !is_kept(wanted)).map(nothing);
     let mut results: Vec<_> = absent.collect();
     for (path, (_, version)) in &copies {
-        if wanted.is_empty() || is_wanted(path) {
-            let entry = manifest.entries.get(path);
-            let result = bring_back((&mut kept, version), &mut volume, path, entry);
-            results.push((path.clone(), result));
-        }
+        let entry = manifest.entries.get(path);
+        let result = bring_back((&mut kept, version), &mut volume, path, entry);
+        results.push((path.clone(), result));
     }
     Ok(results)
 }
 
-/// Returns the newest copy of each notebook, by its path in the volume.
-fn newest(kept: &mut Tree) -> BTreeMap<Vec<u8>, Copy> {
+/// Returns the newest copy of each notebook, by its path in the volume. `is_wanted` gets that path
+/// and the copy's directory.
+fn newest(kept: &mut Tree, is_wanted: &dyn Fn(&[u8], &[u8]) -> bool) -> BTreeMap<Vec<u8>, Copy> {
     let mut copies = BTreeMap::new();
     let mut todo = vec![kept::NAME.as_bytes().to_vec()];
     let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
     let mut listed = 0;
     while let Some(above) = todo.pop() {
-        let list = kept.dir(&above, false);
-        let list = list.and_then(|dir| tree::open_dir(dir, c"."));
-        let Ok(list) = list else { continue };
+        let Ok(list) = kept.list(&above) else {
+            continue;
+        };
         // What cannot be listed is not brought back.
         let _ = tree::entries(&list, &mut buffer, |name, _| {
             listed += 1;
@@ -97,7 +104,9 @@ fn newest(kept: &mut Tree) -> BTreeMap<Vec<u8>, Copy> {
                 Ok(look) if look.kind == FileType::Directory => todo.push(path),
                 // A killed start may have reserved the name.
                 Ok(look) if look.kind == FileType::RegularFile && look.size > 0 => {
-                    if let Some((version, path)) = split(&path) {
+                    if let Some((version, path)) = split(&path)
+                        && is_wanted(path, version)
+                    {
                         let copy = (look.modified, version.to_vec());
                         let newest = copies.entry(path.to_vec()).or_insert(copy.clone());
                         *newest = copy.max(newest.clone());
@@ -130,17 +139,7 @@ fn bring_back(
     };
     let moved = volume.parent(path, true).and_then(|(to, name)| {
         let (from, old) = kept.parent(&kept::path_of(&version, path), false)?;
-        let (from, to) = (
-            At {
-                dir: from,
-                name: &old,
-            },
-            At {
-                dir: to,
-                name: &name,
-            },
-        );
-        move_to(from, to, &|| ())
+        move_to(At::new(from, &old), At::new(to, &name), &|| ())
     });
     match (moved, aside) {
         (Ok(()), Some(aside)) if is_untouched(volume, &aside, entry) => {

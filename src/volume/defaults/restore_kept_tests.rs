@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
+use crate::volume::defaults::manifest::KeptCopy;
 
 /// A volume in which copies are kept.
 struct Lab(tempfile::TempDir);
@@ -89,12 +90,18 @@ fn without_a_name_all_come_back_and_untouched_defaults_make_room() {
     let lab = Lab::new(&[
         (".ai-lab/kept/1.0.0/a.ipynb", "a"),
         (".ai-lab/kept/1.0.0/deleted/b.ipynb", "b"),
+        (".ai-lab/kept/1.0.0_2/a.ipynb", "before a merge"),
         ("a.ipynb", "default"),
     ]);
     let mut manifest = crate::volume::manifest::Manifest::default();
     let entry = manifest.entries.entry(b"a.ipynb".to_vec()).or_default();
     let digest = crate::volume::defaults::manifest::Digest::of(b"default");
     entry.installed = Some(Content::File(digest));
+    entry.kept.push(KeptCopy {
+        directory: "1.0.0".into(),
+        digest,
+        stamp: None,
+    });
     fs::write(lab.at(".ai-lab/manifest.sha256"), manifest.render()).unwrap();
     let all = [
         ("a.ipynb".into(), done("1.0.0", None)),
@@ -105,6 +112,10 @@ fn without_a_name_all_come_back_and_untouched_defaults_make_room() {
     assert_eq!(lab.read("deleted/b.ipynb"), "b");
     assert!(!lab.at("a.yours.ipynb").exists());
     assert_eq!(lab.restore(&[]), []);
+    let aside = Some("a.yours.ipynb");
+    let merged = [("a.ipynb".into(), done("1.0.0_2", aside))];
+    assert_eq!(lab.restore(&["a.ipynb"]), merged);
+    assert_eq!(lab.read("a.ipynb"), "before a merge");
 }
 
 #[test]

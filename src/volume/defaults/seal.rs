@@ -104,16 +104,19 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let (look, text) = match manifest_file::text(&dir, MAX_SEAL_SIZE, &|| false) {
+    let (text, look) = match manifest_file::text(&dir, MAX_SEAL_SIZE, &|| false) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         Err(Errno::INVAL) => return Err("it is not a regular file".into()),
         Err(error) => return Err(error.to_string()),
     };
     let above = [tree::stat_fd(source), tree::stat_fd(&dir)];
-    if ![Ok(look)].iter().chain(&above).all(is_trusted) {
+    let Some(look) = look
+        .filter(only_root_writes)
+        .filter(|_| above.iter().all(is_trusted))
+    else {
         return Err("others than root could have written it".into());
-    }
+    };
     match Manifest::parse(&text) {
         Ok(manifest) => Ok(Some(Seal {
             manifest,

@@ -49,10 +49,10 @@ pub(super) struct Offers {
 
 impl Offers {
     /// Returns the limit for the manifest of these defaults, in bytes: [`BASE_MANIFEST_LIMIT`], and
-    /// for each default its stamps and eight lines with its path, each byte of it escaped.
+    /// for each default its stamps and twelve lines with its path, each byte of it escaped.
     pub fn manifest_limit(&self) -> u64 {
         let paths = self.by_path.keys();
-        BASE_MANIFEST_LIMIT + paths.map(|path| 2048 + 16 * path.len() as u64).sum::<u64>()
+        BASE_MANIFEST_LIMIT + paths.map(|path| 2048 + 24 * path.len() as u64).sum::<u64>()
     }
 
     /// Returns the size of the longest file that is read, in bytes. An earlier default may
@@ -146,10 +146,7 @@ pub(super) fn image(
         }
         // Otherwise, defaults that contain the volume would multiply at each start.
         while let Some(next) = todo.last() {
-            let same = source
-                .parent(next, false)
-                .and_then(|(dir, name)| tree::stat_name(dir, &name));
-            if !same.is_ok_and(|look| look.inode == volume) {
+            if !source.stat(next).is_ok_and(|stat| stat.inode == volume) {
                 break;
             }
             todo.pop();

@@ -249,7 +249,7 @@ impl AiLabDir {
             let theirs = manifest_file::text(&self.dir, self.longest, &|| false)
                 .ok()
                 .flatten();
-            match theirs.map(|(_, text)| Manifest::parse(&text)) {
+            match theirs.map(|(text, _)| Manifest::parse(&text)) {
                 Some(Ok(theirs)) => {
                     let base = Manifest::parse(&self.base).unwrap_or_default();
                     merge(manifest, &base, theirs);

@@ -18,7 +18,11 @@ pub(super) struct At<'a> {
     pub name: &'a CStr,
 }
 
-impl At<'_> {
+impl<'a> At<'a> {
+    pub fn new(dir: BorrowedFd<'a>, name: &'a CStr) -> Self {
+        Self { dir, name }
+    }
+
     pub fn stat(self) -> Result<FileStat, Errno> {
         tree::stat_name(self.dir, self.name)
     }

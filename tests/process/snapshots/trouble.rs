@@ -167,6 +167,9 @@ fn notebooks_of_every_fate() {
         chown(&closed, Some(0), Some(0)).unwrap();
         fs::remove_file(asked.image.path("notebooks/new")).unwrap();
         fs::write(asked.image.path("defaults/newest"), "1").unwrap();
+        let closed_default = asked.image.path("defaults/unreadable");
+        fs::write(&closed_default, "1").unwrap();
+        fs::set_permissions(&closed_default, fs::Permissions::from_mode(0o600)).unwrap();
         let status = ["notebooks", "status"];
         asked.type_in(&status, &[]);
         let policies = [
@@ -176,7 +179,14 @@ fn notebooks_of_every_fate() {
             "restore",
         ];
         asked.type_in(&[&status[..], &policies].concat(), &[]);
-        let files = ["changed", "new", "start.ipynb", "no-such", "closed/file"];
+        let files = [
+            "changed",
+            "new",
+            "start.ipynb",
+            "no-such",
+            "closed/file",
+            "unreadable",
+        ];
         asked.ask(&[&["notebooks", "restore"], &files[..]].concat(), "");
         asked.type_in(&["notebooks", "diff", "no-such"], &[]);
     });
@@ -209,6 +219,11 @@ fn notebooks_that_are_merged_and_that_are_not() {
         merge(&mine, "no notebook");
         let both = old.replace("end()", "begin()\\nend()");
         merge(&old.replace("end()", "end()\\nmine()"), &both);
+        // Only the form of the file is newer.
+        merge(
+            &both.replace("end()", "mine()"),
+            &both.replacen(':', ": ", 1),
+        );
         merge(&old, &old);
         merge(&new, &new.replace("more()", "less()"));
         merge(&mine, &conflict);

@@ -16,7 +16,9 @@
 //! # yours 77ab…  changed.ipynb
 //! # seen 131 1760000000.25 1760000000.5 4712 / -
 //! # kept 41d0…  1.3.0/intro.ipynb
+//! # seen 131 1760000000.25 1760000000.5 4713 / -
 //! # announced 9c56…  changed.ipynb
+//! # earlier 2c26…  changed.ipynb
 //! # merging 77ab…  1.3.0/changed.ipynb
 //! # merged 8d11…  changed.ipynb
 //! # unfinished
@@ -31,12 +33,13 @@
 //! After `end`, where version 0.1.0 stops reading, stand records that a start can do without:
 //! `yours` is the checksum of the user's own file at the path of a default, which is then not read
 //! again; `kept` that of a notebook's copy in `.ai-lab/kept`, in a directory named after a version;
-//! `announced` that of the newest version of a changed file that the person was told about. `merging`
-//! and `merged` are the checksums of the user's file and of the merged one while a merge exchanges
+//! `announced` that of the newest version of a changed file that the person was told about; `earlier`
+//! that of the version from which the newest file in `.ai-lab/kept` comes. `merging` and `merged` are the checksums of the user's file and of the merged one while a merge exchanges
 //! the two, with the place where the first is to be kept. `unfinished` stands there until all
 //! defaults of the first image were brought in.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use crate::volume::defaults::manifest::{
     Content, Digest, Entry, KeptCopy, MAX_COPIES, Manifest, Merging, Stamp,
@@ -51,6 +54,7 @@ const END: &str = "# end";
 const YOURS: &str = "# yours ";
 const KEPT: &str = "# kept ";
 const ANNOUNCED: &str = "# announced ";
+const EARLIER: &str = "# earlier ";
 const MERGING: &str = "# merging ";
 const MERGED: &str = "# merged ";
 const UNFINISHED: &str = "# unfinished";
@@ -106,7 +110,7 @@ impl Manifest {
             let damaged = Unreadable::Damaged(count);
             if line == END.as_bytes() {
                 let mut manifest = reader.manifest(stop)?.ok_or(damaged)?;
-                let mut lines = lines.map(|(_, line)| line);
+                let mut lines = lines.map(|(_, line)| line).peekable();
                 while manifest.read_after_end(&mut lines).is_some() {
                     pace.step(stop).map_err(|_| Unreadable::Stopped)?;
                 }
@@ -148,15 +152,15 @@ impl Manifest {
         for (path, entry) in &self.entries {
             if let Some((digest, stamp)) = entry.yours {
                 write_line(&mut out, YOURS, Content::File(digest), path);
-                out.extend_from_slice(SEEN.as_bytes());
-                write_stamp(&mut out, Some(stamp));
-                out.extend_from_slice(b" / -\n");
+                write_seen(&mut out, Some(stamp));
             }
             for copy in &entry.kept {
                 write_copy(&mut out, KEPT, copy, path);
             }
-            if let Some(digest) = entry.announced {
-                write_line(&mut out, ANNOUNCED, Content::File(digest), path);
+            for (prefix, digest) in [(ANNOUNCED, entry.announced), (EARLIER, entry.earlier)] {
+                if let Some(digest) = digest {
+                    write_line(&mut out, prefix, Content::File(digest), path);
+                }
             }
             if let Some(Merging { mine, merged }) = &entry.merging {
                 write_copy(&mut out, MERGING, mine, path);
@@ -171,16 +175,19 @@ impl Manifest {
     }
 
     /// Reads the next record after the end; `None` if this version knows no more of them.
-    fn read_after_end<'a>(&mut self, lines: &mut impl Iterator<Item = &'a [u8]>) -> Option<()> {
+    fn read_after_end<'a>(
+        &mut self,
+        lines: &mut Peekable<impl Iterator<Item = &'a [u8]>>,
+    ) -> Option<()> {
         let line = lines.next()?;
+        let mut seen = || lines.next_if(|line| line.starts_with(SEEN.as_bytes()));
         if let Some(line) = line.strip_prefix(YOURS.as_bytes()) {
             let (digest, path) = read_line(line)?;
-            let seen = lines.next()?.strip_prefix(SEEN.as_bytes())?;
-            let seen = std::str::from_utf8(seen).ok()?.strip_suffix(" / -")?;
-            let stamp = read_stamp(seen)??;
+            let stamp = read_seen(seen()?)?;
             self.entries.entry(path).or_default().yours = Some((digest, stamp));
         } else if let Some(line) = line.strip_prefix(KEPT.as_bytes()) {
-            let (path, copy) = read_copy(line)?;
+            let (path, mut copy) = read_copy(line)?;
+            copy.stamp = seen().and_then(read_seen);
             let kept = &mut self.entries.entry(path).or_default().kept;
             kept.push(copy);
             // More are not ours: each is read and compared.
@@ -193,6 +200,9 @@ impl Manifest {
             self.entries.entry(path).or_default().merging = Some(Merging { mine, merged });
         } else if line == UNFINISHED.as_bytes() {
             self.unfinished = true;
+        } else if let Some(line) = line.strip_prefix(EARLIER.as_bytes()) {
+            let (digest, path) = read_line(line)?;
+            self.entries.entry(path).or_default().earlier = Some(digest);
         } else {
             let (digest, path) = read_line(line.strip_prefix(ANNOUNCED.as_bytes())?)?;
             self.entries.entry(path).or_default().announced = Some(digest);
@@ -362,6 +372,9 @@ fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
 fn write_copy(out: &mut Vec<u8>, prefix: &str, copy: &KeptCopy, path: &[u8]) {
     let path = [copy.directory.as_bytes(), b"/", path].concat();
     write_line(out, prefix, Content::File(copy.digest), &path);
+    if copy.stamp.is_some() {
+        write_seen(out, copy.stamp);
+    }
 }
 
 /// Parses a copy, which stands with its directory before the path. Also returns the path.
@@ -369,7 +382,12 @@ fn read_copy(line: &[u8]) -> Option<(Vec<u8>, KeptCopy)> {
     let (digest, path) = read_line(line)?;
     let slash = path.iter().position(|byte| *byte == b'/')?;
     let directory = String::from_utf8(path[..slash].to_vec()).ok()?;
-    Some((path[slash + 1..].to_vec(), KeptCopy { directory, digest }))
+    let copy = KeptCopy {
+        directory,
+        digest,
+        stamp: None,
+    };
+    Some((path[slash + 1..].to_vec(), copy))
 }
 
 fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
@@ -400,6 +418,19 @@ fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
 fn is_safe_path(path: &[u8]) -> bool {
     let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
     path.len() < MAX_PATH && !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
+}
+
+/// Writes the stamp of a file in the volume on a line of its own.
+fn write_seen(out: &mut Vec<u8>, stamp: Option<Stamp>) {
+    out.extend_from_slice(SEEN.as_bytes());
+    write_stamp(out, stamp);
+    out.extend_from_slice(b" / -\n");
+}
+
+/// Parses such a line.
+fn read_seen(line: &[u8]) -> Option<Stamp> {
+    let line = std::str::from_utf8(line).ok()?.strip_prefix(SEEN)?;
+    read_stamp(line.strip_suffix(" / -")?)?
 }
 
 fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {

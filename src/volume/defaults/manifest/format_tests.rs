@@ -21,7 +21,12 @@ fn stamp(size: u64) -> Stamp {
 
 fn copy(directory: &str, digest: Digest) -> KeptCopy {
     let directory = directory.to_owned();
-    KeptCopy { directory, digest }
+    let stamp = None;
+    KeptCopy {
+        directory,
+        digest,
+        stamp,
+    }
 }
 
 fn sample() -> Manifest {
@@ -41,6 +46,7 @@ fn sample() -> Manifest {
             yours: None,
             kept: Vec::new(),
             announced: None,
+            earlier: None,
             merging: None,
         },
     );
@@ -253,7 +259,9 @@ fn what_0_1_0_does_not_know_stands_behind_the_end() {
         let entry = with.entries.entry(path.to_vec()).or_default();
         entry.yours = Some((Digest::of(path), stamp(7)));
         entry.kept = vec![copy("1.2", Digest::of(b"1")), copy("1.3", Digest::of(b"2"))];
+        entry.kept[0].stamp = Some(stamp(8));
         entry.announced = Some(Digest::of(b"3"));
+        entry.earlier = Some(Digest::of(b"6"));
         entry.merging = Some(Merging {
             mine: copy("1.4", Digest::of(b"4")),
             merged: Digest::of(b"5"),
@@ -268,7 +276,7 @@ fn what_0_1_0_does_not_know_stands_behind_the_end() {
     for length in without.len()..text.len() {
         let mut read = Manifest::parse(&text[..length]).unwrap();
         for entry in read.entries.values_mut() {
-            (entry.yours, entry.announced) = (None, None);
+            (entry.yours, entry.announced, entry.earlier) = (None, None, None);
             entry.kept.clear();
             entry.merging = None;
         }
@@ -332,15 +340,21 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             is_safe_path(name.as_bytes()).then(|| copy(&name, digest))
         })
     };
-    let kept = proptest::collection::vec(copies(), 0..3);
+    let kept = (copies(), proptest::option::of(any_stamp()));
+    let kept = kept.prop_map(|(copy, stamp)| KeptCopy { stamp, ..copy });
+    let kept = proptest::collection::vec(kept, 0..3);
     let merging = (copies(), digest()).prop_map(|(mine, merged)| Merging { mine, merged });
     let merging = proptest::option::of(merging);
-    let after_end = (yours, kept, proptest::option::of(digest()), merging);
+    let versions = (
+        proptest::option::of(digest()),
+        proptest::option::of(digest()),
+    );
+    let after_end = (yours, kept, versions, merging);
     let entry = (content(), content(), content(), stamps, after_end);
     entry.prop_filter_map(
         "an entry",
         |(installed, pending, beside, stamps, after_end)| {
-            let (yours, kept, announced, merging) = after_end;
+            let (yours, kept, (announced, earlier), merging) = after_end;
             let is_file = matches!(installed, Some(Content::File(_)));
             let stamps = stamps.filter(|_| is_file);
             let entry = Entry {
@@ -352,6 +366,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 yours,
                 kept,
                 announced,
+                earlier,
                 merging,
             };
             let is_empty = entry == Entry::default();

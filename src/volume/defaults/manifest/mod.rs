@@ -143,6 +143,8 @@ pub struct Entry {
     pub(super) kept: Vec<KeptCopy>,
     /// The newest version of a changed file that the person was told about.
     pub(super) announced: Option<Digest>,
+    /// The version from which the person's newest kept file comes, if it is not `installed`.
+    pub(super) earlier: Option<Digest>,
     /// The merge that was begun and may have been killed.
     pub(super) merging: Option<Merging>,
 }
@@ -165,9 +167,17 @@ pub(super) struct KeptCopy {
     pub directory: String,
     /// The content; a copy that has another one now is a person's.
     pub digest: Digest,
+    /// The stamp with which it has that content, so that it need not be read.
+    pub stamp: Option<Stamp>,
 }
 
 impl Entry {
+    /// Reports whether this is the installed version or the one before, from which a kept file
+    /// comes.
+    pub(super) fn is_base(&self, digest: Digest) -> bool {
+        self.installed == Some(Content::File(digest)) || self.earlier == Some(digest)
+    }
+
     /// Returns the content and the stamp of the file with the stat `look`, if a stamp fits.
     pub(super) fn content_of(&self, look: &FileStat) -> Option<(Content, Stamp)> {
         let installed = self.installed.zip(self.in_volume);

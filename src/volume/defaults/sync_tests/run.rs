@@ -60,7 +60,10 @@ fn what_was_only_run_is_replaced_and_the_copy_with_its_outputs_is_kept() {
     lab.starts(STAYS);
     let lab = updated(lab);
     assert_eq!(state(&lab, Compared::AsInStart), Decision::ReplaceRun);
+    wait_past_ctime(&lab.volume(A));
     lab.starts(UPDATED);
+    // No later start reads it to know it again.
+    assert!(lab.entry(A).kept[0].stamp.is_some());
     assert_eq!(lab.read(A), notebook("2 + 2", 0));
     assert_eq!(lab.read(KEPT), notebook("1 + 1", 3));
     assert_eq!(state(&lab, Compared::All), Decision::Current);
@@ -274,6 +277,7 @@ fn a_kill_at_any_point_loses_no_copy_and_the_next_start_finishes() {
         entry.kept.push(KeptCopy {
             directory: "1.0.0".into(),
             digest: Digest::of(run.as_bytes()),
+            stamp: None,
         });
         lab.write_manifest(&manifest);
         fs::create_dir_all(lab.volume(KEPT).parent().unwrap()).unwrap();
