@@ -56,12 +56,12 @@ fn defaults(settings: &Settings) -> Result<Defaults, VerbError> {
 }
 
 /// Returns the state of one default: a word for programs, and a text and a colour for people.
-fn labels(verdict: Decision) -> (&'static str, &'static str, &'static str) {
+fn labels(decision: Decision) -> (&'static str, &'static str, &'static str) {
     const GREEN: &str = "32";
     const YELLOW: &str = "33";
     const CYAN: &str = "36";
     const RED: &str = "31";
-    match verdict {
+    match decision {
         Decision::Adopt | Decision::Current => ("current", "current", GREEN),
         Decision::Kept => ("changed", "changed by you", YELLOW),
         Decision::Beside => (
@@ -85,29 +85,29 @@ fn labels(verdict: Decision) -> (&'static str, &'static str, &'static str) {
 }
 
 fn status(setting: &VerbContext, defaults: &Defaults, json: bool) -> Result<ExitCode, VerbError> {
-    let standing = volume::defaults_status(&setting.dropped, defaults)?;
+    let status = volume::defaults_status(&setting.dropped, defaults)?;
     if json {
-        print_json(&format!("{:#}", as_json(defaults, &standing)));
+        print_json(&format!("{:#}", as_json(defaults, &status)));
     } else {
         let colour = std::io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // All names in it are escaped already, and the colour codes must not be.
-        print(as_text(defaults, &standing, colour).as_bytes());
+        print(as_text(defaults, &status, colour).as_bytes());
     }
-    standing
+    status
         .degradations
         .iter()
-        .for_each(|told| print_error(told));
+        .for_each(|degradation| print_error(degradation));
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(defaults: &Defaults, standing: &DefaultsStatus) -> serde_json::Value {
+fn as_json(defaults: &Defaults, status: &DefaultsStatus) -> serde_json::Value {
     let DefaultsStatus {
         installed, files, ..
-    } = standing;
+    } = status;
     let file = |action: &Action| {
-        let mergeable = standing.newer.get(&action.path) == Some(&true);
-        let state = labels(action.verdict).0;
+        let mergeable = status.newer.get(&action.path) == Some(&true);
+        let state = labels(action.decision).0;
         json!({"path": action.shown(), "state": state, "mergeable": mergeable})
     };
     json!({
@@ -118,19 +118,19 @@ fn as_json(defaults: &Defaults, standing: &DefaultsStatus) -> serde_json::Value 
     })
 }
 
-fn as_text(defaults: &Defaults, standing: &DefaultsStatus, colour: bool) -> String {
+fn as_text(defaults: &Defaults, status: &DefaultsStatus, colour: bool) -> String {
     let version = |version: &Option<String>| version.as_ref().map_or("no version".into(), shown);
     let mut text = format!(
         "{}: defaults of {}, last brought in by {}\n",
         shown(defaults.volume.as_os_str().as_bytes()),
         version(&defaults.image_version),
-        version(&standing.installed),
+        version(&status.installed),
     );
-    let names: Vec<String> = standing.files.iter().map(Action::shown).collect();
+    let names: Vec<String> = status.files.iter().map(Action::shown).collect();
     let width = names.iter().map(|name| name.chars().count()).max();
-    for (action, name) in standing.files.iter().zip(&names) {
-        let (_, mut what, code) = labels(action.verdict);
-        what = match standing.newer.get(&action.path) {
+    for (action, name) in status.files.iter().zip(&names) {
+        let (_, mut what, code) = labels(action.decision);
+        what = match status.newer.get(&action.path) {
             Some(true) => "changed by you; `notebooks merge` brings the newer version in",
             Some(false) => "changed by you; `notebooks diff` shows the newer version",
             None => what,
@@ -157,7 +157,7 @@ fn diff(
             let differ = files.into_iter().filter(|action| {
                 use Decision::{Beside, Kept, Left, Replace, ReplaceRun, Run};
                 let differs = [Kept, Beside, Replace, ReplaceRun, Run, Left];
-                differs.contains(&action.verdict)
+                differs.contains(&action.decision)
             });
             differ.map(|action| action.path).collect()
         }
@@ -209,7 +209,9 @@ fn restore(
 ) -> Result<ExitCode, VerbError> {
     let paths = inside_all(defaults, files)?;
     let (results, degradations) = volume::restore(&setting.dropped, defaults, &paths)?;
-    degradations.iter().for_each(|told| print_error(told));
+    degradations
+        .iter()
+        .for_each(|degradation| print_error(degradation));
     let line = |(path, result): (Vec<u8>, Restored)| {
         let name = shown(&path);
         match result {
@@ -273,9 +275,16 @@ fn merge(setting: &VerbContext, defaults: &Defaults, file: &Path) -> Result<Exit
     let path = inside(defaults, file)?;
     let name = shown(&path);
     let mut degradations = Vec::new();
-    let told = &mut degradations;
-    let merged = volume::merge(&setting.dropped, defaults, &path, &ignore_ends, told);
-    degradations.iter().for_each(|told| print_error(told));
+    let merged = volume::merge(
+        &setting.dropped,
+        defaults,
+        &path,
+        &block_signals,
+        &mut degradations,
+    );
+    degradations
+        .iter()
+        .for_each(|degradation| print_error(degradation));
     let MergedNotebook {
         changes,
         kept,
@@ -304,12 +313,12 @@ fn merge(setting: &VerbContext, defaults: &Defaults, file: &Path) -> Result<Exit
     Ok(print_lines(lines.into_iter().flatten()))
 }
 
-/// Blocks what ends a verb from a terminal: the work that follows takes a moment, and would be left
-/// to the next start.
-fn ignore_ends() {
-    let ends = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
-    // If this fails, they end it as always.
-    let _ = SigSet::from_iter(ends).thread_block();
+/// Blocks the signals that end a verb: the work that follows takes a moment, and would be left to the
+/// next start.
+fn block_signals() {
+    let signals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+    // If this fails, the signals end the verb as always.
+    let _ = SigSet::from_iter(signals).thread_block();
 }
 
 /// Seals the defaults of an image that is being built. In a running container this verb becomes
@@ -409,11 +418,11 @@ mod tests {
             deleted: DeletedNotebooks::Restore,
             mode: 0o644,
         };
-        let action = |path: &str, verdict| Action {
+        let action = |path: &str, decision| Action {
             path: path.into(),
-            verdict,
+            decision,
         };
-        let standing = DefaultsStatus {
+        let status = DefaultsStatus {
             newer: BTreeMap::from([(b"longer.ipynb".to_vec(), true)]),
             degradations: Vec::new(),
             news: false,
@@ -428,9 +437,9 @@ mod tests {
   a.ipynb       current
   longer.ipynb  changed by you; `notebooks merge` brings the newer version in
 ";
-        assert_eq!(as_text(&defaults, &standing, false), expected);
-        assert!(as_text(&defaults, &standing, true).contains("\x1b[33mchanged by you; "));
-        let json = as_json(&defaults, &standing);
+        assert_eq!(as_text(&defaults, &status, false), expected);
+        assert!(as_text(&defaults, &status, true).contains("\x1b[33mchanged by you; "));
+        let json = as_json(&defaults, &status);
         assert_eq!(
             json["files"][1],
             json!({"path": "longer.ipynb", "state": "changed", "mergeable": true})

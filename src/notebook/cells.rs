@@ -1,4 +1,4 @@
-//! What a person writes in a notebook (nbformat 4), without what programs write by themselves.
+//! The parts of a notebook (nbformat 4) that a person writes.
 //!
 //! Running and saving a notebook changes outputs, counters, identifiers, some metadata, the minor
 //! version and the form of the JSON text, and Shift+Enter in the last cell adds an empty one. None

@@ -55,9 +55,9 @@ const OF_PROGRAMS_IN_NOTEBOOKS: [&str; 13] = [
 /// memory. A longer value counts with its JSON text as it is.
 const MAX_PARSED: usize = 64 << 10;
 
-/// What a person set for a cell.
+/// The metadata that a person set for a cell.
 pub type CellMetadata = Metadata<true>;
-/// What a person set for a whole notebook.
+/// The metadata that a person set for a whole notebook.
 pub type NotebookMetadata = Metadata<false>;
 
 /// The JSON text of each value by its key; equal values have equal texts.

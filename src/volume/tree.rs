@@ -74,11 +74,11 @@ impl FileStat {
 /// ID. A mount that is made later is not among them.
 pub(super) fn mount_tops() -> HashSet<Inode> {
     let mounts = Mounts::read();
-    let looks = mounts.points().filter_map(|point| {
+    let stats = mounts.points().filter_map(|point| {
         let place = CString::new(point.as_os_str().as_bytes()).ok()?;
         stat_name(rustix::fs::CWD, &place).ok()
     });
-    looks.map(|look| look.inode).collect()
+    stats.map(|stat| stat.inode).collect()
 }
 
 /// Stats `name` in `dir`. No link is followed.
@@ -100,16 +100,18 @@ pub(super) fn stat_uncached(dir: impl AsFd, name: &CStr) -> Result<FileStat, Err
 fn statx(dir: BorrowedFd<'_>, name: &CStr, flags: AtFlags) -> Result<FileStat, Errno> {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let stat = rustix::fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)?;
-    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    let filled = StatxFlags::from_bits_retain(stat.stx_mask);
     #[cfg(test)]
-    let told = told - MISSING_STAT_FIELDS.get();
+    let filled = filled - MISSING_STAT_FIELDS.get();
     let time = |t: StatxTimestamp| (t.tv_sec, t.tv_nsec);
     Ok(FileStat {
         inode: Inode {
             dev: (stat.stx_dev_major, stat.stx_dev_minor),
             ino: stat.stx_ino,
         },
-        mount: told.contains(StatxFlags::MNT_ID).then_some(stat.stx_mnt_id),
+        mount: filled
+            .contains(StatxFlags::MNT_ID)
+            .then_some(stat.stx_mnt_id),
         kind: FileType::from_raw_mode(stat.stx_mode.into()),
         mode: u32::from(stat.stx_mode) & 0o7777,
         uid: stat.stx_uid,
@@ -327,9 +329,9 @@ fn set_exact_mode(above: BorrowedFd<'_>, name: &CStr, mode: u32) {
     let Ok(dir) = open_dir(above, name) else {
         return;
     };
-    if let Ok(look) = stat_fd(&dir) {
+    if let Ok(stat) = stat_fd(&dir) {
         // Keeps setgid, which a shared parent passes on. Some file systems have no modes.
-        let _ = rustix::fs::fchmod(&dir, Mode::from(mode | look.mode & 0o6000));
+        let _ = rustix::fs::fchmod(&dir, Mode::from(mode | stat.mode & 0o6000));
     }
 }
 

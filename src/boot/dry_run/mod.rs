@@ -45,7 +45,7 @@ use crate::volume::{Decision, Defaults, DefaultsPreview, Rights, VolumeError, pr
 /// The errors that would end the start, too.
 pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut plan = DryRunPlan::default();
-    let (person, standing) = match Root::detect() {
+    let (person, notebooks) = match Root::detect() {
         Some(root) => as_root::preview_root_phase(&mut start, root, &mut plan)?,
         None => (own_account(&mut start, &mut plan)?, None),
     };
@@ -61,17 +61,17 @@ pub fn run(mut start: Start<'_>) -> Result<i32, Failure> {
     let mut environment = make_environment(&start, &person);
     let elsewhere = home_part(&mut start, &person, &mut environment, &mut plan)?;
     let there = directory_part(&mut start, &mut plan)?;
-    let standing = match standing.filter(|_| there) {
-        Some((defaults, Ok(foreseen))) => {
-            let readable = volume::drop_unreadable(&person.dropped, &defaults, foreseen);
+    let notebooks = match notebooks.filter(|_| there) {
+        Some((defaults, Ok(preview))) => {
+            let readable = volume::drop_unreadable(&person.dropped, &defaults, preview);
             Some((defaults, readable))
         }
         None if there => preview_notebooks(&start, &plan, Rights::ThisProcess),
         other => other,
     };
     start.check_stop()?;
-    if let Some((defaults, standing)) = standing {
-        notebooks_part(&mut start, &defaults, standing, &mut plan)?;
+    if let Some((defaults, preview)) = notebooks {
+        notebooks_part(&mut start, &defaults, preview, &mut plan)?;
     }
     let place = find_config_location(&start, &person, elsewhere.as_deref(), &environment);
     password_part(&mut start, &person, &place, &mut environment, &mut plan)?;
@@ -189,38 +189,38 @@ fn preview_notebooks(
 ) -> Option<NotebooksPreview> {
     let defaults = defaults(start)?;
     let made = plan.write_access.has(&defaults.volume);
-    let standing = preview_defaults(&defaults, made, rights, &|| start.stop_requested());
-    Some((defaults, standing))
+    let preview = preview_defaults(&defaults, made, rights, &|| start.stop_requested());
+    Some((defaults, preview))
 }
 
 fn notebooks_part(
     start: &mut Start<'_>,
     defaults: &Defaults,
-    standing: Result<DefaultsPreview, VolumeError>,
+    preview: Result<DefaultsPreview, VolumeError>,
     plan: &mut DryRunPlan,
 ) -> Result<(), Failure> {
-    let foreseen = match standing {
-        Ok(foreseen) => foreseen,
+    let preview = match preview {
+        Ok(preview) => preview,
         Err(error) => return start.report.degraded(without_defaults(&error)),
     };
-    start.report.all_degraded(foreseen.degradations)?;
-    if foreseen.files.is_empty() {
+    start.report.all_degraded(preview.degradations)?;
+    if preview.files.is_empty() {
         return Ok(());
     }
     plan.heading("notebooks");
-    for action in &foreseen.files {
+    for action in &preview.files {
         plan.line(action);
     }
-    let writes = |verdict| {
+    let writes = |decision| {
         use Decision::{Adopt, Beside, Install, Replace, ReplaceRun};
-        matches!(verdict, Install | Replace | ReplaceRun | Beside | Adopt)
+        matches!(decision, Install | Replace | ReplaceRun | Beside | Adopt)
     };
-    let mut written = foreseen.files.iter().map(|action| action.verdict);
-    if foreseen.recorded && written.any(writes) {
+    let mut written = preview.files.iter().map(|action| action.decision);
+    if preview.recorded && written.any(writes) {
         let manifest = defaults.volume.join(volume::MANIFEST);
         plan.line(format!("record them in {}", manifest.display()));
     }
-    if foreseen.news {
+    if preview.news {
         let news = defaults.volume.join(volume::NEWS);
         plan.line(format!("write what is new to {}", news.display()));
     }

@@ -95,7 +95,7 @@ pub(super) struct Work<'a> {
     pub policy: Policy,
     /// True if earlier starts brought defaults in, so that there can be news.
     pub has_news: bool,
-    /// What is new for the person.
+    /// The news for the person.
     pub news: News,
     /// Changed files of which the image has a newer version that the person was not told about.
     pub newer: Vec<&'a Row>,
@@ -118,27 +118,27 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// Carries out the action for one path.
-    pub fn run_action(&mut self, row: &'a Row, verdict: Decision) -> Result<(), VolumeError> {
+    pub fn run_action(&mut self, row: &'a Row, decision: Decision) -> Result<(), VolumeError> {
         let path = &row.path;
         let is_dir = row.image == Some(Content::Directory);
         let counted = u64::from(!is_dir);
-        self.record_kept_file(row, verdict);
-        if self.news_of(row, verdict) == Some(Kind::Newer) {
+        self.record_kept_file(row, decision);
+        if self.news_of(row, decision) == Some(Kind::Newer) {
             self.news.add(Kind::Newer, path);
             self.newer.push(row);
         }
-        if is_notebook(path) && (self.cells.incomplete || verdict == Decision::Adopt) {
+        if is_notebook(path) && (self.cells.incomplete || decision == Decision::Adopt) {
             self.without_cells.push(row);
         }
-        match verdict {
+        match decision {
             Decision::Install if is_dir => self.make_dir(row),
             Decision::ReplaceRun => match self.prepare_copy(row) {
-                Ok(()) => return self.queue(row, verdict),
+                Ok(()) => return self.queue(row, decision),
                 Err(Errno::CANCELED) => return Err(VolumeError::Stopped),
                 Err(error) => self.count_not_kept(path, error),
             },
             Decision::Install | Decision::Replace | Decision::Beside => {
-                return self.queue(row, verdict);
+                return self.queue(row, decision);
             }
             Decision::Adopt | Decision::Current => {
                 self.note(row);
@@ -177,9 +177,9 @@ impl<'a> Work<'a> {
 
     /// Records the file that was read in the volume and stays there, so that the next start
     /// need not read it.
-    fn record_kept_file(&mut self, row: &Row, verdict: Decision) {
+    fn record_kept_file(&mut self, row: &Row, decision: Decision) {
         use Decision::{Beside, InTheWay, Kept, Left};
-        let stays = matches!(verdict, Kept | Beside | Left | InTheWay);
+        let stays = matches!(decision, Kept | Beside | Left | InTheWay);
         let (InVolume::Is(content @ Content::File(digest)), Some(stamp), true) =
             (row.volume, row.in_volume, stays)
         else {

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::vacant::{At, lacks_flag, rename_over, rename_with};
+use crate::volume::defaults::rename::{At, lacks_flag, rename_over, rename_with};
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 

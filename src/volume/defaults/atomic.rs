@@ -107,9 +107,9 @@ pub(super) fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> Result<(File, FileS
     }
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     // A file that could be opened can be statted, so this error is not about its mode bits.
-    let look = tree::stat_fd(&file).map_err(|_| Errno::IO)?;
-    match look.kind {
-        FileType::RegularFile => Ok((File::from(file), look)),
+    let stat = tree::stat_fd(&file).map_err(|_| Errno::IO)?;
+    match stat.kind {
+        FileType::RegularFile => Ok((File::from(file), stat)),
         _ => Err(Errno::INVAL),
     }
 }
@@ -146,11 +146,11 @@ pub(super) fn digest(
     let (digest, size) = hash_and_copy(&mut file, None, &mut buffer, stop)?;
     let after = tree::stat_fd(file.get_ref()).map_err(Fault::Source)?;
     let same = after.changed == before.changed && after.size == before.size;
-    let look = same.then_some(before);
+    let stat = same.then_some(before);
     Ok(Digested {
         digest,
         size,
-        file_stat: look,
+        file_stat: stat,
     })
 }
 
@@ -228,11 +228,11 @@ pub(super) fn stage_file(
             Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL) => {}
             Err(error) => return Err(Fault::Volume(error)),
         }
-        let look = tree::stat_fd(&to).map_err(Fault::Volume)?;
-        Ok((Content::File(digest), look))
+        let stat = tree::stat_fd(&to).map_err(Fault::Volume)?;
+        Ok((Content::File(digest), stat))
     });
     match staged {
-        Ok((content, look)) => Ok((name, content, look)),
+        Ok((content, stat)) => Ok((name, content, stat)),
         Err(fault) => {
             discard(dir, &name);
             Err(fault)
@@ -322,8 +322,8 @@ pub(super) struct OursCheck<'a> {
 impl OursCheck<'_> {
     /// Reports whether the file `name` is ours.
     pub fn is_ours(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
-        let look = tree::stat_name(dir, name).map_err(Fault::Volume)?;
-        if look.kind == FileType::RegularFile && !(self.size)(look.size) {
+        let stat = tree::stat_name(dir, name).map_err(Fault::Volume)?;
+        if stat.kind == FileType::RegularFile && !(self.size)(stat.size) {
             return Ok(false);
         }
         Ok(content(dir, name, self.stop)?.is_some_and(self.ours))

@@ -15,9 +15,9 @@ use crate::volume::defaults::kept::KeptPlace;
 use crate::volume::defaults::manifest::Content;
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::Decision;
+use crate::volume::defaults::rename::At;
 use crate::volume::defaults::source::Offer;
 use crate::volume::defaults::store::Mark;
-use crate::volume::defaults::vacant::At;
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::{VolumeError, shown};
@@ -29,22 +29,22 @@ const FSYNC_BATCH_MAX: usize = 16;
 impl<'a> Work<'a> {
     /// Adds a default to the next batch, and writes the batch if it is large enough. Only counts
     /// the default if the volume is full.
-    pub fn queue(&mut self, row: &'a Row, verdict: Decision) -> Result<(), VolumeError> {
+    pub fn queue(&mut self, row: &'a Row, decision: Decision) -> Result<(), VolumeError> {
         if self.full > 0 {
             self.full += 1;
             return (self.each)();
         }
-        let target = match (verdict, row.image) {
+        let target = match (decision, row.image) {
             (Decision::Beside, Some(content)) => beside(&row.path, self.version, content),
             _ => row.path.clone(),
         };
         self.touched.insert(tree::split(&target).0.to_vec());
         let offer = self.writer.offers.get(&row.path);
         self.bytes += offer.map_or(0, Offer::size);
-        let news = self.news_of(row, verdict);
+        let news = self.news_of(row, decision);
         self.jobs.push(Job {
             row,
-            verdict,
+            decision,
             target,
             news,
         });
@@ -135,8 +135,8 @@ impl<'a> Work<'a> {
         let mut pace = Pace::new();
         let mut batch = batch.into_iter();
         while let Some(staged) = batch.next() {
-            let settled = self.put_in_place(&staged);
-            if let Err(stopped) = settled.and_then(|()| pace.step(self.stop)) {
+            let recorded = self.put_in_place(&staged);
+            if let Err(stopped) = recorded.and_then(|()| pace.step(self.stop)) {
                 self.batch = batch.collect();
                 return Err(stopped);
             }
@@ -157,11 +157,11 @@ impl<'a> Work<'a> {
     fn sync(&mut self, batch: &[Staged<'_>]) -> Result<(), Errno> {
         let mut synced = BTreeSet::new();
         for staged in batch {
-            let Some(look) = staged.file_stat else {
+            let Some(stat) = staged.file_stat else {
                 continue;
             };
             let few = batch.len() <= FSYNC_BATCH_MAX;
-            if few || synced.insert(look.inode.dev) {
+            if few || synced.insert(stat.inode.dev) {
                 let (dir, _) = self.writer.volume.parent(&staged.job.target, false)?;
                 if few {
                     atomic::fsync(dir, &staged.temp)?;
@@ -205,7 +205,11 @@ impl<'a> Work<'a> {
             }
         };
         let temp = At::new(dir, &staged.temp);
-        let keep = match (job.verdict, &mut self.kept, self.manifest.entries.get(path)) {
+        let keep = match (
+            job.decision,
+            &mut self.kept,
+            self.manifest.entries.get(path),
+        ) {
             (Decision::ReplaceRun, Some(kept), Some(entry)) => match kept.place_for(path, entry) {
                 Ok(place) => Some(place),
                 Err(error) => {
@@ -217,7 +221,7 @@ impl<'a> Work<'a> {
             (Decision::Replace, ..) => None,
             _ => return Ok(Some(install(temp, At::new(dir, &name), &reserving))),
         };
-        let new_size = staged.file_stat.map(|look| look.size);
+        let new_size = staged.file_stat.map(|stat| stat.size);
         let size = |size| {
             new_size == Some(size) || job.row.in_volume.is_some_and(|stamp| stamp.size == size)
         };

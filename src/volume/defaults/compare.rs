@@ -20,7 +20,7 @@ use crate::volume::tree;
 use crate::volume::tree::{FileStat, Tree};
 use crate::volume::{ErrnoCounts, VolumeError, shown};
 
-/// What the volume has at one path.
+/// The state of one path in the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InVolume {
     /// Nothing.
@@ -67,7 +67,7 @@ pub(super) struct Row {
     pub in_image: Option<Stamp>,
 }
 
-/// What the plan needs to know, and the stamps that save reading the files again.
+/// The input of the plan, and the stamps that save reading the files again.
 #[derive(Default)]
 pub(super) struct Survey {
     /// In the order of their paths.
@@ -130,21 +130,21 @@ pub(super) fn stat_all(
     manifest: &Manifest,
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<StatResult>, VolumeError> {
-    let mut glances = Vec::with_capacity(manifest.entries.len());
+    let mut stats = Vec::with_capacity(manifest.entries.len());
     let mut pace = Pace::new();
     for path in manifest.entries.keys() {
         pace.step(stop)?;
-        glances.push(volume.stat(path));
+        stats.push(volume.stat(path));
     }
-    Ok(glances)
+    Ok(stats)
 }
 
-/// Surveys every path of the image or the manifest. `glances` are the stats of the manifest's
+/// Surveys every path of the image or the manifest. `stats` are those of the manifest's
 /// paths. Reads a file only if neither stamp nor size decides. What cannot be read in the
 /// image is unknown. Calls `each` before every path; its error ends the survey.
 pub(super) fn survey(
     all: &Offers,
-    (manifest, glances): (&Manifest, Vec<StatResult>),
+    (manifest, stats): (&Manifest, Vec<StatResult>),
     (source, volume): (&mut Tree, &mut Tree),
     unread: &mut ErrnoCounts,
     stop: &dyn Fn() -> bool,
@@ -156,10 +156,10 @@ pub(super) fn survey(
     let (longest, budget) = (all.file_limit(), Cell::new(all.total_read_limit()));
     // Read when it is first needed.
     let mut seal = None;
-    let mut glances = glances.into_iter();
+    let mut stats = stats.into_iter();
     for (path, offer, entry) in paths(offers, manifest) {
         each()?;
-        let seen = entry.and_then(|_| glances.next());
+        let seen = entry.and_then(|_| stats.next());
         let seen = seen.unwrap_or_else(|| volume.stat(path));
         let entry = entry.unwrap_or(&none);
         let known = Known {
@@ -190,12 +190,12 @@ pub(super) fn survey(
             Some(Offer::File(_)) if found == InVolume::Changed && entry.installed.is_none() => {
                 (Some(Content::NotHashed), None)
             }
-            Some(Offer::File(look)) => match (entry.installed, entry.in_image) {
-                (Some(known), Some(stamp)) if stamp.fits(look) => (Some(known), Some(stamp)),
+            Some(Offer::File(stat)) => match (entry.installed, entry.in_image) {
+                (Some(known), Some(stamp)) if stamp.fits(stat) => (Some(known), Some(stamp)),
                 _ => {
                     let find = || Seal::find(source.top(), &mut survey.degradations);
                     let seal = seal.get_or_insert_with(find).as_ref();
-                    let read = match seal.and_then(|seal| seal.knows(path, look)) {
+                    let read = match seal.and_then(|seal| seal.knows(path, stat)) {
                         Some(content) => Ok((content, None)),
                         None => source
                             .parent(path, false)
@@ -288,12 +288,12 @@ struct Known<'a> {
 
 impl Known<'_> {
     /// Returns the state of a regular file, if its stamp or size decides.
-    fn file(&self, look: &FileStat) -> Option<(InVolume, Option<Stamp>)> {
+    fn file(&self, stat: &FileStat) -> Option<(InVolume, Option<Stamp>)> {
         let entry = self.entry;
-        if let Some((content, stamp)) = entry.content_of(look) {
+        if let Some((content, stamp)) = entry.content_of(stat) {
             return Some((InVolume::Is(content), Some(stamp)));
         }
-        let same_size = |stamp: Stamp| stamp.size == look.size;
+        let same_size = |stamp: Stamp| stamp.size == stat.size;
         let installed = matches!(entry.installed, Some(Content::File(_)));
         if self.offer.is_none() {
             // The file stays in any case.
@@ -306,10 +306,10 @@ impl Known<'_> {
             });
         }
         // The file can be the image's, the installed or the pending one.
-        let image = matches!(self.offer, Some(Offer::File(new)) if new.size == look.size);
+        let image = matches!(self.offer, Some(Offer::File(new)) if new.size == stat.size);
         let installed = installed && entry.in_volume.is_none_or(same_size);
         let pending = matches!(entry.pending, Some(Content::File(_)));
-        let reads = image || (installed || pending) && self.may_read(look.size);
+        let reads = image || (installed || pending) && self.may_read(stat.size);
         (!reads).then_some((InVolume::Changed, None))
     }
 
@@ -330,27 +330,27 @@ fn volume_state(
     known: Known<'_>,
     stop: &dyn Fn() -> bool,
 ) -> Result<(InVolume, Option<Stamp>), Fault> {
-    let look = match seen {
-        Ok(look) => look,
+    let stat = match seen {
+        Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok((InVolume::Absent, None)),
         // A component above it is not a directory.
         Err(Errno::NOTDIR | Errno::LOOP) => return Ok((InVolume::InTheWay, None)),
         Err(error) => return Err(Fault::Volume(error)),
     };
-    let found = match look.kind {
+    let found = match stat.kind {
         FileType::Directory => InVolume::Is(Content::Directory),
         FileType::Symlink => {
             let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
             InVolume::Is(atomic::link(dir, &name).map_err(Fault::Volume)?.0)
         }
         FileType::RegularFile => {
-            if let Some(found) = known.file(&look) {
+            if let Some(found) = known.file(&stat) {
                 return Ok(found);
             }
             let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
             let now = tree::now();
             let read = atomic::digest(dir, &name, stop)?;
-            let stamp = read.file_stat.and_then(|look| Stamp::if_stable(&look, now));
+            let stamp = read.file_stat.and_then(|stat| Stamp::if_stable(&stat, now));
             let stamp = stamp.unwrap_or(Stamp::of_size(read.size));
             return Ok((InVolume::Is(Content::File(read.digest)), Some(stamp)));
         }
@@ -366,6 +366,6 @@ fn read_in_image(
 ) -> Result<(Content, Option<Stamp>), Fault> {
     let now = tree::now();
     let read = atomic::digest(dir, name, stop)?;
-    let stamp = read.file_stat.and_then(|look| Stamp::if_stable(&look, now));
+    let stamp = read.file_stat.and_then(|stat| Stamp::if_stable(&stat, now));
     Ok((Content::File(read.digest), stamp))
 }

@@ -39,10 +39,10 @@ pub(super) const STOP_POLL: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(super) struct Job<'a> {
     pub row: &'a Row,
-    pub verdict: Decision,
+    pub decision: Decision,
     /// Target path: the default's own path, or the name beside it.
     pub target: Vec<u8>,
-    /// What it is to the person if it gets in place.
+    /// The kind of news that it is once it is in place.
     pub news: Option<Kind>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Staged<'a> {
 impl Staged<'_> {
     /// Reports whether the file goes beside the default's name.
     pub fn is_beside(&self) -> bool {
-        self.job.verdict == Decision::Beside
+        self.job.decision == Decision::Beside
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) struct TempFile {
     pub content: Content,
     /// `None` for a link.
     pub file_stat: Option<FileStat>,
-    /// What counts of a notebook.
+    /// The cells and metadata of a notebook that count.
     pub notebook: Option<Notebook>,
 }
 
@@ -139,22 +139,22 @@ impl<'a> Writer<'a> {
             }
             Some(Offer::File(_)) => {
                 let (from, name) = self.source.parent(path, false).map_err(Fault::Source)?;
-                let (file, look) = atomic::open_file(from, &name).map_err(Fault::Source)?;
-                let mode = match look.mode & 0o111 {
+                let (file, stat) = atomic::open_file(from, &name).map_err(Fault::Source)?;
+                let mode = match stat.mode & 0o111 {
                     0 => self.mode,
                     _ => with_x(self.mode),
                 };
                 self.buffer.resize(BUFFER, 0);
                 let parses = is_notebook(path)
-                    && job.verdict != Decision::Beside
-                    && takes(&self.parsed, look.size);
+                    && job.decision != Decision::Beside
+                    && takes(&self.parsed, stat.size);
                 let mut file = Tee::new(file, parses);
                 let staged = atomic::stage_file(dir, &mut file, mode, &mut self.buffer, stop);
-                let (name, content, look) = staged?;
+                let (name, content, stat) = staged?;
                 Ok(TempFile {
                     name,
                     content,
-                    file_stat: Some(look),
+                    file_stat: Some(stat),
                     notebook: file.read.and_then(|bytes| Notebook::parse(&bytes).ok()),
                 })
             }
@@ -256,7 +256,7 @@ fn is_small_batch(jobs: &[Job<'_>], offers: &BTreeMap<Vec<u8>, Offer>) -> bool {
 /// Writes with one thread per writer. `None`: no thread could be started.
 fn write_parallel(
     jobs: &[Job<'_>],
-    crew: Vec<Writer<'_>>,
+    writers: Vec<Writer<'_>>,
     stop: &dyn Fn() -> bool,
     each: Each<'_>,
 ) -> Option<Result<(), Halt>> {
@@ -264,8 +264,8 @@ fn write_parallel(
     let is_over = || over.load(Ordering::Relaxed);
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        let mut alone = true;
-        for mut writer in crew {
+        let mut no_thread = true;
+        for mut writer in writers {
             let (next, sender) = (&next, sender.clone());
             let work = move || {
                 while !is_over() {
@@ -278,9 +278,9 @@ fn write_parallel(
                 }
             };
             let started = thread::Builder::new().spawn_scoped(scope, work);
-            alone &= started.is_err();
+            no_thread &= started.is_err();
         }
-        if alone {
+        if no_thread {
             return None;
         }
         drop(sender);

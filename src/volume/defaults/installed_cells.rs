@@ -49,7 +49,7 @@ pub(super) fn in_image(source: &mut Tree, path: &[u8], digest: Digest) -> Option
     Notebook::parse(&bytes).ok().filter(|_| is_same)
 }
 
-/// What is recorded of one notebook.
+/// The record of one notebook.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Installed {
     path: String,
@@ -303,7 +303,7 @@ mod tests {
         let mut all = record(&dir);
         let count = all.lines().lines.len();
         assert!((30..32).contains(&count), "{count}");
-        // What an update replaces takes no room from what it brings.
+        // The versions that an update replaces take no room from the new ones.
         write(&mut all, Digest::of(b"2"), 31);
         assert_eq!(record(&dir).lines().lines.len(), 31);
     }

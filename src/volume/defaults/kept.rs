@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 use crate::volume::defaults::atomic::OursCheck;
 use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy, MAX_COPIES, Stamp};
+use crate::volume::defaults::rename::At;
 use crate::volume::defaults::store::AiLabDir;
-use crate::volume::defaults::vacant::At;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 

@@ -1,4 +1,4 @@
-//! What is recorded of a notebook that is merged, and the exchange of the two files.
+//! The record of a merged notebook, and the exchange of the two files.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString};
@@ -33,7 +33,7 @@ fn content(bytes: &[u8]) -> Content {
     Content::File(Digest::of(bytes))
 }
 
-/// What is recorded of the volume's notebooks.
+/// The record of the volume's notebooks.
 pub(super) struct Record {
     home: Box<AiLabDir>,
     /// True if files of a killed start may be left.
@@ -56,16 +56,16 @@ impl Record {
         offers: &Offers,
         degradations: &mut Vec<Degradation>,
     ) -> Result<Self, NotMerged> {
-        let mut told = Vec::new();
+        let mut found = Vec::new();
         let (stop, longest) = (|| false, offers.manifest_limit());
-        let opened = open_manifest(volume, LOCK_TIMEOUT, longest, &stop, &mut told)?;
+        let opened = open_manifest(volume, LOCK_TIMEOUT, longest, &stop, &mut found)?;
         let Some((Some(home), mut manifest)) = opened else {
-            let why = told.pop().unwrap_or_else(|| read_only_volume(defaults));
+            let why = found.pop().unwrap_or_else(|| read_only_volume(defaults));
             return Err(NotMerged::NoRecord(why));
         };
-        let cleaned = clean_up(&home, volume, offers, &mut manifest, &stop, &mut told);
-        told.retain(|told| !degradations.contains(told));
-        degradations.append(&mut told);
+        let cleaned = clean_up(&home, volume, offers, &mut manifest, &stop, &mut found);
+        found.retain(|found| !degradations.contains(found));
+        degradations.append(&mut found);
         cleaned?;
         forget_another_image(defaults, &mut manifest);
         let older = policy(defaults, &manifest).older;

@@ -14,8 +14,8 @@ use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::manifest::{Content, Digest, Entry};
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::{Decision, Policy};
+use crate::volume::defaults::rename::At;
 use crate::volume::defaults::store::{AiLabDir, Mark};
-use crate::volume::defaults::vacant::At;
 use crate::volume::{shown, tree};
 
 /// Name of the file. The digit makes it the first one in the file browser of JupyterLab.
@@ -66,7 +66,7 @@ pub(super) fn kind(row: &Row, entry: &Entry, decision: Decision, policy: Policy)
     }
 }
 
-/// What is new.
+/// The news of one start.
 #[derive(Debug, Default)]
 pub(super) struct News {
     updated: Names,

@@ -1,5 +1,5 @@
-//! What the work of a start does for notebooks besides bringing them in: their cells are recorded,
-//! copies of those that were only run are kept, and news are told.
+//! The work of a start for notebooks besides bringing them in: it records their cells, keeps copies of
+//! those that were only run, and writes the news.
 
 use rustix::io::Errno;
 
@@ -16,10 +16,10 @@ use crate::volume::shown;
 
 impl Work<'_> {
     /// Returns the kind of news that the decision is; `None` if it is none.
-    pub fn news_of(&self, row: &Row, verdict: Decision) -> Option<Kind> {
+    pub fn news_of(&self, row: &Row, decision: Decision) -> Option<Kind> {
         let none = Entry::default();
         let entry = self.manifest.entries.get(&row.path).unwrap_or(&none);
-        news::kind(row, entry, verdict, self.policy).filter(|_| self.has_news)
+        news::kind(row, entry, decision, self.policy).filter(|_| self.has_news)
     }
 
     /// Adds what a start brought in that was killed before it told the news: the paths, and whether

@@ -1,4 +1,4 @@
-//! What became of the staged files of a batch: recorded in the manifest, counted and told.
+//! The outcome of each staged file of a batch: recorded in the manifest, counted and reported.
 
 use rustix::io::Errno;
 
@@ -9,9 +9,9 @@ use crate::volume::defaults::manifest::{Content, Entry, Stamp};
 use crate::volume::defaults::other_case::fold;
 use crate::volume::defaults::place::Placed;
 use crate::volume::defaults::plan::Decision;
+use crate::volume::defaults::rename::lacks_flag;
 use crate::volume::defaults::source::Offer;
 use crate::volume::defaults::store::Mark;
-use crate::volume::defaults::vacant::lacks_flag;
 use crate::volume::tree;
 use crate::volume::{VolumeError, shown};
 
@@ -34,14 +34,14 @@ impl Work<'_> {
             self.entry(path).pending = Some(*content);
             self.keeps_mark = true;
         }
-        match (placed, job.verdict) {
+        match (placed, job.decision) {
             (Placed::Done, Decision::Beside) => {
                 self.summary.beside += 1;
                 self.summary.kept += 1;
                 let what = format!("is new; yours is kept in {}", shown(path));
                 self.report_line(&job.target, &what);
             }
-            (done @ (Placed::Done | Placed::NotKept(_)), verdict) => {
+            (done @ (Placed::Done | Placed::NotKept(_)), decision) => {
                 if let Placed::NotKept(path) = done {
                     self.strays.add(path);
                 }
@@ -49,7 +49,7 @@ impl Work<'_> {
                 if let Some(kind) = job.news {
                     self.news.add(kind, path);
                 }
-                match verdict {
+                match decision {
                     Decision::ReplaceRun => self.count_run(path),
                     Decision::Replace => self.summary.updated += 1,
                     _ => self.summary.installed += 1,
@@ -85,7 +85,7 @@ impl Work<'_> {
 
     /// Records that something else has the name of a staged file.
     fn record_conflict(&mut self, staged: &Staged<'_>) {
-        let size = staged.file_stat.map(|look| look.size);
+        let size = staged.file_stat.map(|stat| stat.size);
         let is_new = OursCheck {
             ours: &|found| found == staged.content,
             size: &|found| size == Some(found),
@@ -135,17 +135,17 @@ impl Work<'_> {
         });
         let path = &staged.job.row.path;
         let in_image = match self.writer.offers.get(path) {
-            Some(Offer::File(look)) if self.version_known => Stamp::if_stable(look, clock),
+            Some(Offer::File(stat)) if self.version_known => Stamp::if_stable(stat, clock),
             _ => None,
         };
         let entry = self.entry(path);
         if let (Decision::ReplaceRun, Some(Content::File(old))) =
-            (staged.job.verdict, entry.installed)
+            (staged.job.decision, entry.installed)
         {
             entry.earlier = Some(old);
         }
         entry.installed = Some(staged.content);
-        let size = staged.file_stat.map(|look| Stamp::of_size(look.size));
+        let size = staged.file_stat.map(|stat| Stamp::of_size(stat.size));
         let settled = untouched.and_then(|(now, _)| Stamp::after_rename(&now));
         entry.in_volume = settled.or(size);
         entry.in_image = in_image;

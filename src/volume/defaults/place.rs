@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic::{Fault, OLD, OursCheck, temporary};
 use crate::volume::defaults::manifest::Content;
-use crate::volume::defaults::vacant::{At, lacks_flag, move_to, rename_over, rename_with};
+use crate::volume::defaults::rename::{At, lacks_flag, move_to, rename_over, rename_with};
 use crate::volume::tree;
 
 /// Result of placing a staged file.

@@ -65,7 +65,7 @@ pub struct Action {
     /// Relative to the volume, `/` between components.
     pub path: Vec<u8>,
     /// The decision.
-    pub verdict: Decision,
+    pub decision: Decision,
 }
 
 impl Action {
@@ -77,7 +77,7 @@ impl Action {
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.verdict {
+        let what = match self.decision {
             Decision::Install => "install",
             Decision::Replace => "replace",
             Decision::ReplaceRun => "replace (only run by you, your copy is kept)",
@@ -100,13 +100,13 @@ pub(super) fn decide_all<'a>(
     policy: Policy,
 ) -> Vec<(&'a Row, Decision)> {
     let none = Entry::default();
-    let verdict = |row: &'a Row| {
+    let decision = |row: &'a Row| {
         let entry = manifest.entries.get(&row.path).unwrap_or(&none);
         Some((row, decide(row.image, entry, row.volume, policy)?))
     };
     rows.iter()
         .filter(|row| !row.unknown)
-        .filter_map(verdict)
+        .filter_map(decision)
         .collect()
 }
 
@@ -121,7 +121,7 @@ fn decide(
         let ours = matches!(found, InVolume::Is(content) if entry.installed == Some(content));
         return ours.then_some(Decision::Gone);
     };
-    let verdict = match found {
+    let decision = match found {
         InVolume::Absent if entry.installed.is_some() => match policy.deleted {
             DeletedNotebooks::Restore => Decision::Install,
             DeletedNotebooks::Respect => Decision::Deleted,
@@ -158,7 +158,7 @@ fn decide(
         InVolume::Is(Content::Link(_)) if matches!(image, Content::Link(_)) => Decision::Kept,
         InVolume::Is(_) | InVolume::Changed | InVolume::NotChecked => Decision::InTheWay,
     };
-    Some(verdict)
+    Some(decision)
 }
 
 fn is_file(content: Content) -> bool {

@@ -64,9 +64,9 @@ fn one(
     }];
     let mut planned = decide_all(&rows, &manifest, policy);
     assert!(planned.len() <= 1, "{planned:?}");
-    let (row, verdict) = planned.pop()?;
+    let (row, decision) = planned.pop()?;
     assert_eq!(row.path, rows[0].path);
-    Some(verdict)
+    Some(decision)
 }
 
 /// Compares the decision with `expect`, for every policy.
@@ -349,7 +349,7 @@ fn what_nobody_read_equals_nothing() {
 fn an_action_is_one_safe_line() {
     let action = Action {
         path: b"a\n\x1b[2Jb\xff".to_vec(),
-        verdict: Decision::Replace,
+        decision: Decision::Replace,
     };
     assert_eq!(action.to_string(), "replace: a\\n\\u{1b}[2Jb\u{fffd}");
 }

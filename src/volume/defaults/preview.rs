@@ -9,9 +9,9 @@ use crate::volume::defaults::apply::{READ_REMEDY, WRITE_REMEDY};
 use crate::volume::defaults::manifest::Manifest;
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news;
+use crate::volume::defaults::only_run::Compared;
 use crate::volume::defaults::plan::{Action, Decision};
 use crate::volume::defaults::restore::status_of;
-use crate::volume::defaults::run::Compared;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store;
 use crate::volume::defaults::sync::{
@@ -43,9 +43,9 @@ pub fn preview_defaults(
                 by_path, unread, ..
             } = all_offers(defaults, &source)?;
             let paths = by_path.into_keys();
-            let verdict = Decision::Install;
+            let decision = Decision::Install;
             return Ok(DefaultsPreview {
-                files: paths.map(|path| Action { path, verdict }).collect(),
+                files: paths.map(|path| Action { path, decision }).collect(),
                 news: false,
                 recorded: true,
                 degradations: unread.degradations("read", READ_REMEDY).collect(),
@@ -78,15 +78,15 @@ pub fn preview_defaults(
     };
     let trees = (&mut source, &mut volume);
     let compared = Compared::AsInStart;
-    let standing = status_of(defaults, trees, offers, manifest, compared, stop)?;
-    let mut files = standing.files;
-    degradations.extend(standing.degradations);
+    let status = status_of(defaults, trees, offers, manifest, compared, stop)?;
+    let mut files = status.files;
+    degradations.extend(status.degradations);
     degradations.extend(drop_refused(&mut volume, rights, &mut files));
     let top = volume.top();
     let may_write = news::may_write(top) && rights.may_change(top).is_ok();
     Ok(DefaultsPreview {
         files,
-        news: standing.news && recorded && may_write && !offers_news,
+        news: status.news && recorded && may_write && !offers_news,
         recorded,
         degradations,
     })
@@ -97,7 +97,7 @@ fn drop_refused(volume: &mut Tree, rights: Rights, files: &mut Vec<Action>) -> V
     use Decision::{Beside, Install, Replace, ReplaceRun};
     let mut refused = ErrnoCounts::default();
     files.retain(|action| {
-        let writes = matches!(action.verdict, Install | Replace | ReplaceRun | Beside);
+        let writes = matches!(action.decision, Install | Replace | ReplaceRun | Beside);
         let may = match writes {
             true => may_write(volume, rights, &action.path),
             false => Ok(()),
@@ -130,7 +130,7 @@ fn may_write(volume: &mut Tree, rights: Rights, path: &[u8]) -> Result<(), Errno
 pub fn drop_unreadable(
     _: &Dropped,
     defaults: &Defaults,
-    mut foreseen: DefaultsPreview,
+    mut preview: DefaultsPreview,
 ) -> Result<DefaultsPreview, VolumeError> {
     use Decision::{Adopt, Beside, Install, Replace, ReplaceRun};
     let mut source = open_source(defaults)?;
@@ -139,9 +139,9 @@ pub fn drop_unreadable(
         mut unread,
         ..
     } = all_offers(defaults, &source)?;
-    foreseen.files.retain(|Action { path, verdict }| {
+    preview.files.retain(|Action { path, decision }| {
         let may = match offers.get(path) {
-            _ if !matches!(verdict, Install | Replace | ReplaceRun | Beside | Adopt) => Ok(()),
+            _ if !matches!(decision, Install | Replace | ReplaceRun | Beside | Adopt) => Ok(()),
             Some(Offer::File(_)) => source.parent(path, false).and_then(|(dir, name)| {
                 rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())
             }),
@@ -154,9 +154,9 @@ pub fn drop_unreadable(
         }
         may.is_ok()
     });
-    let told = unread.degradations("read", READ_REMEDY);
-    foreseen.degradations.extend(told);
-    Ok(foreseen)
+    let unread = unread.degradations("read", READ_REMEDY);
+    preview.degradations.extend(unread);
+    Ok(preview)
 }
 
 /// Preview of a start.
@@ -168,6 +168,6 @@ pub struct DefaultsPreview {
     pub news: bool,
     /// True if the start could write the manifest.
     pub recorded: bool,
-    /// What the start could not do as asked.
+    /// The parts that the start could not do as asked.
     pub degradations: Vec<Degradation>,
 }

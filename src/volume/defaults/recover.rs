@@ -16,9 +16,9 @@ use crate::volume::defaults::kept;
 use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Content, Digest, Manifest};
 use crate::volume::defaults::news;
+use crate::volume::defaults::rename::{At, move_to};
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store::{AiLabDir, Mark};
-use crate::volume::defaults::vacant::{At, move_to};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
@@ -254,14 +254,14 @@ impl Sweep<'_> {
     /// Removes a replaced file if it is ours, or moves it to where the killed start was about to
     /// keep it. Returns false if it is neither.
     fn end_old(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Fault> {
-        let look = tree::stat_name(dir, name).map_err(Fault::Volume)?;
-        let may_be_news = self.may_be_news > 0 && look.size <= news::MAX_SIZE.min(self.ours.budget);
+        let stat = tree::stat_name(dir, name).map_err(Fault::Volume)?;
+        let may_be_news = self.may_be_news > 0 && stat.size <= news::MAX_SIZE.min(self.ours.budget);
         self.may_be_news -= usize::from(may_be_news);
-        let may_be = may_be_news || self.ours.may_be(look.size);
-        if look.kind == FileType::RegularFile && !may_be {
+        let may_be = may_be_news || self.ours.may_be(stat.size);
+        if stat.kind == FileType::RegularFile && !may_be {
             return Ok(false);
         }
-        self.ours.budget -= if may_be { look.size } else { 0 };
+        self.ours.budget -= if may_be { stat.size } else { 0 };
         let Some(content) = atomic::content(dir, name, self.stop)? else {
             return Ok(false);
         };

@@ -15,14 +15,14 @@ use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::news;
+use crate::volume::defaults::only_run::{Compared, find_run};
 use crate::volume::defaults::other_case::follow_renames;
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
-use crate::volume::defaults::run::{Compared, find_run};
+use crate::volume::defaults::rename::{At, move_to};
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::sync::{
     Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
 };
-use crate::volume::defaults::vacant::{At, move_to};
 use crate::volume::defaults::{atomic, store};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
@@ -81,8 +81,8 @@ pub(super) fn status_of(
     let known = (&manifest, stat_all(volume, &manifest, stop)?);
     let trees = (&mut *source, &mut *volume);
     let mut survey = survey(&offers, known, trees, &mut unread, stop, each)?;
-    let mut told = std::mem::take(&mut survey.degradations);
-    told.extend(unread.degradations("read", READ_REMEDY));
+    let mut degradations = std::mem::take(&mut survey.degradations);
+    degradations.extend(unread.degradations("read", READ_REMEDY));
     manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
     let dir = tree::open_dir(volume.top(), store::NAME).ok();
@@ -93,15 +93,15 @@ pub(super) fn status_of(
     find_run(&mut survey, known, (policy, compared), trees, budget, stop)?;
     let planned = decide_all(&survey.rows, &manifest, policy);
     let none = Entry::default();
-    let is_news = |(row, verdict): &(&Row, Decision)| {
+    let is_news = |(row, decision): &(&Row, Decision)| {
         let entry = manifest.entries.get(&row.path).unwrap_or(&none);
-        news::kind(row, entry, *verdict, policy).is_some()
+        news::kind(row, entry, *decision, policy).is_some()
     };
     let has_news = !manifest.entries.is_empty() && !manifest.unfinished;
     let news = has_news && planned.iter().any(is_news);
-    let newer = |(row, verdict): &(&Row, Decision)| {
+    let newer = |(row, decision): &(&Row, Decision)| {
         let installed = manifest.entries.get(&row.path)?.installed?;
-        let is_newer = *verdict == Decision::Kept && Some(installed) != row.image && !policy.older;
+        let is_newer = *decision == Decision::Kept && Some(installed) != row.image && !policy.older;
         let is_mergeable = match installed {
             Content::File(digest) => cells.get(&row.path, digest).is_some(),
             _ => false,
@@ -109,16 +109,16 @@ pub(super) fn status_of(
         is_newer.then(|| (row.path.clone(), is_mergeable))
     };
     let newer = planned.iter().filter_map(newer).collect();
-    let action = |(row, verdict): (&Row, Decision)| Action {
+    let action = |(row, decision): (&Row, Decision)| Action {
         path: row.path.clone(),
-        verdict,
+        decision,
     };
     Ok(DefaultsStatus {
         newer,
         files: planned.into_iter().map(action).collect(),
         news,
         installed: manifest.image,
-        degradations: told,
+        degradations,
     })
 }
 

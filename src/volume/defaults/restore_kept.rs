@@ -12,10 +12,10 @@ use crate::volume::defaults::atomic;
 use crate::volume::defaults::kept;
 use crate::volume::defaults::manifest::{Content, Entry};
 use crate::volume::defaults::manifest_file;
+use crate::volume::defaults::rename::{At, move_to};
 use crate::volume::defaults::restore::{put_aside, put_back};
 use crate::volume::defaults::store;
 use crate::volume::defaults::sync::{Defaults, inode, offers, open_both};
-use crate::volume::defaults::vacant::{At, move_to};
 use crate::volume::tree;
 use crate::volume::tree::{Time, Tree};
 
@@ -96,18 +96,18 @@ fn newest(kept: &mut Tree, is_wanted: &dyn Fn(&[u8], &[u8]) -> bool) -> BTreeMap
         let Ok(list) = kept.list(&above) else {
             continue;
         };
-        // What cannot be listed is not brought back.
+        // A directory that cannot be listed is left out.
         let _ = tree::entries(&list, &mut buffer, |name, _| {
             listed += 1;
             let path = [&above, &b"/"[..], name.to_bytes()].concat();
             match tree::stat_name(&list, name) {
-                Ok(look) if look.kind == FileType::Directory => todo.push(path),
+                Ok(stat) if stat.kind == FileType::Directory => todo.push(path),
                 // A killed start may have reserved the name.
-                Ok(look) if look.kind == FileType::RegularFile && look.size > 0 => {
+                Ok(stat) if stat.kind == FileType::RegularFile && stat.size > 0 => {
                     if let Some((version, path)) = split(&path)
                         && is_wanted(path, version)
                     {
-                        let copy = (look.modified, version.to_vec());
+                        let copy = (stat.modified, version.to_vec());
                         let newest = copies.entry(path.to_vec()).or_insert(copy.clone());
                         *newest = copy.max(newest.clone());
                     }

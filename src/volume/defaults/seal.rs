@@ -51,10 +51,10 @@ pub struct Sealed {
 
 impl Stamp {
     /// Returns the stamp of a file in a seal.
-    fn as_sealed(look: &FileStat) -> Self {
+    fn as_sealed(stat: &FileStat) -> Self {
         Self {
-            size: look.size,
-            modified: (look.modified.0, 0),
+            size: stat.size,
+            modified: (stat.modified.0, 0),
             changed: (0, 0),
             ino: 0,
         }
@@ -62,24 +62,24 @@ impl Stamp {
 }
 
 /// Reports whether root alone can write it.
-fn only_root_writes(look: &FileStat) -> bool {
-    look.uid == 0 && look.mode & 0o022 == 0
+fn only_root_writes(stat: &FileStat) -> bool {
+    stat.uid == 0 && stat.mode & 0o022 == 0
 }
 
 /// Reports whether root alone can write the file, and its mtime is before the sealing began.
-fn is_sealable(look: &FileStat, began: i64) -> bool {
-    only_root_writes(look) && look.modified.0 < began
+fn is_sealable(stat: &FileStat, began: i64) -> bool {
+    only_root_writes(stat) && stat.modified.0 < began
 }
 
 impl Seal {
     /// Returns the seal of the defaults in `source`, if it can be trusted. Reports one that
     /// cannot. Returns `None` if this process, and so the server, runs as root.
-    pub fn find(source: BorrowedFd<'_>, told: &mut Vec<Degradation>) -> Option<Self> {
+    pub fn find(source: BorrowedFd<'_>, degradations: &mut Vec<Degradation>) -> Option<Self> {
         let why = match read(source) {
             Ok(seal) => return seal.filter(|_| !rustix::process::geteuid().is_root()),
             Err(why) => why,
         };
-        told.push(Degradation::new(
+        degradations.push(Degradation::new(
             format!("the seal of the notebook defaults is not used: {why}; they are read instead"),
             "run `ai-lab-entrypoint notebooks seal DIR` as root when the image is built",
         ));
@@ -87,9 +87,9 @@ impl Seal {
     }
 
     /// Returns the content of the file at `path`, if it has not changed since the sealing.
-    pub fn knows(&self, path: &[u8], look: &FileStat) -> Option<Content> {
+    pub fn knows(&self, path: &[u8], stat: &FileStat) -> Option<Content> {
         let entry = self.manifest.entries.get(path)?;
-        let fits = entry.in_image == Some(Stamp::as_sealed(look)) && is_sealable(look, self.began);
+        let fits = entry.in_image == Some(Stamp::as_sealed(stat)) && is_sealable(stat, self.began);
         if !fits {
             tracing::debug!("{} is not as it was sealed, and is read", shown(path));
         }
@@ -104,14 +104,14 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let (text, look) = match manifest_file::text(&dir, MAX_SEAL_SIZE, &|| false) {
+    let (text, stat) = match manifest_file::text(&dir, MAX_SEAL_SIZE, &|| false) {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         Err(Errno::INVAL) => return Err("it is not a regular file".into()),
         Err(error) => return Err(error.to_string()),
     };
     let above = [tree::stat_fd(source), tree::stat_fd(&dir)];
-    let Some(look) = look
+    let Some(stat) = stat
         .filter(only_root_writes)
         .filter(|_| above.iter().all(is_trusted))
     else {
@@ -120,7 +120,7 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
     match Manifest::parse(&text) {
         Ok(manifest) => Ok(Some(Seal {
             manifest,
-            began: look.modified.0,
+            began: stat.modified.0,
         })),
         Err(Unreadable::Stopped) => Err("stopped".into()),
         Err(Unreadable::Newer) => Err("a newer version of this program wrote it".into()),
@@ -128,8 +128,8 @@ fn read(source: BorrowedFd<'_>) -> Result<Option<Seal>, String> {
     }
 }
 
-fn is_trusted(look: &Result<FileStat, Errno>) -> bool {
-    look.as_ref().is_ok_and(only_root_writes)
+fn is_trusted(stat: &Result<FileStat, Errno>) -> bool {
+    stat.as_ref().is_ok_and(only_root_writes)
 }
 
 /// Seals the defaults in `directory`.
@@ -163,10 +163,10 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
         match atomic::digest(dir, &name, &|| false) {
             Ok(Digested {
                 digest,
-                file_stat: look,
+                file_stat: stat,
                 ..
             }) => {
-                let counted = look.filter(|look| is_sealable(look, began.0));
+                let counted = stat.filter(|stat| is_sealable(stat, began.0));
                 let entry = Entry {
                     installed: Some(Content::File(digest)),
                     in_image: counted.as_ref().map(Stamp::as_sealed),

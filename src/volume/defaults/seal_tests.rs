@@ -58,7 +58,7 @@ impl TestDefaults {
             .unwrap();
     }
 
-    fn look(&self, name: &str) -> FileStat {
+    fn stat(&self, name: &str) -> FileStat {
         tree::stat_fd(File::open(self.at(name)).unwrap()).unwrap()
     }
 
@@ -75,7 +75,7 @@ impl TestDefaults {
     fn known(&self, name: &str) -> Option<Content> {
         let (seal, told) = self.found();
         assert_eq!(told, "");
-        seal.unwrap().knows(name.as_bytes(), &self.look(name))
+        seal.unwrap().knows(name.as_bytes(), &self.stat(name))
     }
 }
 

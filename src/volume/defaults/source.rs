@@ -28,7 +28,7 @@ impl Offer {
     /// Returns the number of bytes to write for it.
     pub fn size(&self) -> u64 {
         match self {
-            Self::File(look) => look.size,
+            Self::File(stat) => stat.size,
             Self::Link(..) | Self::Directory => 0,
         }
     }
@@ -39,7 +39,7 @@ impl Offer {
 pub(super) struct Offers {
     /// The defaults by path.
     pub by_path: BTreeMap<Vec<u8>, Offer>,
-    /// What cannot be statted or listed.
+    /// The entries that cannot be statted or listed.
     pub unread: ErrnoCounts,
     /// The paths of these: it is not known what the image has there, or below.
     pub unreadable_paths: Vec<Vec<u8>>,
@@ -162,9 +162,9 @@ pub(super) fn image(
 }
 
 fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {
-    let look = tree::stat_name(dir, name)?;
-    Ok(match look.kind {
-        FileType::RegularFile => Some(Offer::File(look)),
+    let stat = tree::stat_name(dir, name)?;
+    Ok(match stat.kind {
+        FileType::RegularFile => Some(Offer::File(stat)),
         FileType::Directory => Some(Offer::Directory),
         FileType::Symlink => {
             let (content, text) = atomic::link(dir, name)?;

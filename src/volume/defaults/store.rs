@@ -80,18 +80,18 @@ fn take(
     degradations: &mut Vec<Degradation>,
 ) -> Result<bool, VolumeError> {
     let start = Instant::now();
-    let mut told = false;
+    let mut logged = false;
     loop {
         match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) if stop() => return Err(VolumeError::Stopped),
             Err(Errno::WOULDBLOCK) if start.elapsed() < limit => {
-                if !told && start.elapsed() >= LOG_WAIT_AFTER {
+                if !logged && start.elapsed() >= LOG_WAIT_AFTER {
                     info!(
                         "another start or a `notebooks` verb is at work on the same notebooks; it \
                          is waited for, {limit:?} at most"
                     );
-                    told = true;
+                    logged = true;
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -137,8 +137,8 @@ fn preview_files(volume: BorrowedFd<'_>, rights: Rights) -> Result<Option<OwnedF
     };
     match tree::stat_name(&dir, LOCK) {
         Err(Errno::NOENT) => rights.may_change(&dir)?,
-        look => {
-            check_lock_file(look?)?;
+        stat => {
+            check_lock_file(stat?)?;
             rights.may(&dir, LOCK, Access::READ_OK | Access::WRITE_OK)?;
         }
     }
@@ -174,9 +174,9 @@ fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradat
 
 /// Accepts only a regular file with one link. The lock is written to, so it must not be a
 /// device, nor a file that has another name outside of the volume.
-fn check_lock_file(look: FileStat) -> Result<(), Errno> {
-    match look.kind {
-        FileType::RegularFile if look.links <= 1 => Ok(()),
+fn check_lock_file(stat: FileStat) -> Result<(), Errno> {
+    match stat.kind {
+        FileType::RegularFile if stat.links <= 1 => Ok(()),
         _ => Err(Errno::INVAL),
     }
 }
@@ -196,7 +196,7 @@ fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
     };
     match tree::stat_name(&dir, LOCK) {
         Err(Errno::NOENT) => {}
-        look => check_lock_file(look?)?,
+        stat => check_lock_file(stat?)?,
     }
     let flags =
         OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -309,7 +309,8 @@ pub(super) struct StagedManifest {
     text: Vec<u8>,
 }
 
-/// What a start that is killed may leave in the volume: the number of bytes in the lock file.
+/// The kind of files that a killed start may leave in the volume: the number of bytes in the lock
+/// file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     Nothing = 0,
@@ -321,9 +322,9 @@ pub(super) enum Mark {
 
 /// Returns the length of the manifest in bytes; 0 if there is none.
 pub(super) fn manifest_size(volume: &Tree) -> u64 {
-    let look = tree::open_dir(volume.top(), NAME)
+    let stat = tree::open_dir(volume.top(), NAME)
         .and_then(|dir| tree::stat_name(dir, manifest_file::NAME));
-    look.map_or(0, |look| look.size)
+    stat.map_or(0, |stat| stat.size)
 }
 
 /// Takes over what `theirs` changed since `base`, except paths that `ours` changed.

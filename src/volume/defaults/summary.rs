@@ -26,7 +26,7 @@ pub struct Summary {
     pub deleted: u64,
     /// Not brought in because something else is in the way.
     pub in_the_way: u64,
-    /// What is new for the user, in a line or two.
+    /// The news for the user, in a line or two.
     pub news: Option<String>,
     /// Problems that the start reports.
     pub degradations: Vec<Degradation>,

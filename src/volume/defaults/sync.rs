@@ -23,10 +23,10 @@ use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Manifest, is_older};
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news::News;
+use crate::volume::defaults::only_run::{Compared, find_run};
 use crate::volume::defaults::other_case::follow_renames;
 use crate::volume::defaults::plan::{Policy, decide_all};
 use crate::volume::defaults::recover::{Unrestored, clean_up};
-use crate::volume::defaults::run::{Compared, find_run};
 use crate::volume::defaults::source;
 use crate::volume::defaults::source::{BASE_MANIFEST_LIMIT, Offers};
 use crate::volume::defaults::store;
@@ -181,8 +181,8 @@ fn list(
 }
 
 pub(super) fn inode(defaults: &Defaults, volume: &Tree) -> Result<Inode, VolumeError> {
-    let look = tree::stat_fd(volume.top());
-    Ok(look.map_err(|error| volume_error(defaults, error))?.inode)
+    let stat = tree::stat_fd(volume.top());
+    Ok(stat.map_err(|error| volume_error(defaults, error))?.inode)
 }
 
 /// Lists all that the image offers, without leaving out a volume.
@@ -195,8 +195,8 @@ pub(super) fn all_offers(defaults: &Defaults, source: &Tree) -> Result<Offers, V
 
 fn bring_in_with(
     defaults: &Defaults,
-    patience: Duration,
-    means: BatchLimits,
+    lock_timeout: Duration,
+    batch_limits: BatchLimits,
     only: &dyn Fn(&[u8]) -> bool,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
@@ -206,50 +206,59 @@ fn bring_in_with(
     volume.set_dir_mode(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
     let long = LONG_MANIFEST..=BASE_MANIFEST_LIMIT;
-    let apart = long.contains(&store::manifest_size(&volume));
+    let in_parallel = long.contains(&store::manifest_size(&volume));
     let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, top, stop);
-    let told = &mut summary.degradations;
-    let mut settle = |longest| {
-        let Some((home, manifest)) = open_manifest(&volume, patience, longest, stop, told)? else {
+    let degradations = &mut summary.degradations;
+    let mut read_record = |longest| {
+        let Some((home, manifest)) =
+            open_manifest(&volume, lock_timeout, longest, stop, degradations)?
+        else {
             return Ok(None);
         };
-        let glances = stat_all(&mut volume, &manifest, stop)?;
-        Ok(Some((home, manifest, glances)))
+        let stats = stat_all(&mut volume, &manifest, stop)?;
+        Ok(Some((home, manifest, stats)))
     };
-    let (listed, settled) = match apart {
-        true => run_both(list, || settle(BASE_MANIFEST_LIMIT), stop),
+    let (listed, record) = match in_parallel {
+        true => run_both(list, || read_record(BASE_MANIFEST_LIMIT), stop),
         false => {
             // The list comes first: it gives the limit for the length of the manifest.
             let listed = list(stop)?;
-            let settled = settle(listed.manifest_limit());
-            (Ok(listed), settled)
+            let record = read_record(listed.manifest_limit());
+            (Ok(listed), record)
         }
     };
     let mut offers = listed?;
     let mut unread = std::mem::take(&mut offers.unread);
     summary.reported = std::mem::take(&mut offers.reported);
-    let Some((home, mut manifest, mut glances)) = settled? else {
+    let Some((home, mut manifest, mut stats)) = record? else {
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
     let killed = home.as_ref().is_some_and(|home| home.is_marked());
     if let Some(home) = &home {
-        let told = &mut summary.degradations;
-        if clean_up(home, &mut volume, &offers, &mut manifest, stop, told)? {
-            glances = stat_all(&mut volume, &manifest, stop)?;
+        let degradations = &mut summary.degradations;
+        if clean_up(
+            home,
+            &mut volume,
+            &offers,
+            &mut manifest,
+            stop,
+            degradations,
+        )? {
+            stats = stat_all(&mut volume, &manifest, stop)?;
         }
     }
     let renamed = follow_renames(&mut manifest, &offers, &mut volume, stop)?;
     if !renamed.is_empty() {
-        glances = stat_all(&mut volume, &manifest, stop)?;
+        stats = stat_all(&mut volume, &manifest, stop)?;
     }
     let keeps_mark = home.as_ref().is_some_and(|home| home.is_marked());
     forget_another_image(defaults, &mut manifest);
-    // What the first start did not bring in because it was killed or found no room is not new.
+    // A default is not new if the first start was killed before it or found no room for it.
     manifest.unfinished |= manifest.entries.is_empty();
     let has_news = !manifest.unfinished;
 
-    // Each is looked at, and then acted on; the record may name some that are no defaults now.
+    // Each path is surveyed, and then acted on. The record may have some that are no defaults now.
     let recorded = manifest.entries.keys();
     let gone = recorded.filter(|path| !offers.by_path.contains_key(*path));
     let total = Some(2 * (offers.by_path.len() + gone.count()) as u64);
@@ -268,7 +277,7 @@ fn bring_in_with(
     let trees = (&mut source, &mut volume);
     let mut survey = survey(
         &offers,
-        (&manifest, glances),
+        (&manifest, stats),
         trees,
         &mut unread,
         stop,
@@ -302,7 +311,7 @@ fn bring_in_with(
         manifest,
         home,
         aside: Aside::default(),
-        batch_limits: means,
+        batch_limits,
         stop,
         each: &mut each,
         jobs: Vec::new(),
@@ -333,7 +342,7 @@ fn bring_in_with(
         .collect();
     let is_whole = wanted.len() == all;
     let mut wanted = wanted.into_iter();
-    let done = wanted.try_for_each(|(row, verdict)| work.run_action(row, verdict));
+    let done = wanted.try_for_each(|(row, decision)| work.run_action(row, decision));
     match done.and_then(|()| work.flush()) {
         Ok(()) => {
             work.manifest.unfinished &= !is_whole || work.full > 0;
@@ -362,21 +371,21 @@ pub(super) fn read_only_volume(defaults: &Defaults) -> Degradation {
 #[allow(clippy::type_complexity)]
 pub(super) fn open_manifest(
     volume: &Tree,
-    patience: Duration,
+    lock_timeout: Duration,
     longest: u64,
     stop: &dyn Fn() -> bool,
-    told: &mut Vec<Degradation>,
+    degradations: &mut Vec<Degradation>,
 ) -> Result<Option<(Option<Box<AiLabDir>>, Manifest)>, VolumeError> {
-    let why = match store::open(volume.top(), patience, stop, told)? {
+    let why = match store::open(volume.top(), lock_timeout, stop, degradations)? {
         Opened::ReadOnly => return Ok(None),
         Opened::Without(why) => why,
-        Opened::Home(mut home) => match home.read(longest, stop, told) {
+        Opened::Home(mut home) => match home.read(longest, stop, degradations) {
             Ok(manifest) => return Ok(Some((Some(home), manifest))),
             Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
             Err(NotRead::Unusable(why)) => why,
         },
     };
-    told.push(why);
+    degradations.push(why);
     Ok(Some((None, Manifest::default())))
 }
 

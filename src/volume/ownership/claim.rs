@@ -71,8 +71,8 @@ pub fn preview_claim(
 ) -> Result<Claimed, VolumeError> {
     match open_volume(&claim.directory, Missing::Fail) {
         Ok((dir, _)) => {
-            let deed = ChownMode::PreviewOnly(chown_error(&dir));
-            apply_policy(claim, dir, deed, stop, &mut |_| {})
+            let mode = ChownMode::PreviewOnly(chown_error(&dir));
+            apply_policy(claim, dir, mode, stop, &mut |_| {})
         }
         Err(error) if error.is_absent() => Ok(Claimed {
             created: true,
@@ -96,7 +96,7 @@ fn chown_error(dir: &OwnedFd) -> Option<Errno> {
 fn apply_policy(
     claim: &Claim,
     dir: OwnedFd,
-    deed: ChownMode,
+    mode: ChownMode,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
@@ -126,7 +126,7 @@ fn apply_policy(
         _ if is_system_dir(&dir, &top) => {
             Err(VolumeError::SystemDirectory(claim.directory.clone()))
         }
-        _ => parallel::hand_over(claim, dir, top, deed, stop, progress),
+        _ => parallel::hand_over(claim, dir, top, mode, stop, progress),
     }
 }
 

@@ -125,26 +125,26 @@ impl HomeWalk<'_> {
     fn reach(&self, home: &OwnedFd, path: &Path) -> Result<bool, Errno> {
         let mut here = tree::open_dir(home, c".")?;
         let above = tree::open_handle(&here, c"..")?;
-        let mut look = tree::stat_fd(&here)?;
-        let mut mounted = self.is_mounted(&look, &tree::stat_fd(&above)?);
-        let mut foreign = mounted && self.is_not_new(&here, &look);
+        let mut stat = tree::stat_fd(&here)?;
+        let mut mounted = self.is_mounted(&stat, &tree::stat_fd(&above)?);
+        let mut foreign = mounted && self.is_not_new(&here, &stat);
         // HOME itself qualifies only as a new volume: otherwise the image chose its owner.
         let mut candidate = mounted;
         for step in path.iter() {
             let name = CString::new(step.as_bytes()).map_err(|_| Errno::INVAL)?;
             let next = tree::open_dir(&here, &name)?;
             let below = tree::stat_fd(&next)?;
-            mounted = self.is_mounted(&below, &look);
+            mounted = self.is_mounted(&below, &stat);
             foreign = match mounted {
                 true => self.is_not_new(&next, &below),
                 false => foreign || ![0, self.hand.uid].contains(&below.uid),
             };
-            (here, look, candidate) = (next, below, true);
+            (here, stat, candidate) = (next, below, true);
         }
         // The user can rename any neighbouring directory to this name. So a directory that
         // the user cannot read stays root's.
-        let readable = mounted || look.mode & 0o005 == 0o005;
-        if foreign || !candidate || !readable || look.uid != 0 {
+        let readable = mounted || stat.mode & 0o005 == 0o005;
+        if foreign || !candidate || !readable || stat.uid != 0 {
             return Ok(false);
         }
         if self.hand.change {
@@ -155,19 +155,19 @@ impl HomeWalk<'_> {
         Ok(true)
     }
 
-    fn is_mounted(&self, look: &FileStat, above: &FileStat) -> bool {
-        !look.same_mount(above) || look.mount.is_none() && self.tops.contains(&look.inode)
+    fn is_mounted(&self, stat: &FileStat, above: &FileStat) -> bool {
+        !stat.same_mount(above) || stat.mount.is_none() && self.tops.contains(&stat.inode)
     }
 
     /// Reports whether the top of a mount is neither the user's nor a new volume of root.
-    fn is_not_new(&self, dir: &OwnedFd, look: &FileStat) -> bool {
-        let new = || self.is_new(dir, look, &mut MAX_ENTRIES.clone()) == Ok(true);
-        look.uid != self.hand.uid && !(look.uid == 0 && new())
+    fn is_not_new(&self, dir: &OwnedFd, stat: &FileStat) -> bool {
+        let new = || self.is_new(dir, stat, &mut MAX_ENTRIES.clone()) == Ok(true);
+        stat.uid != self.hand.uid && !(stat.uid == 0 && new())
     }
 
     /// Reports whether a directory has no content but the user's. Other mounts, `lost+found` and
     /// root's directories with nothing else in them do not count.
-    fn is_new(&self, dir: &OwnedFd, look: &FileStat, budget: &mut u32) -> Result<bool, Errno> {
+    fn is_new(&self, dir: &OwnedFd, stat: &FileStat, budget: &mut u32) -> Result<bool, Errno> {
         let mut names: Vec<CString> = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut small = true;
@@ -178,7 +178,7 @@ impl HomeWalk<'_> {
             small
         })?;
         for name in names {
-            if !small || !self.is_negligible(dir, &name, look, budget)? {
+            if !small || !self.is_negligible(dir, &name, stat, budget)? {
                 return Ok(false);
             }
         }
@@ -192,16 +192,16 @@ impl HomeWalk<'_> {
         above: &FileStat,
         budget: &mut u32,
     ) -> Result<bool, Errno> {
-        let look = tree::stat_name(dir, name)?;
-        let directory = look.kind == FileType::Directory;
-        if look.uid == self.hand.uid || self.is_mounted(&look, above) {
+        let stat = tree::stat_name(dir, name)?;
+        let directory = stat.kind == FileType::Directory;
+        if stat.uid == self.hand.uid || self.is_mounted(&stat, above) {
             return Ok(true);
         }
         if directory && OsStr::from_bytes(name.to_bytes()) == "lost+found" {
             return Ok(true);
         }
-        let root = look.uid == 0 && directory;
-        Ok(root && self.is_new(&tree::open_dir(dir, name)?, &look, budget)?)
+        let root = stat.uid == 0 && directory;
+        Ok(root && self.is_new(&tree::open_dir(dir, name)?, &stat, budget)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who owns the volume: handed over to the user, adopted or left, as root. Knows nothing of the
+//! The owner of the volume: handed over to the user, adopted or left, as root. Knows nothing of the
 //! notebook defaults.
 
 pub mod claim;
@@ -19,7 +19,7 @@ use crate::settings::VolumeOwner;
 pub struct Claim {
     /// The notebooks directory. It and its missing parents are made.
     pub directory: PathBuf,
-    /// What is done about the owner.
+    /// The treatment of the owner.
     pub policy: VolumeOwner,
     /// The user's uid.
     pub uid: u32,
@@ -42,8 +42,8 @@ pub struct Claimed {
     pub created: bool,
     /// The adopted uid and gid, with which the server runs; `None` if no owner is adopted.
     pub adopted: Option<(u32, u32)>,
-    /// From [`foresee`](claim::preview_claim): the entries that [`claim()`](claim::claim) would hand over.
+    /// In a preview: the entries that [`claim()`](claim::claim) would hand over.
     pub would_hand_over: Vec<String>,
-    /// What could not be handed over, with counts.
+    /// The entries that could not be handed over, counted.
     pub degradations: Vec<Degradation>,
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::volume::tree;
 use crate::volume::{VolumeError, shown};
 
-/// What happens to missing directories of the path.
+/// The treatment of missing directories of the path.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::volume) enum Missing {
     /// They are made, for this user and group.
@@ -76,13 +76,13 @@ pub(in crate::volume) fn open_volume(
             }
             (other, _) => other.map_err(|e| fail(&way, e))?,
         };
-        let look = tree::stat_fd(&handle).map_err(|e| fail(&way, e))?;
-        match look.kind {
+        let stat = tree::stat_fd(&handle).map_err(|e| fail(&way, e))?;
+        match stat.kind {
             FileType::Directory => dir = handle,
             FileType::Symlink => {
                 let above = tree::stat_fd(&dir).map_err(|e| fail(&way, e))?;
                 let firm = above.mode & 0o022 == 0 || above.mode & 0o1000 != 0;
-                if look.uid != 0 || above.uid != 0 || !firm {
+                if stat.uid != 0 || above.uid != 0 || !firm {
                     return Err(VolumeError::Link {
                         directory: path.to_owned(),
                         at: shown(way.as_os_str().as_bytes()),

@@ -31,7 +31,7 @@ pub(super) fn hand_over(
     claim: &Claim,
     dir: OwnedFd,
     top: FileStat,
-    deed: ChownMode,
+    mode: ChownMode,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
@@ -42,7 +42,7 @@ pub(super) fn hand_over(
             Some(_) => HashSet::new(),
             None => tree::mount_tops(),
         },
-        chown_mode: deed,
+        chown_mode: mode,
         links: Links::default(),
         chown_works: OnceLock::new(),
     };
@@ -70,7 +70,7 @@ fn share(
     rest: Part,
     tell: &mut dyn FnMut(u64) -> bool,
 ) -> Result<WalkCounts, VolumeError> {
-    let crew = PartQueue::new(rest);
+    let queue = PartQueue::new(rest);
     let number = match thread::available_parallelism().map_or(1, NonZero::get) {
         // On one processor, threads only take turns.
         1 => 0,
@@ -81,19 +81,19 @@ fn share(
         let (sender, receiver) = mpsc::sync_channel(0);
         let threads: Vec<_> = (0..number)
             .map_while(|_| {
-                let (crew, sender) = (&crew, sender.clone());
-                let mut tell = move |more| sender.send(more).is_ok() && !crew.is_stopped();
-                let work = move || crew.work(Walk::new(common, &mut tell));
+                let (queue, sender) = (&queue, sender.clone());
+                let mut tell = move |more| sender.send(more).is_ok() && !queue.is_stopped();
+                let work = move || queue.work(Walk::new(common, &mut tell));
                 thread::Builder::new().spawn_scoped(scope, work).ok()
             })
             .collect();
         drop(sender);
         if threads.is_empty() {
-            return crew.work(Walk::new(common, tell));
+            return queue.work(Walk::new(common, tell));
         }
         for more in receiver {
             if !tell(more) {
-                crew.stop();
+                queue.stop();
             }
         }
         let mut all = Ok(WalkCounts::default());
@@ -102,7 +102,7 @@ fn share(
             let found = thread.join().unwrap_or(Err(VolumeError::Stopped));
             all = all.and_then(|all| Ok(all.and(found?)));
         }
-        match crew.is_stopped() {
+        match queue.is_stopped() {
             true => Err(VolumeError::Stopped),
             false => all,
         }
@@ -153,7 +153,7 @@ impl PartQueue {
         while let Some(mut part) = self.take() {
             let _walking = WalkingGuard(self);
             walk.run(&mut part, |part, _| {
-                self.chown_handle(part);
+                self.give_half(part);
                 false
             })?;
         }
@@ -184,7 +184,7 @@ impl PartQueue {
     }
 
     /// Gives half of a part to a thread that waits for one.
-    fn chown_handle(&self, part: &mut Part) {
+    fn give_half(&self, part: &mut Part) {
         if self.wanted.load(Ordering::Relaxed) == 0 {
             return;
         }

@@ -1,4 +1,4 @@
-//! What the threads of a walk share, and what each of them counts.
+//! The state that the threads of a walk share, and the counts of each thread.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CString;
@@ -11,7 +11,7 @@ use crate::volume::ownership::Claim;
 use crate::volume::tree::{self, FileStat, Inode, Time};
 use crate::volume::{ErrnoCounts, PathCount};
 
-/// What to do with an entry that the user does not own.
+/// The treatment of an entry that the user does not own.
 #[derive(Clone, Copy)]
 pub(super) enum ChownMode {
     Apply,
@@ -34,16 +34,16 @@ pub(super) struct WalkContext<'a> {
 
 impl WalkContext<'_> {
     /// Reports whether an entry is on the volume's own mount.
-    pub fn is_of_the_volume(&self, look: &FileStat) -> bool {
-        look.same_mount(&self.top)
-            && (look.inode == self.top.inode || !self.mounts.contains(&look.inode))
+    pub fn is_of_the_volume(&self, stat: &FileStat) -> bool {
+        stat.same_mount(&self.top)
+            && (stat.inode == self.top.inode || !self.mounts.contains(&stat.inode))
     }
 
     /// Reports whether chown(2) made the user the owner of `handle`. Stats only the first
     /// one: a file system ignores chown(2) for every file or for none.
     pub fn chown_worked(&self, handle: BorrowedFd<'_>) -> bool {
         let uid = self.claim.uid;
-        let is_users = || tree::stat_fd(handle).is_ok_and(|look| look.uid == uid);
+        let is_users = || tree::stat_fd(handle).is_ok_and(|stat| stat.uid == uid);
         *self.chown_works.get_or_init(is_users)
     }
 
@@ -88,7 +88,7 @@ impl Links {
         inode: Inode,
         place: LinkName,
         now: impl FnOnce() -> Result<Time, Errno>,
-        look: impl FnOnce() -> Option<FileStat>,
+        stat: impl FnOnce() -> Option<FileStat>,
         path: impl FnOnce() -> String,
     ) -> bool {
         let mut all = lock(&self.found);
@@ -98,14 +98,14 @@ impl Links {
             let _ = self.began.set(now);
         }
         let (found, _) = all.entry(inode).or_insert_with(|| (HashSet::new(), path()));
-        let Some((look, began)) = look().zip(self.began.get()) else {
+        let Some((stat, began)) = stat().zip(self.began.get()) else {
             return false;
         };
-        if look.inode != inode {
+        if stat.inode != inode {
             return false;
         }
         found.insert(place);
-        let complete = found.len() as u64 == u64::from(look.links) && look.changed < *began;
+        let complete = found.len() as u64 == u64::from(stat.links) && stat.changed < *began;
         if complete {
             all.remove(&inode);
         }

@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
         }
         // The directory may have been moved: `..` counts only if it is where we came from.
         match tree::open_dir(&dir, c"..") {
-            Ok(again) if tree::stat_fd(&again).is_ok_and(|look| look.inode == above.inode) => {
+            Ok(again) if tree::stat_fd(&again).is_ok_and(|stat| stat.inode == above.inode) => {
                 above.dir = Some(again);
             }
             result => {
@@ -181,8 +181,8 @@ impl<'a> Walk<'a> {
 
     /// Hands over one directory and its entries, but does not enter its subdirectories.
     fn enter(&mut self, dir: OwnedFd, path: usize) -> Result<Option<Level>, VolumeError> {
-        let look = match tree::stat_fd(&dir) {
-            Ok(look) if self.common.is_of_the_volume(&look) => look,
+        let stat = match tree::stat_fd(&dir) {
+            Ok(stat) if self.common.is_of_the_volume(&stat) => stat,
             // Another mount, which is not entered.
             Ok(_) => return Ok(None),
             Err(error) => {
@@ -190,9 +190,9 @@ impl<'a> Walk<'a> {
                 return Ok(None);
             }
         };
-        self.inside = look.inode;
+        self.inside = stat.inode;
         self.walk_counts.checked += 1;
-        if look.uid != self.common.claim.uid {
+        if stat.uid != self.common.claim.uid {
             self.hand_over(dir.as_fd(), dir.as_fd(), c".");
         }
         let mut subdirs = Vec::new();
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
         }
         Ok(Some(Level {
             dir: Some(dir),
-            inode: look.inode,
+            inode: stat.inode,
             subdirs,
             path,
         }))
@@ -233,7 +233,7 @@ impl<'a> Walk<'a> {
         subdirs: &mut Vec<CString>,
     ) {
         let unknown = kind == FileType::Unknown;
-        if unknown && tree::stat_name(dir, name).is_ok_and(|look| look.kind == FileType::Directory)
+        if unknown && tree::stat_name(dir, name).is_ok_and(|stat| stat.kind == FileType::Directory)
         {
             subdirs.push(name.to_owned());
         } else {
@@ -248,8 +248,8 @@ impl<'a> Walk<'a> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr) {
         if !self.changing {
             match tree::stat_name(dir, name) {
-                Ok(look) if !self.common.is_of_the_volume(&look) => return,
-                Ok(look) if look.uid == self.common.claim.uid => return,
+                Ok(stat) if !self.common.is_of_the_volume(&stat) => return,
+                Ok(stat) if stat.uid == self.common.claim.uid => return,
                 Ok(_) if self.common.ignores_chown() => return self.count_ignored(name),
                 Ok(_) => {}
                 Err(Errno::NOENT) => return,
@@ -266,28 +266,28 @@ impl<'a> Walk<'a> {
     /// Stats `handle`, which was `name` in `dir`, and hands over what it really is, unless that
     /// belongs to the user or is not on the volume.
     fn hand_over(&mut self, handle: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &CStr) {
-        let look = match tree::stat_fd(handle) {
-            Ok(look) => look,
+        let stat = match tree::stat_fd(handle) {
+            Ok(stat) => stat,
             Err(error) => return self.count_refused(error, name),
         };
-        if !self.common.is_of_the_volume(&look) {
+        if !self.common.is_of_the_volume(&stat) {
             return;
         }
-        let is_users = look.uid == self.common.claim.uid;
+        let is_users = stat.uid == self.common.claim.uid;
         self.changing = !is_users && !self.common.ignores_chown();
         match (is_users, self.changing) {
             (true, _) => return,
             (false, false) => return self.count_ignored(name),
             (false, true) => {}
         }
-        match look.kind {
+        match stat.kind {
             // Its node is in the volume, but the device is not.
             FileType::BlockDevice | FileType::CharacterDevice => {
                 let path = path_below(&self.path, name);
                 return self.walk_counts.devices.add(path);
             }
             FileType::Directory => {}
-            _ if look.links > 1 && !self.all_links_found(&look, dir, name) => return,
+            _ if stat.links > 1 && !self.all_links_found(&stat, dir, name) => return,
             _ => {}
         }
         match self.common.chown_mode {
@@ -301,7 +301,7 @@ impl<'a> Walk<'a> {
             }
         }
         match tree::chown_handle(handle, self.common.claim.uid, self.common.claim.gid) {
-            Ok(()) if self.common.chown_worked(handle) => self.walk_counts.changed(look.uid),
+            Ok(()) if self.common.chown_worked(handle) => self.walk_counts.changed(stat.uid),
             Ok(()) => self.count_ignored(name),
             Err(error) => self.count_refused(error, name),
         }
@@ -313,10 +313,10 @@ impl<'a> Walk<'a> {
             ChownMode::Apply => clock_of(dir, self.common.claim.uid),
             ChownMode::PreviewOnly(_) => Ok(tree::now()),
         };
-        let look = || tree::stat_uncached(dir, name).ok();
+        let stat = || tree::stat_uncached(dir, name).ok();
         let place = (self.inside, name.to_owned());
         let links = &self.common.links;
-        links.complete(seen.inode, place, now, look, path_below(&self.path, name))
+        links.complete(seen.inode, place, now, stat, path_below(&self.path, name))
     }
 
     /// Reports the progress when it is due.

@@ -82,18 +82,18 @@ impl Stamp {
 
     /// Returns the stamp of a stat, or `None` if a later change could leave the same stamp:
     /// both times must be older than `now` by more than one tick of the file system's clock.
-    pub fn if_stable(look: &FileStat, now: Time) -> Option<Self> {
-        Self::if_older(look, look.modified.max(look.changed), now)
+    pub fn if_stable(stat: &FileStat, now: Time) -> Option<Self> {
+        Self::if_older(stat, stat.modified.max(stat.changed), now)
     }
 
     /// Returns the stamp of a file that was written earlier and renamed just now. The rename
     /// set `changed` by the clock of the file system, and a later write would set `modified`.
     /// So only `modified` must be older than that time.
-    pub fn after_rename(look: &FileStat) -> Option<Self> {
-        Self::if_older(look, look.modified, look.changed)
+    pub fn after_rename(stat: &FileStat) -> Option<Self> {
+        Self::if_older(stat, stat.modified, stat.changed)
     }
 
-    fn if_older(look: &FileStat, newest: Time, now: Time) -> Option<Self> {
+    fn if_older(stat: &FileStat, newest: Time, now: Time) -> Option<Self> {
         // Whole seconds: the file system has no finer times (FAT has steps of two seconds).
         let tick = if newest.1 == 0 {
             (3, 0)
@@ -106,20 +106,20 @@ impl Stamp {
             nanos % 1_000_000_000,
         );
         (after < now).then_some(Self {
-            size: look.size,
-            modified: look.modified,
-            changed: look.changed,
-            ino: look.inode.ino,
+            size: stat.size,
+            modified: stat.modified,
+            changed: stat.changed,
+            ino: stat.inode.ino,
         })
     }
 
     /// Reports whether `look` is the stat of the same, unchanged file.
-    pub fn fits(&self, look: &FileStat) -> bool {
+    pub fn fits(&self, stat: &FileStat) -> bool {
         !self.is_of_size()
-            && self.size == look.size
-            && self.modified == look.modified
-            && self.changed == look.changed
-            && self.ino == look.inode.ino
+            && self.size == stat.size
+            && self.modified == stat.modified
+            && self.changed == stat.changed
+            && self.ino == stat.inode.ino
     }
 }
 
@@ -179,12 +179,12 @@ impl Entry {
     }
 
     /// Returns the content and the stamp of the file with the stat `look`, if a stamp fits.
-    pub(super) fn content_of(&self, look: &FileStat) -> Option<(Content, Stamp)> {
+    pub(super) fn content_of(&self, stat: &FileStat) -> Option<(Content, Stamp)> {
         let installed = self.installed.zip(self.in_volume);
         let yours = self.yours;
         let yours = yours.map(|(digest, stamp)| (Content::File(digest), stamp));
         let mut known = [installed, yours].into_iter().flatten();
-        known.find(|(_, stamp)| stamp.fits(look))
+        known.find(|(_, stamp)| stamp.fits(stat))
     }
 }
 
@@ -244,10 +244,10 @@ mod tests {
     use super::*;
     use crate::volume::tree::Inode;
 
-    fn look(modified: Time, changed: Time) -> FileStat {
+    fn stat(modified: Time, changed: Time) -> FileStat {
         let dir = tempfile::tempdir().unwrap();
         let handle = std::fs::File::open(dir.path()).unwrap();
-        let look = crate::volume::tree::stat_fd(&handle).unwrap();
+        let stat = crate::volume::tree::stat_fd(&handle).unwrap();
         FileStat {
             inode: Inode {
                 dev: (0, 0),
@@ -256,18 +256,18 @@ mod tests {
             size: 12,
             modified,
             changed,
-            ..look
+            ..stat
         }
     }
 
     #[test]
     fn a_stamp_is_taken_only_when_a_later_change_would_bear_another() {
-        let seen = look((100, 5), (200, 500_000_000));
+        let seen = stat((100, 5), (200, 500_000_000));
         assert_eq!(Stamp::if_stable(&seen, (200, 500_000_001)), None);
         assert_eq!(Stamp::if_stable(&seen, (200, 540_000_000)), None);
         assert!(Stamp::if_stable(&seen, (200, 550_000_001)).is_some());
         // Whole seconds: the file system has no finer times.
-        let coarse = look((200, 0), (200, 0));
+        let coarse = stat((200, 0), (200, 0));
         assert_eq!(Stamp::if_stable(&coarse, (202, 0)), None);
         assert!(Stamp::if_stable(&coarse, (204, 0)).is_some());
         // The file's times are in the future.
@@ -276,22 +276,22 @@ mod tests {
 
     #[test]
     fn of_what_was_renamed_just_now_the_last_write_counts() {
-        let seen = look((100, 5), (200, 5));
+        let seen = stat((100, 5), (200, 5));
         assert_eq!(Stamp::if_stable(&seen, (200, 5)), None);
         assert!(Stamp::after_rename(&seen).is_some());
-        let seen = look((200, 5), (200, 5));
+        let seen = stat((200, 5), (200, 5));
         assert_eq!(Stamp::after_rename(&seen), None);
     }
 
     #[test]
     fn a_stamp_fits_only_the_very_same() {
-        let seen = look((100, 5), (200, 6));
+        let seen = stat((100, 5), (200, 6));
         let stamp = Stamp::if_stable(&seen, (300, 0)).unwrap();
         assert!(stamp.fits(&seen));
         let others = [
             FileStat { size: 13, ..seen },
-            look((100, 6), (200, 6)),
-            look((100, 5), (200, 7)),
+            stat((100, 6), (200, 6)),
+            stat((100, 5), (200, 7)),
             FileStat {
                 inode: Inode {
                     dev: (0, 0),

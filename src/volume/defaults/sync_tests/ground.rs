@@ -253,8 +253,8 @@ fn defaults_that_are_or_contain_the_volume_do_not_multiply() {
     defaults.source = lab.volume("");
     let summary = bring_in_with(
         &defaults,
-        lab.patience,
-        lab.means,
+        lab.lock_timeout,
+        lab.batch_limits,
         &|_| true,
         &|| false,
         &mut |_| {},
@@ -269,8 +269,8 @@ fn defaults_that_are_or_contain_the_volume_do_not_multiply() {
     for installed in [1, 0] {
         let summary = bring_in_with(
             &defaults,
-            lab.patience,
-            lab.means,
+            lab.lock_timeout,
+            lab.batch_limits,
             &|_| true,
             &|| false,
             &mut |_| {},

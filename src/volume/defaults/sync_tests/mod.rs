@@ -8,8 +8,8 @@ mod killed;
 mod kinds;
 mod meanwhile;
 mod news;
+mod only_run;
 mod rows;
-mod run;
 mod stamps;
 
 use std::cell::Cell;
@@ -36,8 +36,8 @@ struct Lab {
     version: Option<String>,
     update: UpdateNotebooks,
     deleted: DeletedNotebooks,
-    patience: Duration,
-    means: BatchLimits,
+    lock_timeout: Duration,
+    batch_limits: BatchLimits,
 }
 
 impl Lab {
@@ -50,8 +50,8 @@ impl Lab {
             version: None,
             update: UpdateNotebooks::Unmodified,
             deleted: DeletedNotebooks::Restore,
-            patience: LOCK_TIMEOUT,
-            means: DEFAULT_LIMITS,
+            lock_timeout: LOCK_TIMEOUT,
+            batch_limits: DEFAULT_LIMITS,
         };
         fs::create_dir(lab.volume("")).unwrap();
         lab.image("1.0.0", files)
@@ -114,8 +114,8 @@ impl Lab {
     fn start_until(&self, stop: &dyn Fn() -> bool) -> Result<Summary, VolumeError> {
         bring_in_with(
             &self.defaults(),
-            self.patience,
-            self.means,
+            self.lock_timeout,
+            self.batch_limits,
             &|_| true,
             stop,
             &mut |_| {},

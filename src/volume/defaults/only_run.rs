@@ -52,13 +52,13 @@ pub(super) fn find_run(
         let read = read.and_then(|(dir, name)| {
             let now = tree::now();
             let limit = budget.min(MAX_SIZE as u64);
-            let (bytes, look) = atomic::read_until(dir, &name, limit, stop)?;
-            Ok((bytes, look.and_then(|look| Stamp::if_stable(&look, now))))
+            let (bytes, stat) = atomic::read_until(dir, &name, limit, stop)?;
+            Ok((bytes, stat.and_then(|stat| Stamp::if_stable(&stat, now))))
         });
         if stop() {
             return Err(VolumeError::Stopped);
         }
-        // What cannot be read stays a changed file.
+        // A file that cannot be read stays a changed one.
         let Ok((bytes, stamp)) = read else { continue };
         let size = bytes.len() as u64;
         budget -= size;

@@ -46,10 +46,10 @@ fn state(lab: &Lab, compared: Compared) -> Decision {
         false
     });
     let files = status.unwrap().files;
-    let [Action { verdict, .. }] = files[..] else {
+    let [Action { decision, .. }] = files[..] else {
         panic!("{files:?}");
     };
-    verdict
+    decision
 }
 
 #[test]
