@@ -23,6 +23,7 @@ mod rescue;
 mod root_phase;
 mod serve;
 mod termination_log;
+mod unused_variables;
 mod user_phase;
 mod write_access;
 
@@ -273,6 +274,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
     certificate::warn_of_no_effect(start.settings, start.mode());
     check::warn_of_stale_copies(start.settings);
     docker_stacks::warn_of_options(start.settings);
+    unused_variables::warn_of_unused_variables(start.mode(), &start.password);
     if start.settings.dry_run {
         return dry_run::run(start).map(Ending::from);
     }

@@ -29,7 +29,7 @@ use crate::server::notify;
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::targets::Expected;
 use crate::server::welcome::DefaultPassword;
-use crate::settings::{Orphans, saved};
+use crate::settings::{Orphans, check, saved};
 use crate::state;
 use crate::state::{
     Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher, WRITE_TIMEOUT,
@@ -162,7 +162,8 @@ fn run_command(
     })
 }
 
-/// Returns a hint for a command that is not found and looks like a verb or a Jupyter script.
+/// Returns a hint for a command that is not found and looks like a verb, a Jupyter script or a path
+/// of Windows.
 pub(super) fn command_hint(launch: &Launch) -> Option<String> {
     let Launch::Command(words) = launch else {
         return None;
@@ -175,6 +176,14 @@ pub(super) fn command_hint(launch: &Launch) -> Option<String> {
         return Some(format!(
             "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
         ));
+    }
+    match word {
+        "help" | "version" => return Some(format!("did you mean the option `--{word}`?")),
+        _ if word.starts_with('-') => {
+            return Some("options come before `--`, which a command follows".into());
+        }
+        _ if check::is_of_windows(word) => return Some(check::WITH_GIT_BASH.into()),
+        _ => {}
     }
     let verb = verbs::similar_verb(word)?;
     Some(match verb == word {

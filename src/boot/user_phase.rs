@@ -13,8 +13,10 @@ use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
 use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
+use crate::jupyter_config::precedence::Effective;
 use crate::jupyter_config::{CommandLine, ConfigLocation};
 use crate::password;
+use crate::password::hash;
 use crate::password::{Applied, Outcome, PasswordError, Wanted};
 use crate::server::notify;
 use crate::server::prefix;
@@ -265,10 +267,29 @@ fn set_password(
     if let Some((name, value)) = applied.variable.take() {
         environment.set(name, value);
     }
+    // The note says that something else decides, which may be a password in plain text.
+    let configured = applied.note.is_some();
     if let Some(degradation) = log_password_result(applied) {
         start.report.degraded(degradation)?;
     }
+    if configured && start.mode() == Mode::Lab {
+        report_plain_text(start, &place)?;
+    }
     Ok(place)
+}
+
+/// Reports if the effective password is no hash. Jupyter takes it for one.
+fn report_plain_text(start: &mut Start<'_>, place: &ConfigLocation) -> Result<(), Failure> {
+    match place.read().effective() {
+        Effective::Hash(text) if !hash::well_formed(&text) => {
+            start.report.degraded(Degradation::new(
+                "the password in Jupyter's configuration or arguments is not a hash, so nobody can \
+                 log in with it",
+                "set the password itself with JUPYTER_PASSWORD, or use the output of `password hash`",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Logs the result of setting the password; returns the degradation if it was not set.

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::settings::resolve::CliSettings;
@@ -105,13 +105,30 @@ pub fn parse(words: &[OsString]) -> Result<Action, clap::Error> {
 }
 
 fn start(words: &[OsString]) -> Result<Action, clap::Error> {
-    let matches = start_command().try_get_matches_from(words)?;
+    let matches = start_command().try_get_matches_from(words);
+    let matches = matches.map_err(with_tip)?;
     let command = matches
         .get_many::<OsString>("COMMAND")
         .map(|words| words.cloned().collect())
         .unwrap_or_default();
     let typed = typed(&matches, |_| true);
     Ok(Action::Start { typed, command })
+}
+
+/// Replaces clap's tip for an unknown option, to put it behind `--`: there it would be COMMAND.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
+    {
+        let is_trait = option.contains('.');
+        let tip = format!("an option of Jupyter comes after the server: 'jupyter-lab {option}'");
+        let tip = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tip);
+        if is_trait {
+            error.remove(ContextKind::SuggestedArg);
+        }
+    }
+    error
 }
 
 /// Returns the flags of a start before the word that does not fit; `None`: the first word is a

@@ -67,8 +67,9 @@ pub fn is_password_trait(name: &str) -> bool {
     )
 }
 
-/// Removes the quotes around a value, as traitlets does.
-fn unquoted(value: &str) -> &str {
+/// Removes the quotes around a value, as traitlets does. A Dockerfile's `CMD ["…", "--ip='*'"]` has
+/// them.
+pub fn unquoted(value: &str) -> &str {
     let inside = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
     inside('"').or_else(|| inside('\'')).unwrap_or(value)
 }

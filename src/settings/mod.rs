@@ -4,6 +4,8 @@
 //! environment variable counts as unset. All settings are checked before the start changes
 //! anything. Each error names the setting, the origin of its value, the problem and the remedy.
 
+pub mod check;
+pub mod choices;
 pub mod file;
 pub mod nb_user;
 pub mod old_paths;
@@ -16,38 +18,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use choices::{
+    DeletedNotebooks, LogFormat, Orphans, Rescue, Restart, UpdateNotebooks, VolumeOwner,
+};
 pub use nb_user::NewAccount;
 pub use table::Key;
 pub use value::{Origin, Raw, SettingError, SettingsError};
-
-/// The policy for a server that ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
-    /// It is never started again, and the container ends with it.
-    Never,
-    /// It is started again unless it ended with exit code 0.
-    OnFailure,
-    /// It is always started again.
-    Always,
-}
-
-/// The policy for a server that ends before it is ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rescue {
-    /// It is started once more without the user's configuration and extensions.
-    Auto,
-    /// It is not rescued: the policy for restarts decides.
-    Never,
-}
-
-/// The policy for processes that outlive their kernel or terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orphans {
-    /// They keep running.
-    Keep,
-    /// They get TERM, then KILL.
-    End,
-}
 
 /// The certificate for https, unless Jupyter's own configuration or arguments name one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,50 +39,6 @@ pub enum Tls {
         /// The file of its key; `None`: the key is in the certificate's file.
         key: Option<PathBuf>,
     },
-}
-
-/// The policy for the owner of the volume's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VolumeOwner {
-    /// `Adopt` for a bind mount of another ordinary user, `Chown` for everything else.
-    Auto,
-    /// All files are given to the user.
-    Chown,
-    /// The server runs as the volume's owner.
-    Adopt,
-    /// No owner is changed.
-    Keep,
-}
-
-/// The policy for default notebooks that a newer image has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpdateNotebooks {
-    /// The new one replaces a notebook that the user did not change.
-    Unmodified,
-    /// As `Unmodified`; if the user changed the notebook, the new one is put beside it.
-    Beside,
-    /// No notebook is replaced.
-    Never,
-}
-
-/// The policy for default notebooks that the user deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeletedNotebooks {
-    /// They are restored at the next start.
-    Restore,
-    /// They stay deleted.
-    Respect,
-}
-
-/// The format of our own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object per line.
-    Json,
-    /// Lines as the predecessor, `entrypoint.py`, wrote them.
-    Classic,
 }
 
 /// The notebooks volume and the defaults for it.

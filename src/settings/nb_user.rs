@@ -11,6 +11,8 @@ use crate::settings::value::{Origin, Raw, RawValue, SettingError};
 pub const USER: &str = "NB_USER";
 const UID: &str = "NB_UID";
 const GID: &str = "NB_GID";
+/// All of them.
+pub const VARIABLES: [&str; 3] = [USER, UID, GID];
 const HOME: &str = "HOME";
 
 /// An account that is made if the container does not have it.

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
+use crate::settings::check::{check, is_of_windows};
+use crate::settings::choices::{Choice, TlsPolicy};
 use crate::settings::table;
 use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
 use crate::settings::{
-    DeletedNotebooks, Docker, Hooks, Log, LogFormat, NewAccount, Notebooks, Orphans, Password,
-    Rescue, Restart, Server, Settings, Tls, UpdateNotebooks, User, VolumeOwner, file, nb_user,
-    old_paths,
+    Docker, Hooks, Log, NewAccount, Notebooks, Password, Server, Settings, Tls, User, file,
+    nb_user, old_paths,
 };
 use crate::sys::trust;
 
@@ -128,7 +129,7 @@ pub fn read(
 }
 
 /// Returns the value of a flag with its relative paths made absolute: on the command line they
-/// are relative to the working directory.
+/// are relative to the working directory. A path of Windows stays, and `check` refuses it.
 fn with_absolute_paths(kind: ValueKind, written: RawValue) -> RawValue {
     let absolute = |text: String| match kind {
         ValueKind::Path | ValueKind::Paths => absolute_path(text),
@@ -143,9 +144,9 @@ fn with_absolute_paths(kind: ValueKind, written: RawValue) -> RawValue {
 }
 
 /// Returns an absolute path; a relative one gets the working directory in front. A path that
-/// cannot be made absolute stays as it is, and `check` refuses it.
+/// cannot be made absolute, or is one of Windows, stays as it is, and `check` refuses it.
 fn absolute_path(text: String) -> String {
-    if text.starts_with('/') {
+    if text.starts_with('/') || is_of_windows(&text) {
         return text;
     }
     let path = path::absolute(&text).ok();
@@ -254,19 +255,18 @@ impl Converter<'_> {
         Duration::from_secs_f64(seconds.unwrap_or(0.0))
     }
 
-    /// Returns the value of a choice. `words` lists all words of the table, the default first.
-    fn choice<T: Copy>(&mut self, key: Key, words: &[(&str, T)]) -> T {
+    /// Returns the value of a choice. The word is one of its words: `text` replaces every other one
+    /// by the default.
+    fn choice<T: Choice>(&mut self, key: Key) -> T {
         let word = self.text(key);
-        words
-            .iter()
-            .find(|(name, _)| Some(*name) == word.as_deref())
-            .map_or(words[0].1, |(_, value)| *value)
+        word.and_then(|word| T::from_word(&word))
+            .unwrap_or(T::USUAL)
     }
 
     /// Returns the wanted certificate. A named one beats one that is made. `off` beats a named one,
     /// unless that name comes from an origin of higher rank.
     fn tls(&mut self) -> Tls {
-        let choice = self.choice(Key::Tls, &[("off", false), ("auto", true)]);
+        let choice = self.choice::<TlsPolicy>(Key::Tls) == TlsPolicy::Auto;
         let (certificate, key) = (self.path(Key::TlsCert), self.path(Key::TlsKey));
         let origin = |key| self.raw.get(&key).map(|raw| &raw.origin);
         let off = origin(Key::Tls).filter(|_| !choice).map(Origin::rank);
@@ -311,30 +311,9 @@ impl Converter<'_> {
                 directory: self
                     .path(Key::Notebooks)
                     .or_else(|| under_root("notebooks")),
-                owner: self.choice(
-                    Key::VolumeOwner,
-                    &[
-                        ("auto", VolumeOwner::Auto),
-                        ("chown", VolumeOwner::Chown),
-                        ("adopt", VolumeOwner::Adopt),
-                        ("keep", VolumeOwner::Keep),
-                    ],
-                ),
-                update: self.choice(
-                    Key::UpdateNotebooks,
-                    &[
-                        ("unmodified", UpdateNotebooks::Unmodified),
-                        ("beside", UpdateNotebooks::Beside),
-                        ("never", UpdateNotebooks::Never),
-                    ],
-                ),
-                deleted: self.choice(
-                    Key::DeletedNotebooks,
-                    &[
-                        ("restore", DeletedNotebooks::Restore),
-                        ("respect", DeletedNotebooks::Respect),
-                    ],
-                ),
+                owner: self.choice(Key::VolumeOwner),
+                update: self.choice(Key::UpdateNotebooks),
+                deleted: self.choice(Key::DeletedNotebooks),
                 // invariant: `check` accepted the text, or it is the table's default
                 mode: self
                     .text(Key::NotebookMode)
@@ -353,23 +332,10 @@ impl Converter<'_> {
                 stop_timeout: self.seconds(Key::StopTimeout),
                 drain_timeout: self.seconds(Key::DrainTimeout),
                 ready_timeout: self.seconds(Key::ReadyTimeout),
-                restart: self.choice(
-                    Key::Restart,
-                    &[
-                        ("never", Restart::Never),
-                        ("on-failure", Restart::OnFailure),
-                        ("always", Restart::Always),
-                    ],
-                ),
-                rescue: self.choice(
-                    Key::Rescue,
-                    &[("auto", Rescue::Auto), ("never", Rescue::Never)],
-                ),
+                restart: self.choice(Key::Restart),
+                rescue: self.choice(Key::Rescue),
                 rescue_venv: self.path(Key::RescueVenv),
-                orphans: self.choice(
-                    Key::Orphans,
-                    &[("keep", Orphans::Keep), ("end", Orphans::End)],
-                ),
+                orphans: self.choice(Key::Orphans),
                 // invariant: `check` accepted the text
                 umask: self
                     .text(Key::Umask)
@@ -393,24 +359,8 @@ impl Converter<'_> {
             },
             log: Log {
                 server_file: self.path(Key::JupyterLogfile),
-                format: self.choice(
-                    Key::LogFormat,
-                    &[
-                        ("text", LogFormat::Text),
-                        ("json", LogFormat::Json),
-                        ("classic", LogFormat::Classic),
-                    ],
-                ),
-                level: self.choice(
-                    Key::LogLevel,
-                    &[
-                        ("info", tracing::Level::INFO),
-                        ("error", tracing::Level::ERROR),
-                        ("warn", tracing::Level::WARN),
-                        ("debug", tracing::Level::DEBUG),
-                        ("trace", tracing::Level::TRACE),
-                    ],
-                ),
+                format: self.choice(Key::LogFormat),
+                level: self.choice(Key::LogLevel),
             },
             hooks: Hooks {
                 directory: self.path(Key::Hooks).unwrap_or_default(),
@@ -423,89 +373,6 @@ impl Converter<'_> {
             given: self.raw.clone(),
         }
     }
-}
-
-/// Checks `text` as a value of this kind. The error is the problem and the remedy.
-fn check(kind: ValueKind, text: &str) -> Result<(), (String, String)> {
-    let wrong = |problem: &str, remedy: String| Err((format!("{text:?} {problem}"), remedy));
-    if text.is_empty() {
-        return wrong("is empty", "give a value or leave it out".into());
-    }
-    if text.contains('\0') {
-        return wrong("contains a NUL byte", "remove it".into());
-    }
-    match kind {
-        ValueKind::Path | ValueKind::Paths if !text.starts_with('/') => wrong(
-            "is not an absolute path",
-            format!("write it from the root, such as /{text}"),
-        ),
-        ValueKind::Variables if !is_variable(text) => wrong(
-            "is not the name of an environment variable",
-            "give letters, digits and _, such as HTTPS_PROXY".into(),
-        ),
-        ValueKind::Variables if table::NOT_FOR_HOOKS.contains(&text) => wrong(
-            "is not passed on to hooks",
-            "remove it: root hooks get fixed values for PATH, HOME, USER, LOGNAME and SHELL, and \
-             no password"
-                .into(),
-        ),
-        ValueKind::Program if !text.starts_with('/') && text.contains('/') => wrong(
-            "is a relative path",
-            "give an absolute path, or a bare name that is looked up in the venv".into(),
-        ),
-        ValueKind::Port if !text.parse::<u16>().is_ok_and(|port| port > 0) => {
-            wrong("is not a port", "give a number from 1 to 65535".into())
-        }
-        ValueKind::Mode
-            if !u32::from_str_radix(text, 8)
-                .is_ok_and(|mode| mode <= 0o666 && mode & 0o111 == 0 && mode & 0o600 == 0o600) =>
-        {
-            wrong(
-                "is not a mode for notebooks",
-                "give three octal digits that let the owner read and write and nobody execute, \
-                 such as 644 or 664"
-                    .into(),
-            )
-        }
-        ValueKind::Umask
-            if !u32::from_str_radix(text, 8)
-                .is_ok_and(|mask| mask <= 0o777 && mask & 0o700 == 0) =>
-        {
-            wrong(
-                "is not a umask",
-                "give three octal digits that leave the owner every right, such as 002 or 077"
-                    .into(),
-            )
-        }
-        ValueKind::Seconds
-            if !text
-                .parse::<f64>()
-                .is_ok_and(|s| (0.0..=86_400.0).contains(&s)) =>
-        {
-            wrong(
-                "is not a time in seconds",
-                "give a number from 0 to 86400, such as 7 or 1.5".into(),
-            )
-        }
-        ValueKind::Choice(words) if !words.contains(&text) => {
-            let closest = words.iter().max_by(|a, b| {
-                strsim::jaro_winkler(a, text).total_cmp(&strsim::jaro_winkler(b, text))
-            });
-            let hint = closest
-                .filter(|word| strsim::jaro_winkler(word, text) > 0.8)
-                .map_or(String::new(), |word| format!(" (did you mean {word}?)"));
-            wrong(
-                "is not one of the choices",
-                format!("give one of {}{hint}", words.join(", ")),
-            )
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_variable(text: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(word)
 }
 
 #[cfg(test)]

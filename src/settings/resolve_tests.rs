@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::settings::LogFormat;
 
 fn flags(list: &[(Key, &str)]) -> CliSettings {
     CliSettings {

@@ -2,6 +2,11 @@
 //! default and help. The flags, `--help`, and the readers of the environment and of the file use
 //! this table.
 
+use crate::settings::choices::{
+    Choice, DeletedNotebooks, LogFormat, Orphans, Rescue, Restart, TlsPolicy, UpdateNotebooks,
+    VolumeOwner,
+};
+
 /// The kinds of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
@@ -190,7 +195,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::VolumeOwner,
         "volume-owner",
-        ValueKind::Choice(&["auto", "chown", "adopt", "keep"]),
+        ValueKind::Choice(VolumeOwner::WORDS),
         "POLICY",
         NOTEBOOKS,
         "Give the volume to the user (chown), run as its owner (adopt), or touch nothing (keep); \
@@ -202,7 +207,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::UpdateNotebooks,
         "update-notebooks",
-        ValueKind::Choice(&["unmodified", "beside", "never"]),
+        ValueKind::Choice(UpdateNotebooks::WORDS),
         "POLICY",
         NOTEBOOKS,
         "Which defaults a newer image replaces; what you changed is never overwritten",
@@ -213,7 +218,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::DeletedNotebooks,
         "deleted-notebooks",
-        ValueKind::Choice(&["restore", "respect"]),
+        ValueKind::Choice(DeletedNotebooks::WORDS),
         "POLICY",
         NOTEBOOKS,
         "Whether defaults that you deleted come back at the next start",
@@ -282,7 +287,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Tls,
         "tls",
-        ValueKind::Choice(&["off", "auto"]),
+        ValueKind::Choice(TlsPolicy::WORDS),
         "POLICY",
         SERVER,
         "auto serves https, with the certificate of --tls-cert or one that is made for this container; off serves http (not in hub mode)",
@@ -353,7 +358,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Restart,
         "restart",
-        ValueKind::Choice(&["never", "on-failure", "always"]),
+        ValueKind::Choice(Restart::WORDS),
         "POLICY",
         SERVER,
         "Whether a server that ends by itself is started again",
@@ -364,7 +369,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Rescue,
         "rescue",
-        ValueKind::Choice(&["auto", "never"]),
+        ValueKind::Choice(Rescue::WORDS),
         "POLICY",
         SERVER,
         "Whether a server that ends before it is ready is started once more, without your configuration and extensions, so that you can repair what broke",
@@ -384,7 +389,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::Orphans,
         "orphans",
-        ValueKind::Choice(&["keep", "end"]),
+        ValueKind::Choice(Orphans::WORDS),
         "POLICY",
         SERVER,
         "What happens to processes that a kernel or a terminal leaves running when it ends",
@@ -507,7 +512,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::LogFormat,
         "log-format",
-        ValueKind::Choice(&["text", "json", "classic"]),
+        ValueKind::Choice(LogFormat::WORDS),
         "FORMAT",
         OPERATION,
         "Format of the log on the console; the logfile keeps the server's lines as they are",
@@ -518,7 +523,7 @@ pub const TABLE: &[Entry] = &[
     entry(
         Key::LogLevel,
         "log-level",
-        ValueKind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        ValueKind::Choice(tracing::Level::WORDS),
         "LEVEL",
         OPERATION,
         "How much the entrypoint logs",

@@ -130,6 +130,11 @@ const OPERATORS: &[(&str, Do)] = &[
         Says(&["\"boot\"", "\"claim\"", "\"server\""]),
     ),
     (
+        "docker run -d --name ai-lab -p 127.0.0.1:49494:49494 ai-lab:dev",
+        Proves("container/readiness.rs", "--ServerApp.base_url=/deep/er/"),
+    ),
+    ("location /lab1/ {", ByHand("Tried with nginx")),
+    (
         "docker run -d --name ai-lab --stop-timeout 30",
         Detaches("ailab"),
     ),

@@ -240,6 +240,20 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             ],
         ),
         (
+            &["--env=JUPYTER_PASSWORD_FILE=/tmp"],
+            end,
+            78,
+            &["it is not a regular file"],
+        ),
+        (
+            &[],
+            &["jupyter", "notebook"],
+            127,
+            &["jupyter-notebook was not found"],
+        ),
+        (&[], &["--NotebookApp.token="], 2, &["unexpected argument"]),
+        (&[], &["--notebooks=C:/x"], 78, &["is a path of Windows"]),
+        (
             &["--entrypoint=python3", "--ulimit=nofile=400:400"],
             &["-c", taken],
             1,
@@ -268,9 +282,15 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
         &wrong.1,
         "--env=JUPYTER_CONFIG_DIR=/wrong",
         "--env=AI_LAB_RESCUE=never",
+        "--env=AI_LAB_PASSWORD=mine",
+        "--env=JUPYTER_PROT=8888",
     ];
-    let container = Container::start(&options, &[]);
+    let command = ["jupyter-lab", "--ServerApp.password=mine"];
+    let container = Container::start(&options, &command);
     for part in [
+        "is not a hash, so nobody can log in with it",
+        "sets no password here",
+        "is not a setting and has no effect",
         "JupyterLab shows no page",
         "none of its settings is effective",
     ] {

@@ -52,6 +52,17 @@ fn the_default_password_is_named_only_while_it_is_in_force() {
     );
 }
 
+/// `CMD ["jupyter-lab", "--notebook-dir='/work'"]` of a Dockerfile: Jupyter removes the quotes.
+#[test]
+fn a_directory_in_quotation_marks_is_a_directory() {
+    let image = Image::new();
+    let directory = format!("--notebook-dir='{}'", image.path("home").display());
+    let mut running = image.server().args(["jupyter-lab", &directory]).start();
+    running.wait_for("] ready in ");
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+}
+
 #[test]
 fn what_runs_has_the_umask_that_is_asked_for() {
     let image = Image::new();

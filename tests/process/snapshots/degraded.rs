@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 
-use super::golden::start;
+use super::golden::{lived, start};
+use super::serving::{ready, server};
 use crate::support::{Image, PROGRAM, Start, UID};
 
 /// A usual start of `true`.
@@ -53,6 +54,40 @@ fn options_of_the_docker_stacks() {
         usual(image, &[])
             .env("GRANT_SUDO", "no")
             .env("CHOWN_HOME", "")
+    });
+}
+
+/// A variable of which somebody expects an effect that it does not have.
+#[test]
+fn variables_without_an_effect() {
+    let set = |image: &Image, variables: &[(&str, &str)]| {
+        let pairs = variables.iter();
+        pairs.fold(server(image), |start, (name, value)| start.env(name, value))
+    };
+    let variables = [
+        ("AI_LAB_PASSWORD", "mine"),
+        ("AI_LAB_TLS_CERT", "/cert.pem"),
+        ("JUPYTER_PROT", "8888"),
+        ("PGID", "1000"),
+        ("PUID", "1000"),
+        ("UMASK", "002"),
+        // Silent: of a Service of Kubernetes, of other programs, without a value.
+        ("AI_LAB_PORT", "tcp://10.0.0.1:80"),
+        ("DB_PASSWORD", "x"),
+        ("JUPYTER_PATH", "/kernels"),
+        ("NOTEBOOK_PASSWORD", ""),
+    ];
+    let make = |image: &Image| set(image, &variables);
+    lived("variables-without-effect", make, ready);
+    // The password is set, so that of another name is another program's.
+    let quoted = [("JUPYTER_PASSWORD", "'mine'"), ("PASSWORD", "theirs")];
+    let make = |image: &Image| set(image, &quoted);
+    lived("password-in-quotation-marks", make, ready);
+    let make = |image: &Image| server(image).args(["jupyter-lab", "--ServerApp.password=mine"]);
+    lived("password-in-plain-text", make, ready);
+    // What a command does with its password is its own matter.
+    start("variables-of-a-command", |image| {
+        usual(image, &[]).env("PASSWORD", "theirs")
     });
 }
 

@@ -92,6 +92,9 @@ fn commands_that_cannot_be_run() {
     run("command-mistyped-verb", "helthcheck");
     run("command-of-another-image", "start-notebook.sh");
     run("command-misplaced-verb", "status");
+    run("command-is-an-option", "--port");
+    run("command-of-git-bash", "C:/Program Files/Git/usr/bin/bash");
+    run("command-for-help", "help");
 }
 
 #[test]

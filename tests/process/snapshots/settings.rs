@@ -27,6 +27,9 @@ fn file(image: &Image, text: &str) -> tempfile::NamedTempFile {
 #[test]
 fn a_wrong_command_line() {
     start("line-unknown-option", |_| given(&["--prot", "1"]));
+    start("line-option-of-jupyter", |_| {
+        given(&["--NotebookApp.token=", "--no-browser"])
+    });
     start("line-no-value", |_| given(&["--port"]));
     start("line-wrong-word-of-a-verb", |_| given(&["config", "shwo"]));
     start("line-help", |_| given(&["--help"]));
@@ -67,6 +70,12 @@ fn values_that_do_not_fit() {
             .env("AI_LAB_VOLUME_OWNER", "chwon")
             .env("AI_LAB_RESTART", "sometimes")
             .env("NOTEBOOKS", "work")
+    });
+    // As Git Bash and `docker run --env-file` pass them on.
+    start("settings-of-windows", |_| {
+        given(&["--notebooks", "C:/Program Files/Git/home/jupyter/work"])
+            .env("NOTEBOOK_DEFAULTS", r"C:\course")
+            .env("JUPYTER_PORT", "\"8888\"")
     });
 }
 

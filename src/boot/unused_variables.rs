@@ -1,0 +1,129 @@
+//! Environment variables that are set and have no effect, although somebody expects one: misspelt
+//! settings, passwords under another name, options of other images. Each is named once, with what
+//! has the effect. `docker_stacks` names the options of those images.
+
+use std::env;
+
+use tracing::warn;
+
+use crate::boot::variable;
+use crate::password::Wanted;
+use crate::settings::check::is_quoted;
+use crate::settings::nb_user;
+use crate::settings::table::{PASSWORD_ENV, TABLE, own_environment};
+use crate::state::Mode;
+
+/// What templates for home servers set in each container, and what has the effect here.
+const OF_OTHER_IMAGES: [(&str, &str); 3] = [
+    ("PGID", "use NB_GID"),
+    ("PUID", "use NB_UID"),
+    ("UMASK", "use NB_UMASK"),
+];
+
+/// The beginnings of names that mean this image.
+const OURS: [&str; 6] = ["AI_LAB_", "AILAB_", "JUPYTER", "LAB_", "NB_", "NOTEBOOK"];
+
+/// Warns of each such variable.
+pub fn warn_of_unused_variables(mode: Mode, password: &Wanted) {
+    let names = env::vars_os().filter(|(_, value)| !value.is_empty());
+    // A Kubernetes Service named ai-lab sets AI_LAB_PORT=tcp://….
+    let names = names.filter(|(_, value)| !value.as_encoded_bytes().starts_with(b"tcp://"));
+    let mut names: Vec<String> = names
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
+    names.sort();
+    for name in names.iter().filter(|name| !is_known(name)) {
+        let other = OF_OTHER_IMAGES.iter().find(|(known, _)| known == name);
+        if let Some((_, remedy)) = other {
+            warn!("{name} has no effect in this image (remedy: {remedy})");
+        } else if is_of_a_password(name) {
+            if mode == Mode::Lab && !password.is_forced() {
+                warn!("{name} sets no password here (remedy: use {PASSWORD_ENV})");
+            }
+        } else if let Some(meant) = meant(name) {
+            warn!("{name} is not a setting and has no effect (remedy: use {meant})");
+        }
+    }
+    let text = variable(PASSWORD_ENV).and_then(|text| text.into_string().ok());
+    if mode == Mode::Lab && text.is_some_and(|text| is_quoted(&text)) {
+        warn!(
+            "the quotation marks around the value of {PASSWORD_ENV} are part of the password \
+             (remedy: leave them out, unless you want them: `docker run --env-file` keeps them)"
+        );
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    own_environment()
+        .chain(nb_user::VARIABLES)
+        .any(|known| known == name)
+}
+
+/// Reports whether a name looks like the password of this image.
+fn is_of_a_password(name: &str) -> bool {
+    let name = name.to_uppercase();
+    let ours = OURS.iter().any(|start| name.starts_with(start));
+    name == "PASSWORD" || ours && ["PASS", "PWD"].iter().any(|word| name.contains(word))
+}
+
+/// Returns the setting that a misspelt variable means: the same but for one letter, or
+/// `AI_LAB_` and the name of a flag. `None`: it means none.
+fn meant(name: &str) -> Option<String> {
+    let known = own_environment().chain(nb_user::VARIABLES);
+    let mut similar = known.filter(|known| known.contains('_'));
+    if let Some(known) = similar.find(|known| strsim::osa_distance(known, name) == 1) {
+        return Some(known.to_owned());
+    }
+    let flag = name
+        .strip_prefix("AI_LAB_")?
+        .to_lowercase()
+        .replace('_', "-");
+    let entry = TABLE.iter().find(|entry| entry.flag == flag)?;
+    Some(entry.env.map_or_else(|| format!("--{flag}"), str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_means_a_setting_and_another_one_does_not() {
+        for (name, setting) in [
+            ("JUPYTER_PROT", Some("JUPYTER_PORT")),
+            ("NOTEBOOKS_DEFAULTS", Some("NOTEBOOK_DEFAULTS")),
+            ("AI_LAB_STOP_TIMOUT", Some("AI_LAB_STOP_TIMEOUT")),
+            ("NB_UDI", Some("NB_UID")),
+            ("AI_LAB_PORT", Some("JUPYTER_PORT")),
+            ("AI_LAB_TLS_CERT", Some("--tls-cert")),
+            ("AI_LAB_TAG", None),
+            ("AI_LAB_VERSION", None),
+            ("JUPYTER_PATH", None),
+            ("JUPYTER_TOKEN", None),
+            ("NB_PREFIX", None),
+            ("NOTEBOOK", None),
+        ] {
+            assert_eq!(meant(name).as_deref(), setting, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_password_of_this_image_has_its_name_in_it() {
+        for name in [
+            "PASSWORD",
+            "AI_LAB_PASSWORD",
+            "JUPYTER_PASSWD",
+            "NOTEBOOK_PWD",
+        ] {
+            assert!(is_of_a_password(name), "{name}");
+        }
+        for name in [
+            "DB_PASSWORD",
+            "PGPASSWORD",
+            "PWD",
+            "OLDPWD",
+            "PASSWORD_STORE_DIR",
+        ] {
+            assert!(!is_of_a_password(name), "{name}");
+        }
+    }
+}
