@@ -394,6 +394,24 @@ fn the_password_cannot_be_set() {
         behind_a_link(image);
         image.server()
     });
+    for (name, file, text) in [
+        (
+            "unclear",
+            "jupyter_lab_config.py",
+            "load_subconfig('x.py')\n",
+        ),
+        (
+            "elsewhere",
+            "jupyter_notebook_config.json",
+            r#"{"NotebookApp": {"password": "x"}}"#,
+        ),
+    ] {
+        start(&format!("password-{name}-without-a-token"), |image| {
+            configuration(image, file, text);
+            let token = ["--jupyter-arg", "--IdentityProvider.token="];
+            image.server().args(["--rescue", "never"]).args(token)
+        });
+    }
     start("password-of-a-command-without-a-token", |image| {
         behind_a_link(image);
         usual(image, &["--password", "ailab"])

@@ -220,6 +220,17 @@ fn a_rescue() {
         ready,
     );
     lived(
+        "server-without-a-login",
+        |image| {
+            let said = "[W TIME ServerApp] All authentication is disabled.\n\
+                        [W TIME ServerApp] WARNING: The Jupyter server is listening on all IP \
+                        addresses and not using authentication.";
+            fs::write(image.path("home/quoted"), said).unwrap();
+            bare(image).env("FAKE", "quotes")
+        },
+        ready,
+    );
+    lived(
         "rescue-nowhere",
         |image| {
             let script = "mount -t tmpfs tmpfs /dev/shm -o ro";
