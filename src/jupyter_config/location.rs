@@ -96,8 +96,8 @@ impl ConfigLocation {
         let variable = |name: &str| (surroundings.environment)(name).filter(|v| !v.is_empty());
         let on = |name: &str| variable(name).map(|value| is_on(&value));
         let home = surroundings.home;
-        let user = user_directory(&variable, home);
         let working = surroundings.working_dir.unwrap_or(Path::new(""));
+        let user = working.join(user_directory(&variable, home));
         let config_path = variable(CONFIG_PATH).unwrap_or_default();
         let mut all: Vec<PathBuf> = Vec::new();
         if !config_path.is_empty() {

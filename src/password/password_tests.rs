@@ -131,6 +131,10 @@ fn the_directory_is_the_one_that_jupyter_uses() {
     );
     home.variables = vec![("JUPYTER_CONFIG_DIR", "/c".into())];
     assert_eq!(file(&home), Path::new("/c/jupyter_server_config.json"));
+    // The server works in the notebooks directory.
+    home.variables = vec![("JUPYTER_CONFIG_DIR", "c".into())];
+    let below = home.at("notebooks/c/jupyter_server_config.json");
+    assert_eq!(file(&home), below);
     home.variables = vec![("JUPYTER_NO_CONFIG", "0".into())];
     assert!(matches!(
         home.apply(&forced()),

@@ -73,7 +73,7 @@ impl Home {
             venv: Some(&self.at("venv")),
             prefix: self.prefix.map(|prefix| self.at(prefix)),
             owns_venv: self.owns_venv,
-            working_dir: None,
+            working_dir: Some(&self.at("notebooks")),
             line: crate::jupyter_config::CommandLine::of(self.line.iter().map(OsStr::new)),
             password_dir: None,
         })
