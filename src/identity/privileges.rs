@@ -155,6 +155,7 @@ impl Root {
         restrict(target.new_privileges, kernel)?;
 
         let now = kernel.state()?;
+        prove_restricted(target.new_privileges, &now)?;
         let wanted = Credentials {
             uids: [uid; 3],
             gids: [gid; 3],
@@ -182,6 +183,7 @@ impl Root {
         kernel: &dyn Kernel,
     ) -> Result<(Dropped, Vec<Degradation>), DropError> {
         restrict(new_privileges, kernel)?;
+        prove_restricted(new_privileges, &kernel.state()?)?;
         let warning = Degradation::new(
             "The server runs as root: no user is configured",
             "name one with --user, for example --user jupyter",
@@ -200,6 +202,7 @@ impl Dropped {
         kernel: &dyn Kernel,
     ) -> Result<(Self, Vec<Degradation>), DropError> {
         restrict(new_privileges, kernel)?;
+        prove_restricted(new_privileges, &kernel.state()?)?;
         Ok((Self(()), Vec::new()))
     }
 }
@@ -221,7 +224,7 @@ fn drop_bounding_set(before: &Credentials, kernel: &dyn Kernel) -> Option<Degrad
             "run with --cap-add SETPCAP",
         );
     }
-    match kernel.drop_bounding_set() {
+    match kernel.drop_bounding_set(before.bounding) {
         Ok(()) => None,
         Err(error) => kept(
             &format!("PR_CAPBSET_DROP failed: {error}"),
@@ -230,8 +233,7 @@ fn drop_bounding_set(before: &Credentials, kernel: &dyn Kernel) -> Option<Degrad
     }
 }
 
-/// Sets what every mode needs and reads it back: not dumpable, and no_new_privs unless new
-/// privileges are wanted.
+/// Sets what every mode needs: not dumpable, and no_new_privs unless new privileges are wanted.
 fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> {
     if !new_privileges {
         let result = kernel.set_no_new_privs();
@@ -241,7 +243,11 @@ fn restrict(new_privileges: bool, kernel: &dyn Kernel) -> Result<(), DropError> 
     }
     let result = kernel.set_not_dumpable();
     step(kernel, "PR_SET_DUMPABLE", result, |now| !now.dumpable)?;
-    let now = kernel.state()?;
+    Ok(())
+}
+
+/// Checks that the kernel reports what [`restrict`] has set.
+fn prove_restricted(new_privileges: bool, now: &Credentials) -> Result<(), DropError> {
     if !new_privileges && !now.no_new_privs {
         return Err(DropError::NotDropped("no_new_privs is off".into()));
     }
@@ -312,7 +318,7 @@ pub fn supplementary(own: &[u32], granted: &[u32], passed_on: &[u32]) -> Vec<u32
 /// # Errors
 /// The kernel refuses to report them.
 pub fn inherited_groups(kernel: &dyn Kernel) -> Result<Vec<u32>, DropError> {
-    Ok(kernel.state()?.groups)
+    Ok(kernel.groups()?)
 }
 
 #[cfg(test)]

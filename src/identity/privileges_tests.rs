@@ -66,6 +66,9 @@ impl Kernel for Recorder {
     fn state(&self) -> Result<Credentials, CallError> {
         Ok(self.state.borrow().clone())
     }
+    fn groups(&self) -> Result<Vec<u32>, CallError> {
+        Ok(self.state.borrow().groups.clone())
+    }
     fn set_groups(&self, groups: &[u32]) -> io::Result<()> {
         let mut sorted = groups.to_vec();
         sorted.sort_unstable();
@@ -77,8 +80,8 @@ impl Kernel for Recorder {
     fn set_uid(&self, uid: u32) -> io::Result<()> {
         self.call("setresuid", |state| state.uids = [uid; 3])
     }
-    fn drop_bounding_set(&self) -> io::Result<()> {
-        self.call("bounding", |state| state.bounding = 0)
+    fn drop_bounding_set(&self, set: u64) -> io::Result<()> {
+        self.call("bounding", |state| state.bounding &= !set)
     }
     fn clear_ambient(&self) -> io::Result<()> {
         self.call("ambient", |state| state.ambient = 0)

@@ -43,14 +43,16 @@ pub struct Credentials {
 pub trait Kernel {
     /// Reads the actual state from the kernel.
     fn state(&self) -> Result<Credentials, CallError>;
+    /// getgroups(2), sorted and unique.
+    fn groups(&self) -> Result<Vec<u32>, CallError>;
     /// setgroups(2).
     fn set_groups(&self, groups: &[u32]) -> io::Result<()>;
     /// setresgid(2) for all three gids.
     fn set_gid(&self, gid: u32) -> io::Result<()>;
     /// setresuid(2) for all three uids.
     fn set_uid(&self, uid: u32) -> io::Result<()>;
-    /// PR_CAPBSET_DROP for every capability.
-    fn drop_bounding_set(&self) -> io::Result<()>;
+    /// PR_CAPBSET_DROP for each capability of `set`.
+    fn drop_bounding_set(&self, set: u64) -> io::Result<()>;
     /// PR_CAP_AMBIENT_CLEAR_ALL.
     fn clear_ambient(&self) -> io::Result<()>;
     /// capset(2): empties the effective, permitted and inheritable sets.
@@ -117,10 +119,6 @@ impl Kernel for Linux {
     fn state(&self) -> Result<Credentials, CallError> {
         let uid = unistd::getresuid().map_err(call_error("getresuid"))?;
         let gid = unistd::getresgid().map_err(call_error("getresgid"))?;
-        let groups = unistd::getgroups().map_err(call_error("getgroups"))?;
-        let mut groups: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
-        groups.sort_unstable();
-        groups.dedup();
         let sets = thread::capabilities(None).map_err(call_error("capget"))?;
         let (permitted, inheritable) = (sets.permitted.bits(), sets.inheritable.bits());
         let bounding = read_set(thread::capability_is_in_bounding_set);
@@ -138,7 +136,7 @@ impl Kernel for Linux {
         Ok(Credentials {
             uids: [uid.real, uid.effective, uid.saved].map(Uid::as_raw),
             gids: [gid.real, gid.effective, gid.saved].map(Gid::as_raw),
-            groups,
+            groups: self.groups()?,
             effective: sets.effective.bits(),
             permitted,
             inheritable,
@@ -148,6 +146,14 @@ impl Kernel for Linux {
             dumpable: dumpable_behavior().map_err(call_error("PR_GET_DUMPABLE"))?
                 != DumpableBehavior::NotDumpable,
         })
+    }
+
+    fn groups(&self) -> Result<Vec<u32>, CallError> {
+        let groups = unistd::getgroups().map_err(call_error("getgroups"))?;
+        let mut groups: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(groups)
     }
 
     fn set_groups(&self, groups: &[u32]) -> io::Result<()> {
@@ -165,13 +171,10 @@ impl Kernel for Linux {
         Ok(unistd::setresuid(uid, uid, uid)?)
     }
 
-    fn drop_bounding_set(&self) -> io::Result<()> {
-        for one in capabilities() {
-            match thread::remove_capability_from_bounding_set(one) {
-                // The kernel knows no more capabilities.
-                Err(Errno::INVAL) if one.bits() > 1 => break,
-                result => result?,
-            }
+    fn drop_bounding_set(&self, set: u64) -> io::Result<()> {
+        let wanted = |one: &CapabilitySet| set & one.bits() != 0;
+        for one in capabilities().filter(wanted) {
+            thread::remove_capability_from_bounding_set(one)?;
         }
         Ok(())
     }
