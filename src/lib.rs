@@ -17,7 +17,8 @@
 //! 4. **Serve**: the [`supervisor`] starts the server, forwards signals, reaps children and ends
 //!    all processes in order; [`server::monitor`] pumps the server's log and detects readiness.
 //!
-//! [`boot`] has one call per phase and is the only module that knows the order. The other
+//! [`boot`] has one call per phase and is the only module that knows the order. A dry run is the
+//! same story: each change is previewed, and the plan is printed in place of step 4. The other
 //! modules work on the values that they are given. Code that needs root takes
 //! [`identity::Root`]. Code that must not run before the drop takes [`identity::Dropped`], which
 //! exists only once root is dropped, was never there, or is kept on purpose (the old layout).
@@ -33,6 +34,7 @@
 //! - [`death`]: why a server ended, and what to do.
 //! - [`tls`]: the server's certificate, made or named, and its way to the server.
 //! - [`degradation`]: a value for each thing that could not be done as asked.
+//! - [`effects`]: whether changes are made, or previewed as in a dry run.
 //! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust
 //!   checks, files with secrets.
 
@@ -55,3 +57,5 @@ pub mod supervisor;
 mod sys;
 pub mod tls;
 pub mod volume;
+
+pub use sys::effects;

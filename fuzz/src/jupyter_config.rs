@@ -3,10 +3,12 @@
 
 use std::fs;
 
+use ai_lab_entrypoint::effects::Effects;
 use ai_lab_entrypoint::jupyter_config::precedence::{
     ConfigSources, Effective, Rank, Source, SourceContent,
 };
 use ai_lab_entrypoint::password::config_file::Document;
+
 use serde_json::{Map, Value};
 
 const HASH: &str = "sha1:s:0123456789abcdef0123456789abcdef01234567";
@@ -22,7 +24,7 @@ pub fn holds(bytes: &[u8]) {
             } else {
                 document.set_default(HASH.into())?;
             }
-            document.write()
+            document.write(Effects::Make)
         });
         let after = fs::read(&path).unwrap();
         if set.is_err() {
@@ -48,7 +50,7 @@ pub fn holds(bytes: &[u8]) {
             true => document.force(HASH.into(), false).unwrap(),
             false => document.set_default(HASH.into()).unwrap(),
         }
-        document.write().unwrap();
+        document.write(Effects::Make).unwrap();
         assert_eq!(fs::read(&path).unwrap(), after);
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);

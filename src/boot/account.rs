@@ -4,10 +4,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use crate::boot::changes::{Section, Words};
 use crate::boot::{Failure, Start};
 use crate::degradation::Degradation;
 use crate::group_access::Entry;
@@ -18,15 +19,14 @@ use crate::settings::{
     Key, NewAccount, Origin, SettingError, Settings, SettingsError, VolumeOwner,
 };
 use crate::sys::trust;
-use crate::volume::{Claim, claim, is_ordinary};
+use crate::volume::{Claim, Claimed, VolumeError, claim, is_ordinary};
 
 /// Groups below this gid are the system's, except those that people of macOS and of Debian have.
 const FIRST_GID: u32 = 100;
 const GIDS_OF_PEOPLE: [u32; 2] = [20, 50];
 
 /// Directories of HOME in which the server and its kernels keep files.
-pub(super) const HOME_DIRECTORIES: [&str; 5] =
-    [".cache", ".config", ".ipython", ".jupyter", ".local"];
+const HOME_DIRECTORIES: [&str; 5] = [".cache", ".config", ".ipython", ".jupyter", ".local"];
 
 /// Reports whether the account is one that root makes.
 pub(super) fn is_new(start: &Start<'_>) -> bool {
@@ -135,21 +135,21 @@ pub(super) fn make(
     let Some(asked) = start.settings.new_account() else {
         // Of `--user 1234`, unless a root hook has named it.
         if let Some(named) = account.named_after_home() {
-            enter(root, account, named);
+            enter(start, root, account, named, Section::ACCOUNT);
         }
         return Ok(());
     };
     // A root hook may have made it.
     *account = new(start.settings, asked).map_err(Failure::Settings)?;
     report_other_account(start, account)?;
-    match Entry(account).write(root, Path::new("/etc")) {
-        Ok(()) => info!(
+    match write_entry(start, root, account, Section::ACCOUNT) {
+        Ok(()) => start.changes.done(format_args!(
             "The server's user is {} (uid {}, group {}), with HOME {}",
             account.name,
             account.uid,
             group_name(account.gid),
             account.home.display()
-        ),
+        )),
         Err(error) => {
             account.in_passwd = false;
             if let Some(told) = no_name(account, &error) {
@@ -158,9 +158,10 @@ pub(super) fn make(
         }
     }
     if !is_persons_home(start) {
-        return claim_home(start, root, account);
+        return claim_home(start, root, account, Section::ACCOUNT);
     }
-    let made = claim(root, &home(account), &|| false, &mut |_| {});
+    let (home, keep) = (account.home.clone(), VolumeOwner::Keep);
+    let made = claim_for(start, root, account, home, keep, Section::ACCOUNT);
     if let Err(error) = made {
         start.report.degraded(Degradation::new(
             format!("HOME cannot be made: {}", super::causes(&error)),
@@ -172,10 +173,7 @@ pub(super) fn make(
 
 /// Reports that the uid that is asked for is another user's here. The image's own user, whose group
 /// may write the venv, has nothing but what belongs to the lab.
-pub(super) fn report_other_account(
-    start: &mut Start<'_>,
-    account: &Account,
-) -> Result<(), Failure> {
+fn report_other_account(start: &mut Start<'_>, account: &Account) -> Result<(), Failure> {
     let other = resolve(&account.uid.to_string(), None, None).ok();
     let other = other.filter(|other| other.in_passwd && other.name != account.name);
     let labs = start.settings.server.venv.as_deref().and_then(writers);
@@ -196,16 +194,6 @@ pub(super) fn is_another(uid: &str, name: &str, remedy: &str) -> Degradation {
     Degradation::new(cause, remedy)
 }
 
-/// Returns the request that makes a person's home if it is missing, and changes nothing else.
-pub(super) fn home(account: &Account) -> Claim {
-    Claim {
-        directory: account.home.clone(),
-        policy: VolumeOwner::Keep,
-        uid: account.uid,
-        gid: account.gid,
-    }
-}
-
 /// Switches to an adopted owner. One without a name gets the configured user's with its uid behind
 /// it, so that whoami, git and ssh work: returns the account with that name then. The user's own
 /// line stays, or a restart would not adopt again.
@@ -223,13 +211,42 @@ pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<Acc
 
 /// Enters an account into `/etc/passwd` under a name that was made for its uid. If that is not
 /// possible, the environment alone has the name.
-pub(super) fn enter(root: &Root, account: &mut Account, named: Account) {
-    let entered = Entry(&named).write(root, Path::new("/etc"));
+pub(super) fn enter(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &mut Account,
+    named: Account,
+    section: Section,
+) {
+    let entered = write_entry(start, root, &named, section);
     take_name(account, named, entered);
 }
 
+/// Writes the lines of an account as root.
+fn write_entry(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+    section: Section,
+) -> io::Result<()> {
+    let written = start.changes.make(
+        section,
+        |effects| Entry(account).write(root, Path::new("/etc"), effects),
+        |written, words| say_written(account, written, words),
+    );
+    written.map(drop)
+}
+
+fn say_written(account: &Account, written: &io::Result<Vec<PathBuf>>, words: &mut Words<'_>) {
+    let Account { name, uid, gid, .. } = account;
+    for path in written.iter().flatten() {
+        let path = path.display();
+        words.planned(format_args!("enter {name} in {path} ({uid}:{gid})"));
+    }
+}
+
 /// Takes a name that was made for a uid, whether it could be entered or not.
-pub(super) fn take_name(account: &mut Account, named: Account, entered: io::Result<()>) {
+fn take_name(account: &mut Account, named: Account, entered: io::Result<()>) {
     *account = Account {
         in_passwd: entered.is_ok(),
         ..named
@@ -241,24 +258,26 @@ pub(super) fn take_name(account: &mut Account, named: Account, entered: io::Resu
 }
 
 /// Gives the uid of a start without root a name: in `/etc/passwd`, which some images allow, or at
-/// least in the environment. A dry run writes nothing.
-pub(super) fn name_own(account: &mut Account, dry_run: bool) {
+/// least in the environment.
+pub(super) fn name_own(start: &mut Start<'_>, account: &mut Account) {
     if account.in_passwd {
         return;
     }
     let named = account.named_after_home().unwrap_or(account.clone());
-    let (entry, etc) = (Entry(&named), Path::new("/etc"));
     let entered = match named.name == named.uid.to_string() {
         true => Err(io::Error::other("HOME is no user's")),
-        false if dry_run => entry.preview_append(etc),
-        false => entry.append(etc),
+        false => start.changes.make(
+            Section::ACCOUNT,
+            |effects| Entry(&named).append(Path::new("/etc"), effects),
+            |written, words| say_written(&named, written, words),
+        ),
     };
-    take_name(account, named, entered);
+    take_name(account, named, entered.map(drop));
 }
 
 /// Returns the degradation for an account that cannot be entered; `None`: the image's service of
 /// names knows it all the same.
-pub(super) fn no_name(account: &Account, error: &io::Error) -> Option<Degradation> {
+fn no_name(account: &Account, error: &io::Error) -> Option<Degradation> {
     let told = Degradation::new(
         format!(
             "uid {} has no name in /etc/passwd ({error}): ssh and whoami refuse to work, and git \
@@ -277,19 +296,41 @@ pub(super) fn claim_home(
     start: &mut Start<'_>,
     root: &Root,
     account: &Account,
+    section: Section,
 ) -> Result<(), Failure> {
     for name in HOME_DIRECTORIES {
-        let request = Claim {
-            directory: account.home.join(name),
-            policy: VolumeOwner::Chown,
-            uid: account.uid,
-            gid: account.gid,
-        };
-        match claim(root, &request, &|| start.stop_requested(), &mut |_| {}) {
+        let directory = account.home.join(name);
+        match claim_for(start, root, account, directory, VolumeOwner::Chown, section) {
             Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
             // The user phase moves Jupyter's directories elsewhere then, and reports that.
             Err(error) => tracing::debug!("{}", super::causes(&error)),
         }
     }
     Ok(())
+}
+
+fn claim_for(
+    start: &mut Start<'_>,
+    root: &Root,
+    account: &Account,
+    directory: PathBuf,
+    policy: VolumeOwner,
+    section: Section,
+) -> Result<Claimed, VolumeError> {
+    let stop = start.stop();
+    let request = Claim {
+        directory,
+        policy,
+        uid: account.uid,
+        gid: account.gid,
+    };
+    start.changes.make(
+        section,
+        |effects| claim(root, &request, effects, &stop, &mut |_| {}),
+        |claimed, words| {
+            if let Ok(claimed) = claimed {
+                words.claimed(&request, &account.name, claimed);
+            }
+        },
+    )
 }

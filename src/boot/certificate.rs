@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use crate::boot::arguments;
+use crate::boot::changes::Section;
 use crate::boot::{Failure, ServerUser, Start, timed};
 use crate::degradation::Degradation;
 use crate::jupyter_config::ConfigLocation;
@@ -163,16 +164,17 @@ pub fn give(
     let (found, time) = timed(|| match named {
         Some((path, certificate)) => {
             start.report.all_degraded(invalid(&path, &certificate))?;
+            plan_existing(start, &path);
             Ok((path, certificate))
         }
         None => kept(start, person, CertificateFile::of(place.directory())),
     });
     let (path, certificate) = found?;
-    info!(
+    start.changes.done(format_args!(
         "The certificate in {} has the SHA-256 fingerprint {}",
         path.display(),
         certificate.fingerprint()
-    );
+    ));
     handover.fill(&certificate).map_err(not_handed)?;
     start.report.add_duration("tls", time);
     Ok(Some(handover))
@@ -189,17 +191,34 @@ fn kept(
     let found = match file.find(&person.dropped, now) {
         Found::Usable(certificate) => {
             report_invalid(start, &path, &certificate);
+            plan_existing(start, &path);
             return Ok((path, certificate));
         }
         other => other,
     };
-    let made = file.make(&person.dropped, &found, now)?;
+    let made = start.changes.make(
+        Section::SERVER,
+        |effects| file.make(&person.dropped, &found, now, effects),
+        |_, words| {
+            let aside = match found {
+                Found::Unusable(_) => ", where another file is set aside",
+                _ => "",
+            };
+            words.planned(format_args!(
+                "with a new certificate in {}{aside}",
+                path.display()
+            ));
+        },
+    )?;
     match &found {
         Found::Unusable(problem) => {
             let degradation = unusable(&path, problem, made.aside.as_deref());
             start.report.degraded_by_user(degradation);
         }
-        Found::Outdated(flaw) => info!("The certificate in {} is replaced: {flaw}", path.display()),
+        Found::Outdated(flaw) => start.changes.done(format_args!(
+            "The certificate in {} is replaced: {flaw}",
+            path.display()
+        )),
         // `made.written` has the reason, which is reported below.
         Found::Unreadable(_) | Found::Usable(_) | Found::Nothing => {}
     }
@@ -209,36 +228,11 @@ fn kept(
     Ok((path, made.certificate))
 }
 
-/// Returns the line of a dry run for the requested certificate.
-///
-/// # Errors
-/// Under `--warning-as-error`, any degradation.
-pub fn preview(
-    start: &mut Start<'_>,
-    person: &ServerUser,
-    place: &ConfigLocation,
-    writable: &dyn Fn(&Path) -> io::Result<()>,
-) -> Result<String, Failure> {
-    if let Some((path, certificate)) = start.tls.take().and_then(|request| request.named) {
-        start.report.all_degraded(invalid(&path, &certificate))?;
-        return Ok(format!("with the certificate in {}", path.display()));
-    }
-    let file = CertificateFile::of(place.directory());
-    let path = file.path();
-    let found = file.find(&person.dropped, SystemTime::now());
-    if let Found::Usable(certificate) = found {
-        report_invalid(start, path, &certificate);
-        return Ok(format!("with the certificate in {}", path.display()));
-    }
-    if let Err(error) = writable(place.directory()) {
-        start.report.degraded(not_kept(path, &error))?;
-    }
-    let aside = match found {
-        Found::Unusable(_) => ", where another file is set aside",
-        _ => "",
-    };
-    let path = path.display();
-    Ok(format!("with a new certificate in {path}{aside}"))
+fn plan_existing(start: &mut Start<'_>, path: &Path) {
+    let section = Section::SERVER;
+    (start.changes).planned(section, || {
+        format!("with the certificate in {}", path.display())
+    });
 }
 
 /// Reports that a person's own certificate cannot be valid now.

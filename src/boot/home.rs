@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use crate::boot::write_access::WriteAccess;
+use crate::boot::changes::Section;
 use crate::boot::{Failure, ServerUser, Start};
 use crate::degradation::Degradation;
 use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_directory};
@@ -267,24 +267,44 @@ pub(super) fn move_home(
     person: &ServerUser,
     environment: &mut Environment,
 ) -> Result<Option<PathBuf>, Failure> {
-    let room = RoomChecks::default();
-    let writable = |directory: &Path| {
-        WriteAccess::default().writable(directory)?;
-        room.check(directory)
-    };
-    let Some(moved) = Moved::find(person, environment, &writable) else {
+    let (room, stop) = (RoomChecks::default(), start.stop());
+    let found = start.changes.make(
+        Section::IDENTITY,
+        |effects| {
+            let writable = |directory: &Path| {
+                effects.check_writable(directory)?;
+                effects.make(|| room.check(directory))
+            };
+            let moved = Moved::find(person, environment, &writable)?;
+            let made = effects.make(|| dir::make_private(&moved.base, person.account.uid));
+            // An earlier start may have made it before the file system was read-only.
+            let made = made.and_then(|()| effects.check_writable(&moved.base));
+            let linked = match made {
+                Ok(()) => effects.make(|| moved.link(&stop)),
+                Err(_) => Ok(()),
+            };
+            Some((moved, made, linked))
+        },
+        |found, words| {
+            let Some((moved, Ok(()), _)) = found else {
+                return;
+            };
+            for (directory, problem, place) in moved.moved_directories() {
+                let place = place.display();
+                words.planned(format_args!("{directory} {problem} in HOME: use {place}"));
+            }
+        },
+    );
+    let Some((moved, made, linked)) = found else {
         return Ok(None);
     };
-    // An earlier start may have made it before the file system was read-only.
-    let made = dir::make_private(&moved.base, person.account.uid)
-        .and_then(|()| WriteAccess::default().writable(&moved.base));
     if let Some(report) = moved.report(person, &made) {
         start.report.degraded(report)?;
     }
     if made.is_err() {
         return Ok(None);
     }
-    if let Err(error) = moved.link(&|| start.stop_requested()) {
+    if let Err(error) = linked {
         let cause = format!(
             "not everything in HOME {} can be read: {error}",
             person.account.home.display()

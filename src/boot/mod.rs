@@ -4,19 +4,23 @@
 //! Settings → root phase → Dropped → user phase → Serve → exit code
 //! ```
 //!
-//! Only this module knows the order. Before the runtime or any other thread exists, the root
+//! Only this module knows the order. A dry run is the same story: [`changes`] previews each change
+//! instead of making it. Before the runtime or any other thread exists, the root
 //! phase is over, the threads that walked a large volume have ended, and root is dropped for
 //! good (except in the old layout).
 
 mod account;
 mod arguments;
 mod certificate;
+mod changes;
 pub mod check;
 mod docker_stacks;
 mod dry_run;
 mod home;
 mod lab_files;
 mod limits;
+mod notebooks;
+mod owners;
 mod passthrough;
 mod report;
 mod rescue;
@@ -25,7 +29,6 @@ mod serve;
 mod termination_log;
 mod unused_variables;
 mod user_phase;
-mod write_access;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -36,8 +39,8 @@ use tracing::error;
 
 use crate::degradation::Degradation;
 use crate::hooks;
-use crate::hooks::{HookContext, HookError, Variables};
-use crate::identity::{Account, Dropped, Linux, Root, current};
+use crate::hooks::{HookContext, HookError, Hooks, Variables};
+use crate::identity::{Account, Dropped, Linux, Root, current, group_name};
 use crate::password::Wanted;
 use crate::server::program;
 use crate::server::program::Launch;
@@ -48,7 +51,10 @@ use crate::supervisor;
 use crate::supervisor::processes;
 use crate::supervisor::signals::Signals;
 use crate::sys;
+use crate::sys::effects::Effects;
+use crate::volume::{DefaultsPreview, VolumeError};
 use certificate::CertificateRequest;
+use changes::{Changes, Section, Words};
 use report::Report;
 pub use termination_log::TerminationLog;
 
@@ -109,11 +115,15 @@ pub struct Start<'a> {
     pub variables: hooks::Variables,
     /// True if root wrote a record of the settings for the verbs.
     pub recorded: bool,
+    /// The changes: made, or previewed by a dry run.
+    pub changes: Changes,
+    /// In a dry run: root's preview of the notebooks, if only root can read them now.
+    pub notebooks: Option<Result<DefaultsPreview, VolumeError>>,
     /// The report, which logs each degradation and keeps it for the state.
     pub report: Report,
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
     /// Returns an error if a stop signal has arrived.
     fn check_stop(&self) -> Result<(), Failure> {
         match self.signals.stop_requested() {
@@ -129,20 +139,29 @@ impl Start<'_> {
     fn run_hooks(
         &mut self,
         phase: &str,
+        section: Section,
         environment: &dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
-        run: fn(&Path, &HookContext<'_>) -> Result<Variables, HookError>,
+        run: fn(&Path, &HookContext<'_>) -> Result<Hooks, HookError>,
     ) -> Result<(), Failure> {
         let settings = &self.settings.hooks;
         let directory = settings.directory.join(phase);
-        let surroundings = HookContext {
-            limit: settings.timeout,
-            environment,
-            signals: self.signals,
+        let run = |effects: Effects<'_>| {
+            let surroundings = HookContext {
+                limit: settings.timeout,
+                environment,
+                signals: self.signals,
+                effects,
+            };
+            run(&directory, &surroundings)
         };
-        let (result, time) = timed(|| run(&directory, &surroundings));
+        let words = |hooks: &Result<Hooks, _>, words: &mut Words<'_>| {
+            let hooks = hooks.iter().flat_map(|hooks| &hooks.paths);
+            words.planned_all(hooks.map(|hook| format!("run {}", hook.display())));
+        };
+        let (result, time) = timed(|| self.changes.make(section, run, words));
         self.check_stop()?;
         match result {
-            Ok(variables) => self.variables.extend(variables),
+            Ok(hooks) => self.variables.extend(hooks.variables),
             Err(error) => return Err(self.hook_failed(error)),
         }
         if directory.exists() {
@@ -162,9 +181,10 @@ impl Start<'_> {
         }
     }
 
-    /// Reports whether a stop signal has arrived, so that long work should end.
-    fn stop_requested(&self) -> bool {
-        self.signals.stop_requested().is_some()
+    /// Returns a function that reports whether a stop signal has arrived, so that long work ends.
+    fn stop(&self) -> impl Fn() -> bool + use<'a> {
+        let signals = self.signals;
+        move || signals.stop_requested().is_some()
     }
 
     /// Returns the mode of the state: what is run.
@@ -251,16 +271,20 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending
             "remove that argument",
         ))?;
     }
+    let dry_run = checked.settings.dry_run;
     run_phases(Start {
         settings: &checked.settings,
         launch: checked.launch,
         signals,
         password: checked.password,
-        rescue_python: rescue::python(&checked.settings),
+        // What a rescue would mend is the end of a dry run, which is to find it.
+        rescue_python: rescue::python(&checked.settings).filter(|_| !dry_run),
         unprepared: None,
         tls: checked.tls,
         variables: Vec::new(),
         recorded: false,
+        changes: Changes::new(dry_run),
+        notebooks: None,
         report,
     })
 }
@@ -275,13 +299,15 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
     check::warn_of_stale_copies(start.settings);
     docker_stacks::warn_of_options(start.settings);
     unused_variables::warn_of_unused_variables(start.mode(), &start.password);
-    if start.settings.dry_run {
-        return dry_run::run(start).map(Ending::from);
-    }
     let person = match Root::detect() {
         Some(root) => root_phase::run(&mut start, root)?,
         None => without_root(&mut start)?,
     };
+    let Account { name, uid, gid, .. } = &person.account;
+    start.changes.planned(Section::IDENTITY, || {
+        let group = group_name(*gid);
+        format!("run as {name} (uid {uid}), group {group} (gid {gid})")
+    });
     let ready = user_phase::run(&mut start, &person)?;
     serve::run(start, &person, ready)
 }
@@ -354,7 +380,7 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
              itself, and HOME and pip work; nothing where the platform chooses the uid",
         ))?;
     }
-    account::name_own(&mut account, start.settings.dry_run);
+    account::name_own(start, &mut account);
     Ok(ServerUser { account, dropped })
 }
 

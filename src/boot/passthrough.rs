@@ -9,7 +9,10 @@ use rustix::process::Pid;
 use tokio::sync::Notify;
 use tracing::error;
 
+use crate::cli::verbs;
 use crate::death::memory::{Cgroup, KillCounter};
+use crate::server::program::Launch;
+use crate::settings::check;
 use crate::state::{Mode, Phase, StatePublisher};
 use crate::supervisor::Observer;
 use crate::supervisor::attempt::{Preparation, RescueReason};
@@ -40,6 +43,36 @@ impl CommandObserver {
     pub fn handles_mode(mode: Mode) -> bool {
         matches!(mode, Mode::Command | Mode::Idle)
     }
+}
+
+/// Returns a hint for a command that is not found and looks like a verb, a Jupyter script or a path
+/// of Windows.
+pub fn command_hint(launch: &Launch) -> Option<String> {
+    let Launch::Command(words) = launch else {
+        return None;
+    };
+    let word = words.first()?.to_str()?;
+    let (name, extension) = word.rsplit_once('.').unwrap_or((word, ""));
+    if ["start", "start-notebook", "start-singleuser"].contains(&name)
+        && ["sh", "py"].contains(&extension)
+    {
+        return Some(format!(
+            "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
+        ));
+    }
+    match word {
+        "help" | "version" => return Some(format!("did you mean the option `--{word}`?")),
+        _ if word.starts_with('-') => {
+            return Some("options come before `--`, which a command follows".into());
+        }
+        _ if check::is_of_windows(word) => return Some(check::WITH_GIT_BASH.into()),
+        _ => {}
+    }
+    let verb = verbs::similar_verb(word)?;
+    Some(match verb == word {
+        true => format!("`{verb}` is a verb only as the very first word"),
+        false => format!("did you mean the verb `{verb}`?"),
+    })
 }
 
 impl Observer for CommandObserver {

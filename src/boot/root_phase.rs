@@ -1,27 +1,25 @@
 //! The root phase: root hooks, the owner of the volume, the Docker socket, stdio, and the drop.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::getpid;
 use tracing::{info, warn};
 
-use crate::boot::{Failure, ServerUser, Start, account, check, report, timed};
+use crate::boot::changes::Section;
+use crate::boot::owners::{claim_volume, hand_over_home};
+use crate::boot::{Failure, ServerUser, Start, account, check, notebooks, timed};
 use crate::degradation::Degradation;
 use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
 use crate::identity::{
     Account, Linux, Root, Target, group_name, groups_of_root, hand_over_stdio, inherited_groups,
-    known_user, resolve, root_parent, split_inherited, supplementary,
+    resolve, root_parent, split_inherited, supplementary,
 };
-use crate::settings::{VolumeOwner, saved};
+use crate::settings::saved;
 use crate::state;
 use crate::sys::trust;
-use crate::volume::{
-    Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, hand_over_volumes,
-    is_anothers_mount, is_ordinary,
-};
 
 /// Does everything that needs root, then drops root (except in the old layout).
 ///
@@ -38,9 +36,10 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
     account::make(start, &root, &mut account)?;
     let (claimed, time) = timed(|| claim_volume(start, &root, &mut account));
     claimed?;
-    let (handed, more) = timed(|| hand_over_home(start, &root, &account, true));
-    log_handed_over(&account, &handed);
+    let ((), more) = timed(|| hand_over_home(start, &root, &account));
     start.report.add_duration("claim", time + more);
+    start.check_stop()?;
+    notebooks::preview_as_root(start, &account);
     start.check_stop()?;
 
     let (groups, time) = timed(|| grant_socket(start, &root, &account));
@@ -49,7 +48,11 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
     start.check_stop()?;
 
     prepare_state(start, &root, &account)?;
-    hand_over_stdio(&root, account.uid, account.gid);
+    start.changes.make(
+        Section::ACCESS,
+        |effects| hand_over_stdio(&root, account.uid, account.gid, effects),
+        |streams, words| words.planned_all(streams.iter().map(|name| format!("hand over {name}"))),
+    );
     let target = Target {
         uid: account.uid,
         gid: account.gid,
@@ -58,11 +61,11 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
     };
     let (dropped, degradations) = root.drop(&target, &Linux)?;
     start.report.all_degraded(degradations)?;
-    info!(
+    start.changes.done(format_args!(
         "Switched uid/gid to {}/{}",
         account.name,
         group_name(account.gid)
-    );
+    ));
     report_root_parent(start)?;
     Ok(ServerUser { account, dropped })
 }
@@ -92,7 +95,7 @@ fn warn_of_surroundings() {
 }
 
 /// Reports a parent process that stays root, such as a wrapper: it is not ours to end.
-pub(super) fn report_root_parent(start: &mut Start<'_>) -> Result<(), Failure> {
+fn report_root_parent(start: &mut Start<'_>) -> Result<(), Failure> {
     let Some(process) = root_parent() else {
         return Ok(());
     };
@@ -114,176 +117,12 @@ fn run_hooks(start: &mut Start<'_>) -> Result<(), Failure> {
     let environment = |written: &Variables| {
         hooks::environment::of_root(std::env::vars_os().chain(written.iter().cloned()), named)
     };
-    start.run_hooks("root", &environment, hooks::run_as_root)
-}
-
-fn claim_volume(start: &mut Start<'_>, root: &Root, account: &mut Account) -> Result<(), Failure> {
-    let Some(directory) = &start.settings.notebooks.directory else {
-        return Ok(());
-    };
-    if account::is_in_persons_home(start, directory) {
-        return Ok(());
-    }
-    let policy = policy(start, root, account)?;
-    let request = Claim {
-        directory: directory.clone(),
-        policy,
-        uid: account.uid,
-        gid: account.gid,
-    };
-    let claimed = claim(
-        root,
-        &request,
-        &|| start.stop_requested(),
-        &mut report::progress("looking at the owners of the notebooks"),
-    );
-    start.check_stop()?;
-    let claimed = claimed?;
-    let volume = directory.display();
-    if let Some((uid, gid)) = claimed.adopted {
-        info!("Adopted the owner of {volume}: {uid}:{gid}");
-        adopt(start, root, account, uid, gid)?;
-    } else if claimed.checked > 0 && !claimed.ignored {
-        let owner = format!("{}:{}", account.name, group_name(account.gid));
-        info!("Did chown -R {owner} {volume}");
-        log_former_owners(&claimed);
-    }
-    if policy != VolumeOwner::Keep {
-        let handed = hand_over_mounts(root, &hand(directory, account, true));
-        log_handed_over(account, &handed);
-    }
-    start.report.all_degraded(claimed.degradations)
-}
-
-/// Logs the former owners of files that changed hands, who may miss them.
-fn log_former_owners(claimed: &Claimed) {
-    let (changed, checked) = (claimed.changed, claimed.checked);
-    let owners = claimed.former.iter();
-    let owners: Vec<String> = owners
-        .map(|(uid, count)| format!("{count} of uid {uid}"))
-        .collect();
-    let owners = owners.join(", ");
-    if claimed.former.keys().any(|uid| is_ordinary(*uid)) {
-        info!(
-            "{changed} of {checked} entries changed hands: {owners} (--volume-owner adopt leaves \
-             files with their owner)"
-        );
-    } else {
-        tracing::debug!("{changed} of {checked} entries changed hands: {owners}");
-    }
-}
-
-/// Returns the policy for the owners of the notebooks. If the notebooks directory holds HOME
-/// and is in the image's own file system, the image has chosen the owners: root's files there,
-/// such as the venv and the compat image's script, stay root's.
-pub(super) fn policy(
-    start: &mut Start<'_>,
-    root: &Root,
-    account: &Account,
-) -> Result<VolumeOwner, Failure> {
-    let policy = start.settings.notebooks.owner;
-    if account::is_new(start) && policy == VolumeOwner::Auto {
-        let directory = start.settings.notebooks.directory.as_deref();
-        // The operator asked for these ids, so the owner of a mount is not adopted.
-        if directory.is_some_and(|directory| is_anothers_mount(root, directory, account.uid)) {
-            return Ok(VolumeOwner::Keep);
-        }
-    }
-    let directory = start.settings.notebooks.directory.as_deref();
-    let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev()).ok();
-    let of_the_image = |path: &&Path| {
-        let real = std::fs::canonicalize(path);
-        let holds_home =
-            real.is_ok_and(|real| real != Path::new("/") && account.home.starts_with(real));
-        holds_home && device(path) == device(Path::new("/"))
-    };
-    match directory.filter(of_the_image) {
-        Some(directory) if matches!(policy, VolumeOwner::Auto | VolumeOwner::Chown) => {
-            let cause = format!(
-                "the notebooks directory {} holds HOME: the owners in it stay as they are",
-                directory.display()
-            );
-            let remedy = "mount a volume there, or name a directory below HOME with --notebooks";
-            start.report.degraded(Degradation::new(cause, remedy))?;
-            Ok(VolumeOwner::Keep)
-        }
-        _ => Ok(policy),
-    }
-}
-
-/// Hands over what is root's in HOME and is to be the user's; returns it. In a person's home these
-/// are fresh volumes alone. `change` false: only lists.
-pub(super) fn hand_over_home(
-    start: &Start<'_>,
-    root: &Root,
-    account: &Account,
-    change: bool,
-) -> Vec<PathBuf> {
-    let hand = hand(&account.home, account, change);
-    match account::is_persons_home(start) {
-        true => hand_over_volumes(root, &hand),
-        false => hand_over_directories(root, &hand),
-    }
-}
-
-pub(super) fn hand<'a>(directory: &'a Path, account: &Account, change: bool) -> HandOver<'a> {
-    HandOver {
-        directory,
-        uid: account.uid,
-        gid: account.gid,
-        change,
-    }
-}
-
-fn log_handed_over(account: &Account, paths: &[PathBuf]) {
-    let paths = paths.iter().map(|path| path.display().to_string());
-    let paths: Vec<String> = paths.collect();
-    if !paths.is_empty() {
-        info!("Handed over to {}: {}", account.name, paths.join(", "));
-    }
-}
-
-/// Makes the volume's owner the server's account, and hands HOME's state directories to it. The
-/// account keeps the user's HOME and also the user's group, for which the venv is writable.
-fn adopt(
-    start: &mut Start<'_>,
-    root: &Root,
-    account: &mut Account,
-    uid: u32,
-    gid: u32,
-) -> Result<(), Failure> {
-    report_known_owner(start, account, uid)?;
-    if let Some(named) = account::adopt_ids(account, uid, gid) {
-        account::enter(root, account, named);
-    }
-    account::claim_home(start, root, account)
-}
-
-/// Reports an adopted owner who is another user here: the server then has that user's files, too.
-pub(super) fn report_known_owner(
-    start: &mut Start<'_>,
-    account: &Account,
-    uid: u32,
-) -> Result<(), Failure> {
-    let Some(name) = known_user(uid).filter(|_| uid != account.uid) else {
-        return Ok(());
-    };
-    let owner = format!("the owner of the notebooks, uid {uid}");
-    let remedy = "give the directory to another uid on the host, or use --volume-owner chown";
-    start
-        .report
-        .degraded(account::is_another(&owner, &name, remedy))
-}
-
-/// Returns the paths that the user is to get access to.
-pub(super) fn access_request(start: &Start<'_>) -> AccessRequest {
-    let docker = &start.settings.docker;
-    AccessRequest {
-        socket: docker.socket.clone(),
-        paths: docker.grant_access.clone(),
-        docker_group: docker.group.clone(),
-        etc: "/etc".into(),
-    }
+    start.run_hooks(
+        "root",
+        Section::ROOT_HOOKS,
+        &environment,
+        hooks::run_as_root,
+    )
 }
 
 /// Gives access to the Docker socket and other paths; returns the user's supplementary groups.
@@ -292,19 +131,43 @@ fn grant_socket(
     root: &Root,
     account: &Account,
 ) -> Result<Vec<u32>, Failure> {
-    let access = grant_access(root, account, &access_request(start));
-    for path in &access.enabled {
-        info!("Enabled access to {}", path.display());
-    }
-    for (user, group) in &access.withdrawn {
-        info!("Took {user} out of group {group}, which an earlier start had added");
-    }
-    supplementary_groups(start, account, access)
+    let docker = &start.settings.docker;
+    let request = AccessRequest {
+        socket: docker.socket.clone(),
+        paths: docker.grant_access.clone(),
+        docker_group: docker.group.clone(),
+        etc: "/etc".into(),
+    };
+    let access = start.changes.make(
+        Section::ACCESS,
+        |effects| grant_access(root, account, &request, effects),
+        |access, words| {
+            for path in &access.enabled {
+                let path = path.display();
+                words.say(
+                    format_args!("Enabled access to {path}"),
+                    format_args!("enable access to {path}"),
+                );
+            }
+            for (user, group) in &access.withdrawn {
+                words.done(format_args!(
+                    "Took {user} out of group {group}, which an earlier start had added"
+                ));
+            }
+            words.planned_all(&access.changes);
+        },
+    );
+    let groups = supplementary_groups(start, account, access)?;
+    start.changes.planned(Section::ACCESS, || {
+        let names: Vec<String> = groups.iter().map(u32::to_string).collect();
+        format!("supplementary groups: {}", names.join(" "))
+    });
+    Ok(groups)
 }
 
 /// Returns the user's supplementary groups: the account's own, those granted, and those of
 /// `--group-add`. Reports those that are not passed on.
-pub(super) fn supplementary_groups(
+fn supplementary_groups(
     start: &mut Start<'_>,
     account: &Account,
     access: Access,
@@ -334,17 +197,33 @@ pub(super) fn supplementary_groups(
 
 fn prepare_state(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<(), Failure> {
     let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
-    note_record(start, saved::write_as_root(&text));
-    let directory = &start.settings.state_dir;
-    match state::prepare(root, directory, account.uid, account.gid) {
-        Ok(()) => Ok(()),
-        Err(error) => report_state_failure(start, account, &error),
-    }
+    let written = start.changes.make(
+        Section::FILES,
+        |effects| saved::write_as_root(&text, effects),
+        |written, words| {
+            words.planned_if(
+                written.is_ok(),
+                format_args!("write {}", saved::ROOT_RECORD),
+            );
+        },
+    );
+    note_record(start, written);
+    let (directory, ids) = (&start.settings.state_dir, (account.uid, account.gid));
+    let prepared = start.changes.make(
+        Section::FILES,
+        |effects| state::prepare(root, directory, ids, effects),
+        |prepared, words| {
+            if prepared.is_ok() {
+                words.given(directory, account);
+            }
+        },
+    );
+    prepared.or_else(|error| report_state_failure(start, account, &error))
 }
 
 /// Notes whether root wrote its record of the settings. If it could not, such as in a read-only
 /// container, the user writes a record, which root's verbs do not trust.
-pub(super) fn note_record(start: &mut Start<'_>, written: std::io::Result<()>) {
+fn note_record(start: &mut Start<'_>, written: std::io::Result<()>) {
     start.recorded = written.is_ok();
     if let Err(error) = written {
         info!(
@@ -356,7 +235,7 @@ pub(super) fn note_record(start: &mut Start<'_>, written: std::io::Result<()>) {
 }
 
 /// Reports that the state directory could not be made or handed over.
-pub(super) fn report_state_failure(
+fn report_state_failure(
     start: &mut Start<'_>,
     account: &Account,
     error: &std::io::Error,

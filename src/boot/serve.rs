@@ -10,12 +10,12 @@ use tracing::{info, warn};
 use crate::boot::arguments;
 use crate::boot::arguments::{ServerCheck, arguments, in_venv};
 use crate::boot::certificate;
+use crate::boot::changes::Section;
+use crate::boot::dry_run;
 use crate::boot::lab_files::LabFiles;
-use crate::boot::passthrough::CommandObserver;
-use crate::boot::user_phase;
+use crate::boot::passthrough::{CommandObserver, command_hint};
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::boot::{Ending, Failure, ServerUser, Start, causes, rescue, variable};
-use crate::cli::verbs;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
@@ -23,13 +23,13 @@ use crate::jupyter_config::location::LAB_CONFIG_NAME;
 use crate::jupyter_config::precedence::DefaultDecision;
 use crate::log::logfile::Logfile;
 use crate::password;
-use crate::password::Wanted;
+use crate::password::{Outcome, Wanted};
 use crate::server::monitor::{ServerObserver, WatchOptions, format_times, milliseconds};
 use crate::server::notify;
 use crate::server::program::{Launch, ServerProgram};
 use crate::server::targets::Expected;
 use crate::server::welcome::DefaultPassword;
-use crate::settings::{Orphans, check, saved};
+use crate::settings::{Orphans, saved};
 use crate::state;
 use crate::state::{
     Mode, PasswordLocation, Phase, State, StateDirectory, StatePublisher, WRITE_TIMEOUT,
@@ -40,6 +40,7 @@ use crate::supervisor::attempt::{Prepare, Server};
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
+use crate::sys::effects::Effects;
 use crate::sys::env::Environment;
 use crate::tls::Handover;
 
@@ -49,29 +50,41 @@ use crate::tls::Handover;
 /// An argument of the server cannot work, or the runtime could not be made.
 pub fn run(mut start: Start<'_>, person: &ServerUser, ready: Ready) -> Result<Ending, Failure> {
     let keeper = open_state(&mut start, person)?;
-    match start.launch.clone() {
-        Launch::Server(server) => serve(start, person, ready, &server, keeper),
-        Launch::Command(words) => {
-            let program = Program {
-                name: words[0].clone(), // invariant: a command has a first word
-                args: words[1..].to_vec(),
-                environment: ready.environment.to_vec(),
-                directory: None,
-                umask: start.settings.server.umask,
-            };
-            run_command(start, Main::Command(program), ready.password, keeper)
-        }
-        Launch::Idle => run_command(start, Main::Idle, ready.password, keeper),
+    let program = match start.launch.clone() {
+        Launch::Server(server) => return serve(start, person, ready, &server, keeper),
+        Launch::Command(words) => Some(Program {
+            name: words[0].clone(), // invariant: a command has a first word
+            args: words[1..].to_vec(),
+            environment: ready.environment.to_vec(),
+            directory: None,
+            umask: start.settings.server.umask,
+        }),
+        Launch::Idle => None,
+    };
+    if let Some(ending) = dry_run::end(&mut start, &ready.environment, program.as_ref()) {
+        return Ok(ending);
     }
+    let main = program.map_or(Main::Idle, Main::Command);
+    run_command(start, main, ready.password, keeper)
 }
 
 fn open_state(
     start: &mut Start<'_>,
     person: &ServerUser,
 ) -> Result<Option<StateDirectory>, Failure> {
-    match StateDirectory::open(&person.dropped, &start.settings.state_dir) {
+    let wanted = &start.settings.state_dir;
+    let opened = start.changes.make(
+        Section::FILES,
+        |effects| StateDirectory::open(&person.dropped, wanted, effects),
+        |opened, words| {
+            if let Ok(keeper) = opened {
+                let directory = keeper.directory().display();
+                words.planned(format_args!("write {directory}/{}", state::FILE));
+            }
+        },
+    );
+    match opened {
         Ok(keeper) => {
-            let wanted = &start.settings.state_dir;
             if keeper.directory() != wanted && state::is_used_by_another(&person.dropped, wanted) {
                 start.report.degraded(Degradation::new(
                     format!(
@@ -81,26 +94,37 @@ fn open_state(
                     "name a directory of its own with --state-dir",
                 ))?;
             }
-            let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
-            if !start.recorded
-                && let Err(error) = saved::write_user_record(keeper.directory(), &text)
-            {
-                tracing::debug!("the settings cannot be recorded: {error}");
+            if !start.recorded {
+                record_settings(start, keeper.directory());
             }
             Ok(Some(keeper))
         }
         Err(error) => {
-            start.report.degraded(no_state(&error))?;
+            start.report.degraded(Degradation::new(
+                format!(
+                    "the state can be kept nowhere ({error}): `healthcheck` will say unhealthy"
+                ),
+                "mount a tmpfs on /run, /dev/shm or /tmp, or name a directory with --state-dir",
+            ))?;
             Ok(None)
         }
     }
 }
 
-pub(super) fn no_state(error: &std::io::Error) -> Degradation {
-    Degradation::new(
-        format!("the state can be kept nowhere ({error}): `healthcheck` will say unhealthy"),
-        "mount a tmpfs on /run, /dev/shm or /tmp, or name a directory with --state-dir",
-    )
+/// Writes the user's record of the settings, where root wrote none.
+fn record_settings(start: &mut Start<'_>, directory: &Path) {
+    let text = saved::record_text(start.settings, &state::supervisor_id(getpid()));
+    let written = start.changes.make(
+        Section::FILES,
+        |effects| effects.make(|| saved::write_user_record(directory, &text)),
+        |_, words| {
+            let path = saved::user_record_path(directory);
+            words.planned(format_args!("write {}", path.display()));
+        },
+    );
+    if let Err(error) = written {
+        tracing::debug!("the settings cannot be recorded: {error}");
+    }
 }
 
 fn new_state(
@@ -162,36 +186,6 @@ fn run_command(
     })
 }
 
-/// Returns a hint for a command that is not found and looks like a verb, a Jupyter script or a path
-/// of Windows.
-pub(super) fn command_hint(launch: &Launch) -> Option<String> {
-    let Launch::Command(words) = launch else {
-        return None;
-    };
-    let word = words.first()?.to_str()?;
-    let (name, extension) = word.rsplit_once('.').unwrap_or((word, ""));
-    if ["start", "start-notebook", "start-singleuser"].contains(&name)
-        && ["sh", "py"].contains(&extension)
-    {
-        return Some(format!(
-            "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
-        ));
-    }
-    match word {
-        "help" | "version" => return Some(format!("did you mean the option `--{word}`?")),
-        _ if word.starts_with('-') => {
-            return Some("options come before `--`, which a command follows".into());
-        }
-        _ if check::is_of_windows(word) => return Some(check::WITH_GIT_BASH.into()),
-        _ => {}
-    }
-    let verb = verbs::similar_verb(word)?;
-    Some(match verb == word {
-        true => format!("`{verb}` is a verb only as the very first word"),
-        false => format!("did you mean the verb `{verb}`?"),
-    })
-}
-
 fn serve(
     mut start: Start<'_>,
     person: &ServerUser,
@@ -243,6 +237,9 @@ fn serve(
         directory: working_directory(&start),
         umask: start.settings.server.umask,
     };
+    if let Some(ending) = dry_run::end(&mut start, &environment, Some(&program)) {
+        return Ok(ending);
+    }
     let by_hub = variable("JUPYTERHUB_SERVICE_URL").filter(|_| server.hub);
     let by_hub = by_hub.and_then(|url| Expected::by_hub(url.to_str()?));
     let wanted = Arc::new((ready.wanted, place));
@@ -328,17 +325,23 @@ fn prepare(
     Arc::new(move || {
         let (wanted, place) = &*wanted;
         if failed.load(Ordering::Relaxed) || matches!(wanted, Wanted::Default(_)) {
-            let applied =
-                password::apply(&dropped, place, wanted).map_err(|error| causes(&error))?;
+            // The story of the start is over: a restart makes its changes by itself.
+            let applied = password::apply(&dropped, place, wanted, Effects::Make)
+                .map_err(|error| causes(&error))?;
             if applied.variable.is_some() {
                 return Err(
                     "the password becomes effective when the container is restarted".into(),
                 );
             }
             failed.store(false, Ordering::Relaxed);
-            user_phase::log_password_result(applied)
-                .iter()
-                .for_each(|told| warn!("{told}"));
+            if let Some(note) = applied.note {
+                info!("{note}");
+            }
+            match applied.outcome {
+                Outcome::Changed => info!("{}", password::CHANGED),
+                Outcome::NotSet(told) => warn!("{told}"),
+                Outcome::Unchanged | Outcome::NotReadable(_) => {}
+            }
         }
         (check.check(&place.read())).map_err(|wrong| wrong.to_string())?;
         match lab_files.as_ref().and_then(LabFiles::damaged) {
@@ -352,18 +355,21 @@ fn open_logfile(start: &mut Start<'_>) -> Result<Option<Logfile>, Failure> {
     let Some(path) = &start.settings.log.server_file else {
         return Ok(None);
     };
-    match Logfile::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) => {
-            start.report.degraded(no_logfile(path, &error))?;
-            Ok(None)
-        }
-    }
-}
-
-pub(super) fn no_logfile(path: &Path, error: &std::io::Error) -> Degradation {
-    Degradation::new(
-        format!("the logfile {} cannot be written: {error}", path.display()),
-        "name another one with --jupyter-logfile; the console has the same lines",
-    )
+    let opened = start.changes.make(
+        Section::FILES,
+        |effects| match effects {
+            Effects::Make => Logfile::open(path).map(Some),
+            Effects::Preview(_) => Logfile::can_open(path, effects).map(|()| None),
+        },
+        |opened, words| {
+            words.planned_if(opened.is_ok(), format_args!("append to {}", path.display()));
+        },
+    );
+    opened.or_else(|error| {
+        start.report.degraded(Degradation::new(
+            format!("the logfile {} cannot be written: {error}", path.display()),
+            "name another one with --jupyter-logfile; the console has the same lines",
+        ))?;
+        Ok(None)
+    })
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, setrlimit};
 use tracing::info;
 
-use crate::boot::{Failure, ServerUser, Start, report, timed, variable};
-use crate::boot::{causes, docker_stacks, home, limits};
+use crate::boot::changes::{Section, Words};
+use crate::boot::{Failure, ServerUser, Start, causes, timed};
+use crate::boot::{docker_stacks, home, limits, notebooks};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
@@ -25,7 +26,7 @@ use crate::settings::table;
 use crate::state::{Mode, PasswordLocation};
 use crate::sys::env;
 use crate::sys::env::Environment;
-use crate::volume::{Defaults, VolumeError, bring_in, wrong_mounts};
+use crate::volume::wrong_mounts;
 
 /// The results of the user phase that serving needs.
 pub struct Ready {
@@ -52,8 +53,8 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     let elsewhere = home::move_home(start, person, &mut environment)?;
     let elsewhere = elsewhere.as_deref();
 
-    let (result, time) = timed(|| match make_notebooks(start)? {
-        true => bring_notebooks(start, person),
+    let (result, time) = timed(|| match notebooks::make(start)? {
+        true => notebooks::bring_defaults(start, person),
         false => Ok(None),
     });
     let news = result?;
@@ -73,7 +74,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     start.check_stop()?;
 
     match setrlimit(Resource::RLIMIT_CORE, 0, 0) {
-        Ok(()) => info!("Disabled coredumps"),
+        Ok(()) => start.changes.done(format_args!("Disabled coredumps")),
         Err(error) => start.report.degraded(Degradation::new(
             format!("core dumps are not disabled: setrlimit failed: {error}"),
             "run with --ulimit core=0",
@@ -99,7 +100,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
         }
         environment.to_vec()
     };
-    start.run_hooks("user", &of_a_hook, hooks::run_as_user)?;
+    start.run_hooks("user", Section::USER_HOOKS, &of_a_hook, hooks::run_as_user)?;
     take_variables(start, &mut environment);
     let now = find_config_location(start, person, elsewhere, &environment);
     // A hook may have configured a login, beside which the default must not be effective.
@@ -115,10 +116,10 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
         start.check_stop()?;
     }
     if let Some(path) = environment.get("PATH") {
-        info!(
+        start.changes.done(format_args!(
             "Changed environment variable PATH to {}",
             path.to_string_lossy()
-        );
+        ));
     }
     let password = (start.mode() != Mode::Hub).then(|| PasswordLocation {
         directory: place.directory().to_owned(),
@@ -145,7 +146,7 @@ fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
     }
 }
 
-pub(super) fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
+fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
     // A command notifies the service manager itself; for a server we do.
     let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::SOCKET_VARIABLE);
     let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
@@ -167,80 +168,6 @@ pub(super) fn make_environment(start: &Start<'_>, person: &ServerUser) -> Enviro
 /// Variables that `jupyter_core` treats as on even if they are empty.
 const ON_IF_EMPTY: [&str; 2] = ["JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"];
 
-/// Returns the defaults and how to bring them in; `None`: not configured.
-pub(super) fn defaults(start: &Start<'_>) -> Option<Defaults> {
-    let notebooks = &start.settings.notebooks;
-    Some(Defaults {
-        source: notebooks.defaults.clone()?,
-        volume: notebooks.directory.clone()?,
-        image_version: variable("AI_LAB_VERSION").and_then(|text| text.into_string().ok()),
-        update: notebooks.update,
-        deleted: notebooks.deleted,
-        mode: notebooks.mode,
-    })
-}
-
-/// Makes the notebooks directory if root did not. Returns true if it exists or none is configured.
-fn make_notebooks(start: &mut Start<'_>) -> Result<bool, Failure> {
-    let Some(directory) = &start.settings.notebooks.directory else {
-        return Ok(true);
-    };
-    let made = std::fs::create_dir_all(directory);
-    if let Err(error) = &made {
-        start.report.degraded(no_notebooks(directory, error))?;
-    }
-    Ok(made.is_ok())
-}
-
-/// Returns the degradation for a notebooks directory that cannot be opened or made.
-pub(super) fn no_notebooks(directory: &Path, error: &std::io::Error) -> Degradation {
-    Degradation::new(
-        format!(
-            "cannot open or create the notebooks directory {}: {error}",
-            directory.display()
-        ),
-        "mount a volume there that the user may write, or name another directory with --notebooks",
-    )
-}
-
-/// Brings the defaults in; returns what is new for the user.
-fn bring_notebooks(start: &mut Start<'_>, person: &ServerUser) -> Result<Option<String>, Failure> {
-    let Some(defaults) = defaults(start) else {
-        return Ok(None);
-    };
-    let brought = bring_in(
-        &person.dropped,
-        &defaults,
-        &|| start.stop_requested(),
-        &mut report::progress("bringing in the notebooks"),
-    );
-    start.check_stop()?;
-    let summary = match brought {
-        Ok(summary) => summary,
-        Err(error) => {
-            start.report.degraded(without_defaults(&error))?;
-            return Ok(None);
-        }
-    };
-    info!(
-        "Copied notebooks from {} to {}",
-        defaults.source.display(),
-        defaults.volume.display()
-    );
-    info!("{summary}");
-    for line in &summary.reported {
-        info!("{line}");
-    }
-    start.report.all_degraded(summary.degradations)?;
-    Ok(summary.news)
-}
-
-/// Returns the degradation for missing defaults. It is not fatal: the user's own work is there.
-pub(super) fn without_defaults(error: &VolumeError) -> Degradation {
-    let remedy = "see the reason; the server starts without them";
-    Degradation::new(causes(error), remedy)
-}
-
 /// Sets the wanted password, if there is one; returns Jupyter's config locations.
 fn set_password(
     start: &mut Start<'_>,
@@ -251,7 +178,16 @@ fn set_password(
 ) -> Result<ConfigLocation, Failure> {
     let place = find_config_location(start, person, elsewhere, environment);
     start.unprepared = None;
-    let mut applied = match password::apply(&person.dropped, &place, wanted) {
+    let applied = start.changes.make(
+        Section::PASSWORD,
+        |effects| password::apply(&person.dropped, &place, wanted, effects),
+        |applied, words| {
+            if let Ok(applied) = applied {
+                say_applied(applied, &place, words);
+            }
+        },
+    );
+    let applied = match applied {
         // A command starts no server, and may be the shell in which the file is repaired.
         Err(error @ PasswordError::Open { .. }) if !is_server(start) => {
             let told = Degradation::note(error.to_string());
@@ -264,15 +200,14 @@ fn set_password(
         }
         applied => applied?,
     };
-    if let Some((name, value)) = applied.variable.take() {
+    if let Some((name, value)) = applied.variable {
         environment.set(name, value);
     }
-    // The note says that something else decides, which may be a password in plain text.
-    let configured = applied.note.is_some();
-    if let Some(degradation) = log_password_result(applied) {
+    if let Outcome::NotSet(degradation) = applied.outcome {
         start.report.degraded(degradation)?;
     }
-    if configured && start.mode() == Mode::Lab {
+    // The note says that something else decides, which may be a password in plain text.
+    if applied.note.is_some() && start.mode() == Mode::Lab {
         report_plain_text(start, &place)?;
     }
     Ok(place)
@@ -292,22 +227,27 @@ fn report_plain_text(start: &mut Start<'_>, place: &ConfigLocation) -> Result<()
     }
 }
 
-/// Logs the result of setting the password; returns the degradation if it was not set.
-pub(super) fn log_password_result(applied: Applied) -> Option<Degradation> {
-    if let Some(note) = applied.note {
+fn say_applied(applied: &Applied, place: &ConfigLocation, words: &mut Words<'_>) {
+    if let Some(note) = &applied.note {
         info!("{note}");
     }
-    match applied.outcome {
-        Outcome::Changed => info!("{}", password::CHANGED),
-        Outcome::Unchanged => {}
-        Outcome::NotSet(degradation) => return Some(degradation),
+    match &applied.outcome {
+        Outcome::Changed => words.say(
+            format_args!("{}", password::CHANGED),
+            format_args!("write its hash to {}", place.file().display()),
+        ),
+        Outcome::Unchanged => words.planned(format_args!("leave it as it is")),
+        Outcome::NotReadable(path) => {
+            let path = path.display();
+            words.planned(format_args!("look at {path}, once it is handed over"));
+        }
+        Outcome::NotSet(_) => {}
     }
-    None
 }
 
 /// Reports if something wins over a forced password: a configuration file in the server's
 /// arguments, or another way to log in.
-pub(super) fn report_overrides(
+fn report_overrides(
     start: &mut Start<'_>,
     place: &ConfigLocation,
     wanted: &Wanted,
@@ -389,8 +329,9 @@ fn owns(person: &ServerUser, path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.uid() == person.account.uid)
 }
 
-/// Returns the server's working directory, which is Jupyter's root directory, if it exists.
+/// Returns the server's working directory, which is Jupyter's root directory, if it exists by now.
 pub fn working_directory(start: &Start<'_>) -> Option<PathBuf> {
     let directory = start.settings.root_dir()?;
-    directory.is_dir().then(|| directory.to_owned())
+    let exists = directory.is_dir() || start.changes.is_given(directory);
+    exists.then(|| directory.to_owned())
 }

@@ -22,6 +22,7 @@ use crate::server::prefix;
 use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::state::Mode;
+use crate::sys::effects::Effects;
 
 /// Runs one of the `password` verbs.
 ///
@@ -66,7 +67,8 @@ pub fn run(what: Password, typed: CliSettings) -> Result<ExitCode, VerbError> {
 
 fn set(setting: &VerbContext, place: &ConfigLocation) -> Result<ExitCode, VerbError> {
     let secret = read("New password: ", true)?;
-    let applied = password::apply(&setting.dropped, place, &Wanted::Forced(secret))?;
+    let wanted = Wanted::Forced(secret);
+    let applied = password::apply(&setting.dropped, place, &wanted, Effects::Make)?;
     if applied.outcome == Outcome::Unchanged {
         print_text("this is already the password\n");
         return Ok(ExitCode::SUCCESS);

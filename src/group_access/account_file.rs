@@ -9,59 +9,51 @@ use std::path::{Path, PathBuf};
 use crate::group_access::group_file::{self, AccountFile};
 use crate::group_access::lock::{self, Lock, Replacement};
 use crate::identity::{Account, Root};
+use crate::sys::effects::Effects;
 
 /// The lines of an account, with which its uid, gid and groups have names.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a>(pub &'a Account);
 
 impl Entry<'_> {
-    /// Writes the user and its groups; a gid without a name gets the user's.
+    /// Writes the user and its groups; a gid without a name gets the user's. Returns the paths of
+    /// the files that change.
     ///
     /// # Errors
     /// A file cannot be read or replaced.
-    pub fn write(&self, _: &Root, etc: &Path) -> io::Result<()> {
-        if self.changes(etc)?.is_empty() {
-            return Ok(());
+    pub fn write(&self, _: &Root, etc: &Path, effects: Effects<'_>) -> io::Result<Vec<PathBuf>> {
+        let paths: Vec<PathBuf> = self
+            .changes(etc)?
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
+        if effects.is_preview() {
+            paths
+                .iter()
+                .try_for_each(|path| Replacement::can_prepare(path))?;
+        } else if !paths.is_empty() {
+            let _lock = Lock::take(etc, &["passwd", "group"])?;
+            let prepared = self.changes(etc)?.into_iter();
+            let prepared: Vec<Replacement> = prepared
+                .map(|(path, text)| Replacement::prepare(&path, &text, 0o644))
+                .collect::<io::Result<_>>()?;
+            lock::replace_all(prepared)?;
         }
-        let _lock = Lock::take(etc, &["passwd", "group"])?;
-        let prepared = self.changes(etc)?.into_iter();
-        let prepared: Vec<Replacement> = prepared
-            .map(|(path, text)| Replacement::prepare(&path, &text, 0o644))
-            .collect::<io::Result<_>>()?;
-        lock::replace_all(prepared)
-    }
-
-    /// Previews [`Self::write`]: the paths of the files that it would change.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn preview(&self, etc: &Path) -> io::Result<Vec<PathBuf>> {
-        let paths = self.changes(etc)?.into_iter().map(|(path, _)| path);
-        let paths: Vec<PathBuf> = paths.collect();
-        paths
-            .iter()
-            .try_for_each(|path| Replacement::can_prepare(path))?;
         Ok(paths)
     }
 
     /// Appends the user's line to `/etc/passwd` without root, where the image allows that: images
-    /// for OpenShift let group root write the file, though not replace it.
+    /// for OpenShift let group root write the file, though not replace it. Returns the paths of the
+    /// files that change.
     ///
     /// # Errors
     /// The file cannot be read or written, or more than a new last line would be needed.
-    pub fn append(&self, etc: &Path) -> io::Result<()> {
-        match self.open_to_append(etc)? {
-            Some((mut file, line)) => file.write_all(&line),
-            None => Ok(()),
-        }
-    }
-
-    /// Previews [`Self::append`].
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub fn preview_append(&self, etc: &Path) -> io::Result<()> {
-        self.open_to_append(etc).map(drop)
+    pub fn append(&self, etc: &Path, effects: Effects<'_>) -> io::Result<Vec<PathBuf>> {
+        let Some((mut file, line)) = self.open_to_append(etc)? else {
+            return Ok(Vec::new());
+        };
+        effects.make(|| file.write_all(&line))?;
+        Ok(vec![etc.join("passwd")])
     }
 
     /// Opens `/etc/passwd`; returns it with the bytes to append. `None`: nothing is missing.
@@ -181,6 +173,7 @@ impl Entry<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::sys::effects::WriteAccess;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
                           # a comment\n\
@@ -278,18 +271,20 @@ mod tests {
         let path = etc.path().join("passwd");
         let alice = alice(1234, 0);
         let entry = Entry(&alice);
-        assert!(entry.append(etc.path()).is_err(), "there is no file");
+        let append = |entry: &Entry<'_>| entry.append(etc.path(), Effects::Make);
+        assert!(append(&entry).is_err(), "there is no file");
         std::fs::write(&path, PASSWD.trim_end()).unwrap();
-        entry.preview_append(etc.path()).unwrap();
+        let preview = Effects::Preview(&WriteAccess::default());
+        entry.append(etc.path(), preview).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), PASSWD.trim_end());
         for _ in 0..2 {
-            entry.append(etc.path()).unwrap();
+            append(&entry).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             let line = "alice:*:1234:0:alice:/home/alice:/bin/bash\n";
             assert_eq!(text, format!("{PASSWD}{line}"));
         }
         let again = Account { uid: 77, ..alice };
-        let refused = Entry(&again).append(etc.path()).unwrap_err();
+        let refused = append(&Entry(&again)).unwrap_err();
         assert_eq!(refused.to_string(), "another line has this name");
     }
 }

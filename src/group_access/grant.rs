@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use crate::degradation::Degradation;
 use crate::group_access::group_root;
-use crate::group_access::membership::{RECORD, Want, apply_memberships, preview_memberships};
+use crate::group_access::membership::{RECORD, Want, apply_memberships};
 use crate::group_access::path_access::{PathAccess, examine};
 use crate::identity::Root;
 use crate::identity::account::Account;
+use crate::sys::effects::Effects;
 
 /// The paths to give access to.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Access {
     pub degradations: Vec<Degradation>,
     /// Users and the groups that they were taken out of: this user, or one of an earlier start.
     pub withdrawn: Vec<(String, String)>,
+    /// In a preview: the changes of the group file, for people to read.
+    pub changes: Vec<String>,
     lost: BTreeSet<u32>,
 }
 
@@ -52,47 +55,29 @@ impl Access {
 /// Gives `account` access to the paths of `request`.
 ///
 /// Never fails: a problem is reported as a degradation.
-pub fn grant_access(_: &Root, account: &Account, request: &AccessRequest) -> Access {
+pub fn grant_access(
+    _: &Root,
+    account: &Account,
+    request: &AccessRequest,
+    effects: Effects<'_>,
+) -> Access {
     let (mut access, wants) = examine_paths(account, request);
     if !wants.is_empty() || request.etc.join(RECORD).exists() {
-        let (plan, failure) =
-            apply_memberships(account, &wants, &request.docker_group, &request.etc);
+        let (group, etc) = (&request.docker_group, &request.etc);
+        let (plan, failure) = apply_memberships(account, &wants, group, etc, effects);
         access.degradations.extend(plan.degradations);
         access
             .degradations
             .extend(check_group_root(&wants, request));
         access.lost = plan.lost;
         match failure {
-            None => access.withdrawn = plan.withdrawn,
+            None => (access.withdrawn, access.changes) = (plan.withdrawn, plan.changes),
             Some(why) => access
                 .degradations
                 .push(group_file_degradation(why, account, request)),
         }
     }
     access
-}
-
-/// Returns what [`grant_access`] would do, and the lines of the group file that it would change.
-pub fn preview_access(account: &Account, request: &AccessRequest) -> (Access, Vec<String>) {
-    let (mut access, wants) = examine_paths(account, request);
-    let (plan, changes) = preview_memberships(account, &wants, &request.docker_group, &request.etc);
-    access.degradations.extend(plan.degradations);
-    access
-        .degradations
-        .extend(check_group_root(&wants, request));
-    access.lost = plan.lost;
-    match changes {
-        Ok(changes) => {
-            access.withdrawn = plan.withdrawn;
-            (access, changes)
-        }
-        Err(why) => {
-            access
-                .degradations
-                .push(group_file_degradation(why, account, request));
-            (access, Vec::new())
-        }
-    }
 }
 
 /// Returns the degradation if a path gives the user group root, and that group can write more.

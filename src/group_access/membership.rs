@@ -11,6 +11,7 @@ use crate::group_access::group_file::{AccountFile, Refusal};
 use crate::group_access::lock;
 use crate::group_access::lock::{Lock, Replacement};
 use crate::identity::account::Account;
+use crate::sys::effects::Effects;
 
 /// File in ETC that records the memberships this program added, as lines `GROUP:USER`.
 pub const RECORD: &str = ".ai-lab-grants";
@@ -67,6 +68,28 @@ impl Files {
         lock::replace_all(all.into_iter().flatten().collect())?;
         record(&self.record, &both)?.map_or(Ok(()), Replacement::rename_over)
     }
+
+    /// Lists how the files differ from `old`, as lines such as `/etc/group: + LINE`.
+    ///
+    /// # Errors
+    /// A file that differs could not be replaced.
+    fn list_changes(&self, old: &Self, etc: &Path) -> io::Result<Vec<String>> {
+        let mut lines = changes(&etc.join("group"), &old.group, &self.group);
+        for (name, differs) in [
+            ("group", old.group != self.group),
+            ("gshadow", old.gshadow != self.gshadow),
+            (RECORD, old.record != self.record),
+        ] {
+            if differs {
+                Replacement::can_prepare(&etc.join(name))?;
+            }
+            // A reader of the list may not be allowed to read the other files.
+            if differs && name != "group" {
+                lines.push(format!("{}: accordingly", etc.join(name).display()));
+            }
+        }
+        Ok(lines)
+    }
 }
 
 type Record = BTreeSet<(String, String)>;
@@ -88,21 +111,27 @@ fn format_record(record: Record) -> Vec<u8> {
 }
 
 /// Makes the plan and applies it. Takes the lock only if something changes. Also returns the reason
-/// if the plan could not be applied.
+/// if the plan could not be applied. A preview only lists the changes.
 pub fn apply_memberships(
     account: &Account,
     wants: &[Want],
     docker_group: &str,
     etc: &Path,
+    effects: Effects<'_>,
 ) -> (MembershipPlan, Option<String>) {
     let plan = |files: &Files| plan_memberships(files, account, wants, docker_group);
-    let (first, files) = read_and_plan(&plan, etc);
+    let (mut first, files) = read_and_plan(&plan, etc);
     let files = match files {
         Ok(files) => files,
         Err(why) => return (first, why),
     };
     if first.files == files {
         return (first, None);
+    }
+    if effects.is_preview() {
+        let listed = first.files.list_changes(&files, etc);
+        let failure = listed.map(|changes| first.changes = changes).err();
+        return (first, failure.map(|error| error.to_string()));
     }
     let done = || -> io::Result<MembershipPlan> {
         let _lock = Lock::take(etc, &["group", "gshadow"])?;
@@ -133,37 +162,6 @@ fn read_and_plan(
     }
 }
 
-/// Makes the plan only. Also returns the changes as lines `/etc/group: - LINE` and
-/// `/etc/group: + LINE`, or the reason why the plan cannot be applied.
-pub fn preview_memberships(
-    account: &Account,
-    wants: &[Want],
-    docker_group: &str,
-    etc: &Path,
-) -> (MembershipPlan, Result<Vec<String>, String>) {
-    let plan = |files: &Files| plan_memberships(files, account, wants, docker_group);
-    let (plan, files) = read_and_plan(&plan, etc);
-    let files = match files {
-        Ok(files) => files,
-        Err(why) => return (plan, why.map_or(Ok(Vec::new()), Err)),
-    };
-    let differs = [
-        ("group", files.group != plan.files.group),
-        ("gshadow", files.gshadow != plan.files.gshadow),
-        (RECORD, files.record != plan.files.record),
-    ];
-    let mut replaced = differs.iter().filter(|(_, differs)| *differs);
-    let possible = replaced.try_for_each(|(name, _)| Replacement::can_prepare(&etc.join(name)));
-    if let Err(error) = possible {
-        return (plan, Err(error.to_string()));
-    }
-    let mut told = changes(&etc.join("group"), &files.group, &plan.files.group);
-    // A reader of this preview may not be allowed to read these files.
-    let others = differs[1..].iter().filter(|(_, differs)| *differs);
-    told.extend(others.map(|(name, _)| format!("{}: accordingly", etc.join(name).display())));
-    (plan, Ok(told))
-}
-
 /// Returns the lines that differ: first the removed ones, then the added ones.
 fn changes(path: &Path, old: &[u8], new: &[u8]) -> Vec<String> {
     let lines = |text: &[u8]| -> Vec<String> {
@@ -183,6 +181,8 @@ fn changes(path: &Path, old: &[u8], new: &[u8]) -> Vec<String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MembershipPlan {
     files: Files,
+    /// In a preview: the changes of the files, for people to read.
+    pub changes: Vec<String>,
     /// The wanted memberships that cannot be written to the group file.
     pub degradations: Vec<Degradation>,
     /// Users and the groups that they leave.

@@ -12,4 +12,4 @@ pub mod path_access;
 mod testing;
 
 pub use account_file::Entry;
-pub use grant::{Access, AccessRequest, grant_access, preview_access};
+pub use grant::{Access, AccessRequest, grant_access};

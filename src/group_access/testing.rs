@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::group_access::group_file;
 use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::identity::{Account, Root};
+use crate::sys::effects::Effects;
 
 pub const GROUPS: &str = "root:x:0:\nshadow:x:42:\ntaken:x:700:ann\n";
 
@@ -71,8 +72,12 @@ impl World {
     }
 
     pub fn start(&self) -> Access {
-        grant_access(&Root::for_tests(), &self.account(), &self.request())
+        grant(&self.account(), &self.request())
     }
+}
+
+pub fn grant(account: &Account, request: &AccessRequest) -> Access {
+    grant_access(&Root::for_tests(), account, request, Effects::Make)
 }
 
 pub fn causes(access: &Access) -> String {

@@ -24,6 +24,7 @@ use crate::supervisor::processes;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn;
 use crate::supervisor::spawn::{Program, SpawnError};
+use crate::sys::effects::Effects;
 use crate::sys::env::temp_directory;
 use crate::sys::{CallError, trust};
 
@@ -119,9 +120,20 @@ pub struct HookContext<'a> {
     pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
     /// All signals of this process. A stop signal ends a hook at once.
     pub signals: &'a Signals,
+    /// Whether the hooks are run, or only found.
+    pub effects: Effects<'a>,
 }
 
-/// Returns the real paths of the hooks in `directory` that root would run.
+/// The hooks of a phase, and what they wrote.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    /// Their paths, in the order in which they run.
+    pub paths: Vec<PathBuf>,
+    /// The variables that they wrote.
+    pub variables: Variables,
+}
+
+/// Returns the real paths of the hooks in `directory` that root runs.
 ///
 /// # Errors
 /// A hook or interpreter that another user than root could have written; a directory that
@@ -145,23 +157,21 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
 ///
 /// # Errors
 /// The first error.
-pub fn run_as_root(
-    directory: &Path,
-    surroundings: &HookContext<'_>,
-) -> Result<Variables, HookError> {
-    let hooks = root_hooks(directory)?;
+pub fn run_as_root(directory: &Path, surroundings: &HookContext<'_>) -> Result<Hooks, HookError> {
+    let paths = root_hooks(directory)?;
     warn_of_non_hooks(directory);
-    if !hooks.is_empty() {
-        // Otherwise an orphan of a hook could not be killed, and would stay root.
-        processes::adopt_orphans().map_err(HookError::Orphans)?;
+    if paths.is_empty() || surroundings.effects.is_preview() {
+        let variables = Variables::new();
+        return Ok(Hooks { paths, variables });
     }
-    let result = run_all(&hooks, surroundings, Some("/"));
-    let ended = hooks.is_empty() || kill_descendants();
-    let variables = result?;
-    if ended {
-        Ok(variables)
-    } else {
-        Err(HookError::LeftRunning)
+    // Otherwise an orphan of a hook could not be killed, and would stay root.
+    processes::adopt_orphans().map_err(HookError::Orphans)?;
+    let result = run_all(paths, surroundings, Some("/"));
+    let ended = kill_descendants();
+    let hooks = result?;
+    match ended {
+        true => Ok(hooks),
+        false => Err(HookError::LeftRunning),
     }
 }
 
@@ -170,13 +180,10 @@ pub fn run_as_root(
 ///
 /// # Errors
 /// The first error.
-pub fn run_as_user(
-    directory: &Path,
-    surroundings: &HookContext<'_>,
-) -> Result<Variables, HookError> {
+pub fn run_as_user(directory: &Path, surroundings: &HookContext<'_>) -> Result<Hooks, HookError> {
     let hooks = list(directory)?;
     warn_of_non_hooks(directory);
-    run_all(&hooks, surroundings, None).inspect_err(|_| {
+    run_all(hooks, surroundings, None).inspect_err(|_| {
         // The start ends here. Processes that are left end with it, as if it were PID 1.
         let _ = kill_descendants();
     })
@@ -184,29 +191,29 @@ pub fn run_as_user(
 
 /// Runs the hooks with `directory` as working directory; `None`: that of this process.
 fn run_all(
-    hooks: &[PathBuf],
+    paths: Vec<PathBuf>,
     surroundings: &HookContext<'_>,
     directory: Option<&str>,
-) -> Result<Variables, HookError> {
+) -> Result<Hooks, HookError> {
     let mut variables = Vec::new();
-    for hook in hooks {
+    for hook in paths.iter().filter(|_| !surroundings.effects.is_preview()) {
         let environment = (surroundings.environment)(&variables);
         variables.extend(run(hook, surroundings, environment, directory)?);
     }
-    Ok(variables)
+    Ok(Hooks { paths, variables })
 }
 
 /// Returns the executable files in `directory` in name order; none if it does not exist.
 ///
 /// # Errors
 /// The directory cannot be listed.
-pub fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
+fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
     let (hooks, _) = files(directory)?;
     Ok(hooks)
 }
 
 /// Warns of files in `directory` that are not executable and therefore are no hooks.
-pub fn warn_of_non_hooks(directory: &Path) {
+fn warn_of_non_hooks(directory: &Path) {
     let (_, others) = files(directory).unwrap_or_default();
     for path in others {
         let path = path.display();

@@ -7,32 +7,40 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 
 use crate::identity::Root;
+use crate::sys::effects::Effects;
 
 /// Gives stdin, stdout and stderr to the user if they are pipes or the container's own terminal.
 ///
 /// Regular files, devices such as `/dev/null` and terminals of another devpts have other owners and
 /// are left alone. So are sockets, which cannot be opened by name. Ignores errors: a stream that
-/// keeps its owner can still be written to.
-pub fn hand_over_stdio(_: &Root, uid: u32, gid: u32) {
+/// keeps its owner can still be written to. Returns the names of the streams.
+pub fn hand_over_stdio(_: &Root, uid: u32, gid: u32, effects: Effects<'_>) -> Vec<&'static str> {
     let devpts = std::fs::metadata("/dev/pts").map(|pts| pts.dev()).ok();
-    for fd in [
-        io::stdin().as_fd(),
-        io::stdout().as_fd(),
-        io::stderr().as_fd(),
-    ] {
-        chown_stream(fd, uid, gid, devpts);
-    }
+    let streams = [
+        ("stdin", io::stdin().as_fd()),
+        ("stdout", io::stdout().as_fd()),
+        ("stderr", io::stderr().as_fd()),
+    ]
+    .map(|(name, fd)| chown_stream(fd, uid, gid, devpts, effects).then_some(name));
+    streams.into_iter().flatten().collect()
 }
 
-fn chown_stream(fd: BorrowedFd<'_>, uid: u32, gid: u32, devpts: Option<u64>) {
-    let Ok(stat) = fstat(fd) else { return };
-    let owner = Some(Uid::from_raw(uid));
-    let _ = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => fchown(fd, owner, Some(Gid::from_raw(gid))),
+fn chown_stream(
+    fd: BorrowedFd<'_>,
+    uid: u32,
+    gid: u32,
+    devpts: Option<u64>,
+    effects: Effects<'_>,
+) -> bool {
+    let Ok(stat) = fstat(fd) else { return false };
+    let gid = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Some(Gid::from_raw(gid)),
         // The terminal keeps its group tty, for write(1).
-        FileType::CharacterDevice if Some(stat.st_dev) == devpts => fchown(fd, owner, None),
-        _ => Ok(()),
+        FileType::CharacterDevice if Some(stat.st_dev) == devpts => None,
+        _ => return false,
     };
+    let change = || Ok(fchown(fd, Some(Uid::from_raw(uid)), gid)?);
+    effects.make(change).is_ok()
 }
 
 #[cfg(test)]
@@ -53,7 +61,7 @@ mod tests {
 
     fn after(fd: OwnedFd) -> (u32, u32) {
         let devpts = std::fs::metadata("/dev/pts").unwrap().dev();
-        chown_stream(fd.as_fd(), 4242, 4243, Some(devpts));
+        chown_stream(fd.as_fd(), 4242, 4243, Some(devpts), Effects::Make);
         owner(&File::from(fd))
     }
 
@@ -63,7 +71,7 @@ mod tests {
         const NAME: &str = "identity::stdio::tests::all_three_streams_are_handed_over";
         const CHILD: &str = "AI_LAB_TEST_STDIO";
         if std::env::var_os(CHILD).is_some() {
-            hand_over_stdio(&Root(()), 4242, 4243);
+            hand_over_stdio(&Root(()), 4242, 4243, Effects::Make);
             return;
         }
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -102,7 +110,7 @@ mod tests {
             .open(name.to_str().unwrap())
             .unwrap();
         let (uid, gid) = owner(&terminal);
-        chown_stream(terminal.as_fd(), 4242, 4243, Some(0));
+        chown_stream(terminal.as_fd(), 4242, 4243, Some(0), Effects::Make);
         assert_eq!(owner(&terminal), (uid, gid), "another devpts");
         assert_eq!(after(terminal.into()), (4242, gid));
     }

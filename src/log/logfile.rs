@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::sys::effects::Effects;
+
 /// The size in bytes at which the file is rotated.
 pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
 
@@ -42,23 +44,22 @@ impl Logfile {
         })
     }
 
-    /// Checks that [`Self::open`] would succeed. `writable` checks that a start could write at a
-    /// path.
+    /// Checks that [`Self::open`] would succeed, in a preview.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn can_open(path: &Path, writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    pub fn can_open(path: &Path, effects: Effects<'_>) -> io::Result<()> {
         match fs::symlink_metadata(path) {
             Ok(data) if data.is_symlink() => Err(io::Error::from_raw_os_error(libc::ELOOP)),
             Ok(data) if !data.is_file() => Err(io::Error::other("it is not a regular file")),
             Ok(_) if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok() => Ok(()),
             // The start may hand the file over to the user, with its directory.
-            Ok(_) => writable(path),
+            Ok(_) => effects.check_writable(path),
             Err(_) => {
                 let directory = path.parent().unwrap_or(Path::new("/"));
                 // No step of a start creates the directory.
                 fs::metadata(directory)?;
-                writable(directory)
+                effects.check_writable(directory)
             }
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::jupyter_config::location::contents;
 use crate::password::PasswordError;
+use crate::sys::effects::Effects;
 use crate::sys::private_file::{self, MODE};
 
 /// The class whose hash beats all others, unless one is nested in [`SERVER`].
@@ -159,26 +160,6 @@ impl Document {
         }
     }
 
-    /// Checks that [`Self::write`] can create a file in the directory, as reported by `writable`.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn preview_write(
-        &self,
-        writable: &dyn Fn(&Path) -> io::Result<()>,
-    ) -> Result<(), PasswordError> {
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        writable(directory).map_err(|source| self.unwritten(source))
-    }
-
-    fn unwritten(&self, source: io::Error) -> PasswordError {
-        PasswordError::File {
-            path: self.path.clone(),
-            verb: "written",
-            source,
-        }
-    }
-
     /// Replaces the file atomically. Only its owner can read it.
     ///
     /// If there was no content before, the file is not flushed to disk: flushing at the first start
@@ -186,8 +167,14 @@ impl Document {
     ///
     /// # Errors
     /// The directory or the file cannot be written.
-    pub fn write(&self) -> Result<(), PasswordError> {
-        self.try_write().map_err(|source| self.unwritten(source))
+    pub fn write(&self, effects: Effects<'_>) -> Result<(), PasswordError> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let written = effects.make_in(directory, || self.try_write());
+        written.map_err(|source| PasswordError::File {
+            path: self.path.clone(),
+            verb: "written",
+            source,
+        })
     }
 
     fn try_write(&self) -> io::Result<()> {

@@ -5,12 +5,13 @@ use crate::degradation::Degradation;
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::precedence::DefaultDecision;
 use crate::password::config_file::Document;
-use crate::password::{Applied, ApplyMode, Outcome, PasswordError, Secret, hash, unchanged};
+use crate::password::{Applied, Outcome, PasswordError, Secret, hash, unchanged};
+use crate::sys::effects::Effects;
 
 pub(super) fn set_default(
     place: &ConfigLocation,
     secret: &Secret,
-    mode: ApplyMode<'_>,
+    effects: Effects<'_>,
 ) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
     let found = place.read();
@@ -30,10 +31,12 @@ pub(super) fn set_default(
                 _ => Err(PasswordError::Open { by: token, cause }),
             };
         }
-        DefaultDecision::Unset => return write_default_or_degrade(place, &mut own, secret, mode),
+        DefaultDecision::Unset => {
+            return write_default_or_degrade(place, &mut own, secret, effects);
+        }
         DefaultDecision::EmptyToken(by) => {
             let note = format!("an empty token ({by}) does not turn the password off");
-            return match write_default(place, &mut own, secret, mode) {
+            return match write_default(place, &mut own, secret, effects) {
                 Ok(()) => Ok(Applied {
                     outcome: Outcome::Changed,
                     variable: None,
@@ -57,7 +60,7 @@ pub(super) fn set_default(
         DefaultDecision::Off(by) => (None, Some(no_auth_degradation(&by))),
         DefaultDecision::Undecided(by) => (None, Some(unclear_degradation(&by))),
     };
-    let gone = remove_old_default(place, &mut own, secret, mode);
+    let gone = remove_old_default(place, &mut own, secret, effects);
     let degradation =
         match gone.map_err(|error| PasswordError::DefaultNotRemoved(Box::new(error)))? {
             // The hash that remains is one that a person set.
@@ -94,9 +97,9 @@ fn write_default_or_degrade(
     place: &ConfigLocation,
     own: &mut Document,
     secret: &Secret,
-    mode: ApplyMode<'_>,
+    effects: Effects<'_>,
 ) -> Result<Applied, PasswordError> {
-    let outcome = match write_default(place, own, secret, mode) {
+    let outcome = match write_default(place, own, secret, effects) {
         Ok(()) => Outcome::Changed,
         Err(
             error @ (PasswordError::File { .. } | PasswordError::Link(_) | PasswordError::NoConfig),
@@ -119,17 +122,14 @@ pub(super) fn remove_old_default(
     place: &ConfigLocation,
     own: &mut Document,
     secret: &Secret,
-    mode: ApplyMode<'_>,
+    effects: Effects<'_>,
 ) -> Result<bool, PasswordError> {
     if place.ignored() || !own.base().is_some_and(|hash| is_public(hash, secret)) {
         return Ok(false);
     }
     own.check_replaceable()?;
     own.remove_base();
-    match mode {
-        ApplyMode::Preview(writable) => own.preview_write(writable)?,
-        ApplyMode::Write => own.write()?,
-    }
+    own.write(effects)?;
     Ok(true)
 }
 
@@ -161,20 +161,17 @@ fn write_default(
     place: &ConfigLocation,
     own: &mut Document,
     secret: &Secret,
-    mode: ApplyMode<'_>,
+    effects: Effects<'_>,
 ) -> Result<(), PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
     }
     // Checked first, because hashing takes 50 ms.
     own.check_replaceable()?;
-    match mode {
-        ApplyMode::Preview(writable) => own.preview_write(writable),
-        ApplyMode::Write => {
-            own.set_default(hash::make(secret)?)?;
-            own.write()
-        }
+    if !effects.is_preview() {
+        own.set_default(hash::make(secret)?)?;
     }
+    own.write(effects)
 }
 
 #[cfg(test)]

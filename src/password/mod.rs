@@ -15,10 +15,11 @@ mod testing;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
+use crate::sys::effects::Effects;
 
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::precedence::Effective;
@@ -87,6 +88,8 @@ pub enum Outcome {
     Changed,
     /// The default password was not set, for this reason.
     NotSet(Degradation),
+    /// A preview cannot tell: this file is another user's until a start hands it over.
+    NotReadable(PathBuf),
 }
 
 /// The result of [`apply`], and what the server needs to make the password effective.
@@ -111,50 +114,42 @@ pub fn apply(
     _: &Dropped,
     place: &ConfigLocation,
     wanted: &Wanted,
+    effects: Effects<'_>,
 ) -> Result<Applied, PasswordError> {
-    apply_with(place, wanted, ApplyMode::Write)
-}
-
-/// Returns the result that [`apply`] would have, without writing. `writable` reports whether a
-/// file can be created in a directory.
-///
-/// # Errors
-/// As [`apply`].
-pub fn preview_apply(
-    _: &Dropped,
-    place: &ConfigLocation,
-    wanted: &Wanted,
-    writable: &dyn Fn(&Path) -> io::Result<()>,
-) -> Result<Applied, PasswordError> {
-    apply_with(place, wanted, ApplyMode::Preview(writable))
-}
-
-/// Selects whether to write the file, or only to check that it can be written.
-#[derive(Clone, Copy)]
-enum ApplyMode<'a> {
-    Write,
-    Preview(&'a dyn Fn(&Path) -> io::Result<()>),
+    match apply_with(place, wanted, effects) {
+        Err(PasswordError::File { path, source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied
+                && effects.would_hand_over(&path) =>
+        {
+            let outcome = Outcome::NotReadable(path);
+            Ok(Applied {
+                outcome,
+                ..unchanged()
+            })
+        }
+        applied => applied,
+    }
 }
 
 fn apply_with(
     place: &ConfigLocation,
     wanted: &Wanted,
-    mode: ApplyMode<'_>,
+    effects: Effects<'_>,
 ) -> Result<Applied, PasswordError> {
     match wanted {
         Wanted::Nothing => Ok(unchanged()),
-        Wanted::Default(secret) => set_default(place, secret, mode),
+        Wanted::Default(secret) => set_default(place, secret, effects),
         Wanted::RemoveDefault(secret) => {
             let mut own = Document::read(&place.file())?;
-            remove_old_default(place, &mut own, secret, mode).map(|_| unchanged())
+            remove_old_default(place, &mut own, secret, effects).map(|_| unchanged())
         }
         Wanted::Forced(secret) => {
             let verify = |hash: &str| hash::verify(hash, secret);
-            force(place, &verify, || Ok(hash::make(secret)?), mode)
+            force(place, &verify, || Ok(hash::make(secret)?), effects)
         }
         Wanted::ForcedHash(wanted) => {
             let verify = |hash: &str| hash == wanted;
-            force(place, &verify, || Ok(wanted.clone()), mode)
+            force(place, &verify, || Ok(wanted.clone()), effects)
         }
     }
 }
@@ -171,7 +166,7 @@ fn force(
     place: &ConfigLocation,
     verify: &dyn Fn(&str) -> bool,
     make: impl FnOnce() -> Result<String, PasswordError>,
-    mode: ApplyMode<'_>,
+    effects: Effects<'_>,
 ) -> Result<Applied, PasswordError> {
     if place.ignored() {
         return Err(PasswordError::NoConfig);
@@ -192,14 +187,11 @@ fn force(
         Outcome::Unchanged
     } else {
         own.check_replaceable()?;
-        match mode {
-            ApplyMode::Preview(writable) => own.preview_write(writable)?,
-            ApplyMode::Write => {
-                // Another hash of the same password would log every user out.
-                own.force(effective.map_or_else(make, Ok)?, nested)?;
-                own.write()?;
-            }
+        if !effects.is_preview() {
+            // Another hash of the same password would log every user out.
+            own.force(effective.map_or_else(make, Ok)?, nested)?;
         }
+        own.write(effects)?;
         Outcome::Changed
     };
     Ok(Applied {

@@ -10,6 +10,7 @@ use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::location::ConfigInputs;
 use crate::password::{Applied, Outcome, PasswordError, Secret, Wanted, apply};
+use crate::sys::effects::Effects;
 
 /// Returns a hash that takes no time to verify.
 pub fn legacy(text: &str) -> String {
@@ -80,7 +81,7 @@ impl Home {
     }
 
     pub fn apply(&self, wanted: &Wanted) -> Result<Applied, PasswordError> {
-        apply(&Dropped::for_tests(), &self.place(), wanted)
+        apply(&Dropped::for_tests(), &self.place(), wanted, Effects::Make)
     }
 
     pub fn outcome(&self, wanted: &Wanted) -> Outcome {

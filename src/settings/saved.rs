@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::RawValue;
 use crate::settings::{Origin, Settings, file};
+use crate::sys::effects::Effects;
 use crate::sys::text;
 use crate::sys::trust;
 
@@ -148,21 +149,11 @@ fn quoted(value: &str) -> String {
 ///
 /// # Errors
 /// Its directory cannot be written, or another user can write there, too.
-pub fn write_as_root(text: &str) -> io::Result<()> {
+pub fn write_as_root(text: &str, effects: Effects<'_>) -> io::Result<()> {
     let mut directory = DirBuilder::new();
-    directory.recursive(true).mode(0o755).create(RUN_DIR)?;
+    effects.make(|| directory.recursive(true).mode(0o755).create(RUN_DIR))?;
     trust::root_only_path(RUN_DIR.as_ref()).map_err(io::Error::other)?;
-    write(ROOT_RECORD.as_ref(), text)
-}
-
-/// Checks that [`write_as_root`] can write. `writable` reports whether a directory can be
-/// written.
-///
-/// # Errors
-/// As [`write_as_root`].
-pub fn check_write_as_root(writable: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    trust::root_only_path(RUN_DIR.as_ref()).map_err(io::Error::other)?;
-    writable(RUN_DIR.as_ref())
+    effects.make_in(RUN_DIR.as_ref(), || write(ROOT_RECORD.as_ref(), text))
 }
 
 /// Writes, atomically, the record of a start without root.

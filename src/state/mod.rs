@@ -24,7 +24,7 @@ use crate::identity::Dropped;
 use crate::supervisor::processes;
 use crate::sys::{env, text, trust};
 pub use publisher::{StatePublisher, WRITE_TIMEOUT};
-pub use store::{StateDirectory, prepare, preview_prepare};
+pub use store::{StateDirectory, prepare};
 
 /// The name of the state file.
 pub const FILE: &str = "state.json";

@@ -11,6 +11,7 @@ use rustix::process::{getpid, getuid};
 
 use crate::identity::{Dropped, Root, may_chown};
 use crate::state::{FILE, candidate_dirs, is_in_use};
+use crate::sys::effects::Effects;
 use crate::volume;
 
 /// Makes the directory as root and hands it to the user. Owner and mode bits are always set anew,
@@ -18,10 +19,23 @@ use crate::volume;
 /// in a directory of the user.
 ///
 /// # Errors
-/// The directory cannot be made or handed over, or is used for something else.
-pub fn prepare(root: &Root, directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+/// The directory cannot be made or handed over, or is used for something else. A preview does not
+/// look into it.
+pub fn prepare(
+    root: &Root,
+    directory: &Path,
+    (uid, gid): (u32, u32),
+    effects: Effects<'_>,
+) -> io::Result<()> {
     let directory = &without_slash(directory);
     check_path(directory)?;
+    if effects.is_preview() {
+        effects.check_writable(directory)?;
+        return match may_chown() {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        };
+    }
     // Another container may change the path meanwhile; the open directory stays the same.
     let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
@@ -109,24 +123,6 @@ fn is_shared(directory: &Path) -> bool {
     real.is_ok_and(|real| SHARED.iter().any(|shared| real == Path::new(shared)))
 }
 
-/// Checks, without changes, whether [`prepare`] could do it. Does not check the directory's files.
-///
-/// # Errors
-/// As [`prepare`].
-pub fn preview_prepare(
-    _: &Root,
-    directory: &Path,
-    writable: &dyn Fn(&Path) -> io::Result<()>,
-) -> io::Result<()> {
-    let directory = &without_slash(directory);
-    check_path(directory)?;
-    writable(directory)?;
-    match may_chown() {
-        true => Ok(()),
-        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
-    }
-}
-
 /// The directory that holds the state.
 #[derive(Debug, Clone)]
 pub struct StateDirectory {
@@ -134,19 +130,21 @@ pub struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Finds the first directory that can be written: `wanted`, or one of the user's own.
+    /// Finds the first directory that can be written: `wanted`, or one of the user's own. A preview
+    /// takes those of a running supervisor, too: a start would not run beside it.
     ///
     /// # Errors
     /// The error of the last directory that was tried.
-    pub fn open(_: &Dropped, wanted: &Path) -> io::Result<Self> {
+    pub fn open(_: &Dropped, wanted: &Path, effects: Effects<'_>) -> io::Result<Self> {
         let uid = getuid().as_raw();
         let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let is_free = |place: &PathBuf| effects.is_preview() || !is_in_use(place, uid);
         for directory in candidate_dirs(wanted, uid)
             .into_iter()
-            .filter(|place| !is_shared(place) && !is_in_use(place, uid))
+            .filter(|place| !is_shared(place) && is_free(place))
         {
             let make = || DirBuilder::new().mode(0o700).create(&directory);
-            match make() {
+            match effects.make(make) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     last = error;
                     continue;
@@ -156,47 +154,17 @@ impl StateDirectory {
             if directory != wanted {
                 let owner = fs::symlink_metadata(&directory).map(|data| data.uid());
                 // In /dev/shm and /tmp another user may have made it: then it is not ours.
-                if !owner.is_ok_and(|owner| owner == uid) {
+                if !owner.map_or(effects.is_preview(), |owner| owner == uid) {
                     continue;
                 }
-                if let Err(error) = ensure_own_dir(&directory, make) {
+                if let Err(error) = effects.make(|| ensure_own_dir(&directory, make)) {
                     last = error;
                     continue;
                 }
             }
             let keeper = Self { directory };
-            match keeper.check_writable() {
+            match effects.make_in(&keeper.directory, || keeper.check_writable()) {
                 Ok(()) => return Ok(keeper),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// Returns the directory that [`Self::open`] would find without other supervisors. Makes none.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn preview(
-        _: &Dropped,
-        wanted: &Path,
-        writable: &dyn Fn(&Path) -> io::Result<()>,
-    ) -> io::Result<PathBuf> {
-        let uid = getuid().as_raw();
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for directory in candidate_dirs(wanted, uid)
-            .into_iter()
-            .filter(|place| !is_shared(place))
-        {
-            let ours = match fs::symlink_metadata(&directory) {
-                Ok(data) => data.is_dir() && data.uid() == uid,
-                Err(_) => true,
-            };
-            if directory != wanted && !ours {
-                continue;
-            }
-            match writable(&directory) {
-                Ok(()) => return Ok(directory),
                 Err(error) => last = error,
             }
         }
@@ -269,7 +237,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let directory = base.path().join("a/b");
         let root = Root::detect().unwrap();
-        let prepare = |directory: &Path| prepare(&root, directory, 1234, 5678);
+        let prepare = |directory: &Path| prepare(&root, directory, (1234, 5678), Effects::Make);
         let user = |directory: &Path| {
             let data = fs::metadata(directory).unwrap();
             assert_eq!((data.uid(), data.gid()), (1234, 5678));

@@ -11,6 +11,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsag
 use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 
 use crate::identity::Dropped;
+use crate::sys::effects::Effects;
 use crate::sys::{private_file, secret_file};
 use crate::tls::Certificate;
 use crate::tls::read::LIMIT;
@@ -129,18 +130,28 @@ impl CertificateFile {
     ///
     /// # Errors
     /// No certificate can be made.
-    pub fn make(&self, _: &Dropped, found: &Found, now: SystemTime) -> Result<Made, rcgen::Error> {
+    pub fn make(
+        &self,
+        _: &Dropped,
+        found: &Found,
+        now: SystemTime,
+        effects: Effects<'_>,
+    ) -> Result<Made, rcgen::Error> {
         let certificate = self.new_certificate(now)?;
         let mut aside = None;
         let mut write = || {
             match found {
+                Found::Unusable(_) if effects.is_preview() => {}
                 Found::Unusable(_) => aside = Some(self.set_aside(now)?),
                 // It may be a person's, and readable again later.
                 Found::Unreadable(why) => return Err(io::Error::other(why.clone())),
                 Found::Nothing | Found::Outdated(_) | Found::Usable(_) => {}
             }
             let text = format!("{OURS}{}", certificate.pem());
-            private_file::replace(&self.path, text.as_bytes(), true)
+            let directory = self.path.parent().unwrap_or(Path::new("/"));
+            effects.make_in(directory, || {
+                private_file::replace(&self.path, text.as_bytes(), true)
+            })
         };
         let written = write();
         Ok(Made {

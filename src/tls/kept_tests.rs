@@ -34,7 +34,7 @@ impl Home {
         };
         let made = self
             .file(host)
-            .make(&Dropped::for_tests(), &found, self.now);
+            .make(&Dropped::for_tests(), &found, self.now, Effects::Make);
         let made = made.unwrap();
         made.written.unwrap();
         (made.certificate.fingerprint(), made.aside)
@@ -143,7 +143,7 @@ fn a_certificate_that_cannot_be_kept_is_there_all_the_same() {
     assert!(matches!(found, Found::Unusable(_)));
     let made = home
         .file("lab")
-        .make(&Dropped::for_tests(), &found, home.now);
+        .make(&Dropped::for_tests(), &found, home.now, Effects::Make);
     let made = made.unwrap();
     assert!(made.written.is_err());
     assert!(made.certificate.covers("lab", home.now));

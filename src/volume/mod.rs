@@ -27,7 +27,7 @@ pub use defaults::merge::{MergedNotebook, merge};
 pub use defaults::news::NEWS;
 pub use defaults::not_merged::NotMerged;
 pub use defaults::plan::{Action, Decision};
-pub use defaults::preview::{DefaultsPreview, drop_unreadable, preview_defaults};
+pub use defaults::preview::{DefaultsPreview, preview_defaults, preview_in};
 pub use defaults::restore::{
     DefaultsStatus, Restored, Versions, defaults_status, restore, versions,
 };
@@ -36,7 +36,7 @@ pub use defaults::seal::{Sealed, seal};
 pub use defaults::summary::Summary;
 pub use defaults::sync::{Defaults, bring_in};
 pub use mounts::wrong_mounts;
-pub use ownership::claim::{claim, is_anothers_mount, is_ordinary, preview_claim};
+pub use ownership::claim::{claim, is_anothers_mount, is_ordinary};
 pub use ownership::hand_over::{
     HandOver, hand_over_directories, hand_over_mounts, hand_over_volumes,
 };

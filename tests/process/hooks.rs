@@ -597,3 +597,23 @@ fn a_root_hook_writes_where_no_user_can_swap_the_file() {
         assert!(ended.stderr.contains(&told), "{mode}: {}", ended.stderr);
     }
 }
+
+#[test]
+fn a_dry_run_lists_the_hooks_and_runs_none() {
+    let image = Image::new();
+    let hooks = Hooks::new()
+        .with("root/a", "echo ran")
+        .with("user/b", "echo ran");
+    let dry = hooks.command_of(Start::pid1().arg("--dry-run"), &image, "true");
+    let dry = dry.run();
+    assert_eq!(dry.code, 0, "{}", dry.stderr);
+    for (phase, name) in [("root", "a"), ("user", "b")] {
+        let path = hooks.0.path().join(phase).join(name);
+        let listed = format!(
+            "{phase} hooks (what they would change is not known)\n  run {}\n",
+            path.display()
+        );
+        assert!(dry.stdout.contains(&listed), "{}", dry.stdout);
+    }
+    assert!(!dry.stderr.contains("ran"), "{}", dry.stderr);
+}

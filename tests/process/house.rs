@@ -226,3 +226,22 @@ fn the_picture_of_rooms_is_that_of_the_code() {
         &format!("{}\n</svg>\n", lines.join("\n")),
     );
 }
+
+/// `Changes::make` gives a phase its effects, beside the words about them. Only the preparation of a
+/// restart makes a change without it: the story of the start is over then.
+#[test]
+fn a_phase_makes_a_change_only_where_it_says_what_it_does() {
+    let boot = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot");
+    let mut made = BTreeSet::new();
+    for entry in fs::read_dir(boot).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        // In a pattern it is only asked for.
+        let values = text.split("Effects::Make").skip(1);
+        if values.into_iter().any(|rest| !rest.starts_with(" =>")) {
+            made.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    let known = ["changes.rs", "serve.rs"].map(str::to_owned);
+    assert_eq!(made, known.into());
+}

@@ -38,6 +38,7 @@ mod never_waits;
 mod no_escapes;
 mod no_root_left;
 mod odd_kernels;
+mod one_story;
 mod only_run;
 mod passwords;
 mod predecessor;

@@ -21,6 +21,7 @@ use crate::identity::Dropped;
 use crate::supervisor::spawn::Program;
 use crate::sys;
 use crate::sys::dir::RoomChecks;
+use crate::sys::effects::Effects;
 use crate::sys::env::Environment;
 use crate::sys::private_file;
 use crate::tls::{CertificateFile, Found};
@@ -192,7 +193,8 @@ impl RescuePlan {
             TlsFiles::Kept { certificate, key } => Some((certificate.clone(), key.clone())),
             TlsFiles::Made => {
                 let file = CertificateFile::of(base);
-                let made = file.make(&self.dropped, &Found::Nothing, SystemTime::now());
+                let now = SystemTime::now();
+                let made = file.make(&self.dropped, &Found::Nothing, now, Effects::Make);
                 made.map_err(io::Error::other)?.written?;
                 Some((file.path().to_owned(), file.path().to_owned()))
             }

@@ -14,15 +14,16 @@ use crate::volume::defaults::plan::{Action, Decision};
 use crate::volume::defaults::restore::status_of;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store;
+use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::sync::{
     Defaults, all_offers, inode, offers, open_both, open_source, read_only_volume,
 };
 use crate::volume::tree;
 use crate::volume::tree::{Rights, Tree};
-use crate::volume::{ErrnoCounts, VolumeError, shown};
+use crate::volume::{ErrnoCounts, MANIFEST, VolumeError, shown};
 
 /// Returns what a start with these `rights` would do. Root may ask with the rights of a user
-/// who will own everything: root stats and reads, and follows no link. [`drop_unreadable`] then
+/// who will own everything: root stats and reads, and follows no link. [`preview_in`] then
 /// drops the defaults that this user cannot read. `made`: true if the start would create a
 /// missing volume before.
 ///
@@ -122,13 +123,28 @@ fn may_write(volume: &mut Tree, rights: Rights, path: &[u8]) -> Result<(), Errno
     }
 }
 
-/// Drops the defaults that the user cannot read.
+/// Previews [`bring_in`](crate::volume::bring_in). `by_root`: the preview that root made before the
+/// drop, if only root could. `made` as in [`preview_defaults`].
 ///
 /// # Errors
 ///
-/// The defaults cannot be opened or listed.
-pub fn drop_unreadable(
+/// As [`bring_in`](crate::volume::bring_in).
+pub fn preview_in(
     _: &Dropped,
+    defaults: &Defaults,
+    by_root: Option<Result<DefaultsPreview, VolumeError>>,
+    made: bool,
+    stop: &dyn Fn() -> bool,
+) -> Result<Summary, VolumeError> {
+    let preview = match by_root {
+        Some(preview) => drop_unreadable(defaults, preview?)?,
+        None => preview_defaults(defaults, made, Rights::ThisProcess, stop)?,
+    };
+    Ok(preview.into_summary(defaults))
+}
+
+/// Drops the defaults that the user cannot read.
+fn drop_unreadable(
     defaults: &Defaults,
     mut preview: DefaultsPreview,
 ) -> Result<DefaultsPreview, VolumeError> {
@@ -160,14 +176,34 @@ pub fn drop_unreadable(
 }
 
 /// Preview of a start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct DefaultsPreview {
     /// The decision for each default.
     pub files: Vec<Action>,
     /// True if the start would write [`NEWS`](crate::volume::NEWS).
-    pub news: bool,
+    news: bool,
     /// True if the start could write the manifest.
-    pub recorded: bool,
+    recorded: bool,
     /// The parts that the start could not do as asked.
-    pub degradations: Vec<Degradation>,
+    degradations: Vec<Degradation>,
+}
+
+impl DefaultsPreview {
+    fn into_summary(self, defaults: &Defaults) -> Summary {
+        let mut planned: Vec<String> = self.files.iter().map(Action::to_string).collect();
+        // Also of files that stay: the image's version, and what saves the next start a read.
+        if self.recorded && !self.files.is_empty() {
+            let manifest = defaults.volume.join(MANIFEST);
+            planned.push(format!("record them in {}", manifest.display()));
+        }
+        if self.news {
+            let news = defaults.volume.join(crate::volume::NEWS);
+            planned.push(format!("write what is new to {}", news.display()));
+        }
+        Summary {
+            planned,
+            degradations: self.degradations,
+            ..Summary::default()
+        }
+    }
 }

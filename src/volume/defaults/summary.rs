@@ -32,6 +32,8 @@ pub struct Summary {
     pub degradations: Vec<Degradation>,
     /// One line for each file that the user may want to know about.
     pub reported: Vec<String>,
+    /// In a preview: one line for each decision.
+    pub planned: Vec<String>,
 }
 
 const RUN: &str = "replaced after you ran them (your copies: notebooks restore --kept)";

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 use crate::identity::{Root, may_chown};
 use crate::settings::VolumeOwner;
+use crate::sys::effects::Effects;
 use crate::volume::mounts::Mounts;
 use crate::volume::ownership::open::{Missing, open_volume};
 use crate::volume::ownership::parallel;
@@ -19,7 +20,8 @@ use crate::volume::{Progress, VolumeError};
 
 /// Hands over, adopts or leaves the volume, as the policy says.
 ///
-/// Asks `stop` and calls `progress` every 1024 entries, or earlier when 100 ms have passed.
+/// A preview changes nothing and lists the entries that would be handed over. Asks `stop` and calls
+/// `progress` every 1024 entries, or earlier when 100 ms have passed.
 ///
 /// # Errors
 ///
@@ -29,18 +31,34 @@ use crate::volume::{Progress, VolumeError};
 pub fn claim(
     _: &Root,
     claim: &Claim,
+    effects: Effects<'_>,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
-    let missing = Missing::Make {
-        uid: claim.uid,
-        gid: claim.gid,
+    let missing = match effects {
+        Effects::Make => Missing::Make {
+            uid: claim.uid,
+            gid: claim.gid,
+        },
+        Effects::Preview(_) => Missing::Fail,
     };
     let (dir, created) = match open_volume(&claim.directory, missing) {
         Err(error) if error.is_refused() => return not_entered(claim, error),
+        Err(error) if error.is_absent() && effects.is_preview() => {
+            return Ok(Claimed {
+                created: true,
+                // A new directory belongs to the user from the beginning.
+                adopted: (claim.policy == VolumeOwner::Adopt).then_some((claim.uid, claim.gid)),
+                ..Claimed::default()
+            });
+        }
         opened => opened?,
     };
-    let claimed = apply_policy(claim, dir, ChownMode::Apply, stop, progress)?;
+    let chown_mode = match effects {
+        Effects::Make => ChownMode::Apply,
+        Effects::Preview(_) => ChownMode::PreviewOnly(chown_error(&dir)),
+    };
+    let claimed = apply_policy(claim, dir, chown_mode, stop, progress)?;
     Ok(Claimed { created, ..claimed })
 }
 
@@ -59,32 +77,6 @@ fn not_entered(claim: &Claim, error: VolumeError) -> Result<Claimed, VolumeError
     })
 }
 
-/// Previews [`claim`] without changing anything.
-///
-/// # Errors
-///
-/// As [`claim`].
-pub fn preview_claim(
-    _: &Root,
-    claim: &Claim,
-    stop: &dyn Fn() -> bool,
-) -> Result<Claimed, VolumeError> {
-    match open_volume(&claim.directory, Missing::Fail) {
-        Ok((dir, _)) => {
-            let mode = ChownMode::PreviewOnly(chown_error(&dir));
-            apply_policy(claim, dir, mode, stop, &mut |_| {})
-        }
-        Err(error) if error.is_absent() => Ok(Claimed {
-            created: true,
-            // A new directory belongs to the user from the beginning.
-            adopted: (claim.policy == VolumeOwner::Adopt).then_some((claim.uid, claim.gid)),
-            ..Claimed::default()
-        }),
-        Err(error) if error.is_refused() => not_entered(claim, error),
-        Err(error) => Err(error),
-    }
-}
-
 /// Returns the error that chown(2) would give for everything on this file system.
 fn chown_error(dir: &OwnedFd) -> Option<Errno> {
     if tree::is_read_only(dir) {
@@ -96,7 +88,7 @@ fn chown_error(dir: &OwnedFd) -> Option<Errno> {
 fn apply_policy(
     claim: &Claim,
     dir: OwnedFd,
-    mode: ChownMode,
+    chown_mode: ChownMode,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
@@ -126,7 +118,7 @@ fn apply_policy(
         _ if is_system_dir(&dir, &top) => {
             Err(VolumeError::SystemDirectory(claim.directory.clone()))
         }
-        _ => parallel::hand_over(claim, dir, top, mode, stop, progress),
+        _ => parallel::hand_over(claim, dir, top, chown_mode, stop, progress),
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::identity::Root;
+use crate::sys::effects::Effects;
 use crate::volume::mounts::Mounts;
 use crate::volume::ownership::open::{Missing, open_volume};
 use crate::volume::tree;
@@ -57,8 +58,8 @@ pub struct HandOver<'a> {
     pub uid: u32,
     /// The user's gid.
     pub gid: u32,
-    /// True to change the owners, false only to list what would change.
-    pub change: bool,
+    /// Whether the owners are changed, or the directories only listed.
+    pub effects: Effects<'a>,
 }
 
 /// Hands over HOME's state directories that belong to root, and the parent directories of
@@ -147,10 +148,10 @@ impl HomeWalk<'_> {
         if foreign || !candidate || !readable || stat.uid != 0 {
             return Ok(false);
         }
-        if self.hand.change {
-            tree::chown_handle(here.as_fd(), self.hand.uid, self.hand.gid)?;
-        } else if tree::is_read_only(&here) {
-            return Err(Errno::ROFS);
+        match self.hand.effects {
+            Effects::Make => tree::chown_handle(here.as_fd(), self.hand.uid, self.hand.gid)?,
+            Effects::Preview(_) if tree::is_read_only(&here) => return Err(Errno::ROFS),
+            Effects::Preview(_) => {}
         }
         Ok(true)
     }

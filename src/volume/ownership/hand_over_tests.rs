@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use rustix::fs::StatxFlags;
 
 use super::*;
+use crate::sys::effects::WriteAccess;
 use crate::volume::testing;
 use crate::volume::testing::{GID, UID, mount_read_only, mount_tmpfs, with_mounts};
 use crate::volume::tree::MISSING_STAT_FIELDS;
@@ -26,11 +27,15 @@ fn home(directories: &[&str]) -> tempfile::TempDir {
 }
 
 fn hand(home: &Path, change: bool) -> Vec<String> {
+    let access = WriteAccess::default();
     let hand = HandOver {
         directory: home,
         uid: UID,
         gid: GID,
-        change,
+        effects: match change {
+            true => Effects::Make,
+            false => Effects::Preview(&access),
+        },
     };
     let handed = hand_over_directories(&Root::detect().unwrap(), &hand);
     let name = |path: PathBuf| path.strip_prefix(home).unwrap().display().to_string();
@@ -54,7 +59,7 @@ fn roots_directories_are_handed_over_and_nothing_in_them() {
         ".local/share",
         ".local/share/jupyter",
     ];
-    assert_eq!(hand(home.path(), false), expected, "foreseen");
+    assert_eq!(hand(home.path(), false), expected, "previewed");
     assert_eq!(owner(&home.path().join(".jupyter")).0, 0, "and not done");
     assert_eq!(hand(home.path(), true), expected);
     for path in expected {
@@ -198,12 +203,13 @@ fn a_fresh_mount_inside_the_notebooks_is_handed_over_and_no_other() {
         fs::write(at("filled/data.csv"), "").unwrap();
         chown(at("theirs"), Some(4444), None).unwrap();
         mount_read_only(&at("read-only"));
-        for change in [false, true] {
+        let access = WriteAccess::default();
+        for effects in [Effects::Preview(&access), Effects::Make] {
             let hand = HandOver {
                 directory: notebooks.path(),
                 uid: UID,
                 gid: GID,
-                change,
+                effects,
             };
             let handed = hand_over_mounts(&Root::detect().unwrap(), &hand);
             assert_eq!(handed, [at("deep/fresh"), at("fresh")]);

@@ -42,7 +42,7 @@ pub struct Claimed {
     pub created: bool,
     /// The adopted uid and gid, with which the server runs; `None` if no owner is adopted.
     pub adopted: Option<(u32, u32)>,
-    /// In a preview: the entries that [`claim()`](claim::claim) would hand over.
+    /// In a preview: the entries that would be handed over.
     pub would_hand_over: Vec<String>,
     /// The entries that could not be handed over, counted.
     pub degradations: Vec<Degradation>,

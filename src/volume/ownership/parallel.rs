@@ -31,7 +31,7 @@ pub(super) fn hand_over(
     claim: &Claim,
     dir: OwnedFd,
     top: FileStat,
-    mode: ChownMode,
+    chown_mode: ChownMode,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
@@ -42,7 +42,7 @@ pub(super) fn hand_over(
             Some(_) => HashSet::new(),
             None => tree::mount_tops(),
         },
-        chown_mode: mode,
+        chown_mode,
         links: Links::default(),
         chown_works: OnceLock::new(),
     };

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::*;
 use crate::identity::Root;
 use crate::settings::VolumeOwner;
+use crate::sys::effects::Effects;
 use crate::volume::ownership::claim::claim;
 use crate::volume::testing::{GID, UID, owner, wait_past_ctime};
 
@@ -23,6 +24,7 @@ fn hand(volume: &Path, stop: u64) -> (Result<Claimed, VolumeError>, Vec<u64>) {
     let claimed = claim(
         &Root::detect().unwrap(),
         &request,
+        Effects::Make,
         &|| done.get() >= stop,
         &mut |progress| {
             done.set(progress.done);

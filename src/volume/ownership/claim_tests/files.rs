@@ -121,7 +121,7 @@ fn a_name_that_moves_ahead_of_the_walk_does_not_stand_for_one_outside() {
     };
     // The walk enters directories after the entries beside them.
     let moved = AtomicBool::new(false);
-    let claimed = claim(&root, &request, &|| false, &mut |progress| {
+    let claimed = claim(&root, &request, Effects::Make, &|| false, &mut |progress| {
         if progress.done >= 2 * REPORT_EVERY {
             let to = ground.volume("later/name");
             moved.fetch_or(

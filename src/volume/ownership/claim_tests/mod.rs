@@ -66,7 +66,7 @@ fn claim_at(directory: &Path, policy: VolumeOwner) -> Result<Claimed, VolumeErro
         uid: UID,
         gid: GID,
     };
-    claim(&root, &request, &|| false, &mut |_| {})
+    claim(&root, &request, Effects::Make, &|| false, &mut |_| {})
 }
 
 fn causes(claimed: &Claimed) -> String {

@@ -92,7 +92,10 @@ fn a_deep_tree_does_not_use_up_the_descriptors() {
         gid: GID,
     };
     let mut seen = Vec::new();
-    let claimed = claim(&root, &request, &|| false, &mut |_| seen.push(open())).unwrap();
+    let claimed = claim(&root, &request, Effects::Make, &|| false, &mut |_| {
+        seen.push(open())
+    })
+    .unwrap();
     assert_eq!(claimed.changed, REPORT_EVERY + 11);
     // The walk reports on its way down and back, and more often if it is slow.
     assert!(
@@ -132,7 +135,7 @@ fn a_stop_ends_the_walk() {
         gid: GID,
     };
     let mut seen = Vec::new();
-    let stopped = claim(&root, &request, &|| true, &mut |progress| {
+    let stopped = claim(&root, &request, Effects::Make, &|| true, &mut |progress| {
         seen.push(progress.done);
     });
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
