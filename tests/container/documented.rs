@@ -96,6 +96,10 @@ const USERS: &[(&str, Do)] = &[
         Says(&["/opt/ai-lab/jupyterenv/bin/jupyter-lab"]),
     ),
     (
+        "{",
+        Proves("container/dev_container.rs", "--group-add=1000"),
+    ),
+    (
         "docker exec -it ai-lab ai-lab-entrypoint password set",
         Types(
             &[

@@ -9,6 +9,7 @@ mod binary;
 mod browser;
 mod certificates;
 mod deaths;
+mod dev_container;
 mod documented;
 mod documented_trouble;
 mod drop;
