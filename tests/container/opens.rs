@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ai_lab_entrypoint::cli::verbs;
@@ -86,18 +87,20 @@ fn strace(name: &str, words: &[&str]) -> Vec<String> {
     line
 }
 
+/// Reports whether root is dropped in this line of a trace, with all three of its uids: sudo changes
+/// one at a time, and back.
+fn is_drop(line: &str) -> bool {
+    let (_, call) = line.split_once("setresuid(").unwrap_or_default();
+    let (uids, answer) = call.split_once(')').unwrap_or_default();
+    let uids: Vec<&str> = uids.split(", ").collect();
+    let all = uids.windows(2).all(|pair| pair[0] == pair[1]);
+    all && !["0", "-1"].contains(&uids[0]) && answer.ends_with("= 0")
+}
+
 /// The files that root opened, as far as it was to read or to execute what is in them, in
 /// a trace that ends when root is dropped.
 fn opened(trace: &str) -> BTreeSet<String> {
-    // All three of them: sudo changes one at a time, and back.
-    let dropped = |line: &&str| {
-        let (_, call) = line.split_once("setresuid(").unwrap_or_default();
-        let (uids, answer) = call.split_once(')').unwrap_or_default();
-        let uids: Vec<&str> = uids.split(", ").collect();
-        let all = uids.windows(2).all(|pair| pair[0] == pair[1]);
-        all && !["0", "-1"].contains(&uids[0]) && answer.ends_with("= 0")
-    };
-    let as_root = trace.lines().take_while(|line| !dropped(line));
+    let as_root = trace.lines().take_while(|line| !is_drop(line));
     let paths = as_root.filter_map(|line| Some([Some(path(line)?), real_path(line)]));
     paths.flatten().flatten().collect()
 }
@@ -213,54 +216,67 @@ fn the_lines_have_every_verb() {
     }
 }
 
+/// A container whose start is traced, with what is mounted besides.
+fn traced(traces: &Path, mounts: &[&str]) -> Container {
+    let traces = format!("--volume={}:{TRACES}", traces.display());
+    let first = strace("start", &["ai-lab-entrypoint", "jupyter-lab"]);
+    let machine = "--volume=/usr:/machine/usr:ro";
+    let fixed = [
+        "--entrypoint",
+        &first[0],
+        "--cap-add=SYS_PTRACE",
+        "--workdir",
+        HERE,
+        &traces,
+        machine,
+    ];
+    let rest: Vec<&str> = first[1..].iter().map(String::as_str).collect();
+    Container::create(&[&fixed, mounts].concat(), &rest)
+}
+
+/// What root hooks leave running is killed: the tracer as well. Another test sees the rest.
 #[test]
-fn root_opens_nothing_of_a_users() {
-    let volume = Volume::new();
+fn root_opens_nothing_of_a_users_until_its_hooks_have_run() {
     let traces = tempfile::tempdir().unwrap();
     let made = tempfile::tempdir().unwrap();
     let hook = made.path().join("hooks/root/10-hook");
     fs::create_dir_all(hook.parent().unwrap()).unwrap();
     fs::write(&hook, "#!/bin/sh\nexec id\n").unwrap();
     fs::set_permissions(&hook, Permissions::from_mode(0o755)).unwrap();
-    let hooks_option = format!(
-        "--volume={}:/etc/ai-lab/hooks:ro",
-        made.path().join("hooks").display()
-    );
+    let hooks = hook.parent().unwrap().parent().unwrap();
+    let hooks = format!("--volume={}:/etc/ai-lab/hooks:ro", hooks.display());
+    let container = traced(traces.path(), &[&hooks]);
+    container.begin();
+    container.wait_for("] ready in ");
+    let found = opened(&fs::read_to_string(traces.path().join("start")).unwrap());
+    let known = "/etc/ai-lab/hooks/root/10-hook";
+    assert!(found.contains(known), "{found:#?}");
+    assert_eq!(of_others(&container, &found), Vec::<String>::new());
+}
+
+#[test]
+fn root_opens_nothing_of_a_users() {
+    let volume = Volume::new();
+    let traces = tempfile::tempdir().unwrap();
+    let made = tempfile::tempdir().unwrap();
     fs::create_dir(made.path().join("sealed")).unwrap();
     fs::write(made.path().join("sealed/a.ipynb"), "{}").unwrap();
-    let sealed_option = format!(
+    let sealed = format!(
         "--volume={}:/opt/sealed",
         made.path().join("sealed").display()
     );
-    let traces_option = format!("--volume={}:{TRACES}", traces.path().display());
-    let first = strace("start", &["ai-lab-entrypoint", "jupyter-lab"]);
-    let machine = "--volume=/usr:/machine/usr:ro";
-    let options = [
-        "--entrypoint",
-        &first[0],
-        "--cap-add=SYS_PTRACE",
-        "--workdir",
-        HERE,
-        &volume.option(),
-        &traces_option,
-        &hooks_option,
-        &sealed_option,
-        machine,
-    ];
-    let rest: Vec<&str> = first[1..].iter().map(String::as_str).collect();
-    let container = Container::create(&options, &rest);
+    let container = traced(traces.path(), &[&volume.option(), &sealed]);
     let trace = |name: &str| fs::read_to_string(traces.path().join(name)).unwrap();
     // A container passes through the same twice; the second time it finds the user's things.
     for start in 1..=2 {
         container.begin();
         let welcome = "The server for Jupyter has been started successfully.";
         container.wait_for_nth(welcome, start);
+        container.until("the trace goes as far as the drop", || {
+            trace("start").lines().any(is_drop).then_some(())
+        });
         let found = opened(&trace("start"));
-        for known in [
-            "/etc/ai-lab/entrypoint.toml",
-            "/etc/passwd",
-            "/etc/ai-lab/hooks/root/10-hook",
-        ] {
+        for known in ["/etc/ai-lab/entrypoint.toml", "/etc/passwd"] {
             assert!(found.contains(known), "{known} of {found:#?}");
         }
         assert_eq!(of_others(&container, &found), Vec::<String>::new());
