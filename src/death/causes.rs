@@ -1,70 +1,18 @@
 //! The table of causes: what the log of a server shows, and what to tell about it.
 
-use crate::death::pattern::{captures, fill};
-use crate::death::{Diagnosis, MAX_PART};
-use crate::sys::text;
-
-/// The lines with which Python joins the tracebacks of one error.
-pub(super) const CHAINED: [&str; 2] = [
-    "During handling of the above exception, another exception occurred:",
-    "The above exception was the direct cause of the following exception:",
-];
-
-/// The names of the programs that are servers, as Python names them in a traceback.
-pub(super) const SERVERS: [&str; 5] = [
-    "jupyter-lab",
-    "jupyterhub-singleuser",
-    "jupyter-server",
-    "jupyter-notebook",
-    "jupyter-nbclassic",
-];
-
-/// A cause: the last of its lines is where the search stops, the others are above it.
-#[derive(Debug)]
-pub(super) struct Cause {
-    lines: &'static [&'static str],
-    cause: &'static str,
-    remedy: &'static str,
-}
-
-impl Cause {
-    /// Returns the diagnosis if the last of these lines shows this cause.
-    pub(super) fn find(&self, log: &[&str]) -> Option<Diagnosis> {
-        let (mut rest, mut found) = (log, Vec::new());
-        for (count, pattern) in self.lines.iter().rev().enumerate() {
-            let nearest = rest.len() - usize::from(!rest.is_empty());
-            let begin = if count == 0 { nearest } else { 0 };
-            let mut lines = (begin..rest.len()).rev();
-            let (at, parts) = lines.find_map(|at| Some((at, captures(pattern, rest[at])?)))?;
-            found.splice(0..0, parts.into_iter().map(shortened));
-            rest = &rest[..at];
-        }
-        Some(Diagnosis {
-            cause: fill(self.cause, &found).trim_end_matches('.').into(),
-            remedy: fill(self.remedy, &found),
-        })
-    }
-}
-
-/// Returns a part of the log on one line, and only its beginning if it is long.
-fn shortened(part: &str) -> String {
-    let mut part = text::shown(part);
-    text::shorten(&mut part, MAX_PART);
-    part
-}
-
-const fn row(lines: &'static [&'static str], cause: &'static str, remedy: &'static str) -> Cause {
-    Cause {
-        lines,
-        cause,
-        remedy,
-    }
-}
+use crate::death::cause::{Cause, row};
 
 const FREE_SPACE: &str = "Free some space on its disk (`docker system df` shows what Docker uses), \
                           or raise the limit of its volume";
 const INSTALL: &str = "Start a new container of the image, or install that package again with \
                        `pip install --force-reinstall`";
+const RENAME: &str = "Rename that file, or take its directory out of PYTHONPATH";
+const NO_MEMORY: &str = "the server found no memory for what it was to do";
+const MORE_MEMORY: &str =
+    "Give the container more memory (`docker run --memory`; in Kubernetes, limits.memory)";
+const NO_PROCESS: &str = "no process or thread can be started any more";
+const MORE_PROCESSES: &str =
+    "Raise the limit of the container (`docker run --pids-limit`), or end processes";
 const OPTIONS: &str = "Correct the options that follow the name of the server; \
                        `jupyter-lab --help-all` lists them";
 const CONFIGURATION: &str =
@@ -92,7 +40,7 @@ pub(super) const CAUSES: &[Cause] = &[
         "Choose another one with --port, or end that program",
     ),
     row(
-        &["Cannot assign requested address"],
+        &["in bind_sockets", "Cannot assign requested address"],
         "the address to listen on is not one of this container",
         "Leave --ip out: the server then listens on all addresses",
     ),
@@ -138,6 +86,21 @@ pub(super) const CAUSES: &[Cause] = &[
         OPTIONS,
     ),
     row(
+        &["App] No such file or directory: {}"],
+        "{0}, which the server is to open, does not exist",
+        OPTIONS,
+    ),
+    row(
+        &["`root_dir` and `file_to_run` are incompatible"],
+        "the file that the server is to open is not in the directory of the notebooks",
+        "Name a file in that directory, or another directory with --notebooks",
+    ),
+    row(
+        &["because `jupyter_collaboration` was configured but cannot be `import`ed"],
+        "the Python package jupyter_collaboration, which --collaborative needs, is missing",
+        "Install jupyter-collaboration, or leave --collaborative out",
+    ),
+    row(
         &["ValueError: certfile \"{}\" does not exist"],
         "the certificate {0} does not exist",
         "Mount it, and name its path with --tls-cert",
@@ -168,11 +131,8 @@ pub(super) const CAUSES: &[Cause] = &[
         "the variable {0}, which JupyterHub sets, is missing",
         "Let JupyterHub start this container, or start jupyter-lab instead",
     ),
-    row(
-        &["MemoryError"],
-        "the server found no memory for what it was to do",
-        "Give the container more memory (`docker run --memory`)",
-    ),
+    row(&["MemoryError"], NO_MEMORY, MORE_MEMORY),
+    row(&["Cannot allocate memory"], NO_MEMORY, MORE_MEMORY),
     row(
         &["No space left on device: '{}'"],
         "there is no space left for {0}",
@@ -250,10 +210,11 @@ pub(super) const CAUSES: &[Cause] = &[
         "the server may not have more files open",
         "Run with --ulimit nofile=4096, or without a limit",
     ),
+    row(&["can't start new thread"], NO_PROCESS, MORE_PROCESSES),
     row(
-        &["can't start new thread"],
-        "no process or thread can be started any more",
-        "Raise the limit of the container (`docker run --pids-limit`), or end processes",
+        &["_fork_exec(", "Resource temporarily unavailable"],
+        NO_PROCESS,
+        MORE_PROCESSES,
     ),
     row(
         &["Fatal Python error: {}"],
@@ -287,14 +248,40 @@ pub(super) const CAUSES: &[Cause] = &[
         "Install it, or disable it: `jupyter server extension disable {0}`",
     ),
     row(
+        &["No module named '{}'; '{}' is not a package"],
+        "a file named {1}.py hides the Python package {1}",
+        RENAME,
+    ),
+    row(
+        &["(consider renaming '{}' since it has the same name as"],
+        "the file {0} hides a Python package of the same name",
+        RENAME,
+    ),
+    row(
         &["No module named '{}.{}'"],
-        "the Python package {0} is damaged: its part {0}.{1} is missing",
+        "the Python package {0} has no part {0}.{1}: it is damaged, or another package needs \
+         another version of it",
         INSTALL,
     ),
     row(
         &["No module named '{}'"],
         "the Python package {0} is missing",
         INSTALL,
+    ),
+    row(
+        &["/{}: No module named {}"],
+        "/{0} does not have the Python package {1}",
+        "Start jupyter-lab, or name the Python of the venv",
+    ),
+    row(
+        &["version `{}' not found (required by {})"],
+        "{1} needs {0}, which the libraries of this image do not have",
+        "Install a version of its package for this image, or use a newer image",
+    ),
+    row(
+        &["Error loading shared library {}: No such file or directory (needed by {})"],
+        "the library {0}, which {1} needs, is missing",
+        "Start a new container of the image, or install that library",
     ),
     row(
         &["error while loading shared libraries: {}: cannot open shared object file"],
@@ -313,7 +300,7 @@ pub(super) const CAUSES: &[Cause] = &[
     ),
     row(
         &["ImportError: {}/site-packages/{}/{}.so: {}"],
-        "the Python package {1} is damaged ({2}.so: {3})",
+        "the Python package {1} cannot be loaded ({2}.so: {3})",
         INSTALL,
     ),
     row(
@@ -326,8 +313,9 @@ pub(super) const CAUSES: &[Cause] = &[
     ),
     row(
         &["File \"{}\", line {n}", "SyntaxError: {}"],
-        "the Python file {0} is damaged in line {1} ({2})",
-        INSTALL,
+        "the Python file {0} has an error in line {1} ({2})",
+        "Correct it if it is yours; otherwise start a new container of the image, or install its \
+         package again with `pip install --force-reinstall`",
     ),
     row(
         &[
@@ -338,6 +326,11 @@ pub(super) const CAUSES: &[Cause] = &[
         "a server extension failed in {0}, line {1} ({2}Error: {3})",
         "Disable that extension (`jupyter server extension disable NAME`), or install another \
          version of it",
+    ),
+    row(
+        &["No such file or directory: '{}'"],
+        "{0} does not exist",
+        "Mount it, or correct the setting that names it",
     ),
 ];
 
@@ -359,7 +352,8 @@ pub(super) const SIGNALS: [(i32, &str, &str); 8] = [
     (
         libc::SIGBUS,
         "a file that the server had mapped into memory became unreadable, or /dev/shm is full",
-        "Give the container more shared memory (`docker run --shm-size 1g`), and look at the disk",
+        "Give the container more shared memory (`docker run --shm-size 1g`; in Kubernetes, an \
+         emptyDir in memory at /dev/shm), and look at the disk",
     ),
     (
         libc::SIGILL,

@@ -50,7 +50,7 @@ fn the_last_error_counts_and_a_good_end_has_no_reason() {
         None
     );
     assert_eq!(diagnose(Ended::Exit(0), false, survived), None);
-    let joined = format!("{survived}\n{}\n\n{last}", causes::CHAINED[0]);
+    let joined = format!("{survived}\n{}\n\n{last}", last_lines::CHAINED[0]);
     assert!(diagnose(Ended::Exit(1), false, &joined).is_some());
 }
 
@@ -87,7 +87,7 @@ fn what_a_notebook_printed_is_no_reason_for_the_end_of_a_ready_server() {
             format!(
                 "{}\n{}\n\n{server}\n",
                 traceback("/a.py"),
-                causes::CHAINED[0]
+                last_lines::CHAINED[0]
             ),
             true,
         ),
@@ -99,7 +99,8 @@ fn what_a_notebook_printed_is_no_reason_for_the_end_of_a_ready_server() {
         let log = format!("{running}{printed}");
         let found = diagnose(Ended::Exit(1), true, &log);
         assert_eq!(found.is_some(), reason, "{log}");
-        assert!(diagnose(Ended::Exit(1), false, &log).is_some(), "{log}");
+        let early = diagnose(Ended::Exit(1), false, &log);
+        assert_eq!(early.is_none(), log.ends_with(later), "{log}");
     }
     let killed = Ended::Signal(libc::SIGBUS);
     let by_signal = diagnose(killed, true, error);
@@ -108,6 +109,91 @@ fn what_a_notebook_printed_is_no_reason_for_the_end_of_a_ready_server() {
         diagnose(killed, false, ""),
         "a signal needs no log"
     );
+}
+
+const UNKNOWN: &str = "Traceback (most recent call last):\n  File \"/b.py\", line 1\nOddError: x\n";
+const KNOWN: &str = "Traceback (most recent call last):\n  File \"/b.py\", line 1\nOSError: [Errno 28] \
+                     No space left on device\n";
+
+/// Jupyter logs errors of extensions and goes on; the next message shows that.
+#[test]
+fn what_the_server_survived_is_no_reason() {
+    let warning = "[W 2026-11-29 12:00:00.000 ServerApp] x | error adding extension (enabled: True): \
+                   The module 'x' could not be found (No module named 'x').\n    \
+                   Traceback (most recent call last):\n      File \"/a.py\", line 1\n\n    \
+                   ModuleNotFoundError: No module named 'x'\n";
+    let message = |level| format!("[{level} 2026-11-29 12:00:01.000 ServerApp] Something else\n");
+    for (log, reason) in [
+        (warning.to_owned(), false),
+        (warning.to_owned() + &message('I'), false),
+        (warning.replace("[W", "[E"), true),
+        (warning.replace("[W", "[E") + &message('D'), true),
+        (warning.replace("[W", "[E") + &message('E'), false),
+        (warning.replace("[W", "[E") + &message('C'), false),
+        (warning.replace("[W", "[E") + &message('I'), false),
+        (warning.to_owned() + UNKNOWN, false),
+        (warning.to_owned() + KNOWN, true),
+    ] {
+        let found = diagnose(Ended::Exit(1), false, &log);
+        assert_eq!(found.is_some(), reason, "{log}");
+    }
+}
+
+/// Python prints errors of threads and destructors, some of them after the one that ended it.
+#[test]
+fn an_error_that_ends_no_program_is_no_reason() {
+    let ignored = "Exception ignored in: <function Socket.__del__ at 0x7f>\n";
+    let thread = "Exception in thread Thread-1 (run):\n";
+    let quota = KNOWN.replace("28] No space left on device", "122] Disk quota exceeded");
+    for (log, reason) in [
+        (format!("{ignored}{KNOWN}"), None),
+        (
+            format!("{ignored}OSError: [Errno 28] No space left on device\n"),
+            None,
+        ),
+        (format!("{thread}{KNOWN}"), None),
+        (format!("{thread}{KNOWN}{UNKNOWN}"), None),
+        (format!("{UNKNOWN}{ignored}{KNOWN}"), None),
+        (format!("{quota}{ignored}{KNOWN}"), Some("the quota")),
+        (
+            format!("{ignored}{KNOWN}{thread}{KNOWN}{quota}"),
+            Some("the quota"),
+        ),
+    ] {
+        let found = diagnose(Ended::Exit(1), false, &log).map(|found| found.cause);
+        let begins = |cause: &String| reason.is_some_and(|reason| cause.starts_with(reason));
+        assert!(found.as_ref().is_none_or(begins), "{log}: {found:?}");
+        assert_eq!(found.is_some(), reason.is_some(), "{log}");
+    }
+}
+
+/// Such as a connection to `localhost` without IPv6.
+#[test]
+fn an_address_is_wrong_only_for_the_socket_that_listens() {
+    let other = KNOWN.replace(
+        "28] No space left on device",
+        "99] Cannot assign requested address",
+    );
+    assert_eq!(diagnose(Ended::Exit(1), false, &other), None);
+}
+
+/// As Python 3.13 prints it with FORCE_COLOR.
+#[test]
+fn colours_hide_no_reason() {
+    let program = "/opt/ai-lab/jupyterenv/bin/jupyter-lab";
+    let log = format!(
+        "Traceback (most recent call last):\n  \
+         File \x1b[35m\"{program}\"\x1b[0m, line \x1b[35m4\x1b[0m, in \x1b[35m<module>\x1b[0m\n    \
+         from jinja2 import TemplateNotFound\n\
+         \x1b[1;35mImportError\x1b[0m: \x1b[35mcannot import name 'a' from 'b' (/b.py)\x1b[0m\n"
+    );
+    for was_ready in [false, true] {
+        let found = diagnose(Ended::Exit(1), was_ready, &log).unwrap();
+        assert_eq!(
+            found.cause,
+            "the Python packages do not fit together: b has no a"
+        );
+    }
 }
 
 #[test]
@@ -137,7 +223,7 @@ fn the_last_lines_of_a_broken_jupyter_have_a_reason() {
 #[test]
 fn every_row_of_the_table_was_seen() {
     let deaths = deaths();
-    let unseen = |row: &&causes::Cause| {
+    let unseen = |row: &&cause::Cause| {
         let mut logs = deaths.iter().map(|death| death.log.lines().collect());
         let found = |log: Vec<&str>| (0..log.len()).any(|at| row.find(&log[..=at]).is_some());
         !logs.any(found)

@@ -1,0 +1,104 @@
+//! The end of a server's log: which of its lines can say why the server ended.
+
+/// The line with which Python begins a traceback.
+const TRACEBACK: &str = "Traceback (most recent call last):";
+
+/// The lines with which Python joins the tracebacks of one error.
+pub(super) const CHAINED: [&str; 2] = [
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+];
+
+/// How Python introduces an error that ends no program.
+const HARMLESS: [&str; 2] = ["Exception ignored ", "Exception in thread "];
+
+/// The names of the programs that are servers, as Python names them in a traceback.
+const SERVERS: [&str; 6] = [
+    "jupyter-lab",
+    "jupyter-labhub",
+    "jupyterhub-singleuser",
+    "jupyter-server",
+    "jupyter-notebook",
+    "jupyter-nbclassic",
+];
+
+/// Returns a log without the escape sequences that colour it, as with `FORCE_COLOR`.
+pub(super) fn without_colours(log: &str) -> String {
+    let mut parts = log.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let end = part.find(|c| ('@'..='~').contains(&c));
+        text + end.map_or("", |end| &part[end + 1..])
+    })
+}
+
+/// Returns the lines of a log without the errors that end no program, and their tracebacks.
+pub(super) fn lines(log: &str) -> Vec<&str> {
+    let mut all = log.lines().map(str::trim_end).peekable();
+    let mut kept = Vec::new();
+    while let Some(line) = all.next() {
+        if !HARMLESS.iter().any(|begin| line.starts_with(begin)) {
+            kept.push(line);
+            continue;
+        }
+        if all.next_if_eq(&TRACEBACK).is_some() {
+            while all.next_if(|line| line.starts_with(' ')).is_some() {}
+        }
+        all.next(); // the error itself
+    }
+    kept
+}
+
+/// Reports whether a log ends with the traceback of the error that ended a server. Python prints it
+/// from the first line of the program on, and the server logs nothing after it.
+pub(super) fn ends_with_servers_traceback(lines: &[&str]) -> bool {
+    let Some(at) = lines.iter().rposition(|line| *line == TRACEBACK) else {
+        return false;
+    };
+    let program = lines.get(at + 1).unwrap_or(&"");
+    let is_server = SERVERS.iter().any(|name| {
+        program.starts_with("  File \"") && program.contains(&format!("/bin/{name}\", line "))
+    });
+    is_server && !lines[at..].iter().any(|line| level(line).is_some())
+}
+
+/// Returns the index of the line above the last traceback, which introduces it; 0: there is no
+/// traceback. What is above did not end the server. Of tracebacks that Python joined, the first
+/// counts.
+pub(super) fn begin_of_last_traceback(lines: &[&str]) -> usize {
+    let begins = |line: &&str| line.ends_with(TRACEBACK);
+    let mut end = lines.len();
+    while let Some(at) = lines[..end].iter().rposition(begins) {
+        let above = lines[..at].iter().rfind(|line| !line.is_empty());
+        if !above.is_some_and(|line| CHAINED.contains(&line.trim_start())) {
+            return at.saturating_sub(1);
+        }
+        end = at;
+    }
+    0
+}
+
+/// Returns the index of the first line that may show why the server ended: the last message if it is
+/// an error, otherwise the line after it. The server went on after everything above. Jupyter
+/// indents all lines of a message but the first, and describes an error at the level D after it.
+pub(super) fn begin_of_end(lines: &[&str]) -> usize {
+    let counts = |line: &&str| level(line).is_some_and(|level| level != "D");
+    let Some(at) = lines.iter().rposition(counts) else {
+        return 0;
+    };
+    if matches!(level(lines[at]), Some("E" | "C")) {
+        return at;
+    }
+    let more = lines[at + 1..].iter();
+    let more = more.take_while(|line| line.is_empty() || line.starts_with(' '));
+    at + 1 + more.count()
+}
+
+/// Returns the level of a line that begins a message of Jupyter's: `[I 2026-01-31 12:00:00.000
+/// ServerApp] …`.
+fn level(line: &str) -> Option<&str> {
+    let (level, rest) = line.strip_prefix('[')?.split_once(' ')?;
+    let is_message = matches!(level, "D" | "I" | "W" | "E" | "C")
+        && rest.starts_with(|c: char| c.is_ascii_digit());
+    is_message.then_some(level)
+}
