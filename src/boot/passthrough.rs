@@ -104,7 +104,9 @@ impl Observer for CommandObserver {
     fn killing(&mut self, _: bool) {}
 
     fn ended(&mut self, how: Ended, _: Option<Duration>) {
-        if let (Ended::Signal(libc::SIGKILL), Some(memory)) = (how, &mut self.memory)
+        // A shell or a main process of workers survives, and fails.
+        if how.code() != 0
+            && let Some(memory) = &mut self.memory
             && let (kills, more @ 1..) = memory.update()
         {
             error!("{}", kills.report(more));

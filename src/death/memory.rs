@@ -257,11 +257,12 @@ impl MemoryKills {
     pub fn remedy(&self) -> &'static str {
         match self.limit {
             Some(_) if !self.shared => {
-                "give the container more memory with `docker run --memory`, or load less data at once"
+                "give the container more memory (`docker run --memory`; in Kubernetes, \
+                 limits.memory), or load less data at once"
             }
             _ => {
-                "end other programs that use this memory, raise the limit that they share, or load \
-                 less data at once"
+                "end other programs that use this memory, raise the limit that they share (in \
+                 Docker Desktop: Settings, Resources), or load less data at once"
             }
         }
     }
@@ -279,6 +280,14 @@ impl MemoryKills {
             first.to_ascii_uppercase() + rest,
         )
     }
+}
+
+/// Returns why a server ended that KILL ended, if it was none of these processes.
+pub fn killed_by_another() -> Diagnosis {
+    Diagnosis::new(
+        "another process killed the server, and not because memory had run out",
+        "Look for what sent KILL: a person, a script, or a program that guards the machine's memory",
+    )
 }
 
 /// Returns a size as people write it: `512 MB`, `2 GB`.

@@ -85,6 +85,16 @@ fn group(fake: &Fake, path: &str) -> Cgroup {
     Cgroup::locate(&groups, &fake.mount("/", "cgroup2", "rw")).unwrap()
 }
 
+/// Begins to count in a group with a limit of 512 MB, in which this many were killed before, and
+/// whose limit was reached once.
+fn limited(killed: u64) -> (Fake, KillCounter) {
+    let fake = Fake::new();
+    fake.write("memory.events", &events(1, killed));
+    fake.write("memory.max", "536870912\n");
+    let counter = KillCounter::new(group(&fake, "/")).unwrap();
+    (fake, counter)
+}
+
 /// Begins to count, and returns what is told after `change`.
 fn told(cgroup: Cgroup, change: impl FnOnce()) -> String {
     let mut counter = KillCounter::new(cgroup).unwrap();
@@ -148,9 +158,8 @@ fn the_limit_that_was_reached_is_told_and_no_other() {
                 .iter()
                 .for_each(|(name, text)| fake.write(name, text));
         };
-        let shown = fake.mount("/", "cgroup2", "rw");
-        let group = || Cgroup::locate("0::/a/b\n", &shown).unwrap();
-        assert_eq!(told(group(), change), expected, "{changes:?}");
+        let group = group(&fake, "/a/b");
+        assert_eq!(told(group, change), expected, "{changes:?}");
     }
 }
 
@@ -192,10 +201,7 @@ fn version_one_tells_the_limit_that_was_reached_and_no_other() {
 
 #[test]
 fn what_was_killed_before_does_not_count_and_a_file_that_is_gone_says_nothing() {
-    let fake = Fake::new();
-    fake.write("memory.events", &events(1, 3));
-    fake.write("memory.max", "536870912\n");
-    let mut counter = KillCounter::new(group(&fake, "/")).unwrap();
+    let (fake, mut counter) = limited(3);
     assert_eq!(counter.update().1, 0);
     // A read between the two: Linux counts the limit first.
     fake.write("memory.events", &events(2, 3));
@@ -208,8 +214,8 @@ fn what_was_killed_before_does_not_count_and_a_file_that_is_gone_says_nothing() 
         "the memory limit of 512 MB was reached, and Linux killed 2 processes"
     );
     assert!(kills.diagnosis(true).to_string().ends_with(
-        "Linux killed the server. Give the container more memory with `docker run --memory`, or \
-         load less data at once."
+        "Linux killed the server. Give the container more memory (`docker run --memory`; in \
+         Kubernetes, limits.memory), or load less data at once."
     ));
     let unsure = kills.diagnosis(false).cause;
     assert!(
@@ -223,10 +229,7 @@ fn what_was_killed_before_does_not_count_and_a_file_that_is_gone_says_nothing() 
 /// A limit that was reached long ago has not killed what is killed now.
 #[test]
 fn a_limit_is_blamed_only_for_what_follows_at_once() {
-    let fake = Fake::new();
-    fake.write("memory.events", &events(1, 0));
-    fake.write("memory.max", "536870912\n");
-    let mut counter = KillCounter::new(group(&fake, "/")).unwrap();
+    let (fake, mut counter) = limited(0);
     fake.write("memory.events", &events(2, 0));
     assert_eq!(counter.update().1, 0);
     counter.limit.as_mut().unwrap().1 -= LIMIT_TO_KILL;

@@ -15,17 +15,20 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::death::Diagnosis;
 use crate::death::memory::{Cgroup, KillCounter};
+use crate::death::{Diagnosis, memory};
 use crate::state::StatePublisher;
 use crate::sys;
 
 /// The shortest time between two reads of the counter.
 const READ_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a kill the end of the server is attributed to it. Linux takes some seconds to
-/// free the memory of a large process, and reports its end only then.
+/// How long after a kill the end of the server may be that of the killed process. Linux takes some
+/// seconds to free the memory of a large process, and reports its end only then.
 const SAME_TIME: Duration = Duration::from_secs(10);
+
+/// How soon after a kill the end of the server is certainly that of the killed process.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A watch on the memory of the container; clones share it.
 #[derive(Clone)]
@@ -108,12 +111,16 @@ impl MemoryWatch {
         self.0.state_writer.update(update);
     }
 
-    /// Returns why the server ended, if Linux may have killed it for its memory just now.
-    pub fn diagnosis(&self) -> Option<Diagnosis> {
+    /// Returns why KILL ended the server just now, which we did not send: Linux counts every process
+    /// that it kills for lack of memory, before that process ends.
+    pub fn diagnosis(&self) -> Diagnosis {
         self.read();
         let counted = self.counted();
-        let known = is_killed_server(counted.last_kill?, Instant::now())?;
-        Some(counted.counter.kills().diagnosis(known))
+        let is_server = |kill| is_killed_server(kill, Instant::now());
+        match counted.last_kill.and_then(is_server) {
+            Some(known) => counted.counter.kills().diagnosis(known),
+            None => memory::killed_by_another(),
+        }
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -125,10 +132,10 @@ impl MemoryWatch {
 }
 
 /// Reports whether a server that ended `now` is what was killed between two times; `None`: it is
-/// not, as that was too long ago. `Some(false)`: this cannot be known.
+/// not, as that was too long ago. `Some(false)`: most likely, but something else may have been.
 fn is_killed_server((earliest, latest): (Instant, Instant), now: Instant) -> Option<bool> {
-    let just_now = |time| now.duration_since(time) < SAME_TIME;
-    just_now(latest).then(|| just_now(earliest))
+    let within = |time, limit| now.duration_since(time) < limit;
+    within(latest, SAME_TIME).then(|| within(latest, AT_ONCE) && within(earliest, SAME_TIME))
 }
 
 /// Returns a descriptor that becomes readable when a file of a control group changes.
@@ -166,12 +173,16 @@ mod tests {
         let after = |seconds| kill + Duration::from_secs(seconds);
         for (earliest, end, known) in [
             (kill, after(0), Some(true)),
-            (kill, after(9), Some(true)),
+            // Meanwhile a person may have sent KILL to the server.
+            (kill, after(2), Some(false)),
+            (kill, after(9), Some(false)),
             (kill, after(11), None),
+            // Version 1: it was before the last read.
+            (kill - Duration::from_secs(5), after(0), Some(true)),
             // Nothing was read for an hour: the kill may have been of something else.
-            (after(0) - Duration::from_secs(3600), after(1), Some(false)),
+            (kill - Duration::from_secs(3600), after(0), Some(false)),
         ] {
-            assert_eq!(is_killed_server((earliest, kill), end), known);
+            assert_eq!(is_killed_server((earliest, kill), end), known, "{end:?}");
         }
     }
 
@@ -196,11 +207,17 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
+            let other = watch.diagnosis();
             let killed = tokio::time::timeout(Duration::from_secs(20), killed);
             let kill = async { fs::write(&events, "oom 1\noom_kill 1\n").unwrap() };
             let (killed, ()) = tokio::join!(killed, kill);
             killed.unwrap();
-            assert!(watch.diagnosis().is_some(), "it was just now");
+            assert_eq!(
+                other,
+                memory::killed_by_another(),
+                "nothing was killed before"
+            );
+            assert_ne!(watch.diagnosis(), other, "it was just now");
         });
     }
 }

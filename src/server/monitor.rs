@@ -399,7 +399,7 @@ impl Observer for ServerObserver {
             }
             let diagnosis = match how {
                 _ if unusable.is_some() => unusable,
-                Ended::Signal(libc::SIGKILL) => killed.or_else(|| memory?.diagnosis()),
+                Ended::Signal(libc::SIGKILL) => killed.or_else(|| Some(memory?.diagnosis())),
                 _ => None,
             };
             let log = log_reader.as_ref().map(LogReader::tail);

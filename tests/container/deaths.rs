@@ -111,16 +111,39 @@ fn what_docker_exec_runs_is_counted_as_well() {
     container.wait_for(&format!("out of memory: {KILLED_ONE}"));
 }
 
-/// Such as a training script: everything else is the command's to say.
+/// Such as a training script, and a shell that runs one and fails with it: everything else is the
+/// command's to say.
 #[test]
 fn a_command_that_memory_ran_out_for_is_told() {
-    let (code, _, log) = run(&LIMIT, &["python3", "-c", EAT]);
-    assert_eq!(code, 137, "{log}");
-    let last = log.lines().last().unwrap();
-    assert!(
-        last.contains(&format!("out of memory: {KILLED_ONE} (remedy: ")),
-        "{log}"
-    );
+    let shell = |then: &str| format!("python3 -c '{EAT}'; exit {then}");
+    for (command, code) in [
+        (["python3", "-c", EAT], 137),
+        (["sh", "-c", &shell("$?")], 137),
+        (["sh", "-c", &shell("3")], 3),
+        (["sh", "-c", &shell("0")], 0),
+    ] {
+        let (ended, _, log) = run(&LIMIT, &command);
+        assert_eq!(ended, code, "{log}");
+        let last = log.lines().last().unwrap();
+        let told = last.contains(&format!("out of memory: {KILLED_ONE} (remedy: "));
+        assert_eq!(told, code != 0, "{command:?}: {log}");
+    }
+}
+
+/// Linux counts what it kills, so memory is not blamed for what somebody else does.
+#[test]
+fn a_server_that_a_person_kills_is_not_told_as_out_of_memory() {
+    let container = Container::start(&["--env=AI_LAB_RESCUE=never"], &[]);
+    container.wait_for(READY);
+    let server = container.status()["main_pid"].to_string();
+    container.exec_ok("jupyter", &["sh", "-c", &format!("kill -9 {server}")]);
+    assert_eq!(container.end(), 137);
+    let log = container.logs();
+    let reason = "The reason: another process killed the server, and not because memory had run \
+                  out. Look for what sent KILL: a person, a script, or a program that guards the \
+                  machine's memory.";
+    assert!(log.trim_end().ends_with(reason), "{log}");
+    assert!(!log.contains("out of memory: "), "{log}");
 }
 
 /// A control group of this test, which gives its containers no more than the limit.
@@ -184,8 +207,8 @@ fn failing(configuration: &str, options: &[&str]) -> (i32, String, String) {
 fn a_server_that_memory_ran_out_for_says_so_at_the_end_and_to_kubernetes() {
     let (code, log, told) = failing(EAT, &[]);
     let reason = "The reason: the memory limit of 400 MB was reached, and Linux killed the server. \
-                  Give the container more memory with `docker run --memory`, or load less data at \
-                  once.";
+                  Give the container more memory (`docker run --memory`; in Kubernetes, \
+                  limits.memory), or load less data at once.";
     assert_eq!(code, 137, "{log}");
     assert!(log.trim_end().ends_with(reason), "{log}");
     assert!(
