@@ -12,22 +12,24 @@ pub(super) fn killed_by_us(late: bool, stop_timeout: Duration) -> Diagnosis {
     match late {
         true => Diagnosis::new(
             format!(
-                "it had not ended {} s after it was asked to, and was killed",
+                "the server had not ended {} s after it was asked to, and was killed",
                 stop_timeout.as_secs_f32()
             ),
-            "Give it more time with --stop-timeout, and the container with `docker stop --time`",
+            "Give it more time with --stop-timeout, and the container with `docker stop -t` or, in \
+             Kubernetes, terminationGracePeriodSeconds",
         ),
         false => Diagnosis::new(
-            "a second signal asked to stop, so it was killed",
+            "a second signal asked to stop, so the server was killed",
             "Send one signal and wait: then kernels end in order",
         ),
     }
 }
 
-/// Logs how the server ended, and why. Returns the same for Kubernetes.
+/// Logs how the server ended, and why. Returns the same for Kubernetes. `early`: the last words of a
+/// server that ended before it was ready; `None`: it was ready, or asked to stop.
 pub(super) fn report_end(
     how: Ended,
-    early: bool,
+    early: Option<&str>,
     again: Option<Duration>,
     diagnosis: Option<&Diagnosis>,
 ) -> String {
@@ -37,8 +39,9 @@ pub(super) fn report_end(
         Ended::Exit(_) => String::new(),
     };
     let (early, above) = match early {
-        true => (" before it was ready", "; its last words are above"),
-        false => ("", ""),
+        None => ("", ""),
+        Some("") => (" before it was ready", "; it has logged nothing"),
+        Some(_) => (" before it was ready", "; its last words are above"),
     };
     let mut words = format!("Jupyter server terminated with error code {code}{by}{early}");
     if code != 0 {

@@ -1,6 +1,8 @@
 //! The Jupyter server: program, arguments, readiness, welcome, and what is done while it runs.
 
+pub mod announce;
 pub mod argv;
+pub mod boot_times;
 pub mod config_failures;
 mod end_report;
 mod memory;

@@ -21,6 +21,22 @@ fn a_server_that_dies_early_tells_its_code_after_its_last_words() {
 }
 
 #[test]
+fn a_server_that_says_nothing_has_no_last_words() {
+    let image = Image::new();
+    let silent = |script: &str| {
+        std::fs::write(image.path("venv/bin/jupyter-lab"), script).unwrap();
+        image.server().args(["--ready-timeout", "0"])
+    };
+    let mut running = silent("#!/bin/sh\nexec sleep 1000\n").start();
+    running.wait_for("it keeps running. Its last words: none so far");
+    running.signal(15);
+    running.end();
+    let ended = silent("#!/bin/sh\nexit 3\n").run();
+    let last = "error code 3 before it was ready; it has logged nothing";
+    assert!(ended.stderr.contains(last), "{}", ended.stderr);
+}
+
+#[test]
 fn a_stop_is_one_term_and_everyone_left_is_ended() {
     let image = Image::new();
     let mut running = image

@@ -426,6 +426,14 @@ fn the_ends_of_a_server() {
         ended,
     );
     lived(
+        "server-ended-silently",
+        |image| {
+            fs::write(image.path("venv/bin/jupyter-lab"), "#!/bin/sh\n").unwrap();
+            server(image)
+        },
+        ended,
+    );
+    lived(
         "server-not-ready",
         |i| {
             server(i)
