@@ -19,6 +19,8 @@ pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
     }
     let pid = asked.supervisor.pid.as_raw_pid();
     sys::kill(pid, Signal::HUP.as_raw()).map_err(|source| VerbError::Signal { pid, source })?;
-    print_text("the server is restarted; `ai-lab-entrypoint status` shows when it is ready\n");
+    print_text(
+        "the server is being restarted; `ai-lab-entrypoint status` shows when it is ready\n",
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -98,7 +98,8 @@ fn small_shared_memory() -> Option<String> {
     let size = system.f_blocks.saturating_mul(system.f_frsize);
     (size <= DOCKERS).then(|| {
         format!(
-            "{} MB in /dev/shm; `docker run --shm-size 1g` gives workers of PyTorch and the like more",
+            "{} MB in /dev/shm, little for workers of PyTorch and the like (remedy: `docker run \
+             --shm-size 1g`; in Kubernetes, an emptyDir in memory there)",
             size >> 20
         )
     })

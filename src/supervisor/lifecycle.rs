@@ -12,9 +12,8 @@
 //! ```
 //!
 //! The server gets one TERM, and one more each time that it has missed it, the grace period, then
-//! KILL. After its end all other processes get
-//! TERM, the drain time, then KILL. The main process is not signalled after it was reaped: states
-//! without a main process have no effect that names it.
+//! KILL. After its end all other processes get TERM, the drain time, then KILL. The main process is
+//! not signalled after it was reaped: states without a main process have no effect that names it.
 
 use std::time::Duration;
 

@@ -258,6 +258,10 @@ fn spawn_error(path: PathBuf, program: &Program, error: io::Error) -> SpawnError
         },
         // Otherwise something else was refused: its interpreter, or /dev/null.
         Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
+        Some(libc::EAGAIN) => SpawnError::System {
+            path,
+            source: io::Error::other(format!("{error}; is --pids-limit too low?")),
+        },
         // The kernel does not say which of the two calls it refused.
         Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
             let source = io::Error::other(sys::call_error("clone or execve")(error));

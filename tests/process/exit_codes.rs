@@ -18,6 +18,21 @@ fn a_command_that_cannot_be_run_is_126_or_127_as_under_tini() {
     }
 }
 
+/// Such as with `docker run --pids-limit 1`.
+#[test]
+fn a_command_that_no_process_is_left_for_is_126_and_the_limit_is_named() {
+    let image = Image::new();
+    let ended = image.command(["true"]).under(&["prlimit", "--nproc=1"]);
+    let ended = ended.run();
+    assert_eq!(ended.code, 126, "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(
+        last.contains("true could not be started: Resource "),
+        "{last}"
+    );
+    assert!(last.ends_with("; is --pids-limit too low?"), "{last}");
+}
+
 #[test]
 fn a_wrong_command_line_is_2_and_a_wrong_value_is_78() {
     for (args, code, words) in [
