@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use tracing::error;
 
+use crate::death::memory::KillCounter;
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::{HookContext, HookError, Hooks, Variables};
@@ -158,13 +159,20 @@ impl<'a> Start<'a> {
             let hooks = hooks.iter().flat_map(|hooks| &hooks.paths);
             words.planned_all(hooks.map(|hook| format!("run {}", hook.display())));
         };
+        let exists = directory.exists();
+        let mut memory = exists.then(KillCounter::of_container).flatten();
         let (result, time) = timed(|| self.changes.make(section, run, words));
         self.check_stop()?;
         match result {
             Ok(hooks) => self.variables.extend(hooks.variables),
-            Err(error) => return Err(self.hook_failed(error)),
+            Err(error) => {
+                if let Some(kills) = memory.as_mut().and_then(KillCounter::report_new) {
+                    error!("{kills}");
+                }
+                return Err(self.hook_failed(error));
+            }
         }
-        if directory.exists() {
+        if exists {
             self.report.add_duration("hooks", time);
         }
         Ok(())

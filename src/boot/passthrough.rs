@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use crate::cli::verbs;
-use crate::death::memory::{Cgroup, KillCounter};
+use crate::death::memory::KillCounter;
 use crate::server::program::Launch;
 use crate::settings::check;
 use crate::state::{Mode, Phase, StatePublisher};
@@ -77,7 +77,7 @@ pub fn command_hint(launch: &Launch) -> Option<String> {
 
 impl Observer for CommandObserver {
     fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>, _: bool) {
-        self.memory = Cgroup::of("self").and_then(KillCounter::new);
+        self.memory = KillCounter::of_container();
         let kills = self.memory.as_ref().map(|memory| memory.kills().clone());
         self.state_writer.update(|state| {
             state.main_pid = Some(pid.as_raw_pid());
@@ -105,11 +105,9 @@ impl Observer for CommandObserver {
 
     fn ended(&mut self, how: Ended, _: Option<Duration>) {
         // A shell or a main process of workers survives, and fails.
-        if how.code() != 0
-            && let Some(memory) = &mut self.memory
-            && let (kills, more @ 1..) = memory.update()
-        {
-            error!("{}", kills.report(more));
+        let memory = self.memory.as_mut().filter(|_| how.code() != 0);
+        if let Some(kills) = memory.and_then(KillCounter::report_new) {
+            error!("{kills}");
         }
         self.state_writer.update(|state| {
             state.main_pid = None;

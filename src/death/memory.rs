@@ -352,6 +352,17 @@ impl KillCounter {
         }
     }
 
+    /// Begins to count those of this process's group; `None`: there is nothing to read.
+    pub fn of_container() -> Option<Self> {
+        Self::new(Cgroup::of("self")?)
+    }
+
+    /// Returns the line for the log about the kills since the last call; `None`: there are none.
+    pub fn report_new(&mut self) -> Option<String> {
+        let (kills, more) = self.update();
+        (more > 0).then(|| kills.report(more))
+    }
+
     /// Returns the kills so far, as they were at the last call of [`Self::update`].
     pub fn kills(&self) -> &MemoryKills {
         &self.kills

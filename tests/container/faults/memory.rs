@@ -162,6 +162,7 @@ fn run(volume: &Kept, choice: &Choice, what: &str) -> Outcome {
 fn hook(container: &Container, hog: Hog, what: &str) -> Outcome {
     let (code, log) = (container.end(), container.logs());
     let told = log.contains(HERE) && log.contains("failed with signal 9");
+    let told = told && log.contains("out of memory: ");
     assert!(code == 1 && told, "{what}: {code} {log}");
     let phase = match hog {
         Hog::RootHook => "root phase",
