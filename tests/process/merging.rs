@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::mending::{ask, ask_as};
+use crate::notebook_verbs::{ask, ask_as};
 use crate::support::lab::{Lab, is_temporary};
 use crate::support::tracer::{End, Then, follow};
 use crate::support::{Image, PROGRAM, Running, Start, UID, repeated};

@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::FlockOperation;
 
-use crate::mending::ask;
 use crate::merging::{MERGED, MINE, changed, lab, merging, notebook, sources};
+use crate::notebook_verbs::ask;
 use crate::support::lab::{Lab, is_temporary};
 use crate::support::process::{children, until};
 use crate::support::tmpfs::Tmpfs;

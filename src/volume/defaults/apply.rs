@@ -66,7 +66,7 @@ pub(super) struct Work<'a> {
     pub writer: Writer<'a>,
     pub manifest: Manifest,
     /// `None` if no manifest is kept.
-    pub home: Option<Box<AiLabDir>>,
+    pub ai_lab: Option<Box<AiLabDir>>,
     /// Old files on their way out.
     pub aside: Aside,
     pub batch_limits: BatchLimits,
@@ -244,10 +244,10 @@ impl<'a> Work<'a> {
     fn clear_mark(&mut self, stop: &dyn Fn() -> bool) {
         let touched = std::mem::take(&mut self.touched);
         let clean = self.is_clean(&touched, stop);
-        if let Some(home) = &self.home {
+        if let Some(ai_lab) = &self.ai_lab {
             let moved = std::mem::take(&mut self.aside);
-            if moved.clear(home.dir.as_fd(), &touched) && clean && !self.keeps_mark {
-                home.clear_mark();
+            if moved.clear(ai_lab.dir.as_fd(), &touched) && clean && !self.keeps_mark {
+                ai_lab.clear_mark();
             }
         }
     }

@@ -42,19 +42,19 @@ pub(super) struct Moved {
 }
 
 impl Aside {
-    /// Moves `from`, the entry at `path` of the volume, into this start's directory in `home`,
+    /// Moves `from`, the entry at `path` of the volume, into this start's directory in `ai_lab`,
     /// which is `.ai-lab`. Returns the directory in which it has the same name, and its path in
     /// the volume.
     pub fn take(
         &mut self,
-        home: BorrowedFd<'_>,
+        ai_lab: BorrowedFd<'_>,
         path: &[u8],
         from: At<'_>,
     ) -> Result<(BorrowedFd<'_>, Vec<u8>), Errno> {
         self.needed = true;
         let moved = match &mut self.moved {
             Some(moved) => moved,
-            none => none.insert(Moved::make(home)?),
+            none => none.insert(Moved::make(ai_lab)?),
         };
         let moved_path = moved_path(&moved.serial, path);
         let dir = moved.tree.dir(tree::split(path).0, true)?;
@@ -70,25 +70,25 @@ impl Aside {
 
     /// Removes this start's directory. `dirs` are the directories of the paths that were moved.
     /// Returns false if something is left.
-    pub fn clear(self, home: BorrowedFd<'_>, dirs: &BTreeSet<Vec<u8>>) -> bool {
+    pub fn clear(self, ai_lab: BorrowedFd<'_>, dirs: &BTreeSet<Vec<u8>>) -> bool {
         if let Some(moved) = self.moved {
-            moved.clear(home, dirs.iter().map(Vec::as_slice));
+            moved.clear(ai_lab, dirs.iter().map(Vec::as_slice));
         }
-        !self.needed || remove_if_empty(home)
+        !self.needed || remove_if_empty(ai_lab)
     }
 }
 
 impl Moved {
-    fn make(home: BorrowedFd<'_>) -> Result<Self, Errno> {
+    fn make(ai_lab: BorrowedFd<'_>) -> Result<Self, Errno> {
         let serial = atomic::temporary(b"");
-        let all = make_dir(home, MOVED)?;
+        let all = make_dir(ai_lab, MOVED)?;
         let tree = Tree::new(make_dir(all.as_fd(), &serial)?);
         Ok(Self { serial, tree })
     }
 
-    /// Opens what earlier starts left in `home`.
-    pub fn earlier(home: BorrowedFd<'_>) -> Vec<Self> {
-        let Ok(all) = tree::open_dir(home, MOVED) else {
+    /// Opens what earlier starts left in `ai_lab`.
+    pub fn earlier(ai_lab: BorrowedFd<'_>) -> Vec<Self> {
+        let Ok(all) = tree::open_dir(ai_lab, MOVED) else {
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -111,7 +111,7 @@ impl Moved {
     /// Removes the directories that are empty.
     pub fn clear<'a>(
         mut self,
-        home: BorrowedFd<'_>,
+        ai_lab: BorrowedFd<'_>,
         dirs: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) {
         for mut dir in dirs.rev() {
@@ -123,15 +123,15 @@ impl Moved {
                 dir = tree::split(dir).0;
             }
         }
-        if let Ok(all) = tree::open_dir(home, MOVED) {
+        if let Ok(all) = tree::open_dir(ai_lab, MOVED) {
             let _ = rustix::fs::unlinkat(all, &self.serial, AtFlags::REMOVEDIR);
         }
     }
 }
 
 /// Removes `.ai-lab/moved`, unless a start's directory is in it. Returns true if it is gone.
-pub(super) fn remove_if_empty(home: BorrowedFd<'_>) -> bool {
-    let removed = rustix::fs::unlinkat(home, MOVED, AtFlags::REMOVEDIR);
+pub(super) fn remove_if_empty(ai_lab: BorrowedFd<'_>) -> bool {
+    let removed = rustix::fs::unlinkat(ai_lab, MOVED, AtFlags::REMOVEDIR);
     matches!(removed, Ok(()) | Err(Errno::NOENT))
 }
 

@@ -105,8 +105,8 @@ impl<'a> Work<'a> {
         if jobs.is_empty() {
             return Ok(());
         }
-        if let Some(home) = &self.home {
-            home.mark_at_least(Mark::Temporary);
+        if let Some(ai_lab) = &self.ai_lab {
+            ai_lab.mark_at_least(Mark::Temporary);
         }
         if self.stage(&jobs) == Err(Halt::Stopped) {
             return Err(VolumeError::Stopped);
@@ -146,8 +146,8 @@ impl<'a> Work<'a> {
 
     /// Writes the manifest, unless none can be kept.
     pub fn save(&mut self) -> Result<(), Errno> {
-        match &mut self.home {
-            Some(home) => home.write(&mut self.manifest),
+        match &mut self.ai_lab {
+            Some(ai_lab) => ai_lab.write(&mut self.manifest),
             None => Ok(()),
         }
     }
@@ -198,10 +198,10 @@ impl<'a> Work<'a> {
         entry.pending = None;
         let was = entry.installed;
         let (dir, name) = self.writer.volume.parent(&job.target, false)?;
-        let home = self.home.as_deref();
+        let ai_lab = self.ai_lab.as_deref();
         let reserving = || {
-            if let Some(home) = home {
-                home.mark_at_least(Mark::Reserved);
+            if let Some(ai_lab) = ai_lab {
+                ai_lab.mark_at_least(Mark::Reserved);
             }
         };
         let temp = At::new(dir, &staged.temp);
@@ -238,7 +238,7 @@ impl<'a> Work<'a> {
                 stop: self.stop,
             },
             keep: keep.as_ref().map(KeptPlace::at),
-            home: home.map(|home| home.dir.as_fd()),
+            ai_lab: ai_lab.map(|ai_lab| ai_lab.dir.as_fd()),
             reserving: &reserving,
         };
         Ok(Some(replacement.run(&mut self.aside)))

@@ -60,8 +60,8 @@ impl KeptPlace {
 impl KeptCopies {
     /// Opens the copies in `.ai-lab`, which need not be there yet. At most `budget` bytes of them
     /// are read.
-    pub fn open(home: &AiLabDir, budget: u64) -> Result<Self, Errno> {
-        let tree = Tree::new(tree::open_dir(&home.dir, c".")?);
+    pub fn open(ai_lab: &AiLabDir, budget: u64) -> Result<Self, Errno> {
+        let tree = Tree::new(tree::open_dir(&ai_lab.dir, c".")?);
         Ok(Self { tree, budget })
     }
 

@@ -35,7 +35,7 @@ fn content(bytes: &[u8]) -> Content {
 
 /// The record of the volume's notebooks.
 pub(super) struct Record {
-    home: Box<AiLabDir>,
+    ai_lab: Box<AiLabDir>,
     /// True if files of a killed start may be left.
     keeps_mark: bool,
     manifest: Manifest,
@@ -59,11 +59,11 @@ impl Record {
         let mut found = Vec::new();
         let (stop, longest) = (|| false, offers.manifest_limit());
         let opened = open_manifest(volume, LOCK_TIMEOUT, longest, &stop, &mut found)?;
-        let Some((Some(home), mut manifest)) = opened else {
+        let Some((Some(ai_lab), mut manifest)) = opened else {
             let why = found.pop().unwrap_or_else(|| read_only_volume(defaults));
             return Err(NotMerged::NoRecord(why));
         };
-        let cleaned = clean_up(&home, volume, offers, &mut manifest, &stop, &mut found);
+        let cleaned = clean_up(&ai_lab, volume, offers, &mut manifest, &stop, &mut found);
         found.retain(|found| !degradations.contains(found));
         degradations.append(&mut found);
         cleaned?;
@@ -73,9 +73,9 @@ impl Record {
             manifest.image.clone_from(&defaults.image_version);
         }
         Ok(Self {
-            cells: InstalledCells::of(Some(&home.dir), false),
-            keeps_mark: home.is_marked(),
-            home,
+            cells: InstalledCells::of(Some(&ai_lab.dir), false),
+            keeps_mark: ai_lab.is_marked(),
+            ai_lab,
             manifest,
             version: defaults.image_version.clone(),
             older,
@@ -133,7 +133,8 @@ impl Record {
         [mine, merged]: [&[u8]; 2],
         (version, installed): (Option<&str>, Digest),
     ) -> Result<Vec<u8>, Errno> {
-        let directory = KeptCopies::open(&self.home, 0)?.directory_for(path, version, installed)?;
+        let directory =
+            KeptCopies::open(&self.ai_lab, 0)?.directory_for(path, version, installed)?;
         let place = kept::path_of(&directory, path);
         let digest = Digest::of(mine);
         let merging = Merging {
@@ -145,15 +146,15 @@ impl Record {
             merged: Digest::of(merged),
         };
         self.entry(path).merging = Some(merging);
-        self.home.mark_at_least(Mark::Temporary);
-        let written = self.home.write(&mut self.manifest);
+        self.ai_lab.mark_at_least(Mark::Temporary);
+        let written = self.ai_lab.write(&mut self.manifest);
         written.inspect_err(|_| self.clear_mark())?;
         Ok([NAME.to_bytes(), b"/", &place].concat())
     }
 
     fn clear_mark(&self) {
         if !self.keeps_mark {
-            self.home.clear_mark();
+            self.ai_lab.clear_mark();
         }
     }
 
@@ -171,7 +172,7 @@ impl Record {
         [mine, merged, new]: [&[u8]; 3],
     ) -> Result<(Option<Vec<u8>>, Option<Errno>), NotMerged> {
         let merging = self.entry(path).merging.clone().ok_or(Errno::NOENT)?;
-        let mut kept = KeptCopies::open(&self.home, 0)?;
+        let mut kept = KeptCopies::open(&self.ai_lab, 0)?;
         let keep = kept.place(&kept::path_of(&merging.mine.directory, path))?;
         let (dir, name) = volume.parent(path, false)?;
         kept.check_mount(dir)?;
@@ -198,12 +199,12 @@ impl Record {
                 stop: &|| false,
             },
             keep: Some(keep.at()),
-            home: Some(self.home.dir.as_fd()),
-            reserving: &|| self.home.mark_at_least(Mark::Reserved),
+            ai_lab: Some(self.ai_lab.dir.as_fd()),
+            reserving: &|| self.ai_lab.mark_at_least(Mark::Reserved),
         }
         .run(&mut aside);
         let above = BTreeSet::from([tree::split(path).0.to_vec()]);
-        let clean = aside.clear(self.home.dir.as_fd(), &above);
+        let clean = aside.clear(self.ai_lab.dir.as_fd(), &above);
         if placed == Placed::Done {
             let recorded = self.put_in_place(staged);
             if clean && recorded.is_ok() {
@@ -217,7 +218,7 @@ impl Record {
                 // The next start tries again to keep it.
                 let base = self.base;
                 set_installed(self.entry(path), new, base);
-                Ok((Some(moved), self.home.write(&mut self.manifest).err()))
+                Ok((Some(moved), self.ai_lab.write(&mut self.manifest).err()))
             }
             Placed::FsRefused(error) | Placed::OldUnreadable(error) => {
                 Err(NotMerged::Refused(error))
@@ -230,7 +231,7 @@ impl Record {
     /// Records that nothing was merged. If that fails, the next start does it.
     pub fn give_up(&mut self, path: &[u8]) {
         self.entry(path).merging = None;
-        let _ = self.home.write(&mut self.manifest);
+        let _ = self.ai_lab.write(&mut self.manifest);
     }
 
     /// Records the image's version as the installed one.
@@ -251,7 +252,7 @@ impl Record {
             self.cells.insert(path, digest, version, notebook);
         }
         let cells = self.cells.stage(&manifest)?;
-        match self.home.stage(&mut manifest) {
+        match self.ai_lab.stage(&mut manifest) {
             Ok(manifest) => Ok(StagedRecord { manifest, cells }),
             Err(error) => {
                 self.discard(cells.as_deref());
@@ -262,7 +263,7 @@ impl Record {
 
     fn put_in_place(&mut self, staged: StagedRecord) -> Result<(), Errno> {
         if let Some(manifest) = staged.manifest {
-            let placed = self.home.put_in_place(manifest);
+            let placed = self.ai_lab.put_in_place(manifest);
             placed.inspect_err(|_| self.discard(staged.cells.as_deref()))?;
         }
         match staged.cells {
@@ -278,7 +279,7 @@ impl Record {
 
     fn discard(&self, temp: Option<&CStr>) {
         if let Some(temp) = temp {
-            atomic::discard(self.home.dir.as_fd(), temp);
+            atomic::discard(self.ai_lab.dir.as_fd(), temp);
         }
     }
 }

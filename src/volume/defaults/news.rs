@@ -184,11 +184,11 @@ pub(super) fn may_write(top: BorrowedFd<'_>) -> bool {
 pub(super) fn write(
     top: BorrowedFd<'_>,
     (text, mode): (&str, u32),
-    home: &AiLabDir,
+    ai_lab: &AiLabDir,
     aside: &mut Aside,
 ) -> Result<(), Errno> {
-    home.mark_at_least(Mark::Temporary);
-    let reserving = || home.mark_at_least(Mark::Reserved);
+    ai_lab.mark_at_least(Mark::Temporary);
+    let reserving = || ai_lab.mark_at_least(Mark::Reserved);
     let stop = || false;
     let (temp, content) = atomic::stage_flushed(top, text.as_bytes(), mode)?;
     let placed = match unread(top, NAME) {
@@ -205,7 +205,7 @@ pub(super) fn write(
                 stop: &stop,
             },
             keep: None,
-            home: Some(home.dir.as_fd()),
+            ai_lab: Some(ai_lab.dir.as_fd()),
             reserving: &reserving,
         }
         .run(aside),

@@ -53,7 +53,7 @@ impl Work<'_> {
     pub fn write_news(&mut self) {
         self.summary.news = self.news.line();
         let name = news::NAME.to_bytes();
-        let Some(home) = self.home.as_ref().filter(|_| self.summary.news.is_some()) else {
+        let Some(ai_lab) = self.ai_lab.as_ref().filter(|_| self.summary.news.is_some()) else {
             return;
         };
         if self.writer.offers.contains_key(name) {
@@ -63,7 +63,7 @@ impl Work<'_> {
         let text = self.news.text(self.version);
         let (top, mode) = (self.writer.volume.top(), self.writer.mode);
         // Without the file, the log still says it.
-        if news::write(top, (&text, mode), home, &mut self.aside).is_ok()
+        if news::write(top, (&text, mode), ai_lab, &mut self.aside).is_ok()
             && let Some(line) = &mut self.summary.news
         {
             line.push_str(&format!("\n\"{}\" there says more.", news::NEWS));

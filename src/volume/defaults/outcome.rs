@@ -28,7 +28,7 @@ impl Work<'_> {
             self.entry(path).beside = Some(*content);
         }
         let failed = matches!(placed, Placed::FsRefused(_) | Placed::Displaced(_));
-        let mark = || self.home.as_ref().and_then(|home| home.mark());
+        let mark = || self.ai_lab.as_ref().and_then(|ai_lab| ai_lab.mark());
         if failed && !staged.is_beside() && mark() == Some(Mark::Reserved) {
             // Its name may be reserved by an empty file, which the next start then removes.
             self.entry(path).pending = Some(*content);

@@ -58,7 +58,7 @@ pub(super) struct Replacement<'a> {
     /// The vacant name where the old file ends; if there is none, it is removed.
     pub keep: Option<At<'a>>,
     /// `.ai-lab`, for file systems that cannot exchange two files.
-    pub home: Option<BorrowedFd<'a>>,
+    pub ai_lab: Option<BorrowedFd<'a>>,
     /// As in [`move_to`].
     pub reserving: &'a dyn Fn(),
 }
@@ -122,8 +122,8 @@ impl Replacement<'_> {
     /// Moves the old file aside, looks at it there, and puts `new` in its place. The path is
     /// vacant meanwhile; what somebody makes there stays.
     fn move_aside(&self, new: At<'_>, aside: &mut Aside) -> Placed {
-        let home = self.home.ok_or(Errno::INVAL);
-        let moved = home.and_then(|home| aside.take(home, self.path, self.target()));
+        let ai_lab = self.ai_lab.ok_or(Errno::INVAL);
+        let moved = ai_lab.and_then(|ai_lab| aside.take(ai_lab, self.path, self.target()));
         let (dir, path) = match moved {
             Ok(moved) => moved,
             Err(error) => {

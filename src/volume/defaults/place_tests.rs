@@ -20,7 +20,7 @@ const NAME: &CStr = c"name.ipynb";
 struct Volume {
     mounted: Mounted,
     handle: OwnedFd,
-    home: OwnedFd,
+    ai_lab: OwnedFd,
     temp: CString,
     new: Content,
     reserved: Cell<bool>,
@@ -39,7 +39,7 @@ impl Volume {
         let staged = stage_file(handle.as_fd(), from, 0o644, &mut [0; BUFFER], &|| false);
         let (temp, new, _) = staged.unwrap();
         let volume = Self {
-            home: open(&mounted.path().join(".ai-lab")),
+            ai_lab: open(&mounted.path().join(".ai-lab")),
             mounted,
             handle,
             temp,
@@ -91,11 +91,11 @@ impl Volume {
             new: self.new,
             check: OursCheck { ours, size, stop },
             keep,
-            home: Some(self.home.as_fd()),
+            ai_lab: Some(self.ai_lab.as_fd()),
             reserving: &|| self.reserved.set(true),
         }
         .run(&mut aside);
-        aside.clear(self.home.as_fd(), &[Vec::new()].into());
+        aside.clear(self.ai_lab.as_fd(), &[Vec::new()].into());
         placed
     }
 

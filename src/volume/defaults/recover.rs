@@ -30,16 +30,16 @@ use crate::volume::{VolumeError, shown};
 /// # Errors
 /// `stop` returned true. The next start continues.
 pub(super) fn clean_up(
-    home: &AiLabDir,
+    ai_lab: &AiLabDir,
     volume: &mut Tree,
     offers: &Offers,
     manifest: &mut Manifest,
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
 ) -> Result<bool, VolumeError> {
-    let mark = home.mark();
+    let mark = ai_lab.mark();
     // An older version, which does not know them, may have cleared the mark.
-    let earlier = Moved::earlier(home.dir.as_fd());
+    let earlier = Moved::earlier(ai_lab.dir.as_fd());
     if mark.is_none_or(|mark| mark == Mark::Nothing) && earlier.is_empty() {
         return Ok(false);
     }
@@ -54,7 +54,7 @@ pub(super) fn clean_up(
         pace: Pace::new(),
         buffer: vec![MaybeUninit::uninit(); 64 * 1024],
         unrestored: Unrestored::default(),
-        kept: KeptCopies::open(home, 0).ok(),
+        kept: KeptCopies::open(ai_lab, 0).ok(),
         may_be_news: MAX_NEWS,
     };
     let mut changed = false;
@@ -64,20 +64,20 @@ pub(super) fn clean_up(
     for mut moved in earlier {
         for path in paths.difference(&dirs) {
             sweep.pace.step(stop)?;
-            changed |= sweep.move_back(home, &mut moved, volume, path)?;
+            changed |= sweep.move_back(ai_lab, &mut moved, volume, path)?;
         }
-        moved.clear(home.dir.as_fd(), dirs.iter().copied());
+        moved.clear(ai_lab.dir.as_fd(), dirs.iter().copied());
     }
-    remove_if_empty(home.dir.as_fd());
+    remove_if_empty(ai_lab.dir.as_fd());
     // Without the lock, another start's temporary files may be among them.
     if mark.is_some() {
-        let mut complete = sweep.directory(tree::open_dir(&home.dir, c"."), b".ai-lab")?;
+        let mut complete = sweep.directory(tree::open_dir(&ai_lab.dir, c"."), b".ai-lab")?;
         for dir in dirs {
             sweep.pace.step(stop)?;
             complete &= sweep.directory(volume.list(dir), dir)?;
         }
         if complete {
-            home.clear_mark();
+            ai_lab.clear_mark();
             let entries = manifest.entries.values_mut();
             entries.for_each(|entry| entry.merging = None);
         }
@@ -224,7 +224,7 @@ impl Sweep<'_> {
     /// that has the name by now stays; then the old file is removed if it is ours.
     fn move_back(
         &mut self,
-        home: &AiLabDir,
+        ai_lab: &AiLabDir,
         moved: &mut Moved,
         volume: &mut Tree,
         path: &[u8],
@@ -236,7 +236,7 @@ impl Sweep<'_> {
         if old.stat().is_err() {
             return Ok(false);
         }
-        let reserving = || home.mark_at_least(Mark::Reserved);
+        let reserving = || ai_lab.mark_at_least(Mark::Reserved);
         if let Ok((dir, _)) = volume.parent(path, true) {
             let there = At::new(dir, &name);
             if move_to(old, there, &reserving).is_ok() {

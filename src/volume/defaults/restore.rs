@@ -55,8 +55,8 @@ pub fn defaults_status(_: &Dropped, defaults: &Defaults) -> Result<DefaultsStatu
     let (mut source, mut volume) = open_both(defaults)?;
     let stop = || false;
     let offers = offers(defaults, &source, inode(defaults, &volume)?, &stop)?;
-    let home = tree::open_dir(volume.top(), store::NAME).ok();
-    let manifest = home.and_then(|dir| manifest_file::peek(&dir, offers.manifest_limit()));
+    let ai_lab = tree::open_dir(volume.top(), store::NAME).ok();
+    let manifest = ai_lab.and_then(|dir| manifest_file::peek(&dir, offers.manifest_limit()));
     let trees = (&mut source, &mut volume);
     let manifest = manifest.unwrap_or_default();
     status_of(defaults, trees, offers, manifest, Compared::All, &stop)

@@ -58,13 +58,13 @@ pub fn restore_kept(
 ) -> Result<Vec<(Vec<u8>, BroughtBack)>, VolumeError> {
     let (source, mut volume) = open_both(defaults)?;
     let longest = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?.manifest_limit();
-    let home = tree::open_dir(volume.top(), store::NAME);
+    let ai_lab = tree::open_dir(volume.top(), store::NAME);
     let nothing = |path: &Vec<u8>| (path.clone(), BroughtBack::Nothing);
-    let Ok(home) = home else {
+    let Ok(ai_lab) = ai_lab else {
         return Ok(wanted.iter().map(nothing).collect());
     };
-    let manifest = manifest_file::peek(&home, longest).unwrap_or_default();
-    let mut kept = Tree::new(home);
+    let manifest = manifest_file::peek(&ai_lab, longest).unwrap_or_default();
+    let mut kept = Tree::new(ai_lab);
     let is_wanted = |path: &[u8], directory: &[u8]| match (wanted, manifest.entries.get(path)) {
         ([], None) => true,
         ([], Some(entry)) => {

@@ -38,7 +38,7 @@ pub(super) struct AiLabDir {
 
 /// Result of opening our directory.
 pub(super) enum Opened {
-    Home(Box<AiLabDir>),
+    Dir(Box<AiLabDir>),
     /// Files can be added, but no manifest can be kept; the degradation says why.
     Without(Degradation),
     ReadOnly,
@@ -63,7 +63,7 @@ pub(super) fn open(
         }
     };
     let locked = take(&lock, limit, stop, degradations)?;
-    Ok(Opened::Home(Box::new(AiLabDir {
+    Ok(Opened::Dir(Box::new(AiLabDir {
         dir,
         lock,
         locked,

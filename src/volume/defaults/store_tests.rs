@@ -26,8 +26,8 @@ impl Volume {
 
     fn open(&self) -> Box<AiLabDir> {
         match self.open_with(Duration::ZERO, false) {
-            (Ok(Opened::Home(home)), _) => home,
-            _ => panic!("no home"),
+            (Ok(Opened::Dir(ai_lab)), _) => ai_lab,
+            _ => panic!("no ai_lab"),
         }
     }
 }
@@ -60,17 +60,17 @@ fn manifest(names: &[(&str, &str)]) -> Manifest {
 fn keeps_a_manifest() {
     let volume = Volume::new();
     let mut told = Vec::new();
-    let mut home = volume.open();
-    assert!(home.locked);
+    let mut ai_lab = volume.open();
+    assert!(ai_lab.locked);
     assert_eq!(
-        home.read(LONGEST, &|| false, &mut told),
+        ai_lab.read(LONGEST, &|| false, &mut told),
         Ok(Manifest::default())
     );
     let mut kept = manifest(&[("a", "x")]);
-    home.write(&mut kept).unwrap();
-    drop(home);
-    let mut home = volume.open();
-    assert_eq!(home.read(LONGEST, &|| false, &mut told), Ok(kept));
+    ai_lab.write(&mut kept).unwrap();
+    drop(ai_lab);
+    let mut ai_lab = volume.open();
+    assert_eq!(ai_lab.read(LONGEST, &|| false, &mut told), Ok(kept));
     assert_eq!(told, []);
     let names: Vec<_> = tree_of(&volume.at("")).into_keys().collect();
     assert_eq!(names, [b"lock".to_vec(), b"manifest.sha256".to_vec()]);
@@ -79,16 +79,16 @@ fn keeps_a_manifest() {
 #[test]
 fn an_unchanged_manifest_is_not_written() {
     let volume = Volume::new();
-    let mut home = volume.open();
-    home.write(&mut manifest(&[("a", "x")])).unwrap();
+    let mut ai_lab = volume.open();
+    ai_lab.write(&mut manifest(&[("a", "x")])).unwrap();
     let inode = |volume: &Volume| {
         use std::os::unix::fs::MetadataExt;
         volume.at("manifest.sha256").metadata().unwrap().ino()
     };
     let before = inode(&volume);
-    home.write(&mut manifest(&[("a", "x")])).unwrap();
+    ai_lab.write(&mut manifest(&[("a", "x")])).unwrap();
     assert_eq!(inode(&volume), before);
-    home.write(&mut manifest(&[("a", "y")])).unwrap();
+    ai_lab.write(&mut manifest(&[("a", "y")])).unwrap();
     assert_ne!(inode(&volume), before);
 }
 
@@ -96,11 +96,11 @@ fn an_unchanged_manifest_is_not_written() {
 fn a_damaged_manifest_is_set_aside() {
     for damaged in [&b"garbage"[..], b"# ai-lab notebooks 1\ncut short", b""] {
         let volume = Volume::new();
-        let mut home = volume.open();
+        let mut ai_lab = volume.open();
         std::fs::write(volume.at("manifest.sha256"), damaged).unwrap();
         let mut told = Vec::new();
         assert_eq!(
-            home.read(LONGEST, &|| false, &mut told),
+            ai_lab.read(LONGEST, &|| false, &mut told),
             Ok(Manifest::default())
         );
         assert_eq!(told.len(), 1);
@@ -114,18 +114,18 @@ fn a_damaged_manifest_is_set_aside() {
 #[test]
 fn a_manifest_that_is_no_file_is_set_aside_and_not_followed() {
     let volume = Volume::new();
-    let mut home = volume.open();
+    let mut ai_lab = volume.open();
     let outside = tempfile::NamedTempFile::new().unwrap();
     let theirs = manifest(&[("a", "x")]).render();
     std::fs::write(outside.path(), &theirs).unwrap();
     std::os::unix::fs::symlink(outside.path(), volume.at("manifest.sha256")).unwrap();
     let mut told = Vec::new();
     assert_eq!(
-        home.read(LONGEST, &|| false, &mut told),
+        ai_lab.read(LONGEST, &|| false, &mut told),
         Ok(Manifest::default())
     );
     assert_eq!(told.len(), 1);
-    home.write(&mut manifest(&[("b", "y")])).unwrap();
+    ai_lab.write(&mut manifest(&[("b", "y")])).unwrap();
     assert_eq!(std::fs::read(outside.path()).unwrap(), theirs);
     assert!(
         volume
@@ -140,16 +140,18 @@ fn a_manifest_that_is_no_file_is_set_aside_and_not_followed() {
 fn a_newer_manifest_is_neither_read_nor_overwritten() {
     let volume = Volume::new();
     let newer = b"# ai-lab notebooks 2\nwhatever\n";
-    let mut home = volume.open();
+    let mut ai_lab = volume.open();
     std::fs::write(volume.at("manifest.sha256"), newer).unwrap();
-    let refused = home.read(LONGEST, &|| false, &mut Vec::new()).unwrap_err();
+    let refused = ai_lab
+        .read(LONGEST, &|| false, &mut Vec::new())
+        .unwrap_err();
     let NotRead::Unusable(refused) = refused else {
         panic!("stopped");
     };
     assert!(refused.cause.contains("newer version"), "{refused}");
     // As if it had appeared while we worked without the lock.
-    home.locked = false;
-    home.write(&mut manifest(&[("a", "x")])).unwrap();
+    ai_lab.locked = false;
+    ai_lab.write(&mut manifest(&[("a", "x")])).unwrap();
     let now = std::fs::read(volume.at("manifest.sha256")).unwrap();
     assert_eq!(now, newer);
 }
@@ -210,7 +212,7 @@ fn waits_no_longer_for_the_lock_than_it_must() {
     let volume = Volume::new();
     let held = volume.open();
     let (opened, told) = volume.open_with(Duration::from_millis(30), false);
-    assert!(matches!(opened, Ok(Opened::Home(home)) if !home.locked));
+    assert!(matches!(opened, Ok(Opened::Dir(ai_lab)) if !ai_lab.locked));
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("holds .ai-lab/lock"), "{told:?}");
     let (opened, _) = volume.open_with(Duration::from_secs(3600), true);
@@ -227,7 +229,7 @@ fn gets_the_lock_when_the_other_lets_go() {
         let waiting = scope.spawn(|| volume.open_with(Duration::from_secs(60), false));
         drop(held);
         let (opened, told) = waiting.join().unwrap();
-        assert!(matches!(opened, Ok(Opened::Home(home)) if home.locked));
+        assert!(matches!(opened, Ok(Opened::Dir(ai_lab)) if ai_lab.locked));
         assert_eq!(told.len(), 0);
     });
 }
@@ -291,25 +293,25 @@ fn a_read_only_volume_is_told_from_one_that_may_not_be_written() {
 #[test]
 fn a_killed_start_is_remembered() {
     let volume = Volume::new();
-    let mut home = volume.open();
-    assert_eq!(home.mark(), Some(Mark::Nothing));
+    let mut ai_lab = volume.open();
+    assert_eq!(ai_lab.mark(), Some(Mark::Nothing));
     for mark in [Mark::Temporary, Mark::Reserved] {
-        home.mark_at_least(mark);
-        drop(home);
-        home = volume.open();
-        assert_eq!(home.mark(), Some(mark));
-        home.mark_at_least(Mark::Temporary);
-        assert_eq!(home.mark(), Some(mark));
-        home.clear_mark();
-        assert_eq!(home.mark(), Some(Mark::Nothing));
+        ai_lab.mark_at_least(mark);
+        drop(ai_lab);
+        ai_lab = volume.open();
+        assert_eq!(ai_lab.mark(), Some(mark));
+        ai_lab.mark_at_least(Mark::Temporary);
+        assert_eq!(ai_lab.mark(), Some(mark));
+        ai_lab.clear_mark();
+        assert_eq!(ai_lab.mark(), Some(Mark::Nothing));
     }
     // Another start holds the lock: the temporary files may be its own.
-    home.mark_at_least(Mark::Temporary);
+    ai_lab.mark_at_least(Mark::Temporary);
     assert_eq!(volume.open().mark(), None);
     // A start without the lock does not change the mark of the start that holds it.
     volume.open().clear_mark();
-    assert_eq!(home.mark(), Some(Mark::Temporary));
-    home.clear_mark();
+    assert_eq!(ai_lab.mark(), Some(Mark::Temporary));
+    ai_lab.clear_mark();
     volume.open().mark_at_least(Mark::Temporary);
-    assert_eq!(home.mark(), Some(Mark::Nothing));
+    assert_eq!(ai_lab.mark(), Some(Mark::Nothing));
 }

@@ -210,13 +210,13 @@ fn bring_in_with(
     let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, top, stop);
     let degradations = &mut summary.degradations;
     let mut read_record = |longest| {
-        let Some((home, manifest)) =
+        let Some((ai_lab, manifest)) =
             open_manifest(&volume, lock_timeout, longest, stop, degradations)?
         else {
             return Ok(None);
         };
         let stats = stat_all(&mut volume, &manifest, stop)?;
-        Ok(Some((home, manifest, stats)))
+        Ok(Some((ai_lab, manifest, stats)))
     };
     let (listed, record) = match in_parallel {
         true => run_both(list, || read_record(BASE_MANIFEST_LIMIT), stop),
@@ -230,15 +230,15 @@ fn bring_in_with(
     let mut offers = listed?;
     let mut unread = std::mem::take(&mut offers.unread);
     summary.reported = std::mem::take(&mut offers.reported);
-    let Some((home, mut manifest, mut stats)) = record? else {
+    let Some((ai_lab, mut manifest, mut stats)) = record? else {
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
-    let killed = home.as_ref().is_some_and(|home| home.is_marked());
-    if let Some(home) = &home {
+    let killed = ai_lab.as_ref().is_some_and(|ai_lab| ai_lab.is_marked());
+    if let Some(ai_lab) = &ai_lab {
         let degradations = &mut summary.degradations;
         if clean_up(
-            home,
+            ai_lab,
             &mut volume,
             &offers,
             &mut manifest,
@@ -252,7 +252,7 @@ fn bring_in_with(
     if !renamed.is_empty() {
         stats = stat_all(&mut volume, &manifest, stop)?;
     }
-    let keeps_mark = home.as_ref().is_some_and(|home| home.is_marked());
+    let keeps_mark = ai_lab.as_ref().is_some_and(|ai_lab| ai_lab.is_marked());
     forget_another_image(defaults, &mut manifest);
     // A default is not new if the first start was killed before it or found no room for it.
     manifest.unfinished |= manifest.entries.is_empty();
@@ -286,7 +286,7 @@ fn bring_in_with(
     summary.degradations.append(&mut survey.degradations);
     let in_place = manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);
-    let mut cells = InstalledCells::of(home.as_ref().map(|home| &home.dir), killed);
+    let mut cells = InstalledCells::of(ai_lab.as_ref().map(|ai_lab| &ai_lab.dir), killed);
     cells.follow(&renamed);
     find_run(
         &mut survey,
@@ -305,11 +305,11 @@ fn bring_in_with(
         version: defaults.image_version.as_deref(),
         version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
         writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
-        kept: home
+        kept: ai_lab
             .as_ref()
-            .and_then(|home| KeptCopies::open(home, offers.total_read_limit()).ok()),
+            .and_then(|ai_lab| KeptCopies::open(ai_lab, offers.total_read_limit()).ok()),
         manifest,
-        home,
+        ai_lab,
         aside: Aside::default(),
         batch_limits,
         stop,
@@ -379,8 +379,8 @@ pub(super) fn open_manifest(
     let why = match store::open(volume.top(), lock_timeout, stop, degradations)? {
         Opened::ReadOnly => return Ok(None),
         Opened::Without(why) => why,
-        Opened::Home(mut home) => match home.read(longest, stop, degradations) {
-            Ok(manifest) => return Ok(Some((Some(home), manifest))),
+        Opened::Dir(mut ai_lab) => match ai_lab.read(longest, stop, degradations) {
+            Ok(manifest) => return Ok(Some((Some(ai_lab), manifest))),
             Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
             Err(NotRead::Unusable(why)) => why,
         },

@@ -165,7 +165,7 @@ fn every_file_system_gets_the_defaults_and_their_updates() {
             ("dir/c", "c2"),
             ("mine", "mine"),
         ]);
-        assert_eq!(lab.in_home(), ["lock", "manifest.sha256"], "{kind:?}");
+        assert_eq!(lab.in_ai_lab(), ["lock", "manifest.sha256"], "{kind:?}");
     }
 }
 
@@ -229,7 +229,7 @@ fn an_old_file_that_can_be_neither_exchanged_nor_moved_aside_stays_and_that_is_t
             "1 newer notebook defaults were not brought in: the file system mounted in the notebooks"
         ));
         assert_eq!(lab.all()["bound/b"], "b1");
-        assert_eq!(lab.in_home(), ["lock", "manifest.sha256"]);
+        assert_eq!(lab.in_ai_lab(), ["lock", "manifest.sha256"]);
     });
 }
 

@@ -233,7 +233,7 @@ fn an_update_by_moving_aside_that_is_killed_anywhere_is_finished() {
         assert_eq!(summary.degradations, [], "{point}");
         let new = [("a", "a2"), ("dir", "dir"), ("dir/b", "b1"), ("new", "n2")];
         lab.holds(&new);
-        assert_eq!(lab.in_home(), ["lock", "manifest.sha256"], "{point}");
+        assert_eq!(lab.in_ai_lab(), ["lock", "manifest.sha256"], "{point}");
         assert_eq!(lab.read(".ai-lab/lock"), "", "{point}");
         lab.starts("0 installed, 0 updated, 0 kept (changed by you), 3 current");
     }
@@ -248,7 +248,7 @@ fn an_edit_that_was_moved_aside_when_the_start_was_killed_comes_back() {
             let lab = lab.policy(UpdateNotebooks::Unmodified, deleted);
             lab.starts("1 installed, 0 updated, 1 kept (changed by you), 1 current");
             assert_eq!(lab.read("a"), "mine");
-            assert_eq!(lab.in_home(), ["lock", "manifest.sha256"]);
+            assert_eq!(lab.in_ai_lab(), ["lock", "manifest.sha256"]);
         }
     }
 }
@@ -270,7 +270,7 @@ fn a_second_name_of_a_file_that_was_put_back_is_removed() {
     fs::hard_link(lab.volume(MOVED).join("a"), lab.volume("a")).unwrap();
     lab.starts("1 installed, 0 updated, 1 kept (changed by you), 1 current");
     assert_eq!(lab.read("a"), "mine");
-    assert_eq!(lab.in_home(), ["lock", "manifest.sha256"]);
+    assert_eq!(lab.in_ai_lab(), ["lock", "manifest.sha256"]);
 }
 
 /// An empty file is a reserved name only where a start could reserve names.

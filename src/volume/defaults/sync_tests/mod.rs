@@ -169,7 +169,7 @@ impl Lab {
     }
 
     /// Returns the paths of everything in `.ai-lab`.
-    fn in_home(&self) -> Vec<String> {
+    fn in_ai_lab(&self) -> Vec<String> {
         let all = tree_of(&self.volume(".ai-lab")).into_keys();
         all.map(|name| String::from_utf8(name).unwrap()).collect()
     }

@@ -308,11 +308,11 @@ fn every_file_system_keeps_the_copies() {
         assert_eq!(lab.read(A), notebook("2 + 2", 0), "{kind:?}");
         assert_eq!(lab.read(KEPT), notebook("1 + 1", 1), "{kind:?}");
         let copy = ["kept/1.0.0", "kept/1.0.0/dir", "kept/1.0.0/dir/a.ipynb"];
-        let home = [
+        let ai_lab = [
             &["cells.jsonl", "kept"][..],
             &copy,
             &["lock", "manifest.sha256"],
         ];
-        assert_eq!(lab.in_home(), home.concat(), "{kind:?}");
+        assert_eq!(lab.in_ai_lab(), ai_lab.concat(), "{kind:?}");
     }
 }
