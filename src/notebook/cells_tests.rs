@@ -56,7 +56,8 @@ fn what_a_run_and_a_save_write_does_not_count() {
 
 /// The files that the real programs saved of `installed.ipynb`. JupyterLab 4.2.7, 4.3.8, 4.4.10, 4.5.11 and
 /// 4.6.6 saved the same bytes in a browser after Shift+Enter in each cell. `upgraded` was in format
-/// 4.2, and all its cells were run at once; nbclient saved its own run.
+/// 4.2, and all its cells were run at once; nbclient, papermill and `nbconvert --execute --inplace`
+/// saved their own runs.
 #[test]
 fn what_jupyter_saved_has_the_cells_that_were_installed() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/notebooks/");
@@ -68,6 +69,8 @@ fn what_jupyter_saved_has_the_cells_that_were_installed() {
         "jupyterlab-4.2.7-to-4.6.6",
         "jupyterlab-4.6.6-upgraded",
         "nbclient-0.11.0",
+        "nbconvert-7.17.2-inplace",
+        "papermill-2.7.0",
     ] {
         let saved = read(&format!("{program}.ipynb"));
         assert_ne!(saved, installed, "{program}");

@@ -172,12 +172,6 @@ pub(super) struct KeptCopy {
 }
 
 impl Entry {
-    /// Reports whether this is the installed version or the one before, from which a kept file
-    /// comes.
-    pub(super) fn is_base(&self, digest: Digest) -> bool {
-        self.installed == Some(Content::File(digest)) || self.earlier == Some(digest)
-    }
-
     /// Returns the content and the stamp of the file with the stat `look`, if a stamp fits.
     pub(super) fn content_of(&self, stat: &FileStat) -> Option<(Content, Stamp)> {
         let installed = self.installed.zip(self.in_volume);

@@ -71,12 +71,14 @@ fn what_was_only_run_is_replaced_and_the_copy_with_its_outputs_is_kept() {
 }
 
 #[test]
-fn what_real_jupyterlabs_save_after_a_run_was_only_run() {
+fn what_real_programs_save_after_a_run_was_only_run() {
     let installed = include_str!("../../../../tests/support/notebooks/installed.ipynb");
     for saved in [
         include_str!("../../../../tests/support/notebooks/jupyterlab-4.2.7-to-4.6.6.ipynb"),
         include_str!("../../../../tests/support/notebooks/jupyterlab-4.6.6-upgraded.ipynb"),
         include_str!("../../../../tests/support/notebooks/nbclient-0.11.0.ipynb"),
+        include_str!("../../../../tests/support/notebooks/nbconvert-7.17.2-inplace.ipynb"),
+        include_str!("../../../../tests/support/notebooks/papermill-2.7.0.ipynb"),
     ] {
         let lab = Lab::new(&[(A, installed)]);
         lab.start();
