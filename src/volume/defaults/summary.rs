@@ -36,7 +36,8 @@ pub struct Summary {
     pub planned: Vec<String>,
 }
 
-const RUN: &str = "replaced after you ran them (your copies: notebooks restore --kept)";
+const RUN: &str =
+    "replaced after you ran them (your copies: ai-lab-entrypoint notebooks restore --kept)";
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

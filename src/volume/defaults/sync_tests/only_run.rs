@@ -33,7 +33,7 @@ fn updated(lab: Lab) -> Lab {
 }
 
 const UPDATED: &str = "0 installed, 1 updated, 0 kept (changed by you), 0 current, 1 replaced after you ran \
-                       them (your copies: notebooks restore --kept)";
+                       them (your copies: ai-lab-entrypoint notebooks restore --kept)";
 const STAYS: &str = "0 installed, 0 updated, 1 kept (changed by you), 0 current";
 
 /// Returns the state of the only default.
