@@ -60,20 +60,20 @@ impl Welcome<'_> {
         let scheme = if self.target.tls { "https" } else { "http" };
         let base = self.target.path.strip_suffix("api").unwrap_or("/");
         let base = base.trim_end_matches('/');
-        let base = match self.rescued.map(|rescued| &rescued.login) {
-            Some(Login::RandomToken(token)) => format!("{base}/?token={token}"),
-            _ => base.to_owned(),
+        let token = match self.rescued.map(|rescued| &rescued.login) {
+            Some(Login::RandomToken(token)) => format!("/?token={token}"),
+            _ => String::new(),
         };
         let urls = match &self.target.endpoint {
             Endpoint::Tcp(address) => format!(
-                "    On this machine       {scheme}://localhost:{port}{base}\n    \
-                     From other machines   {scheme}://<host>:{port}{base}\n",
+                "    On this machine       {scheme}://localhost:{port}{base}{token}\n    \
+                     From other machines   {scheme}://<host>:{port}{base}{token}\n",
                 port = address.port()
             ),
             Endpoint::Unix(_) => {
                 let target = self.target.to_string();
                 let url = target.strip_suffix("/api").unwrap_or(&target);
-                format!("    On this machine       {url}\n")
+                format!("    On this machine       {url}{token}\n")
             }
         };
         let mut text = format!("\n{PHRASE}\n\n{urls}{rescue}");
@@ -111,16 +111,18 @@ fn rescue_text(rescued: &Rescued) -> String {
 mod tests {
     use super::*;
     use crate::server::probe::Url;
+    use crate::server::rescue::Broken;
 
     fn text(url: &str, hub: bool, default_password: Option<&str>) -> String {
-        with_news(url, hub, default_password, None)
+        welcome(url, hub, default_password, None, None)
     }
 
-    fn with_news(
+    fn welcome(
         url: &str,
         hub: bool,
         default_password: Option<&str>,
         news: Option<&str>,
+        rescued: Option<&Rescued>,
     ) -> String {
         let url = Url::parse(url).unwrap();
         let target = Target {
@@ -132,7 +134,7 @@ mod tests {
             hub,
             target: &target,
             default_password,
-            rescued: None,
+            rescued,
             news,
         };
         welcome.text()
@@ -164,9 +166,26 @@ mod tests {
         assert!(said.contains("docker run --env JUPYTER_PASSWORD=<your password>"));
     }
 
+    /// Jupyter's own log hides a token that was configured.
+    #[test]
+    fn the_address_of_a_rescue_has_its_token_on_a_socket_too() {
+        for (url, base) in [
+            ("http://127.0.0.1:1/x/api", "http://localhost:1/x"),
+            ("http+unix://%2Fs/x/api", "http+unix://%2Fs/x"),
+            ("http+unix://%2Fs/api", "http+unix://%2Fs"),
+        ] {
+            let rescued = Rescued {
+                broken: Broken::new("x".into()),
+                login: Login::RandomToken("secret".into()),
+            };
+            let said = welcome(url, false, None, None, Some(&rescued));
+            assert!(said.contains(&format!(" {base}/?token=secret\n")), "{said}");
+        }
+    }
+
     #[test]
     fn what_is_new_comes_last() {
-        let said = with_news(LAB, false, None, Some("New."));
+        let said = welcome(LAB, false, None, Some("New."), None);
         assert!(said.ends_with("49494\n\nNew.\n"), "{said}");
     }
 
