@@ -11,7 +11,6 @@ use tracing::info;
 
 use crate::boot::user_phase::working_directory;
 use crate::boot::{ServerUser, Start, variable};
-use crate::jupyter_config::command_line::unquoted;
 use crate::jupyter_config::precedence::ConfigSources;
 use crate::server::argv;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
@@ -233,7 +232,7 @@ impl ServerCheck {
 /// Jupyter knows it.
 fn value<'a>(argv: &'a Argv, jupyters: &'a ConfigSources, name: &str) -> Option<(String, &'a str)> {
     match argv.value(name) {
-        Some(value) => Some((LINE.to_owned(), unquoted(value))),
+        Some(value) => Some((LINE.to_owned(), value)),
         None => {
             let (place, value) = jupyters.server_trait(name)?;
             Some((place, value?))

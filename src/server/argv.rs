@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::jupyter_config::command_line::is_password_trait;
+use crate::jupyter_config::command_line::{is_password_trait, unquoted};
 use crate::jupyter_config::traits;
 use crate::jupyter_config::traits::canonical;
 
@@ -76,9 +76,11 @@ pub struct Argv {
 }
 
 impl Argv {
-    /// Returns the value that the command line gives a trait (by full name), if it is UTF-8.
+    /// Returns the value that the command line gives a trait (by full name), if it is UTF-8, as
+    /// Jupyter takes it: lists of words often have quotes that no shell has removed.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.traits.get(name).and_then(|value| value.to_str())
+        let value = self.traits.get(name).and_then(|value| value.to_str());
+        value.map(unquoted)
     }
 }
 
@@ -437,8 +439,8 @@ mod tests {
         };
         let argv = merge(
             plan,
-            &["--certfile=/c".into()],
-            &["--ServerApp.base_url".into(), "/x".into()],
+            &["--certfile='/c'".into()],
+            &["--ServerApp.base_url".into(), "\"/x\"".into()],
         );
         assert_eq!(argv.value("ServerApp.base_url"), Some("/x"));
         assert_eq!(argv.value("ServerApp.certfile"), Some("/c"));
