@@ -1,12 +1,14 @@
 //! Files that JupyterLab reads for each page. If one of them is damaged, as a full disk leaves it,
 //! the server starts, and no page opens in the browser.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::jupyter_config::location::user_directory;
 use crate::sys::env::Environment;
 use crate::sys::secret_file;
 
@@ -33,7 +35,8 @@ impl LabFiles {
             let value = environment.get(name).filter(|value| !value.is_empty());
             value.map(PathBuf::from)
         };
-        let config = || named("JUPYTER_CONFIG_DIR").unwrap_or_else(|| home.join(".jupyter"));
+        let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
+        let config = || user_directory(&variable, home);
         let settings = named("JUPYTERLAB_SETTINGS_DIR");
         let path = environment.get("JUPYTER_PATH").unwrap_or_default();
         let mut data: Vec<PathBuf> = std::env::split_paths(path).collect();
@@ -60,11 +63,29 @@ impl LabFiles {
             .or_else(|| self.damaged_settings())
     }
 
+    /// Checks the page, and the script that it names.
     fn damaged_page(&self) -> Option<(String, &'static str)> {
-        let page = self.application.as_ref()?.join("static/index.html");
-        let empty = fs::metadata(&page).is_ok_and(|data| data.len() == 0);
-        let remedy = "install JupyterLab again (`pip install --force-reinstall jupyterlab`)";
-        empty.then(|| (said(&page, "it is empty"), remedy))
+        let application = self.application.as_ref()?;
+        let page = application.join("static/index.html");
+        let text = content(&page).and_then(Result::ok).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let script = text.split("fullStaticUrl}}/").nth(1);
+        let script = script.and_then(|script| script.split(['?', '"']).next());
+        let script = script.map(|script| page.with_file_name(script));
+        // JupyterLab may be in another directory: an extension makes this one, but no schemas.
+        let installed = application.join("schemas").is_dir();
+        let mut files = [page].into_iter().chain(script);
+        files.find_map(|file| {
+            let problem = match fs::metadata(&file) {
+                Ok(data) if data.len() == 0 => "it is empty",
+                Err(error) if installed && error.kind() == io::ErrorKind::NotFound => {
+                    "it is missing"
+                }
+                _ => return None,
+            };
+            let remedy = "install JupyterLab again (`pip install --force-reinstall jupyterlab`)";
+            Some((said(&file, problem), remedy))
+        })
     }
 
     /// JupyterLab reads the settings of the extensions that it knows.

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use crate::boot::user_phase::{Ready, working_directory};
@@ -17,6 +16,7 @@ use crate::server::rescue::{Address, Login, RescuePlan, TlsFiles};
 use crate::settings::{Rescue, Settings};
 use crate::sys::env::Environment;
 use crate::tls;
+use crate::tls::FileProblem;
 
 /// The variable with the token of Jupyter's own.
 const TOKEN: &str = "JUPYTER_TOKEN";
@@ -55,10 +55,14 @@ pub(super) fn plan(
             true => Box::new(|| Some(Address::default())),
             false => address(start, argv, &place, &directory),
         },
+        shows_lab: server.shows_lab(),
         decides: Box::new({
             let (place, argv) = (place.clone(), argv.clone());
             let overridden = move |name: &str| argv.value(name).is_some();
-            move |file| !hub && place.read().decides_access(file, &overridden)
+            move |file| {
+                let own = Path::new(file) == place.file();
+                !hub && (own || place.read().decides_access(file, &overridden))
+            }
         }),
         environment: ready.environment.clone(),
         directory,
@@ -70,9 +74,7 @@ pub(super) fn plan(
                 return Ok(Login::Hub);
             }
             let hash = password::configured_hash(&place, &wanted, applied, default.as_ref());
-            let token = token
-                .clone()
-                .filter(|_| place.read().other_login().is_none());
+            let token = token.clone().filter(|_| !place.read().replaces_token());
             Ok(match (hash.map_err(io::Error::other)?, token) {
                 (Some(hash), _) => Login::Password(hash),
                 (None, Some(token)) => Login::Token(token),
@@ -152,7 +154,6 @@ impl ServerTraits<'_> {
             (Said::Unknown, _) | (Said::Nothing, Said::Unknown) => return None,
             // Jupyter takes no port beside it.
             (Said::Known(sock), _) => kept.push(("sock", absolute(directory, &sock)?)),
-            (Said::Nothing, Said::Known(ip)) if !can_listen(&ip) => return None,
             (Said::Nothing, said) => {
                 let image = || ip.unwrap_or("*").to_owned();
                 kept.push((
@@ -182,9 +183,10 @@ impl ServerTraits<'_> {
     /// Returns the certificate of the rescued server; `None`: anybody could connect to it, but not
     /// to the usual one. The usual files may be what broke.
     fn certificate(&self, directory: &Path) -> Option<TlsFiles> {
+        let decides = |name| !matches!(self.of(name), Said::Nothing);
         let (certificate, key) = match (self.of("certfile"), self.of("keyfile")) {
-            // The server accepts only clients with a certificate; a rescue would accept all.
-            _ if !matches!(self.of("client_ca"), Said::Nothing) => return None,
+            // The server may accept only clients with a certificate; a rescue would accept all.
+            _ if decides("client_ca") || decides("ssl_options") => return None,
             (Said::Nothing, Said::Nothing) => return Some(TlsFiles::None),
             (Said::Known(certificate), Said::Nothing) => (certificate.clone(), certificate),
             (Said::Known(certificate), Said::Known(key)) => (certificate, key),
@@ -192,8 +194,11 @@ impl ServerTraits<'_> {
         };
         let (certificate, key) = (directory.join(certificate), directory.join(key));
         Some(match tls::read_pair(&certificate, &key) {
-            Ok(_) => TlsFiles::Kept { certificate, key },
-            Err(_) => TlsFiles::Made,
+            Err((_, FileProblem::Unusable(unusable))) if !unusable.may_be_usable() => {
+                TlsFiles::Made
+            }
+            Err((_, FileProblem::Unreadable(_))) => TlsFiles::Made,
+            _ => TlsFiles::Kept { certificate, key },
         })
     }
 }
@@ -208,12 +213,6 @@ fn is_of_venv(start: &Start<'_>, server: &ServerProgram) -> bool {
     let venv = start.settings.server.venv.as_deref();
     let inside = |venv| path.starts_with(venv) || path.components().count() == 1;
     server.is_known() && venv.is_some_and(inside)
-}
-
-/// Reports whether a server can listen on an address. A name is not resolved: that may take long.
-fn can_listen(ip: &str) -> bool {
-    let address = ip.parse::<IpAddr>();
-    address.is_err() || address.is_ok_and(|ip| TcpListener::bind((ip, 0)).is_ok())
 }
 
 fn token(environment: &Environment) -> Option<String> {

@@ -19,7 +19,6 @@ use crate::boot::{Ending, Failure, ServerUser, Start, causes, rescue, variable};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
-use crate::jupyter_config::location::LAB_CONFIG_NAME;
 use crate::jupyter_config::precedence::DefaultDecision;
 use crate::log::logfile::Logfile;
 use crate::password;
@@ -216,7 +215,7 @@ fn serve(
         }
         checked => checked.map_err(Failure::Settings)?,
     }
-    let lab_files = has_lab_files(server).then(|| lab_files(&start, person, &ready.environment));
+    let lab_files = (server.shows_lab()).then(|| lab_files(&start, person, &ready.environment));
     let damaged = lab_files.as_ref().and_then(LabFiles::damaged);
     match damaged.map(|(problem, remedy)| Degradation::new(problem, remedy)) {
         Some(damaged) if rescues() => {
@@ -289,11 +288,6 @@ fn serve(
             log,
         })
     })
-}
-
-/// Reports whether a server shows the pages of JupyterLab.
-fn has_lab_files(server: &ServerProgram) -> bool {
-    server.is_known() && server.config_name() == LAB_CONFIG_NAME
 }
 
 fn lab_files(start: &Start<'_>, person: &ServerUser, environment: &Environment) -> LabFiles {

@@ -17,6 +17,9 @@ pub struct SourceContent {
     pub unclear: Option<Unclear>,
     /// The traits it sets that decide where the server listens and works.
     pub server_traits: Vec<ConfiguredTrait>,
+    /// True if Jupyter cannot read the source, either, and it has a word about where the server
+    /// listens or who may log in.
+    pub mentions_access: bool,
 }
 
 /// A setting about authentication.
@@ -80,9 +83,19 @@ impl SourceContent {
                 collect(&content, &mut Vec::new(), &mut said);
                 said
             }
-            Err(_) => Self::describe_unclear("not valid JSON"),
+            Err(_) => Self {
+                mentions_access: String::from_utf8_lossy(bytes).split('"').any(is_of_access),
+                ..Self::describe_unclear("not valid JSON")
+            },
         }
     }
+}
+
+/// Reports whether a word is, or looks like, a trait that decides where the server listens or who
+/// may log in.
+fn is_of_access(word: &str) -> bool {
+    let name = traits::serving_trait(traits::CLASSES[0], word);
+    mentions_authentication(word) || name.is_some_and(|name| traits::is_of_access(&name))
 }
 
 /// Collects the settings of a JSON document, recursively: the parser has limited its depth.
@@ -92,16 +105,21 @@ fn collect(content: &Json, path: &mut Vec<String>, said: &mut SourceContent) {
     };
     for (key, value) in map {
         path.push(key.clone());
-        if value.is_object() {
-            collect(value, path, said);
-        } else if let [.., class, name] = &path[..]
+        if let [.., class, name] = &path[..]
             && let Some(name) = traits::serving_trait(class, name)
         {
-            let number = || value.as_number().map(ToString::to_string);
-            let value = value.as_str().map(str::to_owned).or_else(number);
+            let value = match value {
+                Json::String(text) => Some(text.clone()),
+                Json::Number(number) => Some(number.to_string()),
+                Json::Bool(true) => Some("True".into()),
+                Json::Bool(false) => Some("False".into()),
+                _ => None,
+            };
             let line = None;
             said.server_traits
                 .push(ConfiguredTrait { name, line, value });
+        } else if value.is_object() {
+            collect(value, path, said);
         } else if path.len() > 1 && is_about_authentication(path) {
             let text = value.as_str().map(str::to_owned);
             said.settings.push(Setting {
@@ -336,31 +354,7 @@ impl ConfigSources {
         if let Some(other) = self.other_login() {
             return Effective::Unknown(other);
         }
-        let winner = read()
-            .flat_map(|source| {
-                source
-                    .content
-                    .settings
-                    .iter()
-                    .map(move |found| (source, found))
-            })
-            .map(|(source, setting)| (SettingKind::of(&setting.path), source, setting))
-            .filter(|(kind, _, setting)| {
-                // For the old traits an empty text is the default, the same as no value.
-                kind.is_password()
-                    && !(matches!(kind, SettingKind::Old | SettingKind::Merged)
-                        && setting.value == Value::Text(String::new()))
-            })
-            // Of equal kinds the first source wins, and within a source the last setting.
-            .fold(
-                None,
-                |best: Option<(SettingKind, &Source, &Setting)>, next| {
-                    let better = best.is_none_or(|(kind, source, _)| {
-                        next.0 < kind || next.0 == kind && std::ptr::eq(source, next.1)
-                    });
-                    if better { Some(next) } else { best }
-                },
-            );
+        let winner = self.winner();
         // An unclear file of lower precedence cannot override such a hash in the user's own file.
         let decided = winner.is_some_and(|(kind, source, _)| {
             kind <= SettingKind::Provider && source.rank == Rank::Own
@@ -381,6 +375,50 @@ impl ConfigSources {
         }
     }
 
+    /// Returns the hash of the user's own file, if no setting beats it. A part that cannot be
+    /// interpreted may do so.
+    pub fn own_hash(&self) -> Option<&str> {
+        match self.winner()? {
+            (_, source, setting) if source.rank == Rank::Own => match &setting.value {
+                Value::Text(hash) => Some(hash),
+                Value::MaybeEmpty | Value::Unknown => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Reports whether nothing of the user's own file can be read.
+    pub fn is_own_unreadable(&self) -> bool {
+        let mut own = self.0.iter().filter(|source| source.rank == Rank::Own);
+        own.any(|source| {
+            let unclear = source.content.unclear.as_ref();
+            unclear.is_some_and(|unclear| unclear.line.is_none())
+        })
+    }
+
+    /// Returns the setting of a password that beats the others.
+    fn winner(&self) -> Option<(SettingKind, &Source, &Setting)> {
+        self.settings()
+            .filter(|(source, _)| source.rank != Rank::Ignored)
+            .map(|(source, setting)| (SettingKind::of(&setting.path), source, setting))
+            .filter(|(kind, _, setting)| {
+                // For the old traits an empty text is the default, the same as no value.
+                kind.is_password()
+                    && !(matches!(kind, SettingKind::Old | SettingKind::Merged)
+                        && setting.value == Value::Text(String::new()))
+            })
+            // Of equal kinds the first source wins, and within a source the last setting.
+            .fold(
+                None,
+                |best: Option<(SettingKind, &Source, &Setting)>, next| {
+                    let better = best.is_none_or(|(kind, source, _)| {
+                        next.0 < kind || next.0 == kind && std::ptr::eq(source, next.1)
+                    });
+                    if better { Some(next) } else { best }
+                },
+            )
+    }
+
     /// Returns the first setting of a way to log in other than password and token, such as an
     /// identity provider, with its source, for messages.
     pub fn other_login(&self) -> Option<String> {
@@ -392,6 +430,18 @@ impl ConfigSources {
         others
             .next()
             .map(|(source, setting)| describe_setting(source, setting))
+    }
+
+    /// Reports whether a token in a variable does not open the server: a source sets another one,
+    /// or another way to log in.
+    pub fn replaces_token(&self) -> bool {
+        let mut read = self
+            .settings()
+            .filter(|(source, _)| source.rank != Rank::Ignored);
+        // A variable's own name is a path of length 1.
+        read.any(|(_, setting)| {
+            setting.path.len() > 1 && !SettingKind::of(&setting.path).is_password()
+        })
     }
 
     /// Reports whether a source that beats the user's own file, or may beat it, may set the password.
@@ -441,7 +491,8 @@ impl ConfigSources {
         let mut sources = self.0.iter().filter(|source| source.name == name);
         sources.any(|Source { content, .. }| {
             let mut traits = content.server_traits.iter().map(|named| &named.name);
-            !content.settings.is_empty()
+            content.mentions_access
+                || !content.settings.is_empty()
                 || traits.any(|name| traits::is_of_access(name) && !overridden(name))
         })
     }

@@ -295,6 +295,8 @@ fn where_the_server_listens_is_named_in_whatever_statement() {
         ("c.ServerApp.ip = ('127.0.0.1'", ip(None)),
         ("c.KernelManager.ip = '127.0.0.1'", vec![]),
         ("# c.ServerApp.ip = '127.0.0.1'", vec![]),
+        ("# c.ServerApp.ip = '127.0.0.1'\nx = 'open", vec![]),
+        ("c.ServerApp.ip = 'open", ip(None)),
         ("x = 'ServerApp.ip'", vec![]),
         ("c.ServerApp.tornado_settings = {'ip': 1}", vec![]),
     ] {

@@ -30,15 +30,17 @@ pub struct ConfiguredTrait {
     pub name: String,
     /// The line number in the file, from 1; `None` if it is not known.
     pub line: Option<usize>,
-    /// The text of the value, if it is a string or a number and known without running the file;
-    /// `None` otherwise.
+    /// The text of the value, if it is a string, a number, `True` or `False`, and known without
+    /// running the file; `None` otherwise.
     pub value: Option<String>,
 }
 
 /// The names of the server's class: the current one first, then the old ones.
 pub const CLASSES: [&str; 3] = ["ServerApp", "NotebookApp", "SingleUserNotebookApp"];
 
-const TRAITS: [&str; 12] = [
+const TRAITS: [&str; 16] = [
+    "ServerApp.allow_origin",
+    "ServerApp.allow_remote_access",
     "ServerApp.allow_root",
     "ServerApp.base_url",
     "ServerApp.certfile",
@@ -51,10 +53,13 @@ const TRAITS: [&str; 12] = [
     "ServerApp.port_retries",
     "ServerApp.root_dir",
     "ServerApp.sock",
+    "ServerApp.sock_mode",
+    "ServerApp.ssl_options",
 ];
 
 /// Those that decide only what the server does.
-const NOT_OF_ACCESS: [&str; 4] = [
+const NOT_OF_ACCESS: [&str; 5] = [
+    "ServerApp.allow_origin",
     "ServerApp.allow_root",
     "ServerApp.default_url",
     "ServerApp.open_browser",

@@ -231,15 +231,16 @@ pub fn configured_hash(
     applied: bool,
     default: Option<&Secret>,
 ) -> Result<Option<String>, hash::HashError> {
-    match wanted {
-        // What the files have may be an older password.
-        Wanted::Forced(secret) if !applied => return hash::make(secret).map(Some),
-        Wanted::ForcedHash(hash) if !applied => return Ok(Some(hash.clone())),
-        _ => {}
-    }
     let found = place.read();
     if found.other_login().is_some() {
         return Ok(None);
+    }
+    match wanted {
+        // What the files have is newer, if it can be read: `password set` writes there.
+        _ if applied && !found.is_own_unreadable() => {}
+        Wanted::Forced(secret) => return hash::make(secret).map(Some),
+        Wanted::ForcedHash(hash) => return Ok(Some(hash.clone())),
+        _ => {}
     }
     let image_default = Secret::new(IMAGE_DEFAULT.into());
     let default = default.unwrap_or(&image_default);
@@ -247,11 +248,8 @@ pub fn configured_hash(
     let hash = match found.effective() {
         Effective::Hash(hash) => Some(hash),
         Effective::Nothing => None,
-        // Jupyter may have failed because it cannot read this file, either.
-        Effective::Unknown(_) => {
-            let own = Document::read(&place.file()).ok();
-            own.and_then(|own| own.base().map(str::to_owned))
-        }
+        // Jupyter may have failed because of what is unknown.
+        Effective::Unknown(_) => found.own_hash().map(str::to_owned),
     };
     Ok(hash.filter(usable))
 }

@@ -15,7 +15,7 @@ use crate::death::Diagnosis;
 use crate::degradation::Degradation;
 use crate::log::logger;
 use crate::server::boot_times::{format_times, milliseconds};
-use crate::server::config_failures::ConfigFailure;
+use crate::server::load_failures::LoadFailure;
 use crate::server::probe::{Target, Url};
 use crate::server::readiness::{LogReader, ready};
 use crate::server::rescue::{RescuePlan, Rescued, unusable_without};
@@ -62,7 +62,7 @@ pub struct WatchOptions {
     pub parts: Vec<(&'static str, Duration)>,
 }
 
-/// What a server lacks because it could not read files of its configuration.
+/// What a server lacks because it could not load it.
 #[derive(Default)]
 struct Without {
     /// Why it cannot be used and is ended; `None`: it can be.
@@ -178,19 +178,15 @@ impl Announcer {
     /// Returns what the server lacks. Ends it if nobody could use it, and does not return then.
     async fn check_configuration(&self, server: &StartedServer) -> Vec<Degradation> {
         let open = server.log.needs_no_login() && !self.options.login_is_off;
-        let failures = server.log.config_failures();
+        let failures = server.log.load_failures();
         server.log.stop_reading();
         let plan = server.rescue_plan.clone();
         if let Some(unusable) = unusable_without(&failures, plan).await {
-            warn!(
-                "the server is ended: it runs without {}, which decides where it listens or who \
-                 may log in",
-                unusable.path
-            );
+            warn!("the server is ended: it runs without {}", unusable.lack());
             self.without().unusable = Some(unusable.diagnosis());
             end_in_vain(server.pid, self.options.stop_timeout).await;
         }
-        let mut degradations: Vec<_> = failures.iter().map(ConfigFailure::degradation).collect();
+        let mut degradations: Vec<_> = failures.iter().map(LoadFailure::degradation).collect();
         degradations.extend(open.then(no_login::degradation));
         degradations.iter().for_each(|lacking| warn!("{lacking}"));
         self.without().degradations.clone_from(&degradations);

@@ -3,8 +3,8 @@
 pub mod announce;
 pub mod argv;
 pub mod boot_times;
-pub mod config_failures;
 mod end_report;
+pub mod load_failures;
 mod memory;
 pub mod monitor;
 pub mod no_login;

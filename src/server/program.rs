@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use crate::jupyter_config::location::LAB_CONFIG_NAME;
+
 /// The program that a start runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launch {
@@ -92,10 +94,15 @@ impl ServerProgram {
         found.map_or("JupyterLab", |(_, _, title)| title)
     }
 
+    /// Reports whether the server shows the pages of JupyterLab.
+    pub fn shows_lab(&self) -> bool {
+        self.is_known() && self.config_name() == LAB_CONFIG_NAME
+    }
+
     /// Returns the name, without extension, of the configuration file for this server alone.
     pub fn config_name(&self) -> String {
         match self.command() {
-            LABHUB | SINGLEUSER => "jupyter_lab_config".into(),
+            LABHUB | SINGLEUSER => LAB_CONFIG_NAME.into(),
             command => format!("{}_config", command.replace('-', "_")),
         }
     }

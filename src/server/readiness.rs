@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::targets::Expected;
 use crate::log::pump::ChunkObserver;
-use crate::server::config_failures::{ConfigFailure, ConfigFailures};
+use crate::server::load_failures::{LoadFailure, LoadFailures};
 use crate::server::no_login;
 use crate::server::probe::{Target, Url, probe};
 
@@ -37,7 +37,7 @@ struct LogFindings {
     /// True once the URLs are not needed any more.
     ready: bool,
     urls: Vec<Url>,
-    config_failures: ConfigFailures,
+    load_failures: LoadFailures,
     /// True if the server says that it needs no login.
     no_login: bool,
     tail: Vec<u8>,
@@ -51,7 +51,7 @@ impl LogReader {
         let reader = LogFindings {
             ready: false,
             urls: Vec::new(),
-            config_failures: ConfigFailures::default(),
+            load_failures: LoadFailures::default(),
             no_login: false,
             tail: Vec::new(),
             urls_sender: tell,
@@ -74,8 +74,8 @@ impl LogReader {
     }
 
     /// Returns the configuration files that the server could not read.
-    pub fn config_failures(&self) -> Vec<ConfigFailure> {
-        self.reader().config_failures.found().to_vec()
+    pub fn load_failures(&self) -> Vec<LoadFailure> {
+        self.reader().load_failures.found().to_vec()
     }
 
     /// Reports whether the server says that it needs no login.
@@ -122,7 +122,7 @@ impl ChunkObserver for LogReader {
 
 impl LogReader {
     fn read(&mut self, line: &str, reader: &mut LogFindings) {
-        reader.config_failures.read(line);
+        reader.load_failures.read(line);
         reader.no_login |= no_login::is_told(line);
         if line.contains("Jupyter Server ") && line.ends_with(" is running at:") {
             self.urls_follow = true;

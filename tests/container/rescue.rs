@@ -20,7 +20,7 @@ struct Break {
 }
 
 /// Breaks that a restart of the server meets.
-const IN_PLACE: [Break; 12] = [
+const IN_PLACE: [Break; 14] = [
     Break {
         how: "mkdir -p ~/.jupyter && echo 'exit()' >~/.jupyter/jupyter_server_config.py",
         mend: "rm ~/.jupyter/jupyter_server_config.py",
@@ -40,6 +40,18 @@ const IN_PLACE: [Break; 12] = [
         how: "SITE mv jupyter_server ~",
         mend: "SITE mv ~/jupyter_server .",
         said: "jupyter_server is missing",
+    },
+    // JupyterLab finds no manager of its extensions, and the server goes on without JupyterLab.
+    Break {
+        how: "SITE mv jupyterlab-4*.dist-info ~",
+        mend: "SITE mv ~/jupyterlab-4*.dist-info .",
+        said: "JupyterLab shows no page, because it is damaged",
+    },
+    Break {
+        how: "cd ~/.jupyter && cp jupyter_server_config.json ~ && \
+              echo '{\"a\": 1,}' >jupyter_server_config.json",
+        mend: "mv ~/jupyter_server_config.json ~/.jupyter",
+        said: "jupyter_server_config.json is wrong",
     },
     Break {
         how: "mv /opt/ai-lab/jupyterenv/bin/jupyter-lab ~",
@@ -204,8 +216,14 @@ fn a_default_password_opens_no_rescue_and_a_token_of_the_log_does() {
     let (_, token) = log.split_once("http://localhost:49494/?token=").unwrap();
     let token = token.split_whitespace().next().unwrap();
     assert_eq!(token.len(), 48);
-    let page = format!("http://127.0.0.1:{}/?token={token}", container.port());
-    assert_eq!(seen(&page, "", "no-such-option"), "seen");
+    let at = |page: &str| format!("http://127.0.0.1:{}{page}?token={token}", container.port());
+    let words = ["-s", "-o", "/dev/null", "-w", "%{redirect_url}", &at("/")];
+    let first = text(&Command::new("curl").args(words).output().unwrap());
+    assert!(first.contains("/what-broke.md"), "{first}");
+    // Whoever has a page open, or a bookmark, comes to another one.
+    for page in ["/lab/tree/start.ipynb", "/"] {
+        assert_eq!(seen(&at(page), "", "no-such-option"), "seen", "{page}");
+    }
 }
 
 #[test]
@@ -217,6 +235,12 @@ fn a_hub_brings_people_to_the_page_that_says_what_broke() {
     assert_eq!(hub.ask(&["start", "alice"]), "ready");
     let container = hub.container("alice");
     let [exits, _, package, ..] = &IN_PLACE;
+    // The hub's server goes on without JupyterLab.
+    let lab = Break {
+        how: "SITE mv jupyterlab ~",
+        mend: "SITE mv ~/jupyterlab .",
+        said: "JupyterLab shows no page, because it is damaged",
+    };
     let program = Break {
         how: "mv /opt/ai-lab/jupyterenv/bin/jupyterhub-singleuser ~",
         mend: "mv ~/jupyterhub-singleuser /opt/ai-lab/jupyterenv/bin",
@@ -226,7 +250,7 @@ fn a_hub_brings_people_to_the_page_that_says_what_broke() {
         assert_eq!(hub.ask(&["stop", "alice"]), "stopped");
         assert_eq!(hub.ask(&["start", "alice"]), "ready");
     };
-    for Break { how, mend, said } in [exits, package, &program] {
+    for Break { how, mend, said } in [exits, package, &lab, &program] {
         as_user(&container, how);
         let rescue = again(&container, &spawn).expect(how);
         assert!(rescue.contains(said), "{how}: {rescue}");

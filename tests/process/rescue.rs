@@ -2,12 +2,12 @@
 //! container's, with the code of what was to be rescued.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Image, Running, Start, UID, free_port, get};
+use crate::support::{Image, Running, Start, UID, get};
 
 pub const READY: &str = "] ready in ";
 pub const RESCUE: &str = "rescue: the server is started once more";
@@ -19,10 +19,10 @@ pub fn broken(image: &Image) -> Start {
 
 /// What the state says of a rescue; it is written before the line that the test has seen.
 pub fn rescue_of(image: &Image) -> Value {
-    json(&image.path("state/state.json"))["rescue"].clone()
+    read_json(&image.path("state/state.json"))["rescue"].clone()
 }
 
-pub fn json(path: &Path) -> Value {
+pub fn read_json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -89,7 +89,7 @@ fn a_rescue_that_fails_too_ends_with_the_code_of_what_it_was_for() {
         .env("FAKE_RESCUE", "leaves");
     let ended = start.run();
     // The end of the usual server says more than that of its rescue.
-    let reason = json(&image.path("state/state.json"))["last_reason"].to_string();
+    let reason = read_json(&image.path("state/state.json"))["last_reason"].to_string();
     assert!(reason.contains("mine"), "{reason}");
     assert_eq!(ended.code, 3, "{}", ended.stderr);
     assert_eq!(
@@ -159,7 +159,7 @@ pub fn private(image: &Image) -> PathBuf {
 
 /// What the rescue was configured with.
 pub fn configuration(image: &Image) -> Value {
-    json(&private(image).join("config.json"))
+    read_json(&private(image).join("config.json"))
 }
 
 #[test]
@@ -189,71 +189,10 @@ fn a_file_that_does_not_parse_is_rescued_and_the_password_set_once_it_does() {
     running.signal(libc::SIGHUP);
     running.wait_for_next(READY);
     assert!(rescue_of(&image).is_null());
-    let hash = json(&file)["IdentityProvider"]["hashed_password"].clone();
+    let hash = read_json(&file)["IdentityProvider"]["hashed_password"].clone();
     assert!(hash.is_string(), "{hash}");
     running.signal(libc::SIGTERM);
     assert_eq!(running.end(), 0);
-}
-
-#[test]
-fn a_rescue_is_never_easier_to_enter() {
-    let hash = OLD_HASH;
-    let own = format!("c.PasswordIdentityProvider.hashed_password = '{hash}'");
-    let open = "c.IdentityProvider.token = ''\nc.ServerApp.password = ''\n\
-                c.PasswordIdentityProvider.hashed_password = ''";
-    for (text, variable, password, token) in [
-        ("", "", "", "random"),
-        (own.as_str(), "", hash, ""),
-        ("", "a-token", "", "a-token"),
-        (open, "", "", "random"),
-        (
-            "c.ServerApp.identity_provider_class = 'x.Y'",
-            "",
-            "",
-            "random",
-        ),
-    ] {
-        let image = Image::new();
-        jupyters(&image, "jupyter_server_config.py", text);
-        let mut running = broken(&image).env("JUPYTER_TOKEN", variable).start();
-        running.wait_for(READY);
-        let configured = configuration(&image);
-        let set = configured["PasswordIdentityProvider"]["hashed_password"].clone();
-        assert_eq!(set, password, "{text}");
-        let given = configured["IdentityProvider"]["token"].as_str().unwrap();
-        match token {
-            "random" => {
-                assert_eq!(given.len(), 48, "{text}");
-                running.wait_for(&format!("/?token={given}"));
-            }
-            known => {
-                assert_eq!(given, known, "{text}");
-            }
-        }
-        running.signal(libc::SIGTERM);
-        assert_eq!(running.end(), 0);
-        let told = running.everything().1.contains("token=");
-        assert_eq!(told, token == "random", "{text}");
-    }
-}
-
-#[test]
-fn no_default_password_opens_a_rescue() {
-    for default in ["ailab", "the-operators"] {
-        let image = Image::new();
-        let start = Start::pid1().args(image.options());
-        let start = start.args(["--jupyter-server", "jupyter-lab", "--password", default]);
-        let mut running = image.rescued(start).start();
-        running.wait_for(READY);
-        // It is effective for the usual server.
-        let own = json(&image.path("home/.jupyter/jupyter_server_config.json"));
-        assert!(own["IdentityProvider"]["hashed_password"].is_string());
-        let configured = configuration(&image);
-        let set = &configured["PasswordIdentityProvider"]["hashed_password"];
-        assert_eq!(set, "", "{default}");
-        running.signal(libc::SIGTERM);
-        assert_eq!(running.end(), 0);
-    }
 }
 
 /// Writes a file of Jupyter's configuration.
@@ -266,112 +205,6 @@ pub fn jupyters(image: &Image, name: &str, text: &str) {
 
 pub const OLD_HASH: &str = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdHNhbHQ$\
                         MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
-
-#[test]
-fn a_password_that_was_replaced_opens_no_rescue() {
-    let own = format!("{{\"IdentityProvider\": {{\"hashed_password\": \"{OLD_HASH}\"}}}}");
-    // The new password cannot be set: the file is a link.
-    let image = Image::new();
-    jupyters(&image, "elsewhere.json", &own);
-    let link = image.path("home/.jupyter/jupyter_server_config.json");
-    symlink("elsewhere.json", link).unwrap();
-    let mut running = broken(&image).env("JUPYTER_PASSWORD", "new").start();
-    running.wait_for(READY);
-    let hash = configuration(&image)["PasswordIdentityProvider"]["hashed_password"].clone();
-    assert!(hash.as_str().unwrap().starts_with("argon2:"), "{hash}");
-    assert_ne!(hash, OLD_HASH);
-    // The password is there, but another login has replaced it, and the variable's token.
-    let image = Image::new();
-    jupyters(&image, "jupyter_server_config.json", &own);
-    let other = "c.ServerApp.identity_provider_class = 'x.Y'";
-    jupyters(&image, "jupyter_server_config.py", other);
-    let mut running = broken(&image).env("JUPYTER_TOKEN", "a-token").start();
-    running.wait_for(READY);
-    let configured = configuration(&image);
-    assert_eq!(
-        configured["PasswordIdentityProvider"]["hashed_password"],
-        ""
-    );
-    assert_eq!(
-        configured["IdentityProvider"]["token"]
-            .as_str()
-            .unwrap()
-            .len(),
-        48
-    );
-}
-
-#[test]
-fn a_rescue_listens_where_the_usual_server_would_and_nowhere_else() {
-    let listens = |text: &str| {
-        let image = Image::new();
-        jupyters(&image, "jupyter_server_config.py", text);
-        // As in the image, whose own file names the port.
-        let options = image.options();
-        let own = [("--ip", "ip"), ("--port", "port")];
-        let mut lines = String::from("[server]\n");
-        let mut kept = Vec::new();
-        for pair in options.chunks(2) {
-            match own.iter().find(|(flag, _)| *flag == pair[0]) {
-                Some((_, "port")) => lines += &format!("port = {}\n", pair[1]),
-                Some(_) => {}
-                None => kept.extend_from_slice(pair),
-            }
-        }
-        // Where nobody but root can write, as far up as it goes.
-        let ground = tempfile::tempdir_in("/srv").unwrap();
-        let file = ground.path().join("settings.toml");
-        fs::write(&file, lines).unwrap();
-        let start = Start::pid1()
-            .args(kept)
-            .args(["--config", file.to_str().unwrap()]);
-        let start = start.args(["--jupyter-server", "jupyter-lab", "--password", "ailab"]);
-        let mut running = image.rescued(start).start();
-        let line = running.wait_for("ai-lab] rescue:");
-        assert!(line.contains(RESCUE));
-        running.wait_for(READY);
-        let server = configuration(&image)["ServerApp"].clone();
-        running.signal(libc::SIGTERM);
-        running.end();
-        (server["ip"].clone(), server["port"].clone(), image.port)
-    };
-    let (ip, port, image) = listens("");
-    assert_eq!(
-        (ip.as_str(), port.as_u64()),
-        (Some("*"), Some(image.into()))
-    );
-    let free = free_port();
-    let (ip, port, _) = listens(&format!(
-        "c.ServerApp.ip = '127.0.0.1'\nc.ServerApp.port = {free}"
-    ));
-    assert_eq!(
-        (ip.as_str(), port.as_u64()),
-        (Some("127.0.0.1"), Some(free.into()))
-    );
-    // That is what may have broken.
-    let (_, port, image) = listens("c.ServerApp.port = 'none'");
-    assert_eq!(port.as_u64(), Some(image.into()));
-}
-
-#[test]
-fn there_is_no_rescue_where_it_could_listen_more_widely() {
-    for text in [
-        "c.ServerApp.ip = '192.0.2.1'",
-        "c.ServerApp.ip = str('127.0.0.1')",
-        "c.ServerApp.certfile = '/c'\nc.ServerApp.client_ca = '/ca'",
-    ] {
-        let image = Image::new();
-        jupyters(&image, "jupyter_server_config.py", text);
-        let mut options = image.options();
-        let ip = options.iter().position(|word| word == "--ip").unwrap();
-        options.drain(ip..ip + 2);
-        let start = Start::pid1().args(options).args(image.rescue());
-        let start = start.args(["--jupyter-server", "jupyter-lab"]);
-        let ended = start.env("FAKE", "dies").run();
-        assert_ne!(ended.code, 0, "{}", ended.stderr);
-        assert!(!ended.stderr.contains(RESCUE), "{text}: {}", ended.stderr);
-    }
-}
 
 #[test]
 fn a_usual_server_after_a_rescue_that_did_not_start_is_no_rescue() {

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
-use super::rescue::{READY, RESCUE, broken, configuration, json, jupyters, private, rescue_of};
+use super::rescue::{
+    OLD_HASH, READY, RESCUE, broken, configuration, jupyters, private, read_json, rescue_of,
+};
 use crate::support::certificate::{Pair, shown_at};
 use crate::support::{Image, Running, Start, UID};
 
@@ -20,13 +22,13 @@ fn certified(image: &Image, certificate: &str, key: &str) {
     jupyters(image, "jupyter_server_config.py", &lines.concat());
 }
 
-fn stopped(mut running: Running) {
+pub fn stopped(mut running: Running) {
     running.signal(libc::SIGTERM);
     assert_eq!(running.end(), 0);
 }
 
 /// The same server would listen, and refuse every connection.
-fn deaf(image: &Image) -> Start {
+pub fn deaf(image: &Image) -> Start {
     broken(image).env("FAKE", "")
 }
 
@@ -85,6 +87,12 @@ fn a_certificate_that_jupyter_can_use_is_not_rescued() {
         running.wait_for(READY);
         assert!(rescue_of(&image).is_null());
         stopped(running);
+        // Browsers that know it would refuse another one.
+        let mut running = broken(&image).start();
+        running.wait_for(READY);
+        let kept = configuration(&image)["ServerApp"]["certfile"].clone();
+        assert_eq!(kept, image.path("certfile").to_str().unwrap());
+        stopped(running);
     }
 }
 
@@ -120,6 +128,20 @@ fn a_restart_sees_what_a_start_sees() {
     stopped(running);
 }
 
+/// A server that says this, and goes on.
+pub fn saying(image: &Image, said: &str) -> Start {
+    fs::write(image.path("home/quoted"), said).unwrap();
+    broken(image).env("FAKE", "quotes")
+}
+
+/// The same under a hub.
+pub fn of_a_hub(image: &Image, start: Start) -> Start {
+    let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+    let start = start.env("JUPYTERHUB_SERVICE_URL", &url);
+    let start = start.env("JUPYTERHUB_API_TOKEN", "x");
+    start.env("JUPYTERHUB_CLIENT_ID", "x")
+}
+
 /// Its rescue would wait for the hub as long again, and end in the same way.
 #[test]
 fn a_server_that_does_not_reach_its_hub_is_not_rescued() {
@@ -136,16 +158,8 @@ fn a_server_that_does_not_reach_its_hub_is_not_rescued() {
         // An attempt that failed before the last one says nothing.
         let early =
             "Failed to connect to my Hub at http://hub/hub/api (attempt 1/5). Is it running?";
-        fs::write(image.path("home/quoted"), format!("{early}\n{log}")).unwrap();
-        let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
-        let mut start = broken(&image).env("FAKE", "quotes dies");
-        for (name, value) in [
-            ("SERVICE_URL", url.as_str()),
-            ("API_TOKEN", "x"),
-            ("CLIENT_ID", "x"),
-        ] {
-            start = start.env(&format!("JUPYTERHUB_{name}"), value);
-        }
+        let start = saying(&image, &format!("{early}\n{log}"));
+        let start = of_a_hub(&image, start).env("FAKE", "quotes dies");
         if rescued {
             let mut running = start.start();
             running.wait_for(READY);
@@ -157,10 +171,12 @@ fn a_server_that_does_not_reach_its_hub_is_not_rescued() {
         assert!(!ended.stderr.contains(RESCUE), "{}", ended.stderr);
         let last = ended.stderr.lines().last().unwrap();
         assert!(last.contains("The reason: JupyterHub "), "{}", ended.stderr);
-        let reason = json(&image.path("state/state.json"))["last_reason"]["cause"].clone();
+        let reason = read_json(&image.path("state/state.json"))["last_reason"]["cause"].clone();
         assert!(reason.as_str().unwrap().contains("JupyterHub "), "{reason}");
     }
 }
+
+const NAME: &str = "jupyter_server_config.py";
 
 /// What Jupyter says of a configuration file that it could not read, and goes on.
 fn unread(file: &Path) -> String {
@@ -176,21 +192,25 @@ fn unread(file: &Path) -> String {
     )
 }
 
-const NAME: &str = "jupyter_server_config.py";
+/// A server that could not read its configuration, which has these settings.
+fn without(image: &Image, settings: &str) -> Start {
+    jupyters(image, NAME, &format!("import s3contents\n{settings}\n"));
+    saying(image, &unread(&image.path("home/.jupyter").join(NAME)))
+}
 
 /// Jupyter goes on without the file: elsewhere than where people look, and for other people.
 #[test]
 fn a_server_without_the_configuration_of_its_access_is_rescued() {
-    let hash = super::rescue::OLD_HASH;
+    let password = format!("c.ServerApp.password = '{OLD_HASH}'");
+    // What --generate-config writes counts as little as any comment.
+    let unfinished = format!("# c.ServerApp.ip = 'localhost'\n{password}\nc.A.b = 'c");
     for (settings, base_url) in [
-        ("c.ServerApp.base_url = '/x/'".to_owned(), "/x/"),
-        (format!("c.ServerApp.password = '{hash}'"), ""),
+        ("c.ServerApp.base_url = '/x/'", "/x/"),
+        (&password, ""),
+        (&unfinished, ""),
     ] {
         let image = Image::new();
-        jupyters(&image, NAME, &format!("import s3contents\n{settings}\n"));
-        let file = image.path("home/.jupyter").join(NAME);
-        fs::write(image.path("home/quoted"), unread(&file)).unwrap();
-        let mut running = broken(&image).env("FAKE", "quotes").start();
+        let mut running = without(&image, settings).start();
         running.wait_for("the server is ended: it runs without ");
         running.wait_for("This is a rescue");
         running.wait_for(READY);
@@ -213,6 +233,39 @@ fn a_server_without_the_configuration_of_its_access_is_rescued() {
     }
 }
 
+/// The password of the container is in a file that a restart does not write again.
+#[test]
+fn a_restart_without_the_file_of_the_password_is_rescued() {
+    for (file, text, password) in [
+        ("jupyter_server_config.json", "{\"a\": 1,}", true),
+        (
+            "jupyter_config.json",
+            "{\"ServerApp\": {\"base_url\": \"/x/\",}}",
+            true,
+        ),
+        ("jupyter_config.json", "{\"a\": 1,}", false),
+    ] {
+        let image = Image::new();
+        let start = saying(&image, "").env("JUPYTER_PASSWORD", "mine");
+        let mut running = start.start();
+        running.wait_for(READY);
+        jupyters(&image, file, text);
+        let said = unread(&image.path("home/.jupyter").join(file));
+        fs::write(image.path("home/quoted"), said).unwrap();
+        running.signal(libc::SIGHUP);
+        if !password {
+            running.wait_for("none of its settings is effective");
+        }
+        running.wait_for_next(READY);
+        assert_eq!(rescue_of(&image).is_string(), password, "{file}");
+        if password {
+            let hash = &configuration(&image)["PasswordIdentityProvider"]["hashed_password"];
+            assert!(hash.as_str().unwrap().starts_with("argon2:"), "{hash}");
+        }
+        stopped(running);
+    }
+}
+
 #[test]
 fn a_server_without_another_part_of_its_configuration_says_so_and_stays() {
     let harmless = "c.ServerApp.max_body_size = 1";
@@ -221,15 +274,13 @@ fn a_server_without_another_part_of_its_configuration_says_so_and_stays() {
     let access = "c.ServerApp.base_url = '/x/'";
     for (settings, rescue) in [(harmless, "auto"), (overridden, "auto"), (access, "never")] {
         let image = Image::new();
-        jupyters(&image, NAME, &format!("import s3contents\n{settings}\n"));
-        let file = image.path("home/.jupyter").join(NAME);
-        fs::write(image.path("home/quoted"), unread(&file)).unwrap();
-        let start = broken(&image).env("FAKE", "quotes");
+        let start = without(&image, settings);
         let mut running = start.args(["--rescue", rescue]).start();
         running.wait_for("none of its settings is effective");
         running.wait_for(READY);
         assert!(rescue_of(&image).is_null());
-        let degradations = || json(&image.path("state/state.json"))["degradations"].to_string();
+        let degradations =
+            || read_json(&image.path("state/state.json"))["degradations"].to_string();
         assert!(degradations().contains("is wrong in line 1"));
         fs::write(image.path("home/quoted"), "").unwrap();
         running.signal(libc::SIGHUP);
@@ -256,94 +307,27 @@ fn a_server_whose_port_is_taken_is_not_rescued() {
 }
 
 #[test]
-fn a_restart_while_a_rescue_is_prepared_tries_the_usual_server() {
-    let image = Image::new();
-    let mut running = broken(&image).start();
-    running.wait_for(READY);
-    stopped(running);
-    // What an earlier rescue left is removed first, which takes a while.
-    let left = private(&image).join("tmp");
-    for number in 0..40_000 {
-        fs::write(left.join(number.to_string()), "").unwrap();
-    }
-    chown(&left, Some(UID), Some(UID)).unwrap();
-    let mut running = broken(&image).env("FAKE", "reluctant").start();
-    running.wait_for(RESCUE);
-    running.signal(libc::SIGHUP);
-    running.wait_for(READY);
-    assert!(rescue_of(&image).is_null());
-    running.signal(libc::SIGTERM);
-    assert_eq!(running.end(), 0);
-    assert!(!running.everything().1.contains("This is a rescue"));
-}
-
-/// A file of JupyterLab's in an image that has these.
-fn lab_file(image: &Image, name: &str, text: &str) {
-    let path = image.path(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
-const THEMES: &str =
-    "home/.jupyter/lab/user-settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings";
-
-fn lab(image: &Image) -> Start {
-    let schema = "venv/share/jupyter/lab/schemas/@jupyterlab/apputils-extension/themes.json";
-    lab_file(image, schema, "{}");
-    // A person's own comments, and settings of an extension that is gone, do no harm.
-    lab_file(image, THEMES, "// mine\n{'theme': \"it's {\", }");
-    let gone = "home/.jupyter/lab/user-settings/gone/x.jupyterlab-settings";
-    lab_file(image, gone, "{");
-    deaf(image)
-}
-
-/// A full disk leaves such files; the server starts, and answers each page with an error.
-#[test]
-fn a_lab_without_a_page_is_rescued() {
-    let extensions = "home/.local/share/jupyter/labextensions";
-    let [whole, gone] = ["whole", "gone"].map(|name| format!("{extensions}/{name}/package.json"));
-    for (name, text, said) in [
-        (THEMES, "{\"theme\": ", "it is incomplete, or no JSON"),
-        (THEMES, "\0\0\0\0", "it is incomplete, or no JSON"),
-        (&gone, "{\"name\": \"gone\",", "it is not valid JSON"),
-        (
-            &gone.replace("gone", "@a/b"),
-            "{\"name\": \"x\"}",
-            "it has no \\\"version\\\"",
-        ),
-        (
-            &whole.replace("package", "install"),
-            "",
-            "it is not valid JSON",
-        ),
-        (
-            "venv/share/jupyter/lab/static/index.html",
-            "",
-            "it is empty",
-        ),
-    ] {
+fn a_restart_while_a_rescue_is_prepared_tries_the_usual_server_and_a_stop_ends_it() {
+    for (signal, code) in [(libc::SIGHUP, 0), (libc::SIGTERM, 3)] {
         let image = Image::new();
-        let mut running = lab(&image).start();
-        running.wait_for(READY);
-        assert!(rescue_of(&image).is_null());
-        lab_file(&image, &whole, "{\"name\": \"whole\", \"version\": \"1\"}");
-        lab_file(&image, name, text);
-        running.signal(libc::SIGHUP);
-        running.wait_for("This is a rescue");
+        let mut running = broken(&image).start();
         running.wait_for(READY);
         stopped(running);
-        // The next start sees it, too.
-        let mut running = deaf(&image).start();
-        running.wait_for(READY);
-        let rescue = rescue_of(&image).to_string();
-        for part in [said, &image.path(name).display().to_string()] {
-            assert!(rescue.contains(part), "{part}: {rescue}");
+        // What an earlier rescue left is removed first, which takes a while.
+        let left = private(&image).join("tmp");
+        for number in 0..40_000 {
+            fs::write(left.join(number.to_string()), "").unwrap();
         }
-        stopped(running);
-        let mut running = deaf(&image).args(["--rescue", "never"]).start();
-        running.wait_for("JupyterLab shows no page");
-        running.wait_for(READY);
-        assert!(rescue_of(&image).is_null());
-        stopped(running);
+        chown(&left, Some(UID), Some(UID)).unwrap();
+        let mut running = broken(&image).env("FAKE", "reluctant").start();
+        running.wait_for(RESCUE);
+        running.signal(signal);
+        if signal == libc::SIGHUP {
+            running.wait_for(READY);
+            assert!(rescue_of(&image).is_null());
+            running.signal(libc::SIGTERM);
+        }
+        assert_eq!(running.end(), code);
+        assert!(!running.everything().1.contains("This is a rescue"));
     }
 }

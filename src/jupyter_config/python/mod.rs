@@ -21,7 +21,13 @@ pub fn read(source: &[u8]) -> SourceContent {
         Ok(found) => found,
         Err((line, what)) => {
             said.unclear_at(line, what);
-            said.server_traits = traits::mentioned(source);
+            let text = String::from_utf8_lossy(source);
+            let lines = || {
+                let lines = text.lines().map(str::trim_start);
+                lines.filter(|line| !line.starts_with('#'))
+            };
+            said.server_traits = lines().flat_map(traits::mentioned).collect();
+            said.mentions_access = lines().any(mentions_authentication);
             return said;
         }
     };

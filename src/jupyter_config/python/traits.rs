@@ -55,6 +55,9 @@ pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
 fn text_or_number(value: &[Token]) -> Option<String> {
     match value {
         [number] if number.kind == TokenKind::Number => Some(number.text.clone()),
+        [one] if one.kind == TokenKind::Name && ["True", "False"].contains(&one.text.as_str()) => {
+            Some(one.text.clone())
+        }
         value => text_of(value),
     }
 }
@@ -67,9 +70,8 @@ fn after_bracket(tokens: &[Token]) -> &[Token] {
     }
 }
 
-/// Returns the traits that a file mentions if the scanner cannot split it into statements.
-pub(super) fn mentioned(source: &[u8]) -> Vec<ConfiguredTrait> {
-    let text = String::from_utf8_lossy(source);
+/// Returns the traits that a line mentions, if the scanner cannot split the file into statements.
+pub(super) fn mentioned(text: &str) -> Vec<ConfiguredTrait> {
     let words = text.split(|char: char| !char.is_ascii_alphanumeric() && !"._".contains(char));
     let names = words.filter_map(|word| {
         let (class, name) = word.rsplit_once('.')?;

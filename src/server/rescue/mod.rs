@@ -18,6 +18,7 @@ pub use rescuer::{Rescuer, unusable_without};
 use serde_json::{Value, json};
 
 use crate::identity::Dropped;
+use crate::server::load_failures::LoadFailure;
 use crate::supervisor::spawn::Program;
 use crate::sys;
 use crate::sys::dir::RoomChecks;
@@ -53,16 +54,18 @@ impl Address {
     /// Names are not resolved: that may take long.
     fn can_listen(&self) -> bool {
         let value = |name| self.traits.iter().find(|(known, _)| *known == name);
-        let port = value("port").and_then(|(_, port)| port.parse().ok());
-        let (Some((_, ip)), Some(port)) = (value("ip"), port) else {
+        let Some((_, ip)) = value("ip") else {
             return true;
         };
+        let port = value("port").and_then(|(_, port)| port.parse().ok());
         let ip = match ip.as_str() {
             "*" | "" => "0.0.0.0",
             ip => ip,
         };
         let address = ip.parse::<IpAddr>();
-        address.map_or(true, |ip| TcpListener::bind((ip, port)).is_ok())
+        address.map_or(true, |ip| {
+            TcpListener::bind((ip, port.unwrap_or(0))).is_ok()
+        })
     }
 }
 
@@ -94,6 +97,8 @@ pub struct RescuePlan {
     /// Decides where the server listens; `None`: nowhere that is as safe as where the usual one
     /// does. May wait for a disk.
     pub address: Box<dyn Fn() -> Option<Address> + Send + Sync>,
+    /// True if the usual server shows the pages of JupyterLab.
+    pub shows_lab: bool,
     /// Reports whether a file of Jupyter's configuration decides where the server listens or who
     /// may log in. May wait for a disk.
     pub decides: Box<dyn Fn(&str) -> bool + Send + Sync>,
@@ -142,6 +147,9 @@ const LEFT_OUT: [&str; 15] = [
 /// The page that says what broke.
 const PAGE: &str = "what-broke.md";
 
+/// JupyterLab's file for its usual workspace.
+const WORKSPACE: &str = "workspaces/default-37a8.jupyterlab-workspace";
+
 impl RescuePlan {
     /// Makes the surroundings anew; returns the server and how people log in. May wait for a disk.
     ///
@@ -157,10 +165,14 @@ impl RescuePlan {
         Ok((self.program(&base), login))
     }
 
-    /// Reports whether a rescue is better than a server that could not read this file of its
-    /// configuration. May wait for a disk.
-    pub fn is_needed(&self, file: &str) -> bool {
-        (self.decides)(file) && (self.address)().is_some()
+    /// Reports whether a rescue is better than a server that could not load this. May wait for a
+    /// disk.
+    pub fn is_needed(&self, failure: &LoadFailure) -> bool {
+        let needed = match &failure.file {
+            Some(file) => (self.decides)(file),
+            None => self.shows_lab,
+        };
+        needed && (self.address)().is_some()
     }
 
     /// Returns the places for the private directory. A disk may be full, memory is not.
@@ -181,13 +193,15 @@ impl RescuePlan {
         fs::remove_dir_all(base)?;
         sys::dir::make_private(base, self.uid)?;
         RoomChecks::default().check(base)?;
-        for name in ["data", "runtime", "settings", "tmp"] {
+        for name in ["data", "runtime", "settings", "tmp", "workspaces"] {
             fs::create_dir(base.join(name))?;
         }
-        let page = broken.page(self.hub);
-        let settings = base.join("settings/overrides.json");
-        private_file::replace(&settings, overrides().to_string().as_bytes(), false)?;
-        private_file::replace(&base.join(PAGE), page.as_bytes(), false)?;
+        let write = |name: &str, text: String| {
+            private_file::replace(&base.join(name), text.as_bytes(), false)
+        };
+        write("settings/overrides.json", overrides().to_string())?;
+        write(WORKSPACE, self.workspace(base).to_string())?;
+        write(PAGE, broken.page(self.hub))?;
         let certificate = match &address.certificate {
             TlsFiles::None => None,
             TlsFiles::Kept { certificate, key } => Some((certificate.clone(), key.clone())),
@@ -200,11 +214,7 @@ impl RescuePlan {
             }
         };
         let configuration = self.configuration(base, &address.traits, login, certificate);
-        private_file::replace(
-            &base.join("config.json"),
-            configuration.to_string().as_bytes(),
-            false,
-        )
+        write("config.json", configuration.to_string())
     }
 
     /// Returns the server's whole configuration: it reads no other file.
@@ -249,6 +259,7 @@ impl RescuePlan {
                 "app_settings_dir": base.join("settings"),
                 "default_url": self.first_page(base),
                 "labextensions_path": [],
+                "workspaces_dir": base.join("workspaces"),
             },
         });
         if let Some(directory) = self.first_directory() {
@@ -263,6 +274,21 @@ impl RescuePlan {
             all["IdentityProvider"] = json!({"token": token});
         }
         all
+    }
+
+    /// Returns what JupyterLab shows of itself at every address, such as a bookmark: the page.
+    fn workspace(&self, base: &Path) -> Value {
+        let page = relative(&base.join(PAGE));
+        let widget = format!("markdownviewer-widget:{page}");
+        let dock = json!({"type": "tab-area", "currentIndex": 0, "widgets": [widget]});
+        let mut data = json!({
+            "layout-restorer:data": {"main": {"dock": dock, "current": widget}},
+            (widget.as_str()): {"data": {"path": page, "factory": "Markdown Preview"}},
+        });
+        if let Some(directory) = self.first_directory() {
+            data["file-browser-filebrowser:cwd"] = json!({"path": relative(directory)});
+        }
+        json!({"data": data, "metadata": {"id": "default"}})
     }
 
     /// Returns the command of terminals: a login shell with the variables of the usual server.

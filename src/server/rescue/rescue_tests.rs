@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-fn plan(hub: bool, login: Login) -> RescuePlan {
+pub(super) fn plan(hub: bool, login: Login) -> RescuePlan {
     plan_in("/".into(), hub, login)
 }
 
@@ -17,6 +17,7 @@ fn plan_in(directory: PathBuf, hub: bool, login: Login) -> RescuePlan {
         hub,
         program_of_venv: true,
         address: Box::new(|| None),
+        shows_lab: true,
         decides: Box::new(|_| false),
         dropped: Dropped::for_tests(),
         environment: variables

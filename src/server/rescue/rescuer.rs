@@ -7,7 +7,7 @@ use tracing::{error, warn};
 
 use crate::death;
 use crate::death::Diagnosis;
-use crate::server::config_failures::ConfigFailure;
+use crate::server::load_failures::LoadFailure;
 use crate::server::rescue::{Broken, RescuePlan, Rescued};
 use crate::supervisor::attempt::{
     Attempt, Preparation, PreparationSender, RescueReason, prepare_in_thread,
@@ -93,11 +93,11 @@ impl AwaitedRescue {
     }
 }
 
-/// Returns the first of these files that a server must not run without, if it can be rescued.
+/// Returns the first of these that a server must not run without, if it can be rescued.
 pub async fn unusable_without(
-    failures: &[ConfigFailure],
+    failures: &[LoadFailure],
     plan: Option<Arc<RescuePlan>>,
-) -> Option<ConfigFailure> {
+) -> Option<LoadFailure> {
     let plan = plan.filter(|_| !failures.is_empty())?;
     let all = failures.to_vec();
     // Reading the files may wait for a disk.
@@ -105,14 +105,18 @@ pub async fn unusable_without(
     let thread = std::thread::Builder::new().name("config".into());
     let started = thread.spawn(move || {
         let mut all = all.into_iter();
-        let found = all.find(|failure| plan.is_needed(&failure.path));
+        let found = all.find(|failure| plan.is_needed(failure));
         let _ = tell.send(found);
     });
     started.ok()?;
     answer.await.ok().flatten()
 }
 
-/// Prepares a rescue in a thread of its own, unless it was given up.
+/// Held while a rescue is prepared.
+static PREPARING: Mutex<()> = Mutex::new(());
+
+/// Prepares a rescue in a thread of its own, unless it was given up: the rescuer has begun another
+/// one then.
 fn prepare(
     plan: Arc<RescuePlan>,
     broken: Broken,
@@ -125,7 +129,10 @@ fn prepare(
     let prepared = prepared.clone();
     prepare_in_thread(sender, move || {
         let address = (plan.address)().filter(|address| address.can_listen());
-        let Some(address) = address else {
+        // All rescues use one directory.
+        let _one_at_a_time = lock(&PREPARING);
+        let is_given_up = Arc::strong_count(&prepared) == 1;
+        let Some(address) = address.filter(|_| !is_given_up) else {
             return Attempt::NoRescue;
         };
         warn!(
@@ -144,4 +151,59 @@ fn prepare(
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::server::rescue::tests::plan;
+    use crate::server::rescue::{Address, Login};
+
+    /// Waits for the end of a preparation.
+    fn prepared(mut preparation: Preparation) -> Option<Attempt> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            while preparation.changed().await.is_ok() {}
+            preparation.borrow().clone()
+        })
+    }
+
+    /// Somebody restarts the server while a rescue is prepared, and the usual one fails again.
+    #[test]
+    fn a_rescue_that_was_given_up_changes_nothing_any_more() {
+        let (begun, has_begun) = channel();
+        let (go_on, awaited) = channel();
+        let first = Mutex::new(Some((begun, awaited)));
+        let made = Arc::new(AtomicU32::new(0));
+        let mut plan = plan(false, Login::Hub);
+        plan.address = Box::new(move || {
+            let first = lock(&first).take();
+            if let Some((begun, awaited)) = first {
+                begun.send(()).unwrap();
+                awaited.recv().unwrap();
+            }
+            Some(Address::default())
+        });
+        plan.login = Box::new({
+            let made = made.clone();
+            move || {
+                made.fetch_add(1, Ordering::Relaxed);
+                Err(io::Error::other("no file of this test's"))
+            }
+        });
+        let mut rescuer = Rescuer::new(Some(plan));
+        let reason = RescueReason::Unprepared("x".into());
+        let given_up = rescuer.begin(&reason).unwrap();
+        has_begun.recv().unwrap();
+        let rescue = rescuer.begin(&reason).unwrap();
+        assert!(matches!(prepared(rescue), Some(Attempt::Rescue(Err(_)))));
+        go_on.send(()).unwrap();
+        assert!(matches!(prepared(given_up), Some(Attempt::NoRescue)));
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
 }

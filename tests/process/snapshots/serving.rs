@@ -129,6 +129,11 @@ fn a_lab_without_a_page() {
         ("lab-without-a-page-json", extension, "{"),
         ("lab-without-a-page-name", extension, "{}"),
         (
+            "lab-without-a-page-script",
+            "venv/share/jupyter/lab/static/index.html",
+            "{{page_config.fullStaticUrl}}/main.0.js?v=0",
+        ),
+        (
             "lab-without-a-page-settings",
             "home/.jupyter/lab/user-settings/x/y.jupyterlab-settings",
             "{",
@@ -136,6 +141,7 @@ fn a_lab_without_a_page() {
     ] {
         let broken = |image: &Image| {
             lab_file(image, "venv/share/jupyter/lab/schemas/x/y.json", "{}");
+            lab_file(image, "venv/share/jupyter/lab/static/index.html", "x");
             lab_file(image, file, text);
             bare(image)
         };
@@ -210,6 +216,22 @@ fn a_rescue() {
             running.wait_for("This is a rescue");
             ready(running)
         },
+    );
+    let without_lab = |image: &Image| {
+        let said = "[W TIME ServerApp] jupyterlab | extension failed loading with message: x";
+        fs::write(image.path("home/quoted"), said).unwrap();
+        rescued(image)
+            .env("FAKE", "quotes")
+            .env("JUPYTER_PASSWORD", "x")
+    };
+    lived("rescue-without-jupyterlab", without_lab, |running| {
+        running.wait_for("This is a rescue");
+        ready(running)
+    });
+    lived(
+        "lab-without-a-page-not-loaded",
+        |image| without_lab(image).args(["--rescue", "never"]),
+        ready,
     );
     lived(
         "configuration-not-read",

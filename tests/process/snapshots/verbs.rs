@@ -54,6 +54,17 @@ fn of_a_running_server() {
 }
 
 #[test]
+fn of_a_rescue() {
+    let image = Image::new();
+    let start = image.rescued(server(&image)).env("JUPYTER_PASSWORD", "x");
+    asked("verbs-rescue", start, &image, "] ready in ", |asked| {
+        asked.ask(&["healthcheck"], "");
+        asked.ask(&["status"], "");
+        asked.ask(&["status", "--json"], "");
+    });
+}
+
+#[test]
 fn of_notebooks_that_were_only_run() {
     let image = Image::new();
     notebook(&image, "defaults/work.ipynb", "1", "");
