@@ -146,10 +146,10 @@ fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     } else if is_python(name)
         && let [option, module, args @ ..] = args
         && option == "-m"
-        && let Some((command, ..)) = SERVERS.iter().find(|(_, known, _)| module == known)
+        && let Some(((command, module, _), args)) = server_module(module, args)
     {
         ServerProgram {
-            module: vec![option.clone(), module.clone()],
+            module: vec![option.clone(), module.into()],
             hub: [SINGLEUSER, LABHUB].contains(command),
             ..ServerProgram::new(program.clone(), args)
         }
@@ -157,6 +157,24 @@ fn named_server(command: &[OsString]) -> Option<ServerProgram> {
         return None;
     };
     starts_a_server(&server.args).then_some(server)
+}
+
+/// Returns the server that a Python module is, and its arguments. `jupyter lab` is `jupyterlab`.
+fn server_module<'a>(
+    module: &OsStr,
+    args: &'a [OsString],
+) -> Option<(
+    &'static (&'static str, &'static str, &'static str),
+    &'a [OsString],
+)> {
+    let mut servers = SERVERS.iter();
+    match args.split_first() {
+        Some((word, args)) if module == "jupyter" => {
+            let command = format!("jupyter-{}", word.to_str()?);
+            Some((servers.find(|(known, ..)| *known == command)?, args))
+        }
+        _ => Some((servers.find(|(_, known, _)| module == *known)?, args)),
+    }
 }
 
 /// Reports whether a program is a Python: `python`, `python3`, `python3.13`.
@@ -344,6 +362,21 @@ mod tests {
                 lab,
                 false,
                 Launch::Command(words(&["python3", "-m", "notebook", "list"])),
+            ),
+            (
+                &["python3", "-m", "jupyter", "lab", "--debug"],
+                lab,
+                false,
+                Launch::Server(ServerProgram {
+                    module: words(&["-m", "jupyterlab"]),
+                    ..ServerProgram::new("python3".into(), &words(&["--debug"]))
+                }),
+            ),
+            (
+                &["python3", "-m", "jupyter", "kernelspec", "list"],
+                lab,
+                false,
+                Launch::Command(words(&["python3", "-m", "jupyter", "kernelspec", "list"])),
             ),
             (
                 &["python3", "-m", "http.server"],
