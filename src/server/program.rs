@@ -146,11 +146,11 @@ fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     } else if is_python(name)
         && let [option, module, args @ ..] = args
         && option == "-m"
-        && let Some(((command, module, _), args)) = server_module(module, args)
+        && let Some((command, module, args)) = server_module(module, args)
     {
         ServerProgram {
             module: vec![option.clone(), module.into()],
-            hub: [SINGLEUSER, LABHUB].contains(command),
+            hub: [SINGLEUSER, LABHUB].contains(&command),
             ..ServerProgram::new(program.clone(), args)
         }
     } else {
@@ -159,22 +159,19 @@ fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     starts_a_server(&server.args).then_some(server)
 }
 
-/// Returns the server that a Python module is, and its arguments. `jupyter lab` is `jupyterlab`.
+/// Returns the command and module of the server that `python -m` starts, and the server's
+/// arguments. `jupyter lab` is `jupyterlab`.
 fn server_module<'a>(
     module: &OsStr,
     args: &'a [OsString],
-) -> Option<(
-    &'static (&'static str, &'static str, &'static str),
-    &'a [OsString],
-)> {
+) -> Option<(&'static str, &'static str, &'a [OsString])> {
+    let (command, args) = match args.split_first() {
+        Some((word, args)) if module == "jupyter" => (format!("jupyter-{}", word.to_str()?), args),
+        _ => (String::new(), args),
+    };
     let mut servers = SERVERS.iter();
-    match args.split_first() {
-        Some((word, args)) if module == "jupyter" => {
-            let command = format!("jupyter-{}", word.to_str()?);
-            Some((servers.find(|(known, ..)| *known == command)?, args))
-        }
-        _ => Some((servers.find(|(_, known, _)| module == *known)?, args)),
-    }
+    let found = servers.find(|(known, name, _)| command == *known || module == *name);
+    found.map(|(command, module, _)| (*command, *module, args))
 }
 
 /// Reports whether a program is a Python: `python`, `python3`, `python3.13`.
