@@ -26,8 +26,8 @@ impl Phase {
     pub fn most_calls(self) -> usize {
         match self {
             Self::Loader => 64,
-            Self::Root => 896,
-            Self::User => 896,
+            Self::Root => 1024,
+            Self::User => 1344,
             Self::Serving => 256,
             Self::Stop => 96,
         }
