@@ -11,7 +11,7 @@ pub fn holds(text: &[u8]) {
     let written = serde_json::to_vec_pretty(&state).unwrap();
     assert_eq!(parse(&written).unwrap(), state);
     for now in [0, 1_800_000_000_000, u64::MAX] {
-        let told = state_text(&state, now);
+        let told = state_text(&state, now, None);
         // One row each, and those that are always there.
         let rows = 7 + state.degradations.len();
         assert!(told.lines().count() <= rows, "{told}");

@@ -51,6 +51,25 @@ pub(super) fn first_page(start: &Start<'_>) -> Option<String> {
     moved.then(|| format!("/lab/tree/{below}/{name}"))
 }
 
+/// Reports whether people come to a page of JupyterLab. They may come to another one, such as
+/// RStudio's under a hub, which needs nothing of JupyterLab.
+pub(super) fn shows_lab(server: &ServerProgram, argv: &Argv, jupyters: &ConfigSources) -> bool {
+    const TRAIT: &str = "ServerApp.default_url";
+    let configured = || {
+        Some(
+            jupyters
+                .server_trait(TRAIT)?
+                .1
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    let of_hub = || variable(PAGE).filter(|_| server.hub)?.into_string().ok();
+    let page = argv.value(TRAIT).map(str::to_owned);
+    let page = page.or_else(configured).or_else(of_hub);
+    server.shows_lab() && page.is_none_or(|page| page.contains("/lab"))
+}
+
 /// Returns the server's arguments. Jupyter's configuration files win over the image's own
 /// values; flags and variables win over these files. `certificate`: the file of the requested one.
 pub(super) fn arguments(

@@ -1,6 +1,7 @@
 //! Files that JupyterLab reads for each page. If one of them is damaged, as a full disk leaves it,
 //! the server starts, and no page opens in the browser.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -29,18 +30,24 @@ pub(super) struct LabFiles {
 }
 
 impl LabFiles {
-    /// Returns the places for a server with this environment and HOME.
-    pub(super) fn of(environment: &Environment, home: &Path, venv: Option<&Path>) -> Self {
+    /// Returns the places for a server with this environment and HOME, which works in `directory`.
+    pub(super) fn of(
+        environment: &Environment,
+        home: &Path,
+        directory: &Path,
+        venv: Option<&Path>,
+    ) -> Self {
         let named = |name| {
             let value = environment.get(name).filter(|value| !value.is_empty());
             value.map(PathBuf::from)
         };
         let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
-        let config = || user_directory(&variable, home);
+        let config = || directory.join(user_directory(&variable, home));
         let settings = named("JUPYTERLAB_SETTINGS_DIR");
         let path = environment.get("JUPYTER_PATH").unwrap_or_default();
         let mut data: Vec<PathBuf> = std::env::split_paths(path).collect();
-        data.push(named("JUPYTER_DATA_DIR").unwrap_or_else(|| home.join(".local/share/jupyter")));
+        let share_of_user = || named("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
+        data.push(named("JUPYTER_DATA_DIR").unwrap_or_else(|| share_of_user().join("jupyter")));
         let share = venv.map(|venv| venv.join("share/jupyter"));
         data.extend(share.clone());
         data.extend(["/usr/local/share/jupyter", "/usr/share/jupyter"].map(PathBuf::from));
@@ -55,11 +62,7 @@ impl LabFiles {
     /// Returns what is wrong with the first damaged file, and the remedy; `None`: no file is.
     pub(super) fn damaged(&self) -> Option<(String, &'static str)> {
         self.damaged_page()
-            .or_else(|| {
-                self.extensions
-                    .iter()
-                    .find_map(|path| damaged_extension(path))
-            })
+            .or_else(|| self.damaged_extension())
             .or_else(|| self.damaged_settings())
     }
 
@@ -85,6 +88,17 @@ impl LabFiles {
             };
             let remedy = "install JupyterLab again (`pip install --force-reinstall jupyterlab`)";
             Some((said(&file, problem), remedy))
+        })
+    }
+
+    /// Checks the descriptions of extensions. Of two with one name, JupyterLab uses the first.
+    fn damaged_extension(&self) -> Option<(String, &'static str)> {
+        let mut names = HashSet::new();
+        self.extensions.iter().find_map(|directory| {
+            packages(directory).iter().find_map(|package| {
+                let name = package.strip_prefix(directory).ok()?.to_owned();
+                damaged_description(package, names.insert(name))
+            })
         })
     }
 
@@ -117,20 +131,21 @@ fn said(path: &Path, problem: &str) -> String {
     )
 }
 
-/// Returns the first damaged description of an extension in a directory.
-fn damaged_extension(directory: &Path) -> Option<(String, &'static str)> {
-    packages(directory).iter().find_map(|package| {
-        let description = |name: &str, needed: &[&str]| {
-            let file = package.join(name);
-            let problem = problem_of_description(&file, needed)?;
-            let remedy = "install that extension again, or delete its directory";
-            Some((said(&file, &problem), remedy))
-        };
-        // JupyterLab reads the second only beside the first.
-        description("package.json", &["name", "version"]).or_else(|| {
-            let described = package.join("package.json").exists();
-            described.then(|| description("install.json", &[]))?
-        })
+/// Returns the damaged description of an extension. `is_used`: JupyterLab reads all of it.
+fn damaged_description(package: &Path, is_used: bool) -> Option<(String, &'static str)> {
+    let description = |name: &str, needed: &[&str]| {
+        let file = package.join(name);
+        let problem = problem_of_description(&file, needed)?;
+        let remedy = "install that extension again, or delete its directory";
+        Some((said(&file, &problem), remedy))
+    };
+    if !is_used {
+        return description("package.json", &["name"]);
+    }
+    // JupyterLab reads the second only beside the first.
+    description("package.json", &["name", "version"]).or_else(|| {
+        let described = package.join("package.json").exists();
+        described.then(|| description("install.json", &[]))?
     })
 }
 
@@ -156,30 +171,31 @@ fn problem_of_settings(file: &Path) -> Option<String> {
     (!whole).then(|| "it is incomplete, or no JSON".into())
 }
 
-/// Returns the content of a file, or why it cannot be read; `None`: it is absent or very long.
+/// Returns the content of a file, or why it cannot be read; `None`: it is very long, or JupyterLab
+/// does not find it, either: it is absent, or below a file or a directory of another user.
 fn content(file: &Path) -> Option<Result<Vec<u8>, String>> {
-    match fs::metadata(file) {
-        Ok(data) if data.len() > LIMIT * 1024 => None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        _ => Some(
-            secret_file::read_of_user(file, LIMIT)
-                .map_err(|error| format!("it cannot be read: {error}")),
-        ),
-    }
+    let short = fs::metadata(file).is_ok_and(|data| data.len() <= LIMIT * 1024);
+    short.then(|| {
+        secret_file::read_of_user(file, LIMIT)
+            .map_err(|error| format!("it cannot be read: {error}"))
+    })
 }
 
 /// Returns the directories of the packages: `NAME` and `@ORGANIZATION/NAME`.
 fn packages(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in entries(directory) {
-        let name = entry.file_name().unwrap_or_default().as_encoded_bytes();
-        match name.first() {
-            Some(b'@') => found.extend(entries(&entry)),
-            Some(b'.') => {}
-            _ => found.push(entry),
-        }
-    }
-    found
+    let begins = |path: &PathBuf, with| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.first() == Some(&with)
+    };
+    let shown = |directory: &Path| {
+        let entries = entries(directory).into_iter();
+        entries.filter(|entry| !begins(entry, b'.'))
+    };
+    let packages = |entry: PathBuf| match begins(&entry, b'@') {
+        true => shown(&entry).collect(),
+        false => vec![entry],
+    };
+    shown(directory).flat_map(packages).collect()
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {

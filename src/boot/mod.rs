@@ -237,9 +237,10 @@ impl From<i32> for Ending {
 /// Runs a start until its end; returns the exit code.
 pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
     sys::set_mmap_threshold();
+    let dry_run = draft.settings().dry_run;
     let termination_log = TerminationLog::open();
     let ending = begin(draft, command, signals).unwrap_or_else(report_failure);
-    if ending.code != 0 && !ending.words.is_empty() {
+    if ending.code != 0 && !ending.words.is_empty() && !dry_run {
         termination_log.write(&ending.words, &ending.log);
     }
     u8::try_from(ending.code & 0xff).unwrap_or(1)

@@ -39,6 +39,7 @@ pub(super) fn plan(
     ready: &Ready,
     server: &ServerProgram,
     argv: &Argv,
+    shows_lab: bool,
 ) -> Option<RescuePlan> {
     let directory = working_directory(start).unwrap_or_else(|| person.account.home.clone());
     let hub = server.hub;
@@ -55,7 +56,7 @@ pub(super) fn plan(
             true => Box::new(|| Some(Address::default())),
             false => address(start, argv, &place, &directory),
         },
-        shows_lab: server.shows_lab(),
+        shows_lab,
         decides: Box::new({
             let (place, argv) = (place.clone(), argv.clone());
             let overridden = move |name: &str| argv.value(name).is_some();

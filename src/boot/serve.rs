@@ -205,7 +205,8 @@ fn serve(
     // A rescue has it, too, if it can be used.
     let _certificate =
         certificate::give(&mut start, person, &ready.config_location, handover, &argv)?;
-    let rescue = rescue::plan(&start, person, &ready, server, &argv);
+    let shows_lab = arguments::shows_lab(server, &argv, &jupyters);
+    let rescue = rescue::plan(&start, person, &ready, server, &argv, shows_lab);
     let no_password = start.unprepared.is_some();
     let check = ServerCheck::new(&start, server, &argv, file);
     let rescues = || (rescue.as_ref()).is_some_and(|plan| (plan.address)().is_some());
@@ -215,7 +216,7 @@ fn serve(
         }
         checked => checked.map_err(Failure::Settings)?,
     }
-    let lab_files = (server.shows_lab()).then(|| lab_files(&start, person, &ready.environment));
+    let lab_files = shows_lab.then(|| lab_files(&start, person, &ready.environment));
     let damaged = lab_files.as_ref().and_then(LabFiles::damaged);
     match damaged.map(|(problem, remedy)| Degradation::new(problem, remedy)) {
         Some(damaged) if rescues() => {
@@ -292,7 +293,8 @@ fn serve(
 
 fn lab_files(start: &Start<'_>, person: &ServerUser, environment: &Environment) -> LabFiles {
     let venv = start.settings.server.venv.as_deref();
-    LabFiles::of(environment, &person.account.home, venv)
+    let directory = working_directory(start).unwrap_or_default();
+    LabFiles::of(environment, &person.account.home, &directory, venv)
 }
 
 /// Returns the default password, for the welcome.

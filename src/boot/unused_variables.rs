@@ -71,7 +71,7 @@ fn is_of_a_password(name: &str) -> bool {
 fn meant(name: &str) -> Option<String> {
     let known = own_environment().chain(nb_user::VARIABLES);
     let mut similar = known.filter(|known| known.contains('_'));
-    if let Some(known) = similar.find(|known| strsim::osa_distance(known, name) == 1) {
+    if let Some(known) = similar.find(|known| is_misspelt(known, name)) {
         return Some(known.to_owned());
     }
     let flag = name
@@ -80,6 +80,15 @@ fn meant(name: &str) -> Option<String> {
         .replace('_', "-");
     let entry = TABLE.iter().find(|entry| entry.flag == flag)?;
     Some(entry.env.map_or_else(|| format!("--{flag}"), str::to_owned))
+}
+
+/// Reports whether a name is a known one but for one letter, or two that are swapped. A short last
+/// word with another letter is another word: `NB_ID`, `JUPYTER_ENV`.
+fn is_misspelt(known: &str, name: &str) -> bool {
+    let last = |text: &str| text.rsplit('_').next().map_or(0, str::len);
+    let is_short = last(known).min(last(name)) <= 3;
+    let is_swapped = strsim::levenshtein(known, name) == 2;
+    strsim::osa_distance(known, name) == 1 && (is_swapped || !is_short)
 }
 
 #[cfg(test)]
@@ -99,6 +108,9 @@ mod tests {
             ("AI_LAB_VERSION", None),
             ("JUPYTER_PATH", None),
             ("JUPYTER_TOKEN", None),
+            ("JUPYTER_ENV", None),
+            ("AI_LAB_ID", None),
+            ("NB_ID", None),
             ("NB_PREFIX", None),
             ("NOTEBOOK", None),
         ] {

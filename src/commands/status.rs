@@ -20,13 +20,13 @@ pub fn run(asked: &RunningSupervisor, json: bool) -> Result<ExitCode, VerbError>
     if json {
         super::print_json(&serde_json::to_string_pretty(&state)?);
     } else {
-        super::print_text(&state_text(&state, state::now()));
+        super::print_text(&state_text(&state, state::now(), small_shared_memory()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the state in words; `now` is in milliseconds since 1970.
-pub fn state_text(state: &State, now: u64) -> String {
+pub fn state_text(state: &State, now: u64, small_shared_memory: Option<String>) -> String {
     let phase = match state.phase {
         Phase::Starting => "starting",
         Phase::Ready => "ready",
@@ -71,7 +71,7 @@ pub fn state_text(state: &State, now: u64) -> String {
             .map(|(name, ms)| format!("{name} {ms} ms"));
         rows.push(("start", parts.collect::<Vec<_>>().join(", ")));
     }
-    if let Some(small) = small_shared_memory() {
+    if let Some(small) = small_shared_memory {
         rows.push(("shared memory", small));
     }
     for degradation in &state.degradations {
@@ -96,7 +96,8 @@ fn small_shared_memory() -> Option<String> {
     const DOCKERS: u64 = 64 << 20;
     let system = rustix::fs::statvfs("/dev/shm").ok()?;
     let size = system.f_blocks.saturating_mul(system.f_frsize);
-    (size <= DOCKERS).then(|| {
+    // No size is no limit.
+    (1..=DOCKERS).contains(&size).then(|| {
         format!(
             "{} MB in /dev/shm, little for workers of PyTorch and the like (remedy: `docker run \
              --shm-size 1g`; in Kubernetes, an emptyDir in memory there)",
@@ -158,7 +159,7 @@ start         claim 3 ms, server 640 ms
 warning       a is b (remedy: do c)
 ";
         assert_eq!(
-            state_text(&state, 1_000 + (2 * 3600 + 3 * 60 + 4) * 1000),
+            state_text(&state, 1_000 + (2 * 3600 + 3 * 60 + 4) * 1000, None),
             expected
         );
     }

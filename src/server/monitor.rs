@@ -154,7 +154,7 @@ impl Observer for ServerObserver {
             log,
             urls,
             rescued,
-            rescue_plan: self.rescuer.plan(),
+            rescue_plan: self.rescuer.plan().filter(|_| !rescue),
         }));
     }
 

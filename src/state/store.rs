@@ -14,6 +14,9 @@ use crate::state::{FILE, candidate_dirs, is_in_use};
 use crate::sys::effects::Effects;
 use crate::volume;
 
+/// The permissions of the directory.
+const MODE: u32 = 0o755;
+
 /// Makes the directory as root and hands it to the user. Owner and mode bits are always set anew,
 /// whatever the user made of them. The user removes an old state: root reads and changes no file
 /// in a directory of the user.
@@ -39,13 +42,18 @@ pub fn prepare(
     // Another container may change the path meanwhile; the open directory stays the same.
     let handle = volume::open_as_root(root, directory)?;
     let held = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-    if fs::metadata(&held)?.uid() != uid && !is_a_state_directory(&held)? {
+    let data = fs::metadata(&held)?;
+    // It may be that of a running supervisor, which must be able to write there at any time.
+    if (data.uid(), data.gid(), data.mode() & 0o7777) == (uid, gid, MODE) {
+        return Ok(());
+    }
+    if data.uid() != uid && !is_a_state_directory(&held)? {
         return Err(io::Error::other(
             "it is not the user's, and holds other files",
         ));
     }
     chown(&held, Some(0), Some(0))?;
-    fs::set_permissions(&held, Permissions::from_mode(0o755))?;
+    fs::set_permissions(&held, Permissions::from_mode(MODE))?;
     chown(&held, Some(uid), Some(gid))
 }
 

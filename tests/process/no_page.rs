@@ -2,6 +2,7 @@
 //! damaged.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::rescue::{READY, rescue_of};
 use super::rescued::{deaf, of_a_hub, saying, stopped};
@@ -49,6 +50,7 @@ fn lab_file(image: &Image, name: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
+const EXTENSIONS: &str = "home/.local/share/jupyter/labextensions";
 const INDEX: &str = "venv/share/jupyter/lab/static/index.html";
 const THEMES: &str =
     "home/.jupyter/lab/user-settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings";
@@ -66,14 +68,27 @@ fn lab(image: &Image) -> Start {
     lab_file(image, THEMES, "// mine\n{'theme': \"it's {\", }");
     let gone = "home/.jupyter/lab/user-settings/gone/x.jupyterlab-settings";
     lab_file(image, gone, "{");
+    // Nor does what JupyterLab does not find, or finds under a name that it knows already.
+    let extension = |name: &str| format!("{EXTENSIONS}/{name}/package.json");
+    lab_file(image, &format!("{EXTENSIONS}/README.md"), "x");
+    lab_file(image, &extension("@a/.half"), "{");
+    lab_file(
+        image,
+        &extension("twice"),
+        "{\"name\": \"twice\", \"version\": \"1\"}",
+    );
+    let second = "venv/share/jupyter/labextensions/twice/package.json";
+    lab_file(image, second, "{\"name\": \"twice\"}");
+    lab_file(image, &extension("of-root"), "{");
+    let of_root = image.path(EXTENSIONS).join("of-root");
+    fs::set_permissions(of_root, fs::Permissions::from_mode(0o700)).unwrap();
     deaf(image)
 }
 
 /// A full disk leaves such files; the server starts, and answers each page with an error.
 #[test]
 fn a_lab_without_a_page_is_rescued() {
-    let extensions = "home/.local/share/jupyter/labextensions";
-    let [whole, gone] = ["whole", "gone"].map(|name| format!("{extensions}/{name}/package.json"));
+    let [whole, gone] = ["whole", "gone"].map(|name| format!("{EXTENSIONS}/{name}/package.json"));
     for (name, text, said) in [
         (THEMES, "{\"theme\": ", "it is incomplete, or no JSON"),
         (THEMES, "\0\0\0\0", "it is incomplete, or no JSON"),
@@ -122,4 +137,17 @@ fn a_lab_without_a_page_is_rescued() {
         assert!(rescue_of(&image).is_null());
         stopped(running);
     }
+}
+
+/// Under a hub, people may come to RStudio, or to the classic notebook.
+#[test]
+fn a_server_with_another_first_page_needs_no_page_of_jupyterlab() {
+    let image = Image::new();
+    drop(lab(&image));
+    lab_file(&image, THEMES, "{");
+    let other = ["--jupyter-arg", "--ServerApp.default_url=/tree"];
+    let mut running = deaf(&image).args(other).start();
+    running.wait_for(READY);
+    assert!(rescue_of(&image).is_null());
+    stopped(running);
 }

@@ -79,7 +79,11 @@ impl EventLoop<'_> {
     fn begin_rescue(&mut self, reason: &RescueReason) -> bool {
         self.preparation = self.observer.rescue(reason);
         if self.preparation.is_some() {
-            self.before_rescue = Some(reason.ended());
+            self.before_rescue = Some(match reason.ended() {
+                // Jupyter ends so if we end it, and nobody could use it.
+                Ended::Exit(0) => Ended::Exit(1),
+                ended => ended,
+            });
         }
         self.preparation.is_some()
     }
