@@ -31,6 +31,18 @@ fn a_server_without_jupyterlab_is_rescued_and_another_server_is_not() {
         assert!(rescue.contains(what), "{rescue}");
         stopped(running);
     }
+    // A rescue that lacks it, too, is better than nothing, and stays.
+    let image = Image::new();
+    let mut running = saying(&image, said).env("FAKE_RESCUE", "quotes").start();
+    running.wait_for("This is a rescue");
+    running.wait_for(READY);
+    stopped(running);
+    // Jupyter ends with 0 if it is ended, and nobody had a server.
+    let image = Image::new();
+    let python = image.path("rescue/bin/python");
+    let start = saying(&image, said);
+    fs::set_permissions(python, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(start.run().code, 1);
     for words in [&["--rescue", "never"][..], &["--", "jupyter-server"]] {
         let image = Image::new();
         let bin = image.path("venv/bin");
