@@ -145,6 +145,10 @@ fn an_error_that_ends_no_program_is_no_reason() {
     let ignored = "Exception ignored in: <function Socket.__del__ at 0x7f>\n";
     let thread = "Exception in thread Thread-1 (run):\n";
     let quota = KNOWN.replace("28] No space left on device", "122] Disk quota exceeded");
+    let port = "[E 2026-11-29 12:00:00.000 ServerApp] ERROR: the Jupyter server could not be started \
+                because port 8888 is not available.\n";
+    let chains = last_lines::CHAINED.map(|joined| format!("{KNOWN}\n{joined}\n\n"));
+    let [during, direct] = &chains;
     for (log, reason) in [
         (format!("{ignored}{KNOWN}"), None),
         (
@@ -159,6 +163,29 @@ fn an_error_that_ends_no_program_is_no_reason() {
             format!("{ignored}{KNOWN}{thread}{KNOWN}{quota}"),
             Some("the quota"),
         ),
+        // All errors of a chain are the thread's.
+        (format!("{thread}{during}{direct}{UNKNOWN}"), None),
+        (
+            format!("{port}{thread}{during}{direct}{UNKNOWN}"),
+            Some("port 8888"),
+        ),
+        (
+            format!(
+                "{port}{thread}OddError: x\nand y\n\n{}",
+                &during[KNOWN.len()..]
+            ) + KNOWN,
+            Some("port 8888"),
+        ),
+        (
+            format!("{thread}{during}{UNKNOWN}{quota}"),
+            Some("the quota"),
+        ),
+        // This one is the server's.
+        (
+            format!("{thread}{KNOWN}{quota}{}{UNKNOWN}", &during[KNOWN.len()..]),
+            Some("the quota"),
+        ),
+        (format!("{ignored}{port}"), Some("port 8888")),
     ] {
         let found = diagnose(Ended::Exit(1), false, &log).map(|found| found.cause);
         let begins = |cause: &String| reason.is_some_and(|reason| cause.starts_with(reason));

@@ -34,19 +34,64 @@ pub(super) fn without_colours(log: &str) -> String {
 
 /// Returns the lines of a log without the errors that end no program, and their tracebacks.
 pub(super) fn lines(log: &str) -> Vec<&str> {
-    let mut all = log.lines().map(str::trim_end).peekable();
-    let mut kept = Vec::new();
-    while let Some(line) = all.next() {
-        if !HARMLESS.iter().any(|begin| line.starts_with(begin)) {
-            kept.push(line);
-            continue;
+    let all: Vec<&str> = log.lines().map(str::trim_end).collect();
+    let (mut rest, mut kept) = (&all[..], Vec::new());
+    while let [line, after @ ..] = rest {
+        rest = after;
+        match is_harmless(line) {
+            true => rest = after_error(rest),
+            false => kept.push(*line),
         }
-        if all.next_if_eq(&TRACEBACK).is_some() {
-            while all.next_if(|line| line.starts_with(' ')).is_some() {}
-        }
-        all.next(); // the error itself
     }
     kept
+}
+
+fn is_harmless(line: &str) -> bool {
+    HARMLESS.iter().any(|begin| line.starts_with(begin))
+}
+
+/// Returns the lines after an error and all errors that Python joined to it. It may have no
+/// traceback.
+fn after_error<'a, 'b>(mut lines: &'a [&'b str]) -> &'a [&'b str] {
+    loop {
+        lines = without_first(lines, |line| line == TRACEBACK);
+        while let [frame, rest @ ..] = lines
+            && frame.starts_with(' ')
+        {
+            lines = rest;
+        }
+        lines = without_first(lines, is_error);
+        // The error's text may have more lines.
+        let begins = |line: &&str| {
+            *line == TRACEBACK
+                || CHAINED.contains(line)
+                || is_harmless(line)
+                || level(line).is_some()
+        };
+        match lines.iter().position(begins) {
+            Some(at) if CHAINED.contains(&lines[at]) => {
+                lines = without_first(&lines[at + 1..], str::is_empty);
+            }
+            _ => return lines,
+        }
+    }
+}
+
+fn without_first<'a, 'b>(lines: &'a [&'b str], is_it: impl Fn(&str) -> bool) -> &'a [&'b str] {
+    match lines {
+        [first, rest @ ..] if is_it(first) => rest,
+        all => all,
+    }
+}
+
+/// Reports whether a line has the form of an error: `package.Error: text`, or its name alone.
+fn is_error(line: &str) -> bool {
+    let name = line.split(": ").next().unwrap_or_default();
+    let name = name.strip_suffix(':').unwrap_or(name);
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "._".contains(c))
 }
 
 /// Reports whether a log ends with the traceback of the error that ended a server. Python prints it
