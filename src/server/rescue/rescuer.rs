@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use crate::death;
 use crate::death::Diagnosis;
 use crate::server::load_failures::LoadFailure;
-use crate::server::rescue::{Broken, RescuePlan, Rescued};
+use crate::server::rescue::{Address, Broken, RescuePlan, Rescued};
 use crate::supervisor::attempt::{
     Attempt, Preparation, PreparationSender, RescueReason, prepare_in_thread,
 };
@@ -115,8 +115,7 @@ pub async fn unusable_without(
 /// Held while a rescue is prepared.
 static PREPARING: Mutex<()> = Mutex::new(());
 
-/// Prepares a rescue in a thread of its own, unless it was given up: the rescuer has begun another
-/// one then.
+/// Prepares a rescue in a thread of its own, unless it is given up: nobody awaits it then.
 fn prepare(
     plan: Arc<RescuePlan>,
     broken: Broken,
@@ -127,12 +126,15 @@ fn prepare(
         return;
     }
     let prepared = prepared.clone();
+    let awaited = sender.clone();
     prepare_in_thread(sender, move || {
-        let address = (plan.address)().filter(|address| address.can_listen());
+        let is_awaited = |_: &Address| !awaited.is_closed();
+        // The usual server may be about to listen at an address where nobody awaits a rescue.
+        let address = (plan.address)().filter(is_awaited);
+        let address = address.filter(Address::can_listen);
         // All rescues use one directory.
         let _one_at_a_time = lock(&PREPARING);
-        let is_given_up = Arc::strong_count(&prepared) == 1;
-        let Some(address) = address.filter(|_| !is_given_up) else {
+        let Some(address) = address.filter(is_awaited) else {
             return Attempt::NoRescue;
         };
         warn!(
@@ -161,8 +163,8 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+    use crate::server::rescue::Login;
     use crate::server::rescue::tests::plan;
-    use crate::server::rescue::{Address, Login};
 
     /// Waits for the end of a preparation.
     fn prepared(mut preparation: Preparation) -> Option<Attempt> {
@@ -173,37 +175,46 @@ mod tests {
         })
     }
 
-    /// Somebody restarts the server while a rescue is prepared, and the usual one fails again.
+    /// Somebody restarts the server while a rescue is prepared; the usual one may fail again.
     #[test]
     fn a_rescue_that_was_given_up_changes_nothing_any_more() {
-        let (begun, has_begun) = channel();
-        let (go_on, awaited) = channel();
-        let first = Mutex::new(Some((begun, awaited)));
-        let made = Arc::new(AtomicU32::new(0));
-        let mut plan = plan(false, Login::Hub);
-        plan.address = Box::new(move || {
-            let first = lock(&first).take();
-            if let Some((begun, awaited)) = first {
-                begun.send(()).unwrap();
-                awaited.recv().unwrap();
+        for fails_again in [false, true] {
+            let (begun, has_begun) = channel();
+            let (go_on, awaited) = channel();
+            let (with_plan, plan_is_used) = channel::<()>();
+            let first = Mutex::new(Some((begun, awaited)));
+            let made = Arc::new(AtomicU32::new(0));
+            let mut plan = plan(false, Login::Hub);
+            plan.address = Box::new(move || {
+                let _ = &with_plan;
+                let first = lock(&first).take();
+                if let Some((begun, awaited)) = first {
+                    begun.send(()).unwrap();
+                    awaited.recv().unwrap();
+                }
+                Some(Address::default())
+            });
+            plan.login = Box::new({
+                let made = made.clone();
+                move || {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    Err(io::Error::other("no file of this test's"))
+                }
+            });
+            let mut rescuer = Rescuer::new(Some(plan));
+            let reason = RescueReason::Unprepared("x".into());
+            let given_up = rescuer.begin(&reason).unwrap();
+            has_begun.recv().unwrap();
+            drop(given_up);
+            if fails_again {
+                let rescue = rescuer.begin(&reason).unwrap();
+                assert!(matches!(prepared(rescue), Some(Attempt::Rescue(Err(_)))));
             }
-            Some(Address::default())
-        });
-        plan.login = Box::new({
-            let made = made.clone();
-            move || {
-                made.fetch_add(1, Ordering::Relaxed);
-                Err(io::Error::other("no file of this test's"))
-            }
-        });
-        let mut rescuer = Rescuer::new(Some(plan));
-        let reason = RescueReason::Unprepared("x".into());
-        let given_up = rescuer.begin(&reason).unwrap();
-        has_begun.recv().unwrap();
-        let rescue = rescuer.begin(&reason).unwrap();
-        assert!(matches!(prepared(rescue), Some(Attempt::Rescue(Err(_)))));
-        go_on.send(()).unwrap();
-        assert!(matches!(prepared(given_up), Some(Attempt::NoRescue)));
-        assert_eq!(made.load(Ordering::Relaxed), 1);
+            go_on.send(()).unwrap();
+            drop(rescuer);
+            // Both have ended.
+            assert!(plan_is_used.recv().is_err());
+            assert_eq!(made.load(Ordering::Relaxed), u32::from(fails_again));
+        }
     }
 }
