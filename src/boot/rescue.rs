@@ -102,13 +102,16 @@ struct ServerTraits<'a> {
 impl ServerTraits<'_> {
     fn of(&self, name: &str) -> Said {
         let name = format!("ServerApp.{name}");
-        match (self.argv.value(&name), self.jupyters.server_trait(&name)) {
-            (Some(value), _) | (None, Some((_, Some(value)))) => match value {
-                "" => Said::Nothing,
-                value => Said::Known(value.to_owned()),
-            },
-            (None, Some((_, None))) => Said::Unknown,
-            (None, None) => Said::Nothing,
+        let value = match (self.argv.value(&name), self.jupyters.server_trait(&name)) {
+            (Some(value), _) => Some(value),
+            (None, _) if self.jupyters.hide_traits() => None,
+            (None, Some((_, value))) => value,
+            (None, None) => Some(""),
+        };
+        match value {
+            Some("") => Said::Nothing,
+            Some(value) => Said::Known(value.to_owned()),
+            None => Said::Unknown,
         }
     }
 

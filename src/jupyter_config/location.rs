@@ -221,7 +221,7 @@ impl ConfigLocation {
             true => pair(&file.with_extension(""), Rank::Line, Rank::Line, found),
             // Jupyter expands `~` and variables in such a path.
             false => {
-                let said = SourceContent::describe_unclear("relative path");
+                let said = SourceContent::describe_unread("relative path");
                 found.push(source(&file.display().to_string(), Rank::Line, said));
             }
         }
@@ -392,7 +392,7 @@ fn file(path: &Path, rank: Rank) -> Option<Source> {
     let is_python = path.extension() == Some(OsStr::new("py"));
     let said = match contents(path) {
         Ok(bytes) if is_python && bytes.len() > MAX_PYTHON_BYTES => {
-            SourceContent::describe_unclear("over 256 KiB")
+            SourceContent::describe_unread("over 256 KiB")
         }
         Ok(bytes) if is_python => python::read(&bytes),
         Ok(bytes) => SourceContent::json(&bytes),
@@ -405,6 +405,9 @@ fn file(path: &Path, rank: Rank) -> Option<Source> {
         }
         // Docker creates a directory if a file to mount is missing on the host.
         Err(_) if !path.is_file() => SourceContent::describe_unclear("is not a regular file"),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            SourceContent::describe_unread(error.to_string())
+        }
         Err(error) => SourceContent::describe_unclear(error.to_string()),
     };
     Some(source(&path.display().to_string(), rank, said))
@@ -425,7 +428,10 @@ pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::other("it is longer than 4 MiB"));
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            "it is longer than 4 MiB",
+        ));
     }
     Ok(bytes)
 }

@@ -20,6 +20,8 @@ pub struct SourceContent {
     /// True if Jupyter cannot read the source, either, and it has a word about where the server
     /// listens or who may log in.
     pub mentions_access: bool,
+    /// True if it may set traits that it does not name, such as those of another file.
+    pub hides_traits: bool,
 }
 
 /// A setting about authentication.
@@ -62,6 +64,14 @@ impl SourceContent {
                 what: what.into(),
             }),
             ..Self::default()
+        }
+    }
+
+    /// Returns the content of a source that only Jupyter reads.
+    pub fn describe_unread(what: impl Into<String>) -> Self {
+        Self {
+            hides_traits: true,
+            ..Self::describe_unclear(what)
         }
     }
 
@@ -483,6 +493,12 @@ impl ConfigSources {
             };
             Some((place, named.value.as_deref()))
         })
+    }
+
+    /// Reports whether a source may set traits that it does not name.
+    pub fn hide_traits(&self) -> bool {
+        let mut read = self.0.iter().filter(|source| source.rank != Rank::Ignored);
+        read.any(|source| source.content.hides_traits)
     }
 
     /// Reports whether a source decides where the server listens or who may log in. `overridden`:

@@ -228,12 +228,15 @@ proptest! {
 #[test]
 fn an_unclear_statement_hides_only_what_it_may_set() {
     let ip = "c.ServerApp.ip = '127.0.0.1'\n";
+    let hides = |text: &str| read(text.as_bytes()).hides_traits;
     let known = |text: &str| {
         let traits = read(text.as_bytes()).server_traits;
         let mut values = traits.iter().filter(|named| named.name == "ServerApp.ip");
         values.all(|named| named.value.as_deref() == Some("127.0.0.1"))
     };
     for text in [
+        "import os\nx = os.getcwd()",
+        "with open('x') as y:\n    c.ServerApp.password = y.read()",
         "import s3contents",
         "from s3contents import S3 as s",
         "raise ValueError(1)",
@@ -244,7 +247,7 @@ fn an_unclear_statement_hides_only_what_it_may_set() {
         "if x:\n    y = 1",
     ] {
         for text in [format!("{text}\n{ip}"), format!("{ip}{text}\n")] {
-            assert!(known(&text), "{text}");
+            assert!(known(&text) && !hides(&text), "{text}");
         }
     }
     for text in [
@@ -264,6 +267,16 @@ fn an_unclear_statement_hides_only_what_it_may_set() {
         for text in [format!("{text}\n{ip}"), format!("{ip}{text}\n")] {
             assert!(!known(&text), "{text}");
         }
+    }
+    for (text, expected) in [
+        ("load_subconfig('x')", true),
+        ("with x:\n    load_subconfig('x')", true),
+        ("exec(open('x').read())", true),
+        ("load_subconfig('x')\ny = (", true),
+        ("# load_subconfig('x')\nc.ServerApp.port = (", false),
+        ("c.ServerApp.ip = x", false),
+    ] {
+        assert_eq!(hides(text), expected, "{text}");
     }
 }
 

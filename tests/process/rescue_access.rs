@@ -155,7 +155,8 @@ fn a_rescue_listens_where_the_usual_server_would_and_nowhere_else() {
     );
     let free = free_port();
     let (server, _) = listens(&format!(
-        "c.ServerApp.ip = '127.0.0.1'\nc.ServerApp.port = {free}\n\
+        "import os\nwith open(os.devnull) as file:\n    c.A.b = file.read()\n\
+         c.ServerApp.ip = '127.0.0.1'\nc.ServerApp.port = {free}\n\
          c.ServerApp.allow_origin = '*'\nc.ServerApp.allow_remote_access = True"
     ));
     for (name, value) in [
@@ -183,6 +184,11 @@ fn there_is_no_rescue_where_it_could_listen_more_widely() {
         ),
         ("py", "c.ServerApp.ssl_options = {'ca_certs': '/ca'}"),
         ("py", "c.ServerApp.ssl_options['ca_certs'] = '/ca'"),
+        ("py", "load_subconfig('/etc/corp/tls.py')"),
+        (
+            "py",
+            "c.ServerApp.ip = '127.0.0.1'\nexec(open('/etc/corp/tls.py').read())",
+        ),
         (
             "json",
             "{\"ServerApp\": {\"ssl_options\": {\"ca_certs\": \"/ca\"}}}",

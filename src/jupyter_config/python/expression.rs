@@ -73,7 +73,7 @@ const UNSAFE_NAMES: [&str; 26] = [
 ];
 
 /// Those of them that are only unclear, and give no access to the configuration.
-const HARMLESS_NAMES: [&str; 11] = [
+const HARMLESS_NAMES: [&str; 12] = [
     "async",
     "await",
     "breakpoint",
@@ -83,6 +83,7 @@ const HARMLESS_NAMES: [&str; 11] = [
     "import",
     "input",
     "lambda",
+    "open",
     "print",
     "yield",
 ];

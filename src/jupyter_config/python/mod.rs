@@ -28,10 +28,10 @@ pub fn read(source: &[u8]) -> SourceContent {
             };
             said.server_traits = lines().flat_map(traits::mentioned).collect();
             said.mentions_access = lines().any(mentions_authentication);
+            said.hides_traits = lines().any(traits::may_hide_others);
             return said;
         }
     };
-    let mut changes_others = false;
     let mut conditional = Vec::new();
     for statement in found {
         let named = traits::named(&statement);
@@ -43,7 +43,7 @@ pub fn read(source: &[u8]) -> SourceContent {
             Ok(Some(setting)) => said.settings.push(setting),
             Ok(None) => {}
             Err(what) => {
-                changes_others |= may_change_others(&statement.tokens);
+                said.hides_traits |= may_change_others(&statement.tokens);
                 said.unclear_at(statement.line, what);
             }
         }
@@ -58,7 +58,7 @@ pub fn read(source: &[u8]) -> SourceContent {
         }
     }
     for named in &mut said.server_traits {
-        if changes_others || conditional.contains(&named.name) {
+        if said.hides_traits || conditional.contains(&named.name) {
             named.value = None;
         }
     }

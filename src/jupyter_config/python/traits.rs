@@ -2,7 +2,7 @@
 //! statement inside an `if` counts, too.
 
 use crate::jupyter_config::python::METHODS;
-use crate::jupyter_config::python::expression::text_of;
+use crate::jupyter_config::python::expression::{reaches_configuration, text_of};
 use crate::jupyter_config::python::tokens::{Statement, Token, TokenKind};
 use crate::jupyter_config::traits::{CLASSES, ConfiguredTrait, serving_trait};
 
@@ -72,8 +72,7 @@ fn after_bracket(tokens: &[Token]) -> &[Token] {
 
 /// Returns the traits that a line mentions, if the scanner cannot split the file into statements.
 pub(super) fn mentioned(text: &str) -> Vec<ConfiguredTrait> {
-    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && !"._".contains(char));
-    let names = words.filter_map(|word| {
+    let names = words(text, "._").filter_map(|word| {
         let (class, name) = word.rsplit_once('.')?;
         let class = class.rsplit('.').next()?;
         serving_trait(class, name).filter(|_| CLASSES.contains(&class))
@@ -85,4 +84,14 @@ pub(super) fn mentioned(text: &str) -> Vec<ConfiguredTrait> {
             value: None,
         })
         .collect()
+}
+
+/// Reports whether a line may set traits that it does not name, as [`mentioned`] reads it.
+pub(super) fn may_hide_others(text: &str) -> bool {
+    words(text, "_").any(|word| word != "c" && reaches_configuration(word))
+}
+
+/// Splits a line into its words. `joining`: what else is of a word.
+fn words<'a>(text: &'a str, joining: &str) -> impl Iterator<Item = &'a str> {
+    text.split(move |char: char| !char.is_ascii_alphanumeric() && !joining.contains(char))
 }
