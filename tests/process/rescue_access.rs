@@ -194,15 +194,37 @@ fn there_is_no_rescue_where_it_could_listen_more_widely() {
             "{\"ServerApp\": {\"ssl_options\": {\"ca_certs\": \"/ca\"}}}",
         ),
     ] {
-        let image = Image::new();
-        jupyters(&image, &format!("jupyter_server_config.{end}"), text);
-        let mut options = image.options();
-        let ip = options.iter().position(|word| word == "--ip").unwrap();
-        options.drain(ip..ip + 2);
-        let start = Start::pid1().args(options).args(image.rescue());
-        let start = start.args(["--jupyter-server", "jupyter-lab"]);
-        let ended = start.env("FAKE", "dies").run();
-        assert_ne!(ended.code, 0, "{}", ended.stderr);
-        assert!(!ended.stderr.contains(RESCUE), "{text}: {}", ended.stderr);
+        is_never_rescued(&format!("jupyter_server_config.{end}"), text, &[]);
     }
+}
+
+#[test]
+fn there_is_no_rescue_where_only_jupyter_reads_what_decides() {
+    let long = |bytes: usize| " ".repeat(bytes + 1);
+    let relative = ["--config", "mine.py"];
+    for (name, text, words) in [
+        ("jupyter_server_config.py", long(256 << 10), &[][..]),
+        ("jupyter_server_config.json", long(4 << 20), &[]),
+        ("unused.py", String::new(), &relative),
+    ] {
+        is_never_rescued(name, &text, words);
+    }
+}
+
+/// Runs a server that dies, with this file of Jupyter's configuration and these arguments.
+fn is_never_rescued(name: &str, text: &str, words: &[&str]) {
+    let image = Image::new();
+    jupyters(&image, name, text);
+    let mut options = image.options();
+    let ip = options.iter().position(|word| word == "--ip").unwrap();
+    options.drain(ip..ip + 2);
+    let start = Start::pid1().args(options).args(image.rescue());
+    let start = match words {
+        [] => start.args(["--jupyter-server", "jupyter-lab"]),
+        words => start.args(["jupyter-lab"]).args(words),
+    };
+    let ended = start.env("FAKE", "dies").run();
+    assert_ne!(ended.code, 0, "{}", ended.stderr);
+    let said = &text[..text.len().min(80)];
+    assert!(!ended.stderr.contains(RESCUE), "{said}: {}", ended.stderr);
 }
