@@ -144,7 +144,7 @@ const OPERATORS: &[(&str, Do)] = &[
     ),
     (
         "docker exec ai-lab ai-lab-entrypoint restart",
-        Says(&["the server is restarted"]),
+        Says(&["the server is being restarted"]),
     ),
     (
         "docker exec ai-lab ai-lab-entrypoint healthcheck",

@@ -40,7 +40,7 @@ fn a_restart_ends_the_kernels_cleanly_and_keeps_the_login() {
 
     let by_verb = || {
         let said = container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]);
-        assert!(said.contains("the server is restarted"), "{said}");
+        assert!(said.contains("the server is being restarted"), "{said}");
     };
     let by_signal = || container.signal("HUP");
     let ways: [&dyn Fn(); 2] = [&by_signal, &by_verb];
