@@ -81,7 +81,7 @@ pub struct ConfigLocation {
     directories: Vec<PathBuf>,
     /// `JUPYTER_CONFIG_PATH` as the environment has it; empty: unset.
     config_path: OsString,
-    /// The venv's directory, if no variable says whether it comes first.
+    /// The venv's directory, if no variable says whether it comes before the password's.
     beside: Option<PathBuf>,
     ignored: bool,
     line: CommandLine,
@@ -115,7 +115,10 @@ impl ConfigLocation {
         }
         let venv = surroundings.venv.map(|venv| venv.join("etc/jupyter"));
         let prefer = on("JUPYTER_PREFER_ENV_PATH");
-        let beside = venv.clone().filter(|_| prefer.is_none());
+        // JUPYTER_CONFIG_PATH comes before both.
+        let own = surroundings.password_dir.as_ref().unwrap_or(&user);
+        let decided = prefer.is_some() || all.contains(own);
+        let beside = venv.clone().filter(|_| !decided);
         match venv {
             Some(venv) if prefer.unwrap_or(surroundings.owns_venv) => {
                 all.push(venv);
@@ -229,6 +232,8 @@ impl ConfigLocation {
 
     /// Reads the files of this name in all directories.
     fn read_all(&self, name: &str, found: &mut Vec<Source>) {
+        // A file of another name is weaker in every directory.
+        let beside = self.beside.as_ref().filter(|_| name == NAMES[0]);
         let mut before = name == NAMES[0];
         let mut seen: Vec<&Path> = Vec::new();
         for directory in &self.directories {
@@ -241,7 +246,7 @@ impl ConfigLocation {
             let (json, python) = match (before, own) {
                 (true, _) => (Rank::Before, Rank::Before),
                 (_, true) => (Rank::Own, Rank::After),
-                _ if self.beside.as_ref() == Some(directory) => (Rank::Beside, Rank::Beside),
+                _ if beside == Some(directory) => (Rank::Beside, Rank::Beside),
                 _ => (Rank::After, Rank::After),
             };
             pair(&directory.join(name), json, python, found);

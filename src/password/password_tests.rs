@@ -119,6 +119,32 @@ fn where_another_directory_wins_the_server_is_told_to_read_the_users_first() {
     assert_eq!(judged, Ok(true), "a hash of the class that wins over all");
 }
 
+/// Nothing is told of a file that cannot beat the user's own, whoever owns the venv.
+#[test]
+fn a_file_that_never_wins_needs_no_variable() {
+    let shadow = provider(&legacy("stale")).to_string();
+    for name in ["jupyter_config", "jupyter_lab_config"] {
+        let home = Home::new();
+        home.put(&format!("venv/etc/jupyter/{name}.json"), &shadow);
+        assert_eq!(home.apply(&forced()).unwrap().variable, None, "{name}");
+        assert_eq!(home.outcome(&forced()), Outcome::Unchanged, "{name}");
+    }
+    // The variable that an earlier change needed puts the user's directory first already.
+    let mut home = Home::new();
+    home.put("venv/etc/jupyter/jupyter_server_config.json", &shadow);
+    let user = home.at("home/.jupyter").display().to_string();
+    home.variables = vec![("JUPYTER_CONFIG_PATH", user)];
+    for owns_venv in [false, true] {
+        home.owns_venv = owns_venv;
+        assert_eq!(home.apply(&forced()).unwrap().variable, None);
+    }
+    // A venv that the variable names before it wins all the same.
+    let paths = [home.at("venv/etc/jupyter"), home.at("home/.jupyter")];
+    let paths = std::env::join_paths(paths).unwrap().into_string().unwrap();
+    home.variables = vec![("JUPYTER_CONFIG_PATH", paths)];
+    assert!(home.apply(&forced()).unwrap().variable.is_some());
+}
+
 #[test]
 fn the_directory_is_the_one_that_jupyter_uses() {
     let mut home = Home::new();
