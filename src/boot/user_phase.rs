@@ -213,10 +213,10 @@ fn set_password(
     Ok(place)
 }
 
-/// Reports if the effective password is no hash. Jupyter takes it for one.
+/// Reports if the effective password is surely no hash. Jupyter takes it for one.
 fn report_plain_text(start: &mut Start<'_>, place: &ConfigLocation) -> Result<(), Failure> {
     match place.read().effective() {
-        Effective::Hash(text) if !hash::well_formed(&text) => {
+        Effective::Hash(text) if !hash::may_be_hash(&text) => {
             start.report.degraded(Degradation::new(
                 "the password in Jupyter's configuration or arguments is not a hash, so nobody can \
                  log in with it",

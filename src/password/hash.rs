@@ -97,10 +97,7 @@ fn parse(hash: &str) -> Option<Parsed<'_>> {
         "sha256" => (Legacy::Sha256, 64),
         _ => return None,
     };
-    let hex = digest
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (salt.is_ascii() && hex && digest.len() == length).then_some(Parsed::Legacy {
+    (salt.is_ascii() && is_hex(digest) && digest.len() == length).then_some(Parsed::Legacy {
         algorithm,
         salt,
         digest,
@@ -111,6 +108,23 @@ fn parse(hash: &str) -> Option<Parsed<'_>> {
 /// example, every login ends with an internal error.
 pub fn well_formed(hash: &str) -> bool {
     parse(hash).is_some()
+}
+
+/// Reports whether Jupyter may verify a password against this text: it takes every algorithm that
+/// its Python knows, such as `sha512:salt:digest`.
+pub fn may_be_hash(text: &str) -> bool {
+    let mut parts = text.splitn(3, ':');
+    let other = match (parts.next(), parts.next(), parts.next()) {
+        (Some("" | "argon2" | "sha1" | "sha256"), ..) => false,
+        (Some(_), Some(_), Some(digest)) => !digest.is_empty() && is_hex(digest),
+        _ => false,
+    };
+    other || well_formed(text)
+}
+
+fn is_hex(digest: &str) -> bool {
+    let mut bytes = digest.bytes();
+    bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Reports whether the hash is of this password. Takes about 50 ms with argon2. Returns false
@@ -204,6 +218,33 @@ mod tests {
             let hash = format!("argon2:$argon2id$v=19${cost},{rest}");
             assert!(well_formed(&hash), "{hash}");
             assert!(!verify(&hash, &secret("Pass wörd 1")), "{hash}");
+        }
+    }
+
+    /// Jupyter takes every algorithm that Python's `hashlib` knows.
+    #[test]
+    fn only_what_is_surely_no_hash_is_told_to_be_none() {
+        let argon2 = "argon2:$argon2id$v=19$m=10240,t=10,p=8$AAECAwQFBgcICQoLDA0ODw\
+                      $VtZau75RIC9a8PEn1mj7Ho3Se3BspJls9vJWR1SuwHY";
+        for hash in [
+            argon2,
+            "sha1:67c9e60bb8b6:a7dba672a0ea89531ca67be74085f24bd0a0b082",
+            "md5:salt:d41d8cd98f00b204e9800998ecf8427e",
+            "sha512::cf83e1357eefb8bd",
+        ] {
+            assert!(may_be_hash(hash), "{hash}");
+        }
+        for text in [
+            "secret",
+            "my:secret",
+            "my:own:secret",
+            "argon2:garbage",
+            "argon2:garbage:ab",
+            "sha1:salt:0123",
+            "md5:salt:",
+            ":salt:ab",
+        ] {
+            assert!(!may_be_hash(text), "{text}");
         }
     }
 
