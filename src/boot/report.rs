@@ -51,8 +51,11 @@ impl Report {
     /// Logs and keeps a degradation that the user could have caused. It is never fatal: the user
     /// could end every later start with it.
     pub fn degraded_by_user(&mut self, degradation: Degradation) {
-        warn!("{degradation}");
-        self.degradations.push(degradation);
+        // The password is applied again after a hook that changed Jupyter's configuration.
+        if !self.degradations.contains(&degradation) {
+            warn!("{degradation}");
+            self.degradations.push(degradation);
+        }
     }
 
     /// Logs and keeps several degradations.

@@ -115,6 +115,34 @@ fn a_login_that_a_hook_configures_is_the_only_one() {
     assert!(!own.contains("hashed_password"), "{own}");
 }
 
+/// The password is applied again after a hook that changed the configuration.
+#[test]
+fn what_a_hook_leaves_as_it_is_is_reported_once() {
+    let image = Image::new();
+    let directory = image.path("home/.jupyter");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(
+        directory.join("jupyter_lab_config.py"),
+        "load_subconfig('mine.py')\n",
+    )
+    .unwrap();
+    let file = directory.join("jupyter_config.py");
+    let line = format!(
+        "echo \"c.GitHubConfig.access_token = ''\" >{}",
+        file.display()
+    );
+    let hooks = Hooks::new().with("user/a", &line);
+    let directory = hooks.0.path().display().to_string();
+    let start = image.server().args(["--hooks", &directory]);
+    let mut running = start.args(["--password", "ailab"]).start();
+    running.wait_for("] ready in ");
+    running.signal(15);
+    running.end();
+    let (_, stderr) = running.everything();
+    let told = stderr.matches("the default password is not set: ").count();
+    assert_eq!(told, 1, "{stderr}");
+}
+
 #[test]
 fn what_a_hook_says_of_jupyters_configuration_is_where_the_password_goes() {
     for phase in ["root", "user"] {
