@@ -19,7 +19,6 @@ use crate::boot::{Ending, Failure, ServerUser, Start, causes, rescue, variable};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
-use crate::jupyter_config::precedence::DefaultDecision;
 use crate::log::logfile::Logfile;
 use crate::password;
 use crate::password::{Outcome, Wanted};
@@ -254,7 +253,7 @@ fn serve(
     let directory = working_directory(&start).unwrap_or_default();
     let plan = WatchOptions {
         hub: server.hub,
-        login_is_off: matches!(jupyters.default_decision(), DefaultDecision::Off(_)),
+        login_is_off: default_password.is_some() && jupyters.is_login_off(),
         expected: by_hub.unwrap_or_else(|| Expected::by_argv(&argv, directory)),
         ready_timeout: start.settings.server.ready_timeout,
         stop_timeout: start.settings.server.stop_timeout,

@@ -330,6 +330,13 @@ impl ConfigSources {
         }
     }
 
+    /// Reports whether password and token are both configured empty, and the user's own file has no
+    /// hash that is effective all the same.
+    pub fn is_login_off(&self) -> bool {
+        matches!(self.default_decision(), DefaultDecision::Off(_))
+            && self.own_hash().is_none_or(str::is_empty)
+    }
+
     /// Finds, outside the file `own`, a default hash in `IdentityProvider` (`public` is true for it)
     /// and any other setting. Describes both for a message; `None`: one of them is missing.
     pub fn public_default_elsewhere(
@@ -413,9 +420,10 @@ impl ConfigSources {
             .map(|(source, setting)| (SettingKind::of(&setting.path), source, setting))
             .filter(|(kind, _, setting)| {
                 // For the old traits an empty text is the default, the same as no value.
+                let empty = matches!(&setting.value, Value::Text(text) if text.is_empty())
+                    || setting.value == Value::MaybeEmpty;
                 kind.is_password()
-                    && !(matches!(kind, SettingKind::Old | SettingKind::Merged)
-                        && setting.value == Value::Text(String::new()))
+                    && !(matches!(kind, SettingKind::Old | SettingKind::Merged) && empty)
             })
             // Of equal kinds the first source wins, and within a source the last setting.
             .fold(

@@ -26,7 +26,7 @@ pub(super) fn set_default(
         }
         // Jupyter makes no token then.
         DefaultDecision::MaybeOpen { token, cause } => {
-            return match own.base().filter(|_| !place.ignored()) {
+            return match found.own_hash().filter(|hash| !hash.is_empty()) {
                 Some(hash) if !is_public(hash, secret) => Ok(unchanged()),
                 _ => Err(PasswordError::Open { by: token, cause }),
             };
@@ -63,8 +63,8 @@ pub(super) fn set_default(
     let gone = remove_old_default(place, &mut own, secret, effects);
     let degradation =
         match gone.map_err(|error| PasswordError::DefaultNotRemoved(Box::new(error)))? {
-            // The hash that remains is one that a person set.
-            false if own.base().is_some() && !place.ignored() => None,
+            // The hash that remains is one that a person set, and Jupyter uses it.
+            false if found.own_hash().is_some_and(|hash| !hash.is_empty()) => None,
             _ => degradation,
         };
     if let Some(by) = found.public_default_elsewhere(&place.file(), |hash| is_public(hash, secret))

@@ -405,6 +405,61 @@ fn a_password_in_a_file_that_is_not_read_hides_no_open_door() {
     );
 }
 
+/// A hash that another setting beats, or whose file Jupyter does not read, keeps nobody out.
+#[test]
+fn a_persons_hash_that_is_not_effective_hides_no_open_door() {
+    let provider =
+        "c.PasswordIdentityProvider.hashed_password = ''\nc.IdentityProvider.token = ''\n";
+    let old = "c.ServerApp.password = ''\nc.IdentityProvider.token = ''\n";
+    let maybe_old = &format!("import mine\n{old}");
+    let line = ["jupyter-lab", "--config", "/x.py"];
+    for (file, content, on_the_line, open) in [
+        ("home/.jupyter/jupyter_lab_config.py", provider, false, true),
+        // The empty text is the default of the old trait.
+        ("home/.jupyter/jupyter_lab_config.py", old, false, false),
+        (
+            "home/.jupyter/jupyter_lab_config.py",
+            maybe_old,
+            false,
+            false,
+        ),
+        ("cfg.py", provider, true, true),
+        ("cfg.py", old, true, true),
+    ] {
+        let mut home = Home::new();
+        home.put_own(&json!({"IdentityProvider": {"hashed_password": legacy("mine")}}));
+        home.put(file, content);
+        let path = home.at(file).display().to_string();
+        if on_the_line {
+            home.line = vec![line[0], line[1], Box::leak(path.into_boxed_str())];
+        }
+        let outcome = home.outcome(&default());
+        match outcome {
+            Outcome::NotSet(told) if open => {
+                let told = told.to_string();
+                assert!(told.contains("authentication is turned off"), "{told}");
+            }
+            outcome => assert!(
+                !open && outcome == Outcome::Unchanged,
+                "{content}: {outcome:?}"
+            ),
+        }
+        assert_eq!(
+            home.place().read().is_login_off(),
+            open,
+            "{file}: {content}"
+        );
+    }
+    // Only the token is known to be empty.
+    let mut home = Home::new();
+    home.put_own(&json!({"IdentityProvider": {"hashed_password": legacy("mine")}}));
+    home.put("cfg.py", "c.IdentityProvider.token = ''\n");
+    let path = home.at("cfg.py").display().to_string();
+    home.line = vec!["jupyter-lab", "--config", Box::leak(path.into_boxed_str())];
+    let error = home.apply(&default()).unwrap_err().to_string();
+    assert!(error.contains("would need no login"), "{error}");
+}
+
 #[test]
 fn a_default_of_an_earlier_start_goes_when_something_else_is_configured() {
     let home = Home::new();

@@ -175,19 +175,27 @@ fn a_server_that_says_that_it_needs_no_login_is_told_of() {
     let said = "[W 2026-01-01 00:00:00.000 ServerApp] All authentication is disabled.  Anyone who \
                 can connect to this server will be able to run code.\n";
     let both = "c.ServerApp.token = ''\nc.ServerApp.password = ''\n";
-    for (config, told) in [
+    for (config, default, told) in [
         (
             "import os\nc.ServerApp.token = os.environ.get('X', '')\n",
+            true,
             "the server needs no login",
         ),
-        (both, "authentication is turned off by"),
+        (both, true, "authentication is turned off by"),
+        // Only a start with a default password asks whether there is a login.
+        (both, false, "the server needs no login"),
     ] {
         let image = Image::new();
         let file = image.path("home/.jupyter/jupyter_server_config.py");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, config).unwrap();
         fs::write(image.path("home/quoted"), said).unwrap();
-        let start = image.server().args(["--password", "ailab"]);
+        let start = match default {
+            true => image.server(),
+            false => Start::pid1()
+                .args(image.options())
+                .args(["--jupyter-server", "jupyter-lab"]),
+        };
         let mut running = started(start.env("FAKE", "quotes"));
         running.signal(15);
         running.end();
