@@ -189,6 +189,9 @@ enum SettingKind {
     Base,
     /// A token.
     Token,
+    /// A token of something else, such as `GitHubConfig.access_token`, or a trait about the token.
+    /// It may be a login, but an empty one does not turn Jupyter's token off.
+    OtherToken,
     /// Another way to log in.
     Other,
 }
@@ -203,7 +206,10 @@ impl SettingKind {
             ["ServerApp", "password"] => Self::Old,
             ["NotebookApp" | "LabApp", "password"] => Self::Merged,
             ["IdentityProvider", "hashed_password"] => Self::Base,
-            [.., name] if name.to_lowercase().contains("token") => Self::Token,
+            // A variable's own name is a path of length 1.
+            [_, .., "token"] => Self::Token,
+            [name] if name.contains("TOKEN") => Self::Token,
+            [.., name] if name.to_lowercase().contains("token") => Self::OtherToken,
             _ => Self::Other,
         }
     }
@@ -298,7 +304,7 @@ impl ConfigSources {
             };
             let described = || describe_setting(source, setting);
             let first = match (source.rank, empty, kind) {
-                (Rank::Ignored, true, _) => continue,
+                (Rank::Ignored, true, _) | (_, true, SettingKind::OtherToken) => continue,
                 (Rank::Ignored, false, _) => &mut ruled_out,
                 // The empty token of a file or argument beats that of a variable.
                 (Rank::Variable, false, _) if no_token.is_some() => &mut ruled_out,
@@ -456,9 +462,9 @@ impl ConfigSources {
         let mut read = self
             .settings()
             .filter(|(source, _)| source.rank != Rank::Ignored);
-        // A variable's own name is a path of length 1.
         read.any(|(_, setting)| {
-            setting.path.len() > 1 && !SettingKind::of(&setting.path).is_password()
+            let kind = SettingKind::of(&setting.path);
+            setting.path.len() > 1 && matches!(kind, SettingKind::Token | SettingKind::Other)
         })
     }
 
@@ -478,7 +484,10 @@ impl ConfigSources {
         sources.any(|source| {
             let mut settings = source.content.settings.iter();
             source.content.unclear.is_some()
-                || settings.any(|setting| SettingKind::of(&setting.path) != SettingKind::Token)
+                || settings.any(|setting| {
+                    let kind = SettingKind::of(&setting.path);
+                    kind.is_password() || kind == SettingKind::Other
+                })
         })
     }
 

@@ -460,6 +460,33 @@ fn a_persons_hash_that_is_not_effective_hides_no_open_door() {
     assert!(error.contains("would need no login"), "{error}");
 }
 
+/// A trait such as `GitHubConfig.access_token` has nothing to do with Jupyter's own login.
+#[test]
+fn an_empty_token_of_something_else_turns_nothing_off() {
+    let file = "home/.jupyter/jupyter_server_config.py";
+    let other = "c.GitHubConfig.access_token = ''\n";
+    let mut home = Home::new();
+    home.put(file, other);
+    let applied = home.apply(&default()).unwrap();
+    assert_eq!((applied.outcome, applied.note), (Outcome::Changed, None));
+    assert!(is_effective(&home.place(), &secret("ailab")));
+
+    home.put(file, &format!("{other}c.ServerApp.password = ''\n"));
+    assert_eq!(home.outcome(&default()), Outcome::Unchanged);
+
+    home.put(file, &format!("{other}load_subconfig('y.py')\n"));
+    let Outcome::NotSet(told) = home.outcome(&default()) else {
+        panic!("the other file may configure a login");
+    };
+    assert!(told.to_string().contains("cannot be evaluated"), "{told}");
+
+    home.put(file, other);
+    home.variables = vec![("JUPYTER_TOKEN", "x".into())];
+    let note = home.apply(&default()).unwrap().note.unwrap();
+    assert!(note.ends_with("JUPYTER_TOKEN"), "{note}");
+    assert!(!home.place().read().replaces_token());
+}
+
 #[test]
 fn a_default_of_an_earlier_start_goes_when_something_else_is_configured() {
     let home = Home::new();
