@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::state::Mode;
 use crate::sys::effects::Effects;
+use crate::sys::env::with_first;
 
 /// Runs one of the `password` verbs.
 ///
@@ -220,6 +221,11 @@ fn prefix(setting: &VerbContext) -> Option<PathBuf> {
     let arguments = server_line(setting)?;
     let python = arguments.split(|byte| *byte == 0).next()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // A verb's own PATH does not have the venv.
+    let path = match &setting.settings.server.venv {
+        Some(venv) => with_first(&venv.join("bin"), Some(&path)),
+        None => path,
+    };
     prefix::of_program(OsStr::from_bytes(python), &path)
 }
 

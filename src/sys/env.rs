@@ -116,7 +116,7 @@ pub fn container_id() -> String {
 }
 
 /// Returns `path` with `first` at its beginning and nowhere else, and without empty entries.
-fn with_first(first: &Path, path: Option<&OsStr>) -> OsString {
+pub fn with_first(first: &Path, path: Option<&OsStr>) -> OsString {
     let rest = path.unwrap_or(OsStr::new(SYSTEM_PATH));
     let others =
         std::env::split_paths(rest).filter(|entry| entry != first && *entry != PathBuf::new());

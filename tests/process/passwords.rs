@@ -134,6 +134,34 @@ fn a_login_in_the_environment_of_the_servers_own_python_counts() {
     assert!(!stderr.contains("only the server can tell"), "{stderr}");
 }
 
+/// The server's Python is the first on its own PATH, which has the venv. That venv's Python does
+/// not read the user's site directory; the system's does.
+#[test]
+fn a_verb_asks_for_the_python_of_the_venv() {
+    let image = Image::new();
+    let at = |name: &str| image.path(name);
+    symlink("/usr/bin/python3", at("venv/bin/python3")).unwrap();
+    fs::write(at("venv/pyvenv.cfg"), "home = /usr/bin\n").unwrap();
+    let program = at("venv/bin/jupyter-lab");
+    let script = fs::read_to_string(&program).unwrap();
+    let script = script.split_once('\n').unwrap().1;
+    fs::write(&program, format!("#!/usr/bin/env python3\n{script}")).unwrap();
+    fs::create_dir_all(at("home/.local/etc/jupyter")).unwrap();
+    let other = hash("other");
+    let other = format!(r#"{{"PasswordIdentityProvider": {{"hashed_password": "{other}"}}}}"#);
+    let site = at("home/.local/etc/jupyter/jupyter_server_config.json");
+    fs::write(site, other).unwrap();
+    let running = started(image.server().args(["--password", "ailab"]));
+    let line = fs::read(format!("/proc/{}/cmdline", running.main_pid())).unwrap();
+    assert!(line.starts_with(b"python3\0"), "it is looked up");
+    let (code, stdout, stderr) = ask(&running, &image, "check", "ailab");
+    assert_eq!(
+        (code, &*stdout),
+        (0, "this is the effective password\n"),
+        "{stderr}"
+    );
+}
+
 /// Jupyter takes the whole of an empty file for a token.
 #[test]
 fn an_empty_token_in_a_file_opens_no_door() {
