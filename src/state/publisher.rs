@@ -11,8 +11,9 @@ use tracing::warn;
 
 use crate::state::{State, StateDirectory};
 
-/// The longest wait for the state to be written before a program is started or this one ends.
-pub const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest wait for the state to be written before a program is started or this one ends. Only a
+/// slow disk or a busy machine needs it: an end without it would leave a temporary file.
+pub const WRITE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The current state and the keeper that writes it; shared with the tasks.
 #[derive(Clone)]
