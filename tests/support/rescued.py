@@ -29,7 +29,8 @@ def until(what, so):
         return WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: so())
     except TimeoutException:
         console = [entry["message"] for entry in browser.get_log("browser")]
-        page = f"{browser.current_url}: {text('body')[:2000]!r}; console: {console}"
+        shown = browser.execute_script("return document.body.innerText")
+        page = f"{browser.current_url}: {shown!r}; console: {console}"
         sys.exit(f"never: {what}, at {page}")
 
 
