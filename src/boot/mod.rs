@@ -286,7 +286,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending
         launch: checked.launch,
         signals,
         password: checked.password,
-        // What a rescue would mend is the end of a dry run, which is to find it.
+        // A dry run reports what is broken and ends; it is not rescued.
         rescue_python: rescue::python(&checked.settings).filter(|_| !dry_run),
         unprepared: None,
         tls: checked.tls,

@@ -1,6 +1,6 @@
-//! Environment variables that are set and have no effect, although somebody expects one: misspelt
-//! settings, passwords under another name, options of other images. Each is named once, with what
-//! has the effect. `docker_stacks` names the options of those images.
+//! Warns once of each environment variable that looks like a setting and has no effect: misspelt
+//! settings, passwords under another name, options of other images. The remedy names the right
+//! setting. `docker_stacks` does this for the options of those images.
 
 use std::env;
 
@@ -13,7 +13,7 @@ use crate::settings::nb_user;
 use crate::settings::table::{PASSWORD_ENV, TABLE, own_environment};
 use crate::state::Mode;
 
-/// What templates for home servers set in each container, and what has the effect here.
+/// Variables that templates for home servers set in each container, and the remedy for each.
 const OF_OTHER_IMAGES: [(&str, &str); 3] = [
     ("PGID", "use NB_GID"),
     ("PUID", "use NB_UID"),

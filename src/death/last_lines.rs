@@ -9,7 +9,7 @@ pub(super) const CHAINED: [&str; 2] = [
     "The above exception was the direct cause of the following exception:",
 ];
 
-/// How Python introduces an error that ends no program.
+/// The beginnings of Python's messages about errors that end no program.
 const HARMLESS: [&str; 2] = ["Exception ignored ", "Exception in thread "];
 
 /// The names of the programs that are servers, as Python names them in a traceback.

@@ -1,4 +1,4 @@
-//! How the user can use a socket or a device: by its owner, its group, or as everybody.
+//! Determines who can use a socket or a device: its owner, its group, or every user.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use crate::identity::account::Account;
 use crate::identity::syscall::is_overflow_gid;
 use crate::sys::trust;
 
-/// How a path can be used.
+/// The result of [`examine`]: who can use a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PathAccess {
     /// The Docker socket does not exist; no warning.
@@ -21,7 +21,7 @@ pub enum PathAccess {
     ByGroup(u32),
 }
 
-/// Returns how a path can be used. Follows links, as the programs that use the path will.
+/// Returns who can use a path. Follows links, as the programs that use the path will.
 ///
 /// # Errors
 /// The user cannot get access to it by a group, or it is not what it should be.

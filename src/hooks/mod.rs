@@ -120,7 +120,7 @@ pub struct HookContext<'a> {
     pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
     /// All signals of this process. A stop signal ends a hook at once.
     pub signals: &'a Signals,
-    /// Whether the hooks are run, or only found.
+    /// `Preview` finds the hooks and runs none.
     pub effects: Effects<'a>,
 }
 

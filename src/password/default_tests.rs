@@ -363,7 +363,7 @@ fn an_empty_token_beside_what_may_be_a_login_ends_the_start() {
     assert!(told.contains("authentication is turned off"), "{told}");
 }
 
-/// Neither password nor token: everybody could come in, and nobody asked for that.
+/// The server would have neither password nor token, and no setting asks for that.
 #[test]
 fn a_default_that_cannot_be_set_beside_an_empty_token_ends_the_start() {
     let mut home = Home::new();
@@ -384,7 +384,7 @@ fn a_default_that_cannot_be_set_beside_an_empty_token_ends_the_start() {
     assert!(error.contains("JUPYTER_NO_CONFIG"), "{error}");
 }
 
-/// A file that Jupyter does not read keeps nobody out.
+/// Jupyter does not read the file, so its password protects nothing.
 #[test]
 fn a_password_in_a_file_that_is_not_read_hides_no_open_door() {
     let mut home = Home::new();
@@ -405,7 +405,7 @@ fn a_password_in_a_file_that_is_not_read_hides_no_open_door() {
     );
 }
 
-/// A hash that another setting beats, or whose file Jupyter does not read, keeps nobody out.
+/// Another setting beats the hash, or Jupyter does not read its file: it protects nothing.
 #[test]
 fn a_persons_hash_that_is_not_effective_hides_no_open_door() {
     let provider =
