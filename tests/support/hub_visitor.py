@@ -22,9 +22,8 @@ import sys
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
-import jupyter_kernel
+import hub_person
 import requests
-import websocket
 
 url, token, verb, *words = sys.argv[1:]
 
@@ -61,44 +60,6 @@ class Administrator:
         return "stopped" if answer.status_code == 204 else answer.text
 
 
-class Person:
-    """A browser with nothing but cookies: it follows the hub's login and OAuth."""
-
-    def __init__(self, name):
-        self.name = name
-        self.browser = requests.Session()
-        self.ask("GET", "/hub/login")
-        form = {"username": name, "password": "", "_xsrf": self.xsrf("/hub/")}
-        self.ask("POST", "/hub/login", data=form)
-
-    def ask(self, method, path, **options):
-        return self.browser.request(method, url + path, timeout=120, **options)
-
-    def xsrf(self, path):
-        jar = self.browser.cookies
-        return next(c.value for c in jar if (c.name, c.path) == ("_xsrf", path))
-
-    def run(self, server, code):
-        base = f"/user/{server}/"
-        self.ask("GET", base)
-        header = {"X-XSRFToken": self.xsrf(base)}
-        kernel = self.ask("POST", base + "api/kernels", json={}, headers=header).json()
-        place = f"{url}{base}api/kernels/{kernel['id']}/channels"
-        # The cookies that a request to the same place would have.
-        request = self.browser.prepare_request(requests.Request("GET", place))
-        link = websocket.create_connection(
-            place.replace("http", "ws", 1),
-            cookie=request.headers["Cookie"],
-            timeout=120,
-        )
-        link.send(json.dumps(jupyter_kernel.execute(code)))
-        while True:
-            message = json.loads(link.recv())
-            assert message["msg_type"] != "error", message
-            if message["msg_type"] == "stream":
-                return message["content"]["text"].strip()
-
-
 def of(server):
     return server.partition("/")[0]
 
@@ -121,11 +82,11 @@ elif verb == "servers":
     found = [it["url"] for user in users for it in user["servers"].values()]
     print(*sorted(name.removeprefix("/user/").strip("/") for name in found))
 elif verb == "page":
-    print(path(Person(of(words[0])).ask("GET", f"/user/{words[0]}/")))
+    print(path(hub_person.Person(url, of(words[0])).ask("GET", f"/user/{words[0]}/")))
 elif verb == "run":
-    print(Person(of(words[0])).run(*words))
+    print(hub_person.Person(url, of(words[0])).run(*words))
 elif verb == "files":
-    listed = contents(Person(of(words[0])), words[0]).json()["content"]
+    listed = contents(hub_person.Person(url, of(words[0])), words[0]).json()["content"]
     print(*sorted(entry["name"] for entry in listed))
 elif verb == "peek":
-    print(contents(Person(words[0]), words[1]).status_code)
+    print(contents(hub_person.Person(url, words[0]), words[1]).status_code)
