@@ -1,8 +1,10 @@
 """What scripts/bench and scripts/growth both need: a place to start in, and ways to look
-at a first process."""
+at a first process and at the machine."""
 
+import datetime
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -81,6 +83,15 @@ class Layout:
             *("--user", str(UID), "--group", str(UID), "--docker-socket", path("no.sock")),
             *("--jupyter-server", "jupyter-lab"),
         ]
+
+
+def machine():
+    names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return dict(
+        processors=os.cpu_count(), processor=(names or ["?"])[0], memory=round(memory),
+        kernel=platform.release(), date=datetime.date.today().isoformat(),
+    )
 
 
 def children(pid):

@@ -7,26 +7,28 @@ import subprocess
 import sys
 from statistics import median
 
-from bench_parts import PROGRAM, ROOT, run
+from bench_parts import PROGRAM, ROOT, machine, run
 
 ROWS = []
 
 
-def row(figure, ours, peers, unit, goal="–", met=None, note="", others=None):
+def row(figure, ours, peers, unit, goal="–", limit=None, note="", others=None):
     """One line of the table: samples of ours and of the peer's (or None), all in `unit`.
 
-    The medians are compared. `met` tells from both of them whether the goal is reached; it
-    is None where there is no goal. The note ends with the medians of `others`, which are
-    names with samples.
+    The medians are compared. `limit` makes of the peer's the most that the goal allows, or the
+    least if the goal says "≥"; it is None where there is no goal. The note ends with the medians of
+    `others`, which are names with samples.
     """
     this, peer = median(ours), median(peers) if peers else None
     others = others or {}
     notes = [note] * bool(note)
+    most = limit and limit(peer)
+    met = None if limit is None else this >= most if goal.startswith("≥") else this <= most
     notes += [f"{name} {median(samples):.2f} {unit}" for name, samples in others.items()]
     ROWS.append(
         dict(
             figure=figure, this=this, peer=peer, unit=unit, ratio=this / peer if peer else None,
-            goal=goal, met=met and met(this, peer), note=", ".join(notes),
+            goal=goal, limit=most, met=met, note=", ".join(notes),
             samples=dict(this=ours, peer=peers, others=others),
         )
     )
@@ -89,7 +91,7 @@ def finish(what):
     table()
     print(", ".join(f"{name}: {value}" for name, value in what.items()))
     print(f"load average {load:.1f} on {os.cpu_count()} processors")
-    result = what | {"load": load, "processors": os.cpu_count(), "rows": ROWS}
+    result = what | {"load": load, "machine": machine(), "rows": ROWS}
     place = ROOT / "target/bench.json"
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
