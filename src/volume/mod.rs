@@ -26,6 +26,7 @@ pub use defaults::manifest;
 pub use defaults::merge::{MergedNotebook, merge};
 pub use defaults::news::NEWS;
 pub use defaults::not_merged::NotMerged;
+pub use defaults::open::Defaults;
 pub use defaults::plan::{Action, Decision};
 pub use defaults::preview::{DefaultsPreview, preview_defaults, preview_in};
 pub use defaults::restore::{
@@ -34,7 +35,7 @@ pub use defaults::restore::{
 pub use defaults::restore_kept::{BroughtBack, restore_kept};
 pub use defaults::seal::{Sealed, seal};
 pub use defaults::summary::Summary;
-pub use defaults::sync::{Defaults, bring_in};
+pub use defaults::sync::bring_in;
 pub use mounts::wrong_mounts;
 pub use ownership::claim::{claim, is_anothers_mount, is_ordinary};
 pub use ownership::hand_over::{

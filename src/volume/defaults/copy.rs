@@ -17,12 +17,12 @@ use rustix::io::Errno;
 use crate::notebook::Notebook;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::{BUFFER, Fault};
-use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::installed_cells::{MAX_NOTEBOOK, is_notebook};
 use crate::volume::defaults::manifest::Content;
 use crate::volume::defaults::news::Kind;
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
+use crate::volume::defaults::survey::Row;
 use crate::volume::tree::{FileStat, Tree};
 
 /// From this many files or bytes on, it pays off to start threads.

@@ -10,8 +10,8 @@ use crate::volume::defaults::atomic;
 use crate::volume::defaults::installed_cells::is_notebook;
 use crate::volume::defaults::merge_record::Record;
 use crate::volume::defaults::not_merged::NotMerged;
+use crate::volume::defaults::open::{Defaults, Opened, open};
 use crate::volume::defaults::source::{Offer, Offers};
-use crate::volume::defaults::sync::{Defaults, inode, offers, open_both};
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 
@@ -40,8 +40,11 @@ pub fn merge(
     before_change: &dyn Fn(),
     degradations: &mut Vec<Degradation>,
 ) -> Result<MergedNotebook, NotMerged> {
-    let (mut source, mut volume) = open_both(defaults)?;
-    let offers = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?;
+    let Opened {
+        mut source,
+        mut volume,
+        offers,
+    } = open(defaults, &|| false)?;
     check_is_offered(&offers, path)?;
     let new = read(&mut source, path)?;
     let mut record = Record::open(defaults, &mut volume, &offers, degradations)?;

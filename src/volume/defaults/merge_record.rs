@@ -12,6 +12,7 @@ use crate::notebook::cells::Cell;
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::OursCheck;
+use crate::volume::defaults::compare::{forget_another_image, policy};
 use crate::volume::defaults::installed_cells::{Installed, InstalledCells};
 use crate::volume::defaults::kept;
 use crate::volume::defaults::kept::KeptCopies;
@@ -19,13 +20,12 @@ use crate::volume::defaults::manifest::{
     Content, Digest, Entry, KeptCopy, Manifest, Merging, Stamp,
 };
 use crate::volume::defaults::not_merged::NotMerged;
+use crate::volume::defaults::open::Defaults;
 use crate::volume::defaults::place::{Placed, Replacement};
 use crate::volume::defaults::recover::clean_up;
 use crate::volume::defaults::source::Offers;
 use crate::volume::defaults::store::{AiLabDir, Mark, NAME, StagedManifest};
-use crate::volume::defaults::sync::{
-    Defaults, LOCK_TIMEOUT, forget_another_image, open_manifest, policy, read_only_volume,
-};
+use crate::volume::defaults::sync::{LOCK_TIMEOUT, open_manifest, read_only_volume};
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 

@@ -10,12 +10,12 @@ use crate::settings::UpdateNotebooks;
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::OursCheck;
-use crate::volume::defaults::compare::Row;
 use crate::volume::defaults::manifest::{Content, Digest, Entry};
 use crate::volume::defaults::place::{Placed, Replacement, install};
 use crate::volume::defaults::plan::{Decision, Policy};
 use crate::volume::defaults::rename::At;
 use crate::volume::defaults::store::{AiLabDir, Mark};
+use crate::volume::defaults::survey::Row;
 use crate::volume::{shown, tree};
 
 /// Name of the file. The digit makes it the first one in the file browser of JupyterLab.

@@ -5,13 +5,13 @@ use rustix::io::Errno;
 
 use crate::settings::UpdateNotebooks;
 use crate::volume::defaults::apply::Work;
-use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::installed_cells::in_image;
 use crate::volume::defaults::manifest::{Content, Entry, KeptCopy, MAX_COPIES};
 use crate::volume::defaults::news;
 use crate::volume::defaults::news::Kind;
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
+use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::shown;
 
 impl Work<'_> {

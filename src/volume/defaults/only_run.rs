@@ -4,10 +4,10 @@ use crate::notebook::Notebook;
 use crate::notebook::cells::MAX_SIZE;
 use crate::volume::VolumeError;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::compare::{InVolume, Row, Survey};
 use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
 use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
 use crate::volume::defaults::plan::Policy;
+use crate::volume::defaults::survey::{InVolume, Row, Survey};
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 

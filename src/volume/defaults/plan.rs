@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
-use crate::volume::defaults::compare::{InVolume, Row};
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
+use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::shown;
 
 /// The settings and the age of the image, on which decisions depend besides the contents.

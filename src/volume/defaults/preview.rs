@@ -10,14 +10,13 @@ use crate::volume::defaults::manifest::Manifest;
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news;
 use crate::volume::defaults::only_run::Compared;
+use crate::volume::defaults::open::{Defaults, Opened, offers, open, open_source};
 use crate::volume::defaults::plan::{Action, Decision};
 use crate::volume::defaults::restore::status_of;
 use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::store;
 use crate::volume::defaults::summary::Summary;
-use crate::volume::defaults::sync::{
-    Defaults, all_offers, inode, offers, open_both, open_source, read_only_volume,
-};
+use crate::volume::defaults::sync::read_only_volume;
 use crate::volume::tree;
 use crate::volume::tree::{Rights, Tree};
 use crate::volume::{ErrnoCounts, MANIFEST, VolumeError, shown};
@@ -36,13 +35,11 @@ pub fn preview_defaults(
     rights: Rights,
     stop: &dyn Fn() -> bool,
 ) -> Result<DefaultsPreview, VolumeError> {
-    let (mut source, mut volume) = match open_both(defaults) {
-        Ok(both) => both,
+    let mut opened = match open(defaults, stop) {
         Err(error) if error.is_absent() && made => {
-            let source = open_source(defaults)?;
             let Offers {
                 by_path, unread, ..
-            } = all_offers(defaults, &source)?;
+            } = offers(defaults, &open_source(defaults)?, None, stop)?;
             let paths = by_path.into_keys();
             let decision = Decision::Install;
             return Ok(DefaultsPreview {
@@ -52,9 +49,9 @@ pub fn preview_defaults(
                 degradations: unread.degradations("read", READ_REMEDY).collect(),
             });
         }
-        Err(error) => return Err(error),
+        opened => opened?,
     };
-    if tree::is_read_only(volume.top()) {
+    if tree::is_read_only(opened.volume.top()) {
         return Ok(DefaultsPreview {
             files: Vec::new(),
             news: false,
@@ -63,7 +60,7 @@ pub fn preview_defaults(
         });
     }
     let mut degradations = Vec::new();
-    let offers = offers(defaults, &source, inode(defaults, &volume)?, stop)?;
+    let Opened { volume, offers, .. } = &opened;
     let offers_news = offers.by_path.contains_key(news::NAME.to_bytes());
     let longest = offers.manifest_limit();
     let record = store::preview_manifest(volume.top(), rights, longest, stop, &mut degradations);
@@ -77,13 +74,11 @@ pub fn preview_defaults(
             Manifest::default()
         }
     };
-    let trees = (&mut source, &mut volume);
-    let compared = Compared::AsInStart;
-    let status = status_of(defaults, trees, offers, manifest, compared, stop)?;
+    let status = status_of(defaults, &mut opened, manifest, Compared::AsInStart, stop)?;
     let mut files = status.files;
     degradations.extend(status.degradations);
-    degradations.extend(drop_refused(&mut volume, rights, &mut files));
-    let top = volume.top();
+    degradations.extend(drop_refused(&mut opened.volume, rights, &mut files));
+    let top = opened.volume.top();
     let may_write = news::may_write(top) && rights.may_change(top).is_ok();
     Ok(DefaultsPreview {
         files,
@@ -151,12 +146,12 @@ fn drop_unreadable(
     use Decision::{Adopt, Beside, Install, Replace, ReplaceRun};
     let mut source = open_source(defaults)?;
     let Offers {
-        by_path: offers,
+        by_path,
         mut unread,
         ..
-    } = all_offers(defaults, &source)?;
+    } = offers(defaults, &source, None, &|| false)?;
     preview.files.retain(|Action { path, decision }| {
-        let may = match offers.get(path) {
+        let may = match by_path.get(path) {
             _ if !matches!(decision, Install | Replace | ReplaceRun | Beside | Adopt) => Ok(()),
             Some(Offer::File(_)) => source.parent(path, false).and_then(|(dir, name)| {
                 rustix::fs::accessat(dir, name, Access::READ_OK, AtFlags::empty())

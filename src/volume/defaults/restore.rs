@@ -10,19 +10,17 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::apply::READ_REMEDY;
-use crate::volume::defaults::compare::{Row, stat_all, survey};
+use crate::volume::defaults::compare::{Recorded, compare};
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::news;
-use crate::volume::defaults::only_run::{Compared, find_run};
-use crate::volume::defaults::other_case::follow_renames;
+use crate::volume::defaults::only_run::Compared;
+use crate::volume::defaults::open::{Defaults, Opened, open, open_both};
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
 use crate::volume::defaults::rename::{At, move_to};
-use crate::volume::defaults::source::{Offer, Offers};
-use crate::volume::defaults::sync::{
-    Defaults, bring_some, forget_another_image, inode, offers, open_both, policy,
-};
+use crate::volume::defaults::source::Offer;
+use crate::volume::defaults::sync::bring_some;
 use crate::volume::defaults::{atomic, store};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
@@ -32,7 +30,7 @@ use crate::volume::tree::Tree;
 const MAX_FILE_SIZE: u64 = 64 << 20;
 
 /// The state of the defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DefaultsStatus {
     /// The version of the newest image that brought defaults in; `None` if none had a version.
     pub installed: Option<String>,
@@ -52,74 +50,65 @@ pub struct DefaultsStatus {
 ///
 /// As [`bring_in`](crate::volume::bring_in).
 pub fn defaults_status(_: &Dropped, defaults: &Defaults) -> Result<DefaultsStatus, VolumeError> {
-    let (mut source, mut volume) = open_both(defaults)?;
-    let stop = || false;
-    let offers = offers(defaults, &source, inode(defaults, &volume)?, &stop)?;
-    let ai_lab = tree::open_dir(volume.top(), store::NAME).ok();
-    let manifest = ai_lab.and_then(|dir| manifest_file::peek(&dir, offers.manifest_limit()));
-    let trees = (&mut source, &mut volume);
+    let mut opened = open(defaults, &|| false)?;
+    let longest = opened.offers.manifest_limit();
+    let ai_lab = tree::open_dir(opened.volume.top(), store::NAME).ok();
+    let manifest = ai_lab.and_then(|dir| manifest_file::peek(&dir, longest));
     let manifest = manifest.unwrap_or_default();
-    status_of(defaults, trees, offers, manifest, Compared::All, &stop)
+    status_of(defaults, &mut opened, manifest, Compared::All, &|| false)
 }
 
 /// Returns the state of the defaults. Reads only what a start would read, and the `compared`
 /// notebooks.
 pub(super) fn status_of(
     defaults: &Defaults,
-    (source, volume): (&mut Tree, &mut Tree),
-    mut offers: Offers,
-    mut manifest: Manifest,
+    opened: &mut Opened,
+    manifest: Manifest,
     compared: Compared,
     stop: &dyn Fn() -> bool,
 ) -> Result<DefaultsStatus, VolumeError> {
-    let budget = offers.total_read_limit();
-    let mut unread = std::mem::take(&mut offers.unread);
-    forget_another_image(defaults, &mut manifest);
-    let mut pace = Pace::new();
-    let each = || pace.step(stop);
-    let renamed = follow_renames(&mut manifest, &offers, volume, stop)?;
-    let known = (&manifest, stat_all(volume, &manifest, stop)?);
-    let trees = (&mut *source, &mut *volume);
-    let mut survey = survey(&offers, known, trees, &mut unread, stop, each)?;
-    let mut degradations = std::mem::take(&mut survey.degradations);
-    degradations.extend(unread.degradations("read", READ_REMEDY));
-    manifest.resolve(|path| survey.found(path));
-    let policy = policy(defaults, &manifest);
+    let Opened {
+        source,
+        volume,
+        offers,
+    } = opened;
     let dir = tree::open_dir(volume.top(), store::NAME).ok();
-    let mut cells = InstalledCells::of(dir.as_ref(), false);
-    cells.follow(&renamed);
-    let known = (&manifest, &cells);
+    let recorded = Recorded {
+        manifest,
+        stats: None,
+        cells: InstalledCells::of(dir.as_ref(), false),
+    };
     let trees = (source, volume);
-    find_run(&mut survey, known, (policy, compared), trees, budget, stop)?;
-    let planned = decide_all(&survey.rows, &manifest, policy);
+    let mut pace = Pace::new();
+    let mut each = |_| pace.step(stop);
+    let all = compare(defaults, offers, recorded, compared, trees, stop, &mut each)?;
+    let mut status = DefaultsStatus {
+        installed: all.manifest.image.clone(),
+        ..DefaultsStatus::default()
+    };
     let none = Entry::default();
-    let is_news = |(row, decision): &(&Row, Decision)| {
-        let entry = manifest.entries.get(&row.path).unwrap_or(&none);
-        news::kind(row, entry, *decision, policy).is_some()
-    };
-    let has_news = !manifest.entries.is_empty() && !manifest.unfinished;
-    let news = has_news && planned.iter().any(is_news);
-    let newer = |(row, decision): &(&Row, Decision)| {
-        let installed = manifest.entries.get(&row.path)?.installed?;
-        let is_newer = *decision == Decision::Kept && Some(installed) != row.image && !policy.older;
-        let is_mergeable = match installed {
-            Content::File(digest) => cells.get(&row.path, digest).is_some(),
-            _ => false,
-        };
-        is_newer.then(|| (row.path.clone(), is_mergeable))
-    };
-    let newer = planned.iter().filter_map(newer).collect();
-    let action = |(row, decision): (&Row, Decision)| Action {
-        path: row.path.clone(),
-        decision,
-    };
-    Ok(DefaultsStatus {
-        newer,
-        files: planned.into_iter().map(action).collect(),
-        news,
-        installed: manifest.image,
-        degradations,
-    })
+    for (row, decision) in decide_all(&all.rows, &all.manifest, all.policy) {
+        let path = row.path.clone();
+        let entry = all.manifest.entries.get(&path).unwrap_or(&none);
+        let kind = news::kind(row, entry, decision, all.policy);
+        status.news |= all.has_news && kind.is_some();
+        if let Some(installed) = entry.installed
+            && decision == Decision::Kept
+            && Some(installed) != row.image
+            && !all.policy.older
+        {
+            let is_mergeable = match installed {
+                Content::File(digest) => all.cells.get(&path, digest).is_some(),
+                _ => false,
+            };
+            status.newer.insert(path.clone(), is_mergeable);
+        }
+        status.files.push(Action { path, decision });
+    }
+    status.degradations = all.degradations;
+    let unread = all.unread.degradations("read", READ_REMEDY);
+    status.degradations.extend(unread);
+    Ok(status)
 }
 
 /// A default in the volume and in the image. A version is `None` if it is no readable regular
@@ -184,12 +173,12 @@ pub fn restore(
     defaults: &Defaults,
     wanted: &[Vec<u8>],
 ) -> Result<(RestoreResults, Vec<Degradation>), VolumeError> {
-    let (mut source, mut volume) = open_both(defaults)?;
-    let Offers {
-        by_path: offers,
-        unreadable_paths: closed,
-        ..
-    } = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?;
+    let Opened {
+        mut source,
+        mut volume,
+        offers,
+    } = open(defaults, &|| false)?;
+    let (offers, closed) = (offers.by_path, offers.unreadable_paths);
     let mut results = Vec::new();
     for path in wanted {
         let mut known = offers

@@ -12,10 +12,10 @@ use crate::volume::defaults::atomic;
 use crate::volume::defaults::kept;
 use crate::volume::defaults::manifest::{Content, Entry};
 use crate::volume::defaults::manifest_file;
+use crate::volume::defaults::open::{Defaults, Opened, open};
 use crate::volume::defaults::rename::{At, move_to};
 use crate::volume::defaults::restore::{put_aside, put_back};
 use crate::volume::defaults::store;
-use crate::volume::defaults::sync::{Defaults, inode, offers, open_both};
 use crate::volume::tree;
 use crate::volume::tree::{Time, Tree};
 
@@ -56,14 +56,15 @@ pub fn restore_kept(
     defaults: &Defaults,
     wanted: &[Vec<u8>],
 ) -> Result<Vec<(Vec<u8>, BroughtBack)>, VolumeError> {
-    let (source, mut volume) = open_both(defaults)?;
-    let longest = offers(defaults, &source, inode(defaults, &volume)?, &|| false)?.manifest_limit();
+    let Opened {
+        mut volume, offers, ..
+    } = open(defaults, &|| false)?;
     let ai_lab = tree::open_dir(volume.top(), store::NAME);
     let nothing = |path: &Vec<u8>| (path.clone(), BroughtBack::Nothing);
     let Ok(ai_lab) = ai_lab else {
         return Ok(wanted.iter().map(nothing).collect());
     };
-    let manifest = manifest_file::peek(&ai_lab, longest).unwrap_or_default();
+    let manifest = manifest_file::peek(&ai_lab, offers.manifest_limit()).unwrap_or_default();
     let mut kept = Tree::new(ai_lab);
     let is_wanted = |path: &[u8], directory: &[u8]| match (wanted, manifest.entries.get(path)) {
         ([], None) => true,

@@ -150,7 +150,7 @@ pub fn seal(directory: &Path) -> Result<Sealed, VolumeError> {
         return Err(VolumeError::WritableByOthers(directory.to_owned()));
     }
     let mut done = Sealed::default();
-    let offers = source::image(&tree, top.inode, &|| false);
+    let offers = source::image(&tree, None, &|| false);
     let offers = offers.map_err(|fault| failed(fault.errno()))?;
     let mut unread = offers.unread;
     done.reported = offers.reported;

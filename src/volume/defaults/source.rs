@@ -78,10 +78,10 @@ const MIN_READ_LIMIT: u64 = 64 << 20;
 /// thousand defaults of earlier images.
 pub(super) const BASE_MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// Lists the defaults in `source`, except a volume that lies in it.
+/// Lists the defaults in `source`, except a volume with this top that lies in it.
 pub(super) fn image(
     source: &Tree,
-    volume: Inode,
+    volume: Option<Inode>,
     stop: &dyn Fn() -> bool,
 ) -> Result<Offers, Fault> {
     let mut source = source.reopen().map_err(Fault::Source)?;
@@ -146,7 +146,10 @@ pub(super) fn image(
         }
         // Otherwise, defaults that contain the volume would multiply at each start.
         while let Some(next) = todo.last() {
-            if !source.stat(next).is_ok_and(|stat| stat.inode == volume) {
+            if !source
+                .stat(next)
+                .is_ok_and(|stat| Some(stat.inode) == volume)
+            {
                 break;
             }
             todo.pop();

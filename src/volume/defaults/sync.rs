@@ -1,59 +1,36 @@
 //! Brings the image's notebook defaults into the volume, as the user.
 //!
-//! Survey, plan, act: the survey finds what there is, the plan decides what to do, and the
+//! Compare, plan, act: the comparison finds what there is, the plan decides what to do, and the
 //! files are staged, recorded as pending, flushed, renamed into place and recorded as
 //! installed, one batch at a time. The next start can continue after a kill at any point.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
-
-use rustix::io::Errno;
 
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
-use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 use crate::volume::defaults::apply::{BatchLimits, Work};
 use crate::volume::defaults::aside::Aside;
-use crate::volume::defaults::atomic::Fault;
-use crate::volume::defaults::compare::{stat_all, survey};
+use crate::volume::defaults::compare::{Comparison, Recorded, compare};
 use crate::volume::defaults::copy::{Writer, with_x};
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::kept::KeptCopies;
-use crate::volume::defaults::manifest::{Manifest, is_older};
+use crate::volume::defaults::manifest::Manifest;
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news::News;
-use crate::volume::defaults::only_run::{Compared, find_run};
-use crate::volume::defaults::other_case::follow_renames;
-use crate::volume::defaults::plan::{Policy, decide_all};
+use crate::volume::defaults::only_run::Compared;
+use crate::volume::defaults::open::{Defaults, inode, offers, open_both};
+use crate::volume::defaults::plan::decide_all;
 use crate::volume::defaults::recover::{Unrestored, clean_up};
-use crate::volume::defaults::source;
-use crate::volume::defaults::source::{BASE_MANIFEST_LIMIT, Offers};
+use crate::volume::defaults::source::BASE_MANIFEST_LIMIT;
 use crate::volume::defaults::store;
 use crate::volume::defaults::store::{AiLabDir, Opened};
 use crate::volume::defaults::summary::Summary;
+use crate::volume::defaults::survey::stat_all;
 use crate::volume::defaults::together::run_both;
 use crate::volume::pace::Pace;
-use crate::volume::tree;
-use crate::volume::tree::{Inode, Tree};
+use crate::volume::tree::Tree;
 use crate::volume::{ErrnoCounts, Progress, VolumeError};
-
-/// The defaults, and the settings for bringing them in.
-#[derive(Debug, Clone)]
-pub struct Defaults {
-    /// Directory of the defaults in the image.
-    pub source: PathBuf,
-    /// The notebooks volume.
-    pub volume: PathBuf,
-    /// AI_LAB_VERSION; `None` if it is not set or not UTF-8.
-    pub image_version: Option<String>,
-    /// Which files a newer image replaces.
-    pub update: UpdateNotebooks,
-    /// Whether deleted defaults come back.
-    pub deleted: DeletedNotebooks,
-    /// Mode bits of a file; directories and executables get x where it has r.
-    pub mode: u32,
-}
 
 /// Brings the defaults into the volume.
 ///
@@ -107,92 +84,6 @@ const DEFAULT_LIMITS: BatchLimits = BatchLimits {
     batch_bytes: 256 << 20,
 };
 
-pub(super) fn policy(defaults: &Defaults, manifest: &Manifest) -> Policy {
-    Policy {
-        update: defaults.update,
-        deleted: defaults.deleted,
-        older: is_older(defaults.image_version.as_deref(), manifest.image.as_deref()),
-    }
-}
-
-/// Drops stamps of image files that are not of this version: they say nothing about its files.
-pub(super) fn forget_another_image(defaults: &Defaults, manifest: &mut Manifest) {
-    if manifest.image.is_none() || manifest.image != defaults.image_version {
-        let entries = manifest.entries.values_mut();
-        entries.for_each(|entry| entry.in_image = None);
-    }
-}
-
-pub(super) fn open_source(defaults: &Defaults) -> Result<Tree, VolumeError> {
-    match tree::open_top(&defaults.source) {
-        Ok(source) => Ok(Tree::new(source)),
-        Err(Errno::NOENT | Errno::NOTDIR) => {
-            Err(VolumeError::SourceMissing(defaults.source.clone()))
-        }
-        Err(error) => Err(source_error(defaults, error)),
-    }
-}
-
-pub(super) fn open_both(defaults: &Defaults) -> Result<(Tree, Tree), VolumeError> {
-    let source = open_source(defaults)?;
-    let volume = tree::open_top(&defaults.volume).map_err(|error| volume_error(defaults, error))?;
-    Ok((source, Tree::new(volume)))
-}
-
-fn source_error(defaults: &Defaults, error: Errno) -> VolumeError {
-    VolumeError::Source {
-        directory: defaults.source.clone(),
-        source: error.into(),
-    }
-}
-
-fn volume_error(defaults: &Defaults, error: Errno) -> VolumeError {
-    VolumeError::Open {
-        directory: defaults.volume.clone(),
-        at: defaults.volume.display().to_string(),
-        source: error.into(),
-    }
-}
-
-/// Lists the image's defaults for the volume with this top; none if they are the volume.
-pub(super) fn offers(
-    defaults: &Defaults,
-    source: &Tree,
-    volume: Inode,
-    stop: &dyn Fn() -> bool,
-) -> Result<Offers, VolumeError> {
-    let failed = |error| source_error(defaults, error);
-    if tree::stat_fd(source.top()).map_err(failed)?.inode == volume {
-        return Ok(Offers::default());
-    }
-    list(defaults, source, volume, stop)
-}
-
-fn list(
-    defaults: &Defaults,
-    source: &Tree,
-    volume: Inode,
-    stop: &dyn Fn() -> bool,
-) -> Result<Offers, VolumeError> {
-    source::image(source, volume, stop).map_err(|fault| match fault {
-        Fault::Stopped => VolumeError::Stopped,
-        fault => source_error(defaults, fault.errno()),
-    })
-}
-
-pub(super) fn inode(defaults: &Defaults, volume: &Tree) -> Result<Inode, VolumeError> {
-    let stat = tree::stat_fd(volume.top());
-    Ok(stat.map_err(|error| volume_error(defaults, error))?.inode)
-}
-
-/// Lists all that the image offers, without leaving out a volume.
-pub(super) fn all_offers(defaults: &Defaults, source: &Tree) -> Result<Offers, VolumeError> {
-    let failed = |error| source_error(defaults, error);
-    let top = tree::stat_fd(source.top()).map_err(failed)?;
-    // Nothing below the top has its inode, so nothing is left out as the volume.
-    list(defaults, source, top.inode, &|| false)
-}
-
 fn bring_in_with(
     defaults: &Defaults,
     lock_timeout: Duration,
@@ -207,7 +98,7 @@ fn bring_in_with(
     let top = inode(defaults, &volume)?;
     let long = LONG_MANIFEST..=BASE_MANIFEST_LIMIT;
     let in_parallel = long.contains(&store::manifest_size(&volume));
-    let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, top, stop);
+    let list = |stop: &dyn Fn() -> bool| offers(defaults, &source, Some(top), stop);
     let degradations = &mut summary.degradations;
     let mut read_record = |longest| {
         let Some((ai_lab, manifest)) =
@@ -228,14 +119,16 @@ fn bring_in_with(
         }
     };
     let mut offers = listed?;
-    let mut unread = std::mem::take(&mut offers.unread);
     summary.reported = std::mem::take(&mut offers.reported);
-    let Some((ai_lab, mut manifest, mut stats)) = record? else {
+    let Some((ai_lab, mut manifest, stats)) = record? else {
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
-    let killed = ai_lab.as_ref().is_some_and(|ai_lab| ai_lab.is_marked());
+    let mut stats = Some(stats);
+    let mut cells = InstalledCells::default();
+    let mut keeps_mark = false;
     if let Some(ai_lab) = &ai_lab {
+        cells = InstalledCells::of(Some(&ai_lab.dir), ai_lab.is_marked());
         let degradations = &mut summary.degradations;
         if clean_up(
             ai_lab,
@@ -245,58 +138,51 @@ fn bring_in_with(
             stop,
             degradations,
         )? {
-            stats = stat_all(&mut volume, &manifest, stop)?;
+            stats = None;
         }
+        keeps_mark = ai_lab.is_marked();
     }
-    let renamed = follow_renames(&mut manifest, &offers, &mut volume, stop)?;
-    if !renamed.is_empty() {
-        stats = stat_all(&mut volume, &manifest, stop)?;
-    }
-    let keeps_mark = ai_lab.as_ref().is_some_and(|ai_lab| ai_lab.is_marked());
-    forget_another_image(defaults, &mut manifest);
-    // A default is not new if the first start was killed before it or found no room for it.
-    manifest.unfinished |= manifest.entries.is_empty();
-    let has_news = !manifest.unfinished;
 
-    // Each path is surveyed, and then acted on. The record may have some that are no defaults now.
-    let recorded = manifest.entries.keys();
-    let gone = recorded.filter(|path| !offers.by_path.contains_key(*path));
-    let total = Some(2 * (offers.by_path.len() + gone.count()) as u64);
     let mut done = 0;
     let mut pace = Pace::new();
-    let mut each = || {
+    // Each path is compared, and then acted on.
+    let mut each = |paths: usize| {
         done += 1;
         if pace.is_due() {
             if stop() {
                 return Err(VolumeError::Stopped);
             }
+            let total = Some(2 * paths as u64);
             progress(Progress { done, total });
         }
         Ok(())
     };
-    let trees = (&mut source, &mut volume);
-    let mut survey = survey(
-        &offers,
-        (&manifest, stats),
-        trees,
-        &mut unread,
+    let recorded = Recorded {
+        manifest,
+        stats,
+        cells,
+    };
+    let mut compared = compare(
+        defaults,
+        &mut offers,
+        recorded,
+        Compared::AsInStart,
+        (&mut source, &mut volume),
         stop,
         &mut each,
     )?;
-    summary.degradations.append(&mut survey.degradations);
-    let in_place = manifest.resolve(|path| survey.found(path));
-    let policy = policy(defaults, &manifest);
-    let mut cells = InstalledCells::of(ai_lab.as_ref().map(|ai_lab| &ai_lab.dir), killed);
-    cells.follow(&renamed);
-    find_run(
-        &mut survey,
-        (&manifest, &cells),
-        (policy, Compared::AsInStart),
-        (&mut source, &mut volume),
-        offers.total_read_limit(),
-        stop,
-    )?;
-    let planned = decide_all(&survey.rows, &manifest, policy);
+    summary.degradations.append(&mut compared.degradations);
+    let Comparison {
+        mut manifest,
+        cells,
+        policy,
+        rows,
+        in_place,
+        has_news,
+        unread,
+        ..
+    } = compared;
+    let planned = decide_all(&rows, &manifest, policy);
     if !policy.older && defaults.image_version.is_some() {
         manifest.image.clone_from(&defaults.image_version);
     }
@@ -313,7 +199,7 @@ fn bring_in_with(
         aside: Aside::default(),
         batch_limits,
         stop,
-        each: &mut each,
+        each: &mut || each(rows.len()),
         jobs: Vec::new(),
         bytes: 0,
         batch: Vec::new(),

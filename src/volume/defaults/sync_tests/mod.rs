@@ -22,6 +22,7 @@ use proptest::prelude::*;
 use rustix::fs::FileType;
 
 use super::*;
+use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 use crate::volume::defaults::manifest::{Content, Digest, Entry, KeptCopy};
 use crate::volume::testing::{
     FileSystem, Mounted, UID, as_user, changed, mount_read_only, mount_tmpfs, node, owner, path,

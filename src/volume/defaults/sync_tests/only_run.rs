@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::volume::defaults::open::open;
 use crate::volume::defaults::restore::status_of;
 use crate::volume::{Action, Decision};
 
@@ -39,12 +40,8 @@ const STAYS: &str = "0 installed, 0 updated, 1 kept (changed by you), 0 current"
 /// Returns the state of the only default.
 fn state(lab: &Lab, compared: Compared) -> Decision {
     let defaults = lab.defaults();
-    let (mut source, mut volume) = open_both(&defaults).unwrap();
-    let offers = all_offers(&defaults, &source).unwrap();
-    let trees = (&mut source, &mut volume);
-    let status = status_of(&defaults, trees, offers, lab.manifest(), compared, &|| {
-        false
-    });
+    let mut opened = open(&defaults, &|| false).unwrap();
+    let status = status_of(&defaults, &mut opened, lab.manifest(), compared, &|| false);
     let files = status.unwrap().files;
     let [Action { decision, .. }] = files[..] else {
         panic!("{files:?}");
