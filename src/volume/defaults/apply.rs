@@ -16,13 +16,13 @@ use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::{Content, Manifest};
 use crate::volume::defaults::news::{Kind, News};
 use crate::volume::defaults::plan::{Decision, Policy};
-use crate::volume::defaults::recover::{Unrestored, is_absent};
+use crate::volume::defaults::recover::{is_absent, unrestored};
 use crate::volume::defaults::store::AiLabDir;
 use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
-use crate::volume::{ErrnoCounts, VolumeError, shown};
+use crate::volume::{ErrnoCounts, PathCount, VolumeError, shown};
 
 /// The remedy if the volume refuses a change.
 pub(super) const WRITE_REMEDY: &str =
@@ -89,7 +89,7 @@ pub(super) struct Work<'a> {
     /// The number of newer defaults whose old file can be neither exchanged nor moved aside.
     pub not_exchangeable: u64,
     /// Files that a replacement took out and could not put back.
-    pub strays: Unrestored,
+    pub strays: PathCount,
     /// The cells of the installed notebooks.
     pub cells: InstalledCells,
     pub policy: Policy,
@@ -326,7 +326,7 @@ impl<'a> Work<'a> {
                 "delete the old ones and start again",
             ));
         }
-        degradations.extend(self.strays.degradation());
+        degradations.extend(unrestored(self.strays));
         degradations.extend(self.not_kept.degradations("keep your copy of", KEEP_REMEDY));
         degradations.extend(self.unread.degradations("read", READ_REMEDY));
         degradations.extend(self.write_failures.degradations("write", WRITE_REMEDY));

@@ -43,7 +43,7 @@ impl Work<'_> {
             }
             (done @ (Placed::Done | Placed::NotKept(_)), decision) => {
                 if let Placed::NotKept(path) = done {
-                    self.strays.add(path);
+                    self.strays.add(|| shown(&path));
                 }
                 self.record_installed(staged);
                 if let Some(kind) = job.news {
@@ -66,7 +66,7 @@ impl Work<'_> {
             }
             (Placed::Displaced(path), _) => {
                 self.summary.kept += 1;
-                self.strays.add(path);
+                self.strays.add(|| shown(&path));
             }
             (Placed::Stopped, _) => {
                 // It may be left in a temporary file, which the next start then recognises.

@@ -22,7 +22,7 @@ use crate::volume::defaults::store::{AiLabDir, Mark};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
-use crate::volume::{VolumeError, shown};
+use crate::volume::{PathCount, VolumeError, shown};
 
 /// Moves old files back that a killed start had moved aside, and removes its temporary files.
 /// One that may be the user's stays and is reported. Returns true if a default's path changed.
@@ -53,7 +53,7 @@ pub(super) fn clean_up(
         stop,
         pace: Pace::new(),
         buffer: vec![MaybeUninit::uninit(); 64 * 1024],
-        unrestored: Unrestored::default(),
+        unrestored: PathCount::default(),
         kept: KeptCopies::open(ai_lab, 0).ok(),
         may_be_news: MAX_NEWS,
     };
@@ -82,7 +82,7 @@ pub(super) fn clean_up(
             entries.for_each(|entry| entry.merging = None);
         }
     }
-    degradations.extend(sweep.unrestored.degradation());
+    degradations.extend(unrestored(sweep.unrestored));
     Ok(changed)
 }
 
@@ -154,7 +154,7 @@ struct Sweep<'a> {
     stop: &'a dyn Fn() -> bool,
     pace: Pace,
     buffer: Vec<MaybeUninit<u8>>,
-    unrestored: Unrestored,
+    unrestored: PathCount,
     kept: Option<KeptCopies>,
     /// The number of files that may still be read because they may have news.
     may_be_news: usize,
@@ -193,7 +193,7 @@ impl Sweep<'_> {
             match self.end_old(dir, name) {
                 Ok(true) => {}
                 Err(Fault::Stopped) => return Err(VolumeError::Stopped),
-                _ => self.unrestored.add(join(path, name)),
+                _ => self.unrestored.add(|| shown(&join(path, name))),
             }
         }
         Ok(())
@@ -246,7 +246,9 @@ impl Sweep<'_> {
         match self.end_old(dir, &name) {
             Ok(true) => {}
             Err(Fault::Stopped) => return Err(VolumeError::Stopped),
-            _ => self.unrestored.add(moved_path(&moved.serial, path)),
+            _ => self
+                .unrestored
+                .add(|| shown(&moved_path(&moved.serial, path))),
         }
         Ok(false)
     }
@@ -302,36 +304,21 @@ fn join(dir: &[u8], name: &CStr) -> Vec<u8> {
     [dir, slash, name.to_bytes()].concat()
 }
 
-/// Files that a replacement took out and could neither put back nor keep.
-#[derive(Default)]
-pub(super) struct Unrestored {
-    count: u64,
-    /// The path of the first one.
-    first: Option<Vec<u8>>,
-}
-
-impl Unrestored {
-    pub fn add(&mut self, path: Vec<u8>) {
-        self.count += 1;
-        self.first.get_or_insert(path);
-    }
-
-    /// Returns one degradation for all of them.
-    pub fn degradation(self) -> Option<Degradation> {
-        let path = shown(&self.first?);
-        let (cause, remedy) = match self.count {
-            1 => (
-                format!("{path} is a file of yours that was in the place of a default notebook"),
-                "rename it, or delete it if you do not need it",
+/// Returns one degradation for all files that a replacement took out and could neither put back nor
+/// keep.
+pub(super) fn unrestored(PathCount { count, first }: PathCount) -> Option<Degradation> {
+    let path = first?;
+    let (cause, remedy) = match count {
+        1 => (
+            format!("{path} is a file of yours that was in the place of a default notebook"),
+            "rename it, or delete it if you do not need it",
+        ),
+        count => (
+            format!(
+                "{count} files are yours and were in the place of default notebooks, first {path}"
             ),
-            count => (
-                format!(
-                    "{count} files are yours and were in the place of default notebooks, first \
-                     {path}"
-                ),
-                "rename them, or delete them if you do not need them",
-            ),
-        };
-        Some(Degradation::new(cause, remedy))
-    }
+            "rename them, or delete them if you do not need them",
+        ),
+    };
+    Some(Degradation::new(cause, remedy))
 }

@@ -21,7 +21,7 @@ use crate::volume::defaults::news::News;
 use crate::volume::defaults::only_run::Compared;
 use crate::volume::defaults::open::{Defaults, inode, offers, open_both};
 use crate::volume::defaults::plan::decide_all;
-use crate::volume::defaults::recover::{Unrestored, clean_up};
+use crate::volume::defaults::recover::clean_up;
 use crate::volume::defaults::source::BASE_MANIFEST_LIMIT;
 use crate::volume::defaults::store;
 use crate::volume::defaults::store::{AiLabDir, Opened};
@@ -30,7 +30,7 @@ use crate::volume::defaults::survey::stat_all;
 use crate::volume::defaults::together::run_both;
 use crate::volume::pace::Pace;
 use crate::volume::tree::Tree;
-use crate::volume::{ErrnoCounts, Progress, VolumeError};
+use crate::volume::{ErrnoCounts, PathCount, Progress, VolumeError};
 
 /// Brings the defaults into the volume.
 ///
@@ -206,7 +206,7 @@ fn bring_in_with(
         touched: BTreeSet::new(),
         full: 0,
         not_exchangeable: 0,
-        strays: Unrestored::default(),
+        strays: PathCount::default(),
         cells,
         newer: Vec::new(),
         without_cells: Vec::new(),
