@@ -41,11 +41,12 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use crate::volume::defaults::manifest::{
-    Content, Digest, Entry, KeptCopy, MAX_COPIES, Manifest, Merging, Stamp,
+use crate::volume::defaults::manifest::line::{
+    SEEN, read_content, read_copy, read_line, read_seen, read_stamp, write_copy, write_line,
+    write_seen, write_stamp,
 };
+use crate::volume::defaults::manifest::{Content, Entry, MAX_COPIES, Manifest, Merging};
 use crate::volume::pace::Pace;
-use crate::volume::tree::MAX_PATH;
 
 /// The newest format that this program reads and writes.
 const FORMAT: u32 = 1;
@@ -61,7 +62,6 @@ const UNFINISHED: &str = "# unfinished";
 /// The number of copies of one notebook that a manifest has at most: those that stay, and that of
 /// an update that was begun.
 const MAX_KEPT: usize = MAX_COPIES + 1;
-const SEEN: &str = "# seen ";
 
 /// Why a manifest was not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -253,35 +253,23 @@ impl Reader {
             entry.in_image = read_stamp(image)?;
             return Some(());
         }
-        let kinds: [(&[u8], u8); 4] = [
-            (b"# link ", b'l'),
-            (b"# directory ", b'd'),
-            (b"# pending ", b'p'),
-            (b"# beside ", b'b'),
-        ];
-        let known = kinds
-            .iter()
-            .find_map(|(prefix, kind)| Some((*kind, line.strip_prefix(*prefix)?)));
-        let (kind, line) = known.unwrap_or((b'f', line));
-        // After `pending` and `beside` comes the type of the content.
-        let (content_kind, line) = match (kind, line) {
-            (b'p' | b'b', line) => known_type(line),
-            _ => (kind, line),
-        };
-        let (digest, path) = read_line(line)?;
-        let content = match content_kind {
-            b'l' => Content::Link(digest),
-            b'd' => Content::Directory,
-            _ => Content::File(digest),
-        };
+        let pending = line.strip_prefix(b"# pending ");
+        let beside = line.strip_prefix(b"# beside ");
+        let installed = line.strip_prefix(b"# ").unwrap_or(line);
+        let (content, path) = read_content(pending.or(beside).unwrap_or(installed))?;
+        // Only a file that was brought in is no comment: sha256sum checks it.
+        let is_file = matches!(content, Content::File(_));
+        if pending.or(beside).is_none() && is_file == line.starts_with(b"#") {
+            return None;
+        }
         // The records of one path are on consecutive lines.
         if self.entries.last().is_none_or(|(last, _)| *last != path) {
             self.entries.push((path, Entry::default()));
         }
         let (_, entry) = self.entries.last_mut()?;
-        let place = match kind {
-            b'p' => &mut entry.pending,
-            b'b' => &mut entry.beside,
+        let place = match (pending, beside) {
+            (Some(_), _) => &mut entry.pending,
+            (_, Some(_)) => &mut entry.beside,
             _ => &mut entry.installed,
         };
         // No version writes two of them, and it is not clear which one is valid.
@@ -317,158 +305,6 @@ fn join_records(
         entry.in_image = entry.in_image.or(more.in_image);
     }
     Ok(Some(entries))
-}
-
-fn known_type(line: &[u8]) -> (u8, &[u8]) {
-    match (
-        line.strip_prefix(b"link "),
-        line.strip_prefix(b"directory "),
-    ) {
-        (Some(line), _) => (b'l', line),
-        (_, Some(line)) => (b'd', line),
-        _ => (b'f', line),
-    }
-}
-
-fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path: &[u8]) {
-    let (kind, digest) = match content {
-        Content::File(digest) => ("", digest),
-        Content::Link(digest) => ("link ", digest),
-        Content::Directory => ("directory ", Digest::of(b"")),
-        Content::NotHashed => return,
-    };
-    let comment = if prefix.is_empty() && !kind.is_empty() {
-        "# "
-    } else {
-        prefix
-    };
-    let escaped = path
-        .iter()
-        .any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
-    let mark = if escaped { "\\" } else { "" };
-    out.extend_from_slice(comment.as_bytes());
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(mark.as_bytes());
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in digest.0 {
-        out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
-    out.extend_from_slice(b"  ");
-    if !escaped {
-        out.extend_from_slice(path);
-        return out.push(b'\n');
-    }
-    for byte in path {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            other => out.push(*other),
-        }
-    }
-    out.push(b'\n');
-}
-
-fn write_copy(out: &mut Vec<u8>, prefix: &str, copy: &KeptCopy, path: &[u8]) {
-    let path = [copy.directory.as_bytes(), b"/", path].concat();
-    write_line(out, prefix, Content::File(copy.digest), &path);
-    if copy.stamp.is_some() {
-        write_seen(out, copy.stamp);
-    }
-}
-
-/// Parses a copy, which stands with its directory before the path. Also returns the path.
-fn read_copy(line: &[u8]) -> Option<(Vec<u8>, KeptCopy)> {
-    let (digest, path) = read_line(line)?;
-    let slash = path.iter().position(|byte| *byte == b'/')?;
-    let directory = String::from_utf8(path[..slash].to_vec()).ok()?;
-    let copy = KeptCopy {
-        directory,
-        digest,
-        stamp: None,
-    };
-    Some((path[slash + 1..].to_vec(), copy))
-}
-
-fn read_line(line: &[u8]) -> Option<(Digest, Vec<u8>)> {
-    let (escaped, line) = match line.strip_prefix(b"\\") {
-        Some(line) => (true, line),
-        None => (false, line),
-    };
-    let (hex, rest) = line.split_at_checked(64)?;
-    let digest = Digest::from_hex(hex)?;
-    let name = rest.strip_prefix(b"  ")?;
-    let mut path = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' if escaped => path.push(match bytes.next()? {
-                b'\\' => b'\\',
-                b'n' => b'\n',
-                b'r' => b'\r',
-                _ => return None,
-            }),
-            other => path.push(*other),
-        }
-    }
-    is_safe_path(&path).then_some((digest, path))
-}
-
-/// Reports whether `path` is relative, below PATH_MAX, and without empty, `.` or `..` parts or NUL.
-fn is_safe_path(path: &[u8]) -> bool {
-    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
-    path.len() < MAX_PATH && !path.contains(&0) && path.split(|byte| *byte == b'/').all(plain)
-}
-
-/// Writes the stamp of a file in the volume on a line of its own.
-fn write_seen(out: &mut Vec<u8>, stamp: Option<Stamp>) {
-    out.extend_from_slice(SEEN.as_bytes());
-    write_stamp(out, stamp);
-    out.extend_from_slice(b" / -\n");
-}
-
-/// Parses such a line.
-fn read_seen(line: &[u8]) -> Option<Stamp> {
-    let line = std::str::from_utf8(line).ok()?.strip_prefix(SEEN)?;
-    read_stamp(line.strip_suffix(" / -")?)?
-}
-
-fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {
-    let Some(stamp) = stamp else {
-        return out.push(b'-');
-    };
-    let mut number = itoa::Buffer::new();
-    out.extend_from_slice(number.format(stamp.size).as_bytes());
-    for (seconds, nanos) in [stamp.modified, stamp.changed] {
-        out.push(b' ');
-        out.extend_from_slice(number.format(seconds).as_bytes());
-        out.push(b'.');
-        out.extend_from_slice(number.format(nanos).as_bytes());
-    }
-    out.push(b' ');
-    out.extend_from_slice(number.format(stamp.ino).as_bytes());
-}
-
-/// Parses a stamp. Returns `None` if the text is no stamp, and `Some(None)` for `-`.
-fn read_stamp(text: &str) -> Option<Option<Stamp>> {
-    if text == "-" {
-        return Some(None);
-    }
-    let mut fields = text.split(' ');
-    let size = fields.next()?.parse().ok()?;
-    let mut time = || {
-        let (seconds, nanos) = fields.next()?.split_once('.')?;
-        let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
-        Some((seconds.parse().ok()?, nanos))
-    };
-    let (modified, changed) = (time()?, time()?);
-    let ino = fields.next()?.parse().ok()?;
-    Some(Some(Stamp {
-        size,
-        modified,
-        changed,
-        ino,
-    }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
+use crate::volume::defaults::manifest::line::is_safe_path;
+use crate::volume::defaults::manifest::{Digest, KeptCopy, Stamp};
 
 fn file(text: &str) -> Content {
     Content::File(Digest::of(text.as_bytes()))

@@ -1,6 +1,7 @@
 //! The manifest: which defaults were brought in, their checksums, and the image's version.
 
 mod format;
+mod line;
 
 use std::collections::BTreeMap;
 
