@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, StatVfsMountFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, StatxAttributes, StatxFlags};
 use rustix::process::Pid;
 
 use crate::identity::syscall::may_chown;
+use crate::sys::dir::is_read_only;
+use crate::sys::secret_file::open_regular;
 
 /// The longest wait for another editor's lock. An edit takes milliseconds, and the start waits.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -122,16 +124,10 @@ fn is_stale(path: &Path) -> bool {
 /// # Errors
 /// It cannot be read, or is not a regular file.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let mut file = match opened {
-        Ok(file) => file,
+    let mut file = match open_regular(path, OFlags::NOFOLLOW) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        opened => opened?,
     };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(Some(bytes))
@@ -235,11 +231,6 @@ pub fn refuse_mounts(path: &Path) -> io::Result<()> {
         }
         None => Ok(()),
     }
-}
-
-fn is_read_only(path: &Path) -> bool {
-    let system = rustix::fs::statvfs(path);
-    system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn parent(path: &Path) -> &Path {

@@ -6,12 +6,10 @@
 //! that readers can detect a stale one.
 
 mod publisher;
+mod reader;
 mod store;
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, getpid};
@@ -20,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::death::Diagnosis;
 use crate::death::memory::MemoryKills;
 use crate::degradation::Degradation;
-use crate::identity::Dropped;
 use crate::supervisor::processes;
-use crate::sys::{env, text, trust};
+use crate::sys::text;
 pub use publisher::{StatePublisher, WRITE_TIMEOUT};
+pub use reader::{StateError, is_used_by_another, parse, read};
 pub use store::{StateDirectory, prepare};
 
 /// The name of the state file.
@@ -216,116 +214,11 @@ pub fn now() -> u64 {
     })
 }
 
-/// Returns the directories that may hold a state: the wanted one, then two of the user's own.
-fn candidate_dirs(wanted: &Path, uid: u32) -> [PathBuf; 3] {
-    let own = format!("ai-lab-{uid}-{}", env::container_id());
-    [
-        wanted.to_owned(),
-        format!("/dev/shm/{own}").into(),
-        format!("/tmp/{own}").into(),
-    ]
-}
-
-/// The reason why there is no state to show.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// No state was found.
-    #[error("the supervisor (process {pid}) has no state in {}: it is still preparing the start, \
-             or keeps it elsewhere (set AI_LAB_STATE_DIR)", directory.display())]
-    Absent {
-        /// The supervisor's process id.
-        pid: i32,
-        /// The first directory that was searched.
-        directory: PathBuf,
-    },
-    /// The state file cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
-}
-
-/// Reads the state of this supervisor, which runs as `uid`. Returns it with its directory.
-///
-/// The directory is the user's, so the file is not trusted: no link is followed, a FIFO does not
-/// block, at most 64 KiB are read, and the supervisor that the file names must be running.
-///
-/// # Errors
-/// There is no state, or it cannot be read.
-pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf), StateError> {
-    let mut unreadable = None;
-    for directory in candidate_dirs(wanted, uid) {
-        let path = directory.join(FILE);
-        // While the supervisor is root, the directory may still be that of an earlier start's user.
-        if uid == 0 && trust::root_only_directory(&directory).is_err() {
-            continue;
-        }
-        match read_file(&path, uid) {
-            // It may also be of another supervisor that runs as the command of this one.
-            Ok(state) if is_running(&state) => return Ok((state, directory)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Such as another user's file, from a container that became the image of this one.
-            Err(source) => {
-                unreadable.get_or_insert(StateError::Unreadable { path, source });
-            }
-        }
-    }
-    Err(unreadable.unwrap_or_else(|| StateError::Absent {
-        pid: supervisor.as_raw_pid(),
-        directory: wanted.to_owned(),
-    }))
-}
-
-/// Reports whether the supervisor that wrote a state is still running.
-fn is_running(state: &State) -> bool {
-    let now = Pid::from_raw(state.pid).and_then(processes::stat);
-    now.is_some_and(|now| now.start == state.started && !now.ended)
-}
-
-/// Reports whether a directory holds the state of another running supervisor of this user, which
-/// neither is this process nor runs it as its command.
-pub fn is_used_by_another(_: &Dropped, directory: &Path) -> bool {
-    is_in_use(directory, rustix::process::getuid().as_raw())
-}
-
-fn is_in_use(directory: &Path, uid: u32) -> bool {
-    let us = getpid().as_raw_pid();
-    let state = read_file(&directory.join(FILE), uid);
-    state.is_ok_and(|state| is_running(&state) && state.pid != us && state.main_pid != Some(us))
-}
-
-fn read_file(path: &Path, uid: u32) -> io::Result<State> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    let data = file.metadata()?;
-    if !data.is_file() || data.uid() != uid {
-        return Err(io::Error::other(
-            "it is not a regular file of the supervisor's user",
-        ));
-    }
-    let mut text = Vec::new();
-    file.take(MAX_BYTES as u64).read_to_end(&mut text)?;
-    Ok(parse(&text)?)
-}
-
-/// Parses the text of a state.
-///
-/// # Errors
-/// The text is not a state.
-pub fn parse(text: &[u8]) -> serde_json::Result<State> {
-    serde_json::from_slice(text)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     use rustix::process::getuid;
 

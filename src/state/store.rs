@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{getpid, getuid};
 
 use crate::identity::{Dropped, Root, may_chown};
-use crate::state::{FILE, candidate_dirs, is_in_use};
+use crate::state::FILE;
+use crate::state::reader::{candidate_dirs, is_in_use};
 use crate::sys::effects::Effects;
 use crate::volume;
 

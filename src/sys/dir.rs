@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::statfs;
+use rustix::fs::{StatVfsMountFlags, statfs};
 use rustix::io::Errno;
 
 /// Makes a directory that only the user `uid` can enter, inside one that all users can write.
@@ -59,6 +59,12 @@ impl RoomChecks {
         }
         Ok(())
     }
+}
+
+/// Reports whether the file system or mount at `path` is read-only.
+pub fn is_read_only(path: &Path) -> bool {
+    let system = rustix::fs::statvfs(path);
+    system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Reports whether an error means that the disk is full or broken, or a quota is used up.

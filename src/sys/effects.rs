@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, StatVfsMountFlags};
+use rustix::fs::Access;
 use rustix::io::Errno;
+
+use crate::sys::dir::is_read_only;
 
 /// What becomes of a change that a start has decided on.
 #[derive(Debug, Clone, Copy)]
@@ -103,8 +105,7 @@ impl WriteAccess {
         let wanted = Access::WRITE_OK | Access::EXEC_OK;
         for place in directory.ancestors() {
             // For a new file the kernel reports EROFS before missing rights; access(2) may not.
-            let system = rustix::fs::statvfs(place);
-            if system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+            if is_read_only(place) {
                 return Err(Errno::ROFS.into());
             }
             match rustix::fs::access(place, wanted) {

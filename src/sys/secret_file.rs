@@ -3,12 +3,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use crate::sys::trust;
+
+/// The flags of every open(2). Opening a FIFO without a writer must not block the start.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
 
 /// Reads a file of at most `limit` KiB.
 ///
@@ -23,11 +29,22 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be opened, is no regular file, or is longer.
 pub fn read_of_user(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    // Opening a FIFO without a writer must not block the start.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file: File = rustix::fs::open(path, flags, Mode::empty())?.into();
+    read_limited(open_regular(path, OFlags::empty())?, limit)
+}
+
+/// Opens a regular file for reading, with these flags of open(2) besides. Another kind of file is
+/// not touched: a FIFO without a writer does not block.
+///
+/// # Errors
+/// The file cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path, flags: OFlags) -> io::Result<File> {
+    regular(rustix::fs::open(path, READ | flags, Mode::empty())?)
+}
+
+fn regular(opened: OwnedFd) -> io::Result<File> {
+    let file = File::from(opened);
     match file.metadata()?.is_file() {
-        true => read_limited(file, limit),
+        true => Ok(file),
         false => Err(io::Error::other("it is not a regular file")),
     }
 }
@@ -49,25 +66,17 @@ pub fn read_limited(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
 /// Opens a file. Root follows no link that another user could have made: such a link could make
 /// root read a file that this user must not read.
 fn open(path: &Path) -> io::Result<File> {
-    // Opening a FIFO without a writer must not block the start.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file: File = if rustix::process::geteuid().is_root() {
-        if !path.try_exists()? {
-            return Err(Errno::NOENT.into());
-        }
-        let path = trust::resolve_root_links(path).map_err(io::Error::other)?;
-        let flags = flags | OFlags::NOFOLLOW;
-        match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-            // Linux before 5.6 lacks openat2, and a sandbox may forbid it.
-            Err(Errno::NOSYS | Errno::PERM) => rustix::fs::open(&path, flags, Mode::empty())?,
-            opened => opened?,
-        }
-        .into()
-    } else {
-        rustix::fs::open(path, flags, Mode::empty())?.into()
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    if !rustix::process::geteuid().is_root() {
+        return open_regular(path, OFlags::empty());
     }
-    Ok(file)
+    if !path.try_exists()? {
+        return Err(Errno::NOENT.into());
+    }
+    let path = trust::resolve_root_links(path).map_err(io::Error::other)?;
+    let flags = READ | OFlags::NOFOLLOW;
+    match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // Linux before 5.6 lacks openat2, and a sandbox may forbid it.
+        Err(Errno::NOSYS | Errno::PERM) => open_regular(&path, OFlags::NOFOLLOW),
+        opened => regular(opened?),
+    }
 }
