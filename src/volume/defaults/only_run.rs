@@ -6,10 +6,10 @@ use crate::volume::VolumeError;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::installed_cells::{InstalledCells, in_image, is_notebook};
 use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::defaults::open::Opened;
 use crate::volume::defaults::plan::Policy;
 use crate::volume::defaults::survey::{InVolume, Row, Survey};
 use crate::volume::tree;
-use crate::volume::tree::Tree;
 
 /// The changed notebooks that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,7 @@ pub(super) enum Compared {
 }
 
 /// Compares each changed notebook with the installed version, and records the result in the
-/// survey. If the installed version is not known, the notebook counts as edited. Reads at most
-/// `budget` bytes of the volume.
+/// survey. If the installed version is not known, the notebook counts as edited.
 ///
 /// # Errors
 /// `stop` returned true.
@@ -29,10 +28,11 @@ pub(super) fn find_run(
     survey: &mut Survey,
     (manifest, installed): (&Manifest, &InstalledCells),
     (policy, compared): (Policy, Compared),
-    (source, volume): (&mut Tree, &mut Tree),
-    mut budget: u64,
+    opened: &mut Opened,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), VolumeError> {
+    let (source, volume) = (&mut opened.source, &mut opened.volume);
+    let mut budget = opened.offers.total_read_limit();
     for row in &mut survey.rows {
         let entry = manifest.entries.get(&row.path);
         let wanted =

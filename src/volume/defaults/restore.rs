@@ -10,7 +10,7 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::VolumeError;
 use crate::volume::defaults::apply::READ_REMEDY;
-use crate::volume::defaults::compare::{Recorded, compare};
+use crate::volume::defaults::compare::compare;
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::defaults::manifest_file;
@@ -67,27 +67,17 @@ pub(super) fn status_of(
     compared: Compared,
     stop: &dyn Fn() -> bool,
 ) -> Result<DefaultsStatus, VolumeError> {
-    let Opened {
-        source,
-        volume,
-        offers,
-    } = opened;
-    let dir = tree::open_dir(volume.top(), store::NAME).ok();
-    let recorded = Recorded {
-        manifest,
-        stats: None,
-        cells: InstalledCells::of(dir.as_ref(), false),
-    };
-    let trees = (source, volume);
+    let dir = tree::open_dir(opened.volume.top(), store::NAME).ok();
+    let known = (manifest, InstalledCells::of(dir.as_ref(), false));
     let mut pace = Pace::new();
     let mut each = |_| pace.step(stop);
-    let all = compare(defaults, offers, recorded, compared, trees, stop, &mut each)?;
+    let all = compare(defaults, opened, known, None, compared, stop, &mut each)?;
     let mut status = DefaultsStatus {
         installed: all.manifest.image.clone(),
         ..DefaultsStatus::default()
     };
     let none = Entry::default();
-    for (row, decision) in decide_all(&all.rows, &all.manifest, all.policy) {
+    for (row, decision) in decide_all(&all.survey.rows, &all.manifest, all.policy) {
         let path = row.path.clone();
         let entry = all.manifest.entries.get(&path).unwrap_or(&none);
         let kind = news::kind(row, entry, decision, all.policy);
@@ -105,8 +95,8 @@ pub(super) fn status_of(
         }
         status.files.push(Action { path, decision });
     }
-    status.degradations = all.degradations;
-    let unread = all.unread.degradations("read", READ_REMEDY);
+    status.degradations = all.survey.degradations;
+    let unread = all.survey.unread.degradations("read", READ_REMEDY);
     status.degradations.extend(unread);
     Ok(status)
 }

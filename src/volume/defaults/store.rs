@@ -37,7 +37,7 @@ pub(super) struct AiLabDir {
 }
 
 /// Result of opening our directory.
-pub(super) enum Opened {
+pub(super) enum OpenedDir {
     Dir(Box<AiLabDir>),
     /// Files can be added, but no manifest can be kept; the degradation says why.
     Without(Degradation),
@@ -50,12 +50,12 @@ pub(super) fn open(
     limit: Duration,
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
-) -> Result<Opened, VolumeError> {
+) -> Result<OpenedDir, VolumeError> {
     let (dir, lock) = match open_files(volume) {
         Ok(files) => files,
-        Err(Errno::ROFS) => return Ok(Opened::ReadOnly),
+        Err(Errno::ROFS) => return Ok(OpenedDir::ReadOnly),
         Err(error) => {
-            return Ok(Opened::Without(no_manifest(
+            return Ok(OpenedDir::Without(no_manifest(
                 volume,
                 Rights::ThisProcess,
                 error,
@@ -63,7 +63,7 @@ pub(super) fn open(
         }
     };
     let locked = take(&lock, limit, stop, degradations)?;
-    Ok(Opened::Dir(Box::new(AiLabDir {
+    Ok(OpenedDir::Dir(Box::new(AiLabDir {
         dir,
         lock,
         locked,

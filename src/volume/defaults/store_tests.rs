@@ -20,13 +20,17 @@ impl Volume {
         self.0.path().join(".ai-lab").join(name)
     }
 
-    fn open_with(&self, limit: Duration, stop: bool) -> (Result<Opened, VolumeError>, Vec<String>) {
+    fn open_with(
+        &self,
+        limit: Duration,
+        stop: bool,
+    ) -> (Result<OpenedDir, VolumeError>, Vec<String>) {
         open_at(self.0.path(), limit, stop)
     }
 
     fn open(&self) -> Box<AiLabDir> {
         match self.open_with(Duration::ZERO, false) {
-            (Ok(Opened::Dir(ai_lab)), _) => ai_lab,
+            (Ok(OpenedDir::Dir(ai_lab)), _) => ai_lab,
             _ => panic!("no ai_lab"),
         }
     }
@@ -36,7 +40,7 @@ fn open_at(
     volume: &Path,
     limit: Duration,
     stop: bool,
-) -> (Result<Opened, VolumeError>, Vec<String>) {
+) -> (Result<OpenedDir, VolumeError>, Vec<String>) {
     let volume = std::fs::File::open(volume).unwrap();
     let mut told = Vec::new();
     let opened = open(volume.as_fd(), limit, &|| stop, &mut told);
@@ -212,7 +216,7 @@ fn waits_no_longer_for_the_lock_than_it_must() {
     let volume = Volume::new();
     let held = volume.open();
     let (opened, told) = volume.open_with(Duration::from_millis(30), false);
-    assert!(matches!(opened, Ok(Opened::Dir(ai_lab)) if !ai_lab.locked));
+    assert!(matches!(opened, Ok(OpenedDir::Dir(ai_lab)) if !ai_lab.locked));
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("holds .ai-lab/lock"), "{told:?}");
     let (opened, _) = volume.open_with(Duration::from_secs(3600), true);
@@ -229,7 +233,7 @@ fn gets_the_lock_when_the_other_lets_go() {
         let waiting = scope.spawn(|| volume.open_with(Duration::from_secs(60), false));
         drop(held);
         let (opened, told) = waiting.join().unwrap();
-        assert!(matches!(opened, Ok(Opened::Dir(ai_lab)) if ai_lab.locked));
+        assert!(matches!(opened, Ok(OpenedDir::Dir(ai_lab)) if ai_lab.locked));
         assert_eq!(told.len(), 0);
     });
 }
@@ -241,7 +245,7 @@ fn no_link_is_followed() {
         let volume = Volume::new();
         std::os::unix::fs::symlink(target, volume.0.path().join(".ai-lab")).unwrap();
         let (opened, _) = volume.open_with(Duration::ZERO, false);
-        let Ok(Opened::Without(why)) = opened else {
+        let Ok(OpenedDir::Without(why)) = opened else {
             panic!("opened");
         };
         assert!(why.cause.contains(".ai-lab is a link"), "{why}");
@@ -250,7 +254,7 @@ fn no_link_is_followed() {
     std::fs::create_dir(volume.0.path().join(".ai-lab")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("lock"), volume.at("lock")).unwrap();
     let (opened, _) = volume.open_with(Duration::ZERO, false);
-    assert!(matches!(opened, Ok(Opened::Without(_))));
+    assert!(matches!(opened, Ok(OpenedDir::Without(_))));
     assert_eq!(tree_of(outside.path()).len(), 0);
 }
 
@@ -260,7 +264,7 @@ fn a_fifo_for_a_lock_blocks_nobody() {
     std::fs::create_dir(volume.0.path().join(".ai-lab")).unwrap();
     crate::volume::testing::node(&volume.at("lock"), FileType::Fifo);
     let (opened, _) = volume.open_with(Duration::ZERO, false);
-    assert!(matches!(opened, Ok(Opened::Without(_))));
+    assert!(matches!(opened, Ok(OpenedDir::Without(_))));
 }
 
 #[test]
@@ -269,13 +273,13 @@ fn a_read_only_volume_is_told_from_one_that_may_not_be_written() {
     with_mounts(|| {
         mount_read_only(volume.0.path());
         let (opened, _) = volume.open_with(Duration::ZERO, false);
-        assert!(matches!(opened, Ok(Opened::ReadOnly)));
+        assert!(matches!(opened, Ok(OpenedDir::ReadOnly)));
     });
     drop(volume.open());
     with_mounts(|| {
         mount_read_only(volume.0.path());
         let (opened, _) = volume.open_with(Duration::ZERO, false);
-        assert!(matches!(opened, Ok(Opened::ReadOnly)));
+        assert!(matches!(opened, Ok(OpenedDir::ReadOnly)));
     });
     // Root's directory, which the user may only read.
     let volume = tempfile::Builder::new()
@@ -283,7 +287,7 @@ fn a_read_only_volume_is_told_from_one_that_may_not_be_written() {
         .tempdir()
         .unwrap();
     let (opened, _) = as_user(|| open_at(volume.path(), Duration::ZERO, false));
-    let Ok(Opened::Without(why)) = opened else {
+    let Ok(OpenedDir::Without(why)) = opened else {
         panic!("opened");
     };
     let told = "nothing can be saved there";

@@ -12,9 +12,10 @@ use crate::degradation::Degradation;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::Fault;
 use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp};
+use crate::volume::defaults::open::Opened;
 use crate::volume::defaults::other_case::{fold, is_listed};
 use crate::volume::defaults::seal::Seal;
-use crate::volume::defaults::source::{Offer, Offers};
+use crate::volume::defaults::source::Offer;
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::{FileStat, Tree};
@@ -72,6 +73,8 @@ pub(super) struct Row {
 pub(super) struct Survey {
     /// In the order of their paths.
     pub rows: Vec<Row>,
+    /// The files that could not be read.
+    pub unread: ErrnoCounts,
     /// Problems of the image's seal.
     pub degradations: Vec<Degradation>,
 }
@@ -143,14 +146,22 @@ pub(super) fn stat_all(
 /// paths. Reads a file only if neither stamp nor size decides. What cannot be read in the
 /// image is unknown. Calls `each` before every path, with their number; its error ends the survey.
 pub(super) fn survey(
-    all: &Offers,
-    (manifest, stats): (&Manifest, Vec<StatResult>),
-    (source, volume): (&mut Tree, &mut Tree),
-    unread: &mut ErrnoCounts,
+    opened: &mut Opened,
+    manifest: &Manifest,
+    stats: Vec<StatResult>,
     stop: &dyn Fn() -> bool,
     each: &mut dyn FnMut(usize) -> Result<(), VolumeError>,
 ) -> Result<Survey, VolumeError> {
-    let mut survey = Survey::default();
+    let Opened {
+        source,
+        volume,
+        offers: all,
+    } = opened;
+    let mut survey = Survey {
+        unread: std::mem::take(&mut all.unread),
+        ..Survey::default()
+    };
+    let unread = &mut survey.unread;
     let none = Entry::default();
     let (offers, closed) = (&all.by_path, &all.unreadable_paths);
     let (longest, budget) = (all.file_limit(), Cell::new(all.total_read_limit()));

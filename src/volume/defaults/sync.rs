@@ -11,7 +11,7 @@ use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::defaults::apply::{BatchLimits, Work};
 use crate::volume::defaults::aside::Aside;
-use crate::volume::defaults::compare::{Comparison, Recorded, compare};
+use crate::volume::defaults::compare::compare;
 use crate::volume::defaults::copy::{Writer, with_x};
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::kept::KeptCopies;
@@ -19,14 +19,14 @@ use crate::volume::defaults::manifest::Manifest;
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::defaults::news::News;
 use crate::volume::defaults::only_run::Compared;
-use crate::volume::defaults::open::{Defaults, inode, offers, open_both};
+use crate::volume::defaults::open::{Defaults, Opened, inode, offers, open_both};
 use crate::volume::defaults::plan::decide_all;
 use crate::volume::defaults::recover::clean_up;
 use crate::volume::defaults::source::BASE_MANIFEST_LIMIT;
 use crate::volume::defaults::store;
-use crate::volume::defaults::store::{AiLabDir, Opened};
+use crate::volume::defaults::store::{AiLabDir, OpenedDir};
 use crate::volume::defaults::summary::Summary;
-use crate::volume::defaults::survey::stat_all;
+use crate::volume::defaults::survey::{Survey, stat_all};
 use crate::volume::defaults::together::run_both;
 use crate::volume::pace::Pace;
 use crate::volume::tree::Tree;
@@ -93,7 +93,7 @@ fn bring_in_with(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, VolumeError> {
     let mut summary = Summary::default();
-    let (mut source, mut volume) = open_both(defaults)?;
+    let (source, mut volume) = open_both(defaults)?;
     volume.set_dir_mode(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
     let long = LONG_MANIFEST..=BASE_MANIFEST_LIMIT;
@@ -118,8 +118,12 @@ fn bring_in_with(
             (Ok(listed), record)
         }
     };
-    let mut offers = listed?;
-    summary.reported = std::mem::take(&mut offers.reported);
+    let mut opened = Opened {
+        offers: listed?,
+        source,
+        volume,
+    };
+    summary.reported = std::mem::take(&mut opened.offers.reported);
     let Some((ai_lab, mut manifest, stats)) = record? else {
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
@@ -129,15 +133,9 @@ fn bring_in_with(
     let mut keeps_mark = false;
     if let Some(ai_lab) = &ai_lab {
         cells = InstalledCells::of(Some(&ai_lab.dir), ai_lab.is_marked());
+        let Opened { volume, offers, .. } = &mut opened;
         let degradations = &mut summary.degradations;
-        if clean_up(
-            ai_lab,
-            &mut volume,
-            &offers,
-            &mut manifest,
-            stop,
-            degradations,
-        )? {
+        if clean_up(ai_lab, volume, offers, &mut manifest, stop, degradations)? {
             stats = None;
         }
         keeps_mark = ai_lab.is_marked();
@@ -157,40 +155,33 @@ fn bring_in_with(
         }
         Ok(())
     };
-    let recorded = Recorded {
-        manifest,
-        stats,
-        cells,
-    };
-    let mut compared = compare(
+    let (known, only_due) = ((manifest, cells), Compared::AsInStart);
+    let compared = compare(
         defaults,
-        &mut offers,
-        recorded,
-        Compared::AsInStart,
-        (&mut source, &mut volume),
+        &mut opened,
+        known,
+        stats,
+        only_due,
         stop,
         &mut each,
     )?;
-    summary.degradations.append(&mut compared.degradations);
-    let Comparison {
-        mut manifest,
-        cells,
-        policy,
+    let (mut manifest, policy) = (compared.manifest, compared.policy);
+    let Survey {
         rows,
-        in_place,
-        has_news,
         unread,
-        ..
-    } = compared;
+        mut degradations,
+    } = compared.survey;
+    summary.degradations.append(&mut degradations);
     let planned = decide_all(&rows, &manifest, policy);
     if !policy.older && defaults.image_version.is_some() {
         manifest.image.clone_from(&defaults.image_version);
     }
+    let offers = &opened.offers;
 
     let mut work = Work {
         version: defaults.image_version.as_deref(),
         version_known: manifest.image.is_some() && manifest.image == defaults.image_version,
-        writer: Writer::new(source, volume, &offers.by_path, defaults.mode),
+        writer: Writer::new(opened.source, opened.volume, &offers.by_path, defaults.mode),
         kept: ai_lab
             .as_ref()
             .and_then(|ai_lab| KeptCopies::open(ai_lab, offers.total_read_limit()).ok()),
@@ -207,11 +198,11 @@ fn bring_in_with(
         full: 0,
         not_exchangeable: 0,
         strays: PathCount::default(),
-        cells,
+        cells: compared.cells,
         newer: Vec::new(),
         without_cells: Vec::new(),
         policy,
-        has_news,
+        has_news: compared.has_news,
         news: News::default(),
         not_kept: ErrnoCounts::default(),
         keeps_mark,
@@ -220,7 +211,7 @@ fn bring_in_with(
         report_lines: 0,
         summary,
     };
-    work.add_news_of_killed(&in_place);
+    work.add_news_of_killed(&compared.in_place);
     let all = planned.len();
     let wanted: Vec<_> = planned
         .into_iter()
@@ -263,9 +254,9 @@ pub(super) fn open_manifest(
     degradations: &mut Vec<Degradation>,
 ) -> Result<Option<(Option<Box<AiLabDir>>, Manifest)>, VolumeError> {
     let why = match store::open(volume.top(), lock_timeout, stop, degradations)? {
-        Opened::ReadOnly => return Ok(None),
-        Opened::Without(why) => why,
-        Opened::Dir(mut ai_lab) => match ai_lab.read(longest, stop, degradations) {
+        OpenedDir::ReadOnly => return Ok(None),
+        OpenedDir::Without(why) => why,
+        OpenedDir::Dir(mut ai_lab) => match ai_lab.read(longest, stop, degradations) {
             Ok(manifest) => return Ok(Some((Some(ai_lab), manifest))),
             Err(NotRead::Stopped) => return Err(VolumeError::Stopped),
             Err(NotRead::Unusable(why)) => why,
