@@ -224,7 +224,8 @@ fn plan_memberships(
             let entry = group_file::entries(&old.group).find(|e| e.name == group.as_bytes());
             plan.lost.extend(entry.map(|entry| entry.gid));
         }
-        match plan.files.remove_member(&group, &user) {
+        let withdraw = |text: &[u8], _| group_file::withdraw(text, &group, &user);
+        match plan.files.edit(withdraw) {
             Ok(true) => plan.withdrawn.push((user.clone(), group.clone())),
             Ok(false) => {}
             Err(refusal) => {
@@ -319,34 +320,26 @@ impl MembershipPlan {
             self.lost.insert(entry.gid);
         }
         self.files
-            .add_member(&group, gid, user)
+            .edit(|text, file| group_file::grant(text, file, &group, gid, user))
             .map_err(|refusal| refused(refusal.to_string()))?;
         Ok(Some(Membership { group, new }))
     }
 }
 
 impl Files {
-    fn add_member(&mut self, group: &str, gid: u32, user: &str) -> Result<(), Refusal> {
-        let new = group_file::grant(&self.group, AccountFile::Group, group, gid, user)?;
+    /// Edits both files, or none. Reports whether `/etc/group` changed.
+    fn edit(
+        &mut self,
+        edit: impl Fn(&[u8], AccountFile) -> Result<Option<Vec<u8>>, Refusal>,
+    ) -> Result<bool, Refusal> {
+        let group = edit(&self.group, AccountFile::Group)?;
         if let Some(text) = &self.gshadow
-            && let Some(new) = group_file::grant(text, AccountFile::Gshadow, group, gid, user)?
+            && let Some(new) = edit(text, AccountFile::Gshadow)?
         {
             self.gshadow = Some(new);
         }
-        self.group = new.unwrap_or(std::mem::take(&mut self.group));
-        Ok(())
-    }
-
-    /// Removes the user from the group; true if the user was a member.
-    fn remove_member(&mut self, group: &str, user: &str) -> Result<bool, Refusal> {
-        let new = group_file::withdraw(&self.group, group, user)?;
-        if let Some(text) = &self.gshadow
-            && let Some(new) = group_file::withdraw(text, group, user)?
-        {
-            self.gshadow = Some(new);
-        }
-        let was = new.is_some();
-        self.group = new.unwrap_or(std::mem::take(&mut self.group));
-        Ok(was)
+        let changed = group.is_some();
+        self.group = group.unwrap_or(std::mem::take(&mut self.group));
+        Ok(changed)
     }
 }

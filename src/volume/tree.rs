@@ -272,10 +272,7 @@ impl Tree {
             let rest = &path[done..];
             let name = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
             let step = name_of(name)?;
-            let above = self
-                .open_dirs
-                .last()
-                .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd());
+            let above = self.innermost();
             let flags = HANDLE_FLAGS | OFlags::DIRECTORY;
             let mut opened = rustix::fs::openat(above, &step, flags, Mode::empty());
             if opened.as_ref().is_err_and(|error| *error == Errno::NOENT) && make {
@@ -295,10 +292,12 @@ impl Tree {
             self.open_dirs.push((done, opened?));
             done += 1;
         }
-        Ok(self
-            .open_dirs
-            .last()
-            .map_or(self.top.as_fd(), |(_, dir)| dir.as_fd()))
+        Ok(self.innermost())
+    }
+
+    fn innermost(&self) -> BorrowedFd<'_> {
+        let last = self.open_dirs.last();
+        last.map_or(self.top.as_fd(), |(_, dir)| dir.as_fd())
     }
 
     /// Opens the directory `path` for listing.
@@ -341,6 +340,21 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
     }
+}
+
+/// Returns the path of `name` in the directory of `path`.
+pub(super) fn beside(path: &[u8], name: &CStr) -> Vec<u8> {
+    let above = path.len() - split(path).1.len();
+    [&path[..above], name.to_bytes()].concat()
+}
+
+/// Returns the path with `mark` before its extension. A dot at the front of a name starts none.
+pub(super) fn with_mark(path: &[u8], mark: &[u8]) -> Vec<u8> {
+    let (_, name) = split(path);
+    let dot = name.iter().rposition(|byte| *byte == b'.');
+    let stem = dot.filter(|at| *at > 0).unwrap_or(name.len());
+    let at = path.len() - name.len() + stem;
+    [&path[..at], mark, &path[at..]].concat()
 }
 
 /// Reports whether `path` is `directory` or below it.

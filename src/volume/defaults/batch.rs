@@ -263,13 +263,7 @@ fn beside(path: &[u8], version: Option<&str>, content: Content) -> Vec<u8> {
         (None, Content::File(digest)) => format!("{digest:?}")[..8].to_owned(),
         (None, _) => "new".to_owned(),
     };
-    let (_, name) = tree::split(path);
-    let dot = name
-        .iter()
-        .rposition(|byte| *byte == b'.')
-        .filter(|at| *at > 0);
-    let at = path.len() - name.len() + dot.unwrap_or(name.len());
-    [&path[..at], b".", version.as_bytes(), &path[at..]].concat()
+    tree::with_mark(path, format!(".{version}").as_bytes())
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Replacement<'_> {
 
     /// Looks at what an exchange took out, which now has the name `old`.
     fn check_exchanged(&self, old: At<'_>) -> Placed {
-        let path = beside(self.path, old.name);
+        let path = tree::beside(self.path, old.name);
         let Some(back) = self.unless_ours(old) else {
             return self.end(old, path);
         };
@@ -184,12 +184,6 @@ fn refused(error: Errno) -> Placed {
         Errno::NOENT => Placed::Conflict,
         error => Placed::FsRefused(error),
     }
-}
-
-/// Returns the path of `name` in the directory of `path`.
-fn beside(path: &[u8], name: &CStr) -> Vec<u8> {
-    let above = path.len() - tree::split(path).1.len();
-    [&path[..above], name.to_bytes()].concat()
 }
 
 #[cfg(test)]

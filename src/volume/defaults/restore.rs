@@ -223,19 +223,21 @@ pub fn restore(
 }
 
 fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) -> bool {
-    let here = |tree: &mut Tree| {
-        let (dir, name) = tree.parent(path, false).ok()?;
-        atomic::content(dir, &name, &|| false).ok()?
-    };
     let size = |tree: &mut Tree| tree.stat(path).map(|stat| stat.size);
     match offer {
-        Offer::Link(_, content) => here(volume) == Some(*content),
+        Offer::Link(_, content) => content_at(volume, path) == Some(*content),
         Offer::File(_) if size(volume) != size(source) => false,
         Offer::File(_) | Offer::Directory => {
-            let there = here(volume);
-            there.is_some() && there == here(source)
+            let there = content_at(volume, path);
+            there.is_some() && there == content_at(source, path)
         }
     }
+}
+
+/// Returns the content at `path`; `None` if it cannot be read, or no default can be of its kind.
+pub(super) fn content_at(tree: &mut Tree, path: &[u8]) -> Option<Content> {
+    let (dir, name) = tree.parent(path, false).ok()?;
+    atomic::content(dir, &name, &|| false).ok()?
 }
 
 /// Renames the entry at `path`. Returns its new path, or `None` if nothing is there.
@@ -251,27 +253,17 @@ pub(super) fn put_aside(volume: &mut Tree, path: &[u8]) -> Result<Option<Vec<u8>
         Ok(_) => {}
     }
     let aside = rename_aside(dir, &name)?;
-    let (above, _) = tree::split(path);
-    let mut new = above.to_vec();
-    if !new.is_empty() {
-        new.push(b'/');
-    }
-    new.extend_from_slice(aside.to_bytes());
-    Ok(Some(new))
+    Ok(Some(tree::beside(path, &aside)))
 }
 
 /// Renames to `NAME.yours.EXT`, or with the first free number: `NAME.yours-2.EXT`.
 fn rename_aside(dir: BorrowedFd<'_>, name: &CStr) -> Result<CString, Errno> {
-    let bytes = name.to_bytes();
-    // A dot at the front starts no extension.
-    let dot = bytes.iter().rposition(|byte| *byte == b'.');
-    let (stem, extension) = bytes.split_at(dot.filter(|at| *at > 0).unwrap_or(bytes.len()));
     for number in 1..1000 {
         let mark = match number {
             1 => ".yours".to_owned(),
             _ => format!(".yours-{number}"),
         };
-        let new = [stem, mark.as_bytes(), extension].concat();
+        let new = tree::with_mark(name.to_bytes(), mark.as_bytes());
         let new = CString::new(new).map_err(|_| Errno::INVAL)?;
         match rename(dir, name, &new) {
             Ok(()) => return Ok(new),

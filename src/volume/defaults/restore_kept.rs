@@ -14,7 +14,7 @@ use crate::volume::defaults::manifest::{Content, Entry};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::open::{Defaults, Opened, open};
 use crate::volume::defaults::rename::{At, move_to};
-use crate::volume::defaults::restore::{put_aside, put_back};
+use crate::volume::defaults::restore::{content_at, put_aside, put_back};
 use crate::volume::defaults::store;
 use crate::volume::tree;
 use crate::volume::tree::{Time, Tree};
@@ -162,13 +162,9 @@ fn bring_back(
 
 /// Reports whether the file at `path` is a default as it was installed.
 fn is_untouched(volume: &mut Tree, path: &[u8], entry: Option<&Entry>) -> bool {
-    let found = volume.parent(path, false).map(|(dir, name)| {
-        let content = atomic::content(dir, &name, &|| false);
-        content.ok().flatten()
-    });
     let installed = entry.and_then(|entry| entry.installed);
     let installed = installed.filter(|content| *content != Content::Directory);
-    matches!((found, installed), (Ok(Some(found)), Some(installed)) if found == installed)
+    installed.is_some() && content_at(volume, path) == installed
 }
 
 #[cfg(test)]

@@ -183,14 +183,9 @@ fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Opti
 /// link itself, `..` can lead anywhere.
 pub(super) fn stays_inside(path: &[u8], text: &[u8]) -> bool {
     let depth = path.iter().filter(|byte| **byte == b'/').count();
-    let mut steps = text
-        .split(|byte| *byte == b'/')
-        .filter(|step| *step != b".");
-    let up = steps.by_ref().take_while(|step| *step == b"..").count();
-    let rest_is_down = text
-        .split(|byte| *byte == b'/')
-        .filter(|step| *step != b".")
-        .skip(up)
-        .all(|step| step != b"..");
+    let steps = text.split(|byte| *byte == b'/');
+    let steps: Vec<&[u8]> = steps.filter(|step| *step != b".").collect();
+    let up = steps.iter().take_while(|step| **step == b"..").count();
+    let rest_is_down = steps[up..].iter().all(|step| *step != b"..");
     !text.is_empty() && !text.starts_with(b"/") && up <= depth && rest_is_down
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::FileType;
@@ -208,14 +209,14 @@ pub(super) fn survey(
                     let find = || Seal::find(source.top(), &mut survey.degradations);
                     let seal = seal.get_or_insert_with(find).as_ref();
                     let read = match seal.and_then(|seal| seal.knows(path, stat)) {
-                        Some(content) => Ok((content, None)),
+                        Some(content) => Ok((content, None, stat.size)),
                         None => source
                             .parent(path, false)
                             .map_err(Fault::Source)
-                            .and_then(|(dir, name)| read_in_image(dir, &name, stop)),
+                            .and_then(|(dir, name)| read(dir, &name, stop)),
                     };
                     match count_fault(read, unread, path)? {
-                        Some((content, stamp)) => (Some(content), stamp),
+                        Some((content, stamp, _)) => (Some(content), stamp),
                         None => {
                             unknown = true;
                             (None, None)
@@ -360,24 +361,23 @@ fn volume_state(
                 return Ok(found);
             }
             let (dir, name) = volume.parent(path, false).map_err(Fault::Volume)?;
-            let now = tree::now();
-            let read = atomic::digest(dir, &name, stop)?;
-            let stamp = read.file_stat.and_then(|stat| Stamp::if_stable(&stat, now));
-            let stamp = stamp.unwrap_or(Stamp::of_size(read.size));
-            return Ok((InVolume::Is(Content::File(read.digest)), Some(stamp)));
+            let (content, stamp, size) = read(dir, &name, stop)?;
+            let stamp = stamp.unwrap_or(Stamp::of_size(size));
+            return Ok((InVolume::Is(content), Some(stamp)));
         }
         _ => InVolume::InTheWay,
     };
     Ok((found, None))
 }
 
-fn read_in_image(
+/// Reads a regular file. Returns its content, its stamp if it is stable, and its size.
+fn read(
     dir: BorrowedFd<'_>,
-    name: &std::ffi::CStr,
+    name: &CStr,
     stop: &dyn Fn() -> bool,
-) -> Result<(Content, Option<Stamp>), Fault> {
+) -> Result<(Content, Option<Stamp>, u64), Fault> {
     let now = tree::now();
     let read = atomic::digest(dir, name, stop)?;
     let stamp = read.file_stat.and_then(|stat| Stamp::if_stable(&stat, now));
-    Ok((Content::File(read.digest), stamp))
+    Ok((Content::File(read.digest), stamp, read.size))
 }

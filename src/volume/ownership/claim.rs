@@ -134,11 +134,9 @@ pub fn is_anothers_mount(_: &Root, directory: &Path, uid: u32) -> bool {
 /// person's own directory on the host, whose owner would be locked out. A volume of the
 /// engine has no such owner, whichever image filled it.
 fn belongs_to_other(dir: &OwnedFd, top: &tree::FileStat, uid: u32) -> bool {
-    let root = tree::open_handle(CWD, c"/").and_then(|root| tree::stat_fd(&root));
-    let mounted = !root.is_ok_and(|root| root.same_mount(top));
     top.uid != uid
         && is_ordinary(top.uid)
-        && mounted
+        && !is_on_root_mount(top)
         && Mounts::read()
             .of(dir)
             .is_some_and(|mount| !mount.is_volume_of_an_engine())
@@ -186,10 +184,13 @@ const SYSTEM_DIRS: [&str; 29] = [
 
 /// Reports whether an open directory is a system directory that is not a mount point.
 fn is_system_dir(dir: &OwnedFd, top: &tree::FileStat) -> bool {
-    let root = tree::open_handle(CWD, c"/").and_then(|root| tree::stat_fd(&root));
     let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     let listed = path.is_ok_and(|path| SYSTEM_DIRS.iter().any(|known| path == Path::new(known)));
-    listed && root.is_ok_and(|root| root.same_mount(top))
+    listed && is_on_root_mount(top)
+}
+
+fn is_on_root_mount(top: &tree::FileStat) -> bool {
+    tree::stat_name(CWD, c"/").is_ok_and(|root| root.same_mount(top))
 }
 
 #[cfg(test)]
