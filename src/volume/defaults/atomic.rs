@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -258,33 +258,45 @@ pub(super) fn stage_flushed(
     }
 }
 
-/// Writes one of our files as a whole or not at all, and flushes its data.
-pub(super) fn write_file(dir: BorrowedFd<'_>, name: &CStr, text: &[u8]) -> Result<(), Errno> {
-    rename_staged(dir, &stage_text(dir, text)?, name)
+/// One of our files under a temporary name. It is removed if it is not put in place.
+pub(super) struct StagedText {
+    dir: OwnedFd,
+    temp: CString,
+    name: &'static CStr,
+    in_place: bool,
 }
 
-/// Writes one of our files under a temporary name, which is returned, and flushes its data.
-pub(super) fn stage_text(dir: BorrowedFd<'_>, text: &[u8]) -> Result<CString, Errno> {
-    let temp = temporary(NEW);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(dir, &temp, flags, Mode::from(0o644))?);
-    let written = file.write_all(text);
-    let done = written
-        .map_err(|error| errno(&error))
-        .and_then(|()| rustix::fs::fdatasync(&file));
-    if done.is_err() {
-        discard(dir, &temp);
+impl StagedText {
+    /// Writes the file `name` of `dir` under a temporary name, and flushes its data.
+    pub fn write(dir: impl AsFd, name: &'static CStr, text: &[u8]) -> Result<Self, Errno> {
+        let staged = Self {
+            dir: tree::open_dir(dir, c".")?,
+            temp: temporary(NEW),
+            name,
+            in_place: false,
+        };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&staged.dir, &staged.temp, flags, Mode::from(0o644))?;
+        let mut file = File::from(file);
+        file.write_all(text).map_err(|error| errno(&error))?;
+        rustix::fs::fdatasync(&file)?;
+        Ok(staged)
     }
-    done.map(|()| temp)
+
+    /// Renames the file to its name, which needs no room any more.
+    pub fn put_in_place(mut self) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.dir, &self.temp, &self.dir, self.name)?;
+        self.in_place = true;
+        Ok(())
+    }
 }
 
-/// Renames one of our files to its name. If that fails, it is removed.
-pub(super) fn rename_staged(dir: BorrowedFd<'_>, temp: &CStr, name: &CStr) -> Result<(), Errno> {
-    let done = rustix::fs::renameat(dir, temp, dir, name);
-    if done.is_err() {
-        discard(dir, temp);
+impl Drop for StagedText {
+    fn drop(&mut self) {
+        if !self.in_place {
+            discard(self.dir.as_fd(), &self.temp);
+        }
     }
-    done
 }
 
 /// Flushes one staged file. One that someone removed must not fail the whole batch.

@@ -12,7 +12,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::notebook::Notebook;
 use crate::volume::defaults::atomic;
+use crate::volume::defaults::atomic::StagedText;
 use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest};
 use crate::volume::defaults::other_case::Renamed;
 use crate::volume::tree;
@@ -153,13 +154,13 @@ impl InstalledCells {
     /// Writes the cells of the versions that the manifest names, if there are new ones.
     pub fn write(&self, manifest: &Manifest) -> Result<(), Errno> {
         match self.stage(manifest)? {
-            Some(temp) => self.put_in_place(&temp),
+            Some(staged) => staged.put_in_place(),
             None => Ok(()),
         }
     }
 
-    /// Writes them under a temporary name, which is returned.
-    pub fn stage(&self, manifest: &Manifest) -> Result<Option<CString>, Errno> {
+    /// Writes them under a temporary name. Returns `None` if there are no new ones.
+    pub fn stage(&self, manifest: &Manifest) -> Result<Option<StagedText>, Errno> {
         let Some(dir) = &self.dir else {
             return Ok(None);
         };
@@ -188,13 +189,7 @@ impl InstalledCells {
         };
         let lines = lines.map(|(_, line)| line.as_str());
         let text: String = lines.filter(|line| fits(line)).collect();
-        atomic::stage_text(dir.as_fd(), text.as_bytes()).map(Some)
-    }
-
-    /// Puts in place what was written under the name `temp`.
-    pub fn put_in_place(&self, temp: &CStr) -> Result<(), Errno> {
-        let dir = self.dir.as_ref().ok_or(Errno::NOENT)?;
-        atomic::rename_staged(dir.as_fd(), temp, NAME)
+        StagedText::write(dir, NAME, text.as_bytes()).map(Some)
     }
 }
 

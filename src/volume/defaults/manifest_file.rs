@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::degradation::Degradation;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::FileBytes;
+use crate::volume::defaults::atomic::{FileBytes, StagedText};
 use crate::volume::defaults::manifest::{Manifest, Unreadable};
 use crate::volume::tree::Time;
 
@@ -112,7 +112,7 @@ pub(super) fn peek(dir: &OwnedFd, longest: u64) -> Option<Manifest> {
 
 /// Writes the manifest's text in `.ai-lab` as a whole or not at all, and flushes its data.
 pub(super) fn write_text(dir: impl AsFd, text: &[u8]) -> Result<(), Errno> {
-    atomic::write_file(dir.as_fd(), NAME, text)
+    StagedText::write(dir, NAME, text)?.put_in_place()
 }
 
 /// Sets the manifest's mode bits to 0644, and its atime and mtime to `modified`.

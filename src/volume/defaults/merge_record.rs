@@ -1,7 +1,6 @@
 //! The record of a merged notebook, and the exchange of the two files.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
@@ -11,7 +10,7 @@ use crate::notebook::Notebook;
 use crate::notebook::cells::Cell;
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::atomic;
-use crate::volume::defaults::atomic::OursCheck;
+use crate::volume::defaults::atomic::{OursCheck, StagedText};
 use crate::volume::defaults::compare::{forget_another_image, policy};
 use crate::volume::defaults::installed_cells::{Installed, InstalledCells};
 use crate::volume::defaults::kept;
@@ -179,13 +178,7 @@ impl Record {
         let mode = tree::stat_name(dir, &name)?.mode & 0o777;
         // What needs room comes before the exchange.
         let staged = self.stage_installed(path, new)?;
-        let (temp, merged_content) = match atomic::stage_flushed(dir, merged, mode) {
-            Ok(staged) => staged,
-            Err(error) => {
-                self.drop_staged(staged);
-                return Err(error.into());
-            }
-        };
+        let (temp, merged_content) = atomic::stage_flushed(dir, merged, mode)?;
         let mut aside = Aside::default();
         let placed = Replacement {
             dir,
@@ -212,7 +205,7 @@ impl Record {
             }
             return Ok((None, recorded.err()));
         }
-        self.drop_staged(staged);
+        drop(staged);
         match placed {
             Placed::NotKept(moved) => {
                 // The next start tries again to keep it.
@@ -252,35 +245,15 @@ impl Record {
             self.cells.insert(path, digest, version, notebook);
         }
         let cells = self.cells.stage(&manifest)?;
-        match self.ai_lab.stage(&mut manifest) {
-            Ok(manifest) => Ok(StagedRecord { manifest, cells }),
-            Err(error) => {
-                self.discard(cells.as_deref());
-                Err(error)
-            }
-        }
+        let manifest = self.ai_lab.stage(&mut manifest)?;
+        Ok(StagedRecord { manifest, cells })
     }
 
     fn put_in_place(&mut self, staged: StagedRecord) -> Result<(), Errno> {
         if let Some(manifest) = staged.manifest {
-            let placed = self.ai_lab.put_in_place(manifest);
-            placed.inspect_err(|_| self.discard(staged.cells.as_deref()))?;
+            self.ai_lab.put_in_place(manifest)?;
         }
-        match staged.cells {
-            Some(temp) => self.cells.put_in_place(&temp),
-            None => Ok(()),
-        }
-    }
-
-    fn drop_staged(&self, staged: StagedRecord) {
-        self.discard(staged.manifest.as_ref().map(|manifest| &*manifest.temp));
-        self.discard(staged.cells.as_deref());
-    }
-
-    fn discard(&self, temp: Option<&CStr>) {
-        if let Some(temp) = temp {
-            atomic::discard(self.ai_lab.dir.as_fd(), temp);
-        }
+        staged.cells.map_or(Ok(()), StagedText::put_in_place)
     }
 }
 
@@ -298,5 +271,5 @@ struct StagedRecord {
     /// `None`: nothing changes.
     manifest: Option<StagedManifest>,
     /// The same for the cells.
-    cells: Option<CString>,
+    cells: Option<StagedText>,
 }

@@ -1,8 +1,8 @@
 //! `.ai-lab`, our own directory in the volume, with the lock and the manifest.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, FileType, FlockOperation, Mode, OFlags};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tracing::info;
 
 use crate::degradation::Degradation;
-use crate::volume::defaults::atomic;
+use crate::volume::defaults::atomic::StagedText;
 use crate::volume::defaults::manifest::{Manifest, Unreadable, is_older};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::manifest_file::NotRead;
@@ -259,13 +259,13 @@ impl AiLabDir {
                 _ => {}
             }
         }
-        let temp = atomic::stage_text(self.dir.as_fd(), &new)?;
-        Ok(Some(StagedManifest { temp, text: new }))
+        let file = StagedText::write(&self.dir, manifest_file::NAME, &new)?;
+        Ok(Some(StagedManifest { file, text: new }))
     }
 
-    /// Puts the manifest in place, which needs no room any more.
+    /// Puts the manifest in place.
     pub fn put_in_place(&mut self, staged: StagedManifest) -> Result<(), Errno> {
-        atomic::rename_staged(self.dir.as_fd(), &staged.temp, manifest_file::NAME)?;
+        staged.file.put_in_place()?;
         self.base = staged.text;
         Ok(())
     }
@@ -305,7 +305,7 @@ impl AiLabDir {
 
 /// A manifest under a temporary name.
 pub(super) struct StagedManifest {
-    pub temp: CString,
+    file: StagedText,
     text: Vec<u8>,
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::*;
