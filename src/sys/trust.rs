@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// The most links that the kernel follows in one path.
-const MOST_LINKS: usize = 40;
+pub const MOST_LINKS: usize = 40;
 
 /// Checks that only root can write `path`, every directory above it, and every directory on the way
 /// of its links: a user who can replace a link chooses the file that root reads. If part of the
@@ -105,8 +105,8 @@ fn path_steps(path: &Path) -> Result<Vec<Step>, String> {
     Ok(way)
 }
 
-/// Returns the names in a path, last one first.
-fn names(path: &Path) -> Vec<OsString> {
+/// Returns the names in a path, with `..` and without `.`, last one first.
+pub fn names(path: &Path) -> Vec<OsString> {
     let components = path.components().rev();
     components
         .filter_map(|component| match component {

@@ -1,5 +1,8 @@
-//! How often a loop over the entries of a volume asks whether to stop.
+//! How often a loop over the entries of a volume asks whether to stop, and how many threads share
+//! its work.
 
+use std::num::NonZero;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::volume::{REPORT_EVERY, VolumeError};
@@ -9,6 +12,17 @@ const MAX_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Number of steps between two readings of the clock.
 const CLOCK_EVERY: u64 = 16;
+
+/// The most threads; more only wait for the same disk and the same kernel locks.
+const MOST_THREADS: usize = 4;
+
+/// Returns the number of threads that share work; 0 on one processor, where they only take turns.
+pub(super) fn threads() -> usize {
+    match thread::available_parallelism().map_or(1, NonZero::get) {
+        1 => 0,
+        processors => processors.min(MOST_THREADS),
+    }
+}
 
 /// Counts the steps of a loop.
 pub(super) struct Pace {

@@ -342,10 +342,15 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Returns the path of `name` in the directory `dir`.
+pub(super) fn join(dir: &[u8], name: &CStr) -> Vec<u8> {
+    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+    [dir, slash, name.to_bytes()].concat()
+}
+
 /// Returns the path of `name` in the directory of `path`.
 pub(super) fn beside(path: &[u8], name: &CStr) -> Vec<u8> {
-    let above = path.len() - split(path).1.len();
-    [&path[..above], name.to_bytes()].concat()
+    join(split(path).0, name)
 }
 
 /// Returns the path with `mark` before its extension. A dot at the front of a name starts none.

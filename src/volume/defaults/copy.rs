@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -23,14 +22,12 @@ use crate::volume::defaults::news::Kind;
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
 use crate::volume::defaults::survey::Row;
+use crate::volume::pace::threads;
 use crate::volume::tree::{FileStat, Tree};
 
 /// From this many files or bytes on, it pays off to start threads.
 const PARALLEL_FILES: usize = 64;
 const PARALLEL_BYTES: u64 = 4 << 20;
-
-/// Maximum number of threads; more only wait for the same disk.
-const MOST: usize = 4;
 
 /// Maximum time until a stop is noticed while threads work.
 pub(super) const STOP_POLL: Duration = Duration::from_millis(20);
@@ -238,14 +235,10 @@ fn is_retryable(written: &Written) -> bool {
     matches!(written, Err(Stopped | Volume(Errno::NOSPC | Errno::DQUOT)))
 }
 
-/// Returns a writer per processor, at most [`MOST`]; none if there is one processor.
+/// Returns a writer for each thread.
 fn parallel_writers<'a>(writer: &Writer<'a>) -> Vec<Writer<'a>> {
-    match thread::available_parallelism().map_or(1, NonZero::get) {
-        1 => Vec::new(),
-        number => (0..number.min(MOST))
-            .map_while(|_| writer.another().ok())
-            .collect(),
-    }
+    let writers = (0..threads()).map_while(|_| writer.another().ok());
+    writers.collect()
 }
 
 fn is_small_batch(jobs: &[Job<'_>], offers: &BTreeMap<Vec<u8>, Offer>) -> bool {

@@ -193,7 +193,7 @@ impl Sweep<'_> {
             match self.end_old(dir, name) {
                 Ok(true) => {}
                 Err(Fault::Stopped) => return Err(VolumeError::Stopped),
-                _ => self.unrestored.add(|| shown(&join(path, name))),
+                _ => self.unrestored.add(|| shown(&tree::join(path, name))),
             }
         }
         Ok(())
@@ -296,12 +296,6 @@ fn free(name: At<'_>) -> bool {
         name.discard();
     }
     is_empty
-}
-
-/// Returns the path of `name` in the directory `dir`.
-fn join(dir: &[u8], name: &CStr) -> Vec<u8> {
-    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-    [dir, slash, name.to_bytes()].concat()
 }
 
 /// Returns one degradation for all files that a replacement took out and could neither put back nor

@@ -100,7 +100,7 @@ fn newest(kept: &mut Tree, is_wanted: &dyn Fn(&[u8], &[u8]) -> bool) -> BTreeMap
         // A directory that cannot be listed is left out.
         let _ = tree::entries(&list, &mut buffer, |name, _| {
             listed += 1;
-            let path = [&above, &b"/"[..], name.to_bytes()].concat();
+            let path = tree::join(&above, name);
             match tree::stat_name(&list, name) {
                 Ok(stat) if stat.kind == FileType::Directory => todo.push(path),
                 // A killed start may have reserved the name.

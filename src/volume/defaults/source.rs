@@ -103,12 +103,7 @@ pub(super) fn image(
                 if at_top && name == crate::volume::defaults::store::NAME {
                     return true;
                 }
-                let mut path = Vec::with_capacity(prefix.len() + 1 + name.count_bytes());
-                path.extend_from_slice(&prefix);
-                if !at_top {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name.to_bytes());
+                let path = tree::join(&prefix, name);
                 if path.len() >= tree::MAX_PATH {
                     reported.push(format!(
                         "{} is not brought in: its path is too long",

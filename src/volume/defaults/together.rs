@@ -1,12 +1,12 @@
 //! Runs two long pieces of work at the same time.
 
-use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
 use crate::volume::defaults::copy::STOP_POLL;
+use crate::volume::pace::threads;
 
 /// Runs both, at the same time if there are two processors and a thread can be started. A
 /// thread that runs `theirs` learns of a stop only after `ours` has returned.
@@ -15,7 +15,7 @@ pub(super) fn run_both<A: Send, B>(
     ours: impl FnOnce() -> B,
     stop: &dyn Fn() -> bool,
 ) -> (A, B) {
-    if thread::available_parallelism().map_or(1, NonZero::get) == 1 {
+    if threads() == 0 {
         return (theirs(stop), ours());
     }
     let over = AtomicBool::new(false);

@@ -5,7 +5,7 @@
 //! open directory, and no link is followed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -198,7 +198,7 @@ impl HomeWalk<'_> {
         if stat.uid == self.hand.uid || self.is_mounted(&stat, above) {
             return Ok(true);
         }
-        if directory && OsStr::from_bytes(name.to_bytes()) == "lost+found" {
+        if directory && name == c"lost+found" {
             return Ok(true);
         }
         let root = stat.uid == 0 && directory;

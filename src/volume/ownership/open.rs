@@ -1,13 +1,14 @@
 //! The path to the volume: opened step by step, and made where it is missing.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::sys::trust::{MOST_LINKS, names};
 use crate::volume::tree;
 use crate::volume::{VolumeError, shown};
 
@@ -41,7 +42,7 @@ pub(in crate::volume) fn open_volume(
         rustix::fs::open(from, flags, Mode::empty()).map_err(|e| fail(Path::new(from), e))
     };
     let mut dir = start(path.is_absolute())?;
-    let mut rest = steps(path);
+    let mut rest = names(path);
     let mut created = false;
     let mut links = 0;
     while let Some(step) = rest.pop() {
@@ -89,7 +90,7 @@ pub(in crate::volume) fn open_volume(
                     });
                 }
                 links += 1;
-                if links > 40 {
+                if links > MOST_LINKS {
                     return Err(fail(&way, Errno::LOOP));
                 }
                 let target =
@@ -100,7 +101,7 @@ pub(in crate::volume) fn open_volume(
                     dir = start(true)?;
                     way = PathBuf::from("/");
                 }
-                rest.extend(steps(&target));
+                rest.extend(names(&target));
             }
             _ => return Err(fail(&way, Errno::NOTDIR)),
         }
@@ -118,14 +119,4 @@ pub(in crate::volume) fn open_volume(
         return Err(VolumeError::IsRootDirectory);
     }
     Ok((dir, created))
-}
-
-/// Returns the components of a path, last first.
-fn steps(path: &Path) -> Vec<OsString> {
-    let steps = path.components().rev().filter_map(|step| match step {
-        Component::Normal(name) => Some(name),
-        Component::ParentDir => Some(OsStr::new("..")),
-        _ => None,
-    });
-    steps.map(OsStr::to_owned).collect()
 }

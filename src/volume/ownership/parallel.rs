@@ -5,7 +5,6 @@
 //! half of what another one still has to enter.
 
 use std::collections::HashSet;
-use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,15 +15,13 @@ use crate::degradation::Degradation;
 use crate::volume::ownership::shared::{ChownMode, Links, WalkContext, WalkCounts, lock};
 use crate::volume::ownership::walk::{Part, Walk};
 use crate::volume::ownership::{Claim, Claimed};
+use crate::volume::pace::threads;
 use crate::volume::tree;
 use crate::volume::tree::FileStat;
 use crate::volume::{PathCount, Progress, VolumeError};
 
 /// Number of entries that are walked before it pays off to start threads.
 const SINGLE_THREAD_ENTRIES: u64 = 1024;
-
-/// Maximum number of threads; more only wait for the same disk and the same kernel locks.
-const MOST: usize = 4;
 
 /// Hands over everything in `dir`, or previews that, until `stop` returns true.
 pub(super) fn hand_over(
@@ -71,15 +68,10 @@ fn share(
     tell: &mut dyn FnMut(u64) -> bool,
 ) -> Result<WalkCounts, VolumeError> {
     let queue = PartQueue::new(rest);
-    let number = match thread::available_parallelism().map_or(1, NonZero::get) {
-        // On one processor, threads only take turns.
-        1 => 0,
-        number => number.min(MOST),
-    };
     thread::scope(|scope| {
         // Without a buffer, a thread waits until its report is received and then sees a stop.
         let (sender, receiver) = mpsc::sync_channel(0);
-        let threads: Vec<_> = (0..number)
+        let threads: Vec<_> = (0..threads())
             .map_while(|_| {
                 let (queue, sender) = (&queue, sender.clone());
                 let mut tell = move |more| sender.send(more).is_ok() && !queue.is_stopped();
