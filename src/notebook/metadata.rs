@@ -123,7 +123,7 @@ fn text(key: &str, raw: &str) -> Option<String> {
     }
 }
 
-/// Returns a value with its keys in order and without what is empty; `None`: all of it is.
+/// Returns a value with its keys in order and without empty parts; `None`: it is all empty.
 fn plain(value: Value) -> Option<Value> {
     match value {
         Value::Null => None,

@@ -104,7 +104,7 @@ pub fn wrong_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
 
 /// Reports notebooks on an anonymous volume, lost with the container, while something else is
 /// mounted at HOME or below /home. An engine makes such a volume for an image's own mount point,
-/// but a user who mounted HOME or another image's path expects what is in it to stay.
+/// but a user who mounted HOME or another image's path expects the files in it to stay.
 fn on_anonymous_volume(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation> {
     let volume = mounts.of(File::open(notebooks).ok()?)?;
     if !volume.is_anonymous() {

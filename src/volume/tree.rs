@@ -250,7 +250,7 @@ impl Tree {
         self.top.as_fd()
     }
 
-    /// Opens the directory `path` (empty: the top). `make` makes what is missing of it.
+    /// Opens the directory `path` (empty: the top). `make` makes the missing directories.
     ///
     /// Returns ENOTDIR if a link or a file is in the way.
     pub fn dir(&mut self, path: &[u8], make: bool) -> Result<BorrowedFd<'_>, Errno> {

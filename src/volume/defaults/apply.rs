@@ -97,7 +97,7 @@ pub(super) struct Work<'a> {
     pub has_news: bool,
     /// The news for the person.
     pub news: News,
-    /// Changed files of which the image has a newer version that the person was not told about.
+    /// Changed files of which the image has a newer version that is news for the person.
     pub newer: Vec<&'a Row>,
     /// Notebooks whose cells may not be recorded.
     pub without_cells: Vec<&'a Row>,
@@ -222,7 +222,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Cleans up before a stop. What is in place stays, and is recorded.
+    /// Cleans up before a stop. The files that are in place stay and are recorded.
     pub fn give_up(&mut self) {
         let end = Instant::now() + CLEANUP_TIME;
         let is_late = || Instant::now() >= end;

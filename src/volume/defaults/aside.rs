@@ -142,7 +142,8 @@ fn make_dir(above: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Returns the path in the volume of what the start with this serial number moved from `path`.
+/// Returns the path in the volume of the file that the start with this serial number moved from
+/// `path`.
 pub(super) fn moved_path(serial: &CStr, path: &[u8]) -> Vec<u8> {
     [b".ai-lab/moved/", serial.to_bytes(), b"/", path].concat()
 }

@@ -165,7 +165,7 @@ fn takes(parsed: &AtomicU64, size: u64) -> bool {
     size <= MAX_NOTEBOOK && parsed.fetch_add(size, Ordering::Relaxed) + size <= MAX_PARSED
 }
 
-/// A file that is read, and what was read of it if it is a notebook.
+/// A file that is read, and its bytes so far if it is a notebook.
 struct Tee {
     file: File,
     read: Option<Vec<u8>>,

@@ -96,7 +96,7 @@ impl InstalledCells {
         self.lines.get_or_init(read)
     }
 
-    /// Returns what is recorded of the notebook with this content.
+    /// Returns the record of the notebook with this content.
     pub fn get(&self, path: &[u8], digest: Digest) -> Option<Installed> {
         let line = self.lines().lines.get(&(path.to_vec(), digest))?;
         serde_json::from_str(line).ok()

@@ -177,7 +177,7 @@ pub(super) fn may_write(top: BorrowedFd<'_>) -> bool {
     tree::stat_name(top, NAME).is_err() || unread(top, NAME).is_some()
 }
 
-/// Writes the file where none is, or in the place of one that nobody has changed.
+/// Writes the file, unless another file or a changed one has its name.
 ///
 /// # Errors
 /// It could not be written, or another file has its name.

@@ -1,5 +1,5 @@
-//! The work of a start for notebooks besides bringing them in: it records their cells, keeps copies of
-//! those that were only run, and writes the news.
+//! The further work of a start for notebooks: records their cells, keeps copies of those that were
+//! only run, and writes the news.
 
 use rustix::io::Errno;
 

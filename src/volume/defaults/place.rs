@@ -90,7 +90,7 @@ impl Replacement<'_> {
         At::new(self.dir, self.name)
     }
 
-    /// Looks at what an exchange took out, which now has the name `old`.
+    /// Checks the file that an exchange took out, which now has the name `old`.
     fn check_exchanged(&self, old: At<'_>) -> Placed {
         let path = tree::beside(self.path, old.name);
         let Some(back) = self.unless_ours(old) else {

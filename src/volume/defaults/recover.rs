@@ -220,8 +220,8 @@ impl Sweep<'_> {
         Ok(freed)
     }
 
-    /// Moves back what was moved from `path`. Returns true if it is there again. Something else
-    /// that has the name by now stays; then the old file is removed if it is ours.
+    /// Moves the old file back to `path`. Returns true if it is there again. If something else has
+    /// the name by now, that stays, and the old file is removed if it is ours.
     fn move_back(
         &mut self,
         ai_lab: &AiLabDir,
@@ -283,7 +283,8 @@ impl Sweep<'_> {
     }
 }
 
-/// Reports whether there is no such directory: what is in one that was moved is out of reach.
+/// Reports whether the error means that there is no such directory: one that was moved is out of
+/// reach.
 pub(super) fn is_absent(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }

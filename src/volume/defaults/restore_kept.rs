@@ -36,7 +36,7 @@ pub enum BroughtBack {
     Nothing,
     /// The copy is still where it is kept.
     Refused(Errno),
-    /// The copy is still where it is kept, and what was in its place has this path.
+    /// The copy is still where it is kept, and the file that was in its place has this path.
     NotPutBack(Vec<u8>),
 }
 

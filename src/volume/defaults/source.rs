@@ -41,7 +41,7 @@ pub(super) struct Offers {
     pub by_path: BTreeMap<Vec<u8>, Offer>,
     /// The entries that cannot be statted or listed.
     pub unread: ErrnoCounts,
-    /// The paths of these: it is not known what the image has there, or below.
+    /// Their paths. The image's content there and below is not known.
     pub unreadable_paths: Vec<Vec<u8>>,
     /// One line for each entry that cannot be a default.
     pub reported: Vec<String>,

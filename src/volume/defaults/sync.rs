@@ -34,7 +34,7 @@ use crate::volume::{ErrnoCounts, PathCount, Progress, VolumeError};
 
 /// Brings the defaults into the volume.
 ///
-/// Calls `stop` and `progress` now and then; after a stop, what is done stays.
+/// Calls `stop` and `progress` now and then. After a stop, the files that are in place stay.
 ///
 /// # Errors
 ///

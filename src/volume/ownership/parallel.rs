@@ -1,8 +1,8 @@
 //! Hands the volume over to the user, with several threads if it is large.
 //!
-//! The walk begins in one thread, since most volumes are small. What is left after the
-//! first thousand entries is shared between threads: one that has nothing left to do gets
-//! half of what another one still has to enter.
+//! The walk begins in one thread, since most volumes are small. After the first thousand
+//! entries, several threads share the rest: a thread without work gets half of the directories
+//! that another one still has to enter.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;

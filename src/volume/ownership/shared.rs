@@ -76,7 +76,7 @@ impl Links {
     }
 
     /// Records a link of `inode`. Returns whether all its links are found. `now` reads the
-    /// clock of the file system; `look` stats `place` after that.
+    /// clock of the file system; `stat` stats `place` after that.
     ///
     /// No link may count twice, or it would stand in for one outside of the volume. Renaming
     /// a file ahead of the walk updates its ctime, as link(2) and unlink(2) do, so a file

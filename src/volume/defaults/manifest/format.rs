@@ -33,9 +33,10 @@
 //! After `end`, where version 0.1.0 stops reading, stand records that a start can do without:
 //! `yours` is the checksum of the user's own file at the path of a default, which is then not read
 //! again; `kept` that of a notebook's copy in `.ai-lab/kept`, in a directory named after a version;
-//! `announced` that of the newest version of a changed file that the person was told about; `earlier`
-//! that of the version from which the newest file in `.ai-lab/kept` comes. `merging` and `merged` are the checksums of the user's file and of the merged one while a merge exchanges
-//! the two, with the place where the first is to be kept. `unfinished` stands there until all
+//! `announced` that of the newest version of a changed file that was news for the user; `earlier`
+//! that of the version from which the newest file in `.ai-lab/kept` comes. `merging` and `merged`
+//! stand there while a merge exchanges two files: they are the checksums of the user's file, with
+//! the place where it is to be kept, and of the merged one. `unfinished` stands there until all
 //! defaults of the first image were brought in.
 
 use std::collections::BTreeMap;

@@ -114,7 +114,7 @@ impl Stamp {
         })
     }
 
-    /// Reports whether `look` is the stat of the same, unchanged file.
+    /// Reports whether `stat` is that of the same, unchanged file.
     pub fn fits(&self, stat: &FileStat) -> bool {
         !self.is_of_size()
             && self.size == stat.size
@@ -142,7 +142,7 @@ pub struct Entry {
     /// The copies with outputs that starts moved to `.ai-lab/kept`, or were about to; the newest
     /// is the last.
     pub(super) kept: Vec<KeptCopy>,
-    /// The newest version of a changed file that the person was told about.
+    /// The newest version of a changed file that was news for the person.
     pub(super) announced: Option<Digest>,
     /// The version from which the person's newest kept file comes, if it is not `installed`.
     pub(super) earlier: Option<Digest>,
@@ -173,7 +173,7 @@ pub(super) struct KeptCopy {
 }
 
 impl Entry {
-    /// Returns the content and the stamp of the file with the stat `look`, if a stamp fits.
+    /// Returns the content and the stamp of the file with this stat, if a stamp fits.
     pub(super) fn content_of(&self, stat: &FileStat) -> Option<(Content, Stamp)> {
         let installed = self.installed.zip(self.in_volume);
         let yours = self.yours;
