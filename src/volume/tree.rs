@@ -344,8 +344,13 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// Returns the path of `name` in the directory `dir`.
 pub(super) fn join(dir: &[u8], name: &CStr) -> Vec<u8> {
-    let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-    [dir, slash, name.to_bytes()].concat()
+    let mut path = Vec::with_capacity(dir.len() + 1 + name.count_bytes());
+    path.extend_from_slice(dir);
+    if !dir.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.to_bytes());
+    path
 }
 
 /// Returns the path of `name` in the directory of `path`.
