@@ -2,7 +2,7 @@
 //! hangs, is gone from its port or is being started again.
 
 use crate::support::certificate::Pair;
-use crate::support::docker::{Container, docker, docker_ok, mounted, text};
+use crate::support::docker::{Container, IMAGE, docker, docker_ok, mounted, text};
 
 const READY: &str = "] ready in ";
 /// Docker asks every second, and one answer is enough.
@@ -92,8 +92,13 @@ fn docker_sees_a_server_hang_and_come_back() {
 
 #[test]
 fn the_images_own_health_check_needs_no_option() {
-    let container = server(&[], &[]);
+    let container = Container::as_the_image_is(IMAGE, &[], &[]);
+    container.wait_for(READY);
     docker_says(&container, "healthy");
+    let said = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
+    assert_eq!(said, "healthy: http://127.0.0.1:49494/api answers\n");
+    let said = container.exec_ok("jupyter", &["ai-lab-entrypoint", "status"]);
+    assert!(said.contains("ready, for "), "{said}");
     let format = "{{json .Config.Healthcheck.Test}}";
     let said = docker_ok(["inspect", "--format", format, &container.name]);
     assert_eq!(

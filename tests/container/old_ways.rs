@@ -94,8 +94,7 @@ fn the_whole_old_line_and_a_life_of_stops_starts_and_a_commit() {
     let options = ["--env=JUPYTER_PASSWORD=another", &other.option()];
     let second = Container::start_image(&image, &options, &[]);
     let log = second.wait_for(READY);
-    assert_eq!(second.visit(&["login", "of my own"]), "out");
-    assert_eq!(second.visit(&["login", "another"]), "in");
+    second.lets(&[("of my own", "out"), ("another", "in")]);
     assert_eq!(answer(&second, "jupyter"), "42\n");
     assert!(log.contains("notebooks: 4 installed"), "{log}");
     drop(second);

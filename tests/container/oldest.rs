@@ -15,8 +15,7 @@ fn jupyterlab_4_2_works_from_the_welcome_to_a_clean_stop() {
     let lab = ["/home/jupyter/jupyterenv/bin/jupyter-lab", "--version"];
     let version = container.exec_ok("jupyter", &lab);
     assert!(version.starts_with("4.2."), "{version}");
-    assert_eq!(container.visit(&["login", "wrong"]), "out");
-    assert_eq!(container.visit(&["login", "ailab"]), "in");
+    container.lets(&[("wrong", "out"), ("ailab", "in")]);
     assert_eq!(container.visit(&["run", "ailab", "print(6 * 7)"]), "42");
     let said = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     assert_eq!(said, "healthy: http://127.0.0.1:49494/api answers\n");
@@ -31,6 +30,6 @@ fn jupyterlab_4_2_works_from_the_welcome_to_a_clean_stop() {
     // The server ends by itself, long before it would be killed.
     crate::support::docker::docker_ok(["stop", "--time", "60", &container.name]);
     assert_eq!(container.exit_code(), 0, "{}", container.logs());
-    let left = crate::support::docker::docker_ok(["diff", &container.name]);
+    let left = container.changed();
     assert!(!left.contains("kernel-"), "{left}");
 }

@@ -28,9 +28,7 @@ fn config(password: &str) -> String {
 fn lets_in(options: &[&str], command: &[&str]) -> Container {
     let container = Container::start(options, command);
     container.wait_for(READY);
-    assert_eq!(container.visit(&["login", "ailab"]), "out");
-    assert_eq!(container.visit(&["login", &PASSWORD[1..]]), "out");
-    assert_eq!(container.visit(&["login", PASSWORD]), "in");
+    container.lets(&[("ailab", "out"), (&PASSWORD[1..], "out"), (PASSWORD, "in")]);
     container
 }
 

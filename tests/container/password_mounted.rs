@@ -61,10 +61,7 @@ fn volume(from: &Path, to: &str) -> String {
 /// These passwords let in, or not.
 fn lets(container: &Container, passwords: &[(&str, &str)]) {
     container.wait_for(READY);
-    for (password, answer) in passwords {
-        let said = container.visit(&["login", password]);
-        assert_eq!(said, *answer, "{password}: {}", container.logs());
-    }
+    container.lets(passwords);
 }
 
 /// "mine" opens the door and the default does not; nor does the log name it.
@@ -98,14 +95,7 @@ fn as_with_plain_jupyter(options: &[&str]) -> Container {
     let container = Container::start(options, &[]);
     mine(&container);
     let plain = plain(options);
-    for (password, answer) in [("mine", "in"), ("ailab", "out")] {
-        assert_eq!(
-            plain.visit(&["login", password]),
-            answer,
-            "{}",
-            plain.logs()
-        );
-    }
+    plain.lets(&[("mine", "in"), ("ailab", "out")]);
     container
 }
 

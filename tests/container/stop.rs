@@ -43,7 +43,7 @@ fn kernel_files(container: &Container) -> usize {
 fn stops_cleanly(container: &Container) {
     docker_ok(["stop", "--time", "60", &container.name]);
     assert_eq!(container.exit_code(), 0, "{}", container.logs());
-    let left = docker_ok(["diff", &container.name]);
+    let left = container.changed();
     assert!(!left.contains("kernel-"), "{left}");
 }
 
@@ -63,7 +63,7 @@ fn idle_kernels_end_cleanly_be_they_none_one_or_five() {
             assert_eq!(kernel_files(&container), count);
         }
         stops_cleanly(&container);
-        let left = docker_ok(["diff", &container.name]);
+        let left = container.changed();
         let said_bye = left.matches("/bye-").count();
         assert_eq!(said_bye, count, "they ended by themselves: {left}");
     }

@@ -110,8 +110,19 @@ pub struct Container {
 }
 
 impl Container {
-    /// Starts `image` with these options of `docker run` and this command.
+    /// Starts `image` with these options of `docker run` and this command. Docker checks its
+    /// health only where an option says how: for each check it starts a process.
     pub fn start_image(image: &str, options: &[&str], command: &[&str]) -> Self {
+        let is_about_health = |option: &&str| option.contains("-health");
+        let quiet: &[&str] = match options.iter().any(is_about_health) {
+            true => &[],
+            false => &["--no-healthcheck"],
+        };
+        Self::as_the_image_is(image, &[quiet, options].concat(), command)
+    }
+
+    /// The same with the image's own health check.
+    pub fn as_the_image_is(image: &str, options: &[&str], command: &[&str]) -> Self {
         let name = name();
         let fixed = [
             "run",
@@ -236,6 +247,16 @@ impl Container {
         }
     }
 
+    /// The files and directories of its own file system that the container, which may be stopped,
+    /// made or changed, a line each. `docker diff` compares the whole image to say the same.
+    pub fn changed(&self) -> String {
+        let top = self.inspect("{{.GraphDriver.Data.UpperDir}}");
+        let words = [&top, "-mindepth", "1", "-printf", "/%P\\n"];
+        let found = Command::new("find").args(words).output().unwrap();
+        assert!(found.status.success(), "{}", text(&found));
+        text(&found)
+    }
+
     /// `docker exec`; what was said, and whether it succeeded.
     pub fn exec(&self, user: &str, command: &[&str]) -> (bool, String) {
         let words = ["exec", "--user", user, &self.name];
@@ -298,6 +319,14 @@ impl Container {
     /// A person at the browser: see `visitor.py`.
     pub fn visit(&self, words: &[&str]) -> String {
         visit(self.port(), words)
+    }
+
+    /// Each of these passwords lets a person in, or not: "in" or "out".
+    pub fn lets(&self, passwords: &[(&str, &str)]) {
+        let words: Vec<&str> = passwords.iter().map(|(password, _)| *password).collect();
+        let said = self.visit(&[&["login"], &words[..]].concat());
+        let answers: Vec<_> = words.into_iter().zip(said.lines()).collect();
+        assert_eq!(answers, passwords, "{said}; log:\n{}", self.logs());
     }
 
     /// The same with https, where this person trusts one certificate only.

@@ -1,6 +1,6 @@
 """What a person does in the browser, with nothing but the standard library.
 
-  visitor.py URL login PASSWORD            logs in: prints "in" or "out"
+  visitor.py URL login PASSWORD...         tries to log in with each: prints "in" or "out"
   visitor.py URL kernel PASSWORD           logs in and starts a kernel: prints its id
   visitor.py URL run PASSWORD CODE         the same and runs CODE in it until that
                                            prints something: prints that
@@ -134,7 +134,9 @@ def terminal(line):
 if verb == "api":
     print(ask("/api")[0])
 elif verb == "login":
-    print("in" if login(words[0]) else "out")
+    for password in words:
+        cookies.clear()
+        print("in" if login(password) else "out")
 elif verb == "kernel":
     assert login(words[0])
     print(new_kernel())
