@@ -4,9 +4,8 @@
 use std::fs;
 
 use ai_lab_entrypoint::effects::Effects;
-use ai_lab_entrypoint::jupyter_config::precedence::{
-    ConfigSources, Effective, Rank, Source, SourceContent,
-};
+use ai_lab_entrypoint::jupyter_config::precedence::Effective;
+use ai_lab_entrypoint::jupyter_config::sources::{ConfigSources, Rank, Source, SourceContent};
 use ai_lab_entrypoint::password::config_file::Document;
 
 use serde_json::{Map, Value};

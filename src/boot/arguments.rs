@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::boot::user_phase::working_directory;
 use crate::boot::{ServerUser, Start, variable};
-use crate::jupyter_config::precedence::ConfigSources;
+use crate::jupyter_config::ConfigSources;
 use crate::server::argv;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::ServerProgram;

@@ -12,7 +12,7 @@ use crate::boot::changes::Section;
 use crate::boot::{Failure, ServerUser, Start, timed};
 use crate::degradation::Degradation;
 use crate::jupyter_config::ConfigLocation;
-use crate::jupyter_config::precedence::ConfigSources;
+use crate::jupyter_config::ConfigSources;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::Launch;
 use crate::settings::{Key, Origin, Settings, SettingsError, Tls};

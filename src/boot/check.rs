@@ -239,7 +239,7 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
 /// start its own server (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`).
 fn chooses_a_login(words: &[OsString]) -> bool {
     words.iter().any(|word| {
-        crate::jupyter_config::precedence::mentions_authentication(&word.to_string_lossy())
+        crate::jupyter_config::sources::mentions_authentication(&word.to_string_lossy())
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::boot::{ServerUser, Start};
 use crate::jupyter_config::ConfigLocation;
-use crate::jupyter_config::precedence::ConfigSources;
+use crate::jupyter_config::ConfigSources;
 use crate::password;
 use crate::password::Secret;
 use crate::server::argv::Argv;

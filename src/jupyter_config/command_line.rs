@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use crate::jupyter_config::precedence::{Setting, SourceContent, Value, is_about_authentication};
+use crate::jupyter_config::sources::{Setting, SourceContent, Value, is_about_authentication};
 
 /// The parts of a server's command line that matter for authentication.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,10 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::jupyter_config::command_line::CommandLine;
-use crate::jupyter_config::precedence::{
-    ConfigSources, Rank, Setting, Source, SourceContent, Value,
-};
 use crate::jupyter_config::python;
+use crate::jupyter_config::sources::{ConfigSources, Rank, Setting, Source, SourceContent, Value};
 
 /// The name of the file that `jupyter server password` writes.
 pub const CONFIG_FILE_NAME: &str = "jupyter_server_config.json";

@@ -5,8 +5,9 @@ pub mod command_line;
 pub mod location;
 pub mod precedence;
 mod python;
+pub mod sources;
 pub mod traits;
 
 pub use command_line::CommandLine;
 pub use location::ConfigLocation;
-pub use precedence::Effective;
+pub use sources::ConfigSources;

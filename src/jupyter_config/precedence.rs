@@ -1,180 +1,9 @@
 //! Decides, from all sources that Jupyter reads, whether a default password may be set and which
-//! hash is effective. It does no I/O: `location` reads the files.
+//! hash is effective.
 
 use std::path::Path;
 
-use serde_json::Value as Json;
-
-use crate::jupyter_config::traits;
-use crate::jupyter_config::traits::ConfiguredTrait;
-
-/// The relevant content of one source.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SourceContent {
-    /// The settings about authentication, in the order of the source.
-    pub settings: Vec<Setting>,
-    /// The first part that this program cannot interpret; `None`: it understands all of it.
-    pub unclear: Option<Unclear>,
-    /// The traits it sets that decide where the server listens and works.
-    pub server_traits: Vec<ConfiguredTrait>,
-    /// True if Jupyter cannot read the source, either, and it has a word about where the server
-    /// listens or who may log in.
-    pub mentions_access: bool,
-    /// True if it may set traits that it does not name, such as those of another file.
-    pub hides_traits: bool,
-}
-
-/// A setting about authentication.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// The line in the file, counted from 1; `None`: unknown.
-    pub line: Option<usize>,
-    /// The names of the classes and of the trait: `["ServerApp", "password"]`.
-    pub path: Vec<String>,
-    /// The assigned value.
-    pub value: Value,
-}
-
-/// A value, as far as it is known without running code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// This text.
-    Text(String),
-    /// An empty text, unless other code in its file changes it.
-    MaybeEmpty,
-    /// Not a text, or only known to Python.
-    Unknown,
-}
-
-/// A part of a source that this program cannot interpret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unclear {
-    /// The line, counted from 1; `None`: the whole source.
-    pub line: Option<usize>,
-    /// The statement, or the reason why nothing could be read.
-    pub what: String,
-}
-
-impl SourceContent {
-    /// Returns the content of a source that cannot be interpreted at all.
-    pub fn describe_unclear(what: impl Into<String>) -> Self {
-        Self {
-            unclear: Some(Unclear {
-                line: None,
-                what: what.into(),
-            }),
-            ..Self::default()
-        }
-    }
-
-    /// Returns the content of a source that only Jupyter reads.
-    pub fn describe_unread(what: impl Into<String>) -> Self {
-        Self {
-            hides_traits: true,
-            ..Self::describe_unclear(what)
-        }
-    }
-
-    /// Records a line that cannot be interpreted, unless one is recorded already.
-    pub fn unclear_at(&mut self, line: usize, what: String) {
-        let line = Some(line);
-        self.unclear.get_or_insert(Unclear { line, what });
-    }
-
-    /// Reads a JSON file. A file that does not parse is unclear, although Jupyter ignores it: it
-    /// may be meant to set a password.
-    pub fn json(bytes: &[u8]) -> Self {
-        if bytes.is_empty() {
-            return Self::default();
-        }
-        match serde_json::from_slice(bytes) {
-            Ok(content) => {
-                let mut said = Self::default();
-                collect(&content, &mut Vec::new(), &mut said);
-                said
-            }
-            Err(_) => Self {
-                mentions_access: String::from_utf8_lossy(bytes).split('"').any(is_of_access),
-                ..Self::describe_unclear("not valid JSON")
-            },
-        }
-    }
-}
-
-/// Reports whether a word is, or looks like, a trait that decides where the server listens or who
-/// may log in.
-fn is_of_access(word: &str) -> bool {
-    let name = traits::serving_trait(traits::CLASSES[0], word);
-    mentions_authentication(word) || name.is_some_and(|name| traits::is_of_access(&name))
-}
-
-/// Collects the settings of a JSON document, recursively: the parser has limited its depth.
-fn collect(content: &Json, path: &mut Vec<String>, said: &mut SourceContent) {
-    let Json::Object(map) = content else {
-        return;
-    };
-    for (key, value) in map {
-        path.push(key.clone());
-        if let [.., class, name] = &path[..]
-            && let Some(name) = traits::serving_trait(class, name)
-        {
-            let value = match value {
-                Json::String(text) => Some(text.clone()),
-                Json::Number(number) => Some(number.to_string()),
-                Json::Bool(true) => Some("True".into()),
-                Json::Bool(false) => Some("False".into()),
-                _ => None,
-            };
-            let line = None;
-            said.server_traits
-                .push(ConfiguredTrait { name, line, value });
-        } else if value.is_object() {
-            collect(value, path, said);
-        } else if path.len() > 1 && is_about_authentication(path) {
-            let text = value.as_str().map(str::to_owned);
-            said.settings.push(Setting {
-                line: None,
-                path: path.clone(),
-                value: text.map_or(Value::Unknown, Value::Text),
-            });
-        }
-        path.pop();
-    }
-}
-
-/// Parts of the names of traits that control who can log in.
-const AUTH_WORDS: [&str; 9] = [
-    "auth",
-    "config_file",
-    "hashed",
-    "identity_provider",
-    "identityprovider",
-    "login_handler",
-    "passwd",
-    "password",
-    "token",
-];
-
-/// Traits with such names that do not control who can log in.
-const NON_AUTH_TRAITS: [&str; 4] = [
-    "allow_password_change",
-    "allow_unauthenticated_access",
-    "authenticate_prometheus",
-    "password_required",
-];
-
-/// Reports whether a word is or contains what looks like a trait about authentication.
-pub fn mentions_authentication(word: &str) -> bool {
-    let word = word.to_lowercase();
-    !NON_AUTH_TRAITS.contains(&word.as_str()) && AUTH_WORDS.iter().any(|known| word.contains(known))
-}
-
-/// Reports whether a trait is about authentication. Its class does not matter, because traitlets
-/// also takes a trait's value from the sections of parent classes (`JupyterApp.password`).
-pub fn is_about_authentication(path: &[String]) -> bool {
-    path.last()
-        .is_some_and(|name| mentions_authentication(name))
-}
+use crate::jupyter_config::sources::{ConfigSources, Rank, Setting, Source, Value};
 
 /// The kinds of settings. Those of a hash come first, in order of precedence across all files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,35 +48,18 @@ impl SettingKind {
     }
 }
 
-/// A source of configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// The name for messages: a path, "the server's arguments" or a variable.
-    pub name: String,
-    /// The precedence.
-    pub rank: Rank,
-    /// The content.
-    pub content: SourceContent,
+/// A setting with its kind and its source.
+#[derive(Clone, Copy)]
+struct Ranked<'a> {
+    kind: SettingKind,
+    source: &'a Source,
+    setting: &'a Setting,
 }
 
-/// The precedence of a source among settings of the same kind, relative to the user's own file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
-    /// The server's command line, or the file that it names; beats every other source.
-    Line,
-    /// A source that is stronger than the file with the user's own password.
-    Before,
-    /// The file with the user's own password.
-    Own,
-    /// As [`Self::After`], unless Jupyter takes the venv for the user's: it asks the login session
-    /// that started the container for the user's name.
-    Beside,
-    /// A source that is weaker than the file with the user's own password.
-    After,
-    /// A variable with a token, which counts if nothing else configures one.
-    Variable,
-    /// A source that only rules out a default password: another server's file, or `--config`.
-    Ignored,
+impl Ranked<'_> {
+    fn describe(&self) -> String {
+        self.source.describe(self.setting)
+    }
 }
 
 /// The decision whether a default password may be set. Each text says which setting decides.
@@ -283,38 +95,28 @@ pub enum Effective {
     Unknown(String),
 }
 
-/// All sources of Jupyter's configuration, highest precedence first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigSources(pub Vec<Source>);
-
 impl ConfigSources {
     /// Decides whether a default password may be set. It ignores the hash that `jupyter server
     /// password` writes in the user's own file, because our default is stored under the same key.
     pub fn default_decision(&self) -> DefaultDecision {
         let (mut no_password, mut no_token, mut ruled_out) = (None, None, None);
-        for (source, setting) in self.settings() {
-            let kind = SettingKind::of(&setting.path);
-            if source.rank == Rank::Own && kind == SettingKind::Base {
+        for ranked in self.0.iter().flat_map(settings) {
+            let (rank, kind) = (ranked.source.rank, ranked.kind);
+            if rank == Rank::Own && kind == SettingKind::Base {
                 continue;
             }
-            let empty = match &setting.value {
-                Value::Text(text) => text.is_empty(),
-                Value::MaybeEmpty => true,
-                Value::Unknown => false,
-            };
-            let described = || describe_setting(source, setting);
-            let first = match (source.rank, empty, kind) {
+            let first = match (rank, ranked.setting.value.may_be_empty(), kind) {
                 (Rank::Ignored, true, _) | (_, true, SettingKind::OtherToken) => continue,
                 (Rank::Ignored, false, _) => &mut ruled_out,
                 // The empty token of a file or argument beats that of a variable.
                 (Rank::Variable, false, _) if no_token.is_some() => &mut ruled_out,
-                (_, false, _) => return DefaultDecision::Configured(described()),
+                (_, false, _) => return DefaultDecision::Configured(ranked.describe()),
                 (_, true, SettingKind::Token) => &mut no_token,
                 (_, true, _) => &mut no_password,
             };
-            first.get_or_insert_with(described);
+            first.get_or_insert_with(|| ranked.describe());
         }
-        let unclear = self.0.iter().find_map(unclear);
+        let unclear = self.0.iter().find_map(Source::unclear_part);
         match (no_password, no_token) {
             (Some(password), Some(token)) => {
                 DefaultDecision::Off(format!("{password} and {token}"))
@@ -351,48 +153,38 @@ impl ConfigSources {
         public: impl Fn(&str) -> bool,
     ) -> Option<String> {
         let own = own.display().to_string();
-        let read =
-            |(source, _): &(&Source, &Setting)| source.rank != Rank::Ignored && source.name != own;
-        let is_public = |setting: &Setting| match &setting.value {
-            Value::Text(hash) => {
-                SettingKind::of(&setting.path) == SettingKind::Base && public(hash)
-            }
+        let is_public = |ranked: &Ranked<'_>| match &ranked.setting.value {
+            Value::Text(hash) => ranked.kind == SettingKind::Base && public(hash),
             Value::MaybeEmpty | Value::Unknown => false,
         };
         let (publics, others): (Vec<_>, Vec<_>) = self
-            .settings()
-            .filter(read)
-            .partition(|(_, setting)| is_public(setting));
-        let ((source, public), (beside, other)) = (publics.first()?, others.first()?);
-        Some(format!(
-            "{} beside {}",
-            describe_setting(source, public),
-            describe_setting(beside, other)
-        ))
+            .read_settings()
+            .filter(|ranked| ranked.source.name != own)
+            .partition(is_public);
+        let (public, other) = (publics.first()?, others.first()?);
+        Some(format!("{} beside {}", public.describe(), other.describe()))
     }
 
     /// Decides which hash is effective.
     pub fn effective(&self) -> Effective {
-        let read = || self.0.iter().filter(|source| source.rank != Rank::Ignored);
         if let Some(other) = self.other_login() {
             return Effective::Unknown(other);
         }
         let winner = self.winner();
         // An unclear file of lower precedence cannot override such a hash in the user's own file.
-        let decided = winner.is_some_and(|(kind, source, _)| {
-            kind <= SettingKind::Provider && source.rank == Rank::Own
+        let decided = winner.is_some_and(|winner| {
+            winner.kind <= SettingKind::Provider && winner.source.rank == Rank::Own
         });
         let relevant = |source: &&Source| !decided || source.rank == Rank::Before;
-        if let Some(unclear) = read().filter(relevant).find_map(unclear) {
+        let mut relevant = self.read().filter(relevant);
+        if let Some(unclear) = relevant.find_map(Source::unclear_part) {
             return Effective::Unknown(unclear);
         }
         match winner {
-            Some((_, source, setting)) => match &setting.value {
+            Some(winner) => match &winner.setting.value {
                 Value::Text(hash) if hash.is_empty() => Effective::Nothing,
                 Value::Text(hash) => Effective::Hash(hash.clone()),
-                Value::MaybeEmpty | Value::Unknown => {
-                    Effective::Unknown(describe_setting(source, setting))
-                }
+                Value::MaybeEmpty | Value::Unknown => Effective::Unknown(winner.describe()),
             },
             None => Effective::Nothing,
         }
@@ -401,11 +193,9 @@ impl ConfigSources {
     /// Returns the hash of the user's own file, if no setting beats it. A part that cannot be
     /// interpreted may do so.
     pub fn own_hash(&self) -> Option<&str> {
-        match self.winner()? {
-            (_, source, setting) if source.rank == Rank::Own => match &setting.value {
-                Value::Text(hash) => Some(hash),
-                Value::MaybeEmpty | Value::Unknown => None,
-            },
+        let winner = self.winner()?;
+        match &winner.setting.value {
+            Value::Text(hash) if winner.source.rank == Rank::Own => Some(hash),
             _ => None,
         }
     }
@@ -420,50 +210,36 @@ impl ConfigSources {
     }
 
     /// Returns the setting of a password that beats the others.
-    fn winner(&self) -> Option<(SettingKind, &Source, &Setting)> {
-        self.settings()
-            .filter(|(source, _)| source.rank != Rank::Ignored)
-            .map(|(source, setting)| (SettingKind::of(&setting.path), source, setting))
-            .filter(|(kind, _, setting)| {
+    fn winner(&self) -> Option<Ranked<'_>> {
+        self.read_settings()
+            .filter(|ranked| match ranked.kind {
                 // For the old traits an empty text is the default, the same as no value.
-                let empty = matches!(&setting.value, Value::Text(text) if text.is_empty())
-                    || setting.value == Value::MaybeEmpty;
-                kind.is_password()
-                    && !(matches!(kind, SettingKind::Old | SettingKind::Merged) && empty)
+                SettingKind::Old | SettingKind::Merged => !ranked.setting.value.may_be_empty(),
+                kind => kind.is_password(),
             })
             // Of equal kinds the first source wins, and within a source the last setting.
-            .fold(
-                None,
-                |best: Option<(SettingKind, &Source, &Setting)>, next| {
-                    let better = best.is_none_or(|(kind, source, _)| {
-                        next.0 < kind || next.0 == kind && std::ptr::eq(source, next.1)
-                    });
-                    if better { Some(next) } else { best }
-                },
-            )
+            .reduce(|best, next| {
+                let is_later = next.kind == best.kind && std::ptr::eq(next.source, best.source);
+                if next.kind < best.kind || is_later {
+                    next
+                } else {
+                    best
+                }
+            })
     }
 
     /// Returns the first setting of a way to log in other than password and token, such as an
     /// identity provider, with its source, for messages.
     pub fn other_login(&self) -> Option<String> {
-        let read = self
-            .settings()
-            .filter(|(source, _)| source.rank != Rank::Ignored);
-        let mut others =
-            read.filter(|(_, setting)| SettingKind::of(&setting.path) == SettingKind::Other);
-        others
-            .next()
-            .map(|(source, setting)| describe_setting(source, setting))
+        let mut others = self.read_settings();
+        let other = others.find(|ranked| ranked.kind == SettingKind::Other);
+        other.map(|ranked| ranked.describe())
     }
 
     /// Reports whether a token in a variable does not open the server: a source sets another one,
     /// or another way to log in.
     pub fn replaces_token(&self) -> bool {
-        let mut read = self
-            .settings()
-            .filter(|(source, _)| source.rank != Rank::Ignored);
-        read.any(|(_, setting)| {
-            let kind = SettingKind::of(&setting.path);
+        self.read_settings().any(|Ranked { kind, setting, .. }| {
             setting.path.len() > 1 && matches!(kind, SettingKind::Token | SettingKind::Other)
         })
     }
@@ -482,82 +258,31 @@ impl ConfigSources {
     fn may_set_password(&self, rank: Rank) -> bool {
         let mut sources = self.0.iter().filter(|source| source.rank == rank);
         sources.any(|source| {
-            let mut settings = source.content.settings.iter();
             source.content.unclear.is_some()
-                || settings.any(|setting| {
-                    let kind = SettingKind::of(&setting.path);
-                    kind.is_password() || kind == SettingKind::Other
-                })
+                || settings(source)
+                    .any(|Ranked { kind, .. }| kind.is_password() || kind == SettingKind::Other)
         })
     }
 
     /// Reports whether a hash is inside the section `ServerApp`, where it beats all other hashes.
     pub fn is_nested(&self) -> bool {
-        self.settings()
-            .any(|(_, setting)| SettingKind::of(&setting.path) <= SettingKind::NestedBase)
+        let mut all = self.0.iter().flat_map(settings);
+        all.any(|ranked| ranked.kind <= SettingKind::NestedBase)
     }
 
-    /// Returns the source, for messages, and the value of a trait that decides where the server
-    /// listens and works. `name` is the trait's full name; a value of `None` is unknown.
-    pub fn server_trait(&self, name: &str) -> Option<(String, Option<&str>)> {
-        let mut read = self.0.iter().filter(|source| source.rank != Rank::Ignored);
-        read.find_map(|source| {
-            let mut named = source.content.server_traits.iter().rev();
-            let named = named.find(|named| named.name == name)?;
-            let place = match named.line {
-                Some(line) => format!("{}:{line}", source.name),
-                None => source.name.clone(),
-            };
-            Some((place, named.value.as_deref()))
-        })
-    }
-
-    /// Reports whether a source may set traits that it does not name.
-    pub fn hide_traits(&self) -> bool {
-        let mut read = self.0.iter().filter(|source| source.rank != Rank::Ignored);
-        read.any(|source| source.content.hides_traits)
-    }
-
-    /// Reports whether a source decides where the server listens or who may log in. `overridden`:
-    /// reports whether the server's arguments have a value for a trait.
-    pub fn decides_access(&self, name: &str, overridden: &dyn Fn(&str) -> bool) -> bool {
-        let mut sources = self.0.iter().filter(|source| source.name == name);
-        sources.any(|Source { content, .. }| {
-            let mut traits = content.server_traits.iter().map(|named| &named.name);
-            content.mentions_access
-                || !content.settings.is_empty()
-                || traits.any(|name| traits::is_of_access(name) && !overridden(name))
-        })
-    }
-
-    fn settings(&self) -> impl Iterator<Item = (&Source, &Setting)> {
-        self.0.iter().flat_map(|source| {
-            source
-                .content
-                .settings
-                .iter()
-                .map(move |found| (source, found))
-        })
+    /// Returns the settings of the sources that this server reads.
+    fn read_settings(&self) -> impl Iterator<Item = Ranked<'_>> {
+        self.read().flat_map(settings)
     }
 }
 
-/// Describes a setting and its source for messages, never with its value.
-fn describe_setting(source: &Source, setting: &Setting) -> String {
-    let name = &source.name;
-    let path = setting.path.join(".");
-    match setting.line {
-        Some(line) => format!("{path} in {name}:{line}"),
-        None if path == *name => path,
-        None => format!("{path} in {name}"),
-    }
-}
-
-fn unclear(source: &Source) -> Option<String> {
-    let name = &source.name;
-    let Unclear { line, what } = source.content.unclear.as_ref()?;
-    Some(match line {
-        Some(line) => format!("{name}:{line} ({what})"),
-        None => format!("{name} ({what})"),
+/// Returns the settings of a source.
+fn settings(source: &Source) -> impl Iterator<Item = Ranked<'_>> {
+    let settings = source.content.settings.iter();
+    settings.map(move |setting| Ranked {
+        kind: SettingKind::of(&setting.path),
+        source,
+        setting,
     })
 }
 

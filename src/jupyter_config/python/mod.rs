@@ -7,7 +7,7 @@ mod expression;
 mod tokens;
 mod traits;
 
-use crate::jupyter_config::precedence::{
+use crate::jupyter_config::sources::{
     Setting, SourceContent, Value, is_about_authentication, mentions_authentication,
 };
 use expression::{is_plain, is_protected, reaches_configuration, text_of};
