@@ -80,8 +80,8 @@ pub(super) fn status_of(
     for (row, decision) in decide_all(&all.survey.rows, &all.manifest, all.policy) {
         let path = row.path.clone();
         let entry = all.manifest.entries.get(&path).unwrap_or(&none);
-        let kind = news::kind(row, entry, decision, all.policy);
-        status.news |= all.has_news && kind.is_some();
+        let is_news = || news::kind(row, entry, decision, all.policy).is_some();
+        status.news = status.news || all.has_news && is_news();
         if let Some(installed) = entry.installed
             && decision == Decision::Kept
             && Some(installed) != row.image
