@@ -92,6 +92,10 @@ const USERS: &[(&str, Do)] = &[
         Types(&[("$ ", "id -un; pwd; exit\n")], &["jupyter\n/\n"]),
     ),
     (
+        "docker run --rm -v \"$PWD\":/home/jupyter/notebooks -w",
+        Says(&["Writing ", "to start.ipynb"]),
+    ),
+    (
         "docker run --rm -v ai-lab-notebooks:/home/jupyter/notebooks ai-lab:dev --dry-run",
         Says(&["/opt/ai-lab/jupyterenv/bin/jupyter-lab"]),
     ),

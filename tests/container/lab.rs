@@ -162,6 +162,25 @@ fn what_is_deleted_is_gone_unless_a_person_wants_the_trash() {
     }
 }
 
+/// Without a server, a kernel with Unix sockets would have them in the notebook's directory: those
+/// of every other kernel there have the same names, and it may not be writable.
+#[test]
+fn a_notebook_runs_without_a_server_from_a_directory_that_cannot_be_written() {
+    let notebook = r#"{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [],
+        "execution_count": null, "source": ["print(6 * 7)"]}], "metadata": {}, "nbformat": 4,
+        "nbformat_minor": 5}"#;
+    let (_file, option) = mounted(notebook, "/data/answer.ipynb");
+    let convert = [
+        "jupyter",
+        "nbconvert",
+        "--execute",
+        "--to=markdown",
+        "--stdout",
+    ];
+    let words = [&convert[..], &["/data/answer.ipynb"]].concat();
+    assert!(said(&[&option], &words).ends_with("    42"));
+}
+
 /// Prints the address of the kernel's own socket.
 const WHERE: &str = "import os\nfrom ipykernel.kernelapp import IPKernelApp\n\
                      kernel = IPKernelApp.instance()\n\

@@ -1,11 +1,16 @@
 import os
+import sys
 
 # Unix sockets in the runtime directory, which the user alone can enter. TCP is open to
 # everything in the network namespace, which is the host's with --network host. A socket's
 # path has 107 bytes at most, and a kernel's name 50 of them. Plain assignments alone: no other
-# statement can be judged, and then no default password is set.
+# statement can be judged, and then no default password is set. Servers alone: nbconvert, papermill
+# and the like put their sockets into the working directory, all under the same name.
 c.KernelManager.transport = (
-    "ipc" if len(os.environ.get("JUPYTER_RUNTIME_DIR", "")) <= 107 - 50 else "tcp"
+    "ipc"
+    if "jupyter_server" in sys.modules
+    and len(os.environ.get("JUPYTER_RUNTIME_DIR", "")) <= 107 - 50
+    else "tcp"
 )
 # The trash would be in the volume, where nobody sees it and nothing empties it. What is
 # deleted is gone, directories with what is in them, once the question is answered.
