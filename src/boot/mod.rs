@@ -385,8 +385,9 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
                  they are",
                 account.uid
             ),
-            "leave out `docker run --user`: the server becomes the owner of a mounted directory by \
-             itself, and HOME and pip work; nothing where the platform chooses the uid",
+            "leave out `docker run --user`, and USER in a derived image: the server becomes the \
+             owner of a mounted directory by itself, and HOME and pip work; nothing where the \
+             platform chooses the uid",
         ))?;
     }
     account::name_own(start, &mut account);

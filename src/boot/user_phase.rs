@@ -59,7 +59,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     });
     let news = result?;
     if let Some(directory) = &start.settings.notebooks.directory {
-        let wrong = wrong_mounts(directory, &person.account.home);
+        let wrong = wrong_mounts(directory, &person.account.home, is_server(start));
         start.report.all_degraded(wrong)?;
     }
     start.report.add_duration("notebooks", time);

@@ -59,12 +59,9 @@ pub enum VerbError {
         /// kill(2)'s error.
         source: std::io::Error,
     },
-    /// There is no server to restart.
-    #[error("there is no server to restart: the container runs {mode}")]
-    NoServer {
-        /// The name of its mode.
-        mode: &'static str,
-    },
+    /// There is no server to restart, for this reason.
+    #[error("there is no server to restart: {0}")]
+    NoServer(String),
     /// The settings are invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),

@@ -5,17 +5,20 @@ use std::process::ExitCode;
 use rustix::process::Signal;
 
 use crate::commands::{RunningSupervisor, VerbError, print_text, status};
-use crate::state::Mode;
+use crate::state::{Mode, Phase};
 use crate::sys;
 
 /// Sends SIGHUP, which means restart if a process sends it.
 ///
 /// # Errors
-/// There is no server, or the supervisor may not be signalled.
+/// There is no server, a stop has begun, or the supervisor may not be signalled.
 pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
     if matches!(asked.state.mode, Mode::Command | Mode::Idle) {
         let mode = status::mode_name(asked.state.mode);
-        return Err(VerbError::NoServer { mode });
+        return Err(VerbError::NoServer(format!("the container runs {mode}")));
+    }
+    if asked.state.phase == Phase::Stopping {
+        return Err(VerbError::NoServer("everything is being stopped".into()));
     }
     let pid = asked.supervisor.pid.as_raw_pid();
     sys::kill(pid, Signal::HUP.as_raw()).map_err(|source| VerbError::Signal { pid, source })?;

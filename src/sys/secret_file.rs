@@ -43,10 +43,15 @@ pub fn open_regular(path: &Path, flags: OFlags) -> io::Result<File> {
 
 fn regular(opened: OwnedFd) -> io::Result<File> {
     let file = File::from(opened);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a regular file")),
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
     }
+    Err(io::Error::other(if kind.is_dir() {
+        "it is a directory, which the engine makes if the file is missing on the host"
+    } else {
+        "it is not a regular file"
+    }))
 }
 
 /// Reads at most `limit` KiB from an open file or pipe.

@@ -94,26 +94,39 @@ impl Mounts {
 }
 
 /// Returns the degradations of the mounts for the user that this process runs as: notebooks that
-/// are lost with the container, and mounts that cannot be used.
-pub fn wrong_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
+/// are lost with the container, and mounts that cannot be used. `of_server`: a server is started.
+pub fn wrong_mounts(notebooks: &Path, home: &Path, of_server: bool) -> Vec<Degradation> {
     let mounts = Mounts::read();
     let mut wrong = unusable(&mounts, notebooks, home);
-    wrong.extend(on_anonymous_volume(&mounts, notebooks, home));
+    wrong.extend(on_anonymous_volume(&mounts, notebooks, home, of_server));
     wrong
 }
 
+/// The directories where programs, not people, mount something.
+const OF_THE_SYSTEM: [&str; 12] = [
+    "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/run", "/sys", "/tmp", "/usr",
+    "/var",
+];
+
 /// Reports notebooks on an anonymous volume, lost with the container, while something else is
-/// mounted at HOME or below /home. An engine makes such a volume for an image's own mount point,
-/// but a user who mounted HOME or another image's path expects the files in it to stay.
-fn on_anonymous_volume(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option<Degradation> {
+/// mounted at HOME, below /home or, for a server, writable at a place of the user's own. An engine
+/// makes such a volume for an image's own mount point, but a user who mounted HOME, another image's
+/// path or `/work` expects what is in the lab to stay.
+fn on_anonymous_volume(
+    mounts: &Mounts,
+    notebooks: &Path,
+    home: &Path,
+    of_server: bool,
+) -> Option<Degradation> {
     let volume = mounts.of(File::open(notebooks).ok()?)?;
     if !volume.is_anonymous() {
         return None;
     }
     let real = notebooks.canonicalize().ok()?;
     let mut elsewhere = mounts.points().filter(|point| {
-        let of_people =
-            *point == home || *point != Path::new("/home") && point.starts_with("/home");
+        let of_people = *point == home
+            || *point != Path::new("/home") && point.starts_with("/home")
+            || of_server && is_place_of_ones_own(point);
         // A hidden directory belongs to a program, and a file is no volume.
         let hidden = point
             .iter()
@@ -129,6 +142,13 @@ fn on_anonymous_volume(mounts: &Mounts, notebooks: &Path, home: &Path) -> Option
     let remedy = "mount a volume there, or name a directory of the mounted one with --notebooks, such \
                   as /home/jupyter/work";
     Some(Degradation::new(cause, remedy))
+}
+
+/// Reports whether this is a mount such as `/work` that is not read-only, as data are.
+fn is_place_of_ones_own(point: &Path) -> bool {
+    let of_the_system = OF_THE_SYSTEM.iter().any(|top| point.starts_with(top));
+    let writable = || rustix::fs::access(point, Access::WRITE_OK) != Err(Errno::ROFS);
+    point != Path::new("/") && !of_the_system && writable()
 }
 
 /// Reports mounts in HOME and inside the notebooks that cannot be read, and those inside the

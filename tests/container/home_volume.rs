@@ -98,6 +98,9 @@ fn notebooks_that_go_with_the_container_beside_a_home_that_stays_are_told() {
         let (_, _, stderr) = run(&[mount], &["true"]);
         assert!(stderr.contains(told), "{stderr}");
     }
+    let work = format!("--volume={}:/work", volume.0);
+    let lab = Container::start(&[&work], &[]);
+    assert!(lab.wait_for(READY).contains(&format!("/work{told}")));
     let both = Volume::new();
     let notebooks = both.option();
     let (_file, settings) = mounted("", "/home/jupyter/.jupyter/custom.css");
@@ -106,6 +109,8 @@ fn notebooks_that_go_with_the_container_beside_a_home_that_stays_are_told() {
         &[][..],
         &[&settings],
         &[&inside],
+        // A command works where it likes.
+        &[&work],
         &[&notebooks],
         &[&mount, &notebooks],
     ] {

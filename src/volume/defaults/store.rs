@@ -159,8 +159,9 @@ fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradat
             let why = format!(
                 "uid {uid} may not write to the notebooks directory, nothing can be saved there"
             );
-            let remedy = "start as root, without docker run --user, so that the volume is handed \
-                          over; or as its owner, whom `ls -ldn` tells";
+            let remedy = "start as root, without `docker run --user` and without USER in a derived \
+                          image, so that the volume is handed over; or as its owner, whom \
+                          `ls -ldn` shows";
             (why, remedy)
         }
         Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), "make room and start again"),

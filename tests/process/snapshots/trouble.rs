@@ -40,6 +40,7 @@ fn a_server_in_each_trouble() {
         asked.running.signal(libc::SIGTERM);
         asked.running.wait_for("fake: deaf to TERM");
         asked.ask(&["healthcheck"], "");
+        asked.ask(&["restart"], "");
         asked.ask(&["status"], "");
     });
     let image = Image::new();
