@@ -1,7 +1,9 @@
 //! AI Lab under SwarmSpawner, with `examples/swarm.py` and Docker's own swarm mode: a
-//! swarm of one machine.
+//! swarm of one machine, and one of two.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::blocks::blocks;
 use crate::support::docker::{Container, IMAGE, docker, docker_ok, name, text};
@@ -12,9 +14,25 @@ use crate::support::{Start, free_port};
 struct Swarm {
     begun: bool,
     network: String,
+    /// The second machine.
+    worker: Option<Child>,
 }
 
 impl Swarm {
+    /// A swarm of this machine and of one that has no other containers.
+    fn of_two_machines() -> Self {
+        let mut node = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/swarm-node"));
+        node.arg(IMAGE).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut worker = node.spawn().unwrap();
+        let mut line = String::new();
+        let said = worker.stdout.take().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let mut swarm = Self::begin();
+        swarm.worker = Some(worker);
+        swarm
+    }
+
     fn begin() -> Self {
         let state = docker_ok(["info", "--format", "{{.Swarm.LocalNodeState}}"]);
         let begun = state.trim() != "active";
@@ -24,6 +42,7 @@ impl Swarm {
         let swarm = Self {
             begun,
             network: name(),
+            worker: None,
         };
         let create = ["network", "create", "--driver", "overlay", "--attachable"];
         docker_ok(create.into_iter().chain([swarm.network.as_str()]));
@@ -34,6 +53,11 @@ impl Swarm {
 impl Drop for Swarm {
     fn drop(&mut self) {
         docker(["network", "rm", &self.network]);
+        if let Some(mut worker) = self.worker.take() {
+            drop(worker.stdin.take());
+            let _ = worker.wait();
+            docker(["network", "rm", "docker_gwbridge"]);
+        }
         if self.begun {
             docker(["swarm", "leave", "--force"]);
             docker(["network", "rm", "docker_gwbridge"]);
@@ -71,50 +95,87 @@ impl Drop for Belongings {
     }
 }
 
+/// A hub in a swarm, a person's service and her volume.
+struct HubInSwarm {
+    // They go away in this order.
+    hub: Hub,
+    hers: Belongings,
+    _place: Container,
+    user: String,
+}
+
+impl HubInSwarm {
+    /// The hub's process is here, its network that of a container called hub.
+    fn start(swarm: &Swarm, more: &str) -> Self {
+        let network = format!("--network={}", swarm.network);
+        let options = [network.as_str(), "--network-alias=hub", "--no-healthcheck"];
+        let place = Container::start(&options, &["sleep", "3600"]);
+        let inspect = |format| docker_ok(["inspect", "--format", format, &place.name]);
+        let names = inspect("{{.ResolvConfPath}}");
+        let enter = [
+            "nsenter",
+            &format!(
+                "--net={}",
+                inspect("{{.NetworkSettings.SandboxKey}}").trim()
+            ),
+            "unshare",
+            "--mount",
+            "sh",
+            "-euc",
+            "mount --bind \"$1\" /etc/resolv.conf; shift; exec \"$@\"",
+            "sh",
+            names.trim(),
+        ]
+        .map(str::to_owned);
+
+        let user = format!("alice{}", std::process::id());
+        let prefix = name();
+        let hers = Belongings {
+            service: format!("{prefix}-{user}"),
+            volume: format!("ai-lab-{user}"),
+        };
+        let more = format!(
+            "c.SwarmSpawner.image = '{IMAGE}'\n\
+             c.SwarmSpawner.network_name = '{}'\n{more}",
+            swarm.network
+        );
+        let hub = Hub::start_example(NEWEST, "examples/swarm.py", prefix, enter.to_vec(), &more);
+        Self {
+            hub,
+            hers,
+            _place: place,
+            user,
+        }
+    }
+
+    /// She logs in and saves a file.
+    fn is_used(&self) {
+        let Self { hub, user, .. } = self;
+        assert_eq!(hub.ask(&["start", user]), "ready");
+        let page = format!("/user/{user}/lab/tree/start.ipynb");
+        assert_eq!(hub.ask(&["page", user]), page);
+        let save = "open('mine.txt', 'w').write('')\nprint(6 * 7)";
+        assert_eq!(hub.ask(&["run", user, save]), "42");
+    }
+
+    /// She has stopped her server. Her files are there again.
+    fn is_used_again(&self) {
+        let Self { hub, user, .. } = self;
+        assert_eq!(hub.ask(&["start", user]), "ready");
+        assert!(hub.ask(&["files", user]).contains("mine.txt"));
+    }
+}
+
 #[test]
 fn a_service_is_started_used_and_stopped() {
     // A machine has one swarm.
     let _alone = alone("swarm");
     let swarm = Swarm::begin();
-    // The hub's process is here, its network that of a container called hub.
-    let network = format!("--network={}", swarm.network);
-    let options = [network.as_str(), "--network-alias=hub", "--no-healthcheck"];
-    let place = Container::start(&options, &["sleep", "3600"]);
-    let inspect = |format| docker_ok(["inspect", "--format", format, &place.name]);
-    let names = inspect("{{.ResolvConfPath}}");
-    let enter = [
-        "nsenter",
-        &format!(
-            "--net={}",
-            inspect("{{.NetworkSettings.SandboxKey}}").trim()
-        ),
-        "unshare",
-        "--mount",
-        "sh",
-        "-euc",
-        "mount --bind \"$1\" /etc/resolv.conf; shift; exec \"$@\"",
-        "sh",
-        names.trim(),
-    ]
-    .map(str::to_owned);
-
-    let user = format!("alice{}", std::process::id());
-    let prefix = name();
-    let hers = Belongings {
-        service: format!("{prefix}-{user}"),
-        volume: format!("ai-lab-{user}"),
-    };
-    let more = format!(
-        "c.SwarmSpawner.image = '{IMAGE}'\n\
-         c.SwarmSpawner.network_name = '{}'",
-        swarm.network
-    );
-    let hub = Hub::start_example(NEWEST, "examples/swarm.py", prefix, enter.to_vec(), &more);
-    assert_eq!(hub.ask(&["start", &user]), "ready");
-    let page = format!("/user/{user}/lab/tree/start.ipynb");
-    assert_eq!(hub.ask(&["page", &user]), page);
-    let save = "open('mine.txt', 'w').write('')\nprint(6 * 7)";
-    assert_eq!(hub.ask(&["run", &user, save]), "42");
+    let lab = HubInSwarm::start(&swarm, "");
+    lab.is_used();
+    let HubInSwarm {
+        hub, hers, user, ..
+    } = &lab;
 
     let task = "{{json .Spec.TaskTemplate.ContainerSpec.Args}} \
                 {{.Spec.TaskTemplate.RestartPolicy.Condition}} {{.Spec.EndpointSpec.Mode}}";
@@ -125,15 +186,24 @@ fn a_service_is_started_used_and_stopped() {
     let said = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     assert!(said.starts_with("healthy"), "{said}");
 
-    assert_eq!(hub.ask(&["stop", &user]), "stopped");
+    assert_eq!(hub.ask(&["stop", user]), "stopped");
     // The hub does not wait for the task; Docker ends it in order.
     assert_eq!(container.end(), 0, "{}", container.logs());
     let gone = docker(["service", "inspect", &hers.service]);
     assert!(text(&gone).contains("no such service"), "{}", text(&gone));
+    lab.is_used_again();
+}
 
-    // Her files are there again.
-    assert_eq!(hub.ask(&["start", &user]), "ready");
-    assert!(hub.ask(&["files", &user]).contains("mine.txt"));
+#[test]
+fn a_server_runs_on_another_machine_than_the_hub() {
+    let _alone = alone("swarm");
+    let swarm = Swarm::of_two_machines();
+    let placed = "c.SwarmSpawner.extra_placement_spec = {'constraints': ['node.role==worker']}";
+    let lab = HubInSwarm::start(&swarm, placed);
+    lab.is_used();
+    assert_eq!(lab.hers.container(), "", "this machine runs the server");
+    assert_eq!(lab.hub.ask(&["stop", &lab.user]), "stopped");
+    lab.is_used_again();
 }
 
 /// A secret of the swarm; it goes away.
