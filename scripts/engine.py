@@ -83,6 +83,8 @@ class Engine:
     def __init__(self, storage_driver, *words, data=None):
         self.directory = tempfile.TemporaryDirectory(prefix="ai-lab-engine-")
         self.base = pathlib.Path(self.directory.name)
+        # With userns-remap, root of a container comes to its files as an ordinary user.
+        self.base.chmod(0o711)
         self.data = data or self.base / "data-root"
         self.socket = f"unix://{self.base}/sock"
         (self.base / "daemon.json").write_text("{}")
@@ -166,13 +168,34 @@ class Engine:
         self.directory.cleanup()
 
 
+REMAPPED = "ai-lab-remapped"
+
+
+def add_remapped_account(directory):
+    """Gives the mounts of this process an account with 65,536 ids from 100,000 on."""
+    lines = {
+        "passwd": f"{REMAPPED}:x:61999:61999::/nonexistent:/usr/sbin/nologin",
+        "group": f"{REMAPPED}:x:61999:",
+        "subuid": f"{REMAPPED}:100000:65536",
+        "subgid": f"{REMAPPED}:100000:65536",
+    }
+    for name, line in lines.items():
+        copy, file = pathlib.Path(directory, name), pathlib.Path("/etc", name)
+        copy.write_text(f"{file.read_text()}{line}\n")
+        run("mount", "--bind", copy, file)
+
+
 @contextlib.contextmanager
-def at_the_usual_place(storage_driver, data=None):
+def at_the_usual_place(storage_driver, data=None, remap=False):
     """An engine with a network and mounts of its own, in which its socket is the usual one."""
-    with own_network_with_a_way_out():
+    with own_network_with_a_way_out(), tempfile.TemporaryDirectory() as accounts:
         unshare(CLONE_NEWNS)
         run("mount", "--make-rprivate", "/")
-        with Engine(storage_driver, data=data) as own:
+        words = []
+        if remap:
+            add_remapped_account(accounts)
+            words = ["--userns-remap", REMAPPED]
+        with Engine(storage_driver, *words, data=data) as own:
             made = not SOCKET.exists()
             SOCKET.touch()
             run("mount", "--bind", own.socket.removeprefix("unix://"), SOCKET)

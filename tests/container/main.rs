@@ -48,6 +48,7 @@ mod podman;
 mod quick_start;
 mod readiness;
 mod record;
+mod remapped;
 mod rescue;
 mod restart;
 mod secrets;
