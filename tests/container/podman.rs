@@ -150,8 +150,11 @@ fn socket_and_server(podman: &Podman) {
     });
     let health = podman.ok(&["exec", &name, "ai-lab-entrypoint", "healthcheck"]);
     assert!(health.starts_with("healthy"), "{health}");
+    let exec = ["exec", "--user=jupyter", &name];
+    let seen = podman.ok(&[&exec[..], &["docker", "ps", "--format={{.Names}}"]].concat());
+    assert_eq!(seen.trim(), name);
     let uids = "cat /proc/[0-9]*/status | grep ^Uid";
-    let uids = podman.ok(&["exec", "--user=jupyter", &name, "sh", "-c", uids]);
+    let uids = podman.ok(&[&exec[..], &["sh", "-c", uids]].concat());
     assert!(uids.lines().count() > 2, "{uids}");
     for line in uids.lines() {
         assert_eq!(line, "Uid:\t1000\t1000\t1000\t1000");
