@@ -161,7 +161,8 @@ fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradat
             );
             let remedy = "start as root, without `docker run --user` and without USER in a derived \
                           image, so that the volume is handed over; or as its owner, whom \
-                          `ls -ldn` shows";
+                          `ls -ldn` shows; or, where root may not hand it over (NFS with root \
+                          squash), change its owner on the server";
             (why, remedy)
         }
         Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), "make room and start again"),
