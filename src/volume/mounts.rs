@@ -11,6 +11,7 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 
 use crate::degradation::Degradation;
+use crate::sys::dir::is_read_only;
 
 /// One line of mountinfo (proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,8 +148,7 @@ fn on_anonymous_volume(
 /// Reports whether this is a mount such as `/work` that is not read-only, as data are.
 fn is_place_of_ones_own(point: &Path) -> bool {
     let of_the_system = OF_THE_SYSTEM.iter().any(|top| point.starts_with(top));
-    let writable = || rustix::fs::access(point, Access::WRITE_OK) != Err(Errno::ROFS);
-    point != Path::new("/") && !of_the_system && writable()
+    point != Path::new("/") && !of_the_system && !is_read_only(point)
 }
 
 /// Reports mounts in HOME and inside the notebooks that cannot be read, and those inside the
@@ -183,7 +183,8 @@ fn unwritable(mount: &Path) -> Option<Degradation> {
     let error = rustix::fs::access(mount, Access::WRITE_OK).err()?;
     let remedy = "mount it read-only (:ro) if it is only to be read; otherwise give it to the \
                   server's user on the host, or add a group that can write it with --group-add";
-    let fine = matches!(error, Errno::ROFS | Errno::NOENT);
+    // access(2) reports missing rights before it looks whether a mount is read-only.
+    let fine = error == Errno::NOENT || is_read_only(mount);
     (!fine).then(|| refused(mount, "written", error, remedy))
 }
 

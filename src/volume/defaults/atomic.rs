@@ -269,15 +269,17 @@ pub(super) struct StagedText {
 impl StagedText {
     /// Writes the file `name` of `dir` under a temporary name, and flushes its data.
     pub fn write(dir: impl AsFd, name: &'static CStr, text: &[u8]) -> Result<Self, Errno> {
+        let dir = tree::open_dir(dir, c".")?;
+        let temp = temporary(NEW);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(&dir, &temp, flags, Mode::from(0o644))?);
+        // From here on the file is ours to remove.
         let staged = Self {
-            dir: tree::open_dir(dir, c".")?,
-            temp: temporary(NEW),
+            dir,
+            temp,
             name,
             in_place: false,
         };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&staged.dir, &staged.temp, flags, Mode::from(0o644))?;
-        let mut file = File::from(file);
         file.write_all(text).map_err(|error| errno(&error))?;
         rustix::fs::fdatasync(&file)?;
         Ok(staged)

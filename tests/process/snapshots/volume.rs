@@ -262,7 +262,8 @@ fn other_mounts_in_a_volume() {
     start("mounts-that-are-fine", |image| {
         let script = "mount -t tmpfs -o mode=755 tmpfs fresh\n\
                       mount -t tmpfs tmpfs read-only\ntouch read-only/data\n\
-                      mount -o remount,ro read-only";
+                      mount -o remount,ro read-only\n\
+                      mount --bind closed closed\nmount -o remount,bind,ro closed";
         mounts(image, script)
     });
     start("mounts-that-cannot-be-used", |image| {
