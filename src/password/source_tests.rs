@@ -110,7 +110,7 @@ fn a_password_file_is_regular_and_at_most_4_kib() {
     for (name, why) in [
         ("longer", "longer than 4 KiB"),
         ("fifo", "not a regular file"),
-        ("", "it is a directory, which the engine makes if"),
+        ("", "it is a directory (an engine makes one if"),
         ("absent", "No such file"),
     ] {
         let error = decide(None, Some(&at(name)), &[]).unwrap_err();

@@ -1,15 +1,15 @@
 //! Reads the settings file: turns TOML into written values.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use toml::de::{DeTable, DeValue};
 
 use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
+use crate::sys::secret_file::open_regular;
 
 /// The longest settings file, in bytes.
 pub const LIMIT: u64 = 64 * 1024;
@@ -39,19 +39,12 @@ pub fn read(path: &Path, named: bool) -> Content {
         Content::error_only(SettingError::new("config", path.display(), problem, remedy))
     };
     let mut text = String::new();
-    // Opening a FIFO without a writer must not block the start.
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NONBLOCK);
-    match options.open(path) {
+    match open_regular(path, OFlags::empty()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
             return Content::default();
         }
         Err(error) => return unreadable(format!("cannot be read: {error}")),
         Ok(file) => {
-            let regular = file.metadata().is_ok_and(|data| data.is_file());
-            if !regular {
-                return unreadable("is not a regular file".into());
-            }
             if let Err(error) = file.take(LIMIT + 1).read_to_string(&mut text) {
                 return unreadable(format!("cannot be read: {error}"));
             }

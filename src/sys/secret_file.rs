@@ -48,7 +48,7 @@ fn regular(opened: OwnedFd) -> io::Result<File> {
         return Ok(file);
     }
     Err(io::Error::other(if kind.is_dir() {
-        "it is a directory, which the engine makes if the file is missing on the host"
+        "it is a directory (an engine makes one if a mounted file is missing on the host)"
     } else {
         "it is not a regular file"
     }))

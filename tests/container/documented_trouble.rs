@@ -243,7 +243,7 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             &["--env=JUPYTER_PASSWORD_FILE=/tmp"],
             end,
             78,
-            &["it is a directory, which the engine makes"],
+            &["it is a directory (an engine makes one"],
         ),
         (
             &[],
