@@ -173,8 +173,8 @@ def containers(image, stock, rounds):
                 row("idle wake-ups in 10 s", [woken], None, "", "0", lambda _: 0)
             ends.append(this.stop())
     shares, own = map(list, zip(*held))
-    row("PID 1 when ready, Pss", shares, None, "MB", "≤ 1.2 MB", lambda _: 1.2)
-    row("PID 1 when ready, private dirty", own, None, "MB", "≤ 0.5 MB", lambda _: 0.5)
+    row("PID 1, 2 s after ready, Pss", shares, None, "MB", "≤ 1.2 MB", lambda _: 1.2)
+    row("PID 1, 2 s after ready, private dirty", own, None, "MB", "≤ 0.5 MB", lambda _: 0.5)
     row("container start → HTTP 200, same venv", ours, bares, "ms", "≤ bare, same venv, + 40 ms",
         lambda peer: peer + 40,
         f"{median(ours) - median(bares):+.0f} ms, {engine.driver()}")

@@ -181,7 +181,8 @@ def add_remapped_account(directory):
     }
     for name, line in lines.items():
         copy, file = pathlib.Path(directory, name), pathlib.Path("/etc", name)
-        copy.write_text(f"{file.read_text()}{line}\n")
+        before = file.read_text().rstrip("\n")
+        copy.write_text(f"{before}\n{line}\n")
         run("mount", "--bind", copy, file)
 
 

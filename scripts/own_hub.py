@@ -41,8 +41,8 @@ def run(*words):
 
 
 def install(*more):
-    """A venv with the hub, and with `more` packages."""
-    place = ROOT / "target/own-hub"
+    """A venv with the hub and `more` packages: one for each script."""
+    place = ROOT / f"target/own-hub-{len(more)}"
     complete, wanted = place / "complete", "\n".join((*PACKAGES, *more))
     if not complete.exists() or complete.read_text() != wanted:
         run(sys.executable, "-m", "venv", "--clear", str(place))

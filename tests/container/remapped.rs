@@ -9,7 +9,8 @@ const SCRIPT: &str = r#"
 docker load --quiet >/dev/null
 docker run --detach --name lab --no-healthcheck --volume notebooks:/home/jupyter/notebooks \
     --volume /var/run/docker.sock:/var/run/docker.sock "$1" >/dev/null
-until docker logs lab 2>&1 | grep --quiet --fixed-strings '] ready in '; do sleep 0.2; done
+timeout 240 sh -c 'until docker logs lab 2>&1 | grep -qF "] ready in "; do sleep 0.2; done' ||
+    { docker logs lab; exit 1; }
 echo "map: $(docker exec lab cat /proc/self/uid_map | xargs)"
 pid=$(docker inspect --format '{{.State.Pid}}' lab)
 echo "uid outside: $(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$pid/status")"
@@ -50,9 +51,9 @@ fn with_userns_remap_all_works_but_the_sockets_group_and_unmapped_owners() {
         .stdin(save.stdout.take().unwrap())
         .output()
         .unwrap();
-    assert!(save.wait().unwrap().success());
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
+    assert!(save.wait().unwrap().success());
     let [start, again, others, own] = said
         .split("== ")
         .collect::<Vec<_>>()

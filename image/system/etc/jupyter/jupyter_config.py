@@ -4,8 +4,8 @@ import sys
 # Unix sockets in the runtime directory, which the user alone can enter. TCP is open to
 # everything in the network namespace, which is the host's with --network host. A socket's
 # path has 107 bytes at most, and a kernel's name 50 of them. Plain assignments alone: no other
-# statement can be judged, and then no default password is set. Servers alone: nbconvert, papermill
-# and the like put their sockets into the working directory, all under the same name.
+# statement can be judged, and then no default password is set. Servers alone: nbconvert, `jupyter
+# execute` and the like put their sockets into the working directory, all under the same name.
 c.KernelManager.transport = (
     "ipc"
     if "jupyter_server" in sys.modules
