@@ -227,10 +227,11 @@ print('took all', flush=True)
 /// Queues 10,000. (Python's own `os.kill` is
 /// kill(2), which loses what finds no room.)
 const SENDER: &str = "
-import ctypes, sys
-libc = ctypes.CDLL(None)
-for _ in range(10_000):
-    assert libc.sigqueue(int(sys.argv[1]), 40, ctypes.c_void_p(7)) == 0
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for sent in range(10_000):
+    if libc.sigqueue(int(sys.argv[1]), 40, ctypes.c_void_p(7)):
+        sys.exit(f'after {sent}: {os.strerror(ctypes.get_errno())}')
 ";
 
 #[test]
