@@ -198,7 +198,10 @@ const HUB: &[(&str, Do)] = &[
         "FROM ai-lab:dev",
         Proves("container/hub_old.rs", "jupyterhub==5.2.1"),
     ),
-    ("Mount(", ByHand("Not run: several machines, NFS volumes")),
+    (
+        "Mount(",
+        ByHand("NFS volumes without a hub: `tests/other_world/nfs`"),
+    ),
     (
         "docker secret create",
         Proves(
