@@ -176,7 +176,7 @@ fn problem_of_settings(file: &Path) -> Option<String> {
 fn content(file: &Path) -> Option<Result<Vec<u8>, String>> {
     let short = fs::metadata(file).is_ok_and(|data| data.len() <= LIMIT * 1024);
     short.then(|| {
-        secret_file::read_of_user(file, LIMIT)
+        secret_file::read_through_links(file, LIMIT)
             .map_err(|error| format!("it cannot be read: {error}"))
     })
 }

@@ -2,14 +2,13 @@
 //! precedence (`jupyter_core.paths`, `jupyter_core.application`, `jupyter_server.serverapp`).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::jupyter_config::command_line::CommandLine;
 use crate::jupyter_config::python;
 use crate::jupyter_config::sources::{ConfigSources, Rank, Setting, Source, SourceContent, Value};
+use crate::sys::secret_file;
 
 /// The name of the file that `jupyter server password` writes.
 pub const CONFIG_FILE_NAME: &str = "jupyter_server_config.json";
@@ -416,27 +415,12 @@ fn file(path: &Path, rank: Rank) -> Option<Source> {
     Some(source(&path.display().to_string(), rank, said))
 }
 
-/// The longest configuration file, in bytes: fifty times the longest that Jupyter generates.
-const LIMIT: u64 = 4 * 1024 * 1024;
+/// The longest configuration file, in KiB: fifty times the longest that Jupyter generates.
+const LIMIT: u64 = 4 * 1024;
 
-/// Reads a configuration file of Jupyter. A FIFO without a writer and a file without an end are
-/// errors, because they must not block the start.
+/// Reads a configuration file of Jupyter.
 pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LIMIT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(io::Error::new(
-            ErrorKind::FileTooLarge,
-            "it is longer than 4 MiB",
-        ));
-    }
-    Ok(bytes)
+    secret_file::read_through_links(path, LIMIT)
 }
 
 fn is_absent(error: &std::io::Error) -> bool {
@@ -466,7 +450,7 @@ fn read_config_d(directory: &Path, bytes: &mut u64, left: &mut usize, found: &mu
 /// Reads and adds a file. All these files of one configuration directory share one [`LIMIT`].
 fn add_bounded(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
     *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
-    match *bytes > LIMIT {
+    match *bytes > LIMIT * 1024 {
         true => {
             let said = SourceContent::describe_unclear("over 4 MiB");
             found.push(source(&path.display().to_string(), Rank::Ignored, said));

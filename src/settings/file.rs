@@ -1,18 +1,17 @@
 //! Reads the settings file: turns TOML into written values.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use toml::de::{DeTable, DeValue};
 
 use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
-use crate::sys::secret_file::open_regular;
+use crate::sys::secret_file;
 
-/// The longest settings file, in bytes.
-pub const LIMIT: u64 = 64 * 1024;
+/// The longest settings file, in KiB.
+pub const LIMIT: u64 = 64;
 
 /// The content of a settings file.
 #[derive(Debug, Default)]
@@ -34,26 +33,19 @@ impl Content {
 
 /// Reads the settings file. A missing file is fine unless it was `named`.
 pub fn read(path: &Path, named: bool) -> Content {
-    let unreadable = |problem: String| {
-        let remedy = "name a readable TOML file with --config";
-        Content::error_only(SettingError::new("config", path.display(), problem, remedy))
+    let utf8 = |bytes| {
+        let text = String::from_utf8(bytes);
+        text.map_err(|_| io::Error::other("it is not UTF-8"))
     };
-    let mut text = String::new();
-    match open_regular(path, OFlags::empty()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => {
-            return Content::default();
-        }
-        Err(error) => return unreadable(format!("cannot be read: {error}")),
-        Ok(file) => {
-            if let Err(error) = file.take(LIMIT + 1).read_to_string(&mut text) {
-                return unreadable(format!("cannot be read: {error}"));
-            }
+    match secret_file::read_through_links(path, LIMIT).and_then(utf8) {
+        Ok(text) => parse(&text, path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Content::default(),
+        Err(error) => {
+            let problem = format!("cannot be read: {error}");
+            let remedy = "name a readable TOML file with --config";
+            Content::error_only(SettingError::new("config", path.display(), problem, remedy))
         }
     }
-    if text.len() as u64 > LIMIT {
-        return unreadable(format!("is longer than {LIMIT} bytes"));
-    }
-    parse(&text, path)
 }
 
 /// Parses the text of a settings file. `path` is only for messages. Every unknown key and every

@@ -7,14 +7,17 @@
 //! wrote it, so that verbs ignore a record of the image or of an earlier start.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::settings::table::{Entry, Key, TABLE, ValueKind};
 use crate::settings::value::RawValue;
 use crate::settings::{Origin, Settings, file};
 use crate::sys::effects::Effects;
+use crate::sys::secret_file;
 use crate::sys::text;
 use crate::sys::trust;
 
@@ -170,11 +173,9 @@ pub fn user_record_path(state_dir: &Path) -> PathBuf {
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    if text.len() > file::LIMIT as usize {
-        return Err(io::Error::other(format!(
-            "they are longer than {} bytes",
-            file::LIMIT
-        )));
+    if text.len() as u64 > file::LIMIT * 1024 {
+        let problem = format!("they are longer than {} KiB", file::LIMIT);
+        return Err(io::Error::other(problem));
     }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -210,17 +211,12 @@ pub fn find_user_record(state_dir: &Path, uid: u32, supervisor: &str) -> Option<
 }
 
 fn find(path: &Path, uid: u32, supervisor: &str) -> Option<Record> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let file = options.open(path).ok()?;
-    let data = file.metadata().ok()?;
-    if !data.is_file() || data.uid() != uid || data.len() > file::LIMIT {
+    let file = secret_file::open_regular(path, OFlags::NOFOLLOW).ok()?;
+    if file.metadata().ok()?.uid() != uid {
         return None;
     }
-    let mut text = String::new();
-    file.take(file::LIMIT).read_to_string(&mut text).ok()?;
+    let text = secret_file::read_limited(file, file::LIMIT).ok()?;
+    let text = String::from_utf8(text).ok()?;
     let line = format!("{}\n", supervisor_line(supervisor));
     let (heading, rest) = text.split_once('\n')?;
     let rest = rest.strip_prefix(&line)?;

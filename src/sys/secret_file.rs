@@ -1,8 +1,8 @@
 //! Reads regular files of a limited length: those with secrets, which only root may be able to
-//! read, and those of the server's user.
+//! read, and those that are read through any link.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -24,11 +24,11 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     open(path).and_then(|file| read_limited(file, limit))
 }
 
-/// Reads a file of at most `limit` KiB as the server will: as its user, through any link.
+/// Reads a file of at most `limit` KiB through any link, as most programs do.
 ///
 /// # Errors
-/// The file cannot be opened, is no regular file, or is longer.
-pub fn read_of_user(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+/// The file cannot be opened, is no regular file, or is longer ([`ErrorKind::FileTooLarge`]).
+pub fn read_through_links(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_limited(open_regular(path, OFlags::empty())?, limit)
 }
 
@@ -57,13 +57,18 @@ fn regular(opened: OwnedFd) -> io::Result<File> {
 /// Reads at most `limit` KiB from an open file or pipe.
 ///
 /// # Errors
-/// It cannot be read, or has more.
+/// It cannot be read, or has more ([`ErrorKind::FileTooLarge`]).
 pub fn read_limited(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = limit * 1024;
     from.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("it is longer than {limit} KiB")));
+        let limit = match limit % 1024 {
+            0 => format!("{} MiB", limit / 1024),
+            _ => format!("{limit} KiB"),
+        };
+        let problem = format!("it is longer than {limit}");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
     }
     Ok(bytes)
 }

@@ -21,7 +21,7 @@ pub fn read_pair<'a>(
     key: &'a Path,
 ) -> Result<Certificate, (&'a Path, FileProblem)> {
     let read = |path| {
-        let content = secret_file::read_of_user(path, LIMIT);
+        let content = secret_file::read_through_links(path, LIMIT);
         content.map_err(|error| (path, FileProblem::Unreadable(error)))
     };
     let (certificates, keys) = (read(certificate)?, read(key)?);
