@@ -12,12 +12,11 @@ use crate::boot::changes::{Section, Words};
 use crate::boot::{Failure, Start};
 use crate::degradation::Degradation;
 use crate::group_access::Entry;
-use crate::identity::{Account, Root, group, group_name, has_name_service, known_user, resolve};
-use crate::settings::nb_user::DEFAULT_ID;
-use crate::settings::table::find;
-use crate::settings::{
-    Key, NewAccount, Origin, SettingError, Settings, SettingsError, VolumeOwner,
+use crate::identity::{
+    Account, IdentityError, Root, group, group_name, has_name_service, known_user, resolve,
 };
+use crate::settings::nb_user::{DEFAULT_ID, wrong};
+use crate::settings::{Key, NewAccount, SettingError, Settings, SettingsError, VolumeOwner};
 use crate::sys::trust;
 use crate::volume::{Claim, Claimed, VolumeError, claim, is_ordinary};
 
@@ -52,19 +51,11 @@ pub(super) fn is_in_persons_home(start: &Start<'_>, directory: &Path) -> bool {
 /// # Errors
 /// A system account, the uid of another one, or a system group.
 pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, SettingsError> {
-    let variable = |name, problem, remedy: &str| {
-        let origin = Origin::Environment(name);
-        SettingsError(vec![SettingError::new(name, origin, problem, remedy)])
-    };
-    let setting = |key, problem, remedy: &str| {
-        let wrong = SettingError::new(find(key).name(), settings.origin(key), problem, remedy);
-        SettingsError(vec![wrong])
-    };
     let known = resolve(&new.name, None, None).ok();
     let known = known.filter(|account| account.in_passwd);
     if let Some(account) = known.as_ref().filter(|account| !is_ordinary(account.uid)) {
         let problem = format!("{} is a system account (uid {})", new.name, account.uid);
-        return Err(variable("NB_USER", problem, "name another user"));
+        return Err(wrong("NB_USER", problem, "name another user").into());
     }
     let uid = new.uid.or(known.as_ref().map(|account| account.uid));
     let uid = uid.unwrap_or(DEFAULT_ID);
@@ -73,29 +64,24 @@ pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, Sett
     if !is_ordinary(uid) || is_anothers {
         let problem = format!("{uid} is the number of a system account");
         let remedy = "name the uid of an ordinary user";
-        return Err(variable("NB_UID", problem, remedy));
+        return Err(wrong("NB_UID", problem, remedy).into());
     }
     if settings.notebooks.owner == VolumeOwner::Adopt {
-        let problem = "another account is asked for, so no owner is adopted".into();
+        let problem = "another account is asked for, so no owner is adopted";
         let remedy = "leave out NB_USER and NB_UID, or --volume-owner adopt";
-        return Err(setting(Key::VolumeOwner, problem, remedy));
+        return Err(settings.error(Key::VolumeOwner, problem, remedy).into());
     }
     let user = settings.user.as_ref();
     let gid = match user.and_then(|user| user.group.as_deref()) {
-        Some(name) => group(name).map_err(|unknown| {
-            let problem = format!("there is no group {:?} here", unknown.name);
-            setting(Key::Group, problem, "name one of /etc/group, or a number")
-        })?,
+        Some(name) => {
+            group(name).map_err(|unknown| unknown_account(settings, Key::Group, &unknown))?
+        }
         None => known.as_ref().map_or(uid, |account| account.gid),
     };
     let is_named = group_name(gid) != gid.to_string();
     if gid < FIRST_GID && is_named && !GIDS_OF_PEOPLE.contains(&gid) {
         let problem = format!("{gid} is the system's group {}", group_name(gid));
-        return Err(variable(
-            "NB_GID",
-            problem,
-            "name a group of ordinary users",
-        ));
+        return Err(wrong("NB_GID", problem, "name a group of ordinary users").into());
     }
     let home = user.and_then(|user| user.home.clone());
     let (shell, old_home, mut groups) = match known {
@@ -113,6 +99,18 @@ pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, Sett
         groups,
         in_passwd: true,
     })
+}
+
+/// Returns the error for an account or group that this container does not have.
+pub(super) fn unknown_account(
+    settings: &Settings,
+    key: Key,
+    unknown: &IdentityError,
+) -> SettingError {
+    let IdentityError { name, kind } = unknown;
+    let problem = format!("there is no {} {name:?} here", kind.word());
+    let remedy = format!("name one of {}, or a number", kind.file());
+    settings.error(key, problem, &remedy)
 }
 
 /// Returns the gid of the group that may write the image's venv. One that others than root could

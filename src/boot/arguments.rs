@@ -186,10 +186,7 @@ impl ServerCheck {
                 "mount a volume there, or name another directory",
             ));
         }
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(SettingsError(wrong)),
-        }
+        SettingsError::of_all(wrong)
     }
 
     fn unreadable(&self, name: &str, place: String, file: &str) -> Option<SettingError> {

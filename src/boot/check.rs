@@ -11,7 +11,7 @@ use crate::boot::certificate::CertificateRequest;
 use crate::boot::{account, certificate, variable};
 use crate::hooks;
 use crate::hooks::HookError;
-use crate::identity::{Account, IdentityError, group, resolve};
+use crate::identity::{Account, group, resolve};
 use crate::password;
 use crate::password::{Sources, Wanted};
 use crate::server::argv;
@@ -19,7 +19,7 @@ use crate::server::program;
 use crate::server::program::Launch;
 use crate::settings::resolve::Draft;
 use crate::settings::table::find;
-use crate::settings::{Key, SettingError, Settings, SettingsError, User, old_paths};
+use crate::settings::{Key, Settings, SettingsError, User, old_paths};
 
 /// Docker kills what is left of a container this many seconds after SIGTERM, unless another
 /// time is set.
@@ -136,26 +136,23 @@ pub fn account(settings: &Settings) -> Result<Option<Account>, SettingsError> {
     }
     let mut wrong = Vec::new();
     match resolve(name, None, None) {
-        Ok(account) if account.uid == 0 => wrong.push(error(
-            settings,
+        Ok(account) if account.uid == 0 => wrong.push(settings.error(
             Key::User,
             format!("{name:?} is another name for root"),
             "name an ordinary user, or `root` for the old layout under /root",
         )),
         Ok(_) => {}
-        Err(unknown) => wrong.push(unknown_account(settings, Key::User, &unknown)),
+        Err(unknown) => wrong.push(account::unknown_account(settings, Key::User, &unknown)),
     }
     if let Some(Err(unknown)) = group.as_deref().map(self::group) {
-        wrong.push(unknown_account(settings, Key::Group, &unknown));
+        wrong.push(account::unknown_account(settings, Key::Group, &unknown));
     }
-    if !wrong.is_empty() {
-        return Err(SettingsError(wrong));
-    }
-    let account = resolve(name, group.as_deref(), home.as_deref());
+    SettingsError::of_all(wrong)?;
     // Both names were found above, so this fails only if one has gone since.
-    let account =
-        account.map_err(|gone| SettingsError(vec![unknown_account(settings, Key::User, &gone)]));
-    account.map(Some)
+    match resolve(name, group.as_deref(), home.as_deref()) {
+        Ok(account) => Ok(Some(account)),
+        Err(gone) => Err(account::unknown_account(settings, Key::User, &gone).into()),
+    }
 }
 
 /// Returns the gids of the groups that are passed on although the image gives them to root.
@@ -167,35 +164,19 @@ pub fn kept_groups(settings: &Settings) -> Result<Vec<u32>, SettingsError> {
     let mut gids = Vec::new();
     for name in &settings.keep_groups {
         match group(name) {
-            Ok(0) => wrong.push(error(
-                settings,
+            Ok(0) => wrong.push(settings.error(
                 Key::KeepGroup,
                 format!("{name:?} is root's own group, which is never kept"),
                 "name another one",
             )),
             Ok(gid) => gids.push(gid),
-            Err(unknown) => wrong.push(unknown_account(settings, Key::KeepGroup, &unknown)),
+            Err(unknown) => {
+                wrong.push(account::unknown_account(settings, Key::KeepGroup, &unknown))
+            }
         }
     }
-    match wrong.is_empty() {
-        true => Ok(gids),
-        false => Err(SettingsError(wrong)),
-    }
-}
-
-fn error(settings: &Settings, key: Key, problem: String, remedy: &str) -> SettingError {
-    SettingError::new(find(key).name(), settings.origin(key), problem, remedy)
-}
-
-pub(super) fn unknown_account(
-    settings: &Settings,
-    key: Key,
-    unknown: &IdentityError,
-) -> SettingError {
-    let IdentityError { name, kind } = unknown;
-    let problem = format!("there is no {} {name:?} here", kind.word());
-    let remedy = format!("name one of {}, or a number", kind.file());
-    error(settings, key, problem, &remedy)
+    SettingsError::of_all(wrong)?;
+    Ok(gids)
 }
 
 fn trusted_hooks(settings: &Settings) -> Result<(), SettingsError> {
@@ -209,7 +190,7 @@ fn trusted_hooks(settings: &Settings) -> Result<(), SettingsError> {
 /// Returns the settings error for a hook that cannot be trusted.
 pub fn untrusted(settings: &Settings, wrong: &HookError) -> SettingsError {
     let remedy = "make it, its interpreter and every directory above them writable by root alone";
-    SettingsError(vec![error(settings, Key::Hooks, wrong.to_string(), remedy)])
+    settings.error(Key::Hooks, wrong.to_string(), remedy).into()
 }
 
 /// Returns the wanted password. The password file may be root's, so this comes before the drop.
@@ -226,8 +207,7 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
         file: file.map(|path| (path, settings.origin(Key::PasswordFile))),
         environment: &|name| std::env::var_os(name),
     };
-    let wanted = password::wanted(&sources).map_err(SettingsError)?;
-    Ok(match (wanted, launch) {
+    Ok(match (password::wanted(&sources)?, launch) {
         (Wanted::Default(secret), Launch::Command(words)) if chooses_a_login(words) => {
             Wanted::RemoveDefault(secret)
         }

@@ -7,7 +7,7 @@ use crate::commands::{VerbContext, VerbError, print_text};
 use crate::password::source;
 use crate::password::source::Sources;
 use crate::settings::resolve::CliSettings;
-use crate::settings::{Key, SettingsError, resolve, saved, table};
+use crate::settings::{Key, resolve, saved, table};
 
 /// Shows the settings in the form of a settings file, always without the password.
 ///
@@ -49,8 +49,7 @@ pub fn check(file: Option<&Path>, typed: CliSettings) -> Result<ExitCode, VerbEr
         default: default.map(|text| (text, settings.origin(Key::Password))),
         file: None,
         environment: &|_| None,
-    })
-    .map_err(SettingsError)?;
+    })?;
     print_text(&format!("{}: nothing is wrong\n", file.display()));
     Ok(ExitCode::SUCCESS)
 }

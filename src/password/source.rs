@@ -9,7 +9,7 @@ use crate::settings::table::{
     PASSWORD_ENV as PASSWORD, PASSWORD_FILE_ENV as PASSWORD_FILE,
     PASSWORD_HASH_ENV as PASSWORD_HASH,
 };
-use crate::settings::{Origin, SettingError};
+use crate::settings::{Origin, SettingError, SettingsError};
 use crate::sys::secret_file;
 
 /// The longest password file, in KiB.
@@ -40,7 +40,7 @@ enum SourceValue {
 /// # Errors
 /// Every error at once: two sources that force a password, an unreadable file, a text that
 /// cannot be a password.
-pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
+pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, SettingsError> {
     let variable = |name: &'static str| {
         let value = (sources.environment)(name)?;
         Some((value, Origin::Environment(name)))
@@ -92,9 +92,7 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, Vec<SettingError>> {
             None
         }
     };
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+    SettingsError::of_all(errors)?;
     Ok(match (forced, default) {
         (Some(SourceValue::Password(secret)), _) => Wanted::Forced(secret),
         (Some(SourceValue::Hash(hash)), _) => Wanted::ForcedHash(hash),

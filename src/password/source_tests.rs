@@ -18,7 +18,7 @@ fn decide(
         },
     };
     wanted(&sources).map_err(|errors| {
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
         texts.join("\n")
     })
 }

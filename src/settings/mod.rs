@@ -202,4 +202,9 @@ impl Settings {
         let written = self.given.get(&key);
         written.map_or(Origin::Default, |raw| raw.origin.clone())
     }
+
+    /// Returns an error in the value of `key`.
+    pub fn error(&self, key: Key, problem: impl Into<String>, remedy: &str) -> SettingError {
+        SettingError::new(table::find(key).name(), self.origin(key), problem, remedy)
+    }
 }

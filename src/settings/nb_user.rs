@@ -189,7 +189,8 @@ fn name_problem(name: &str) -> Option<String> {
         .then(|| format!("{name:?} cannot be the name of an ordinary user"))
 }
 
-fn wrong(name: &'static str, problem: String, remedy: &str) -> SettingError {
+/// Returns an error in the value of one of the variables.
+pub fn wrong(name: &'static str, problem: String, remedy: &str) -> SettingError {
     SettingError::new(name, Origin::Environment(name), problem, remedy)
 }
 

@@ -50,10 +50,8 @@ impl Draft {
     /// # Errors
     /// All errors found in the settings.
     pub fn finish(self) -> Result<Settings, SettingsError> {
-        match self.errors.is_empty() {
-            true => Ok(self.settings),
-            false => Err(SettingsError(self.errors)),
-        }
+        SettingsError::of_all(self.errors)?;
+        Ok(self.settings)
     }
 }
 

@@ -107,3 +107,19 @@ impl SettingError {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(|e| format!("settings: {e}")).collect::<Vec<_>>().join("\n"))]
 pub struct SettingsError(pub Vec<SettingError>);
+
+impl SettingsError {
+    /// Returns the errors as one; `Ok`: there is none.
+    pub fn of_all(errors: Vec<SettingError>) -> Result<(), Self> {
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Self(errors)),
+        }
+    }
+}
+
+impl From<SettingError> for SettingsError {
+    fn from(error: SettingError) -> Self {
+        Self(vec![error])
+    }
+}

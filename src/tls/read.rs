@@ -3,8 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::settings::table::find;
-use crate::settings::{Key, SettingError, Settings, SettingsError};
+use crate::settings::{Key, Settings, SettingsError};
 use crate::sys::secret_file;
 use crate::tls::certificate::{Certificate, Unusable};
 
@@ -55,8 +54,7 @@ pub fn read(
 ) -> Result<Certificate, SettingsError> {
     let wrong = |setting, path: &Path, problem: String, remedy: &str| {
         let problem = format!("{}: {problem}", path.display());
-        let (name, origin) = (find(setting).name(), settings.origin(setting));
-        SettingsError(vec![SettingError::new(name, origin, problem, remedy)])
+        settings.error(setting, problem, remedy)
     };
     let content = |setting, path: &Path| {
         secret_file::read(path, LIMIT).map_err(|error| {
@@ -74,7 +72,7 @@ pub fn read(
             true => (Key::TlsCert, certificate),
             false => of_key,
         };
-        wrong(setting, path, unusable.to_string(), unusable.remedy(key))
+        wrong(setting, path, unusable.to_string(), unusable.remedy(key)).into()
     })
 }
 
