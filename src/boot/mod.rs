@@ -14,7 +14,6 @@ mod arguments;
 mod certificate;
 mod changes;
 pub mod check;
-mod docker_stacks;
 mod dry_run;
 mod home;
 mod lab_files;
@@ -306,8 +305,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
     }
     certificate::warn_of_no_effect(start.settings, start.mode());
     check::warn_of_stale_copies(start.settings);
-    docker_stacks::warn_of_options(start.settings);
-    unused_variables::warn_of_unused_variables(start.mode(), &start.password);
+    unused_variables::warn_of_unused_variables(start.settings, start.mode(), &start.password);
     let person = match Root::detect() {
         Some(root) => root_phase::run(&mut start, root)?,
         None => without_root(&mut start)?,

@@ -1,6 +1,6 @@
 //! Warns once of each environment variable that looks like a setting and has no effect: misspelt
 //! settings, passwords under another name, options of other images. The remedy names the right
-//! setting. `docker_stacks` does this for the options of those images.
+//! setting.
 
 use std::env;
 
@@ -11,20 +11,52 @@ use crate::password::Wanted;
 use crate::settings::check::is_quoted;
 use crate::settings::nb_user;
 use crate::settings::table::{PASSWORD_ENV, TABLE, own_environment};
+use crate::settings::{Key, Origin, Settings};
 use crate::state::Mode;
 
-/// Variables that templates for home servers set in each container, and the remedy for each.
-const OF_OTHER_IMAGES: [(&str, &str); 3] = [
+/// Options of other images, and the remedy for each: those of `start.sh` of the Jupyter Docker
+/// Stacks, and those that templates for home servers set in each container.
+const OF_OTHER_IMAGES: [(&str, &str); 10] = [
+    ("CHOWN_EXTRA", "use a hook in /etc/ai-lab/hooks/root"),
+    (
+        "CHOWN_HOME",
+        "`--volume-owner chown` hands the notebooks over",
+    ),
+    (
+        "DOCKER_STACKS_JUPYTER_CMD",
+        "name the server as COMMAND, such as `jupyter notebook`",
+    ),
+    (
+        "GRANT_SUDO",
+        "use --new-privileges, and install sudo in a derived image",
+    ),
+    ("NB_GROUP", "use --group NAME"),
+    (
+        "NOTEBOOK_ARGS",
+        "use --jupyter-arg ARG, or arguments after `jupyter-lab`",
+    ),
     ("PGID", "use NB_GID"),
     ("PUID", "use NB_UID"),
+    ("RESTARTABLE", "use --restart on-failure"),
     ("UMASK", "use NB_UMASK"),
 ];
+
+/// Those of them that are either on or off. One that is off asks for nothing.
+const SWITCHES: [&str; 3] = ["CHOWN_HOME", "GRANT_SUDO", "RESTARTABLE"];
 
 /// The beginnings of names that mean this image.
 const OURS: [&str; 6] = ["AI_LAB_", "AILAB_", "JUPYTER", "LAB_", "NB_", "NOTEBOOK"];
 
 /// Warns of each such variable.
-pub fn warn_of_unused_variables(mode: Mode, password: &Wanted) {
+pub fn warn_of_unused_variables(settings: &Settings, mode: Mode, password: &Wanted) {
+    if let Origin::Flag(_) = settings.origin(Key::User) {
+        for name in nb_user::VARIABLES
+            .iter()
+            .filter(|name| variable(name).is_some())
+        {
+            warn!("{name} has no effect: --user names the user");
+        }
+    }
     let names = env::vars_os().filter(|(_, value)| !value.is_empty());
     // A Kubernetes Service named ai-lab sets AI_LAB_PORT=tcp://….
     let names = names.filter(|(_, value)| !value.as_encoded_bytes().starts_with(b"tcp://"));
@@ -35,6 +67,9 @@ pub fn warn_of_unused_variables(mode: Mode, password: &Wanted) {
     for name in names.iter().filter(|name| !is_known(name)) {
         let other = OF_OTHER_IMAGES.iter().find(|(known, _)| known == name);
         if let Some((_, remedy)) = other {
+            if SWITCHES.contains(&name.as_str()) && !is_on(name) {
+                continue;
+            }
             warn!("{name} has no effect in this image (remedy: {remedy})");
         } else if is_of_a_password(name) {
             if mode == Mode::Lab && !password.is_forced() {
@@ -51,6 +86,11 @@ pub fn warn_of_unused_variables(mode: Mode, password: &Wanted) {
              (remedy: leave them out, unless you want them: `docker run --env-file` keeps them)"
         );
     }
+}
+
+fn is_on(name: &str) -> bool {
+    let value = variable(name).and_then(|value| value.into_string().ok());
+    value.is_some_and(|value| ["1", "yes", "true"].contains(&value.to_lowercase().as_str()))
 }
 
 fn is_known(name: &str) -> bool {

@@ -9,7 +9,7 @@ use tracing::info;
 
 use crate::boot::changes::{Section, Words};
 use crate::boot::{Failure, ServerUser, Start, causes, timed};
-use crate::boot::{docker_stacks, home, limits, notebooks};
+use crate::boot::{home, limits, notebooks, variable};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
@@ -152,7 +152,7 @@ fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
     let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let empty = ON_IF_EMPTY.into_iter().filter(empty);
     let own = table::own_environment();
-    let named = docker_stacks::names_to_unset();
+    let named = names_to_unset();
     let mut removed: Vec<&str> = own.chain(ours).chain(empty).collect();
     removed.extend(named.iter().map(String::as_str));
     let account = &person.account;
@@ -163,6 +163,20 @@ fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
     };
     let venv = start.settings.server.venv.as_deref();
     Environment::new(std::env::vars_os(), &removed, who, venv)
+}
+
+/// The variable of the Jupyter Docker Stacks that lists variables to remove from the server's
+/// environment, separated by commas.
+const UNSET: &str = "JUPYTER_ENV_VARS_TO_UNSET";
+
+/// Returns the names that [`UNSET`] lists, and its own.
+fn names_to_unset() -> Vec<String> {
+    let Some(list) = variable(UNSET).and_then(|list| list.into_string().ok()) else {
+        return Vec::new();
+    };
+    let names = list.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    names.chain([UNSET]).map(str::to_owned).collect()
 }
 
 /// Variables that `jupyter_core` treats as on even if they are empty.
