@@ -18,7 +18,7 @@ mod dry_run;
 mod home;
 mod lab_files;
 mod limits;
-mod notebooks;
+pub mod notebooks;
 mod owners;
 mod passthrough;
 mod report;

@@ -6,13 +6,13 @@ use crate::boot::changes::{Section, Words};
 use crate::boot::{Failure, ServerUser, Start, causes, report, variable};
 use crate::degradation::Degradation;
 use crate::identity::Account;
-use crate::settings::VolumeOwner;
+use crate::settings::{Settings, VolumeOwner};
 use crate::sys::effects::Effects;
 use crate::volume::{Defaults, Rights, Summary, bring_in, preview_defaults, preview_in};
 
 /// Returns the defaults and how to bring them in; `None`: not configured.
-fn defaults(start: &Start<'_>) -> Option<Defaults> {
-    let notebooks = &start.settings.notebooks;
+pub fn defaults(settings: &Settings) -> Option<Defaults> {
+    let notebooks = &settings.notebooks;
     Some(Defaults {
         source: notebooks.defaults.clone()?,
         volume: notebooks.directory.clone()?,
@@ -65,7 +65,7 @@ pub(super) fn preview_as_root(start: &mut Start<'_>, account: &Account) {
     let owner = start.settings.notebooks.owner;
     let chown = matches!(owner, VolumeOwner::Auto | VolumeOwner::Chown);
     let (stop, rights) = (start.stop(), Rights::Owner(account.uid));
-    let defaults = defaults(start).filter(|_| start.settings.dry_run && chown);
+    let defaults = defaults(start.settings).filter(|_| start.settings.dry_run && chown);
     let handed = defaults.filter(|defaults| start.changes.is_given(&defaults.volume));
     start.notebooks = handed.map(|defaults| preview_defaults(&defaults, true, rights, &stop));
 }
@@ -78,7 +78,7 @@ pub(super) fn bring_defaults(
     start: &mut Start<'_>,
     person: &ServerUser,
 ) -> Result<Option<String>, Failure> {
-    let Some(defaults) = defaults(start) else {
+    let Some(defaults) = defaults(start.settings) else {
         return Ok(None);
     };
     let (stop, by_root) = (start.stop(), start.notebooks.take());

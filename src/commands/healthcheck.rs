@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::commands::{RunningSupervisor, VerbError, print_text};
+use crate::commands::{RunningSupervisor, VerbError, exit_code, print_text};
 use crate::server::probe::{Target, Url, probe};
 use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;
@@ -29,16 +29,11 @@ pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
             }
         }
     };
-    Ok(match health {
-        Ok(text) => {
-            print_text(&format!("healthy: {}\n", shown(&text)));
-            ExitCode::SUCCESS
-        }
-        Err(text) => {
-            print_text(&format!("unhealthy: {}\n", shown(&text)));
-            ExitCode::FAILURE
-        }
-    })
+    let healthy = health.is_ok();
+    let word = if healthy { "healthy" } else { "unhealthy" };
+    let text = health.unwrap_or_else(|problem| problem);
+    print_text(&format!("{word}: {}\n", shown(&text)));
+    Ok(exit_code(healthy))
 }
 
 #[derive(Debug, PartialEq, Eq)]

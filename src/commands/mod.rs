@@ -153,6 +153,21 @@ fn print(what: &[u8]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Returns the exit code of a verb.
+fn exit_code(done: bool) -> ExitCode {
+    match done {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Writes a line for each problem to stderr.
+fn print_errors<T: std::fmt::Display>(problems: &[T]) {
+    for problem in problems {
+        print_error(problem);
+    }
+}
+
 /// Writes one line to stderr.
 fn print_error(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", text::shown(&what.to_string()));

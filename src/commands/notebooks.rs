@@ -10,9 +10,13 @@ use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use serde_json::json;
 
+use crate::boot;
 use crate::cli::verbs::Notebooks;
 use crate::commands::client::Supervisor;
-use crate::commands::{VerbContext, VerbError, diff, print, print_error, print_json, print_text};
+use crate::commands::{
+    VerbContext, VerbError, diff, exit_code, print, print_error, print_errors, print_json,
+    print_text,
+};
 use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::sys::text::shown;
@@ -38,21 +42,12 @@ pub fn run(what: &Notebooks, typed: CliSettings) -> Result<ExitCode, VerbError> 
 }
 
 fn defaults(settings: &Settings) -> Result<Defaults, VerbError> {
-    let notebooks = &settings.notebooks;
-    let source = notebooks.defaults.clone();
-    let volume = notebooks.directory.clone();
-    let version = std::env::var("AI_LAB_VERSION").ok();
-    Ok(Defaults {
-        source: source.ok_or(VerbError::NotConfigured(
-            "directory of notebook defaults",
-            "notebook-defaults",
-        ))?,
-        volume: volume.ok_or(VerbError::NotConfigured("notebooks directory", "notebooks"))?,
-        image_version: version.filter(|version| !version.is_empty()),
-        update: notebooks.update,
-        deleted: notebooks.deleted,
-        mode: notebooks.mode,
-    })
+    let missing = match settings.notebooks.defaults {
+        None => ("directory of notebook defaults", "notebook-defaults"),
+        Some(_) => ("notebooks directory", "notebooks"),
+    };
+    let missing = VerbError::NotConfigured(missing.0, missing.1);
+    boot::notebooks::defaults(settings).ok_or(missing)
 }
 
 /// Returns the state of one default: a word for programs, and a text and a colour for people.
@@ -94,10 +89,7 @@ fn status(setting: &VerbContext, defaults: &Defaults, json: bool) -> Result<Exit
         // All names in it are escaped already, and the colour codes must not be.
         print(as_text(defaults, &status, colour).as_bytes());
     }
-    status
-        .degradations
-        .iter()
-        .for_each(|degradation| print_error(degradation));
+    print_errors(&status.degradations);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -177,11 +169,7 @@ fn diff(
             None => print_text(&format!("{name}: differs, and is not text\n")),
         }
     }
-    Ok(if found {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(found))
 }
 
 /// The line about a file; `Err`: it was not done as asked.
@@ -189,17 +177,15 @@ type Line = Result<String, String>;
 
 /// Prints the lines and returns the exit code.
 fn print_lines(lines: impl Iterator<Item = Line>) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
+    let mut done = true;
     for line in lines {
+        done &= line.is_ok();
         match line {
             Ok(line) => print_text(&(line + "\n")),
-            Err(line) => {
-                print_error(&line);
-                code = ExitCode::FAILURE;
-            }
+            Err(line) => print_error(&line),
         }
     }
-    code
+    exit_code(done)
 }
 
 fn restore(
@@ -209,9 +195,7 @@ fn restore(
 ) -> Result<ExitCode, VerbError> {
     let paths = inside_all(defaults, files)?;
     let (results, degradations) = volume::restore(&setting.dropped, defaults, &paths)?;
-    degradations
-        .iter()
-        .for_each(|degradation| print_error(degradation));
+    print_errors(&degradations);
     let line = |(path, result): (Vec<u8>, Restored)| {
         let name = shown(&path);
         match result {
@@ -282,9 +266,7 @@ fn merge(setting: &VerbContext, defaults: &Defaults, file: &Path) -> Result<Exit
         &block_signals,
         &mut degradations,
     );
-    degradations
-        .iter()
-        .for_each(|degradation| print_error(degradation));
+    print_errors(&degradations);
     let MergedNotebook {
         changes,
         kept,
@@ -331,18 +313,11 @@ pub fn seal(directory: &Path) -> Result<ExitCode, VerbError> {
         supervisor.drop_to_supervisor()?;
     }
     let done = volume::seal(directory)?;
-    for line in &done.reported {
-        print_error(line);
-    }
-    for degradation in &done.degradations {
-        print_error(degradation);
-    }
+    print_errors(&done.reported);
+    print_errors(&done.degradations);
     let place = directory.display();
     print_text(&format!("{place}: {} sealed\n", done.sealed));
-    Ok(match done.degradations.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    Ok(exit_code(done.degradations.is_empty()))
 }
 
 fn inside_all(defaults: &Defaults, files: &[PathBuf]) -> Result<Vec<Vec<u8>>, VerbError> {
