@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use crate::boot::changes::Section;
+use crate::boot::links::Links;
 use crate::boot::{Failure, ServerUser, Start};
 use crate::degradation::Degradation;
 use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_directory};
@@ -79,10 +80,6 @@ const ONLY_ONE: [&str; 2] = ["custom", "lab"];
 
 /// Where files are kept that find no room on any disk.
 const MEMORY: &str = "/dev/shm";
-
-/// Limits of the links for one directory: their number, and the depth of subdirectories.
-const MOST_LINKS: usize = 4096;
-const DEEPEST: usize = 16;
 
 /// The variable for the directory of the kernels' sockets, `kernel-UUID-ipc-N`.
 const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
@@ -337,60 +334,6 @@ fn is_mount(path: &Path) -> bool {
     found.is_ok_and(|found| top(&found))
 }
 
-/// A tree of directories with links to the files of another one.
-struct Links<'a> {
-    /// Names that get no link. A `*` at the end stands for any ending.
-    written: &'a [&'a str],
-    stop: &'a dyn Fn() -> bool,
-    made: usize,
-}
-
-impl<'a> Links<'a> {
-    fn new(written: &'a [&'a str], stop: &'a dyn Fn() -> bool) -> Self {
-        Self {
-            written,
-            stop,
-            made: 0,
-        }
-    }
-
-    fn make(&mut self, old: &Path, new: &Path, depth: usize) -> io::Result<()> {
-        let entries = match fs::read_dir(old) {
-            Ok(entries) => entries,
-            // It does not exist, or the user cannot read it, so the server could not either.
-            Err(_) => return Ok(()),
-        };
-        fs::create_dir_all(new)?;
-        remove_stale_links(new, old)?;
-        for entry in entries {
-            let entry = entry?;
-            let (name, kind) = (entry.file_name(), entry.file_type()?);
-            let bytes = name.as_encoded_bytes();
-            // Kubernetes keeps a ConfigMap's files in entries that begin with two dots.
-            let left_out = |written: &&str| match written.strip_suffix('*') {
-                Some(begin) => bytes.starts_with(begin.as_bytes()),
-                None => bytes == written.as_bytes(),
-            };
-            if bytes.starts_with(b"..") || self.written.iter().any(left_out) {
-                continue;
-            }
-            self.made += 1;
-            if self.made > MOST_LINKS || depth > DEEPEST {
-                let problem = format!("{} has too many files", old.display());
-                return Err(io::Error::other(problem));
-            }
-            if (self.stop)() {
-                return Ok(());
-            }
-            match kind.is_dir() {
-                true => self.make(&old.join(&name), &new.join(&name), depth + 1)?,
-                false => link(&old.join(&name), &new.join(&name))?,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Writes a file. One that exists is the user's own by now, and stays.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     match fs::File::create_new(path) {
@@ -398,24 +341,4 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Makes a link. A file that exists is the user's own by now, and stays.
-fn link(old: &Path, new: &Path) -> io::Result<()> {
-    match std::os::unix::fs::symlink(old, new) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
-}
-
-/// Removes the links of an earlier start whose targets are gone.
-fn remove_stale_links(new: &Path, old: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(new)? {
-        let path = entry?.path();
-        let gone = fs::read_link(&path).is_ok_and(|to| to.starts_with(old) && !to.exists());
-        if gone {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
 }

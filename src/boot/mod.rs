@@ -18,6 +18,7 @@ mod dry_run;
 mod home;
 mod lab_files;
 mod limits;
+mod links;
 pub mod notebooks;
 mod owners;
 mod passthrough;

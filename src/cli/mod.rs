@@ -13,8 +13,9 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
+use crate::settings::entry::{Entry, ValueKind};
 use crate::settings::resolve::CliSettings;
-use crate::settings::table::{Entry, TABLE, ValueKind};
+use crate::settings::table::TABLE;
 use crate::settings::value::RawValue;
 pub use verbs::Verb;
 

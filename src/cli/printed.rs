@@ -7,7 +7,8 @@ use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
 use crate::cli::{AFTER, NAME, start_command, verbs};
-use crate::settings::table::{TABLE, ValueKind};
+use crate::settings::entry::ValueKind;
+use crate::settings::table::TABLE;
 
 /// Returns the completion script for this shell.
 pub fn completions(shell: Shell) -> String {

@@ -9,7 +9,8 @@ use clap_complete::Shell;
 
 use crate::cli::{Action, NAME, argument, config_argument, typed};
 use crate::settings::Key;
-use crate::settings::table::{Entry, TABLE};
+use crate::settings::entry::Entry;
+use crate::settings::table::TABLE;
 
 /// A verb with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Checks whether a text fits a setting, and says what would.
 
+use crate::settings::entry::ValueKind;
 use crate::settings::table;
-use crate::settings::table::ValueKind;
 
 /// Checks `text` as a value of this kind. The error is the problem and the remedy.
 pub fn check(kind: ValueKind, text: &str) -> Result<(), (String, String)> {

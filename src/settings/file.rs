@@ -6,7 +6,8 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::settings::table::{Entry, Key, TABLE, ValueKind};
+use crate::settings::entry::{Entry, Key, ValueKind};
+use crate::settings::table::TABLE;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
 use crate::sys::secret_file;
 
@@ -275,5 +276,15 @@ mod tests {
         assert!(content.values.is_empty() && content.errors.is_empty());
         let wrong = read(path, true).errors;
         assert!(wrong[0].to_string().contains("cannot be read"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, b"strict = true # \xff\n").unwrap();
+        let content = read(file.path(), false);
+        assert!(content.values.is_empty());
+        let wrong = content.errors[0].to_string();
+        assert!(wrong.contains("cannot be read: it is not UTF-8"), "{wrong}");
     }
 }

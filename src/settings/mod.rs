@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod choices;
+pub mod entry;
 pub mod file;
 pub mod nb_user;
 pub mod old_paths;
@@ -21,8 +22,8 @@ use std::time::Duration;
 pub use choices::{
     DeletedNotebooks, LogFormat, Orphans, Rescue, Restart, UpdateNotebooks, VolumeOwner,
 };
+pub use entry::Key;
 pub use nb_user::NewAccount;
-pub use table::Key;
 pub use value::{Origin, Raw, SettingError, SettingsError};
 
 /// The certificate for https, unless Jupyter's own configuration or arguments name one.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::settings::check::{check, is_of_windows};
 use crate::settings::choices::{Choice, TlsPolicy};
+use crate::settings::entry::{Entry, Key, ValueKind};
 use crate::settings::table;
-use crate::settings::table::{Entry, Key, TABLE, ValueKind};
+use crate::settings::table::TABLE;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
 use crate::settings::{
     Docker, Hooks, Log, NewAccount, Notebooks, Password, Server, Settings, Tls, User, file,

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::settings::table::{Entry, Key, TABLE, ValueKind};
+use crate::settings::entry::{Entry, Key, ValueKind};
+use crate::settings::table::TABLE;
 use crate::settings::value::RawValue;
 use crate::settings::{Origin, Settings, file};
 use crate::sys::effects::Effects;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use ai_lab_entrypoint::settings::table::{Entry, TABLE, ValueKind};
+use ai_lab_entrypoint::settings::entry::{Entry, ValueKind};
+use ai_lab_entrypoint::settings::table::TABLE;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/entrypoint.toml");
 

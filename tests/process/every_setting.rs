@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use ai_lab_entrypoint::settings::table::{Entry, Key, TABLE, ValueKind};
+use ai_lab_entrypoint::settings::entry::{Entry, Key, ValueKind};
+use ai_lab_entrypoint::settings::table::TABLE;
 
 use crate::support::{PROGRAM, Start};
 
