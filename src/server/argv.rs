@@ -235,17 +235,25 @@ fn starts_with_dash(word: &OsStr) -> bool {
 mod tests {
     use super::*;
 
+    /// Nothing of ours: Jupyter decides.
+    const NOTHING: ArgvInput<'_> = ArgvInput {
+        hub: false,
+        root_dir: None,
+        default_url: None,
+        ip: None,
+        port: None,
+        certificate: None,
+        base_url: None,
+        as_root: false,
+        configured: &|_| false,
+    };
+
     fn merged(hub: bool, settings: &[&str], command: &[&str]) -> Vec<String> {
         let plan = ArgvInput {
             hub,
             root_dir: Some(Path::new("/n")),
-            default_url: None,
-            ip: None,
             port: Some(1),
-            certificate: None,
-            base_url: None,
-            as_root: false,
-            configured: &|_| false,
+            ..NOTHING
         };
         let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
         let command: Vec<OsString> = command.iter().map(OsString::from).collect();
@@ -360,15 +368,11 @@ mod tests {
     fn what_jupyters_configuration_decides_is_left_to_it() {
         let decided = |names: &[&str]| {
             let plan = ArgvInput {
-                hub: false,
                 root_dir: Some(Path::new("/n")),
-                default_url: None,
-                ip: None,
                 port: Some(1),
-                certificate: None,
                 base_url: Some("/b"),
-                as_root: false,
                 configured: &|name| names.contains(&name),
+                ..NOTHING
             };
             merge(plan, &["--ServerApp.quit_button=False".into()], &[])
         };
@@ -389,15 +393,9 @@ mod tests {
     fn a_certificate_goes_with_its_own_key_only() {
         let given = |configured: &[&str], settings: &str| {
             let plan = ArgvInput {
-                hub: false,
-                root_dir: None,
-                default_url: None,
-                ip: None,
-                port: None,
                 certificate: Some("/ours"),
-                base_url: None,
-                as_root: false,
                 configured: &|name| configured.contains(&name),
+                ..NOTHING
             };
             let words = merge(plan, &[settings.to_owned()], &[]).args;
             let words = words
@@ -427,15 +425,9 @@ mod tests {
     #[test]
     fn values_can_be_asked_for() {
         let plan = ArgvInput {
-            hub: false,
-            root_dir: None,
-            default_url: None,
             ip: Some("::1"),
-            port: None,
-            certificate: None,
-            base_url: None,
             as_root: true,
-            configured: &|_| false,
+            ..NOTHING
         };
         let argv = merge(
             plan,

@@ -58,15 +58,16 @@ impl ServerProgram {
         }
     }
 
-    /// Returns the name of the server's command, also for a module; `jupyter-lab` if it is unknown.
-    fn command(&self) -> &str {
+    /// Returns the command and the display name of the program or module; `None`: it is not one of
+    /// Jupyter's servers.
+    fn known(&self) -> Option<(&'static str, &'static str)> {
         let module = self.module.last();
         let mut servers = SERVERS.iter();
         let found = servers.find(|(command, name, _)| match module {
             Some(module) => module == name,
             None => base_name(&self.program) == *command,
         });
-        found.map_or("jupyter-lab", |(command, ..)| command)
+        found.map(|(command, _, title)| (*command, *title))
     }
 
     /// Returns the program. A bare name is looked up in the venv; if it is not there, it is for
@@ -80,18 +81,12 @@ impl ServerProgram {
 
     /// Reports whether the program or module is one of Jupyter's servers.
     pub fn is_known(&self) -> bool {
-        let module = self.module.last();
-        SERVERS.iter().any(|(command, name, _)| match module {
-            Some(module) => module == name,
-            None => base_name(&self.program) == *command,
-        })
+        self.known().is_some()
     }
 
     /// Returns the server's display name.
     pub fn title(&self) -> &'static str {
-        let mut servers = SERVERS.iter();
-        let found = servers.find(|(command, ..)| *command == self.command());
-        found.map_or("JupyterLab", |(_, _, title)| title)
+        self.known().map_or("JupyterLab", |(_, title)| title)
     }
 
     /// Reports whether the server shows the pages of JupyterLab.
@@ -99,11 +94,12 @@ impl ServerProgram {
         self.is_known() && self.config_name() == LAB_CONFIG_NAME
     }
 
-    /// Returns the name, without extension, of the configuration file for this server alone.
+    /// Returns the name, without extension, of the configuration file for this server alone;
+    /// JupyterLab's if the server is unknown.
     pub fn config_name(&self) -> String {
-        match self.command() {
-            LABHUB | SINGLEUSER => LAB_CONFIG_NAME.into(),
-            command => format!("{}_config", command.replace('-', "_")),
+        match self.known() {
+            None | Some((LABHUB | SINGLEUSER, _)) => LAB_CONFIG_NAME.into(),
+            Some((command, _)) => format!("{}_config", command.replace('-', "_")),
         }
     }
 }
