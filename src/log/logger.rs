@@ -12,7 +12,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
@@ -24,6 +24,7 @@ use tracing_subscriber::registry;
 use crate::log::sink::Sink;
 use crate::log::stderr;
 use crate::settings::LogFormat;
+use crate::sys::lock;
 use crate::sys::text;
 
 static STYLE: OnceLock<Style> = OnceLock::new();
@@ -53,7 +54,7 @@ pub fn start(format: LogFormat, level: Level) {
 
 /// Sends all later lines through `sink`; `None`: writes them to stderr without a sink.
 pub fn set_sink(sink: Option<Sink>) {
-    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
+    *lock(&SINK) = sink;
 }
 
 /// Prints text for a person as it is: several lines without the head of a log line. In JSON it is
@@ -122,7 +123,7 @@ fn style() -> Style {
 }
 
 fn emit(line: String) {
-    match &*SINK.lock().unwrap_or_else(PoisonError::into_inner) {
+    match &*lock(&SINK) {
         Some(sink) => sink.offer(line.into_bytes()),
         None => stderr::write(line.as_bytes(), losses),
     }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -113,16 +113,12 @@ impl Announcer {
 
     /// Forgets what the last server lacked; returns what of that is in the state.
     pub fn take_degradations(&self) -> Vec<Degradation> {
-        std::mem::take(&mut *self.without()).degradations
+        std::mem::take(&mut *sys::lock(&self.without)).degradations
     }
 
     /// Returns why the server is ended although it is ready; `None`: it is not.
     pub fn take_unusable(&self) -> Option<Diagnosis> {
-        self.without().unusable.take()
-    }
-
-    fn without(&self) -> MutexGuard<'_, Without> {
-        self.without.lock().unwrap_or_else(PoisonError::into_inner)
+        sys::lock(&self.without).unusable.take()
     }
 
     /// Starts a task that waits for the server and announces it.
@@ -183,13 +179,15 @@ impl Announcer {
         let plan = server.rescue_plan.clone();
         if let Some(unusable) = unusable_without(&failures, plan).await {
             warn!("the server is ended: it runs without {}", unusable.lack());
-            self.without().unusable = Some(unusable.diagnosis());
+            sys::lock(&self.without).unusable = Some(unusable.diagnosis());
             end_in_vain(server.pid, self.options.stop_timeout).await;
         }
         let mut degradations: Vec<_> = failures.iter().map(LoadFailure::degradation).collect();
         degradations.extend(open.then(no_login::degradation));
         degradations.iter().for_each(|lacking| warn!("{lacking}"));
-        self.without().degradations.clone_from(&degradations);
+        sys::lock(&self.without)
+            .degradations
+            .clone_from(&degradations);
         degradations
     }
 

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify;
@@ -124,10 +124,7 @@ impl MemoryWatch {
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.0
-            .counter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        sys::lock(&self.0.counter)
     }
 }
 

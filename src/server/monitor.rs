@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -26,6 +26,7 @@ use crate::supervisor::Observer;
 use crate::supervisor::attempt::{Preparation, RescueReason};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::SpawnError;
+use crate::sys::lock;
 
 /// How long to wait for the last output of a server that ended, while a process that it left
 /// behind holds the pipe open.
@@ -121,10 +122,6 @@ impl ServerObserver {
         };
         self.pumps.push(self.outputs.pump(from, stream, observer));
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observer for ServerObserver {

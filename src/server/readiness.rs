@@ -1,7 +1,7 @@
 //! Finds out when the server is ready: its log triggers the probe, and the probe decides.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use crate::log::pump::ChunkObserver;
 use crate::server::load_failures::{LoadFailure, LoadFailures};
 use crate::server::no_login;
 use crate::server::probe::{Target, Url, probe};
+use crate::sys;
 
 /// How long one probe may take.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(2);
@@ -65,7 +66,7 @@ impl LogReader {
     }
 
     fn reader(&self) -> MutexGuard<'_, LogFindings> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+        sys::lock(&self.reader)
     }
 
     /// Stops searching for URLs: of the rest of the log only the end is kept.
@@ -101,7 +102,7 @@ impl LogReader {
 impl ChunkObserver for LogReader {
     fn observe(&mut self, chunk: &[u8]) {
         let reader = self.reader.clone();
-        let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = sys::lock(&reader);
         reader.append_tail(chunk);
         if reader.ready {
             self.line = Vec::new();

@@ -4,13 +4,14 @@
 //! fails, and the handler ends before it stops anything. Whatever has not missed it stops to listen
 //! in the same handler, so a server that still answers on a new connection has missed it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::server::probe::{Target, probe};
+use crate::sys::lock;
 
 /// The longest time between two checks.
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,13 +33,13 @@ struct Checked {
 impl StopCheck {
     /// Remembers where the server answers.
     pub fn set_target(&self, target: Target) {
-        self.checked().target = Some(target);
+        lock(&self.0).target = Some(target);
     }
 
     /// Begins when the server is asked to stop: `unheard` is notified each time that it answers
     /// as if it was not.
     pub fn begin(&self, stop_timeout: Duration, unheard: Arc<Notify>) {
-        let mut checked = self.checked();
+        let mut checked = lock(&self.0);
         let Some(target) = checked.target.take() else {
             return;
         };
@@ -55,13 +56,9 @@ impl StopCheck {
 
     /// Ends with the server.
     pub fn end(&self) {
-        let checked = std::mem::take(&mut *self.checked());
+        let checked = std::mem::take(&mut *lock(&self.0));
         if let Some(task) = checked.task {
             task.abort();
         }
-    }
-
-    fn checked(&self) -> MutexGuard<'_, Checked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 //! the supervisor.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::state::{State, StateDirectory};
+use crate::sys::lock;
 
 /// The longest wait for the state to be written before a program is started or this one ends. Only a
 /// slow disk or a busy machine needs it: an end without it would leave a temporary file.
@@ -52,7 +53,7 @@ impl StatePublisher {
 
     /// Changes the state and has it written, without waiting for that.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
-        let mut now = self.0.now();
+        let mut now = lock(&self.0.now);
         change(&mut now.state);
         let text = now.state.text();
         let Some(keeper) = self.0.keeper.clone() else {
@@ -92,14 +93,10 @@ impl StatePublisher {
 }
 
 impl Shared {
-    fn now(&self) -> MutexGuard<'_, Latest> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Writes until there is nothing more to write.
     fn write_all(&self, keeper: &StateDirectory) {
         loop {
-            let mut now = self.now();
+            let mut now = lock(&self.now);
             let Some(text) = now.next.take() else {
                 self.writing.send_replace(false);
                 return;
@@ -112,7 +109,7 @@ impl Shared {
     /// Logs the first of several failed writes in a row. Does not hold the lock while it logs: a
     /// console may be slow.
     fn log_failure(&self, written: io::Result<()>) {
-        let known = std::mem::replace(&mut self.now().last_failed, written.is_err());
+        let known = std::mem::replace(&mut lock(&self.now).last_failed, written.is_err());
         if let Err(error) = written
             && !known
         {

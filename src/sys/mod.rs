@@ -11,4 +11,12 @@ pub mod secret_file;
 pub mod text;
 pub mod trust;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use calls::*;
+
+/// Locks a mutex. A panic in any thread ends the process, so a lock that is poisoned does not
+/// matter.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,6 +1,6 @@
 //! Rescues a server: decides whether a failed attempt is rescued, and has the rescue prepared.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
@@ -14,6 +14,7 @@ use crate::supervisor::attempt::{
 };
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::SpawnError;
+use crate::sys::lock;
 
 /// The rescues of a server, one after the other.
 pub struct Rescuer {
@@ -149,10 +150,6 @@ fn prepare(
             Err(source) => Err(Arc::new(SpawnError::Rescue { source })),
         })
     });
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use crate::degradation::Degradation;
-use crate::volume::ownership::shared::{ChownMode, Links, WalkContext, WalkCounts, lock};
+use crate::sys::lock;
+use crate::volume::ownership::shared::{ChownMode, Links, WalkContext, WalkCounts};
 use crate::volume::ownership::walk::{Part, Walk};
 use crate::volume::ownership::{Claim, Claimed};
 use crate::volume::pace::threads;

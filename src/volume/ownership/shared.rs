@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::sys::lock;
 use crate::volume::ownership::Claim;
 use crate::volume::tree::{self, FileStat, Inode, Time};
 use crate::volume::{ErrnoCounts, PathCount};
@@ -158,8 +159,4 @@ impl WalkCounts {
         self.devices.extend(other.devices);
         self
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
