@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::jupyter_config::location::user_directory;
 use crate::sys::env::Environment;
-use crate::sys::secret_file;
+use crate::sys::regular_file;
 
 /// The longest file that is looked at, in KiB, and the most entries of a directory.
 const LIMIT: u64 = 1024;
@@ -176,7 +176,7 @@ fn problem_of_settings(file: &Path) -> Option<String> {
 fn content(file: &Path) -> Option<Result<Vec<u8>, String>> {
     let short = fs::metadata(file).is_ok_and(|data| data.len() <= LIMIT * 1024);
     short.then(|| {
-        secret_file::read_through_links(file, LIMIT)
+        regular_file::read_through_links(file, LIMIT)
             .map_err(|error| format!("it cannot be read: {error}"))
     })
 }

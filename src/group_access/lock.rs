@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 use crate::identity::syscall::may_chown;
 use crate::sys::dir::is_read_only;
-use crate::sys::secret_file::open_regular;
+use crate::sys::regular_file::open_regular;
 
 /// The longest wait for another editor's lock. An edit takes milliseconds, and the start waits.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::jupyter_config::command_line::CommandLine;
 use crate::jupyter_config::python;
 use crate::jupyter_config::sources::{ConfigSources, Rank, Setting, Source, SourceContent, Value};
-use crate::sys::secret_file;
+use crate::sys::regular_file;
 
 /// The name of the file that `jupyter server password` writes.
 pub const CONFIG_FILE_NAME: &str = "jupyter_server_config.json";
@@ -420,7 +420,7 @@ const LIMIT: u64 = 4 * 1024;
 
 /// Reads a configuration file of Jupyter.
 pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    secret_file::read_through_links(path, LIMIT)
+    regular_file::read_through_links(path, LIMIT)
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

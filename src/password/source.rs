@@ -10,7 +10,7 @@ use crate::settings::table::{
     PASSWORD_HASH_ENV as PASSWORD_HASH,
 };
 use crate::settings::{Origin, SettingError, SettingsError};
-use crate::sys::secret_file;
+use crate::sys::regular_file;
 
 /// The longest password file, in KiB.
 const MAX_PASSWORD_FILE: u64 = 4;
@@ -141,7 +141,7 @@ fn from_hash(value: OsString, origin: &Origin) -> Result<SourceValue, SettingErr
 }
 
 fn from_file(path: &Path, origin: &Origin) -> Result<SourceValue, SettingError> {
-    let bytes = secret_file::read(path, MAX_PASSWORD_FILE).map_err(|source| {
+    let bytes = regular_file::read(path, MAX_PASSWORD_FILE).map_err(|source| {
         error(
             origin,
             format!("{} cannot be read: {source}", path.display()),
@@ -157,7 +157,7 @@ fn from_file(path: &Path, origin: &Origin) -> Result<SourceValue, SettingError> 
 /// The input cannot be read, or cannot be a password.
 pub fn from_input(input: impl Read) -> Result<Secret, SettingError> {
     let origin = Origin::Input;
-    let bytes = secret_file::read_limited(input, MAX_PASSWORD_FILE).map_err(|source| {
+    let bytes = regular_file::read_limited(input, MAX_PASSWORD_FILE).map_err(|source| {
         let problem = format!("it cannot be read: {source}");
         error(&origin, problem, "give one line of at most 4 KiB")
     })?;

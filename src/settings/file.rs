@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use crate::settings::entry::{Entry, Key, ValueKind};
 use crate::settings::table::TABLE;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
-use crate::sys::secret_file;
+use crate::sys::regular_file;
 
 /// The longest settings file, in KiB.
 pub const LIMIT: u64 = 64;
@@ -38,7 +38,7 @@ pub fn read(path: &Path, named: bool) -> Content {
         let text = String::from_utf8(bytes);
         text.map_err(|_| io::Error::other("it is not UTF-8"))
     };
-    match secret_file::read_through_links(path, LIMIT).and_then(utf8) {
+    match regular_file::read_through_links(path, LIMIT).and_then(utf8) {
         Ok(text) => parse(&text, path),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Content::default(),
         Err(error) => {

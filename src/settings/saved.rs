@@ -18,7 +18,7 @@ use crate::settings::table::TABLE;
 use crate::settings::value::RawValue;
 use crate::settings::{Origin, Settings, file};
 use crate::sys::effects::Effects;
-use crate::sys::secret_file;
+use crate::sys::regular_file;
 use crate::sys::text;
 use crate::sys::trust;
 
@@ -212,11 +212,11 @@ pub fn find_user_record(state_dir: &Path, uid: u32, supervisor: &str) -> Option<
 }
 
 fn find(path: &Path, uid: u32, supervisor: &str) -> Option<Record> {
-    let file = secret_file::open_regular(path, OFlags::NOFOLLOW).ok()?;
+    let file = regular_file::open_regular(path, OFlags::NOFOLLOW).ok()?;
     if file.metadata().ok()?.uid() != uid {
         return None;
     }
-    let text = secret_file::read_limited(file, file::LIMIT).ok()?;
+    let text = regular_file::read_limited(file, file::LIMIT).ok()?;
     let text = String::from_utf8(text).ok()?;
     let line = format!("{}\n", supervisor_line(supervisor));
     let (heading, rest) = text.split_once('\n')?;

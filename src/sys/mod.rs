@@ -7,7 +7,7 @@ pub mod dir;
 pub mod effects;
 pub mod env;
 pub mod private_file;
-pub mod secret_file;
+pub mod regular_file;
 pub mod text;
 pub mod trust;
 

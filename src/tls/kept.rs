@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 
 use crate::identity::Dropped;
 use crate::sys::effects::Effects;
-use crate::sys::{private_file, secret_file};
+use crate::sys::{private_file, regular_file};
 use crate::tls::Certificate;
 use crate::tls::read::LIMIT;
 
@@ -92,7 +92,7 @@ impl CertificateFile {
 
     /// Reads the file.
     pub fn find(&self, _: &Dropped, now: SystemTime) -> Found {
-        let text = match secret_file::read(&self.path, LIMIT) {
+        let text = match regular_file::read(&self.path, LIMIT) {
             Ok(text) => text,
             Err(_) if is_absent(&self.path) => return Found::Nothing,
             Err(error) => {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::settings::{Key, Settings, SettingsError};
-use crate::sys::secret_file;
+use crate::sys::regular_file;
 use crate::tls::certificate::{Certificate, Unusable};
 
 /// The longest file, in KiB: many times a chain of certificates.
@@ -20,7 +20,7 @@ pub fn read_pair<'a>(
     key: &'a Path,
 ) -> Result<Certificate, (&'a Path, FileProblem)> {
     let read = |path| {
-        let content = secret_file::read_through_links(path, LIMIT);
+        let content = regular_file::read_through_links(path, LIMIT);
         content.map_err(|error| (path, FileProblem::Unreadable(error)))
     };
     let (certificates, keys) = (read(certificate)?, read(key)?);
@@ -57,7 +57,7 @@ pub fn read(
         settings.error(setting, problem, remedy)
     };
     let content = |setting, path: &Path| {
-        secret_file::read(path, LIMIT).map_err(|error| {
+        regular_file::read(path, LIMIT).map_err(|error| {
             let remedy = "mount it as a regular file; only root has to be able to read it";
             wrong(setting, path, format!("it cannot be read: {error}"), remedy)
         })
