@@ -1,5 +1,5 @@
-//! How often a loop over the entries of a volume asks whether to stop, and how many threads share
-//! its work.
+//! The pace of a loop over the entries of a volume, which asks now and then whether to stop, and the
+//! number of threads that share its work.
 
 use std::num::NonZero;
 use std::thread;

@@ -23,7 +23,7 @@ pub struct Defaults {
     pub image_version: Option<String>,
     /// Which files a newer image replaces.
     pub update: UpdateNotebooks,
-    /// Whether deleted defaults come back.
+    /// Controls whether deleted defaults come back.
     pub deleted: DeletedNotebooks,
     /// Mode bits of a file; directories and executables get x where it has r.
     pub mode: u32,

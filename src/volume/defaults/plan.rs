@@ -12,7 +12,7 @@ use crate::volume::shown;
 pub struct Policy {
     /// Which files a newer image replaces.
     pub update: UpdateNotebooks,
-    /// Whether deleted defaults come back.
+    /// Controls whether deleted defaults come back.
     pub deleted: DeletedNotebooks,
     /// True if the image is older than the one that the manifest names.
     pub older: bool,

@@ -155,13 +155,12 @@ fn bring_in_with(
         }
         Ok(())
     };
-    let (known, only_due) = ((manifest, cells), Compared::AsInStart);
     let compared = compare(
         defaults,
         &mut opened,
-        known,
+        (manifest, cells),
         stats,
-        only_due,
+        Compared::AsInStart,
         stop,
         &mut each,
     )?;
