@@ -57,6 +57,16 @@ def timed(words, **options):
     return (time.monotonic_ns() - start) / 1e6
 
 
+def used(words, **options):
+    """Milliseconds of a processor that a command takes."""
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, **options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, words
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
 class Layout:
     """What an image has, with a server made of a script's or any other program."""
 
