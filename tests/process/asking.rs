@@ -237,7 +237,7 @@ fn a_supervisor_that_is_pid_1_is_found_without_a_look_at_every_process() {
     let mut running = image
         .command(["sh", "-c", "echo up; exec sleep 1000"])
         .start();
-    running.wait_for("up");
+    running.wait_for_line("up");
     let target = running.pid().to_string();
     let state = image.path("state").display().to_string();
     // In its mount namespace, whose /proc is that of its processes.

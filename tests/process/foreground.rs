@@ -34,7 +34,7 @@ fn a_command_whose_child_took_the_foreground_and_ended_reads_on() {
             .args(image.options())
             .args(["--", "python3", "-c", LEFT_BEHIND, how])
             .start_on(&terminal);
-        running.wait_for("behind");
+        running.wait_for_line("behind");
         terminal.press("typed\n");
         running.wait_for("it read typed");
         assert_eq!(running.end(), 0, "{how}");
@@ -68,7 +68,7 @@ sys.stdin.readline()
         .args(image.options())
         .args(["--", "python3", "-c", script])
         .start_on(&terminal);
-    running.wait_for("behind");
+    running.wait_for_line("behind");
     let command = running.main_pid();
     until("it waits", || running.is_stopped(command));
     running.signal(libc::SIGTERM);

@@ -248,14 +248,14 @@ fn for_a_command_whose_queue_of_real_time_signals_is_full() {
         .args(options)
         .args(["--", "python3", "-c", BUSY])
         .start();
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     let pid = running.pid().to_string();
     let sent = std::process::Command::new("python3")
         .args(["-c", SENDER, &pid])
         .status();
     assert!(sent.unwrap().success());
     running.signal(10);
-    running.wait_for("reaped");
+    running.wait_for_line("reaped");
     running.signal(15);
     running.wait_for("got TERM");
     running.wait_for("took all");

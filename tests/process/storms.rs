@@ -65,7 +65,7 @@ fn crowd(image: &Image, command: [&str; 3]) -> (Running, impl FnMut()) {
     let (input, mut talk) = UnixStream::pair().unwrap();
     let input = Stdio::from(OwnedFd::from(input));
     let mut running = image.command(command).stdin(input).start();
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     (running, move || talk.write_all(b"\n").unwrap())
 }
 
@@ -83,7 +83,7 @@ fn ten_thousand_zombies_leave_nothing_behind() {
     let pid = running.pid();
     let before = holds(&running, pid);
     go_on();
-    running.wait_for("made");
+    running.wait_for_line("made");
     until("all are reaped", || children(pid).len() == 1);
     compare(before, holds(&running, pid));
     go_on();
@@ -133,7 +133,7 @@ fn living_orphans_leave_nothing_behind() {
     let pid = running.pid();
     let before = holds(&running, pid);
     go_on();
-    running.wait_for("made");
+    running.wait_for_line("made");
     let main = running.main_pid();
     let all = children(pid);
     assert_eq!(all.len(), 2 * half + 1);
@@ -212,7 +212,7 @@ fn what_only_the_start_needed_is_given_back() {
         .command(["sh", "-c", "echo ready; exec sleep 1000"])
         .start();
     server.wait_for("] ready in ");
-    command.wait_for("ready");
+    command.wait_for_line("ready");
     for running in [&server, &command] {
         let pid = running.pid();
         until("code is given back", || {
@@ -235,7 +235,7 @@ fn ten_idle_seconds_pass_without_a_wake_up() {
         .start();
     let mut idle = crate::support::Start::pid1().args(alone.options()).start();
     server.wait_for("] ready in ");
-    command.wait_for("ready");
+    command.wait_for_line("ready");
     idle.wait_for("waiting for a signal");
     let all = [&server, &command, &idle];
     // What readiness left to do is done when two looks in a row see the same. The last of it is a

@@ -339,26 +339,39 @@ impl Running {
     /// A line is the answer to one wait only: who waits for the same words again waits for them
     /// to be said again.
     pub fn wait_for(&mut self, part: &str) -> String {
+        self.wait_for_any(part, |line| line.contains(part))
+    }
+
+    /// Waits for this line and nothing else: a short word of a command may be a part of a line of
+    /// the log ("already there").
+    pub fn wait_for_line(&mut self, whole: &str) {
+        self.wait_for_any(whole, |line| line.trim_end() == whole);
+    }
+
+    fn wait_for_any(&mut self, told: &str, is_it: impl Fn(&str) -> bool) -> String {
         let mut lines = self.heard.iter().enumerate();
-        let known =
-            lines.find(|(index, (_, line))| line.contains(part) && !self.answers.contains(index));
+        let known = lines.find(|(index, (_, line))| is_it(line) && !self.answers.contains(index));
         if let Some((index, (_, line))) = known {
             let line = line.clone();
             self.answers.insert(index);
             return line;
         }
-        self.wait_for_next(part)
+        self.wait_for_new(told, is_it)
     }
 
     /// The same, but only lines that were not heard yet count.
     pub fn wait_for_next(&mut self, part: &str) -> String {
+        self.wait_for_new(part, |line| line.contains(part))
+    }
+
+    fn wait_for_new(&mut self, told: &str, is_it: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + self.limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.said.recv_timeout(left) {
                 Ok((stream, line)) => {
                     self.heard.push((stream, line.clone()));
-                    if line.contains(part) {
+                    if is_it(&line) {
                         self.answers.insert(self.heard.len() - 1);
                         return line;
                     }
@@ -368,7 +381,7 @@ impl Running {
                         RecvTimeoutError::Timeout => "was not said in time",
                         RecvTimeoutError::Disconnected => "was never said",
                     };
-                    panic!("{part:?} {why}; heard: {:#?}", self.heard);
+                    panic!("{told:?} {why}; heard: {:#?}", self.heard);
                 }
             }
         }

@@ -46,7 +46,7 @@ fn stragglers(image: &Image, init: Init, how: &str, many: usize, by_term: bool) 
     let command = ["python3", "-c", PARENT, how, &many.to_string()];
     let start = init.start(image, &command);
     let mut running = start.stdin(Stdio::from(OwnedFd::from(input))).start();
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     let start = Instant::now();
     if by_term {
         running.signal(15);

@@ -58,7 +58,7 @@ fn round(running: &mut Running, number: i32) -> Vec<String> {
 
 fn every_signal(image: &Image, init: Init) -> String {
     let mut running = init.start(image, &["python3", "-u", "-c", TELLER]).start();
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     let catchable = (1..LAST).filter(|number| ![9, 19, 32, 33].contains(number));
     let wrong: Vec<i32> = catchable
         .filter(|number| round(&mut running, *number) != [format!("signal {number}")])
@@ -74,7 +74,7 @@ fn ten_thousand(image: &Image, init: Init) -> String {
     let last = LAST.to_string();
     let words = ["python3", "-c", COUNTER, "39", &last];
     let mut running = init.start(image, &words).start();
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     let pid = running.pid();
     let send_all = format!("import os\nfor _ in range(10_000): os.kill({pid}, 39)");
     let sent = std::process::Command::new("python3")

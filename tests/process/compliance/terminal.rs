@@ -152,7 +152,7 @@ fn job_control(image: &Image, init: Init) -> String {
     let mut running = start.start_on(&terminal);
     // Typed words appear too: what is waited for is made by the shell alone.
     terminal.press("set +o history; echo rea''dy\n");
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     terminal.press("cat\n");
     let bash = running.main_pid();
     let cat = || children(bash);
@@ -200,7 +200,7 @@ fn under_a_shell(image: &Image, init: Init) -> String {
     let start = start.env("PS1", "").env("HISTFILE", "");
     let mut running = start.start_on(&terminal);
     terminal.press("set +o history; echo rea''dy\n");
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     terminal.press(&format!("sh {}\n", script.display()));
     let cat = || -> Option<i32> {
         let init = *children(running.pid()).first()?;

@@ -55,7 +55,7 @@ fn start(image: &Image, init: Init, command: &[&str]) -> (Running, UnixStream) {
     let (input, talk) = UnixStream::pair().unwrap();
     let input = Stdio::from(OwnedFd::from(input));
     let mut running = start.arg("--").args(command).stdin(input).start();
-    running.wait_for("ready");
+    running.wait_for_line("ready");
     (running, talk)
 }
 
