@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use tracing::info;
 
 use crate::boot::changes::{Section, Words};
-use crate::boot::{Failure, Start};
+use crate::boot::context::Start;
+use crate::boot::failure::{Failure, causes};
 use crate::degradation::Degradation;
 use crate::group_access::Entry;
 use crate::identity::{
@@ -162,7 +163,7 @@ pub(super) fn make(
     let made = claim_for(start, root, account, home, keep, Section::ACCOUNT);
     if let Err(error) = made {
         start.report.degraded(Degradation::new(
-            format!("HOME cannot be made: {}", super::causes(&error)),
+            format!("HOME cannot be made: {}", causes(&error)),
             "mount the user's home directory there",
         ))?;
     }
@@ -301,7 +302,7 @@ pub(super) fn claim_home(
         match claim_for(start, root, account, directory, VolumeOwner::Chown, section) {
             Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
             // The user phase moves Jupyter's directories elsewhere then, and reports that.
-            Err(error) => tracing::debug!("{}", super::causes(&error)),
+            Err(error) => tracing::debug!("{}", causes(&error)),
         }
     }
     Ok(())

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use crate::boot::context::{ServerUser, Start};
 use crate::boot::user_phase::working_directory;
-use crate::boot::{ServerUser, Start, variable};
 use crate::jupyter_config::ConfigSources;
 use crate::server::argv;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::ServerProgram;
 use crate::settings::{Key, Origin, SettingError, SettingsError};
+use crate::sys::env::variable;
 use crate::tls;
 use crate::tls::FileProblem;
 

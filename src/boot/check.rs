@@ -7,8 +7,8 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::boot::certificate::CertificateRequest;
-use crate::boot::{account, certificate, variable};
+use crate::boot::certificate_request::CertificateRequest;
+use crate::boot::{account, certificate_request};
 use crate::hooks;
 use crate::hooks::HookError;
 use crate::identity::{Account, group, resolve};
@@ -20,6 +20,7 @@ use crate::server::program::Launch;
 use crate::settings::resolve::Draft;
 use crate::settings::table::find;
 use crate::settings::{Key, Settings, SettingsError, User, old_paths};
+use crate::sys::env::variable;
 
 /// Docker kills what is left of a container this many seconds after SIGTERM, unless another
 /// time is set.
@@ -62,7 +63,7 @@ pub fn check(
     }
     let password = password(draft.settings(), &launch);
     let password = draft.checked(password).unwrap_or(Wanted::Nothing);
-    let tls = certificate::requested(draft.settings(), &launch);
+    let tls = certificate_request::requested(draft.settings(), &launch);
     let tls = draft.checked(tls).flatten();
     let mut settings = draft.finish()?;
     let mut outranked = Vec::new();

@@ -7,8 +7,9 @@ use std::io::Write;
 use tracing::error;
 
 use crate::boot::changes::Section;
+use crate::boot::context::Start;
+use crate::boot::failure::Ending;
 use crate::boot::passthrough::command_hint;
-use crate::boot::{Ending, Start};
 use crate::server::program::Launch;
 use crate::settings::saved;
 use crate::state::Mode;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use crate::boot::changes::Section;
+use crate::boot::context::{ServerUser, Start};
+use crate::boot::failure::Failure;
 use crate::boot::links::Links;
-use crate::boot::{Failure, ServerUser, Start};
 use crate::degradation::Degradation;
 use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_directory};
 use crate::sys::dir;

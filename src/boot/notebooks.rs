@@ -3,11 +3,14 @@
 use std::fs;
 
 use crate::boot::changes::{Section, Words};
-use crate::boot::{Failure, ServerUser, Start, causes, report, variable};
+use crate::boot::context::{ServerUser, Start};
+use crate::boot::failure::{Failure, causes};
+use crate::boot::report;
 use crate::degradation::Degradation;
 use crate::identity::Account;
 use crate::settings::{Settings, VolumeOwner};
 use crate::sys::effects::Effects;
+use crate::sys::env::variable;
 use crate::volume::{Defaults, Rights, Summary, bring_in, preview_defaults, preview_in};
 
 /// Returns the defaults and how to bring them in; `None`: not configured.

@@ -6,7 +6,9 @@ use std::path::Path;
 use tracing::info;
 
 use crate::boot::changes::{Section, Words};
-use crate::boot::{Failure, Start, account, report};
+use crate::boot::context::Start;
+use crate::boot::failure::Failure;
+use crate::boot::{account, report};
 use crate::degradation::Degradation;
 use crate::identity::{Account, Root, group_name, known_user};
 use crate::settings::VolumeOwner;

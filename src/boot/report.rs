@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::boot::Failure;
+use crate::boot::failure::Failure;
 use crate::degradation::Degradation;
 use crate::log::{logger, stderr};
 use crate::settings::LogFormat;

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::boot::context::{ServerUser, Start};
 use crate::boot::user_phase::{Ready, working_directory};
-use crate::boot::{ServerUser, Start};
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::ConfigSources;
 use crate::password;

@@ -7,8 +7,10 @@ use rustix::process::getpid;
 use tracing::{info, warn};
 
 use crate::boot::changes::Section;
+use crate::boot::context::{ServerUser, Start, timed};
+use crate::boot::failure::Failure;
 use crate::boot::owners::{claim_volume, hand_over_home};
-use crate::boot::{Failure, ServerUser, Start, account, check, notebooks, timed};
+use crate::boot::{account, check, notebooks};
 use crate::degradation::Degradation;
 use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::hooks;

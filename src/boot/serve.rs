@@ -11,11 +11,13 @@ use crate::boot::arguments;
 use crate::boot::arguments::{ServerCheck, arguments, in_venv};
 use crate::boot::certificate;
 use crate::boot::changes::Section;
+use crate::boot::context::{ServerUser, Start};
 use crate::boot::dry_run;
+use crate::boot::failure::{Ending, Failure, causes};
 use crate::boot::lab_files::LabFiles;
 use crate::boot::passthrough::{CommandObserver, command_hint};
+use crate::boot::rescue;
 use crate::boot::user_phase::{Ready, working_directory};
-use crate::boot::{Ending, Failure, ServerUser, Start, causes, rescue, variable};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::jupyter_config::ConfigLocation;
@@ -42,6 +44,7 @@ use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
 use crate::sys::effects::Effects;
 use crate::sys::env::Environment;
+use crate::sys::env::variable;
 use crate::tls::Handover;
 
 /// Starts the server, the command or nothing, and supervises it until the end.

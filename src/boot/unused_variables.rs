@@ -6,13 +6,13 @@ use std::env;
 
 use tracing::warn;
 
-use crate::boot::variable;
 use crate::password::Wanted;
 use crate::settings::check::is_quoted;
 use crate::settings::nb_user;
 use crate::settings::table::{PASSWORD_ENV, TABLE, own_environment};
 use crate::settings::{Key, Origin, Settings};
 use crate::state::Mode;
+use crate::sys::env::variable;
 
 /// Options of other images, and the remedy for each: those of `start.sh` of the Jupyter Docker
 /// Stacks, and those that templates for home servers set in each container.

@@ -8,8 +8,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use tracing::info;
 
 use crate::boot::changes::{Section, Words};
-use crate::boot::{Failure, ServerUser, Start, causes, timed};
-use crate::boot::{home, limits, notebooks, variable};
+use crate::boot::context::{ServerUser, Start, timed};
+use crate::boot::failure::{Failure, causes};
+use crate::boot::{home, limits, notebooks};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
@@ -26,6 +27,7 @@ use crate::settings::table;
 use crate::state::{Mode, PasswordLocation};
 use crate::sys::env;
 use crate::sys::env::Environment;
+use crate::sys::env::variable;
 use crate::volume::wrong_mounts;
 
 /// The results of the user phase that serving needs.

@@ -66,10 +66,10 @@ pub enum VerbError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The notebooks cannot be read or written.
-    #[error("{}", crate::boot::causes(.0))]
+    #[error("{}", crate::boot::failure::causes(.0))]
     Volume(#[from] VolumeError),
     /// The password cannot be set.
-    #[error("{}", crate::boot::causes(.0))]
+    #[error("{}", crate::boot::failure::causes(.0))]
     Password(#[from] PasswordError),
     /// The text that was typed cannot be a password.
     #[error(transparent)]
@@ -127,7 +127,7 @@ pub fn run(verb: &Verb, typed: CliSettings) -> ExitCode {
             for wrong in wrong {
                 print_error(&format!("settings: {wrong}"));
             }
-            ExitCode::from(crate::boot::EX_CONFIG)
+            ExitCode::from(crate::boot::failure::EX_CONFIG)
         }
         error => {
             print_error(&error);

@@ -101,6 +101,11 @@ impl FromIterator<(OsString, OsString)> for Environment {
     }
 }
 
+/// Returns an environment variable that is set and not empty.
+pub fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Returns the directory for temporary files: TMPDIR, or `/tmp` if TMPDIR is unset or empty.
 pub fn temp_directory() -> PathBuf {
     let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());
