@@ -23,7 +23,7 @@ use crate::password::{Applied, Outcome, PasswordError, Wanted};
 use crate::server::notify;
 use crate::server::prefix;
 use crate::server::program::Launch;
-use crate::settings::table;
+use crate::settings::own_variables;
 use crate::state::{Mode, PasswordLocation};
 use crate::sys::env;
 use crate::sys::env::Environment;
@@ -153,7 +153,7 @@ fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
     let ours = matches!(start.launch, Launch::Server(_)).then_some(notify::SOCKET_VARIABLE);
     let empty = |name: &&str| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let empty = ON_IF_EMPTY.into_iter().filter(empty);
-    let own = table::own_environment();
+    let own = own_variables::own_environment();
     let named = names_to_unset();
     let mut removed: Vec<&str> = own.chain(ours).chain(empty).collect();
     removed.extend(named.iter().map(String::as_str));

@@ -6,7 +6,8 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
-use crate::cli::{AFTER, NAME, start_command, verbs};
+use crate::cli::grammar::{AFTER, NAME, start_command};
+use crate::cli::verbs;
 use crate::settings::entry::ValueKind;
 use crate::settings::table::TABLE;
 

@@ -7,9 +7,10 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use crate::cli::{Action, NAME, argument, config_argument, typed};
+use crate::cli::grammar::{NAME, argument, config_argument, typed};
 use crate::settings::Key;
 use crate::settings::entry::Entry;
+use crate::settings::resolve::CliSettings;
 use crate::settings::table::TABLE;
 
 /// A verb with its arguments.
@@ -247,11 +248,11 @@ fn with_settings(command: Command, keys: &[Key]) -> Command {
     })
 }
 
-/// Parses the words of a verb, of which the first is its name.
+/// Parses the words of a verb, of which the first is its name. Returns it and its flags.
 ///
 /// # Errors
 /// clap's error: the command line is wrong, or asks for help.
-pub fn parse(command: Command, words: &[OsString]) -> Result<Action, clap::Error> {
+pub fn parse(command: Command, words: &[OsString]) -> Result<(Verb, CliSettings), clap::Error> {
     let known: Vec<String> = command
         .get_arguments()
         .map(|arg| arg.get_id().to_string())
@@ -260,14 +261,9 @@ pub fn parse(command: Command, words: &[OsString]) -> Result<Action, clap::Error
     let command = command.bin_name(format!("{NAME} {name}"));
     let matches = command.try_get_matches_from(words)?;
     let has = |entry: &Entry| known.iter().any(|flag| flag == entry.flag);
-    Ok(Action::Verb {
-        verb: verb(&name, &matches),
-        // The options before the subcommand are among its matches, too.
-        typed: typed(
-            matches.subcommand().map_or(&matches, |(_, found)| found),
-            has,
-        ),
-    })
+    // The options before the subcommand are among its matches, too.
+    let all = matches.subcommand().map_or(&matches, |(_, found)| found);
+    Ok((verb(&name, &matches), typed(all, has)))
 }
 
 fn verb(name: &str, matches: &ArgMatches) -> Verb {
@@ -319,12 +315,9 @@ mod tests {
     use super::*;
     use crate::settings::value::RawValue;
 
-    fn read(words: &[&str]) -> (Verb, crate::settings::resolve::CliSettings) {
+    fn read(words: &[&str]) -> (Verb, CliSettings) {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        match parse(verb_grammar(words[0].to_str().unwrap()).unwrap(), &words).unwrap() {
-            Action::Verb { verb, typed } => (verb, typed),
-            Action::Start { .. } => panic!("{words:?} is no verb"),
-        }
+        parse(verb_grammar(words[0].to_str().unwrap()).unwrap(), &words).unwrap()
     }
 
     #[test]

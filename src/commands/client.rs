@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::{Pid, getpid};
 
-use crate::commands::VerbError;
+use crate::commands::error::VerbError;
 use crate::identity::{Account, Dropped, Linux, Root, Target};
 use crate::supervisor::processes;
 

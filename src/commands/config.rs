@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::commands::{VerbContext, VerbError, print_text};
+use crate::commands::context::VerbContext;
+use crate::commands::error::VerbError;
+use crate::commands::print::print_text;
 use crate::password::source;
 use crate::password::source::Sources;
 use crate::settings::resolve::CliSettings;
-use crate::settings::{Key, resolve, saved, table};
+use crate::settings::{Key, own_variables, resolve, saved, table};
+use crate::sys::env::variable;
 
 /// Shows the settings in the form of a settings file, always without the password.
 ///
@@ -36,8 +39,7 @@ pub fn show(origin: bool, typed: CliSettings) -> Result<ExitCode, VerbError> {
 /// All errors in the file.
 pub fn check(file: Option<&Path>, typed: CliSettings) -> Result<ExitCode, VerbError> {
     let file = file.map(PathBuf::from).or(typed.config);
-    let variable = || std::env::var_os(table::FILE_ENV).filter(|value| !value.is_empty());
-    let file = file.or_else(|| variable().map(PathBuf::from));
+    let file = file.or_else(|| variable(own_variables::FILE_ENV).map(PathBuf::from));
     let file = file.unwrap_or_else(|| table::DEFAULT_FILE.into());
     let typed = CliSettings {
         config: Some(file.clone()),

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::commands::{RunningSupervisor, VerbError, exit_code, print_text};
+use crate::commands::context::RunningSupervisor;
+use crate::commands::error::VerbError;
+use crate::commands::print::{exit_code, print_text};
 use crate::server::probe::{Target, Url, probe};
 use crate::state::{Mode, Phase, State};
 use crate::sys::text::shown;

@@ -13,10 +13,10 @@ use serde_json::json;
 use crate::boot;
 use crate::cli::verbs::Notebooks;
 use crate::commands::client::Supervisor;
-use crate::commands::{
-    VerbContext, VerbError, diff, exit_code, print, print_error, print_errors, print_json,
-    print_text,
-};
+use crate::commands::context::VerbContext;
+use crate::commands::diff;
+use crate::commands::error::VerbError;
+use crate::commands::print::{exit_code, print, print_error, print_errors, print_json, print_text};
 use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::sys::text::shown;

@@ -12,7 +12,10 @@ use rustix::process::getpid;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::cli::verbs::Password;
-use crate::commands::{VerbContext, VerbError, print_error, print_text, restart};
+use crate::commands::context::VerbContext;
+use crate::commands::error::VerbError;
+use crate::commands::print::{print_error, print_text};
+use crate::commands::restart;
 use crate::identity::current;
 use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
 use crate::jupyter_config::{CommandLine, ConfigLocation};

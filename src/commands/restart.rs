@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use rustix::process::Signal;
 
-use crate::commands::{RunningSupervisor, VerbError, print_text, status};
+use crate::commands::context::RunningSupervisor;
+use crate::commands::error::VerbError;
+use crate::commands::print::print_text;
+use crate::commands::status;
 use crate::state::{Mode, Phase};
 use crate::sys;
 

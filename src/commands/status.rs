@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::commands::{RunningSupervisor, VerbError};
+use crate::commands::context::RunningSupervisor;
+use crate::commands::error::VerbError;
+use crate::commands::print::{print_json, print_text};
 use crate::death::memory;
 use crate::state;
 use crate::state::{Mode, Phase, State};
@@ -18,9 +20,9 @@ pub fn run(asked: &RunningSupervisor, json: bool) -> Result<ExitCode, VerbError>
     let known = state.memory.take();
     state.memory = known.map(|known| memory::current(state.pid, &known));
     if json {
-        super::print_json(&serde_json::to_string_pretty(&state)?);
+        print_json(&serde_json::to_string_pretty(&state)?);
     } else {
-        super::print_text(&state_text(&state, state::now(), small_shared_memory()));
+        print_text(&state_text(&state, state::now(), small_shared_memory()));
     }
     Ok(ExitCode::SUCCESS)
 }

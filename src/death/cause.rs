@@ -1,8 +1,11 @@
 //! A row of the table of causes, and how it is found in a log.
 
+use crate::death::diagnosis::Diagnosis;
 use crate::death::pattern::{captures, fill};
-use crate::death::{Diagnosis, MAX_PART};
 use crate::sys::text;
+
+/// Maximum length of a part of the log that a diagnosis names, in bytes.
+pub(super) const MAX_PART: usize = 300;
 
 /// A cause: the last of its lines is where the search stops, the others are above it.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::cause::MAX_PART;
 use super::*;
 
 /// The end of a server, the end of its log, and the expected reason.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::death::Diagnosis;
+use crate::death::diagnosis::Diagnosis;
 
 /// The cause if the limit of the container's own group was not reached.
 const MACHINE: &str =

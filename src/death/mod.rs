@@ -3,44 +3,13 @@
 
 mod cause;
 mod causes;
+mod diagnosis;
 mod last_lines;
 pub mod memory;
 mod pattern;
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::supervisor::lifecycle::Ended;
-
-/// Maximum length of a part of the log that a diagnosis names, in bytes.
-const MAX_PART: usize = 300;
-
-/// Why a server ended, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diagnosis {
-    /// The cause: a sentence without its first capital letter and its full stop, unless it begins
-    /// with what the log says.
-    pub cause: String,
-    /// The remedy: a sentence without its full stop.
-    pub remedy: String,
-}
-
-impl Diagnosis {
-    /// Returns a diagnosis.
-    pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            cause: cause.into(),
-            remedy: remedy.into(),
-        }
-    }
-}
-
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}.", self.cause, self.remedy)
-    }
-}
+pub use diagnosis::Diagnosis;
 
 /// Returns why a server ended, from the end of its log. If it was ready before, only its own last
 /// traceback counts: what kernels, terminals and notebooks print comes into the same log. `None`: it

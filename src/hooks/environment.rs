@@ -80,7 +80,7 @@ fn is_zone(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::table::NOT_FOR_HOOKS;
+    use crate::settings::own_variables::NOT_FOR_HOOKS;
 
     fn passed(name: &str, value: &str, named: &[&str]) -> bool {
         let named: Vec<String> = named.iter().map(|name| (*name).into()).collect();

@@ -6,123 +6,31 @@
 //! server's environment. A hook that fails ends the start.
 
 pub mod environment;
+mod error;
 mod run;
 mod trusted;
 pub mod variables;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tracing::warn;
 
+use crate::settings::own_variables::HOOK_FILE_ENV;
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::processes;
-use crate::supervisor::signals::Signals;
 use crate::supervisor::spawn;
-use crate::supervisor::spawn::{Program, SpawnError};
-use crate::sys::effects::Effects;
+use crate::supervisor::spawn::Program;
 use crate::sys::env::temp_directory;
-use crate::sys::{CallError, trust};
+use crate::sys::trust;
 
+pub use error::HookError;
+pub use run::HookContext;
 use run::{Output, Watched, kill_descendants, kill_group};
 pub use variables::Variables;
-
-/// The variable with the path of the file to which a hook writes variables for the server.
-pub const VARIABLE: &str = "AI_LAB_ENV";
-
-/// Why a hook ends the start.
-#[derive(Debug, thiserror::Error)]
-pub enum HookError {
-    /// Another user than root could have written a program that would run as root.
-    #[error("{} is not run as root: {problem}", path.display())]
-    Untrusted {
-        /// The hook.
-        path: PathBuf,
-        /// The path that another user can write, and that user.
-        problem: String,
-    },
-    /// The hook directory cannot be listed.
-    #[error("the hooks in {} cannot be listed: {source}", directory.display())]
-    Unlisted {
-        /// The directory.
-        directory: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The hook could not be started.
-    #[error("the hook {} could not be started", path.display())]
-    NotStarted {
-        /// The hook.
-        path: PathBuf,
-        /// The cause.
-        source: SpawnError,
-    },
-    /// The hook failed.
-    #[error("the hook {} failed with {how}; its output is above", path.display())]
-    Failed {
-        /// The hook.
-        path: PathBuf,
-        /// The exit code or the signal, as text: `exit code 3`, `signal 9`.
-        how: String,
-    },
-    /// The hook took longer than the limit, and was killed.
-    #[error("the hook {} took longer than {} s and was killed; --hook-timeout gives it more", path.display(), limit.as_secs_f32())]
-    TooLong {
-        /// The hook.
-        path: PathBuf,
-        /// The limit, set with `--hook-timeout`.
-        limit: Duration,
-    },
-    /// The hook wrote an invalid line for the environment.
-    #[error("the hook {} wrote line {line} of ${VARIABLE}, which {problem}", path.display())]
-    Environment {
-        /// The hook.
-        path: PathBuf,
-        /// The number of the line, counted from 1.
-        line: usize,
-        /// The problem with the line.
-        problem: &'static str,
-    },
-    /// The file for the environment cannot be made or read, or the hook has no output pipes.
-    #[error("the hook {} could not be supervised: {source}", path.display())]
-    System {
-        /// The hook.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Processes that root hooks left running cannot be killed and would stay root.
-    #[error(
-        "processes that the root hooks left running could not be killed in {} s: let the hooks \
-         wait for what they start, or run with --cap-add KILL",
-        run::PATIENCE.as_secs()
-    )]
-    LeftRunning,
-    /// Orphans of root hooks would not become children of this process, and would stay root.
-    #[error(
-        "the root hooks are not run, because processes that they leave running would stay root: {0}"
-    )]
-    Orphans(CallError),
-    /// A signal asked to stop. The start logs it.
-    #[error("stopped")]
-    Stopped,
-}
-
-/// The common parameters of all hooks of a phase.
-pub struct HookContext<'a> {
-    /// The time limit of one hook.
-    pub limit: Duration,
-    /// Returns the environment of a hook, given the variables that the hooks before it wrote.
-    pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
-    /// All signals of this process. A stop signal ends a hook at once.
-    pub signals: &'a Signals,
-    /// `Preview` finds the hooks and runs none.
-    pub effects: Effects<'a>,
-}
 
 /// The hooks of a phase, and what they wrote.
 #[derive(Debug, Default)]
@@ -269,7 +177,7 @@ fn run(
             .ok_or_else(|| system(ErrorKind::PermissionDenied.into())),
         false => file(&temp_directory()).map_err(system),
     }?;
-    environment.push((VARIABLE.into(), asked.path().into()));
+    environment.push((HOOK_FILE_ENV.into(), asked.path().into()));
     let program = Program {
         name: hook.into(),
         args: Vec::new(),

@@ -1,6 +1,6 @@
 //! A running hook: its output, its end, and its time limit.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,13 +11,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 use tracing::info;
 
-use crate::hooks::{HookContext, HookError};
+use crate::hooks::error::{HookError, PATIENCE};
+use crate::hooks::variables::Variables;
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::processes;
 use crate::supervisor::reaper;
 use crate::supervisor::reaper::ChildEvent;
 use crate::supervisor::signals::Signals;
 use crate::sys;
+use crate::sys::effects::Effects;
 
 /// The longest line of a hook's output that is logged as one, in bytes. Longer lines are split.
 const LONGEST_LINE: usize = 8 * 1024;
@@ -29,9 +31,17 @@ const READS: usize = 16;
 /// The reads of 4 KiB per stream after the end of a hook: as much as a pipe can hold.
 const LAST_READS: usize = 257;
 
-/// The time limit for killed processes to disappear. A process in uninterruptible sleep, or one
-/// that root without CAP_KILL may not kill, must not block the start for ever.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The common parameters of all hooks of a phase.
+pub struct HookContext<'a> {
+    /// The time limit of one hook.
+    pub limit: Duration,
+    /// Returns the environment of a hook, given the variables that the hooks before it wrote.
+    pub environment: &'a dyn Fn(&Variables) -> Vec<(OsString, OsString)>,
+    /// All signals of this process. A stop signal ends a hook at once.
+    pub signals: &'a Signals,
+    /// `Preview` finds the hooks and runs none.
+    pub effects: Effects<'a>,
+}
 
 /// A running hook.
 pub(super) struct Watched<'a> {

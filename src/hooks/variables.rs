@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::hooks::{HookError, VARIABLE};
-use crate::settings::table;
+use crate::hooks::error::HookError;
+use crate::settings::own_variables::{HOOK_FILE_ENV as VARIABLE, own_environment};
 
 /// Size limit of the file that a hook writes, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -59,7 +59,7 @@ pub fn parse(text: &[u8]) -> Result<Variables, (usize, &'static str)> {
                 return wrong("contains a NUL byte");
             }
             let name = OsString::from_vec(name.to_vec());
-            if name == VARIABLE || table::own_environment().any(|own| name == own) {
+            if name == VARIABLE || own_environment().any(|own| name == own) {
                 return wrong(
                     "sets a variable of the entrypoint, which the server never gets: remove it",
                 );

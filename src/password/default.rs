@@ -5,7 +5,10 @@ use crate::degradation::Degradation;
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::precedence::DefaultDecision;
 use crate::password::config_file::Document;
-use crate::password::{Applied, Outcome, PasswordError, Secret, hash, unchanged};
+use crate::password::error::PasswordError;
+use crate::password::hash;
+use crate::password::outcome::{Applied, Outcome, unchanged};
+use crate::password::secret::Secret;
 use crate::sys::effects::Effects;
 
 pub(super) fn set_default(

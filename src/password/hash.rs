@@ -7,7 +7,7 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordVerifier, Version};
 use sha2::Digest;
 
-use crate::password::Secret;
+use crate::password::secret::Secret;
 
 /// Memory in KiB, passes and lanes, as in `jupyter server password`.
 const MEMORY: u32 = 10_240;

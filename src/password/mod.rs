@@ -8,100 +8,28 @@ pub mod config_file;
 mod default;
 mod error;
 pub mod hash;
+mod outcome;
+mod secret;
 pub mod source;
 #[cfg(test)]
 mod testing;
 
-use std::ffi::OsString;
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
-use crate::degradation::Degradation;
 use crate::identity::Dropped;
-use crate::sys::effects::Effects;
-
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::precedence::Effective;
+use crate::sys::effects::Effects;
 use config_file::Document;
 use default::{IMAGE_DEFAULT, is_public, remove_old_default, set_default};
 pub use error::PasswordError;
+use outcome::unchanged;
+pub use outcome::{Applied, Outcome};
+pub use secret::{Secret, Wanted};
 pub use source::{Sources, wanted};
 
 /// A log message that log watchers rely on.
 pub const CHANGED: &str = "Successfully changed the password of Jupyter server.";
-
-/// A password. No output shows it, not even `{:?}`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Makes a password from this text.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    fn text(&self) -> &str {
-        &self.0
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// The wanted password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// No password: Jupyter's own configuration decides.
-    Nothing,
-    /// This password, if no other login is configured.
-    Default(Secret),
-    /// No password, and this default is removed if an earlier start set it: a command that starts
-    /// its own server would otherwise accept it beside the login that its arguments configure.
-    RemoveDefault(Secret),
-    /// This password, whatever is configured.
-    Forced(Secret),
-    /// The password with this hash, whatever is configured.
-    ForcedHash(String),
-}
-
-impl Wanted {
-    /// Reports whether the password must be effective, whatever is configured.
-    pub fn is_forced(&self) -> bool {
-        matches!(self, Self::Forced(_) | Self::ForcedHash(_))
-    }
-}
-
-/// The outcome of applying a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing had to be written for the wanted password.
-    Unchanged,
-    /// The password was set.
-    Changed,
-    /// The default password was not set, for this reason.
-    NotSet(Degradation),
-    /// A preview cannot tell: this file is another user's until a start hands it over.
-    NotReadable(PathBuf),
-}
-
-/// The result of [`apply`], and what the server needs to make the password effective.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// A variable that the server needs so that no other file wins; `None`: it needs none.
-    pub variable: Option<(&'static str, OsString)>,
-    /// The reason why the default was not set, or was set despite an empty token, for the log.
-    pub note: Option<String>,
-}
 
 /// Makes the wanted password effective.
 ///
@@ -151,14 +79,6 @@ fn apply_with(
             let verify = |hash: &str| hash == wanted;
             force(place, &verify, || Ok(wanted.clone()), effects)
         }
-    }
-}
-
-fn unchanged() -> Applied {
-    Applied {
-        outcome: Outcome::Unchanged,
-        variable: None,
-        note: None,
     }
 }
 

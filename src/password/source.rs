@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::password::{Secret, Wanted, hash};
-use crate::settings::table::{
+use crate::password::hash;
+use crate::password::secret::{Secret, Wanted};
+use crate::settings::own_variables::{
     PASSWORD_ENV as PASSWORD, PASSWORD_FILE_ENV as PASSWORD_FILE,
     PASSWORD_HASH_ENV as PASSWORD_HASH,
 };

@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::targets::Expected;
 use crate::log::pump::ChunkObserver;
 use crate::server::load_failures::{LoadFailure, LoadFailures};
 use crate::server::no_login;
 use crate::server::probe::{Target, Url, probe};
+use crate::server::targets::Expected;
 use crate::sys;
 
 /// How long one probe may take.
@@ -302,8 +302,8 @@ mod tests {
         }
     }
 
-    fn argv(words: &[&str]) -> super::super::argv::Argv {
-        let plan = super::super::argv::ArgvInput {
+    fn argv(words: &[&str]) -> crate::server::argv::Argv {
+        let plan = crate::server::argv::ArgvInput {
             hub: false,
             root_dir: None,
             default_url: None,
@@ -315,7 +315,7 @@ mod tests {
             configured: &|_| false,
         };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        super::super::argv::merge(plan, &words, &[])
+        crate::server::argv::merge(plan, &words, &[])
     }
 
     fn expected(words: &[&str]) -> Expected {

@@ -1,7 +1,7 @@
 //! Checks whether a text fits a setting, and says what would.
 
 use crate::settings::entry::ValueKind;
-use crate::settings::table;
+use crate::settings::own_variables;
 
 /// Checks `text` as a value of this kind. The error is the problem and the remedy.
 pub fn check(kind: ValueKind, text: &str) -> Result<(), (String, String)> {
@@ -34,7 +34,7 @@ fn problem(kind: ValueKind, text: &str) -> Option<(&'static str, String)> {
             "is not the name of an environment variable",
             "give letters, digits and _, such as HTTPS_PROXY".into(),
         ),
-        ValueKind::Variables if table::NOT_FOR_HOOKS.contains(&text) => (
+        ValueKind::Variables if own_variables::NOT_FOR_HOOKS.contains(&text) => (
             "is not passed on to hooks",
             "remove it: root hooks get fixed values for PATH, HOME, USER, LOGNAME and SHELL, and \
              no password"

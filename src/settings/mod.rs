@@ -10,6 +10,7 @@ pub mod entry;
 pub mod file;
 pub mod nb_user;
 pub mod old_paths;
+pub mod own_variables;
 pub mod resolve;
 pub mod saved;
 pub mod table;

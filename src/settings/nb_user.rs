@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use crate::settings::Key;
+use crate::settings::entry::Key;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
 
 /// The variable with the user's name.

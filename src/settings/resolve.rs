@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::settings::check::{check, is_of_windows};
 use crate::settings::choices::{Choice, TlsPolicy};
 use crate::settings::entry::{Entry, Key, ValueKind};
+use crate::settings::own_variables;
 use crate::settings::table;
 use crate::settings::table::TABLE;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
@@ -73,7 +74,7 @@ pub fn read(
     let typed_path = typed.config.as_ref();
     let named = typed_path
         .map(|path| path::absolute(path).unwrap_or_else(|_| path.clone()))
-        .or_else(|| from_env(table::FILE_ENV));
+        .or_else(|| from_env(own_variables::FILE_ENV));
     let path = named.clone().unwrap_or_else(|| table::DEFAULT_FILE.into());
     let trusted = match as_root {
         true => trust::root_only_path(&path),

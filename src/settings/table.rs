@@ -441,43 +441,12 @@ pub const TABLE: &[Entry] = &[
 pub const DEFAULT_FILE: &str = "/etc/ai-lab/entrypoint.toml";
 /// The default directory of `state.json`.
 const DEFAULT_STATE_DIR: &str = "/run/ai-lab";
-/// The variable that names another settings file.
-pub const FILE_ENV: &str = "AI_LAB_CONFIG";
 /// The variable of the Jupyter Docker Stacks that asks for a certificate.
 pub const GEN_CERT: &str = "GEN_CERT";
-/// The variable with the forced password.
-pub const PASSWORD_ENV: &str = "JUPYTER_PASSWORD";
-/// The variable that names a file with the forced password (Docker and Kubernetes secrets).
-pub const PASSWORD_FILE_ENV: &str = "JUPYTER_PASSWORD_FILE";
-/// The variable with the forced password's hash in Jupyter's format.
-pub const PASSWORD_HASH_ENV: &str = "JUPYTER_PASSWORD_HASH";
-
-/// The variables that root hooks do not get from the container: root's own, the file for
-/// variables, and the passwords, which no hook sees.
-pub const NOT_FOR_HOOKS: [&str; 8] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "AI_LAB_ENV",
-    PASSWORD_ENV,
-    PASSWORD_HASH_ENV,
-];
 
 /// Returns the entry of `key`.
 pub fn find(key: Key) -> &'static Entry {
     &TABLE[key as usize] // invariant: the table is in the order of `Key`; a test holds it
-}
-
-/// Returns the names of our own environment variables, which the server never sees.
-pub fn own_environment() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter_map(|entry| entry.env).chain([
-        FILE_ENV,
-        PASSWORD_ENV,
-        PASSWORD_FILE_ENV,
-        PASSWORD_HASH_ENV,
-    ])
 }
 
 #[cfg(test)]

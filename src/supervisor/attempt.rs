@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::backoff::Backoff;
-use super::lifecycle::Ended;
-use super::spawn::{Program, SpawnError};
+use crate::supervisor::backoff::Backoff;
+use crate::supervisor::lifecycle::Ended;
+use crate::supervisor::spawn::{Program, SpawnError};
 
 /// Prepares the next usual attempt; the error says why it must not be made. Runs in a separate
 /// thread: it may wait for a disk.

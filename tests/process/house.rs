@@ -53,6 +53,24 @@ fn paths(code: &str) -> Vec<String> {
     paths
 }
 
+/// The modules of its own folder that a `mod.rs` uses, other than to export their items.
+fn children(name: &str, code: &str, files: &BTreeMap<String, String>) -> Vec<String> {
+    let statements = code.split_inclusive(';');
+    let code: String = statements
+        .filter(|part| !part.contains("pub use "))
+        .collect();
+    let is_used = |child: &&str| {
+        code.match_indices(&format!("{child}::")).any(|(at, _)| {
+            let before = code[..at].chars().next_back();
+            !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+        })
+    };
+    let prefix = format!("{name}::");
+    let below = files.keys().filter_map(|file| file.strip_prefix(&prefix));
+    let used = below.filter(|child| !child.contains("::")).filter(is_used);
+    used.map(|child| format!("{prefix}{child}")).collect()
+}
+
 fn imports() -> Imports {
     let mut files = BTreeMap::new();
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -64,8 +82,9 @@ fn imports() -> Imports {
         candidates.last().map(|path| (*path).to_owned())
     };
     let of = |(name, code): (&String, &String)| {
-        let targets = paths(code).iter().filter_map(|path| target(path)).collect();
-        let targets: BTreeSet<String> = targets;
+        let mut paths = paths(code);
+        paths.extend(children(name, code, &files));
+        let targets: BTreeSet<String> = paths.iter().filter_map(|path| target(path)).collect();
         let others = targets.into_iter().filter(|target| target != name);
         (name.clone(), others.collect())
     };
@@ -87,6 +106,19 @@ fn in_order(imports: &Imports) -> (Vec<String>, Vec<String>) {
         order.push(rest.remove(at));
     }
     (order, rest)
+}
+
+/// A path from the top is the same wherever it stands, and is one that [`imports`] sees.
+#[test]
+fn a_path_begins_at_the_top_of_the_crate() {
+    let mut files = BTreeMap::new();
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    modules(&top, "", &mut files);
+    let relative = files
+        .iter()
+        .filter(|(_, code)| code.contains("use super::"));
+    let relative: Vec<&String> = relative.map(|(name, _)| name).collect();
+    assert!(relative.is_empty(), "{relative:?}");
 }
 
 #[test]

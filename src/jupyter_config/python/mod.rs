@@ -177,7 +177,8 @@ fn interpret_setting(line: usize, tokens: &[Token]) -> Result<Option<Setting>, S
         "=" => &rest[1..],
         "(" => {
             let method = path.pop().unwrap_or_default();
-            if !METHODS.contains(&method.as_str()) || !rest.last().is_some_and(|last| last.is(")"))
+            if !traits::METHODS.contains(&method.as_str())
+                || !rest.last().is_some_and(|last| last.is(")"))
             {
                 return Err(format!("call of `{method}`"));
             }
@@ -208,18 +209,6 @@ fn interpret_setting(line: usize, tokens: &[Token]) -> Result<Option<Setting>, S
     }
     Ok(None)
 }
-
-/// The methods that change traitlets' lazy values, sections and dictionaries.
-const METHODS: [&str; 8] = [
-    "add",
-    "append",
-    "extend",
-    "insert",
-    "merge",
-    "prepend",
-    "setdefault",
-    "update",
-];
 
 /// Splits the tokens after `c` into the names, given as attributes or keys, and the rest.
 fn path(mut tokens: &[Token]) -> Result<(Vec<String>, &[Token]), String> {

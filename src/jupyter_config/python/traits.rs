@@ -1,10 +1,21 @@
 //! Finds the traits set by a Python file that decide where the server listens and works. A
 //! statement inside an `if` counts, too.
 
-use crate::jupyter_config::python::METHODS;
 use crate::jupyter_config::python::expression::{reaches_configuration, text_of};
 use crate::jupyter_config::python::tokens::{Statement, Token, TokenKind};
 use crate::jupyter_config::traits::{CLASSES, ConfiguredTrait, serving_trait};
+
+/// The methods that change traitlets' lazy values, sections and dictionaries.
+pub(super) const METHODS: [&str; 8] = [
+    "add",
+    "append",
+    "extend",
+    "insert",
+    "merge",
+    "prepend",
+    "setdefault",
+    "update",
+];
 
 /// Returns the traits that a statement names: `c.ServerApp.ip = …`, `c["ServerApp"]["ip"] = …`,
 /// `c.ServerApp.update({"ip": …})`, `c.ServerApp = {"ip": …}`.

@@ -12,7 +12,7 @@ use crate::supervisor::spawn;
 use crate::supervisor::spawn::{Program, SpawnError};
 use crate::supervisor::terminal::Terminal;
 
-use super::{EventLoop, Main};
+use crate::supervisor::event_loop::{EventLoop, Main};
 
 impl EventLoop<'_> {
     /// Starts the main process.

@@ -15,15 +15,15 @@ use rustix::process::{Pid, Signal, getpid};
 use tokio::sync::Notify;
 use tracing::error;
 
-use super::attempt::{Preparation, RescueReason, Server};
-use super::lifecycle::{Effect, Ended, Event, RunState, Times};
-use super::orphans::Orphans;
-use super::reaper::{self, ChildEvent};
-use super::rt_queue::RealtimeQueue;
-use super::signals::{Received, Signals};
-use super::spawn::{Program, SpawnError};
-use super::terminal::Terminal;
-use super::{lifecycle, processes};
+use crate::supervisor::attempt::{Preparation, RescueReason, Server};
+use crate::supervisor::lifecycle::{Effect, Ended, Event, RunState, Times};
+use crate::supervisor::orphans::Orphans;
+use crate::supervisor::reaper::{self, ChildEvent};
+use crate::supervisor::rt_queue::RealtimeQueue;
+use crate::supervisor::signals::{Received, Signals};
+use crate::supervisor::spawn::{Program, SpawnError};
+use crate::supervisor::terminal::Terminal;
+use crate::supervisor::{lifecycle, processes};
 use crate::sys;
 
 /// The main process, and how the supervisor treats it.

@@ -1,0 +1,31 @@
+//! Why a server ended, and what to do.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A cause and its remedy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// The cause: a sentence without its first capital letter and its full stop, unless it begins
+    /// with what the log says.
+    pub cause: String,
+    /// The remedy: a sentence without its full stop.
+    pub remedy: String,
+}
+
+impl Diagnosis {
+    /// Returns a diagnosis.
+    pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}.", self.cause, self.remedy)
+    }
+}
