@@ -80,11 +80,18 @@ pub fn warn_of_unused_variables(settings: &Settings, mode: Mode, password: &Want
             warn!("{name} is not a setting and has no effect (remedy: use {meant})");
         }
     }
-    let text = variable(PASSWORD_ENV).and_then(|text| text.into_string().ok());
-    if mode == Mode::Lab && text.is_some_and(|text| is_quoted(&text)) {
+    if mode == Mode::Lab {
+        warn_of_quotation_marks(PASSWORD_ENV, "password");
+        warn_of_quotation_marks("JUPYTER_TOKEN", "token");
+    }
+}
+
+fn warn_of_quotation_marks(name: &str, what: &str) {
+    let text = variable(name).and_then(|text| text.into_string().ok());
+    if text.is_some_and(|text| is_quoted(&text)) {
         warn!(
-            "the quotation marks around the value of {PASSWORD_ENV} are part of the password \
-             (remedy: leave them out, unless you want them: `docker run --env-file` keeps them)"
+            "the quotation marks around the value of {name} are part of the {what} (remedy: \
+             leave them out, unless you want them: `docker run --env-file` keeps them)"
         );
     }
 }

@@ -80,7 +80,11 @@ fn variables_without_an_effect() {
     let make = |image: &Image| set(image, &variables);
     lived("variables-without-effect", make, ready);
     // The password is set, so that of another name is another program's.
-    let quoted = [("JUPYTER_PASSWORD", "'mine'"), ("PASSWORD", "theirs")];
+    let quoted = [
+        ("JUPYTER_PASSWORD", "'mine'"),
+        ("JUPYTER_TOKEN", "\"mine\""),
+        ("PASSWORD", "theirs"),
+    ];
     let make = |image: &Image| set(image, &quoted);
     lived("password-in-quotation-marks", make, ready);
     let make = |image: &Image| server(image).args(["jupyter-lab", "--ServerApp.password=mine"]);
