@@ -15,7 +15,7 @@ use ai_lab_entrypoint::log::pump::{ChunkObserver, StreamOutputs, pump};
 use ai_lab_entrypoint::log::server_json::JsonLines;
 use ai_lab_entrypoint::log::sink::Sink;
 use ai_lab_entrypoint::password::{Secret, hash};
-use ai_lab_entrypoint::server::readiness::LogReader;
+use ai_lab_entrypoint::server::log_reader::LogReader;
 use ai_lab_entrypoint::settings::{DeletedNotebooks, UpdateNotebooks};
 use ai_lab_entrypoint::volume::manifest::Manifest;
 use ai_lab_entrypoint::volume::{Defaults, Rights, preview_defaults};

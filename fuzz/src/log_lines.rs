@@ -3,8 +3,8 @@
 
 use ai_lab_entrypoint::log::pump::ChunkObserver;
 use ai_lab_entrypoint::log::server_json::{JsonLines, MAX_MESSAGE};
+use ai_lab_entrypoint::server::log_reader::LogReader;
 use ai_lab_entrypoint::server::probe::Url;
-use ai_lab_entrypoint::server::readiness::LogReader;
 use serde_json::Value;
 
 pub fn holds(bytes: &[u8]) {

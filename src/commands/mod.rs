@@ -7,6 +7,7 @@ mod context;
 pub mod diff;
 mod error;
 pub mod healthcheck;
+mod notebook_status;
 pub mod notebooks;
 pub mod password;
 mod print;

@@ -2,13 +2,14 @@
 //! precedence (`jupyter_core.paths`, `jupyter_core.application`, `jupyter_server.serverapp`).
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::jupyter_config::command_line::CommandLine;
-use crate::jupyter_config::python;
-use crate::jupyter_config::sources::{ConfigSources, Rank, Setting, Source, SourceContent, Value};
-use crate::sys::regular_file;
+use crate::jupyter_config::config_files::{
+    MAX_ENTRIES, TOKEN_FILE, add_bounded, contents, is_absent, pair, read_config_d, source,
+    token_file_source, unknown_value_source,
+};
+use crate::jupyter_config::sources::{ConfigSources, Rank, Source, SourceContent};
 
 /// The name of the file that `jupyter server password` writes.
 pub const CONFIG_FILE_NAME: &str = "jupyter_server_config.json";
@@ -28,12 +29,6 @@ const NOT_SERVER_CONFIGS: [&str; 4] = [
     "jupyterhub_config",
 ];
 
-/// The most entries read from a configuration directory. Jupyter's own directories have twenty.
-const MAX_ENTRIES: usize = 4096;
-
-/// The longest Python file that is scanned, in bytes. Its tokens take a hundred times the memory.
-const MAX_PYTHON_BYTES: usize = 256 << 10;
-
 const SYSTEM: [&str; 2] = ["/usr/local/etc/jupyter", "/etc/jupyter"];
 
 /// The variable with the directories that take precedence over all others.
@@ -42,9 +37,6 @@ pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 /// Variables that give the server a token, or show that a hub asked for this server. The latter
 /// counts because without the hub's other variables the server lacks the hub's login, too.
 const TOKENS: [&str; 2] = ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN"];
-
-/// The variable with the file of a token, which Jupyter reads if `JUPYTER_TOKEN` is not set.
-const TOKEN_FILE: &str = "JUPYTER_TOKEN_FILE";
 
 /// The inputs that decide which configuration Jupyter reads.
 pub struct ConfigInputs<'a> {
@@ -345,116 +337,4 @@ fn has_user_site(venv: &Path) -> bool {
     lines.any(|(name, value)| {
         name.trim() == "include-system-site-packages" && value.trim() == "true"
     })
-}
-
-fn source(name: &str, rank: Rank, said: SourceContent) -> Source {
-    Source {
-        name: name.to_owned(),
-        rank,
-        content: said,
-    }
-}
-
-/// Returns a source with one setting, whose value is unknown.
-fn unknown_value_source(name: &str, setting: &str, rank: Rank) -> Source {
-    let setting = Setting {
-        line: None,
-        path: vec![setting.to_owned()],
-        value: Value::Unknown,
-    };
-    let said = SourceContent {
-        settings: vec![setting],
-        ..SourceContent::default()
-    };
-    source(name, rank, said)
-}
-
-/// Returns the source for a token in a file. Jupyter takes an empty file for an empty token, which
-/// turns the token off.
-fn token_file_source(file: &Path) -> Source {
-    let mut found = unknown_value_source(TOKEN_FILE, TOKEN_FILE, Rank::Variable);
-    if contents(file).is_ok_and(|token| token.is_empty()) {
-        found.content.settings[0].value = Value::Text(String::new()); // invariant: it has one
-    }
-    found
-}
-
-/// Reads the JSON file and the Python file of this path, which has no extension.
-fn pair(path: &Path, json: Rank, python: Rank, found: &mut Vec<Source>) {
-    for (extension, rank) in [("json", json), ("py", python)] {
-        let mut path = path.as_os_str().to_owned();
-        path.push(".");
-        path.push(extension);
-        found.extend(file(Path::new(&path), rank));
-    }
-}
-
-/// Reads one configuration file; `None`: it does not exist.
-fn file(path: &Path, rank: Rank) -> Option<Source> {
-    let is_python = path.extension() == Some(OsStr::new("py"));
-    let said = match contents(path) {
-        Ok(bytes) if is_python && bytes.len() > MAX_PYTHON_BYTES => {
-            SourceContent::describe_unread("over 256 KiB")
-        }
-        Ok(bytes) if is_python => python::read(&bytes),
-        Ok(bytes) => SourceContent::json(&bytes),
-        Err(_)
-            if path
-                .symlink_metadata()
-                .is_err_and(|error| is_absent(&error)) =>
-        {
-            return None;
-        }
-        // Docker creates a directory if a file to mount is missing on the host.
-        Err(_) if !path.is_file() => SourceContent::describe_unclear("is not a regular file"),
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            SourceContent::describe_unread(error.to_string())
-        }
-        Err(error) => SourceContent::describe_unclear(error.to_string()),
-    };
-    Some(source(&path.display().to_string(), rank, said))
-}
-
-/// The longest configuration file, in KiB: fifty times the longest that Jupyter generates.
-const LIMIT: u64 = 4 * 1024;
-
-/// Reads a configuration file of Jupyter.
-pub fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    regular_file::read_through_links(path, LIMIT)
-}
-
-fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-/// Reads the JSON files of a `*_config.d`, at most `left` entries of all such directories.
-fn read_config_d(directory: &Path, bytes: &mut u64, left: &mut usize, found: &mut Vec<Source>) {
-    let entries = std::fs::read_dir(directory).into_iter().flatten();
-    for entry in entries.flatten() {
-        if *left == 0 {
-            let said = SourceContent::describe_unclear(format!("over {MAX_ENTRIES} entries"));
-            return found.push(source(
-                &directory.display().to_string(),
-                Rank::Ignored,
-                said,
-            ));
-        }
-        *left -= 1;
-        let path = entry.path();
-        if path.extension() == Some(OsStr::new("json")) {
-            add_bounded(&path, bytes, found);
-        }
-    }
-}
-
-/// Reads and adds a file. All these files of one configuration directory share one [`LIMIT`].
-fn add_bounded(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
-    *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
-    match *bytes > LIMIT * 1024 {
-        true => {
-            let said = SourceContent::describe_unclear("over 4 MiB");
-            found.push(source(&path.display().to_string(), Rank::Ignored, said));
-        }
-        false => found.extend(file(path, Rank::Ignored)),
-    }
 }

@@ -2,6 +2,7 @@
 //! for authentication and for the server's address. Nothing here writes.
 
 pub mod command_line;
+pub mod config_files;
 pub mod location;
 pub mod precedence;
 mod python;

@@ -24,6 +24,7 @@ use tracing_subscriber::registry;
 use crate::log::sink::Sink;
 use crate::log::stderr;
 use crate::settings::LogFormat;
+use crate::sys::env::variable;
 use crate::sys::lock;
 use crate::sys::text;
 
@@ -43,7 +44,7 @@ const PLAIN: Style = Style {
 
 /// Starts the log. Only the first call has an effect.
 pub fn start(format: LogFormat, level: Level) {
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let no_colour = variable("NO_COLOR").is_some();
     let colour = io::stderr().is_terminal() && !no_colour;
     if STYLE.set(Style { format, colour }).is_ok() {
         let layer = LogLayer.with_filter(LevelFilter::from_level(level));

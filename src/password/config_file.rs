@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::jupyter_config::location::contents;
+use crate::jupyter_config::config_files::contents;
 use crate::password::error::PasswordError;
 use crate::sys::effects::Effects;
 use crate::sys::private_file::{self, MODE};

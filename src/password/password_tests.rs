@@ -327,7 +327,7 @@ fn what_is_no_file_of_a_sensible_length_is_not_read() {
     for (path, problem) in [(fifo, "not a regular file"), (long, "longer than 4 MiB")] {
         let error = Document::read(&path).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
-        assert!(crate::jupyter_config::location::contents(&path).is_err());
+        assert!(crate::jupyter_config::config_files::contents(&path).is_err());
     }
 }
 

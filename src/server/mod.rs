@@ -5,6 +5,7 @@ pub mod argv;
 pub mod boot_times;
 mod end_report;
 pub mod load_failures;
+pub mod log_reader;
 mod memory;
 pub mod monitor;
 pub mod no_login;

@@ -108,7 +108,7 @@ pub fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
 
 /// Returns the directory for temporary files: TMPDIR, or `/tmp` if TMPDIR is unset or empty.
 pub fn temp_directory() -> PathBuf {
-    let named = std::env::var_os("TMPDIR").filter(|named| !named.is_empty());
+    let named = variable("TMPDIR");
     named.map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 

@@ -10,6 +10,7 @@ mod ownership;
 mod pace;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,5 @@
-//! The pace of a loop over the entries of a volume, which asks now and then whether to stop, and the
-//! number of threads that share its work.
+//! The pace of a loop over the entries of a volume, which asks now and then whether to stop.
 
-use std::num::NonZero;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::volume::{REPORT_EVERY, VolumeError};
@@ -12,17 +9,6 @@ const MAX_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Number of steps between two readings of the clock.
 const CLOCK_EVERY: u64 = 16;
-
-/// The most threads; more only wait for the same disk and the same kernel locks.
-const MOST_THREADS: usize = 4;
-
-/// Returns the number of threads that share work; 0 on one processor, where they only take turns.
-pub(super) fn threads() -> usize {
-    match thread::available_parallelism().map_or(1, NonZero::get) {
-        1 => 0,
-        processors => processors.min(MOST_THREADS),
-    }
-}
 
 /// Counts the steps of a loop.
 pub(super) struct Pace {

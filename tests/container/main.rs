@@ -46,6 +46,7 @@ mod password_mounted;
 mod password_traps;
 mod podman;
 mod quick_start;
+mod reader;
 mod readiness;
 mod record;
 mod remapped;

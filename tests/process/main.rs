@@ -48,6 +48,7 @@ mod record;
 mod rescue;
 mod rescue_access;
 mod rescued;
+mod root_hooks;
 mod sealed;
 mod serving;
 mod snapshots;

@@ -22,7 +22,7 @@ use crate::volume::defaults::news::Kind;
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
 use crate::volume::defaults::survey::Row;
-use crate::volume::pace::threads;
+use crate::volume::threads::threads;
 use crate::volume::tree::{FileStat, Tree};
 
 /// From this many files or bytes on, it pays off to start threads.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
 use crate::volume::defaults::copy::STOP_POLL;
-use crate::volume::pace::threads;
+use crate::volume::threads::threads;
 
 /// Runs both, at the same time if there are two processors and a thread can be started. A
 /// thread that runs `theirs` learns of a stop only after `ours` has returned.

@@ -16,7 +16,7 @@ use crate::sys::lock;
 use crate::volume::ownership::shared::{ChownMode, Links, WalkContext, WalkCounts};
 use crate::volume::ownership::walk::{Part, Walk};
 use crate::volume::ownership::{Claim, Claimed};
-use crate::volume::pace::threads;
+use crate::volume::threads::threads;
 use crate::volume::tree;
 use crate::volume::tree::FileStat;
 use crate::volume::{PathCount, Progress, VolumeError};

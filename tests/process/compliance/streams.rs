@@ -3,7 +3,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::{Init, Init::*, Table};
-use crate::support::{Image, PROGRAM, Start, code, repeated};
+use crate::support::running::code;
+use crate::support::{Image, PROGRAM, Start, repeated};
 
 /// Writes its stdin to stdout, and backwards to stderr.
 const ECHO: &str = "
