@@ -2,14 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use rustix::process::getpid;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::cli::verbs::Password;
 use crate::commands::context::VerbContext;
@@ -27,6 +28,7 @@ use crate::settings::resolve::CliSettings;
 use crate::state::Mode;
 use crate::sys::effects::Effects;
 use crate::sys::env::with_first;
+use crate::sys::lock;
 
 /// Runs one of the `password` verbs.
 ///
@@ -131,22 +133,25 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     if !io::stdin().is_terminal() {
         return Ok(source::from_input(io::stdin().lock())?);
     }
-    let _silent = Silent::start().map_err(VerbError::Terminal)?;
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(VerbError::Terminal);
+    let silent = Silent::start().map_err(VerbError::Terminal)?;
+    let ask = |prompt: &str| silent.ask(prompt).map_err(VerbError::Terminal);
     let typed = ask(prompt)?;
     if new && typed != ask("Repeat the password: ")? {
         return Err(VerbError::Differ);
     }
-    Ok(source::from_input(typed.as_bytes())?)
+    Ok(source::from_input(typed.as_slice())?)
 }
 
 /// A terminal without echo; dropping it restores the echo. The echo is off before the prompt, so
 /// that text that is typed or pasted at once does not show. After Ctrl-C the shell goes on with the
-/// terminal, so a signal restores the echo first.
+/// terminal, so a signal restores the echo first. After that nothing turns it off again: the main
+/// thread only reads.
 struct Silent {
     terminal: File,
     before: Termios,
     mask: SigSet,
+    /// True once the echo is restored for good.
+    over: Arc<Mutex<bool>>,
 }
 
 impl Silent {
@@ -155,6 +160,9 @@ impl Silent {
         let before = tcgetattr(&terminal)?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
+        let lines = LocalModes::ICANON | LocalModes::ISIG | LocalModes::ECHONL;
+        silent.local_modes.insert(lines);
+        silent.input_modes.insert(InputModes::ICRNL);
         use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
         let signals: SigSet = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP]
             .into_iter()
@@ -164,12 +172,19 @@ impl Silent {
             terminal,
             before,
             mask,
+            over: Arc::default(),
         };
         let (terminal, before) = (started.terminal.try_clone()?, started.before.clone());
         tcsetattr(&terminal, OptionalActions::Now, &silent)?;
+        let over = started.over.clone();
         let watch = move || {
             while let Ok(signal) = signals.wait() {
-                let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+                let over = lock(&over);
+                let echo = |modes| match *over {
+                    true => Ok(()),
+                    false => tcsetattr(&terminal, OptionalActions::Now, modes),
+                };
+                let _ = echo(&before);
                 let _ = signals.thread_unblock();
                 let _ = raise(signal);
                 // The default action does not end PID 1 (`docker stop` of `password hash`).
@@ -178,18 +193,33 @@ impl Silent {
                 }
                 // The signal is ignored, or we were stopped and continue.
                 let _ = signals.thread_block();
-                let _ = tcsetattr(&terminal, OptionalActions::Now, &silent);
+                let _ = echo(&silent);
             }
         };
         // The thread ends with the process. With the mask restored, signals go to the main thread.
         std::thread::Builder::new().spawn(watch)?;
         Ok(started)
     }
+
+    /// Asks for a line, and returns it without its end.
+    fn ask(&self, prompt: &str) -> io::Result<Vec<u8>> {
+        let mut terminal = &self.terminal;
+        terminal.write_all(prompt.as_bytes())?;
+        let mut line = Vec::new();
+        // A terminal gives one line at a time, so the buffer never holds the next one.
+        if BufReader::new(terminal).read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        line.pop_if(|last| *last == b'\n');
+        Ok(line)
+    }
 }
 
 impl Drop for Silent {
     fn drop(&mut self) {
+        let mut over = lock(&self.over);
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        *over = true;
         let _ = self.mask.thread_set_mask();
     }
 }
