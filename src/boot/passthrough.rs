@@ -14,10 +14,12 @@ use crate::death::memory::KillCounter;
 use crate::server::program::Launch;
 use crate::settings::check;
 use crate::state::{Mode, Phase, StatePublisher};
-use crate::supervisor::Observer;
 use crate::supervisor::attempt::{Preparation, RescueReason};
+use crate::supervisor::interpreter::{WINDOWS_LINES, has_windows_lines};
 use crate::supervisor::lifecycle::Ended;
+use crate::supervisor::spawn;
 use crate::supervisor::spawn::SpawnError;
+use crate::supervisor::{Main, Observer};
 use crate::sys;
 
 /// An observer of a command, or of nothing.
@@ -27,15 +29,22 @@ pub struct CommandObserver {
     memory: Option<KillCounter>,
     /// A guess at the command that was meant; `None`: there is none.
     hint: Option<String>,
+    /// True if the command is a script whose lines end as in Windows.
+    windows_lines: bool,
 }
 
 impl CommandObserver {
-    /// Returns an observer, which logs `hint` if the command is not found.
-    pub fn new(told: StatePublisher, hint: Option<String>) -> Self {
+    /// Returns an observer of `main`, which logs `hint` if the command is not found.
+    pub fn new(told: StatePublisher, main: &Main, hint: Option<String>) -> Self {
+        let script = match main {
+            Main::Command(program) => spawn::resolve_program(program).ok(),
+            Main::Server(_) | Main::Idle => None,
+        };
         Self {
             state_writer: told,
             memory: None,
             hint,
+            windows_lines: script.is_some_and(|script| has_windows_lines(&script)),
         }
     }
 
@@ -108,6 +117,12 @@ impl Observer for CommandObserver {
         let memory = self.memory.as_mut().filter(|_| how.code() != 0);
         if let Some(kills) = memory.and_then(KillCounter::report_new) {
             error!("{kills}");
+        }
+        if self.windows_lines && how.code() != 0 {
+            error!(
+                "the command failed with exit code {}, and {WINDOWS_LINES}",
+                how.code()
+            );
         }
         self.state_writer.update(|state| {
             state.main_pid = None;

@@ -182,7 +182,7 @@ fn run_command(
     let times = times(&start);
     runtime()?.block_on(async {
         told.wait_written(WRITE_TIMEOUT).await;
-        let mut observer = CommandObserver::new(told.clone(), hint);
+        let mut observer = CommandObserver::new(told.clone(), &main, hint);
         let code = supervisor::run(main, times, false, start.signals, &mut observer).await;
         told.wait_written(WRITE_TIMEOUT).await;
         Ok(Ending::from(code?))

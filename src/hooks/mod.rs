@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use crate::settings::own_variables::HOOK_FILE_ENV;
+use crate::supervisor::interpreter::{WINDOWS_LINES, has_windows_lines};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::processes;
 use crate::supervisor::spawn;
@@ -53,7 +54,10 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
             path: hook.clone(),
             problem,
         };
-        trusted::check_trust(hook).map_err(untrusted)?;
+        trusted::check_trust(hook).map_err(|problem| match has_windows_lines(hook) {
+            true => untrusted(WINDOWS_LINES.into()),
+            false => untrusted(problem),
+        })?;
         *hook = fs::canonicalize(&hook).map_err(|error| untrusted(error.to_string()))?;
     }
     Ok(hooks)
@@ -202,6 +206,10 @@ fn run(
         .inspect_err(|_| kill_group(started.pid))?;
     match how {
         Ended::Exit(0) => variables::read(hook, asked.as_file()),
+        Ended::Exit(code) if has_windows_lines(hook) => Err(failed(
+            hook,
+            format!("exit code {code}, and {WINDOWS_LINES}"),
+        )),
         Ended::Exit(code) => Err(failed(hook, format!("exit code {code}"))),
         Ended::Signal(number) => Err(failed(hook, format!("signal {number}"))),
     }

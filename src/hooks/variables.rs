@@ -37,12 +37,15 @@ pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError>
     })
 }
 
-/// Parses lines `KEY=VALUE`. Empty lines and lines that begin with `#` are skipped.
+/// Parses lines `KEY=VALUE`, which may end as in Windows. Empty lines and lines that begin with `#`
+/// are skipped.
 ///
 /// # Errors
 /// The number of the first invalid line, counted from 1, and what is wrong with it.
 pub fn parse(text: &[u8]) -> Result<Variables, (usize, &'static str)> {
-    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = lines.enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"));
     lines
         .map(|(index, line)| {
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_a_hook_writes_becomes_variables() {
-        let text = b"A=1\n\n# a comment\nB_2=x=y \xff\nC=";
+        let text = b"A=1\r\n\r\n\n# a comment\nB_2=x=y \xff\nC=";
         let expected: Variables = vec![
             ("A".into(), "1".into()),
             ("B_2".into(), OsString::from_vec(b"x=y \xff".to_vec())),

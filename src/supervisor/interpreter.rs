@@ -12,6 +12,11 @@ const HEADER_BYTES: usize = 256;
 /// The shell that execvp(3) falls back to.
 const SHELL: &str = "/bin/sh";
 
+/// What is wrong with a script whose lines end as in Windows, and the remedy.
+pub const WINDOWS_LINES: &str = "its lines end as in Windows, with a carriage return, which \
+     becomes a part of the interpreter's name or options (remedy: `dos2unix` on that file; in git, \
+     `*.sh text eol=lf` in .gitattributes)";
+
 /// The program that executes an existing file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interpreter {
@@ -59,6 +64,14 @@ pub fn foreign_binary(path: &Path) -> Option<PathBuf> {
         return is_foreign(&read_header(&path).ok()?).then_some(path);
     }
     is_foreign(&start).then(|| path.to_owned())
+}
+
+/// Reports whether the first line of a script ends in a carriage return.
+pub fn has_windows_lines(path: &Path) -> bool {
+    read_header(path).is_ok_and(|start| {
+        let line = start.split(|byte| *byte == b'\n').next();
+        line.is_some_and(|line| line.starts_with(b"#!") && line.ends_with(b"\r"))
+    })
 }
 
 /// Finds a program on a PATH as execvp(3) does.

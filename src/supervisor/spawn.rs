@@ -12,7 +12,9 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::supervisor::interpreter::{Interpreter, foreign_binary, interpreter, on_path};
+use crate::supervisor::interpreter::{
+    Interpreter, WINDOWS_LINES, foreign_binary, has_windows_lines, interpreter, on_path,
+};
 use crate::sys;
 use crate::sys::Separation;
 
@@ -50,6 +52,12 @@ pub enum SpawnError {
         path: PathBuf,
         /// The first line's interpreter, or the loader.
         interpreter: String,
+    },
+    /// The script exists, but its first line names no interpreter that exists.
+    #[error("{} cannot be executed: {WINDOWS_LINES}", path.display())]
+    WindowsLines {
+        /// The script.
+        path: PathBuf,
     },
     /// The file exists, but cannot be executed.
     #[error("{} cannot be executed: {hint}", path.display())]
@@ -91,7 +99,7 @@ impl SpawnError {
     /// preparation failed.
     pub fn code(&self) -> i32 {
         match self {
-            Self::NotFound { .. } | Self::Interpreter { .. } => 127,
+            Self::NotFound { .. } | Self::Interpreter { .. } | Self::WindowsLines { .. } => 127,
             Self::Unprepared(_) | Self::Rescue { .. } => 1,
             _ => 126,
         }
@@ -203,7 +211,10 @@ fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError>
 }
 
 /// Returns the file that the program's name stands for, as execvp(3) would find it.
-fn resolve_program(program: &Program) -> Result<PathBuf, SpawnError> {
+///
+/// # Errors
+/// There is none on its PATH.
+pub fn resolve_program(program: &Program) -> Result<PathBuf, SpawnError> {
     let name = Path::new(&program.name);
     if program.name.as_encoded_bytes().contains(&b'/') {
         return Ok(name.to_owned());
@@ -239,6 +250,7 @@ fn spawn_error(path: PathBuf, program: &Program, error: io::Error) -> SpawnError
         return SpawnError::System { path, source };
     }
     match error.raw_os_error() {
+        Some(libc::ENOENT) if has_windows_lines(&path) => SpawnError::WindowsLines { path },
         Some(libc::ENOENT) => match interpreter(&path) {
             Ok(interpreter) => SpawnError::Interpreter {
                 path,
@@ -318,6 +330,7 @@ mod tests {
         let plain_path = plain.to_str().unwrap();
         let closed = make("closed", &format!("#!{plain_path}\n"), 0o755);
         let lost = make("lost", "#!/nonexistent/python -E\n", 0o755);
+        let windows = make("windows", "#!/bin/sh\r\n", 0o755);
         // An ELF file for a processor that is out of use (EM_M32).
         let elf = "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0";
         let foreign = make("foreign", elf, 0o755);
@@ -350,6 +363,11 @@ mod tests {
                 lost,
                 127,
                 "interpreter that it names, /nonexistent/python, does not",
+            ),
+            (
+                windows,
+                127,
+                "windows cannot be executed: its lines end as in Windows",
             ),
             (dir.path().into(), 126, "it is a directory"),
             (foreign, 126, other),

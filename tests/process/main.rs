@@ -5,6 +5,7 @@
 mod support;
 
 mod asking;
+mod ca_files;
 mod certificates;
 mod command_mode;
 mod compliance;
@@ -57,3 +58,4 @@ mod stopped_volume;
 mod storms;
 mod supply;
 mod volume;
+mod windows_lines;

@@ -54,6 +54,11 @@ fn hooks_and_their_ends() {
         fs::write(image.path("hooks/user/10-x"), "#!/nonexistent/sh\n").unwrap();
         start
     });
+    start("hook-of-windows", |image| {
+        let start = hook(image, "user", 0o755, "");
+        fs::write(image.path("hooks/user/10-x"), "#!/bin/false x\r\n").unwrap();
+        start
+    });
     start("hooks-are-a-file", |image| {
         fs::create_dir(image.path("hooks")).unwrap();
         fs::write(image.path("hooks/user"), "").unwrap();
@@ -67,6 +72,7 @@ fn commands_that_cannot_be_run() {
         start(name, |image| {
             fs::write(image.path("plain"), "x").unwrap();
             fs::write(image.path("lost"), "#!/nonexistent/python\n").unwrap();
+            fs::write(image.path("windows"), "#!/bin/false x\r\n").unwrap();
             fs::write(image.path("binary"), [0x7f, b'E', b'L', b'F', 9]).unwrap();
             // For a loader that is not here.
             let program = fs::read("/bin/true").unwrap();
@@ -74,7 +80,7 @@ fn commands_that_cannot_be_run() {
             let (before, after) = program.split_at(at);
             let moved = [before, b"/no-", &after[4..]].concat();
             fs::write(image.path("loaderless"), moved).unwrap();
-            for name in ["lost", "binary", "loaderless"] {
+            for name in ["lost", "windows", "binary", "loaderless"] {
                 let mode = fs::Permissions::from_mode(0o755);
                 fs::set_permissions(image.path(name), mode).unwrap();
             }
@@ -87,6 +93,7 @@ fn commands_that_cannot_be_run() {
     run("command-not-executable", "@/plain");
     run("command-is-a-directory", "@/home");
     run("command-without-interpreter", "@/lost");
+    run("command-of-windows", "@/windows");
     run("command-of-no-architecture", "@/binary");
     run("command-without-loader", "@/loaderless");
     run("command-mistyped-verb", "helthcheck");
