@@ -21,6 +21,7 @@ use crate::identity::{
 };
 use crate::settings::saved;
 use crate::state;
+use crate::state::Mode;
 use crate::sys::trust;
 
 /// Does everything that needs root, then drops root (except in the old layout).
@@ -28,7 +29,7 @@ use crate::sys::trust;
 /// # Errors
 /// The user is unknown, a hook fails, the volume cannot be made, or root cannot be dropped.
 pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
-    warn_of_surroundings();
+    warn_of_surroundings(start);
     let named = check::account(start.settings).map_err(Failure::Settings)?;
     let Some(mut account) = named else {
         let account = resolve("root", None, Some(Path::new("/root")))?;
@@ -73,9 +74,14 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
 }
 
 /// Warns if others than root can write the working directory or a directory of PATH. This
-/// program loads nothing from there, but programs that `docker exec` starts as root may.
-fn warn_of_surroundings() {
-    if let Err(problem) = trust::root_only_directory(Path::new(".")) {
+/// program loads nothing from there, but programs that `docker exec` starts as root may. A command has
+/// its working directory for a purpose, and ends soon.
+fn warn_of_surroundings(start: &Start<'_>) {
+    let judged = match start.mode() {
+        Mode::Command => Ok(()),
+        _ => trust::root_only_directory(Path::new(".")),
+    };
+    if let Err(problem) = judged {
         warn!(
             "the container works in a directory of others: {problem}, and `docker exec` starts \
              root's programs there (remedy: `WORKDIR /` in the image, or `docker run --workdir /`)"

@@ -54,6 +54,27 @@ fn a_log_that_nobody_reads_is_not_the_commands_business() {
     assert_eq!(running.everything().0, "heard\n");
 }
 
+/// As in `docker run --workdir DIRECTORY IMAGE python train.py`.
+#[test]
+fn a_directory_of_the_users_own_is_no_trouble_for_a_command() {
+    let image = Image::new();
+    let script = "cd \"$0\" && exec \"$@\"";
+    let home = image.path("home").display().to_string();
+    let shell = Start::wrapped("sh").args(["-c", script, &home, crate::support::PROGRAM]);
+    let ended = shell.args(image.options()).args(["--", "pwd"]).run();
+    assert_eq!(
+        (ended.code, ended.stdout.trim()),
+        (0, &*home),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        !ended.stderr.contains("works in a directory"),
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn arguments_and_directory_are_untouched() {
     let image = Image::new();
