@@ -1,6 +1,5 @@
 //! The plan of a rescue: what a server that is started once more needs of this start.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,18 +7,15 @@ use crate::boot::context::{ServerUser, Start};
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::jupyter_config::ConfigLocation;
 use crate::jupyter_config::ConfigSources;
+use crate::jupyter_config::EnvironmentToken;
 use crate::password;
 use crate::password::Secret;
 use crate::server::argv::Argv;
 use crate::server::program::ServerProgram;
 use crate::server::rescue::{Address, Login, RescuePlan, TlsFiles};
 use crate::settings::{Rescue, Settings};
-use crate::sys::env::Environment;
 use crate::tls;
 use crate::tls::FileProblem;
-
-/// The variable with the token of Jupyter's own.
-const TOKEN: &str = "JUPYTER_TOKEN";
 
 /// Returns the Python of a rescue; `None`: there is none, or a rescue is not wanted.
 pub(super) fn python(settings: &Settings) -> Option<PathBuf> {
@@ -47,7 +43,8 @@ pub(super) fn plan(
     let wanted = ready.wanted.clone();
     let applied = start.unprepared.is_none();
     let default = start.settings.password.default.clone().map(Secret::new);
-    let token = token(&ready.environment);
+    let environment = ready.environment.clone();
+    let working = directory.clone();
     Some(RescuePlan {
         python: start.rescue_python.clone()?,
         hub,
@@ -75,7 +72,9 @@ pub(super) fn plan(
                 return Ok(Login::Hub);
             }
             let hash = password::configured_hash(&place, &wanted, applied, default.as_ref());
-            let token = token.clone().filter(|_| !place.read().replaces_token());
+            let token = EnvironmentToken::read(&environment, &working);
+            let token = token.map(|token| token.typed().to_owned());
+            let token = token.filter(|token| !token.is_empty() && !place.read().replaces_token());
             Ok(match (hash.map_err(io::Error::other)?, token) {
                 (Some(hash), _) => Login::Password(hash),
                 (None, Some(token)) => Login::Token(token),
@@ -217,9 +216,4 @@ fn is_of_venv(start: &Start<'_>, server: &ServerProgram) -> bool {
     let venv = start.settings.server.venv.as_deref();
     let inside = |venv| path.starts_with(venv) || path.components().count() == 1;
     server.is_known() && venv.is_some_and(inside)
-}
-
-fn token(environment: &Environment) -> Option<String> {
-    let token = environment.get(TOKEN).and_then(OsStr::to_str)?;
-    (!token.is_empty()).then(|| token.to_owned())
 }

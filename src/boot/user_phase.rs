@@ -16,10 +16,11 @@ use crate::hooks;
 use crate::hooks::Variables;
 use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
 use crate::jupyter_config::precedence::Effective;
-use crate::jupyter_config::{CommandLine, ConfigLocation};
+use crate::jupyter_config::{CommandLine, ConfigLocation, EnvironmentToken};
 use crate::password;
 use crate::password::hash;
 use crate::password::{Applied, Outcome, PasswordError, Wanted};
+use crate::server::ca_files;
 use crate::server::notify;
 use crate::server::prefix;
 use crate::server::program::Launch;
@@ -117,6 +118,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
         place = set_password(start, person, elsewhere, &wanted, &mut environment)?;
         start.check_stop()?;
     }
+    report_environment(start, person, &environment)?;
     if let Some(path) = environment.get("PATH") {
         start.changes.done(format_args!(
             "Changed environment variable PATH to {}",
@@ -287,6 +289,29 @@ fn report_overrides(
             ),
             "remove that setting, or the password",
         ))?;
+    }
+    Ok(())
+}
+
+/// Reports variables that can only fail: certificates that are missing, a token that nobody can type.
+fn report_environment(
+    start: &mut Start<'_>,
+    person: &ServerUser,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let directory = working_directory(start).unwrap_or_else(|| person.account.home.clone());
+    let unreadable = ca_files::unreadable(environment, &directory);
+    (start.report).all_degraded(unreadable.into_iter().map(|(_, wrong)| wrong))?;
+    let token = EnvironmentToken::read(environment, &directory);
+    if let Some(token) = token.filter(|token| start.mode() == Mode::Lab && token.is_unusable()) {
+        start.report.degraded_by_user(Degradation::new(
+            format!(
+                "the token of {} begins or ends with white space, which Jupyter's login removes: \
+                 nobody can log in with it",
+                token.source
+            ),
+            "write it without a line break, as `printf %s TOKEN` does",
+        ));
     }
     Ok(())
 }

@@ -36,7 +36,10 @@ pub const CONFIG_PATH: &str = "JUPYTER_CONFIG_PATH";
 
 /// Variables that give the server a token, or show that a hub asked for this server. The latter
 /// counts because without the hub's other variables the server lacks the hub's login, too.
-const TOKENS: [&str; 2] = ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN"];
+const TOKENS: [&str; 2] = [TOKEN, "JUPYTERHUB_API_TOKEN"];
+
+/// The variable with the token of Jupyter's own.
+pub(super) const TOKEN: &str = "JUPYTER_TOKEN";
 
 /// The inputs that decide which configuration Jupyter reads.
 pub struct ConfigInputs<'a> {

@@ -7,8 +7,10 @@ pub mod location;
 pub mod precedence;
 mod python;
 pub mod sources;
+mod token;
 pub mod traits;
 
 pub use command_line::CommandLine;
 pub use location::ConfigLocation;
 pub use sources::ConfigSources;
+pub use token::EnvironmentToken;

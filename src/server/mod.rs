@@ -3,6 +3,7 @@
 pub mod announce;
 pub mod argv;
 pub mod boot_times;
+pub mod ca_files;
 mod end_report;
 pub mod load_failures;
 pub mod log_reader;

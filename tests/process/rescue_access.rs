@@ -52,6 +52,25 @@ fn a_rescue_is_never_easier_to_enter() {
     }
 }
 
+/// Jupyter takes the whole file, also the line break that `echo` adds, and takes white space from
+/// what a person types.
+#[test]
+fn the_token_of_a_file_opens_a_rescue_also_if_nobody_can_type_it_for_the_usual_server() {
+    const UNUSABLE: &str = "begins or ends with white space, which Jupyter's login removes";
+    for (text, token, unusable) in [("a-token", "a-token", 0), ("a-token\n", "a-token", 1)] {
+        let image = Image::new();
+        let file = image.path("token");
+        fs::write(&file, text).unwrap();
+        let start = broken(&image).env("JUPYTER_TOKEN_FILE", file.to_str().unwrap());
+        let mut running = start.start();
+        running.wait_for(READY);
+        assert_eq!(configuration(&image)["IdentityProvider"]["token"], token);
+        running.signal(libc::SIGTERM);
+        assert_eq!(running.end(), 0);
+        assert_eq!(running.everything().1.matches(UNUSABLE).count(), unusable);
+    }
+}
+
 #[test]
 fn no_default_password_opens_a_rescue() {
     for default in ["ailab", "the-operators"] {

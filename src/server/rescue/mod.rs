@@ -18,6 +18,7 @@ pub use rescuer::{Rescuer, unusable_without};
 use serde_json::{Value, json};
 
 use crate::identity::Dropped;
+use crate::server::ca_files;
 use crate::server::load_failures::LoadFailure;
 use crate::supervisor::spawn::Program;
 use crate::sys;
@@ -333,6 +334,8 @@ impl RescuePlan {
         config.push(base.join("config.json"));
         let mut environment = self.environment.clone();
         LEFT_OUT.iter().for_each(|name| environment.remove(name));
+        // They may be what ended the usual server.
+        ca_files::remove_unreadable(&mut environment, base);
         for (name, value) in own_variables(base) {
             environment.set(name, value);
         }

@@ -87,6 +87,12 @@ fn variables_without_an_effect() {
     ];
     let make = |image: &Image| set(image, &quoted);
     lived("password-in-quotation-marks", make, ready);
+    let failing = [("JUPYTER_TOKEN", "mine\n"), ("SSL_CERT_FILE", "/none.pem")];
+    lived(
+        "variables-that-cannot-work",
+        |image| set(image, &failing),
+        ready,
+    );
     let make = |image: &Image| server(image).args(["jupyter-lab", "--ServerApp.password=mine"]);
     lived("password-in-plain-text", make, ready);
     // What a command does with its password is its own matter.
@@ -197,7 +203,7 @@ fn who_the_server_runs_as() {
         let script = format!("chmod 777 \"$0\" && cd \"$0\" && exec {PROGRAM} \"$@\"");
         let shell = Start::wrapped("unshare").args(["-pf", "--mount-proc", "sh", "-c", &script]);
         let shell = shell.args([directory.to_str().unwrap()]);
-        shell.args(image.options()).args(["--", "true"])
+        shell.args(image.options()).arg("--dry-run")
     });
     for (name, path) in [
         ("path-of-others", "$0:$PATH"),

@@ -1,0 +1,50 @@
+//! A variable that names certificates which are not there is named at the start: Python ends a
+//! program without the file's name. A rescue does without the variable.
+
+use std::fs;
+
+use crate::rescue::{READY, broken};
+use crate::support::Image;
+
+#[test]
+fn certificates_that_are_missing_are_named_and_a_rescue_does_without_them() {
+    let image = Image::new();
+    let (file, directory) = (image.path("ca.pem"), image.path("ca"));
+    fs::write(&file, "").unwrap();
+    fs::create_dir(&directory).unwrap();
+    let named = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let mut running = broken(&image)
+        .env("SSL_CERT_FILE", &named(&directory))
+        .env("REQUESTS_CA_BUNDLE", &named(&directory))
+        .env("NODE_EXTRA_CA_CERTS", "/nonexistent/ca.pem")
+        .env("CURL_CA_BUNDLE", &named(&file))
+        .env("PIP_CERT", "")
+        .start();
+    running.wait_for(READY);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+    let (_, stderr) = running.everything();
+    let warned = |name: &str| stderr.contains(&format!("{name} names certificates that cannot"));
+    for (name, wrong) in [
+        ("SSL_CERT_FILE", true),
+        ("NODE_EXTRA_CA_CERTS", true),
+        ("REQUESTS_CA_BUNDLE", false),
+        ("CURL_CA_BUNDLE", false),
+        ("PIP_CERT", false),
+    ] {
+        assert_eq!(warned(name), wrong, "{name}: {stderr}");
+        let given = stderr
+            .lines()
+            .filter(|line| line.contains("fake: environment"));
+        let given: Vec<bool> = given
+            .map(|line| line.contains(&format!("'{name}'")))
+            .collect();
+        // The usual server gets what it was given.
+        assert_eq!(given, [true, !wrong], "{name}: {stderr}");
+    }
+    assert!(
+        stderr.contains("/nonexistent/ca.pem: No such file"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("remedy: mount the file there, or remove NODE_EXTRA_CA_CERTS"));
+}
