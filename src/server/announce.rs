@@ -232,6 +232,11 @@ fn report_late(timeout: Duration, last_words: &str) {
         "the server does not answer after {} s; it keeps running. Its last words:{last_words}",
         timeout.as_secs_f32()
     );
+    warn!(
+        "a slow server is announced as soon as it answers (remedy: wait, or give it more time with \
+         --ready-timeout; if it hangs, it may wait for a disk, for an address in the network or for \
+         an extension: when that is mended, `ai-lab-entrypoint restart` tries again)"
+    );
 }
 
 /// Ends a server that nobody could use. Its end is that of this task.

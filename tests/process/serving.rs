@@ -185,6 +185,7 @@ fn a_server_that_never_answers_is_reported_with_its_last_words() {
         .args(["--ready-timeout", "1"])
         .start();
     running.wait_for("the server does not answer after 1 s; it keeps running");
+    running.wait_for("remedy: wait, or give it more time with --ready-timeout; if it hangs");
     // It stops as well as one that answers.
     running.signal(15);
     assert_eq!(running.end(), 0);
