@@ -1,12 +1,11 @@
 //! Finds the supervisor, and drops root to its user.
 
-use std::fs;
-
 use rustix::process::{Pid, getpid};
 
 use crate::commands::error::VerbError;
 use crate::identity::{Account, Dropped, Linux, Root, Target};
 use crate::supervisor::processes;
+use crate::sys::kernel_file;
 
 /// The name of the supervisor's process, cut to the 15 bytes that the kernel keeps.
 pub const PROCESS_NAME: &str = "ai-lab-entrypoi";
@@ -39,7 +38,7 @@ impl Supervisor {
             true => Pid::INIT,
             false => oldest_process()?,
         };
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let status = kernel_file::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Self::parse(pid, &status)
     }
 
@@ -70,12 +69,12 @@ impl Supervisor {
 
 /// Reports whether `pid` is another process with the supervisor's name.
 fn has_name(pid: Pid) -> bool {
-    let name = || fs::read_to_string(format!("/proc/{pid}/comm"));
+    let name = || kernel_file::read_to_string(format!("/proc/{pid}/comm"));
     pid != getpid() && name().is_ok_and(|name| name.trim_end() == PROCESS_NAME)
 }
 
 fn oldest_process() -> Option<Pid> {
-    let group = |pid: Pid| fs::read(format!("/proc/{pid}/cgroup")).ok();
+    let group = |pid: Pid| kernel_file::read(format!("/proc/{pid}/cgroup")).ok();
     let ours = group(getpid());
     // A process that is gone by now is skipped.
     let found = processes::all_pids()

@@ -1,13 +1,13 @@
 //! Reads the memory limit of a container, and the number of its processes that Linux killed for
 //! lack of memory, from the files of its control group, version 1 or 2.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::death::diagnosis::Diagnosis;
+use crate::sys::kernel_file;
 
 /// The cause if the limit of the container's own group was not reached.
 const MACHINE: &str =
@@ -61,8 +61,8 @@ impl Cgroup {
     /// Returns the group of a process by its name in `/proc`; `None`: there is none here, or this
     /// kernel counts nothing.
     pub fn of(process: &str) -> Option<Self> {
-        let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
-        let mounts = fs::read("/proc/self/mountinfo").ok()?;
+        let groups = kernel_file::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+        let mounts = kernel_file::read("/proc/self/mountinfo").ok()?;
         Self::locate(&groups, &String::from_utf8_lossy(&mounts))
     }
 
@@ -78,7 +78,7 @@ impl Cgroup {
     }
 
     fn file(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.directory.join(name)).ok()
+        kernel_file::read_to_string(self.directory.join(name)).ok()
     }
 
     /// Returns the file that changes, with a notification, when a process is killed; `None`:
@@ -110,7 +110,7 @@ impl Cgroup {
     /// Returns how often the limit of a group was reached. Limits of groups above and below it, and
     /// the machine's memory, do not count here.
     fn limit_reached(&self, group: &Path) -> u64 {
-        let events = |name| field(&fs::read_to_string(group.join(name)).ok()?, "oom");
+        let events = |name| field(&kernel_file::read_to_string(group.join(name)).ok()?, "oom");
         match self.version {
             // Without swap, and with it. Not every Linux counts (failcnt), but each one keeps the
             // maximum, so this is one for ever. Cached files reach a limit, too, and make room.
@@ -185,7 +185,7 @@ impl Version {
 
 /// Returns the number that is all of a file.
 fn number(file: &Path) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
+    kernel_file::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// Returns the number after a name in a text of lines `name number`.

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 /// A directory that looks like a mounted hierarchy, and the line of mountinfo that tells of it.

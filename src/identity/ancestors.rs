@@ -1,7 +1,8 @@
 //! Parent processes that still run as root: a wrapper such as sudo, or Docker's own init.
 
-use std::fs;
 use std::path::Path;
+
+use crate::sys::kernel_file;
 
 /// Returns the name of the nearest parent process that runs as root; `None` for PID 1.
 ///
@@ -16,7 +17,7 @@ fn root_parent_in(proc: &Path, pid: u32) -> Option<String> {
     let mut ours = true;
     // Parent 0 is outside our PID namespace.
     while pid != 0 {
-        let status = fs::read(proc.join(pid.to_string()).join("status")).ok()?;
+        let status = kernel_file::read(proc.join(pid.to_string()).join("status")).ok()?;
         let status = String::from_utf8_lossy(&status);
         let field = |name: &str| {
             let mut lines = status.lines();
@@ -36,6 +37,8 @@ fn root_parent_in(proc: &Path, pid: u32) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

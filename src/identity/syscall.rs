@@ -1,13 +1,13 @@
 //! The system calls of the drop, behind a trait, so that tests can check their order without root.
 
-use std::fs;
 use std::io;
 
 use nix::unistd::{self, Gid, Uid};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, dumpable_behavior, getgroups, set_dumpable_behavior};
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
+use crate::sys::kernel_file;
 use crate::sys::{CallError, call_error};
 
 /// Identity and privileges of this thread, as the kernel reports them. Capability sets are bit
@@ -81,7 +81,7 @@ pub fn may_chown() -> bool {
 /// Reports whether this gid may stand for another one. Files whose gid our user namespace does not
 /// map all show the overflow gid (user_namespaces(7)).
 pub fn is_overflow_gid(gid: u32) -> bool {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| kernel_file::read_to_string(path).unwrap_or_default();
     let whole = |map: &str| ids(map).any(|(first, count)| first == 0 && count == u32::MAX);
     read("/proc/sys/kernel/overflowgid").trim() == gid.to_string()
         && !whole(&read("/proc/self/gid_map"))
@@ -110,7 +110,7 @@ fn read_set(is_in: fn(CapabilitySet) -> rustix::io::Result<bool>) -> io::Result<
 /// Reads a number from `/proc/thread-self/status` (proc_pid_status(5)). A fallback for system calls
 /// that a sandbox may refuse.
 fn status_number(field: &str, radix: u32) -> Option<u64> {
-    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let status = kernel_file::read_to_string("/proc/thread-self/status").ok()?;
     let number = status.lines().find_map(|line| line.strip_prefix(field))?;
     u64::from_str_radix(number.trim(), radix).ok()
 }
@@ -149,8 +149,8 @@ impl Kernel for Linux {
     }
 
     fn groups(&self) -> Result<Vec<u32>, CallError> {
-        let groups = unistd::getgroups().map_err(call_error("getgroups"))?;
-        let mut groups: Vec<u32> = groups.into_iter().map(Gid::as_raw).collect();
+        let groups = getgroups().map_err(call_error("getgroups"))?;
+        let mut groups: Vec<u32> = groups.into_iter().map(|gid| gid.as_raw()).collect();
         groups.sort_unstable();
         groups.dedup();
         Ok(groups)
@@ -202,7 +202,7 @@ impl Kernel for Linux {
     }
 
     fn why_not_in_namespace(&self, uid: u32, gid: u32) -> Option<String> {
-        let own = |name| fs::read_to_string(format!("/proc/self/{name}")).ok();
+        let own = |name| kernel_file::read_to_string(format!("/proc/self/{name}")).ok();
         unmapped_id(&own("uid_map")?, &own("gid_map")?, uid, gid).or_else(|| {
             let denied = own("setgroups")?.trim() == "deny";
             denied.then(|| "it denies setgroups".into())

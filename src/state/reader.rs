@@ -105,7 +105,7 @@ fn read_file(path: &Path, uid: u32) -> io::Result<State> {
             "it is not a regular file of the supervisor's user",
         ));
     }
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(4 << 10);
     file.take(MAX_BYTES as u64).read_to_end(&mut text)?;
     Ok(parse(&text)?)
 }

@@ -153,7 +153,7 @@ fn is_foreign(start: &[u8]) -> bool {
 
 /// Returns the first [`HEADER_BYTES`] bytes of a file.
 fn read_header(path: &Path) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
+    let mut start = Vec::with_capacity(HEADER_BYTES);
     // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(ErrorKind::InvalidInput.into());

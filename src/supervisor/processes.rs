@@ -11,6 +11,7 @@ use rustix::process::{
 };
 
 use crate::sys;
+use crate::sys::kernel_file;
 use crate::sys::{CallError, call_error};
 
 /// Makes orphaned descendants our children, which they are anyway if we are PID 1.
@@ -110,7 +111,7 @@ pub struct Stat {
 
 /// Reads `/proc/PID/stat`.
 pub fn stat(pid: Pid) -> Option<Stat> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(&kernel_file::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn parse(text: &str) -> Option<Stat> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::sys::env;
+use crate::sys::kernel_file;
 
 /// The mode of the files.
 pub const MODE: u32 = 0o600;
@@ -24,7 +25,7 @@ pub fn replace(path: &Path, content: &[u8], flush: bool) -> io::Result<()> {
     let mut name = path.to_owned().into_os_string();
     // Containers that share the directory may have the same process id, and those on another
     // machine the same container id, too.
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = kernel_file::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.push(format!(".{}", host.trim_end().replace('/', "-")));
     name.push(format!(".{}", env::container_id()));
     name.push(format!(".{}.tmp", std::process::id()));

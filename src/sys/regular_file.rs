@@ -59,7 +59,8 @@ fn regular(opened: OwnedFd) -> io::Result<File> {
 /// # Errors
 /// It cannot be read, or has more ([`ErrorKind::FileTooLarge`]).
 pub fn read_limited(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // One read is enough for most; from nothing, the standard library begins with 32 bytes.
+    let mut bytes = Vec::with_capacity(4 << 10);
     let most = limit * 1024;
     from.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
