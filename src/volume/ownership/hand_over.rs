@@ -4,6 +4,7 @@
 //! root as well, and so does what a derived image copies. Every step is one name under an
 //! open directory, and no link is followed.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -89,17 +90,27 @@ pub fn hand_over_volumes(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
 }
 
 fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    if paths.is_empty() {
+        return Vec::new();
+    }
     let Ok((home, _)) = open_volume(hand.directory, Missing::Fail) else {
         return Vec::new();
     };
     let walk = HomeWalk {
         hand,
-        tops: tree::mount_tops(),
+        tops: LazyCell::new(tree::mount_tops),
     };
     let mut handed = Vec::new();
+    let mut absent: Option<PathBuf> = None;
     for path in paths {
-        if walk.reach(&home, &path).unwrap_or(false) {
-            handed.push(hand.directory.join(path));
+        // Nothing is below it either, and a path comes after those above it.
+        if (absent.as_ref()).is_some_and(|absent| path.starts_with(absent)) {
+            continue;
+        }
+        match walk.reach(&home, &path) {
+            Ok(true) => handed.push(hand.directory.join(path)),
+            Err(Errno::NOENT) => absent = Some(path),
+            Ok(false) | Err(_) => {}
         }
     }
     handed
@@ -118,7 +129,8 @@ fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
 
 struct HomeWalk<'a> {
     hand: &'a HandOver<'a>,
-    tops: HashSet<Inode>,
+    /// Needed only if a stat has no mount ID.
+    tops: LazyCell<HashSet<Inode>>,
 }
 
 impl HomeWalk<'_> {
