@@ -133,12 +133,26 @@ fn meant(name: &str) -> Option<String> {
 /// Reports whether a name is a known one but for one letter, or two that are swapped. A short last
 /// word with another letter is another word: `NB_ID`, `JUPYTER_ENV`.
 fn is_misspelt(known: &str, name: &str) -> bool {
+    // Quick, because there are some thirty known names for each variable there is.
+    let (there, here) = without_common_ends(known, name);
     let last = |text: &str| text.rsplit('_').next().map_or(0, str::len);
-    let is_short = last(known).min(last(name)) <= 3;
-    // First what is quick to see: there are some thirty known names for each variable there is.
-    known.len().abs_diff(name.chars().count()) <= 1
-        && strsim::osa_distance(known, name) == 1
-        && (!is_short || strsim::levenshtein(known, name) == 2)
+    let is_short = || last(known).min(last(name)) <= 3;
+    match (there.as_bytes(), here.chars().count()) {
+        ([] | [_], 1) | ([_], 0) => !is_short(),
+        ([one, two], 2) => here.as_bytes() == [*two, *one],
+        _ => false,
+    }
+}
+
+/// Returns what is left of two names without the beginning and the end that they share. `known` is
+/// ASCII.
+fn without_common_ends<'a>(known: &'a str, name: &'a str) -> (&'a str, &'a str) {
+    let same = |(one, other): &(u8, u8)| one == other;
+    let start = known.bytes().zip(name.bytes()).take_while(same).count();
+    let (known, name) = (&known[start..], &name[start..]);
+    let ends = known.bytes().rev().zip(name.bytes().rev());
+    let end = ends.take_while(same).count();
+    (&known[..known.len() - end], &name[..name.len() - end])
 }
 
 #[cfg(test)]
@@ -152,6 +166,11 @@ mod tests {
             ("NOTEBOOKS_DEFAULTS", Some("NOTEBOOK_DEFAULTS")),
             ("AI_LAB_STOP_TIMOUT", Some("AI_LAB_STOP_TIMEOUT")),
             ("NB_UDI", Some("NB_UID")),
+            ("JUPYTER_PORTT", Some("JUPYTER_PORT")),
+            ("JUPYTER_PÖRT", Some("JUPYTER_PORT")),
+            ("JUPYTER_PORT", None),
+            ("JUPYTER_TROP", None),
+            ("JUPYTÖR_PÖRT", None),
             ("AI_LAB_PORT", Some("JUPYTER_PORT")),
             ("AI_LAB_TLS_CERT", Some("--tls-cert")),
             ("AI_LAB_TAG", None),
