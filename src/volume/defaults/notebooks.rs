@@ -17,6 +17,10 @@ use crate::volume::shown;
 impl Work<'_> {
     /// Returns the kind of news that the decision is; `None` if it is none.
     pub fn news_of(&self, row: &Row, decision: Decision) -> Option<Kind> {
+        // Most of them, and a lookup takes longer than everything else about them.
+        if decision == Decision::Current {
+            return None;
+        }
         let none = Entry::default();
         let entry = self.manifest.entries.get(&row.path).unwrap_or(&none);
         news::kind(row, entry, decision, self.policy).filter(|_| self.has_news)

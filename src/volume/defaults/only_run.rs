@@ -33,7 +33,7 @@ pub(super) fn find_run(
 ) -> Result<(), VolumeError> {
     let (source, volume) = (&mut opened.source, &mut opened.volume);
     let mut budget = opened.offers.total_read_limit();
-    for row in &mut survey.rows {
+    for row in survey.rows.iter_mut().filter(|row| differs(row)) {
         let entry = manifest.entries.get(&row.path);
         let wanted =
             |entry: &&Entry| compared == Compared::All || policy.would_replace(row.image, entry);
@@ -72,7 +72,16 @@ pub(super) fn find_run(
     Ok(())
 }
 
-/// Returns the checksum of the installed version, if the file is a changed notebook of which it is
+/// Reports whether the file has another content than the image's, as far as that is known.
+fn differs(row: &Row) -> bool {
+    match row.volume {
+        InVolume::Changed => true,
+        InVolume::Is(found @ Content::File(_)) => row.image != Some(found),
+        _ => false,
+    }
+}
+
+/// Returns the checksum of the installed version, if the file, which differs from the image's, is a changed notebook of which it is
 /// not known that it was edited.
 fn may_be_run(row: &Row, entry: &Entry) -> Option<Digest> {
     let Some(Content::File(installed)) = entry.installed.filter(|_| is_notebook(&row.path)) else {
@@ -82,7 +91,7 @@ fn may_be_run(row: &Row, entry: &Entry) -> Option<Digest> {
         InVolume::Changed => true,
         InVolume::Is(Content::File(found)) => {
             let edited = entry.yours.is_some_and(|(yours, _)| yours == found);
-            found != installed && row.image != Some(Content::File(found)) && !edited
+            found != installed && !edited
         }
         _ => false,
     };

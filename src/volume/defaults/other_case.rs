@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use crate::volume::VolumeError;
 use crate::volume::defaults::manifest::Manifest;
-use crate::volume::defaults::source::Offers;
+use crate::volume::defaults::source::{Offers, paths};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::Tree;
@@ -31,16 +31,16 @@ pub(super) fn follow_renames(
         let mut hidden = offers.unreadable_paths.iter();
         hidden.any(|hidden| tree::is_in(path, hidden))
     };
-    let is_gone = |path: &&Vec<u8>| !offers.by_path.contains_key(*path) && !is_hidden(path);
-    let gone = manifest.entries.keys().filter(is_gone);
-    let gone: HashMap<String, &Vec<u8>> = gone.map(|path| (fold(path), path)).collect();
+    let gone = paths(&offers.by_path, manifest).filter(|(_, offer, _)| offer.is_none());
+    let gone = gone.filter(|(path, ..)| !is_hidden(path));
+    let gone: HashMap<String, &[u8]> = gone.map(|(path, ..)| (fold(path), path)).collect();
     // Usually there is none, and nothing more to do.
     if gone.is_empty() {
         return Ok(Vec::new());
     }
     let new = offers.by_path.keys();
     let new = new.filter(|path| !manifest.entries.contains_key(*path));
-    let pairs = new.filter_map(|path| Some(((*gone.get(&fold(path))?).clone(), path.clone())));
+    let pairs = new.filter_map(|path| Some((gone.get(&fold(path))?.to_vec(), path.clone())));
     let mut renamed = Vec::new();
     for (old, path) in pairs.collect::<Vec<_>>() {
         if volume.stat(&path).is_ok()

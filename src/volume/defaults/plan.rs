@@ -100,8 +100,12 @@ pub(super) fn decide_all<'a>(
     policy: Policy,
 ) -> Vec<(&'a Row, Decision)> {
     let none = Entry::default();
+    // Both are in order, so that no path is looked up.
+    let mut entries = manifest.entries.iter().peekable();
     let decision = |row: &'a Row| {
-        let entry = manifest.entries.get(&row.path).unwrap_or(&none);
+        while entries.next_if(|(path, _)| **path < row.path).is_some() {}
+        let entry = entries.next_if(|(path, _)| **path == row.path);
+        let entry = entry.map_or(&none, |(_, entry)| entry);
         Some((row, decide(row.image, entry, row.volume, policy)?))
     };
     rows.iter()

@@ -1,5 +1,6 @@
 //! The defaults that the image offers.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::atomic::Fault;
-use crate::volume::defaults::manifest::Content;
+use crate::volume::defaults::manifest::{Content, Entry, Manifest};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::{FileStat, Inode, Tree};
@@ -77,6 +78,32 @@ const MIN_READ_LIMIT: u64 = 64 << 20;
 /// Limit for a manifest where the image has no defaults, in bytes. It leaves room for twenty
 /// thousand defaults of earlier images.
 pub(super) const BASE_MANIFEST_LIMIT: u64 = 4 << 20;
+
+/// Returns every path of the image or the manifest, in order.
+pub(super) fn paths<'a>(
+    offers: &'a BTreeMap<Vec<u8>, Offer>,
+    manifest: &'a Manifest,
+) -> impl Iterator<Item = (&'a [u8], Option<&'a Offer>, Option<&'a Entry>)> {
+    let mut offers = offers.iter().peekable();
+    let mut entries = manifest.entries.iter().peekable();
+    std::iter::from_fn(move || {
+        let order = match (offers.peek(), entries.peek()) {
+            (Some((offered, _)), Some((recorded, _))) => offered.cmp(recorded),
+            (_, None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let offer = offers.next_if(|_| order.is_le());
+        let entry = entries.next_if(|_| order.is_ge());
+        let path = offer
+            .map(|(path, _)| path)
+            .or(entry.map(|(path, _)| path))?;
+        Some((
+            path.as_slice(),
+            offer.map(|(_, offer)| offer),
+            entry.map(|(_, entry)| entry),
+        ))
+    })
+}
 
 /// Lists the defaults in `source`, except a volume with this top that lies in it.
 pub(super) fn image(

@@ -1,8 +1,7 @@
 //! The survey: what the image and the volume have at each path, before anything is changed.
 
 use std::cell::Cell;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
@@ -16,7 +15,7 @@ use crate::volume::defaults::manifest::{Content, Digest, Entry, Manifest, Stamp}
 use crate::volume::defaults::open::Opened;
 use crate::volume::defaults::other_case::{fold, is_listed};
 use crate::volume::defaults::seal::Seal;
-use crate::volume::defaults::source::Offer;
+use crate::volume::defaults::source::{Offer, paths};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
 use crate::volume::tree::{FileStat, Tree};
@@ -94,32 +93,6 @@ impl Survey {
         };
         Some((content, row.in_volume))
     }
-}
-
-/// Returns every path of the image or the manifest, in order.
-fn paths<'a>(
-    offers: &'a BTreeMap<Vec<u8>, Offer>,
-    manifest: &'a Manifest,
-) -> impl Iterator<Item = (&'a [u8], Option<&'a Offer>, Option<&'a Entry>)> {
-    let mut offers = offers.iter().peekable();
-    let mut entries = manifest.entries.iter().peekable();
-    std::iter::from_fn(move || {
-        let order = match (offers.peek(), entries.peek()) {
-            (Some((offered, _)), Some((recorded, _))) => offered.cmp(recorded),
-            (_, None) => Ordering::Less,
-            (None, _) => Ordering::Greater,
-        };
-        let offer = offers.next_if(|_| order.is_le());
-        let entry = entries.next_if(|_| order.is_ge());
-        let path = offer
-            .map(|(path, _)| path)
-            .or(entry.map(|(path, _)| path))?;
-        Some((
-            path.as_slice(),
-            offer.map(|(_, offer)| offer),
-            entry.map(|(_, entry)| entry),
-        ))
-    })
 }
 
 /// The stat of a path in the volume; ENOENT if nothing is there.

@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use crate::volume::defaults::manifest::line::{
-    SEEN, read_content, read_copy, read_line, read_seen, read_stamp, write_copy, write_line,
+    SEEN, read_content, read_copy, read_line, read_seen, read_stamps, write_copy, write_line,
     write_seen, write_stamp,
 };
 use crate::volume::defaults::manifest::{Content, Entry, MAX_COPIES, Manifest, Merging};
@@ -243,15 +243,14 @@ impl Reader {
             return Some(());
         }
         if let Some(seen) = line.strip_prefix(SEEN.as_bytes()) {
-            let seen = std::str::from_utf8(seen).ok()?;
-            let (volume, image) = seen.split_once(" / ")?;
+            let (in_volume, in_image) = read_stamps(seen)?;
             // Only a file that was brought in has stamps.
             let (_, entry) = self.entries.last_mut()?;
             let Some(Content::File(_)) = entry.installed else {
                 return None;
             };
-            entry.in_volume = read_stamp(volume)?;
-            entry.in_image = read_stamp(image)?;
+            entry.in_volume = in_volume;
+            entry.in_image = in_image;
             return Some(());
         }
         let pending = line.strip_prefix(b"# pending ");

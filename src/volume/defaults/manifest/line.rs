@@ -27,10 +27,11 @@ pub(super) fn write_line(out: &mut Vec<u8>, prefix: &str, content: Content, path
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(mark.as_bytes());
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in digest.0 {
-        out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    let mut hex = [b' '; 66];
+    for (digits, byte) in hex.as_chunks_mut().0.iter_mut().zip(digest.0) {
+        *digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
     }
-    out.extend_from_slice(b"  ");
+    out.extend_from_slice(&hex);
     if !escaped {
         out.extend_from_slice(path);
         return out.push(b'\n');
@@ -121,8 +122,10 @@ pub(super) fn write_seen(out: &mut Vec<u8>, stamp: Option<Stamp>) {
 
 /// Parses such a line.
 pub(super) fn read_seen(line: &[u8]) -> Option<Stamp> {
-    let line = std::str::from_utf8(line).ok()?.strip_prefix(SEEN)?;
-    read_stamp(line.strip_suffix(" / -")?)?
+    match read_stamps(line.strip_prefix(SEEN.as_bytes())?)? {
+        (stamp, None) => stamp,
+        (_, Some(_)) => None,
+    }
 }
 
 /// Writes a stamp, or `-` for none.
@@ -142,24 +145,55 @@ pub(super) fn write_stamp(out: &mut Vec<u8>, stamp: Option<Stamp>) {
     out.extend_from_slice(number.format(stamp.ino).as_bytes());
 }
 
-/// Parses a stamp. Returns `None` if the text is no stamp, and `Some(None)` for `-`.
-pub(super) fn read_stamp(text: &str) -> Option<Option<Stamp>> {
-    if text == "-" {
+/// Parses two stamps, as `volume / image`. Each may be `-`, which is none.
+pub(super) fn read_stamps(mut text: &[u8]) -> Option<(Option<Stamp>, Option<Stamp>)> {
+    let volume = read_stamp(&mut text)?;
+    text = text.strip_prefix(b" / ")?;
+    let image = read_stamp(&mut text)?;
+    text.is_empty().then_some((volume, image))
+}
+
+/// Parses a stamp at the begin of a text, and cuts it off. Returns `None` if it is no stamp.
+fn read_stamp(text: &mut &[u8]) -> Option<Option<Stamp>> {
+    if skip(text, b'-').is_some() {
         return Some(None);
     }
-    let mut fields = text.split(' ');
-    let size = fields.next()?.parse().ok()?;
+    let size = read_number(text)?;
     let mut time = || {
-        let (seconds, nanos) = fields.next()?.split_once('.')?;
-        let nanos = nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
-        Some((seconds.parse().ok()?, nanos))
+        skip(text, b' ')?;
+        let is_negative = skip(text, b'-').is_some();
+        let seconds = read_number(text)?;
+        let seconds = match is_negative {
+            true => 0_i64.checked_sub_unsigned(seconds),
+            false => 0_i64.checked_add_unsigned(seconds),
+        };
+        skip(text, b'.')?;
+        let nanos = read_number(text).filter(|nanos| *nanos < 1_000_000_000)?;
+        Some((seconds?, u32::try_from(nanos).ok()?))
     };
     let (modified, changed) = (time()?, time()?);
-    let ino = fields.next()?.parse().ok()?;
+    skip(text, b' ')?;
+    let ino = read_number(text)?;
     Some(Some(Stamp {
         size,
         modified,
         changed,
         ino,
     }))
+}
+
+/// Cuts a byte off the begin of a text, if it is there.
+fn skip(text: &mut &[u8], byte: u8) -> Option<()> {
+    *text = text.strip_prefix(&[byte])?;
+    Some(())
+}
+
+/// Parses a number at the begin of a text, and cuts it off.
+fn read_number(text: &mut &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = text.split_at_checked(digits).filter(|_| digits > 0)?;
+    *text = rest;
+    number.iter().try_fold(0_u64, |sum, digit| {
+        sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    })
 }
