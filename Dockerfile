@@ -30,7 +30,7 @@ COPY src /build/src
 # environment, and in a container without root it is the user's from its first moment.
 RUN cd /build \
     && touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --bins \
+    && cargo program \
     && install -D -m 711 -t /image/usr/local/bin target/*/release/ai-lab-entrypoint
 # A name for each uid that the container is started as.
 COPY image/names.c /build/

@@ -146,7 +146,7 @@ fn nothing_is_built_or_pulled_again_and_the_browser_opens() {
 /// How fast the program is, is not asked here: what the tests have built takes the place of an
 /// optimized one.
 const CARGO: &str = "
-    [ \"$*\" = 'build --release --locked --bins' ] &&
+    [ \"$*\" = 'program' ] &&
         install -D -t \"$CARGO_TARGET_DIR/any/release\" \"$PROGRAM\"";
 
 /// The one that the hubs of the tests were installed with. What is imported is compiled then;
