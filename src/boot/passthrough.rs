@@ -2,6 +2,7 @@
 //! not be started. A command prints everything else itself.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,13 @@ pub fn command_hint(launch: &Launch) -> Option<String> {
         return None;
     };
     let word = words.first()?.to_str()?;
-    let (name, extension) = word.rsplit_once('.').unwrap_or((word, ""));
+    let name = Path::new(word).file_name()?.to_str()?;
+    if ["catatonit", "dumb-init", "tini"].contains(&name) {
+        return Some(format!(
+            "this image needs no {name}: leave it and its options out, and name what it is to start"
+        ));
+    }
+    let (name, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     if ["start", "start-notebook", "start-singleuser"].contains(&name)
         && ["sh", "py"].contains(&extension)
     {

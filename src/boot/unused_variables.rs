@@ -6,10 +6,10 @@ use std::env;
 
 use tracing::warn;
 
-use crate::password::Wanted;
+use crate::password::{Wanted, hash};
 use crate::settings::check::is_quoted;
 use crate::settings::nb_user;
-use crate::settings::own_variables::{PASSWORD_ENV, own_environment};
+use crate::settings::own_variables::{PASSWORD_ENV, PASSWORD_HASH_ENV, own_environment};
 use crate::settings::table::TABLE;
 use crate::settings::{Key, Origin, Settings};
 use crate::state::Mode;
@@ -83,6 +83,7 @@ pub fn warn_of_unused_variables(settings: &Settings, mode: Mode, password: &Want
     if mode == Mode::Lab {
         warn_of_quotation_marks(PASSWORD_ENV, "password");
         warn_of_quotation_marks("JUPYTER_TOKEN", "token");
+        warn_of_a_hash();
     }
 }
 
@@ -92,6 +93,17 @@ fn warn_of_quotation_marks(name: &str, what: &str) {
         warn!(
             "the quotation marks around the value of {name} are part of the {what} (remedy: \
              leave them out, unless you want them: `docker run --env-file` keeps them)"
+        );
+    }
+}
+
+/// Warns of a hash that is taken for a password: the password that it was made of opens nothing.
+fn warn_of_a_hash() {
+    let text = variable(PASSWORD_ENV).and_then(|text| text.into_string().ok());
+    if text.is_some_and(|text| hash::well_formed(&text) || text.starts_with("argon2:")) {
+        warn!(
+            "{PASSWORD_ENV} has the form of a hash, and is taken as the password itself (remedy: \
+             use {PASSWORD_HASH_ENV} for a hash)"
         );
     }
 }

@@ -87,6 +87,8 @@ fn variables_without_an_effect() {
     ];
     let make = |image: &Image| set(image, &quoted);
     lived("password-in-quotation-marks", make, ready);
+    let hash = [("JUPYTER_PASSWORD", "argon2:=19=10240,t=10,p=8/AAAA")];
+    lived("password-is-a-hash", |image| set(image, &hash), ready);
     let failing = [("JUPYTER_TOKEN", "mine\n"), ("SSL_CERT_FILE", "/none.pem")];
     lived(
         "variables-that-cannot-work",

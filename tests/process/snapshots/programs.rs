@@ -98,6 +98,11 @@ fn commands_that_cannot_be_run() {
     run("command-without-loader", "@/loaderless");
     run("command-mistyped-verb", "helthcheck");
     run("command-of-another-image", "start-notebook.sh");
+    run(
+        "command-of-another-image-by-its-path",
+        "@/start-notebook.sh",
+    );
+    run("command-is-an-init", "@/tini");
     run("command-misplaced-verb", "status");
     run("command-is-an-option", "--port");
     run("command-of-git-bash", "C:/Program Files/Git/usr/bin/bash");
