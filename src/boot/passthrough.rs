@@ -2,7 +2,7 @@
 //! not be started. A command prints everything else itself.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +30,14 @@ pub struct CommandObserver {
     memory: Option<KillCounter>,
     /// A guess at the command that was meant; `None`: there is none.
     hint: Option<String>,
-    /// True if the command is a script whose lines end as in Windows.
-    windows_lines: bool,
+    /// The command's file, if it was found.
+    file: Option<PathBuf>,
 }
 
 impl CommandObserver {
     /// Returns an observer of `main`, which logs `hint` if the command is not found.
     pub fn new(told: StatePublisher, main: &Main, hint: Option<String>) -> Self {
-        let script = match main {
+        let file = match main {
             Main::Command(program) => spawn::resolve_program(program).ok(),
             Main::Server(_) | Main::Idle => None,
         };
@@ -45,7 +45,7 @@ impl CommandObserver {
             state_writer: told,
             memory: None,
             hint,
-            windows_lines: script.is_some_and(|script| has_windows_lines(&script)),
+            file,
         }
     }
 
@@ -125,7 +125,8 @@ impl Observer for CommandObserver {
         if let Some(kills) = memory.and_then(KillCounter::report_new) {
             error!("{kills}");
         }
-        if self.windows_lines && how.code() != 0 {
+        let failed = self.file.as_deref().filter(|_| how.code() != 0);
+        if failed.is_some_and(has_windows_lines) {
             error!(
                 "the command failed with exit code {}, and {WINDOWS_LINES}",
                 how.code()
