@@ -122,6 +122,19 @@ impl Announcer {
         sys::lock(&self.without).unusable.take()
     }
 
+    /// Reports that the server is stopped and was never ready. A hub does so when it gives up a
+    /// start, mostly before the ready timeout, and shows its users no reason.
+    pub fn report_early_stop(&self) {
+        if self.options.hub && !self.boot_reported.load(Ordering::Relaxed) {
+            warn!(
+                "the server is stopped {:.2} s after the start, before it was ready (remedy: if \
+                 JupyterHub gave up a slow start, give it more time with c.Spawner.start_timeout \
+                 and c.Spawner.http_timeout; if it hangs, the lines above are its last)",
+                self.options.start.elapsed().as_secs_f32()
+            );
+        }
+    }
+
     /// Starts a task that waits for the server and announces it.
     pub fn start(&self, server: StartedServer) -> JoinHandle<()> {
         let spawned = Instant::now();

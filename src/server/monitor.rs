@@ -180,6 +180,9 @@ impl Observer for ServerObserver {
             info!("restarting the server in place");
             Phase::Restarting
         } else {
+            if !self.is_ready() {
+                self.announcer.report_early_stop();
+            }
             Phase::Stopping
         };
         self.state_writer.update(|state| state.enter(phase));

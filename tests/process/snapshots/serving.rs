@@ -98,6 +98,22 @@ fn the_welcome() {
         ready,
     );
     lived(
+        "hub-gives-up",
+        |image| {
+            let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
+            let start = server(image).env("JUPYTERHUB_SERVICE_URL", &url);
+            let start = start
+                .env("JUPYTERHUB_API_TOKEN", "x")
+                .env("FAKE", "unbound");
+            start.env("JUPYTERHUB_CLIENT_ID", "x")
+        },
+        |running| {
+            running.wait_for("is running at:");
+            running.signal(TERM);
+            running.end()
+        },
+    );
+    lived(
         "hub-variables-missing",
         |image| {
             let url = format!("http://127.0.0.1:{}/user/alice/", image.port);
