@@ -4,8 +4,8 @@ use rustix::process::{Pid, getpid};
 
 use crate::commands::error::VerbError;
 use crate::identity::{Account, Dropped, Linux, Root, Target};
-use crate::supervisor::processes;
-use crate::sys::kernel_file;
+use crate::sys::proc;
+use crate::sys::proc::Status;
 
 /// The name of the supervisor's process, cut to the 15 bytes that the kernel keeps.
 pub const PROCESS_NAME: &str = "ai-lab-entrypoi";
@@ -38,14 +38,15 @@ impl Supervisor {
             true => Pid::INIT,
             false => oldest_process()?,
         };
-        let status = kernel_file::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        Self::parse(pid, &status)
+        Self::of_status(pid, &Status::of(pid)?)
     }
 
-    fn parse(pid: Pid, status: &str) -> Option<Self> {
+    fn of_status(pid: Pid, status: &Status) -> Option<Self> {
         let numbers = |field: &str| -> Option<Vec<u32>> {
-            let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-            let numbers = line.split_ascii_whitespace().map(str::parse);
+            let numbers = status
+                .field(field)?
+                .split_ascii_whitespace()
+                .map(str::parse);
             numbers.collect::<Result<_, _>>().ok()
         };
         Some(Self {
@@ -69,18 +70,18 @@ impl Supervisor {
 
 /// Reports whether `pid` is another process with the supervisor's name.
 fn has_name(pid: Pid) -> bool {
-    let name = || kernel_file::read_to_string(format!("/proc/{pid}/comm"));
-    pid != getpid() && name().is_ok_and(|name| name.trim_end() == PROCESS_NAME)
+    let name = || proc::text(pid, "comm");
+    pid != getpid() && name().is_some_and(|name| name.trim_end() == PROCESS_NAME)
 }
 
 fn oldest_process() -> Option<Pid> {
-    let group = |pid: Pid| kernel_file::read(format!("/proc/{pid}/cgroup")).ok();
+    let group = |pid: Pid| proc::read(pid, "cgroup");
     let ours = group(getpid());
     // A process that is gone by now is skipped.
-    let found = processes::all_pids()
+    let found = proc::all_pids()
         .filter(|pid| has_name(*pid))
         .filter_map(|pid| {
-            let started = processes::stat(pid)?.start;
+            let started = proc::stat(pid)?.start;
             Some((group(pid) != ours, started, pid.as_raw_pid()))
         });
     Pid::from_raw(found.min()?.2)
@@ -122,8 +123,9 @@ mod tests {
 
     #[test]
     fn who_it_is_stands_in_its_status() {
-        let status = "Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\nGroups:\t4 20 \n";
-        let found = Supervisor::parse(getpid(), status).unwrap();
+        let status =
+            Status::parse("Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\nGroups:\t4 20 \n");
+        let found = Supervisor::of_status(getpid(), &status).unwrap();
         assert_eq!(
             (found.uid, found.gid, found.groups),
             (1000, 1001, vec![4, 20])

@@ -29,6 +29,7 @@ use crate::state::Mode;
 use crate::sys::effects::Effects;
 use crate::sys::env::with_first;
 use crate::sys::lock;
+use crate::sys::proc;
 
 /// Runs one of the `password` verbs.
 ///
@@ -284,7 +285,7 @@ fn auth_arguments(setting: &VerbContext) -> CommandLine {
 /// Returns the command line of the running server, with NUL bytes between its words.
 fn server_line(setting: &VerbContext) -> Option<Vec<u8>> {
     let pid = setting.running.as_ref()?.state.main_pid?;
-    std::fs::read(format!("/proc/{pid}/cmdline")).ok()
+    proc::read(pid, "cmdline")
 }
 
 fn home(settings: &Settings) -> PathBuf {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::death::diagnosis::Diagnosis;
 use crate::sys::kernel_file;
+use crate::sys::proc;
 
 /// The cause if the limit of the container's own group was not reached.
 const MACHINE: &str =
@@ -61,9 +62,8 @@ impl Cgroup {
     /// Returns the group of a process by its name in `/proc`; `None`: there is none here, or this
     /// kernel counts nothing.
     pub fn of(process: &str) -> Option<Self> {
-        let groups = kernel_file::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
-        let mounts = kernel_file::read("/proc/self/mountinfo").ok()?;
-        Self::locate(&groups, &String::from_utf8_lossy(&mounts))
+        let groups = proc::text(process, "cgroup")?;
+        Self::locate(&groups, &proc::text("self", "mountinfo")?)
     }
 
     /// Finds the group in the texts of `/proc/PID/cgroup` and of mountinfo. In the hybrid layout

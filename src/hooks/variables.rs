@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::hooks::error::HookError;
 use crate::settings::own_variables::{HOOK_FILE_ENV as VARIABLE, own_environment};
+use crate::sys::regular_file;
 
-/// Size limit of the file that a hook writes, in bytes.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// The longest file that a hook may write, in KiB.
+const MAX_KIB: u64 = 64;
 
 /// Variables that a hook wrote: names and values.
 pub type Variables = Vec<(OsString, OsString)>;
@@ -21,15 +22,14 @@ pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError>
         path: hook.to_owned(),
         source,
     };
-    let mut text = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(system)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(system(io::Error::other(format!(
-            "${VARIABLE} is longer than 64 KiB"
-        ))));
-    }
+    let text = regular_file::read_limited(file, MAX_KIB).map_err(|error| {
+        system(match error.kind() {
+            ErrorKind::FileTooLarge => {
+                io::Error::other(format!("${VARIABLE} is longer than 64 KiB"))
+            }
+            _ => error,
+        })
+    })?;
     parse(&text).map_err(|(line, problem)| HookError::Environment {
         path: hook.to_owned(),
         line,

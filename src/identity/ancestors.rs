@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::sys::kernel_file;
+use crate::sys::proc::Status;
 
 /// Returns the name of the nearest parent process that runs as root; `None` for PID 1.
 ///
@@ -17,19 +17,17 @@ fn root_parent_in(proc: &Path, pid: u32) -> Option<String> {
     let mut ours = true;
     // Parent 0 is outside our PID namespace.
     while pid != 0 {
-        let status = kernel_file::read(proc.join(pid.to_string()).join("status")).ok()?;
-        let status = String::from_utf8_lossy(&status);
-        let field = |name: &str| {
-            let mut lines = status.lines();
-            lines.find_map(|line| line.strip_prefix(name).map(str::trim))
-        };
+        let status = Status::in_directory(&proc.join(pid.to_string()))?;
         // The real, effective, saved or file system uid: each of them gives root's power.
-        let root = field("Uid:")?.split_whitespace().any(|uid| uid == "0");
+        let root = status
+            .field("Uid:")?
+            .split_whitespace()
+            .any(|uid| uid == "0");
         if root && !ours {
-            return field("Name:").map(str::to_owned);
+            return status.field("Name:").map(str::to_owned);
         }
         ours = false;
-        pid = field("PPid:")?.parse().ok()?;
+        pid = status.field("PPid:")?.parse().ok()?;
     }
     None
 }

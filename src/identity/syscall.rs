@@ -8,6 +8,7 @@ use rustix::process::{DumpableBehavior, dumpable_behavior, getgroups, set_dumpab
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use crate::sys::kernel_file;
+use crate::sys::proc::Status;
 use crate::sys::{CallError, call_error};
 
 /// Identity and privileges of this thread, as the kernel reports them. Capability sets are bit
@@ -110,9 +111,8 @@ fn read_set(is_in: fn(CapabilitySet) -> rustix::io::Result<bool>) -> io::Result<
 /// Reads a number from `/proc/thread-self/status` (proc_pid_status(5)). A fallback for system calls
 /// that a sandbox may refuse.
 fn status_number(field: &str, radix: u32) -> Option<u64> {
-    let status = kernel_file::read_to_string("/proc/thread-self/status").ok()?;
-    let number = status.lines().find_map(|line| line.strip_prefix(field))?;
-    u64::from_str_radix(number.trim(), radix).ok()
+    let status = Status::of("thread-self")?;
+    u64::from_str_radix(status.field(field)?, radix).ok()
 }
 
 impl Kernel for Linux {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::death::Diagnosis;
 use crate::death::memory::MemoryKills;
 use crate::degradation::Degradation;
-use crate::supervisor::processes;
+use crate::sys::proc;
 use crate::sys::text;
 pub use publisher::{StatePublisher, WRITE_TIMEOUT};
 pub use reader::{StateError, is_used_by_another, parse, read};
@@ -28,7 +28,8 @@ pub use store::{StateDirectory, prepare};
 pub const FILE: &str = "state.json";
 
 /// Maximum size of the state in bytes, both when written and when read.
-const MAX_BYTES: usize = 64 * 1024;
+const MAX_KIB: u64 = 64;
+const MAX_BYTES: usize = MAX_KIB as usize * 1024;
 
 /// Bytes of a cause or a remedy that a shortened state keeps: the log has the full text.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -135,7 +136,7 @@ impl State {
             mode,
             server: None,
             pid: getpid().as_raw_pid(),
-            started: processes::stat(getpid()).map_or(0, |stat| stat.start),
+            started: proc::stat(getpid()).map_or(0, |stat| stat.start),
             main_pid: None,
             probe: None,
             since: now(),
@@ -199,7 +200,7 @@ fn shorten(degradation: &mut Degradation) {
 
 /// Returns a name for a supervisor in its records: a pid alone may later be another process's.
 pub fn supervisor_id(supervisor: Pid) -> String {
-    let start = processes::stat(supervisor).map_or(0, |stat| stat.start);
+    let start = proc::stat(supervisor).map_or(0, |stat| stat.start);
     format!(
         "process {}, started at tick {start}",
         supervisor.as_raw_pid()

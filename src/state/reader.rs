@@ -1,16 +1,15 @@
 //! Reads the state of a running supervisor.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, getpid};
 
 use crate::identity::Dropped;
-use crate::state::{FILE, MAX_BYTES, State};
-use crate::supervisor::processes;
-use crate::sys::{env, trust};
+use crate::state::{FILE, MAX_KIB, State};
+use crate::sys::{env, proc, regular_file, trust};
 
 /// Returns the directories that may hold a state: the wanted one, then two of the user's own.
 pub(super) fn candidate_dirs(wanted: &Path, uid: u32) -> [PathBuf; 3] {
@@ -78,7 +77,7 @@ pub fn read(wanted: &Path, supervisor: Pid, uid: u32) -> Result<(State, PathBuf)
 
 /// Reports whether the supervisor that wrote a state is still running.
 fn is_running(state: &State) -> bool {
-    let now = Pid::from_raw(state.pid).and_then(processes::stat);
+    let now = Pid::from_raw(state.pid).and_then(proc::stat);
     now.is_some_and(|now| now.start == state.started && !now.ended)
 }
 
@@ -95,18 +94,16 @@ pub(super) fn is_in_use(directory: &Path, uid: u32) -> bool {
 }
 
 fn read_file(path: &Path, uid: u32) -> io::Result<State> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    let data = file.metadata()?;
-    if !data.is_file() || data.uid() != uid {
-        return Err(io::Error::other(
-            "it is not a regular file of the supervisor's user",
-        ));
+    let wrong = || io::Error::other("it is not a regular file of the supervisor's user");
+    let file = match regular_file::open_regular(path, OFlags::NOFOLLOW) {
+        // An engine makes no directory here, as the reader's own words would say.
+        Err(error) if error.kind() == io::ErrorKind::Other => return Err(wrong()),
+        opened => opened?,
+    };
+    if file.metadata()?.uid() != uid {
+        return Err(wrong());
     }
-    let mut text = Vec::with_capacity(4 << 10);
-    file.take(MAX_BYTES as u64).read_to_end(&mut text)?;
+    let text = regular_file::read_limited(file, MAX_KIB)?;
     Ok(parse(&text)?)
 }
 

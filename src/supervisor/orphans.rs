@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getpid};
 use tracing::info;
 
-use crate::supervisor::processes::{all_pids, signal_one, stat};
+use crate::supervisor::processes::signal_one;
+use crate::sys::proc::{all_pids, stat};
 
 /// The time between two scans of `/proc`, and from TERM to KILL.
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);

@@ -2,7 +2,6 @@
 //! may signal; otherwise only to our own descendants.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -11,7 +10,7 @@ use rustix::process::{
 };
 
 use crate::sys;
-use crate::sys::kernel_file;
+use crate::sys::proc::{Stat, all_pids, stat};
 use crate::sys::{CallError, call_error};
 
 /// Makes orphaned descendants our children, which they are anyway if we are PID 1.
@@ -88,46 +87,6 @@ pub fn group_is_alive(group: Pid) -> bool {
     all_pids().any(|pid| stat(pid).is_some_and(of_it))
 }
 
-/// Returns the pid of every process in this namespace.
-pub fn all_pids() -> impl Iterator<Item = Pid> {
-    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
-    numbers.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
-}
-
-/// The fields of `/proc/PID/stat` that are needed here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat {
-    /// The parent's process id; 0: none in this namespace.
-    pub parent: i32,
-    /// The process group id.
-    pub group: i32,
-    /// The session id; 0: the session belongs to another namespace.
-    pub session: i32,
-    /// The start time in clock ticks since boot. Together with the pid it identifies a process.
-    pub start: u64,
-    /// True if it has ended and its parent has not reaped it yet.
-    pub ended: bool,
-}
-
-/// Reads `/proc/PID/stat`.
-pub fn stat(pid: Pid) -> Option<Stat> {
-    parse(&kernel_file::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-fn parse(text: &str) -> Option<Stat> {
-    // The second field is the command's name in parentheses, and may hold any character.
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let ended = matches!(fields.next()?, "Z" | "X");
-    Some(Stat {
-        parent: fields.next()?.parse().ok()?,
-        group: fields.next()?.parse().ok()?,
-        session: fields.next()?.parse().ok()?,
-        start: fields.nth(15)?.parse().ok()?,
-        ended,
-    })
-}
-
 fn descendants(root: Pid) -> Vec<(Pid, u64)> {
     let all: Vec<(Pid, Stat)> = all_pids()
         .filter_map(|pid| Some((pid, stat(pid)?)))
@@ -144,32 +103,5 @@ fn descendants(root: Pid) -> Vec<(Pid, u64)> {
         if found.len() == before {
             return found;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_and_spaces_is_no_trap() {
-        let text = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
-        let expected = Stat {
-            parent: 3,
-            group: 7,
-            session: 7,
-            start: 12345,
-            ended: false,
-        };
-        assert_eq!(parse(text), Some(expected));
-        let ended = parse(&text.replace(" S ", " Z "));
-        assert!(ended.is_some_and(|stat| stat.ended));
-        assert_eq!(parse("7 (x"), None);
-    }
-
-    #[test]
-    fn we_know_our_own_parent() {
-        let parent = rustix::process::getppid().map(Pid::as_raw_pid);
-        assert_eq!(stat(getpid()).map(|stat| stat.parent), parent);
     }
 }

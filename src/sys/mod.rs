@@ -8,6 +8,7 @@ pub mod effects;
 pub mod env;
 pub mod kernel_file;
 pub mod private_file;
+pub mod proc;
 pub mod regular_file;
 pub mod text;
 pub mod trust;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::degradation::Degradation;
 use crate::sys::dir::is_read_only;
-use crate::sys::kernel_file;
+use crate::sys::proc;
 
 /// One line of mountinfo (proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) struct Mounts(Vec<Mount>);
 impl Mounts {
     /// Reads mountinfo.
     pub fn read() -> Self {
-        let table = kernel_file::read("/proc/thread-self/mountinfo").unwrap_or_default();
+        let table = proc::read("thread-self", "mountinfo").unwrap_or_default();
         let lines = table.split(|byte| *byte == b'\n');
         Self(lines.filter_map(Mount::parse).collect())
     }
@@ -75,8 +75,7 @@ impl Mounts {
 
     /// Returns the mount that an open file is on.
     pub fn of(&self, file: impl AsFd) -> Option<&Mount> {
-        let path = format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd());
-        let info = kernel_file::read_to_string(path).ok()?;
+        let info = proc::text("self", &format!("fdinfo/{}", file.as_fd().as_raw_fd()))?;
         let mut lines = info.lines();
         let id = lines.find_map(|line| line.strip_prefix("mnt_id:"))?;
         let id: u64 = id.trim().parse().ok()?;
