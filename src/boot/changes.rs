@@ -212,7 +212,7 @@ impl Words<'_> {
         }
     }
 
-    /// Reports whether a directory is in one that is handed over with its content already.
+    /// Reports whether a directory, or one above it, is handed over with its content already.
     pub fn has(&self, directory: &Path) -> bool {
         let access = self.plan.as_ref().map(|plan| &plan.access);
         access.is_some_and(|access| access.has(directory))

@@ -26,6 +26,7 @@ mod links;
 pub mod notebooks;
 mod owners;
 mod passthrough;
+mod progress;
 mod report;
 mod rescue;
 mod root_phase;

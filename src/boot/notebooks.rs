@@ -5,7 +5,7 @@ use std::fs;
 use crate::boot::changes::{Section, Words};
 use crate::boot::context::{ServerUser, Start};
 use crate::boot::failure::{Failure, causes};
-use crate::boot::report;
+use crate::boot::progress::progress;
 use crate::degradation::Degradation;
 use crate::identity::Account;
 use crate::settings::{Settings, VolumeOwner};
@@ -89,7 +89,7 @@ pub(super) fn bring_defaults(
         Section::NOTEBOOKS,
         |effects| match effects {
             Effects::Make => {
-                let mut progress = report::progress("bringing in the notebooks");
+                let mut progress = progress("bringing in the notebooks");
                 bring_in(&person.dropped, &defaults, &stop, &mut progress)
             }
             Effects::Preview(_) => {

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use tracing::info;
 
+use crate::boot::account;
 use crate::boot::changes::{Section, Words};
 use crate::boot::context::Start;
 use crate::boot::failure::Failure;
-use crate::boot::{account, report};
+use crate::boot::progress::progress;
 use crate::degradation::Degradation;
 use crate::identity::{Account, Root, group_name, known_user};
 use crate::settings::VolumeOwner;
@@ -44,7 +45,7 @@ pub(super) fn claim_volume(
     let claimed = start.changes.make(
         Section::OWNERS,
         |effects| {
-            let mut progress = report::progress("looking at the owners of the notebooks");
+            let mut progress = progress("looking at the owners of the notebooks");
             claim(root, &request, effects, &stop, &mut progress)
         },
         |claimed, words| {

@@ -102,7 +102,7 @@ fn warn_of_surroundings(start: &Start<'_>) {
     }
 }
 
-/// Reports a parent process that stays root, such as a wrapper: it is not ours to end.
+/// Reports a parent process that stays root, such as a wrapper: this process cannot end it.
 fn report_root_parent(start: &mut Start<'_>) -> Result<(), Failure> {
     let Some(process) = root_parent() else {
         return Ok(());

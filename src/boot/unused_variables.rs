@@ -48,7 +48,7 @@ const SWITCHES: [&str; 3] = ["CHOWN_HOME", "GRANT_SUDO", "RESTARTABLE"];
 /// The beginnings of names that mean this image.
 const OURS: [&str; 6] = ["AI_LAB_", "AILAB_", "JUPYTER", "LAB_", "NB_", "NOTEBOOK"];
 
-/// Warns of each such variable.
+/// Warns of each variable that is set and has no effect here.
 pub fn warn_of_unused_variables(settings: &Settings, mode: Mode, password: &Wanted) {
     if let Origin::Flag(_) = settings.origin(Key::User) {
         for name in nb_user::VARIABLES

@@ -7,7 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::group_access::group_file::{self, AccountFile};
-use crate::group_access::lock::{self, Lock, Replacement};
+use crate::group_access::lock::Lock;
+use crate::group_access::replacement;
+use crate::group_access::replacement::Replacement;
 use crate::identity::{Account, Root};
 use crate::sys::effects::Effects;
 
@@ -37,7 +39,7 @@ impl Entry<'_> {
             let prepared: Vec<Replacement> = prepared
                 .map(|(path, text)| Replacement::prepare(&path, &text, 0o644))
                 .collect::<io::Result<_>>()?;
-            lock::replace_all(prepared)?;
+            replacement::replace_all(prepared)?;
         }
         Ok(paths)
     }
@@ -59,8 +61,8 @@ impl Entry<'_> {
     /// Opens `/etc/passwd`; returns it with the bytes to append. `None`: nothing is missing.
     fn open_to_append(&self, etc: &Path) -> io::Result<Option<(File, Vec<u8>)>> {
         let path = etc.join("passwd");
-        lock::refuse_mounts(&path)?;
-        let old = lock::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        replacement::refuse_mounts(&path)?;
+        let old = replacement::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
         let Some(new) = self.passwd(&old) else {
             return Ok(None);
         };
@@ -83,7 +85,7 @@ impl Entry<'_> {
             ("passwd", Self::passwd),
         ] {
             let path = etc.join(name);
-            let old = lock::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
+            let old = replacement::read(&path)?.ok_or(io::ErrorKind::NotFound)?;
             changes.extend(edit(self, &old).map(|new| (path, new)));
         }
         Ok(changes)

@@ -1,8 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
 use super::*;
+use crate::group_access::replacement::{Replacement, read, replace_all};
 
 const FILES: &[&str] = &["group", "gshadow"];
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::degradation::Degradation;
 use crate::group_access::group_file;
 use crate::group_access::group_file::{AccountFile, Refusal};
-use crate::group_access::lock;
-use crate::group_access::lock::{Lock, Replacement};
+use crate::group_access::lock::Lock;
+use crate::group_access::replacement;
+use crate::group_access::replacement::Replacement;
 use crate::identity::account::Account;
 use crate::sys::effects::Effects;
 
@@ -41,11 +42,11 @@ struct Files {
 
 impl Files {
     fn read(etc: &Path) -> io::Result<Self> {
-        let group = lock::read(&etc.join("group"))?;
+        let group = replacement::read(&etc.join("group"))?;
         Ok(Self {
             group: group.ok_or(io::ErrorKind::NotFound)?,
-            gshadow: lock::read(&etc.join("gshadow"))?,
-            record: lock::read(&etc.join(RECORD))?.unwrap_or_default(),
+            gshadow: replacement::read(&etc.join("gshadow"))?,
+            record: replacement::read(&etc.join(RECORD))?.unwrap_or_default(),
         })
     }
 
@@ -65,7 +66,7 @@ impl Files {
         let record = |new, old| prepare(RECORD, Some(new), Some(old), 0o600);
         let both = format_record(&parse_record(&old.record) | &parse_record(&self.record));
         let all = [record(&both, &old.record)?, group, gshadow];
-        lock::replace_all(all.into_iter().flatten().collect())?;
+        replacement::replace_all(all.into_iter().flatten().collect())?;
         record(&self.record, &both)?.map_or(Ok(()), Replacement::rename_over)
     }
 

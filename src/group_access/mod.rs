@@ -8,6 +8,7 @@ mod group_root;
 pub mod lock;
 pub mod membership;
 pub mod path_access;
+mod replacement;
 #[cfg(test)]
 mod testing;
 

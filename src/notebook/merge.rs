@@ -59,15 +59,15 @@ pub struct Merged {
 /// How many cells of the person's notebook a merge changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Took the newer text: the person had not changed them.
+    /// Cells that got the newer text: the person had not changed them.
     pub updated: usize,
-    /// Have the lines of both.
+    /// Cells that have the changed lines of both versions.
     pub combined: usize,
-    /// Are new.
+    /// Cells of the newer version that were added.
     pub added: usize,
-    /// Were deleted: the newer version does not have them, and the person had not changed them.
+    /// Cells that were deleted: the newer version does not have them, and the person had not changed them.
     pub removed: usize,
-    /// Stayed, with a note below.
+    /// Cells that stay as the person left them, with a note below.
     pub conflicts: usize,
     /// True if metadata of the whole notebook changed.
     pub metadata: bool,
@@ -247,7 +247,7 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Returns the merged cells. The person's own cells come before added ones at their place.
+    /// Returns the merged cells. At the same place, the person's own cells come before added ones.
     fn run(mut self) -> (Vec<Map<String, Value>>, Changes) {
         let mine = self.mine;
         let mut before = None;

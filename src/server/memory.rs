@@ -74,7 +74,7 @@ impl MemoryWatch {
         Some(watch)
     }
 
-    /// Has the counter read soon.
+    /// Asks for a reading of the counter, which follows soon.
     pub fn read_soon(&self) {
         self.0.wake.notify_one();
     }

@@ -56,8 +56,7 @@ pub fn interpreter(path: &Path) -> io::Result<Interpreter> {
     Ok(parse(&read_header(path)?))
 }
 
-/// Returns the program for another architecture, if this file or the interpreter of its first line
-/// is one.
+/// Returns this file, or the interpreter in its first line, if it is for another architecture.
 pub fn foreign_binary(path: &Path) -> Option<PathBuf> {
     let start = read_header(path).ok()?;
     if let Interpreter::Script(Shebang { path, .. }) = parse(&start) {

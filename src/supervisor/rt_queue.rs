@@ -62,7 +62,7 @@ impl<'a> RealtimeQueue<'a> {
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
 
-    /// Reads our own kernel queue empty until [`MAX_WAITING`] signals wait here. The kernel has one limit
+    /// Empties our own kernel queue, until [`MAX_WAITING`] signals wait here. The kernel has one limit
     /// per user for all queues, so signals in ours may take the room in that of the main process.
     fn update_hold(&self) {
         self.signals

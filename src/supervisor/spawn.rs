@@ -41,7 +41,7 @@ pub enum SpawnError {
     NotFound {
         /// The name or path that was requested.
         name: OsString,
-        /// What was searched.
+        /// Where it was looked for, and what may have been meant.
         hint: String,
     },
     /// The file exists, but its interpreter does not.

@@ -7,10 +7,10 @@
 
 mod certificate;
 mod handover;
-mod kept;
 mod read;
+mod self_signed;
 
 pub use certificate::Certificate;
 pub use handover::Handover;
-pub use kept::{CertificateFile, Found, Made};
 pub use read::{FileProblem, read, read_pair};
+pub use self_signed::{CertificateFile, Found, Made};

@@ -47,7 +47,7 @@ pub trait Observer {
     /// follows.
     fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation>;
     /// The preparation found that nobody could use a rescue. The next try follows after `again`;
-    /// `None`: none.
+    /// `None`: there is no next try.
     fn not_rescued(&mut self, again: Option<Duration>);
     /// The main process was asked to stop; if `again`, it is started again after its end.
     /// `unheard` is notified if it has missed that.

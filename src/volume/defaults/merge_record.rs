@@ -23,8 +23,9 @@ use crate::volume::defaults::open::Defaults;
 use crate::volume::defaults::place::{Placed, Replacement};
 use crate::volume::defaults::recover::clean_up;
 use crate::volume::defaults::source::Offers;
+use crate::volume::defaults::store::LOCK_TIMEOUT;
 use crate::volume::defaults::store::{AiLabDir, Mark, NAME, StagedManifest};
-use crate::volume::defaults::sync::{LOCK_TIMEOUT, open_manifest, read_only_volume};
+use crate::volume::defaults::sync::{open_manifest, read_only_volume};
 use crate::volume::tree;
 use crate::volume::tree::Tree;
 

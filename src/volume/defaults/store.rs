@@ -24,6 +24,9 @@ const LOCK: &CStr = c"lock";
 /// Time after which a wait for the lock is logged.
 const LOG_WAIT_AFTER: Duration = Duration::from_secs(1);
 
+/// Maximum time to wait for the lock while another container holds it.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Our directory, open. `locked` is false if we could not get the lock.
 pub(super) struct AiLabDir {
     pub dir: OwnedFd,

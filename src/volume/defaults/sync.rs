@@ -24,7 +24,7 @@ use crate::volume::defaults::plan::decide_all;
 use crate::volume::defaults::recover::clean_up;
 use crate::volume::defaults::source::BASE_MANIFEST_LIMIT;
 use crate::volume::defaults::store;
-use crate::volume::defaults::store::{AiLabDir, OpenedDir};
+use crate::volume::defaults::store::{AiLabDir, LOCK_TIMEOUT, OpenedDir};
 use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::survey::{Survey, stat_all};
 use crate::volume::defaults::together::run_both;
@@ -70,9 +70,6 @@ pub(super) fn bring_some(
         &mut |_| {},
     )
 }
-
-/// Maximum time to wait for the lock while another container holds it.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// From this length on (some thousand defaults), the manifest and the stats of its paths are
 /// read while the image's defaults are listed. In bytes. A manifest longer than

@@ -203,5 +203,5 @@ fn is_made_up(host: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "kept_tests.rs"]
+#[path = "self_signed_tests.rs"]
 mod tests;
