@@ -120,7 +120,8 @@ survives_kills() { # DIRECTORY
         log=$(bring_in 2.0.0 "$1/books")
         is_updated "$1/books"
     done <<<"$moments"
-    rm -r "$1/kept" "$1/books" defaults-*
+    as_user rm -r "$1/kept" "$1/books"
+    rm -r defaults-*
 }
 readonly CALLS=trace=write,fsync,renameat,renameat2,linkat,unlinkat
 notebook() { # CODE OUTPUT
