@@ -16,7 +16,7 @@ use crate::server::program::Launch;
 use crate::settings::check;
 use crate::state::{Mode, Phase, StatePublisher};
 use crate::supervisor::attempt::{Preparation, RescueReason};
-use crate::supervisor::interpreter::{WINDOWS_LINES, has_windows_lines};
+use crate::supervisor::interpreter::{WINDOWS_LINES, failed_by_windows_lines};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn;
 use crate::supervisor::spawn::SpawnError;
@@ -62,16 +62,24 @@ pub fn command_hint(launch: &Launch) -> Option<String> {
         return None;
     };
     let word = words.first()?.to_str()?;
+    if check::is_of_windows(word) {
+        return Some(check::WITH_GIT_BASH.into());
+    }
     let name = Path::new(word).file_name()?.to_str()?;
     if ["catatonit", "dumb-init", "tini"].contains(&name) {
         return Some(format!(
             "this image needs no {name}: leave it and its options out, and name what it is to start"
         ));
     }
-    let (name, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    if ["start", "start-notebook", "start-singleuser"].contains(&name)
-        && ["sh", "py"].contains(&extension)
-    {
+    // Anybody may have a script that is named start.
+    let is_of_stacks = match name.rsplit_once('.') {
+        Some((stem, "sh" | "py")) => match stem {
+            "start-notebook" | "start-singleuser" => true,
+            _ => stem == "start" && (word == name || word.starts_with("/usr/local/bin/")),
+        },
+        _ => false,
+    };
+    if is_of_stacks {
         return Some(format!(
             "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
         ));
@@ -81,7 +89,6 @@ pub fn command_hint(launch: &Launch) -> Option<String> {
         _ if word.starts_with('-') => {
             return Some("options come before `--`, which a command follows".into());
         }
-        _ if check::is_of_windows(word) => return Some(check::WITH_GIT_BASH.into()),
         _ => {}
     }
     let verb = verbs::similar_verb(word)?;
@@ -125,12 +132,10 @@ impl Observer for CommandObserver {
         if let Some(kills) = memory.and_then(KillCounter::report_new) {
             error!("{kills}");
         }
-        let failed = self.file.as_deref().filter(|_| how.code() != 0);
-        if failed.is_some_and(has_windows_lines) {
-            error!(
-                "the command failed with exit code {}, and {WINDOWS_LINES}",
-                how.code()
-            );
+        if let (Ended::Exit(code), Some(file)) = (how, &self.file)
+            && failed_by_windows_lines(file, code)
+        {
+            error!("the command failed with exit code {code}, and {WINDOWS_LINES}");
         }
         self.state_writer.update(|state| {
             state.main_pid = None;
@@ -141,7 +146,7 @@ impl Observer for CommandObserver {
 
     fn failed(&mut self, error: &SpawnError, _: Option<Duration>) {
         match &self.hint {
-            Some(hint) if error.code() == 127 => error!("{error}; {hint}"),
+            Some(hint) if matches!(error, SpawnError::NotFound { .. }) => error!("{error}; {hint}"),
             _ => error!("{error}"),
         }
         self.state_writer

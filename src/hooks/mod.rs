@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use crate::settings::own_variables::HOOK_FILE_ENV;
-use crate::supervisor::interpreter::{WINDOWS_LINES, has_windows_lines};
+use crate::supervisor::interpreter::{WINDOWS_LINES, failed_by_windows_lines};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::processes;
 use crate::supervisor::spawn;
@@ -54,10 +54,7 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
             path: hook.clone(),
             problem,
         };
-        trusted::check_trust(hook).map_err(|problem| match has_windows_lines(hook) {
-            true => untrusted(WINDOWS_LINES.into()),
-            false => untrusted(problem),
-        })?;
+        trusted::check_trust(hook).map_err(untrusted)?;
         *hook = fs::canonicalize(&hook).map_err(|error| untrusted(error.to_string()))?;
     }
     Ok(hooks)
@@ -206,7 +203,7 @@ fn run(
         .inspect_err(|_| kill_group(started.pid))?;
     match how {
         Ended::Exit(0) => variables::read(hook, asked.as_file()),
-        Ended::Exit(code) if has_windows_lines(hook) => Err(failed(
+        Ended::Exit(code) if failed_by_windows_lines(hook, code) => Err(failed(
             hook,
             format!("exit code {code}, and {WINDOWS_LINES}"),
         )),

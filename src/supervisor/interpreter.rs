@@ -65,12 +65,23 @@ pub fn foreign_binary(path: &Path) -> Option<PathBuf> {
     is_foreign(&start).then(|| path.to_owned())
 }
 
-/// Reports whether the first line of a script ends in a carriage return.
-pub fn has_windows_lines(path: &Path) -> bool {
-    read_header(path).is_ok_and(|start| {
-        let line = start.split(|byte| *byte == b'\n').next();
-        line.is_some_and(|line| line.starts_with(b"#!") && line.ends_with(b"\r"))
-    })
+/// Reports whether a script that ended with this exit code has a first line that ends in a carriage
+/// return. The codes are those of env, shells and Python for an option or a program that is unknown.
+/// `env -S` takes a carriage return for a blank.
+pub fn failed_by_windows_lines(path: &Path, code: i32) -> bool {
+    let is_cut = |shebang: Shebang| {
+        let argument = shebang.argument.unwrap_or_default();
+        let last = match argument.is_empty() {
+            true => shebang.path.into_os_string(),
+            false => argument.clone(),
+        };
+        last.as_bytes().ends_with(b"\r") && !argument.as_bytes().starts_with(b"-S")
+    };
+    matches!(code, 2 | 126 | 127)
+        && match interpreter(path) {
+            Ok(Interpreter::Script(shebang)) => is_cut(shebang),
+            _ => false,
+        }
 }
 
 /// Finds a program on a PATH as execvp(3) does.

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::supervisor::interpreter::{
-    Interpreter, WINDOWS_LINES, foreign_binary, has_windows_lines, interpreter, on_path,
+    Interpreter, WINDOWS_LINES, foreign_binary, interpreter, on_path,
 };
 use crate::sys;
 use crate::sys::Separation;
@@ -250,8 +251,10 @@ fn spawn_error(path: PathBuf, program: &Program, error: io::Error) -> SpawnError
         return SpawnError::System { path, source };
     }
     match error.raw_os_error() {
-        Some(libc::ENOENT) if has_windows_lines(&path) => SpawnError::WindowsLines { path },
         Some(libc::ENOENT) => match interpreter(&path) {
+            Ok(Interpreter::Script(line)) if line.path.as_os_str().as_bytes().ends_with(b"\r") => {
+                SpawnError::WindowsLines { path }
+            }
             Ok(interpreter) => SpawnError::Interpreter {
                 path,
                 interpreter: match interpreter.path() {
@@ -331,6 +334,7 @@ mod tests {
         let closed = make("closed", &format!("#!{plain_path}\n"), 0o755);
         let lost = make("lost", "#!/nonexistent/python -E\n", 0o755);
         let windows = make("windows", "#!/bin/sh\r\n", 0o755);
+        let both = make("both", "#!/nonexistent/python -E\r\n", 0o755);
         // An ELF file for a processor that is out of use (EM_M32).
         let elf = "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x01\0";
         let foreign = make("foreign", elf, 0o755);
@@ -368,6 +372,11 @@ mod tests {
                 windows,
                 127,
                 "windows cannot be executed: its lines end as in Windows",
+            ),
+            (
+                both,
+                127,
+                "interpreter that it names, /nonexistent/python, does not",
             ),
             (dir.path().into(), 126, "it is a directory"),
             (foreign, 126, other),

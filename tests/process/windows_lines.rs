@@ -63,12 +63,34 @@ fn a_command_and_a_server_say_that_their_lines_end_so() {
 #[test]
 fn a_command_whose_lines_end_so_and_that_works_is_left_alone() {
     let image = Image::new();
-    let script = image.path("script.sh");
+    let script = image.path("start.sh");
     write_script(&script, "#!/usr/bin/printf said %s");
-    let ended = image.command([script.to_str().unwrap()]).run();
+    let command = || image.command([script.to_str().unwrap()]);
+    let ended = command().run();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(ended.stdout.starts_with("said "), "{}", ended.stdout);
     assert!(!ended.stderr.contains(WHY), "{}", ended.stderr);
+
+    // Both take the carriage return for a blank, or for a part of a code.
+    for (line, code) in [("env -S sh -c 'exit 2'", 2), ("false x", 1)] {
+        write_script(&script, &format!("#!/bin/{line}"));
+        let ended = command().run();
+        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(WHY), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_script_of_ones_own_named_start_is_not_that_of_another_image() {
+    let image = Image::new();
+    let script = image.path("start.sh");
+    write_script(&script, "#!/bin/sh");
+    let absent = image.path("absent/start.sh");
+    for (path, code) in [(&script, 127), (&absent, 127)] {
+        let ended = image.command([path.to_str().unwrap()]).run();
+        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert!(!ended.stderr.contains("Docker Stacks"), "{}", ended.stderr);
+    }
 }
 
 #[test]

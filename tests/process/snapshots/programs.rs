@@ -56,7 +56,7 @@ fn hooks_and_their_ends() {
     });
     start("hook-of-windows", |image| {
         let start = hook(image, "user", 0o755, "");
-        fs::write(image.path("hooks/user/10-x"), "#!/bin/false x\r\n").unwrap();
+        fs::write(image.path("hooks/user/10-x"), "#!/bin/sh -e\r\n").unwrap();
         start
     });
     start("hooks-are-a-file", |image| {
@@ -72,7 +72,7 @@ fn commands_that_cannot_be_run() {
         start(name, |image| {
             fs::write(image.path("plain"), "x").unwrap();
             fs::write(image.path("lost"), "#!/nonexistent/python\n").unwrap();
-            fs::write(image.path("windows"), "#!/bin/false x\r\n").unwrap();
+            fs::write(image.path("windows"), "#!/bin/sh -e\r\n").unwrap();
             fs::write(image.path("binary"), [0x7f, b'E', b'L', b'F', 9]).unwrap();
             // For a loader that is not here.
             let program = fs::read("/bin/true").unwrap();
