@@ -58,10 +58,7 @@ impl Report {
     ///
     /// # Errors
     /// Any degradation under `--warning-as-error`.
-    pub fn all_degraded(
-        &mut self,
-        degradations: impl IntoIterator<Item = Degradation>,
-    ) -> Result<(), Failure> {
+    pub fn all_degraded(&mut self, degradations: Vec<Degradation>) -> Result<(), Failure> {
         degradations
             .into_iter()
             .try_for_each(|degradation| self.degraded(degradation))

@@ -118,7 +118,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
         place = set_password(start, person, elsewhere, &wanted, &mut environment)?;
         start.check_stop()?;
     }
-    report_environment(start, person, &environment)?;
+    report_environment(start, person, &environment);
     if let Some(path) = environment.get("PATH") {
         start.changes.done(format_args!(
             "Changed environment variable PATH to {}",
@@ -293,17 +293,22 @@ fn report_overrides(
     Ok(())
 }
 
-/// Reports variables that can only fail: certificates that are missing, a token that nobody can type.
-fn report_environment(
-    start: &mut Start<'_>,
-    person: &ServerUser,
-    environment: &Environment,
-) -> Result<(), Failure> {
+/// Reports variables with which a server can only fail: certificates that are missing, a token that
+/// nobody can type. Before a dry run, a hook or the defaults may not have made the files yet.
+fn report_environment(start: &mut Start<'_>, person: &ServerUser, environment: &Environment) {
+    let mode = start.mode();
+    if !matches!(mode, Mode::Lab | Mode::Hub) || start.changes.plan().is_some() {
+        return;
+    }
     let directory = working_directory(start).unwrap_or_else(|| person.account.home.clone());
-    let unreadable = ca_files::unreadable(environment, &directory);
-    (start.report).all_degraded(unreadable.into_iter().map(|(_, wrong)| wrong))?;
+    for (_, unreadable) in ca_files::unreadable(environment, &directory) {
+        start.report.degraded_by_user(unreadable);
+    }
+    if mode == Mode::Hub {
+        return;
+    }
     let token = EnvironmentToken::read(environment, &directory);
-    if let Some(token) = token.filter(|token| start.mode() == Mode::Lab && token.is_unusable()) {
+    if let Some(token) = token.filter(EnvironmentToken::is_unusable) {
         start.report.degraded_by_user(Degradation::new(
             format!(
                 "the token of {} begins or ends with white space, which Jupyter's login removes: \
@@ -313,7 +318,6 @@ fn report_environment(
             "write it without a line break, as `printf %s TOKEN` does",
         ));
     }
-    Ok(())
 }
 
 /// Returns Jupyter's config locations. `elsewhere` is the directory for the password if the file

@@ -1,6 +1,7 @@
 //! The variables that name certificates of authorities. If such a file is missing, Python ends a
 //! program without its name.
 
+use std::fs;
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -9,24 +10,16 @@ use crate::degradation::Degradation;
 use crate::sys::env::Environment;
 use crate::sys::regular_file;
 
-/// A variable.
-struct CaVariable {
-    name: &'static str,
-    /// True if it may also name a directory.
-    directory: bool,
-}
-
-const VARIABLES: [CaVariable; 5] = [
-    ca_variable("CURL_CA_BUNDLE", true),
-    ca_variable("NODE_EXTRA_CA_CERTS", false),
-    ca_variable("PIP_CERT", true),
-    ca_variable("REQUESTS_CA_BUNDLE", true),
-    ca_variable("SSL_CERT_FILE", false),
+/// The variables.
+pub const NAMES: [&str; 4] = [
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    SSL_CERT_FILE,
 ];
 
-const fn ca_variable(name: &'static str, directory: bool) -> CaVariable {
-    CaVariable { name, directory }
-}
+/// The one that cannot name a directory.
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
 /// Removes the variables whose files cannot be read.
 pub fn remove_unreadable(environment: &mut Environment, directory: &Path) {
@@ -38,20 +31,25 @@ pub fn remove_unreadable(environment: &mut Environment, directory: &Path) {
 /// Returns the variables whose files cannot be read, each with what is wrong. `directory`: the
 /// working directory of the programs that read them. May wait for a disk.
 pub fn unreadable(environment: &Environment, directory: &Path) -> Vec<(&'static str, Degradation)> {
-    let check = |variable: &CaVariable| {
-        let named = environment.get(variable.name)?;
+    let check = |name: &&'static str| {
+        let named = environment.get(name)?;
         let path = directory.join(named);
-        if named.is_empty() || variable.directory && path.is_dir() {
-            return None;
-        }
-        let error = regular_file::open_regular(&path, OFlags::empty()).err()?;
-        let (name, path) = (variable.name, path.display());
+        let error = match fs::metadata(&path) {
+            _ if named.is_empty() => return None,
+            Ok(found) if found.is_file() || found.is_dir() && *name == SSL_CERT_FILE => {
+                regular_file::open_regular(&path, OFlags::empty()).err()?
+            }
+            // A directory, or /dev/null, which trusts nobody.
+            Ok(_) => return None,
+            Err(error) => error,
+        };
         let cause = format!(
-            "{name} names certificates that cannot be read, {path}: {error}; programs that connect \
-             over https end or fail, perhaps the server, too"
+            "{name} names certificates that cannot be read, {}: {error}; programs that connect over \
+             https end or fail, perhaps the server, too",
+            path.display()
         );
         let remedy = format!("mount the file there, or remove {name}");
-        Some((name, Degradation::new(cause, remedy)))
+        Some((*name, Degradation::new(cause, remedy)))
     };
-    VARIABLES.iter().filter_map(check).collect()
+    NAMES.iter().filter_map(check).collect()
 }

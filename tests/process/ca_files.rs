@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::rescue::{READY, broken};
-use crate::support::Image;
+use crate::support::{Image, Start};
 
 #[test]
 fn certificates_that_are_missing_are_named_and_a_rescue_does_without_them() {
@@ -16,9 +16,8 @@ fn certificates_that_are_missing_are_named_and_a_rescue_does_without_them() {
     let mut running = broken(&image)
         .env("SSL_CERT_FILE", &named(&directory))
         .env("REQUESTS_CA_BUNDLE", &named(&directory))
-        .env("NODE_EXTRA_CA_CERTS", "/nonexistent/ca.pem")
+        .env("PIP_CERT", "/nonexistent/ca.pem")
         .env("CURL_CA_BUNDLE", &named(&file))
-        .env("PIP_CERT", "")
         .start();
     running.wait_for(READY);
     running.signal(libc::SIGTERM);
@@ -27,10 +26,9 @@ fn certificates_that_are_missing_are_named_and_a_rescue_does_without_them() {
     let warned = |name: &str| stderr.contains(&format!("{name} names certificates that cannot"));
     for (name, wrong) in [
         ("SSL_CERT_FILE", true),
-        ("NODE_EXTRA_CA_CERTS", true),
+        ("PIP_CERT", true),
         ("REQUESTS_CA_BUNDLE", false),
         ("CURL_CA_BUNDLE", false),
-        ("PIP_CERT", false),
     ] {
         assert_eq!(warned(name), wrong, "{name}: {stderr}");
         let given = stderr
@@ -46,5 +44,28 @@ fn certificates_that_are_missing_are_named_and_a_rescue_does_without_them() {
         stderr.contains("/nonexistent/ca.pem: No such file"),
         "{stderr}"
     );
-    assert!(stderr.contains("remedy: mount the file there, or remove NODE_EXTRA_CA_CERTS"));
+    assert!(stderr.contains("remedy: mount the file there, or remove PIP_CERT"));
+}
+
+#[test]
+fn a_server_may_start_without_them_and_a_command_may_make_them() {
+    let image = Image::new();
+    let set = |start: Start| {
+        let start = start.env("SSL_CERT_FILE", "/nonexistent/ca.pem");
+        let start = start.env("CURL_CA_BUNDLE", "").env("PIP_CERT", "/dev/null");
+        start.env("HOME", image.path("home").to_str().unwrap())
+    };
+    let mut running = set(image.server()).arg("--warning-as-error").start();
+    running.wait_for("SSL_CERT_FILE names certificates that cannot be read");
+    running.wait_for("] ready in ");
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.end(), 0);
+    let (_, stderr) = running.everything();
+    let lines = stderr
+        .lines()
+        .filter(|line| line.contains(" names certificates "));
+    assert_eq!(lines.count(), 1, "{stderr}");
+    let ended = set(image.command(["true"])).run();
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, ""));
+    assert!(!ended.stderr.contains("certificates"), "{}", ended.stderr);
 }

@@ -296,10 +296,8 @@ impl RescuePlan {
     fn shell(&self, base: &Path) -> Vec<String> {
         let (mut unset, mut set) = (vec!["env".to_owned()], Vec::new());
         let own = own_variables(base);
-        for name in LEFT_OUT
-            .into_iter()
-            .chain(own.iter().map(|(name, _)| *name))
-        {
+        let own = own.iter().map(|(name, _)| *name);
+        for name in LEFT_OUT.into_iter().chain(ca_files::NAMES).chain(own) {
             match self.environment.get(name) {
                 Some(value) => set.push(format!("{name}={}", value.to_string_lossy())),
                 None => unset.extend(["-u".to_owned(), name.to_owned()]),
