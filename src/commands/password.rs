@@ -143,6 +143,9 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     Ok(source::from_input(typed.as_slice())?)
 }
 
+/// The longest line that a terminal gives, in bytes (termios(3)); what is longer is cut to it.
+const MAX_LINE: usize = 4095;
+
 /// A terminal without echo; dropping it restores the echo. The echo is off before the prompt, so
 /// that text that is typed or pasted at once does not show. After Ctrl-C the shell goes on with the
 /// terminal, so a signal restores the echo first. After that nothing turns it off again: the main
@@ -212,6 +215,9 @@ impl Silent {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         line.pop_if(|last| *last == b'\n');
+        if line.len() >= MAX_LINE {
+            return Err(io::Error::other("it is longer than 4 KiB"));
+        }
         Ok(line)
     }
 }

@@ -452,6 +452,9 @@ print(heard.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     };
     let heard = person("typed", "otherwise");
     assert!(heard.contains("the two passwords differ"), "{heard}");
+    // The terminal cuts both to the same.
+    let heard = person(&"x".repeat(4200), &"x".repeat(4300));
+    assert!(heard.contains("it is longer than 4 KiB"), "{heard}");
     let heard = person("typed", "typed");
     assert!(heard.contains("Restart? [y/N]"), "{heard}");
     assert!(
