@@ -19,6 +19,7 @@ pub fn holds(text: &[u8]) {
                 [name.as_bytes(), b"=", value.as_bytes()].concat()
             });
             let lines = text.split(|byte| *byte == b'\n');
+            let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
             let lines = lines.filter(|line| !matches!(line.first(), None | Some(b'#')));
             assert!(written.eq(lines));
         }
