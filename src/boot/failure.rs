@@ -1,5 +1,5 @@
-//! How a start ends: its failure before anything is started, or the exit code and the last words of
-//! what it ran.
+//! The end of a start: a failure before anything is started, or the exit code and the log lines after
+//! the server or command has ended.
 
 use tracing::{error, info};
 

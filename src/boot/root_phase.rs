@@ -74,8 +74,8 @@ pub fn run(start: &mut Start<'_>, root: Root) -> Result<ServerUser, Failure> {
 }
 
 /// Warns if others than root can write the working directory or a directory of PATH. This
-/// program loads nothing from there, but programs that `docker exec` starts as root may. A command has
-/// its working directory for a purpose, and ends soon.
+/// program loads nothing from there, but programs that `docker exec` starts as root may. The working
+/// directory of a command is chosen on purpose, so it is not judged.
 fn warn_of_surroundings(start: &Start<'_>) {
     let judged = match start.mode() {
         Mode::Command => Ok(()),

@@ -293,8 +293,8 @@ fn report_overrides(
     Ok(())
 }
 
-/// Reports variables with which a server can only fail: certificates that are missing, a token that
-/// nobody can type. Before a dry run, a hook or the defaults may not have made the files yet.
+/// Reports variables that make a server fail: missing certificates, a token that the login rejects. A
+/// dry run skips this, because a hook or the defaults may create the files in the real start.
 fn report_environment(start: &mut Start<'_>, person: &ServerUser, environment: &Environment) {
     let mode = start.mode();
     if !matches!(mode, Mode::Lab | Mode::Hub) || start.changes.plan().is_some() {

@@ -1,4 +1,4 @@
-//! What a verb prints, and its exit code.
+//! Prints the output of a verb, and returns its exit code.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -39,7 +39,7 @@ impl EnvironmentToken {
         self.text.trim()
     }
 
-    /// Reports whether nobody can log in with it: the login removes white space from what is typed.
+    /// Reports whether the login rejects this token: it removes white space around a typed token.
     pub fn is_unusable(&self) -> bool {
         self.typed() != self.text
     }

@@ -1,4 +1,4 @@
-//! What became of the wanted password.
+//! The result of applying the wanted password.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

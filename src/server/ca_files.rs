@@ -39,7 +39,7 @@ pub fn unreadable(environment: &Environment, directory: &Path) -> Vec<(&'static 
             Ok(found) if found.is_file() || found.is_dir() && *name == SSL_CERT_FILE => {
                 regular_file::open_regular(&path, OFlags::empty()).err()?
             }
-            // A directory, or /dev/null, which trusts nobody.
+            // A directory of certificates, or /dev/null, which names no authority.
             Ok(_) => return None,
             Err(error) => error,
         };

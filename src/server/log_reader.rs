@@ -13,7 +13,7 @@ use crate::sys;
 /// Maximum number of URLs taken from the server's log; any further ones are ignored.
 const MAX_URLS: usize = 16;
 
-/// How many bytes from the end of the server's log are kept, to explain its end.
+/// Number of bytes kept from the end of the server's log, to explain its end.
 const TAIL: usize = 8 * 1024;
 
 /// Reads the server's log as it passes: its URLs, and its last lines. Each clone reads one stream;

@@ -12,7 +12,7 @@ const HEADER_BYTES: usize = 256;
 /// The shell that execvp(3) falls back to.
 const SHELL: &str = "/bin/sh";
 
-/// What is wrong with a script whose lines end as in Windows, and the remedy.
+/// Cause and remedy for a script with Windows line endings.
 pub const WINDOWS_LINES: &str = "its lines end as in Windows, with a carriage return, which \
      becomes a part of the interpreter's name or options (remedy: `dos2unix` on that file; in git, \
      `*.sh text eol=lf` in .gitattributes)";

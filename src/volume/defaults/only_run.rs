@@ -81,8 +81,8 @@ fn differs(row: &Row) -> bool {
     }
 }
 
-/// Returns the checksum of the installed version, if the file, which differs from the image's, is a changed notebook of which it is
-/// not known that it was edited.
+/// Returns the checksum of the installed version, if the file may be a notebook that was only run: it
+/// has changed, and no record says that it was edited. The file differs from the image's.
 fn may_be_run(row: &Row, entry: &Entry) -> Option<Digest> {
     let Some(Content::File(installed)) = entry.installed.filter(|_| is_notebook(&row.path)) else {
         return None;
