@@ -24,9 +24,14 @@ pub struct Received {
 }
 
 impl Received {
-    /// Reports whether it asks to stop: TERM, INT, QUIT, or HUP from the kernel.
+    /// Reports whether it asks to stop: TERM, INT, QUIT, PWR (from LXC), or HUP from the kernel.
     pub fn is_stop(self) -> bool {
-        const STOPS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
+        const STOPS: [Signal; 4] = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGPWR,
+        ];
         STOPS.iter().any(|stop| *stop as i32 == self.number)
             || (self.number == Signal::SIGHUP as i32 && !self.by_process)
     }

@@ -105,8 +105,8 @@ fn a_second_term_kills_at_once() {
 }
 
 #[test]
-fn int_and_quit_reach_the_server_as_term() {
-    for number in [2, 3] {
+fn int_quit_and_pwr_reach_the_server_as_term() {
+    for number in [libc::SIGINT, libc::SIGQUIT, libc::SIGPWR] {
         let image = Image::new();
         let mut running = image.server().start();
         running.wait_for(WELCOME);
