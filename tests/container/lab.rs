@@ -219,6 +219,17 @@ fn kernels_are_reached_by_sockets_that_only_the_user_gets_to() {
     }
 }
 
+/// IRkernel and others put `:` and the port behind whatever address they are given.
+#[test]
+fn beside_a_kernel_of_another_language_all_use_tcp() {
+    let other = r#"{"argv": ["R", "{connection_file}"], "display_name": "R", "language": "R"}"#;
+    let place = "/usr/local/share/jupyter/kernels/ir/kernel.json";
+    let (_file, option) = mounted(other, place);
+    let container = Container::start(&[&option], &[]);
+    container.wait_for(READY);
+    assert_eq!(container.visit(&["run", "ailab", WHERE]), "tcp");
+}
+
 #[test]
 fn a_notebook_completes_and_finds_definitions_without_a_network() {
     let code = "from IPython.core.completer import provisionalcompleter\n\
