@@ -22,6 +22,8 @@ pub(super) struct Mount {
     pub root: PathBuf,
     /// The mount point.
     pub point: PathBuf,
+    /// True if layers of an image lie under it (overlayfs or fuse-overlayfs).
+    overlay: bool,
 }
 
 impl Mount {
@@ -30,7 +32,13 @@ impl Mount {
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let root = decode_path(fields.nth(2)?);
         let point = decode_path(fields.next()?);
-        Some(Self { id, root, point })
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        Some(Self {
+            id,
+            root,
+            point,
+            overlay: kind.starts_with(b"overlay") || kind == b"fuse.fuse-overlayfs",
+        })
     }
 
     /// Reports whether this is a volume of the container engine, named or anonymous: Docker and
@@ -49,11 +57,22 @@ impl Mount {
         (volumes(2) || volumes(3)).then(|| names[data - 1])
     }
 
-    /// Reports whether this is an anonymous volume, whose name is a digest. The engine makes one
-    /// if the image declares a volume there, and it is lost with the container.
-    fn is_anonymous(&self) -> bool {
-        let name = self.volume_name().map(OsStr::as_encoded_bytes);
-        name.is_some_and(|name| name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit))
+    /// Reports whether what is on this mount is lost with the container: the container's own file
+    /// system, or a volume that the engine makes where the image declares one, whose name is a
+    /// digest. Kubernetes' containerd mounts `…/containers/ID/volumes/DIGEST`.
+    fn ends_with_container(&self) -> bool {
+        let mut names = self.root.iter().rev();
+        let of_containerd = || {
+            let name = names
+                .next()
+                .filter(|_| names.next() == Some("volumes".as_ref()));
+            name.filter(|_| names.nth(1) == Some("containers".as_ref()))
+        };
+        let name = self.volume_name().or_else(of_containerd);
+        let is_digest = |name: &OsStr| {
+            name.len() == 64 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
+        };
+        self.overlay || name.is_some_and(is_digest)
     }
 }
 
@@ -99,8 +118,16 @@ impl Mounts {
 pub fn wrong_mounts(notebooks: &Path, home: &Path, of_server: bool) -> Vec<Degradation> {
     let mounts = Mounts::read();
     let mut wrong = unusable(&mounts, notebooks, home);
-    wrong.extend(on_anonymous_volume(&mounts, notebooks, home, of_server));
+    wrong.extend(on_no_volume(&mounts, notebooks, home, of_server));
     wrong
+}
+
+/// Reports whether a directory, which may be absent, is on something that is mounted for people: at
+/// or below a mount below /home, or a writable one at a place of the user's own.
+pub fn is_mounted_for_people(directory: &Path) -> bool {
+    let mounts = Mounts::read();
+    let mut above = mounts.points().filter(|point| directory.starts_with(point));
+    above.any(|point| is_of_people(point, true) && point.is_dir())
 }
 
 /// The directories where programs, not people, mount something.
@@ -109,40 +136,46 @@ const OF_THE_SYSTEM: [&str; 12] = [
     "/var",
 ];
 
-/// Reports notebooks on an anonymous volume, lost with the container, while something else is
-/// mounted at HOME, below /home or, for a server, writable at a place of the user's own. An engine
-/// makes such a volume for an image's own mount point, but a user who mounted HOME, another image's
-/// path or `/work` expects what is in the lab to stay.
-fn on_anonymous_volume(
+/// Reports notebooks that are lost with the container while something else is mounted at HOME, below
+/// /home or, for a server, writable at a place of the user's own. An engine makes a volume without
+/// a name for an image's own mount point, but a user who mounted HOME, another image's path or
+/// `/work` expects what is in the lab to stay.
+fn on_no_volume(
     mounts: &Mounts,
     notebooks: &Path,
     home: &Path,
     of_server: bool,
 ) -> Option<Degradation> {
     let volume = mounts.of(File::open(notebooks).ok()?)?;
-    if !volume.is_anonymous() {
+    if !volume.ends_with_container() {
         return None;
     }
     let real = notebooks.canonicalize().ok()?;
     let mut elsewhere = mounts.points().filter(|point| {
-        let of_people = *point == home
-            || *point != Path::new("/home") && point.starts_with("/home")
-            || of_server && is_place_of_ones_own(point);
-        // A hidden directory belongs to a program, and a file is no volume.
-        let hidden = point
-            .iter()
-            .any(|name| name.as_encoded_bytes().starts_with(b"."));
-        of_people && !hidden && !point.starts_with(&real) && point.is_dir()
+        let of_people = *point == home || is_of_people(point, of_server);
+        of_people && !point.starts_with(&real) && point.is_dir()
     });
+    let what = match volume.overlay {
+        true => "the container's own file system, which goes with it",
+        false => "a volume without a name, which goes with the container",
+    };
     let cause = format!(
-        "{} is mounted, but the notebooks are in {}, a volume without a name, which goes with the \
-         container",
+        "{} is mounted, but the notebooks are in {}, {what}",
         elsewhere.next()?.display(),
         notebooks.display()
     );
     let remedy = "mount a volume there, or name a directory of the mounted one with --notebooks, such \
                   as /home/jupyter/work";
     Some(Degradation::new(cause, remedy))
+}
+
+/// Reports whether a mount point is one of people's: below /home or, if `also_elsewhere`, a writable
+/// one such as `/work`.
+fn is_of_people(point: &Path, also_elsewhere: bool) -> bool {
+    // A hidden directory belongs to a program.
+    let hidden = (point.iter()).any(|name| name.as_encoded_bytes().starts_with(b"."));
+    let in_home = point != Path::new("/home") && point.starts_with("/home");
+    !hidden && (in_home || also_elsewhere && is_place_of_ones_own(point))
 }
 
 /// Reports whether this is a mount such as `/work` that is not read-only, as data are.
@@ -235,15 +268,23 @@ mod tests {
             let line = format!("36 35 98:0 {root} /nb rw,noatime master:1 - ext4 /dev/x rw");
             let mount = Mount::parse(line.as_bytes()).unwrap();
             assert_eq!(mount.is_volume_of_an_engine(), volume, "{root}");
-            assert!(!mount.is_anonymous(), "{root}");
+            assert!(!mount.ends_with_container(), "{root}");
         }
     }
 
     #[test]
     fn a_volume_without_a_name_is_known_by_its_digest() {
-        let root = format!("/var/lib/docker/volumes/{}/_data", "0af9".repeat(16));
-        let line = format!("36 35 98:0 {root} /nb rw - ext4 /dev/x rw");
-        assert!(Mount::parse(line.as_bytes()).unwrap().is_anonymous());
+        let digest = "0af9".repeat(16);
+        for root in [
+            format!("/var/lib/docker/volumes/{digest}/_data"),
+            format!("/io.containerd.grpc.v1.cri/containers/{digest}/volumes/{digest}"),
+        ] {
+            let line = format!("36 35 98:0 {root} /nb rw - ext4 /dev/x rw");
+            assert!(
+                Mount::parse(line.as_bytes()).unwrap().ends_with_container(),
+                "{root}"
+            );
+        }
     }
 
     #[test]

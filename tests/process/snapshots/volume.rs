@@ -282,6 +282,14 @@ fn notebooks_in_a_volume_without_a_name() {
             format!("mkdir -p {place}\nmount --bind {place} notebooks\nmount --bind home home");
         after(&script, image, &[])
     });
+    start("notebooks-in-the-containers-own-layer", |image| {
+        volume(image);
+        let script = "mkdir layers\nmount -t tmpfs tmpfs layers\nmkdir layers/lower layers/upper layers/work\n\
+                      mount -t overlay overlay notebooks \
+                      -o lowerdir=layers/lower,upperdir=layers/upper,workdir=layers/work\n\
+                      mount --bind home home";
+        after(script, image, &[])
+    });
 }
 
 #[test]
