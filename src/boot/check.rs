@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::boot::certificate_request::CertificateRequest;
 use crate::boot::{account, certificate_request};
@@ -51,7 +51,7 @@ pub fn check(
 ) -> Result<Checked, SettingsError> {
     let service_url = variable("JUPYTERHUB_SERVICE_URL").is_some();
     let configured = draft.settings().server.program.as_deref();
-    let command = at_new_location(command);
+    let command = meant_here(at_new_location(command), draft.settings());
     let mut launch = program::decide(&command, configured, service_url);
     if as_root {
         let account = account(draft.settings()).map(drop);
@@ -91,6 +91,29 @@ fn at_new_location(command: &[OsString]) -> Vec<OsString> {
         *program = place.into();
     }
     command
+}
+
+/// Returns COMMAND. A script of the Jupyter Docker Stacks that this image does not have is replaced by
+/// what it would start.
+fn meant_here(command: Vec<OsString>, settings: &Settings) -> Vec<OsString> {
+    let Some(meant) = program::instead_of_script(&command, settings.server.program.as_deref())
+    else {
+        return command;
+    };
+    let path = variable("PATH").unwrap_or_default();
+    let venv = settings.server.venv.iter().map(|venv| venv.join("bin"));
+    let mut places = std::env::split_paths(&path).chain(venv);
+    if places.any(|place| place.join(&command[0]).exists()) {
+        return command;
+    }
+    info!(
+        "{} is of the Jupyter Docker Stacks and not in this image: {} is started",
+        command[0].display(),
+        meant
+            .first()
+            .map_or("the server".into(), |word| word.to_string_lossy())
+    );
+    meant
 }
 
 /// Warns of a setting that names an older image's copy in a volume, where updates do not arrive.

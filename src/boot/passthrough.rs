@@ -55,8 +55,8 @@ impl CommandObserver {
     }
 }
 
-/// Returns a hint for a command that is not found and looks like a verb, a Jupyter script or a path
-/// of Windows.
+/// Returns a hint for a command that is not found and looks like a verb, an init system or a path of
+/// Windows.
 pub fn command_hint(launch: &Launch) -> Option<String> {
     let Launch::Command(words) = launch else {
         return None;
@@ -69,19 +69,6 @@ pub fn command_hint(launch: &Launch) -> Option<String> {
     if ["catatonit", "dumb-init", "tini"].contains(&name) {
         return Some(format!(
             "this image needs no {name}: leave it and its options out, and name what it is to start"
-        ));
-    }
-    // Anybody may have a script that is named start.
-    let is_of_stacks = match name.rsplit_once('.') {
-        Some((stem, "sh" | "py")) => match stem {
-            "start-notebook" | "start-singleuser" => true,
-            _ => stem == "start" && (word == name || word.starts_with("/usr/local/bin/")),
-        },
-        _ => false,
-    };
-    if is_of_stacks {
-        return Some(format!(
-            "{word} is of the Jupyter Docker Stacks: leave it out, and give its options to jupyter-lab"
         ));
     }
     match word {

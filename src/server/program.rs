@@ -35,9 +35,15 @@ pub const SINGLEUSER: &str = "jupyterhub-singleuser";
 /// The name, in older hubs' configurations, of that server with JupyterLab's own settings.
 const LABHUB: &str = "jupyter-labhub";
 
+/// The name of JupyterLab's server.
+const LAB: &str = "jupyter-lab";
+
+/// Where the Jupyter Docker Stacks have their scripts, and where they name them without a directory.
+const OF_SCRIPTS: [&str; 2] = ["/usr/local/bin", ""];
+
 /// Jupyter's servers: the program, the module for `python -m`, and the display name.
 const SERVERS: [(&str, &str, &str); 6] = [
-    ("jupyter-lab", "jupyterlab", "JupyterLab"),
+    (LAB, "jupyterlab", "JupyterLab"),
     ("jupyter-server", "jupyter_server", "Jupyter Server"),
     ("jupyter-notebook", "notebook", "Jupyter Notebook"),
     ("jupyter-nbclassic", "nbclassic", "Jupyter NbClassic"),
@@ -122,6 +128,29 @@ pub fn decide(command: &[OsString], configured: Option<&str>, service_url: bool)
         true => ServerProgram::new(SINGLEUSER.into(), &server.args),
         false => server,
     })
+}
+
+/// Returns what COMMAND means if it begins with a script of the Jupyter Docker Stacks, which many
+/// hubs and Compose files name; `None`: it does not. `configured` is the setting `server.program`.
+pub fn instead_of_script(command: &[OsString], configured: Option<&str>) -> Option<Vec<OsString>> {
+    let (script, args) = command.split_first()?;
+    let script = Path::new(script);
+    let is_script = matches!(script.extension()?.to_str(), Some("sh" | "py"));
+    let program = match script.file_stem()?.to_str()? {
+        "start-notebook" => Some(configured.unwrap_or(LAB)),
+        "start-singleuser" => Some(SINGLEUSER),
+        // Anybody may have a script that is named start. It runs what follows it.
+        "start"
+            if OF_SCRIPTS
+                .iter()
+                .any(|place| script.parent() == Some(Path::new(place))) =>
+        {
+            None
+        }
+        _ => return None,
+    };
+    let program = program.map(OsString::from).into_iter();
+    is_script.then(|| program.chain(args.iter().cloned()).collect())
 }
 
 /// Returns the server that COMMAND names, with its arguments; `None` if it starts no server.
@@ -245,6 +274,39 @@ mod tests {
             module: Vec::new(),
             hub,
         })
+    }
+
+    #[test]
+    fn scripts_of_the_docker_stacks_mean_what_they_would_start() {
+        let lab = Some("/v/bin/jupyter-lab");
+        for (command, meant) in [
+            (
+                &["start-notebook.sh", "--debug"][..],
+                Some(&["/v/bin/jupyter-lab", "--debug"][..]),
+            ),
+            (
+                &["/usr/local/bin/start-notebook.py"],
+                Some(&["/v/bin/jupyter-lab"]),
+            ),
+            (
+                &["start-singleuser.sh", "--ip=::"],
+                Some(&[SINGLEUSER, "--ip=::"]),
+            ),
+            (&["start-singleuser.py"], Some(&[SINGLEUSER])),
+            (&["start.sh", "jupyter", "lab"], Some(&["jupyter", "lab"])),
+            (&["/usr/local/bin/start.sh", "bash"], Some(&["bash"])),
+            (&["/my/start.sh"], None),
+            (&["./start.sh"], None),
+            (&["start-notebook"], None),
+            (&["start-notebook.rb"], None),
+            (&["bash", "start-notebook.sh"], None),
+            (&[], None),
+        ] {
+            let found = instead_of_script(&words(command), lab);
+            assert_eq!(found, meant.map(words), "{command:?}");
+        }
+        let found = instead_of_script(&words(&["start-notebook.sh"]), None);
+        assert_eq!(found, Some(words(&["jupyter-lab"])));
     }
 
     #[test]

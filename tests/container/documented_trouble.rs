@@ -231,15 +231,6 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
             &["its private key does not belong to the certificate"],
         ),
         (
-            &[],
-            &["start-notebook.sh"],
-            127,
-            &[
-                "start-notebook.sh was not found",
-                "is of the Jupyter Docker Stacks",
-            ],
-        ),
-        (
             &["--env=JUPYTER_PASSWORD_FILE=/tmp"],
             end,
             78,
