@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tracing::info;
 
 use crate::boot::context::{ServerUser, Start};
+use crate::boot::hub_directory;
 use crate::boot::user_phase::working_directory;
 use crate::jupyter_config::ConfigSources;
 use crate::server::argv;
@@ -27,9 +28,6 @@ const TRAITS: [(Key, &str); 3] = [
     (Key::Notebooks, "ServerApp.root_dir"),
 ];
 
-/// The variable with the root directory that a hub chose.
-const HUBS_DIRECTORY: &str = "JUPYTERHUB_ROOT_DIR";
-
 /// Kubeflow's variable with the base URL, and the port that Kubeflow expects.
 const KUBEFLOW: &str = "NB_PREFIX";
 const KUBEFLOWS_PORT: u16 = 8888;
@@ -40,16 +38,21 @@ pub(super) const LINE: &str = "the server's arguments";
 /// The variable with the page that a hub opens first; the image names its own there.
 pub(super) const PAGE: &str = "JUPYTERHUB_DEFAULT_URL";
 
-/// Returns the first page of a person whose notebooks are in a directory of the root directory:
-/// the image's page is there. `None`: the page is where it is configured.
-pub(super) fn first_page(start: &Start<'_>) -> Option<String> {
-    let root = start.settings.root_dir()?;
+/// Returns the first page where the image's is not in the root directory, but the notebooks are: a
+/// person's home, or a directory that a hub names. `None`: the page is where it is configured.
+pub(super) fn first_page(start: &Start<'_>, hub: bool) -> Option<String> {
+    let of_hub = hub_directory::named().filter(|_| hub).map(PathBuf::from);
+    let root = of_hub.as_deref().or(start.settings.root_dir())?;
     let notebooks = start.settings.notebooks.directory.as_deref()?;
-    let below = notebooks.strip_prefix(root).ok()?.to_str()?;
     let page = variable(PAGE)?.into_string().ok()?;
     let name = page.strip_prefix("/lab/tree/")?;
-    let moved = !below.is_empty() && !root.join(name).exists() && notebooks.join(name).is_file();
-    moved.then(|| format!("/lab/tree/{below}/{name}"))
+    if root.join(name).exists() || !notebooks.join(name).is_file() {
+        return None;
+    }
+    let below = notebooks.strip_prefix(root).ok().and_then(Path::to_str);
+    let below = below.filter(|below| !below.is_empty());
+    let page = below.map(|below| format!("/lab/tree/{below}/{name}"));
+    page.or_else(|| of_hub.map(|_| "/lab".into()))
 }
 
 /// Reports whether people come to a page of JupyterLab. They may come to another one, such as
@@ -96,9 +99,9 @@ pub(super) fn arguments(
             .find(Origin::is_chosen)
     };
     let settings = &start.settings.server;
-    let hub_has_a_directory = std::env::var_os(HUBS_DIRECTORY).is_some();
+    let hub_has_a_directory = std::env::var_os(hub_directory::VARIABLE).is_some();
     let directory = start.settings.root_dir();
-    let page = first_page(start);
+    let page = first_page(start, server.hub);
     let plan = argv::ArgvInput {
         hub: server.hub,
         root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
@@ -170,11 +173,8 @@ impl ServerCheck {
         if wrong.is_empty() {
             wrong.extend(self.unusable_certificate(jupyters));
         }
-        // Jupyter expands `~`.
-        let hubs = std::env::var(HUBS_DIRECTORY).ok();
-        let hubs = hubs.as_deref();
-        let hubs = hubs.filter(|path| self.hub && path.starts_with('/'));
-        let hubs = hubs.map(|path| (HUBS_DIRECTORY.to_owned(), path));
+        let hubs = hub_directory::named().filter(|_| self.hub);
+        let hubs = (hubs.as_deref()).map(|path| (hub_directory::VARIABLE.to_owned(), path));
         if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
             && !root_dir.starts_with('~')
             && self.root_dir.as_deref() != Some(Path::new(root_dir))
@@ -260,7 +260,8 @@ fn value<'a>(argv: &'a Argv, jupyters: &'a ConfigSources, name: &str) -> Option<
 /// Reports whether all wrong values are in Jupyter's configuration files. Their author may have no
 /// other way to mend them than in the lab.
 pub(super) fn are_in_files(wrong: &SettingsError) -> bool {
-    let in_file = |error: &SettingError| ![LINE, HUBS_DIRECTORY].contains(&error.origin.as_str());
+    let in_file =
+        |error: &SettingError| ![LINE, hub_directory::VARIABLE].contains(&error.origin.as_str());
     wrong.0.iter().all(in_file)
 }
 

@@ -20,6 +20,7 @@ mod dry_run;
 pub mod failure;
 mod home;
 mod hooks;
+mod hub_directory;
 mod lab_files;
 mod limits;
 mod links;
@@ -70,7 +71,8 @@ pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
 fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending, Failure> {
     supervisor::syscalls::check()?;
     let as_root = rustix::process::geteuid().is_root();
-    let checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
+    let mut checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
+    hub_directory::follow(&mut checked.settings, &checked.launch);
     let mut report = Report::new(checked.settings.strict);
     for name in checked.overridden_args {
         report.degraded(Degradation::new(

@@ -231,7 +231,7 @@ fn serve(
     let place = ready.config_location;
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
-    if let Some(page) = arguments::first_page(&start) {
+    if let Some(page) = arguments::first_page(&start, server.hub) {
         environment.set(arguments::PAGE, page);
     }
     let program = Program {

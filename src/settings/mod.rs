@@ -25,7 +25,7 @@ pub use choices::{
 };
 pub use entry::Key;
 pub use nb_user::NewAccount;
-pub use value::{Origin, Raw, SettingError, SettingsError};
+pub use value::{Origin, Raw, RawValue, SettingError, SettingsError};
 
 /// The certificate for https, unless Jupyter's own configuration or arguments name one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +197,13 @@ impl Settings {
     /// Returns the account that root makes for the server; `None`: the container has it.
     pub fn new_account(&self) -> Option<&NewAccount> {
         self.user.as_ref()?.new.as_ref()
+    }
+
+    /// Replaces the notebooks directory.
+    pub fn set_notebooks(&mut self, directory: String, origin: Origin) {
+        self.notebooks.directory = Some(PathBuf::from(&directory));
+        let value = RawValue::Text(directory);
+        self.given.insert(Key::Notebooks, Raw { value, origin });
     }
 
     /// Returns the origin of the value of `key`.

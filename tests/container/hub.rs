@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::Start;
 use crate::support::blocks;
-use crate::support::docker::{IMAGE, docker_ok};
+use crate::support::docker::{IMAGE, Volume, docker_ok, run};
 use crate::support::hub::{Hub, path};
 
 /// What Docker gives a container between TERM and KILL.
@@ -122,6 +122,77 @@ fn the_hub_decides_where_people_arrive() {
     assert_eq!(hub.ask(&["start", "alice"]), "ready");
     let page = hub.ask(&["page", "alice"]);
     assert_eq!(page, "/user/alice/lab/tree/data.ipynb");
+}
+
+/// As jupyterhub-deploy-docker and most tutorials have it.
+#[test]
+fn a_configuration_for_the_docker_stacks_works_as_it_stands() {
+    let hub = Hub::start(
+        "notebook_dir = '/home/jovyan/work'\n\
+         c.DockerSpawner.cmd = 'start-singleuser.py'\n\
+         c.DockerSpawner.notebook_dir = notebook_dir\n\
+         c.DockerSpawner.volumes = {name: notebook_dir for name in volumes}",
+    );
+    assert_eq!(hub.ask(&["start", "alice"]), "ready");
+    let page = hub.ask(&["page", "alice"]);
+    assert_eq!(page, "/user/alice/lab/tree/start.ipynb");
+    let write = "import os\nopen('mine.txt', 'w').write('')\nprint(os.getcwd())";
+    let place = hub.ask(&["run", "alice", write]);
+    assert_eq!(place, "/home/jovyan/work");
+    let files = hub.ask(&["files", "alice"]);
+    assert!(
+        files.contains("start.ipynb") && files.contains("mine.txt"),
+        "{files}"
+    );
+    let container = hub.container("alice");
+    let log = container.logs();
+    let warned = |line: &str| line.starts_with("[W ") && line.contains(" ai-lab] ");
+    assert!(!log.lines().any(warned), "{log}");
+    let restored = ["ai-lab-entrypoint", "notebooks", "status"];
+    let status = container.exec_ok("jupyter", &restored);
+    assert!(status.contains("/home/jovyan/work"), "{status}");
+}
+
+#[test]
+fn a_hubs_directory_is_that_of_the_notebooks_if_a_volume_is_there() {
+    let volume = Volume::new();
+    let planned = |place: &str, directory: &str, more: &[&str]| {
+        let mount = format!("--volume={}:{place}", volume.0);
+        let directory = format!("--env=JUPYTERHUB_ROOT_DIR={directory}");
+        let hub = [
+            "--network=none",
+            "--env=JUPYTERHUB_SERVICE_URL=http://0.0.0.0:8888/user/a/",
+            &mount,
+            &directory,
+        ];
+        let (code, plan, log) = run(&[&hub, more].concat(), &["--dry-run"]);
+        assert_eq!(code, 0, "{plan}{log}");
+        plan
+    };
+    let work = "/home/jovyan/work";
+    let theirs = planned(work, work, &[]);
+    assert!(
+        theirs.contains("install: start.ipynb") && theirs.contains(work),
+        "{theirs}"
+    );
+    let below = planned("/home/jovyan", work, &[]);
+    assert!(below.contains("in /home/jovyan/work\n"), "{below}");
+    // Nobody asked to give these to the person.
+    for (place, directory) in [
+        ("/home/jovyan", "/"),
+        ("/data/set", "/opt"),
+        ("/home/jupyter", "/home/jupyter"),
+    ] {
+        let plan = planned(place, directory, &[]);
+        assert!(
+            plan.contains("in /home/jupyter/notebooks\n"),
+            "{directory}: {plan}"
+        );
+    }
+    let named = planned(work, work, &["--env=NOTEBOOKS=/home/jupyter/nb"]);
+    assert!(named.contains("in /home/jupyter/nb\n"), "{named}");
+    let first = planned("/home/jovyan", "/home/jupyter", &[]);
+    assert!(first.contains("in /home/jupyter/notebooks\n"), "{first}");
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! The directory that a hub names for a person's notebooks (`c.Spawner.notebook_dir`).
+
+use std::path::Path;
+
+use crate::server::program::Launch;
+use crate::settings::{Key, Origin, Settings};
+use crate::sys::env::variable;
+use crate::volume::is_mounted_for_people;
+
+/// The variable in which a hub names it.
+pub(super) const VARIABLE: &str = "JUPYTERHUB_ROOT_DIR";
+
+/// Returns the directory, if a hub names an absolute one. Jupyter expands `~` in others.
+pub(super) fn named() -> Option<String> {
+    let directory = variable(VARIABLE)?.into_string().ok()?;
+    directory.starts_with('/').then_some(directory)
+}
+
+/// Makes it the notebooks directory if a volume is mounted for it and no other one is chosen: hubs
+/// mount each person's volume there. A hub may also name a directory above the notebooks, such as
+/// `/`, which stays the root directory of the server alone.
+pub(super) fn follow(settings: &mut Settings, launch: &Launch) {
+    let is_of_hub = matches!(launch, Launch::Server(server) if server.hub);
+    let Some(directory) = named().filter(|_| is_of_hub) else {
+        return;
+    };
+    let path = Path::new(&directory);
+    let own = settings.notebooks.directory.as_deref();
+    let is_near = own.is_none_or(|own| own.starts_with(path) || path.starts_with(own));
+    let is_chosen = settings.origin(Key::Notebooks).is_chosen();
+    if !is_near && !is_chosen && is_mounted_for_people(path) {
+        settings.set_notebooks(directory, Origin::Environment(VARIABLE));
+    }
+}
