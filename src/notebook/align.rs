@@ -89,13 +89,19 @@ fn is_alike(old: &Cell, new: &Cell, budget: &mut usize) -> bool {
     left.is_some() && strsim::sorensen_dice(old, new) >= ALIKE
 }
 
-/// Adds the cells of `old` that are elsewhere in `new`, unchanged, to the versions of
-/// [`versions`].
-pub(super) fn add_moved(found: &mut [Option<usize>], old: &[Cell], new: &[Cell]) {
+/// Adds the versions that are elsewhere in `new` to those of [`versions`]. `is_version` gets a cell
+/// of `old` with its index, and a cell of `new`.
+pub(super) fn add_elsewhere(
+    found: &mut [Option<usize>],
+    old: &[Cell],
+    new: &[Cell],
+    is_version: impl Fn(usize, &Cell, &Cell) -> bool,
+) {
     let mut free = vec![true; new.len()];
     found.iter().flatten().for_each(|at| free[*at] = false);
-    for (old, found) in old.iter().zip(found).filter(|(_, found)| found.is_none()) {
-        *found = (0..new.len()).find(|at| free[*at] && new[*at] == *old);
+    let missing = old.iter().zip(found).enumerate();
+    for (at, (old, found)) in missing.filter(|(_, (_, found))| found.is_none()) {
+        *found = (0..new.len()).find(|new_at| free[*new_at] && is_version(at, old, &new[*new_at]));
         found.iter().for_each(|at| free[*at] = false);
     }
 }

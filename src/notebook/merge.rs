@@ -5,16 +5,14 @@
 //! the person's cell stays, and two cells follow that do not run: a note, and the newer text.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde_json::{Map, Value, json};
 
 use crate::notebook::cells::{Cell, NotANotebook, Notebook, Text};
+use crate::notebook::changes::{CONFLICT, Changes};
 use crate::notebook::metadata::CellMetadata;
 use crate::notebook::{align, ids};
 
-/// The heading of the note about a conflict, by which a person finds it.
-pub const CONFLICT: &str = "Merge conflict";
 /// The text of the note.
 const NOTE: &str = "\
 You changed the cell above, and the newer version of this notebook changed it, too. Yours is as \
@@ -56,63 +54,6 @@ pub struct Merged {
     pub changes: Changes,
 }
 
-/// How many cells of the person's notebook a merge changed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Cells that got the newer text: the person had not changed them.
-    pub updated: usize,
-    /// Cells that have the changed lines of both versions.
-    pub combined: usize,
-    /// Cells of the newer version that were added.
-    pub added: usize,
-    /// Cells that were deleted: the newer version does not have them, and the person had not changed them.
-    pub removed: usize,
-    /// Cells that stay as the person left them, with a note below.
-    pub conflicts: usize,
-    /// True if metadata of the whole notebook changed.
-    pub metadata: bool,
-}
-
-/// A number of things, in words.
-struct Count(usize, &'static str);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(count, what) = self;
-        let plural = if *count == 1 { "" } else { "s" };
-        write!(f, "{count} {what}{plural}")
-    }
-}
-
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [
-            (self.updated, "updated"),
-            (self.combined, "with your lines and the new ones"),
-            (self.added, "new"),
-            (self.removed, "removed"),
-        ];
-        let mut parts: Vec<String> = parts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{} {what}", Count(*count, "cell")))
-            .collect();
-        if self.metadata {
-            parts.push("metadata of the notebook updated".to_owned());
-        }
-        if self.conflicts > 0 {
-            let count = Count(self.conflicts, "conflict");
-            parts.push(format!(
-                "{count} (search for \"{CONFLICT}\" in the notebook)"
-            ));
-        }
-        match parts.is_empty() {
-            true => f.write_str("no cell changed"),
-            false => f.write_str(&parts.join(", ")),
-        }
-    }
-}
-
 /// A notebook with its whole JSON.
 struct Document {
     counted: Notebook,
@@ -136,12 +77,12 @@ impl Document {
 
     /// Merges what `new` changed in the metadata of the whole notebook. Returns true if there was
     /// something.
-    fn merge_metadata(&mut self, base: &Notebook, new: &Notebook) -> bool {
+    fn merge_metadata(&mut self, base: &Notebook, new: &Self) -> bool {
         let mine = &self.counted.metadata;
-        let merged = mine.merged(&base.metadata, &new.metadata);
+        let merged = mine.merged(&base.metadata, &new.counted.metadata);
         let changed = merged != *mine;
         if changed && let Some(metadata) = metadata_of(&mut self.rest) {
-            merged.write(mine, metadata);
+            merged.write(mine, new.rest.get("metadata"), metadata);
         }
         changed
     }
@@ -189,8 +130,8 @@ pub fn merge(base: &Notebook, mine: &[u8], new: &[u8]) -> Result<Merged, MergeEr
     }
     let merging = Merging::new(base.cells(), &document, &new);
     let (cells, mut changes) = merging.run();
-    changes.metadata = document.merge_metadata(base, &new.counted);
-    let notebook = match changes == Changes::default() {
+    changes.metadata = document.merge_metadata(base, &new);
+    let notebook = match changes.is_none() {
         true => mine.to_vec(),
         false => {
             document.cells = cells;
@@ -209,6 +150,8 @@ struct Merging<'a> {
     in_new: Vec<Option<usize>>,
     /// The index in `base` of each cell of mine.
     of_mine: Vec<Option<usize>>,
+    /// For each cell of mine, whether the new version added the same one.
+    added_by_both: Vec<bool>,
     /// The indices of the new version's added cells, by the cell of mine that they follow.
     additions: BTreeMap<Option<usize>, Vec<usize>>,
     cells: Vec<Map<String, Value>>,
@@ -219,31 +162,52 @@ impl<'a> Merging<'a> {
     fn new(base: &'a [Cell], mine: &'a Document, new: &'a Document) -> Self {
         let (yours, theirs) = (mine.counted.cells(), new.counted.cells());
         let mut in_mine = align::versions(base, yours);
-        align::add_moved(&mut in_mine, base, yours);
         let in_new = align::versions(base, theirs);
+        align::add_elsewhere(&mut in_mine, base, yours, |_, old, mine| old == mine);
+        // A cell that the person made one of another type, as one switches it off.
+        align::add_elsewhere(&mut in_mine, base, yours, |at, old, mine| {
+            in_new[at].is_some() && old.source == mine.source && !old.source.0.is_empty()
+        });
         let of_mine = inverse(&in_mine, yours.len());
+        let stays = |at: usize| of_mine[at].is_some_and(|old| in_new[old].is_some());
+        let mut added_by_both = vec![false; yours.len()];
         let mut additions: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        let mut before = None;
+        let mut before: Option<usize> = None;
         for (at, of_new) in inverse(&in_new, theirs.len()).into_iter().enumerate() {
-            let same = |(cell, of_mine): (&Cell, &Option<usize>)| {
-                of_mine.is_none() && cell.has_content_of(&theirs[at])
-            };
-            match of_new {
-                Some(at) => before = in_mine[at].or(before),
-                // The person has the very same cell already.
-                None if yours.iter().zip(&of_mine).any(same) => {}
+            if let Some(old) = of_new {
+                before = in_mine[old].or(before);
+                continue;
+            }
+            let first = before.map_or(0, |before| before + 1);
+            let mut gap = (first..yours.len()).take_while(|at| !stays(*at));
+            let is_same =
+                |own: &usize| of_mine[*own].is_none() && yours[*own].has_content_of(&theirs[at]);
+            match gap.find(is_same) {
+                Some(own) => {
+                    added_by_both[own] = true;
+                    before = Some(own);
+                }
                 None => additions.entry(before).or_default().push(at),
             }
         }
+        let is_left_out = |at: &usize| {
+            let new = in_new[*at].map(|new| &theirs[new]);
+            in_mine[*at].is_none() && new.is_some_and(|new| !new.has_content_of(&base[*at]))
+        };
+        let changes = Changes {
+            left_out: (0..base.len()).filter(is_left_out).count(),
+            ..Changes::default()
+        };
         Self {
             base,
             mine,
             new,
             in_new,
             of_mine,
+            added_by_both,
             additions,
             cells: Vec::new(),
-            changes: Changes::default(),
+            changes,
         }
     }
 
@@ -252,13 +216,13 @@ impl<'a> Merging<'a> {
         let mine = self.mine;
         let mut before = None;
         for (at, old) in std::mem::take(&mut self.of_mine).into_iter().enumerate() {
+            if old.is_some() || self.added_by_both[at] {
+                self.add_after(before);
+                before = Some(at);
+            }
             match old {
                 None => self.cells.push(mine.cells[at].clone()),
-                Some(old) => {
-                    self.add_after(before);
-                    before = Some(at);
-                    self.merge_cell(&self.base[old], at, self.in_new[old]);
-                }
+                Some(old) => self.merge_cell(&self.base[old], at, self.in_new[old]),
             }
         }
         self.add_after(before);
@@ -278,18 +242,19 @@ impl<'a> Merging<'a> {
     fn merge_cell(&mut self, old: &Cell, at: usize, new: Option<usize>) {
         let mut cell = self.mine.cells[at].clone();
         let mine = &self.mine.counted.cells()[at];
-        let Some(new) = new.map(|new| &self.new.counted.cells()[new]) else {
+        let Some(new_at) = new else {
             match mine == old {
                 true => self.changes.removed += 1,
                 false => self.cells.push(cell),
             }
             return;
         };
+        let new = &self.new.counted.cells()[new_at];
         let merged = merged(old, mine, new);
         match &merged {
             Some(merged) if merged == mine => {}
             Some(merged) => {
-                write(&mut cell, mine, merged);
+                write(&mut cell, mine, merged, &self.new.cells[new_at]);
                 match merged.has_content_of(new) {
                     true => self.changes.updated += 1,
                     false => self.changes.combined += 1,
@@ -343,13 +308,14 @@ fn merged_lines(old: &Text, mine: &Text, new: &Text) -> Option<Text> {
     Some(Text(text))
 }
 
-/// Changes the cell of a document from `old` to `new`.
-fn write(cell: &mut Map<String, Value>, old: &Cell, new: &Cell) {
+/// Changes the cell of a document from `old` to `merged`. `new` is the newer version's.
+fn write(cell: &mut Map<String, Value>, old: &Cell, merged: &Cell, new: &Map<String, Value>) {
     if let Some(metadata) = metadata_of(cell) {
-        new.metadata.write(&old.metadata, metadata);
+        let (old, merged) = (&old.metadata, &merged.metadata);
+        merged.write(old, new.get("metadata"), metadata);
     }
-    if !new.has_content_of(old) {
-        write_content(cell, new);
+    if !merged.has_content_of(old) {
+        write_content(cell, merged);
     }
 }
 

@@ -143,6 +143,90 @@ fn each_cell_goes_its_own_way() {
 }
 
 #[test]
+fn each_new_cell_comes_unless_the_same_place_has_one_of_mine_for_it() {
+    for (mine, new, expected) in [
+        // Exercises: the same cell after each question.
+        (
+            vec!["# A", "answer", "mine"],
+            vec!["# A", "1?", "answer", "2?", "answer"],
+            vec!["# A", "1?", "answer", "mine", "2?", "answer"],
+        ),
+        // Everything was merged already, and that was not recorded.
+        (
+            vec!["# A", "1?", "answer", "mine", "2?", "answer"],
+            vec!["# A", "1?", "answer", "2?", "answer"],
+            vec!["# A", "1?", "answer", "mine", "2?", "answer"],
+        ),
+        (
+            vec!["answer", "# A", "mine"],
+            vec!["# A", "answer"],
+            vec!["answer", "# A", "mine", "answer"],
+        ),
+        (
+            vec!["# A", "old", "older", "answer"],
+            vec!["# A", "answer"],
+            vec!["# A", "answer"],
+        ),
+    ] {
+        let cells = |names: &[&str]| names.iter().map(|name| text(name)).collect::<Vec<_>>();
+        let base = match mine.contains(&"old") {
+            true => cells(&["# A", "old", "older"]),
+            false => cells(&["# A"]),
+        };
+        let merged = merge_all(&base, &cells(&mine), &cells(&new));
+        assert_eq!(sources(&merged.notebook), expected, "{mine:?} {new:?}");
+    }
+}
+
+#[test]
+fn a_cell_that_i_switched_off_gets_the_newer_text_and_stays_off() {
+    let off = json!({"cell_type": "raw", "source": "x = 1", "metadata": {}});
+    let merged = merge_all(
+        &[code("x = 1"), code("y")],
+        &[off, code("y")],
+        &[code("x = 2"), code("y")],
+    );
+    assert_eq!(sources(&merged.notebook), ["x = 2", "y"]);
+    let notebook: Value = serde_json::from_slice(&merged.notebook).unwrap();
+    assert_eq!(notebook["cells"][0]["cell_type"], "raw");
+    assert_eq!(notebook["cells"][0].get("outputs"), None);
+}
+
+#[test]
+fn newer_text_of_a_cell_that_i_deleted_or_rewrote_is_counted() {
+    let told = "1 cell left out (changed in the newer version, deleted or replaced by you: see \
+                `notebooks diff`)";
+    let base = [text("a"), code("total = sum(values)"), text("b")];
+    let new = [text("a"), code("total = sum(all_values)"), text("b")];
+    for mine in [
+        vec![text("a"), text("b")],
+        vec![text("a"), code("import x"), code("x.run()"), text("b")],
+    ] {
+        let merged = merge_all(&base, &mine, &new);
+        assert_eq!(merged.changes.to_string(), told);
+        assert_eq!(merged.notebook, notebook(&mine));
+    }
+}
+
+#[test]
+fn metadata_comes_as_the_newer_version_has_it() {
+    let set = json!({"rise": {"plugins": [], "theme": "sky", "footer": "", "sep": "-"}});
+    let with = |metadata: &Value| {
+        let mut cell = code("a");
+        cell["metadata"] = metadata.clone();
+        let mut all: Value = serde_json::from_slice(&notebook(&[cell])).unwrap();
+        all["metadata"] = metadata.clone();
+        all
+    };
+    let base = Notebook::parse(&notebook(&[code("a")])).unwrap();
+    let mine = notebook(&[code("a"), code("mine")]);
+    let merged = merge(&base, &mine, with(&set).to_string().as_bytes()).unwrap();
+    let merged: Value = serde_json::from_slice(&merged.notebook).unwrap();
+    assert_eq!(merged["metadata"], set);
+    assert_eq!(merged["cells"][0]["metadata"], set);
+}
+
+#[test]
 fn a_cell_that_both_changed_has_the_lines_of_both() {
     let merged = merge_all(
         &[code("one\ntwo\nthree\nfour")],

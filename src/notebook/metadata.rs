@@ -90,14 +90,16 @@ impl<const OF_CELL: bool> Metadata<OF_CELL> {
     }
 
     /// Changes the metadata of a document from `old` to this, and leaves the rest of it alone.
-    pub fn write(&self, old: &Self, document: &mut Map<String, Value>) {
+    /// `new` is the document's metadata from which the changed values come.
+    pub fn write(&self, old: &Self, new: Option<&Value>, document: &mut Map<String, Value>) {
         for key in old.0.keys().filter(|key| !self.0.contains_key(*key)) {
             document.shift_remove(key);
         }
         let changed = |(key, text): &(&String, &String)| old.0.get(*key) != Some(*text);
-        for (key, text) in self.0.iter().filter(changed) {
-            if let Ok(value) = serde_json::from_str(text) {
-                document.insert(key.clone(), value);
+        // As they are there, with the empty parts that do not count.
+        for (key, _) in self.0.iter().filter(changed) {
+            if let Some(value) = new.and_then(|new| new.get(key)) {
+                document.insert(key.clone(), value.clone());
             }
         }
     }
@@ -117,27 +119,39 @@ fn text(key: &str, raw: &str) -> Option<String> {
     match short.then(|| serde_json::from_str::<Value>(raw)) {
         // The panel of JupyterLab's cell tools writes what is effective without it.
         Some(Ok(Value::Bool(true))) if ["editable", "deletable"].contains(&key) => None,
-        Some(Ok(value)) => Some(plain(value)?.to_string()),
+        Some(Ok(value)) => {
+            let value = plain(value);
+            (!means_nothing(key, &value)).then(|| value.to_string())
+        }
         // Line breaks are not allowed in JSON strings, so they are only space.
         _ => Some(raw.replace(['\n', '\r'], " ")),
     }
 }
 
-/// Returns a value with its keys in order and without empty parts; `None`: it is all empty.
-fn plain(value: Value) -> Option<Value> {
+/// Returns a value with its keys in order and without those that mean nothing. The elements of a
+/// list all stay: their places count.
+fn plain(value: Value) -> Value {
     match value {
-        Value::Null => None,
-        // `-` is the slide type of an ordinary cell.
-        Value::String(text) if text.is_empty() || text == "-" => None,
-        Value::Array(all) if all.is_empty() => None,
+        Value::Array(all) => all.into_iter().map(plain).collect(),
         Value::Object(all) => {
-            let all = all.into_iter();
-            let all = all.filter_map(|(key, value)| Some((key, plain(value)?)));
+            let all = all.into_iter().map(|(key, value)| (key, plain(value)));
+            let all = all.filter(|(key, value)| !means_nothing(key, value));
             let all: BTreeMap<_, _> = all.collect();
-            (!all.is_empty()).then(|| all.into_iter().collect())
+            all.into_iter().collect()
         }
-        Value::Number(number) => Some(plain_number(number).into()),
-        value => Some(value),
+        Value::Number(number) => plain_number(number).into(),
+        value => value,
+    }
+}
+
+fn means_nothing(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        // `-` is the slide type of an ordinary cell.
+        Value::String(text) => text.is_empty() || key == "slide_type" && text == "-",
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

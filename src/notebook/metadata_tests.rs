@@ -103,6 +103,36 @@ fn a_number_that_a_browser_writes_in_another_form_is_the_same_one() {
 }
 
 #[test]
+fn in_a_list_the_form_does_not_count_and_each_element_does() {
+    let of = |text: &str| -> NotebookMetadata {
+        serde_json::from_str(&format!("{{\"authors\": {text}}}")).unwrap()
+    };
+    for (image, saved) in [
+        (
+            r#"[{"name": "A", "email": "a@b"}]"#,
+            r#"[{"email": "a@b", "name": "A"}]"#,
+        ),
+        ("[1.0, [2.50]]", "[1, [2.5]]"),
+        (r#"[{"name": "A", "url": ""}]"#, r#"[{"name": "A"}]"#),
+    ] {
+        assert_eq!(of(image), of(saved), "{image}");
+    }
+    for (one, other) in [
+        ("[1, 2]", "[2, 1]"),
+        ("[null, 1]", "[1]"),
+        (r#"["-"]"#, r#"[""]"#),
+    ] {
+        assert_ne!(of(one), of(other), "{one}");
+    }
+}
+
+#[test]
+fn a_dash_means_nothing_as_a_slide_type_alone() {
+    let rise = |sep: &str| notebook(&json!({"rise": {"theme": "sky", "sep": sep}}));
+    assert_ne!(rise("-"), rise(""));
+}
+
+#[test]
 fn the_keys_are_merged_one_by_one_and_mine_stays() {
     let old = cell(&json!({"tags": ["a"], "name": "old", "gone": 1, "kept": 1}));
     let mine = cell(&json!({"tags": ["a", "mine"], "name": "old", "gone": 1, "own": 1}));
@@ -113,7 +143,8 @@ fn the_keys_are_merged_one_by_one_and_mine_stays() {
     let document =
         json!({"scrolled": true, "gone": 1, "own": 1, "name": "old", "tags": ["a", "mine"]});
     let mut document = document.as_object().unwrap().clone();
-    merged.write(&mine, &mut document);
+    let new = json!({"tags": ["b"], "name": "new", "added": 1, "kept": 1});
+    merged.write(&mine, Some(&new), &mut document);
     let expected =
         json!({"scrolled": true, "name": "new", "tags": ["a", "mine"], "added": 1, "own": 1});
     assert_eq!(Value::Object(document), expected);

@@ -3,6 +3,7 @@
 
 mod align;
 pub mod cells;
+pub mod changes;
 mod ids;
 pub mod merge;
 pub mod metadata;

@@ -5,7 +5,8 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::notebook::cells::MAX_SIZE;
-use crate::notebook::merge::{self, Changes};
+use crate::notebook::changes::Changes;
+use crate::notebook::merge;
 use crate::volume::defaults::atomic;
 use crate::volume::defaults::installed_cells::is_notebook;
 use crate::volume::defaults::merge_record::Record;
@@ -58,7 +59,7 @@ pub fn merge(
         return Err(NotMerged::ChangedMeanwhile);
     }
     before_change();
-    let (kept, unrecorded) = match merged.changes == Changes::default() {
+    let (kept, unrecorded) = match merged.changes.is_none() {
         true => (None, record.write_installed(path, &new).err()),
         false => {
             let version = old.version.as_deref();

@@ -230,6 +230,10 @@ fn notebooks_that_are_merged_and_that_are_not() {
         merge(&mine, &conflict);
         fs::write(&newer, &new).unwrap();
         asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        fs::write(&work, notebook(&["load(fast=True)", "show(y)", "end()"])).unwrap();
+        fs::write(&newer, conflict.replace("more()", "less()")).unwrap();
+        asked.ask(&["notebooks", "merge", "work.ipynb"], "");
+        fs::write(&newer, &new).unwrap();
         asked.ask(&["notebooks", "merge", "no-such.ipynb"], "");
         asked.ask(&["notebooks", "merge", "notes.txt"], "");
         let older = ["env", "AI_LAB_VERSION=0.9.0"];
