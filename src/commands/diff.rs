@@ -4,24 +4,53 @@ use diffy::DiffOptions;
 
 use crate::notebook::Notebook;
 
-/// Returns the difference in unified format; `None`: one version is no text.
+/// The most lines of both versions, from the first that differs to the last, that are compared:
+/// the time grows with the square of their number.
+const MAX_LINES: usize = 20_000;
+
+/// Why a difference is not shown.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotShown {
+    /// One version is no text.
+    NotText,
+    /// They have more than [`MAX_LINES`].
+    TooManyLines,
+}
+
+/// Returns the difference in unified format.
+///
+/// # Errors
+/// One version is no text, or they differ too much.
 ///
 /// Of notebooks only the cells are compared, not outputs, counters or identifiers, which
 /// differ after each run. Text that is no notebook is compared as it is.
-pub fn unified(name: &str, image: &[u8], yours: &[u8]) -> Option<String> {
+pub fn unified(name: &str, image: &[u8], yours: &[u8]) -> Result<String, NotShown> {
     let notebooks = cells(image).zip(cells(yours));
     let (image, yours) = match notebooks {
         Some(both) if name.ends_with(".ipynb") => both,
-        _ => (text(image)?, text(yours)?),
+        _ => text(image).zip(text(yours)).ok_or(NotShown::NotText)?,
     };
     if image == yours {
-        return Some(String::new());
+        return Ok(String::new());
+    }
+    if changed_lines(&image, &yours) > MAX_LINES {
+        return Err(NotShown::TooManyLines);
     }
     let mut headed = DiffOptions::new();
     headed
         .set_original_filename(format!("{name} (default)"))
         .set_modified_filename(format!("{name} (yours)"));
-    Some(headed.create_patch(&image, &yours).to_string())
+    Ok(headed.create_patch(&image, &yours).to_string())
+}
+
+/// Returns the number of lines of both texts from the first that differs to the last.
+fn changed_lines(image: &str, yours: &str) -> usize {
+    let [image, yours] = [image, yours].map(|text| text.lines().collect::<Vec<_>>());
+    let pairs = image.iter().zip(&yours);
+    let first = pairs.take_while(|(one, other)| one == other).count();
+    let pairs = image[first..].iter().rev().zip(yours[first..].iter().rev());
+    let last = pairs.take_while(|(one, other)| one == other).count();
+    image.len() + yours.len() - 2 * (first + last)
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -96,7 +125,22 @@ mod tests {
         assert!(diff.ends_with(" one\n-two\n"), "{diff}");
         let broken = unified("a.ipynb", b"{\n}\n", b"{\n").unwrap();
         assert!(broken.ends_with(" {\n-}\n"), "{broken}");
-        assert_eq!(unified("a.png", b"\x89PNG", b"text"), None);
-        assert_eq!(unified("a.bin", b"a\0b", b"text"), None);
+        let binary = Err(NotShown::NotText);
+        assert_eq!(unified("a.png", b"\x89PNG", b"text"), binary);
+        assert_eq!(unified("a.bin", b"a\0b", b"text"), binary);
+    }
+
+    #[test]
+    fn of_long_texts_only_those_that_differ_in_few_places_near_each_other_are_shown() {
+        let lines = |mark: &str| -> String {
+            let all = 0..=MAX_LINES / 2;
+            all.map(|number| format!("{mark}{number}\n")).collect()
+        };
+        let [one, other] = ["a", "b"].map(lines);
+        let shown = |image: &str, yours: &str| unified("a.csv", image.as_bytes(), yours.as_bytes());
+        assert_eq!(shown(&one, &other), Err(NotShown::TooManyLines));
+        let edited = one.replace("a4000\n", "b\nc\n") + "more\n";
+        let diff = shown(&one, &edited).unwrap();
+        assert!(diff.contains("\n-a4000\n+b\n+c\n a4001\n"), "{diff}");
     }
 }

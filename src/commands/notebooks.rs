@@ -1,17 +1,20 @@
 //! `notebooks` (status, diff, restore and merge of the notebook defaults) and `seal`.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use rustix::io::Errno;
 
 use crate::boot;
 use crate::cli::verbs::Notebooks;
 use crate::commands::client::Supervisor;
 use crate::commands::context::VerbContext;
+use crate::commands::diff::NotShown;
 use crate::commands::error::VerbError;
 use crate::commands::print::{exit_code, print_error, print_errors, print_text};
 use crate::commands::{diff, notebook_status};
@@ -19,7 +22,9 @@ use crate::settings::Settings;
 use crate::settings::resolve::CliSettings;
 use crate::sys::text::shown;
 use crate::volume;
-use crate::volume::{BroughtBack, Decision, Defaults, MergedNotebook, NotMerged, Restored};
+use crate::volume::{
+    BroughtBack, Decision, Defaults, MergedNotebook, NotMerged, Restored, Versions,
+};
 
 /// Runs one of the `notebooks` verbs.
 ///
@@ -65,20 +70,51 @@ fn diff(
     };
     let mut found = true;
     for path in paths {
-        let name = shown(&path);
         let versions = volume::versions(&setting.dropped, defaults, &path)?;
-        let (Some(yours), Some(image)) = (versions.yours, versions.image) else {
-            print_error(&format!("{name}: not a file here and among the defaults"));
-            found = false;
-            continue;
-        };
-        match diff::unified(&name, &image, &yours) {
-            Some(text) => print_text(&text),
-            None if image == yours => {}
-            None => print_text(&format!("{name}: differs, and is not text\n")),
+        let difference = difference(defaults, &path, versions);
+        found &= difference.is_ok();
+        match difference {
+            Ok(text) => print_text(&text),
+            Err(line) => print_error(&line),
         }
     }
     Ok(exit_code(found))
+}
+
+/// Returns the text about the two versions of a file, which is empty if they are the same.
+fn difference(defaults: &Defaults, path: &[u8], versions: Versions) -> Line {
+    let name = shown(path);
+    let default = || {
+        shown(
+            defaults
+                .source
+                .join(OsStr::from_bytes(path))
+                .as_os_str()
+                .as_bytes(),
+        )
+    };
+    let unreadable = |what: &str, error| {
+        let why = match error {
+            Errno::FBIG => "it is longer than 64 MiB".to_owned(),
+            error => std::io::Error::from(error).to_string(),
+        };
+        Err(format!("{name}: cannot compare: {what}: {why}"))
+    };
+    let (yours, image) = match (versions.yours, versions.image) {
+        (Ok(Some(yours)), Ok(Some(image))) => (yours, image),
+        (Err(error), _) => return unreadable("your file", error),
+        (_, Err(error)) => return unreadable(&default(), error),
+        _ => return Err(format!("{name}: not a file here and among the defaults")),
+    };
+    Ok(match diff::unified(&name, &image, &yours) {
+        Ok(text) => text,
+        Err(_) if image == yours => String::new(),
+        Err(NotShown::NotText) => format!("{name}: differs, and is not text\n"),
+        Err(NotShown::TooManyLines) => format!(
+            "{name}: differs in too many lines to show; the default is {}\n",
+            default()
+        ),
+    })
 }
 
 /// The line about a file; `Err`: it was not done as asked.
@@ -236,11 +272,23 @@ fn inside_all(defaults: &Defaults, files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Ve
 /// Returns a file's path in the volume. A relative path starts at the working directory if that
 /// is in the volume, otherwise at the top of the volume.
 fn inside(defaults: &Defaults, file: &Path) -> Result<Vec<u8>, VerbError> {
+    let volume = &defaults.volume;
+    // The working directory has no links, and the setting may.
+    let real = fs::canonicalize(volume).unwrap_or_else(|_| volume.clone());
     let here = std::env::current_dir().unwrap_or_default();
-    inside_from(&here, &defaults.volume, file).ok_or_else(|| VerbError::Outside {
-        file: file.to_owned(),
+    let [here, file] = [&*here, file].map(|path| through_volume(path, volume, &real));
+    inside_from(&here, volume, &file).ok_or_else(|| VerbError::Outside {
+        file,
         directory: defaults.volume.clone(),
     })
+}
+
+/// Returns a path to the `real` volume as one to `volume`.
+fn through_volume(path: &Path, volume: &Path, real: &Path) -> PathBuf {
+    match path.strip_prefix(real) {
+        Ok(below) if !path.starts_with(volume) => volume.join(below),
+        _ => path.to_owned(),
+    }
 }
 
 fn inside_from(here: &Path, volume: &Path, file: &Path) -> Option<Vec<u8>> {

@@ -89,6 +89,37 @@ fn people_see_how_their_notebooks_stand_and_bring_one_back() {
 }
 
 #[test]
+fn a_file_is_that_of_the_working_directory_also_through_a_link() {
+    let image = Image::new();
+    for (place, text) in [("defaults", "new"), ("notebooks", "mine")] {
+        fs::create_dir_all(image.path(place).join("sub")).unwrap();
+        for name in ["b.txt", "sub/b.txt"] {
+            fs::write(image.path(place).join(name), text).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink(image.path("notebooks"), image.path("link")).unwrap();
+    let [link, defaults, absolute] = ["link", "defaults", "notebooks/sub/b.txt"]
+        .map(|name| image.path(name).display().to_string());
+    let script = format!(
+        "cd {}/sub && exec \"$@\"",
+        image.path("notebooks").display()
+    );
+    let restore = |file: &str| {
+        let start = Start::wrapped("sh").args(["-c", &script, "sh", PROGRAM]);
+        let start = start.args(["notebooks", "restore", file, "--notebooks", &link]);
+        start.args(["--notebook-defaults", &defaults]).run()
+    };
+    let restored = restore("b.txt");
+    let said = "sub/b.txt: restored; yours is sub/b.yours.txt\n";
+    assert_eq!(restored.stdout, said, "{}", restored.stderr);
+    let again = restore(&absolute);
+    let said = "sub/b.txt: is the default already\n";
+    assert_eq!(again.stdout, said, "{}", again.stderr);
+    let top = fs::read_to_string(image.path("notebooks/b.txt"));
+    assert_eq!(top.unwrap(), "mine");
+}
+
+#[test]
 fn the_settings_of_the_running_start_are_shown_without_the_password() {
     let image = Image::new();
     let running = started(&image);

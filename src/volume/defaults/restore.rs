@@ -101,15 +101,18 @@ pub(super) fn status_of(
     Ok(status)
 }
 
-/// A default in the volume and in the image. A version is `None` if it is no readable regular
-/// file, or longer than 64 MiB.
+/// A default in the volume and in the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
     /// The version in the volume.
-    pub yours: Option<Vec<u8>>,
+    pub yours: Version,
     /// The version in the image.
-    pub image: Option<Vec<u8>>,
+    pub image: Version,
 }
+
+/// The content of a regular file; `None` if there is none. The error is EFBIG if it is longer than
+/// 64 MiB.
+type Version = Result<Option<Vec<u8>>, Errno>;
 
 /// Reads both versions of one default.
 ///
@@ -124,9 +127,13 @@ pub fn versions(_: &Dropped, defaults: &Defaults, path: &[u8]) -> Result<Version
     })
 }
 
-fn read(tree: &mut Tree, path: &[u8]) -> Option<Vec<u8>> {
-    let (dir, name) = tree.parent(path, false).ok()?;
-    Some(atomic::read(dir, &name, MAX_FILE_SIZE).ok()?.0)
+fn read(tree: &mut Tree, path: &[u8]) -> Version {
+    let parent = tree.parent(path, false);
+    match parent.and_then(|(dir, name)| atomic::read(dir, &name, MAX_FILE_SIZE)) {
+        Ok((bytes, _)) => Ok(Some(bytes)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The result of restoring one default.

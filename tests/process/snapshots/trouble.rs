@@ -190,6 +190,7 @@ fn notebooks_of_every_fate() {
         ];
         asked.ask(&[&["notebooks", "restore"], &files[..]].concat(), "");
         asked.type_in(&["notebooks", "diff", "no-such"], &[]);
+        asked.ask(&["notebooks", "diff", "unreadable"], "");
     });
 }
 

@@ -271,6 +271,31 @@ fn without_a_start() {
 }
 
 #[test]
+fn differences_that_are_not_shown() {
+    let image = Image::new();
+    fs::create_dir(image.path("notebooks")).unwrap();
+    for (directory, mark) in [("defaults", "a"), ("notebooks", "b")] {
+        let lines = (0..=10_000).map(|number| format!("{mark}{number}\n"));
+        let path = image.path(directory);
+        fs::write(path.join("long.csv"), lines.collect::<String>()).unwrap();
+    }
+    let huge = fs::File::create(image.path("defaults/huge")).unwrap();
+    huge.set_len((64 << 20) + 1).unwrap();
+    fs::write(image.path("notebooks/huge"), "mine").unwrap();
+    let [defaults, notebooks] =
+        ["defaults", "notebooks"].map(|name| image.path(name).display().to_string());
+    let places = ["--notebook-defaults", &defaults, "--notebooks", &notebooks];
+    let mut text = String::new();
+    for name in ["long.csv", "huge"] {
+        let asked = Start::pid1().args(["notebooks", "diff", name]);
+        let ended = asked.args(places).run();
+        let said = ours(&(ended.stdout + &ended.stderr), &image);
+        text += &format!("=== {name}, exit code {}\n{said}", ended.code);
+    }
+    compare("verbs-diff", &text);
+}
+
+#[test]
 fn the_help_of_each() {
     let mut text = String::new();
     for words in [
