@@ -120,11 +120,14 @@ pub(super) fn bring_defaults(
 }
 
 fn say_brought(defaults: &Defaults, summary: &Summary, words: &mut Words<'_>) {
-    words.done(format_args!(
-        "Copied notebooks from {} to {}",
-        defaults.source.display(),
-        defaults.volume.display()
-    ));
+    // Log watchers take this for success.
+    if !summary.is_in_vain() {
+        words.done(format_args!(
+            "Copied notebooks from {} to {}",
+            defaults.source.display(),
+            defaults.volume.display()
+        ));
+    }
     words.done(format_args!("{summary}"));
     for line in &summary.reported {
         words.done(format_args!("{line}"));

@@ -171,6 +171,10 @@ impl VolumeError {
     }
 }
 
+/// The remedy if there is no room.
+const ROOM_REMEDY: &str = "make room and start again; `df`, `df --inodes` and the user's quota \
+                           show what is used up";
+
 /// Failures, counted by errno, so that a million refusals are one line.
 #[derive(Debug, Default)]
 struct ErrnoCounts(BTreeMap<i32, (u64, String)>);
@@ -187,7 +191,8 @@ impl ErrnoCounts {
         }
     }
 
-    /// Returns one degradation per errno: `could not WHAT 12 entries, first PATH: WHY`.
+    /// Returns one degradation per errno: `could not WHAT 12 entries, first PATH: WHY`. `remedy` is
+    /// for those that have none of their own.
     fn degradations<'a>(
         &'a self,
         what: &'a str,
@@ -196,6 +201,11 @@ impl ErrnoCounts {
         self.0.iter().map(move |(code, (count, first))| {
             let entries = if *count == 1 { "entry" } else { "entries" };
             let why = std::io::Error::from_raw_os_error(*code);
+            let remedy = match Errno::from_raw_os_error(*code) {
+                Errno::NOSPC | Errno::DQUOT => ROOM_REMEDY,
+                Errno::IO | Errno::STALE => "check the disk or the file server; `dmesg` says more",
+                _ => remedy,
+            };
             Degradation::new(
                 format!("could not {what} {count} {entries}, first {first}: {why}"),
                 remedy,

@@ -178,6 +178,28 @@ fn many_files_by_several_threads_are_whole_or_not_there_and_are_counted() {
 }
 
 #[test]
+fn a_directory_that_finds_no_room_is_no_matter_of_rights() {
+    let image = Image::new();
+    fs::remove_file(image.path("defaults/start.ipynb")).unwrap();
+    fs::create_dir(image.path("defaults/empty")).unwrap();
+    let volume = image.path("notebooks");
+    let mut full = 0;
+    for inodes in 3..8 {
+        let _disk = Tmpfs::mount(&volume, &format!("size=16m,nr_inodes={inodes}"));
+        let ended = start(&image, 1);
+        let said = |part: &str| ended.stderr.contains(part);
+        let missing = !volume.join("empty").exists();
+        let told = said("the volume is full: 1 notebook");
+        assert_eq!(told, missing, "{}", ended.stderr);
+        let wrong = said("make the notebooks directory writable");
+        assert!(!wrong, "{}", ended.stderr);
+        assert!(!missing || !said("Copied notebooks"), "{}", ended.stderr);
+        full += u32::from(missing);
+    }
+    assert!(full > 0);
+}
+
+#[test]
 fn where_there_is_room_for_one_of_two_that_one_is_installed() {
     let image = Image::new();
     fs::remove_file(image.path("defaults/start.ipynb")).unwrap();
@@ -275,6 +297,8 @@ fn a_read_only_volume_is_left_alone_and_that_is_said() {
         let ended = start(&image, 2);
         let said = format!("{} is read-only", volume.display());
         assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+        let copied = ended.stderr.contains("Copied notebooks");
+        assert!(!copied, "{}", ended.stderr);
         assert_eq!(looks(&volume), before);
         disk.remount("rw");
         let ended = start(&image, 2);

@@ -1,6 +1,6 @@
 //! Carries out the plan, one action after the other, and records what was done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
-use crate::volume::{ErrnoCounts, PathCount, VolumeError, shown};
+use crate::volume::{ErrnoCounts, PathCount, ROOM_REMEDY, VolumeError, shown};
 
 /// The remedy if the volume refuses a change.
 pub(super) const WRITE_REMEDY: &str =
@@ -113,6 +113,8 @@ pub(super) struct Work<'a> {
     pub unread: ErrnoCounts,
     /// The number of lines about single files, including those above [`MAX_REPORT_LINES`].
     pub report_lines: usize,
+    /// The paths that differ only in case, once they are needed.
+    pub alike: Option<HashMap<String, BTreeSet<Vec<u8>>>>,
     pub summary: Summary,
 }
 
@@ -218,6 +220,7 @@ impl<'a> Work<'a> {
     fn make_dir(&mut self, row: &Row) {
         match self.writer.volume.dir(&row.path, true) {
             Ok(_) => self.note(row),
+            Err(Errno::NOSPC | Errno::DQUOT) => self.full += 1,
             Err(error) => self.write_failures.add(error, || shown(&row.path)),
         }
     }
@@ -312,7 +315,7 @@ impl<'a> Work<'a> {
                     "the volume is full: {} notebook defaults were not brought in",
                     self.full
                 ),
-                "make room and start again",
+                ROOM_REMEDY,
             ));
         }
         if self.not_exchangeable > 0 {

@@ -80,12 +80,15 @@ struct Lines {
 }
 
 impl InstalledCells {
-    /// Returns the cells that are recorded in `.ai-lab`. `killed`: the last start did not end.
-    pub fn of(dir: Option<&OwnedFd>, killed: bool) -> Self {
+    /// Returns the cells that are recorded in `.ai-lab`. `disturbed`: the last start did not end, or
+    /// others may have written them at the same time.
+    pub fn of(dir: Option<&OwnedFd>, disturbed: bool) -> Self {
         let dir = dir.and_then(|dir| tree::open_dir(dir, c".").ok());
         let is_recorded = |dir| tree::stat_name(dir, NAME).is_ok();
         Self {
-            incomplete: dir.as_ref().is_some_and(|dir| killed || !is_recorded(dir)),
+            incomplete: dir
+                .as_ref()
+                .is_some_and(|dir| disturbed || !is_recorded(dir)),
             dir,
             ..Self::default()
         }
@@ -164,7 +167,8 @@ impl InstalledCells {
         let Some(dir) = &self.dir else {
             return Ok(None);
         };
-        let first = self.incomplete && manifest.entries.keys().any(|path| is_notebook(path));
+        let is_first = tree::stat_name(dir, NAME).is_err();
+        let first = is_first && manifest.entries.keys().any(|path| is_notebook(path));
         if !self.changed && !first {
             return Ok(None);
         }

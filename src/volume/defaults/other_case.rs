@@ -1,6 +1,6 @@
 //! Defaults whose paths differ only in case, where the file system takes both for one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::MaybeUninit;
 
 use crate::volume::VolumeError;
@@ -81,6 +81,18 @@ pub(super) fn is_listed(
         below = dir;
     }
     Ok(true)
+}
+
+/// Returns the paths that differ only in case, by what they have in common.
+pub(super) fn alike<'a>(
+    paths: impl Iterator<Item = &'a Vec<u8>>,
+) -> HashMap<String, BTreeSet<Vec<u8>>> {
+    let mut alike: HashMap<_, BTreeSet<_>> = HashMap::new();
+    for path in paths {
+        alike.entry(fold(path)).or_default().insert(path.clone());
+    }
+    alike.retain(|_, paths| paths.len() > 1);
+    alike
 }
 
 /// Returns the path as a file system sees it that does not tell upper from lower case.

@@ -6,7 +6,7 @@ use crate::volume::defaults::apply::Work;
 use crate::volume::defaults::atomic::OursCheck;
 use crate::volume::defaults::copy::Staged;
 use crate::volume::defaults::manifest::{Content, Entry, Stamp};
-use crate::volume::defaults::other_case::fold;
+use crate::volume::defaults::other_case::{alike, fold};
 use crate::volume::defaults::place::Placed;
 use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::rename::lacks_flag;
@@ -118,11 +118,15 @@ impl Work<'_> {
     }
 
     /// Reports whether another default with this path, but for the case, is in the volume.
-    fn has_other_case(&self, path: &[u8]) -> bool {
-        let folded = fold(path);
-        let mut others = self.manifest.entries.iter();
-        others.any(|(other, entry)| {
-            entry.installed.is_some() && other != path && fold(other) == folded
+    fn has_other_case(&mut self, path: &[u8]) -> bool {
+        let (manifest, offers) = (&self.manifest, self.writer.offers);
+        let alike = self
+            .alike
+            .get_or_insert_with(|| alike(offers.keys().chain(manifest.entries.keys())));
+        let mut others = alike.get(&fold(path)).into_iter().flatten();
+        others.any(|other| {
+            let entry = manifest.entries.get(other);
+            other != path && entry.is_some_and(|entry| entry.installed.is_some())
         })
     }
 

@@ -36,6 +36,14 @@ pub struct Summary {
     pub planned: Vec<String>,
 }
 
+impl Summary {
+    /// Reports whether nothing came of it, for a reason that is told.
+    pub fn is_in_vain(&self) -> bool {
+        let there = self.installed + self.updated + self.current + self.kept;
+        there == 0 && !self.degradations.is_empty()
+    }
+}
+
 const RUN: &str =
     "replaced after you ran them (your copies: ai-lab-entrypoint notebooks restore --kept)";
 

@@ -129,7 +129,8 @@ fn bring_in_with(
     let mut cells = InstalledCells::default();
     let mut keeps_mark = false;
     if let Some(ai_lab) = &ai_lab {
-        cells = InstalledCells::of(Some(&ai_lab.dir), ai_lab.is_marked());
+        // Without the lock, another start may have written the cells without ours.
+        cells = InstalledCells::of(Some(&ai_lab.dir), ai_lab.is_marked() || !ai_lab.locked);
         let Opened { volume, offers, .. } = &mut opened;
         let degradations = &mut summary.degradations;
         if clean_up(ai_lab, volume, offers, &mut manifest, stop, degradations)? {
@@ -205,6 +206,7 @@ fn bring_in_with(
         write_failures: ErrnoCounts::default(),
         unread,
         report_lines: 0,
+        alike: None,
         summary,
     };
     work.add_news_of_killed(&compared.in_place);

@@ -119,6 +119,9 @@ fn a_volume_that_fails() {
         let renames = [libc::SYS_renameat, libc::SYS_renameat2].contains(&call.number);
         (renames && is_record(call, call.args[3])).then_some(libc::EIO)
     });
+    faulty("volume-not-flushed", outdated, |call| {
+        (call.number == libc::SYS_fsync).then_some(libc::EIO)
+    });
     faulty("volume-without-exchange", outdated, |call| {
         let [exchange, noreplace] = [libc::RENAME_EXCHANGE, libc::RENAME_NOREPLACE].map(u64::from);
         match (call.number, call.args[4]) {

@@ -50,6 +50,18 @@ fn state(lab: &Lab, compared: Compared) -> Decision {
 }
 
 #[test]
+fn cells_that_starts_without_the_lock_lost_are_recorded_again() {
+    let mut lab = run_lab(0);
+    // As another start left it that knew nothing of this one.
+    lab.write(".ai-lab/cells.jsonl", "");
+    lab.lock_timeout = Duration::ZERO;
+    let held = fs::File::open(lab.volume(".ai-lab/lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    lab.start();
+    assert!(lab.read(".ai-lab/cells.jsonl").contains("1 + 1"));
+}
+
+#[test]
 fn what_was_only_run_is_replaced_and_the_copy_with_its_outputs_is_kept() {
     let lab = run_lab(3);
     assert_eq!(state(&lab, Compared::All), Decision::Run);
