@@ -96,7 +96,7 @@ fn at_once(containers: usize) {
         (code, &*stdout, &*stderr),
         (
             0,
-            &*format!("cells.jsonl\nlock\nmanifest.sha256\n{FILES}\n"),
+            &*format!(".gitignore\ncells.jsonl\nlock\nmanifest.sha256\n{FILES}\n"),
             ""
         )
     );

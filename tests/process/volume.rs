@@ -153,6 +153,20 @@ fn a_start_that_waits_for_another_one_says_so() {
 }
 
 #[test]
+fn git_does_not_list_our_directory_in_a_checkout_of_the_person() {
+    let image = Image::new();
+    let start = || assert_eq!(image.command(["true"]).run().code, 0);
+    let ignored = image.path("notebooks/.ai-lab/.gitignore");
+    start();
+    assert_eq!(fs::read_to_string(&ignored).unwrap(), "*\n");
+    fs::write(&ignored, "mine").unwrap();
+    start();
+    fs::remove_file(image.path("notebooks/.ai-lab/lock")).unwrap();
+    start();
+    assert_eq!(fs::read_to_string(&ignored).unwrap(), "mine");
+}
+
+#[test]
 fn links_out_of_the_volume_are_not_followed() {
     let image = Image::new();
     let secret = image.path("secret");

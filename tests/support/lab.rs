@@ -377,7 +377,12 @@ fn is_moved((path, content): (&String, &String), name: &str, old: &str) -> bool 
 /// Reports whether a start wrote the file, which no image has: the cells of its notebooks, or
 /// what is new.
 pub fn is_extra(name: &str) -> bool {
-    name == ".ai-lab/cells.jsonl" || name == "0 What is new.md"
+    [
+        ".ai-lab/cells.jsonl",
+        ".ai-lab/.gitignore",
+        "0 What is new.md",
+    ]
+    .contains(&name)
 }
 
 pub fn is_temporary(name: &str) -> bool {

@@ -15,7 +15,7 @@ use crate::volume::defaults::manifest::{Manifest, Unreadable, is_older};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::tree::{FileStat, Rights, Tree};
-use crate::volume::{VolumeError, tree};
+use crate::volume::{ROOM_REMEDY, VolumeError, tree};
 
 /// Name of the directory in the volume.
 pub(super) const NAME: &CStr = c".ai-lab";
@@ -168,7 +168,7 @@ fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradat
                           squash), change its owner on the server";
             (why, remedy)
         }
-        Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), "make room and start again"),
+        Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), ROOM_REMEDY),
         error => (format!(".ai-lab: {error}"), own),
     };
     Degradation::new(
@@ -200,7 +200,7 @@ fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
         other => other?,
     };
     match tree::stat_name(&dir, LOCK) {
-        Err(Errno::NOENT) => {}
+        Err(Errno::NOENT) => hide_from_git(&dir),
         stat => check_lock_file(stat?)?,
     }
     let flags =
@@ -208,6 +208,15 @@ fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
     let lock = rustix::fs::openat(&dir, LOCK, flags, Mode::from(0o644))?;
     check_lock_file(tree::stat_fd(&lock)?)?;
     Ok((dir, File::from(lock)))
+}
+
+/// Keeps git from listing our directory, where the notebooks are in a checkout of the person's.
+fn hide_from_git(dir: &OwnedFd) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    // Without the file, git lists the directory, which does no other harm.
+    if let Ok(file) = rustix::fs::openat(dir, c".gitignore", flags, Mode::from(0o644)) {
+        let _ = rustix::io::write(file, b"*\n");
+    }
 }
 
 impl AiLabDir {

@@ -58,7 +58,7 @@ impl Kept {
         let script = format!(
             "cd {NOTEBOOKS} && cat {MINE} {THEIRS} && echo \
              && diff -rq --exclude=manifest.sha256 --exclude=lock \
-              --exclude=cells.jsonl --exclude={THEIRS} {DEFAULTS} ."
+              --exclude=cells.jsonl --exclude=.gitignore --exclude={THEIRS} {DEFAULTS} ."
         );
         let options = [&*self.option(), "--entrypoint", "sh"];
         let (_, said, wrong) = run(&options, &["-c", &script]);

@@ -169,9 +169,10 @@ impl Lab {
             .collect()
     }
 
-    /// Returns the paths of everything in `.ai-lab`.
+    /// Returns the paths of everything in `.ai-lab` except `.gitignore`.
     fn in_ai_lab(&self) -> Vec<String> {
         let all = tree_of(&self.volume(".ai-lab")).into_keys();
+        let all = all.filter(|name| name != b".gitignore");
         all.map(|name| String::from_utf8(name).unwrap()).collect()
     }
 
