@@ -45,6 +45,7 @@ fn merged(command: &[OsString]) {
         base_url: None,
         as_root: false,
         configured: &|_| false,
+        may_be_configured: &|_| false,
     };
     let argv = merge(plan, &[], command);
     for name in ["--ServerApp.port=", "--ServerApp.root_dir="] {

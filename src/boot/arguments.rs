@@ -98,6 +98,11 @@ pub(super) fn arguments(
             .map(|(key, _)| start.settings.origin(*key))
             .find(Origin::is_chosen)
     };
+    // A file may set these where only Jupyter sees it.
+    let may_be_configured = |name: &str| {
+        let ours = TRAITS.iter().any(|(_, known)| *known == name);
+        ours && chosen(name).is_none() && jupyters.may_set(name)
+    };
     let settings = &start.settings.server;
     let hub_has_a_directory = std::env::var_os(hub_directory::VARIABLE).is_some();
     let directory = start.settings.root_dir();
@@ -114,7 +119,11 @@ pub(super) fn arguments(
         certificate,
         base_url: prefix.as_deref(),
         as_root: person.account.uid == 0,
-        configured: &|name| jupyters.server_trait(name).is_some() && chosen(name).is_none(),
+        configured: &|name| {
+            let configured = jupyters.server_trait(name).is_some();
+            configured && chosen(name).is_none() && !may_be_configured(name)
+        },
+        may_be_configured: &may_be_configured,
     };
     let argv = argv::merge(plan, &settings.args, &server.args);
     let replaced = certificate.is_some() && argv.value(CERTFILE) != certificate;
@@ -126,6 +135,14 @@ pub(super) fn arguments(
         {
             info!("{origin} wins over {name} in {place}");
         }
+    }
+    let yielding = argv.yielding();
+    if !yielding.is_empty() {
+        info!(
+            "Jupyter's configuration may set {}: if it does not, the image's values count \
+             (`not recognized` in Jupyter's log is about these)",
+            yielding.join(", ")
+        );
     }
     argv
 }

@@ -285,6 +285,19 @@ fn where_the_server_listens_is_named_in_whatever_statement() {
     let named = |text: &str| -> Vec<(String, Option<String>)> {
         let said = read(text.as_bytes());
         let named = said.server_traits.into_iter();
+    let conditional = |text: &str| read(text.as_bytes()).server_traits[0].conditional;
+    for (text, expected) in [
+        ("c.ServerApp.ip = x", false),
+        ("c['ServerApp']['ip'] = 'x'", false),
+        ("if x: c.ServerApp.ip = 'x'", true),
+        ("if x:\n    c.ServerApp.ip = 'x'", true),
+        (
+            "try:\n    c.ServerApp.update({'ip': 'x'})\nfinally: pass",
+            true,
+        ),
+    ] {
+        assert_eq!(conditional(text), expected, "{text}");
+    }
         named.map(|named| (named.name, named.value)).collect()
     };
     let ip = |value: Option<&str>| vec![("ServerApp.ip".to_owned(), value.map(str::to_owned))];
@@ -297,6 +310,7 @@ fn where_the_server_listens_is_named_in_whatever_statement() {
         ("get_config().ServerApp.ip = '127.0.0.1'", ip(None)),
         (
             "c.ServerApp.update({'ip': '127.0.0.1'})",
+        ("if x: c.ServerApp.ip = '127.0.0.1'", ip(None)),
             ip(Some("127.0.0.1")),
         ),
         ("c.ServerApp = {'ip': '127.0.0.1'}", ip(Some("127.0.0.1"))),

@@ -135,10 +135,13 @@ fn collect(content: &Json, path: &mut Vec<String>, said: &mut SourceContent) {
                 Json::Bool(false) => Some("False".into()),
                 _ => None,
             };
-            let line = None;
-            said.server_traits
-                .push(ConfiguredTrait { name, line, value });
-        } else if value.is_object() {
+            said.server_traits.push(ConfiguredTrait {
+                name,
+                line: None,
+                value,
+                conditional: false,
+            });
+        } else if value.is_object() && !is_inside_a_value(path) {
             collect(value, path, said);
         } else if path.len() > 1 && is_about_authentication(path) {
             let text = value.as_str().map(str::to_owned);
@@ -248,6 +251,13 @@ impl ConfigSources {
                 || traits.any(|name| traits::is_of_access(name) && !overridden(name))
         })
     }
+    /// Reports whether no source surely sets a trait, and one may.
+    pub fn may_set(&self, name: &str) -> bool {
+        let named = self.read().flat_map(|source| &source.content.server_traits);
+        let mut named = named.filter(|named| named.name == name).peekable();
+        (self.hide_traits() || named.peek().is_some()) && named.all(|named| named.conditional)
+    }
+
 
     /// Returns the sources that this server reads.
     pub(super) fn read(&self) -> impl Iterator<Item = &Source> {

@@ -33,6 +33,8 @@ pub struct ConfiguredTrait {
     /// The text of the value, if it is a string, a number, `True` or `False`, and known without
     /// running the file; `None` otherwise.
     pub value: Option<String>,
+    /// True if the file may set it or not, such as in an `if`.
+    pub conditional: bool,
 }
 
 /// The names of the server's class: the current one first, then the old ones.

@@ -33,6 +33,8 @@ pub struct ArgvInput<'a> {
     pub as_root: bool,
     /// Reports whether Jupyter's own configuration sets a trait (by full name) and beats our value.
     pub configured: &'a dyn Fn(&str) -> bool,
+    /// Reports whether only Jupyter knows if its configuration sets a trait, and so beats our value.
+    pub may_be_configured: &'a dyn Fn(&str) -> bool,
 }
 
 /// The trait with the file of the certificate.
@@ -67,6 +69,24 @@ struct Item {
     words: Vec<OsString>,
 }
 
+/// The server's class, and its parent class as it begins an argument.
+const CLASS: &str = "ServerApp.";
+const YIELDING: &str = "--JupyterApp.";
+
+impl Item {
+    /// Gives the value to the parent class of the server's: traitlets prefers a value for the class
+    /// itself, wherever it is from. Which one is effective is not known then.
+    fn yield_to_files(&mut self) {
+        let (Some(name), Some(value)) = (&self.name, self.value.take()) else {
+            return;
+        };
+        let mut word = OsString::from(name.replace(CLASS, YIELDING));
+        word.push("=");
+        word.push(value);
+        self.words = vec![word];
+    }
+}
+
 /// The server's merged arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argv {
@@ -82,6 +102,13 @@ impl Argv {
         let value = self.traits.get(name).and_then(|value| value.to_str());
         value.map(unquoted)
     }
+
+    /// Returns the traits, by full name, whose value yields to Jupyter's configuration.
+    pub fn yielding(&self) -> Vec<String> {
+        let words = self.args.iter().filter_map(|word| word.to_str());
+        let names = words.filter_map(|word| word.strip_prefix(YIELDING)?.split_once('='));
+        names.map(|(name, _)| format!("{CLASS}{name}")).collect()
+    }
 }
 
 /// Merges the layers: our arguments, `settings` and `command`; each beats those before it.
@@ -93,6 +120,11 @@ pub fn merge(plan: ArgvInput<'_>, settings: &[String], command: &[OsString]) -> 
         items(command),
     ];
     layers[0].retain(|item| !item.name.as_deref().is_some_and(plan.configured));
+    let uncertain = |item: &&mut Item| item.name.as_deref().is_some_and(plan.may_be_configured);
+    layers[0]
+        .iter_mut()
+        .filter(uncertain)
+        .for_each(Item::yield_to_files);
     // A certificate goes with its own key only.
     let mut upper = layers[1..].iter().flatten();
     let other = upper.any(|item| sets_any(item, &[CERTFILE, KEYFILE]));
@@ -246,6 +278,7 @@ mod tests {
         base_url: None,
         as_root: false,
         configured: &|_| false,
+        may_be_configured: &|_| false,
     };
 
     fn merged(hub: bool, settings: &[&str], command: &[&str]) -> Vec<String> {
@@ -387,6 +420,30 @@ mod tests {
         assert_eq!(argv.value("ServerApp.ip"), None);
         assert_eq!(argv.value("ServerApp.port"), None);
         assert_eq!(argv.value("ServerApp.base_url"), Some("/b"));
+    }
+
+    #[test]
+    fn what_jupyters_configuration_may_decide_yields_to_it() {
+        let words = |command: &[OsString]| {
+            let plan = ArgvInput {
+                root_dir: Some(Path::new("/n")),
+                may_be_configured: &|name| ["ServerApp.ip", "ServerApp.root_dir"].contains(&name),
+                ..NOTHING
+            };
+            let argv = merge(plan, &[], command);
+            assert_eq!(argv.value("ServerApp.root_dir"), None);
+            (argv.yielding(), argv.args)
+        };
+        let retries = "--ServerApp.port_retries=0";
+        let browser = "--ServerApp.open_browser=False";
+        let root = "--JupyterApp.root_dir=/n";
+        let (yielding, args) = words(&[]);
+        assert_eq!(yielding, ["ServerApp.ip", "ServerApp.root_dir"]);
+        assert_eq!(args, ["--JupyterApp.ip=*", retries, browser, root]);
+        let chosen = "--ip=::1";
+        let (yielding, args) = words(&[chosen.into()]);
+        assert_eq!(yielding, ["ServerApp.root_dir"]);
+        assert_eq!(args, [retries, browser, root, chosen]);
     }
 
     #[test]

@@ -124,6 +124,7 @@ mod tests {
             base_url: None,
             as_root: false,
             configured: &|_| false,
+            may_be_configured: &|_| false,
         };
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         crate::server::argv::merge(plan, &words, &[])

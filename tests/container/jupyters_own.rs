@@ -24,6 +24,7 @@ fn listening(container: &Container) -> Vec<String> {
 
 /// 127.0.0.1 in the byte order of this machine, and port 49494.
 const LOOPBACK: &str = "0100007F:C156";
+const EVERYWHERE: &str = "00000000:C156";
 
 #[test]
 fn who_restricts_the_address_never_listens_everywhere() {
@@ -37,6 +38,25 @@ fn who_restricts_the_address_never_listens_everywhere() {
         let container = Container::start(&[&mount], &[]);
         container.wait_for(READY);
         assert_eq!(listening(&container), [LOOPBACK], "{text}");
+    }
+    // Only Jupyter knows what another file sets, and whether a condition is met.
+    let (_site, site) = mounted("c.ServerApp.ip = '127.0.0.1'\n", "/etc/corp/site.py");
+    for (text, expected) in [
+        ("load_subconfig('/etc/corp/site.py')\n", LOOPBACK),
+        ("if False:\n    c.ServerApp.ip = '127.0.0.1'\n", EVERYWHERE),
+        ("if False:\n    c.ServerApp.port = 9999\n", EVERYWHERE),
+    ] {
+        let (_file, mount) = mounted(text, CONFIG);
+        let container = Container::start(&[&site, &mount], &[]);
+        container.wait_for(READY);
+        assert!(
+            listening(&container).contains(&expected.to_owned()),
+            "{text}"
+        );
+        assert_eq!(
+            listening(&container).len(),
+            if expected == LOOPBACK { 1 } else { 2 }
+        );
     }
     // A flag is a choice, too, and it is told who won.
     let (_file, mount) = mounted("c.ServerApp.ip = '127.0.0.1'\n", CONFIG);

@@ -27,6 +27,7 @@ mod hooks;
 mod hostile_cost;
 mod hostile_volume;
 mod house;
+mod images_values;
 mod json_log;
 mod killed_anywhere;
 mod left_over;

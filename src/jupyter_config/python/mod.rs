@@ -32,13 +32,8 @@ pub fn read(source: &[u8]) -> SourceContent {
             return said;
         }
     };
-    let mut conditional = Vec::new();
     for statement in found {
-        let named = traits::named(&statement);
-        if statement.indented {
-            conditional.extend(named.iter().map(|named| named.name.clone()));
-        }
-        said.server_traits.extend(named);
+        said.server_traits.extend(traits::named(&statement));
         match interpret_statement(&statement) {
             Ok(Some(setting)) => said.settings.push(setting),
             Ok(None) => {}
@@ -57,6 +52,8 @@ pub fn read(source: &[u8]) -> SourceContent {
             };
         }
     }
+    let conditional = said.server_traits.iter().filter(|named| named.conditional);
+    let conditional: Vec<String> = conditional.map(|named| named.name.clone()).collect();
     for named in &mut said.server_traits {
         if said.hides_traits || conditional.contains(&named.name) {
             named.value = None;

@@ -21,6 +21,7 @@ pub(super) const METHODS: [&str; 8] = [
 /// `c.ServerApp.update({"ip": …})`, `c.ServerApp = {"ip": …}`.
 pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
     let tokens = &statement.tokens[..];
+    let begins_with_c = tokens.first().is_some_and(|first| first.text == "c");
     let mut found = Vec::new();
     // The class whose names are the keys of a dictionary.
     let mut section: Option<&str> = None;
@@ -57,8 +58,12 @@ pub(super) fn named(statement: &Statement) -> Vec<ConfiguredTrait> {
         } else {
             continue;
         };
-        let line = Some(statement.line);
-        found.extend(name.map(|name| ConfiguredTrait { name, line, value }));
+        found.extend(name.map(|name| ConfiguredTrait {
+            name,
+            line: Some(statement.line),
+            value,
+            conditional: statement.indented || !begins_with_c,
+        }));
     }
     found
 }
@@ -93,6 +98,7 @@ pub(super) fn mentioned(text: &str) -> Vec<ConfiguredTrait> {
             name,
             line: None,
             value: None,
+            conditional: false,
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use super::golden::{compare, lived, lived_in, ours};
+use super::golden::{compare, lived, lived_in, ours, start};
 use super::volume::every_fate;
 use crate::support::{Image, PROGRAM, Running, Start, UID};
 
@@ -331,6 +331,13 @@ fn what_is_told_beside_it() {
         },
         ready,
     );
+    start("values-that-yield", |image| {
+        configured(image, "if x:\n    c.ServerApp.ip = '127.0.0.1'\n");
+        let options = image.options();
+        let pairs = options.chunks(2).filter(|pair| pair[0] != "--ip");
+        let start = Start::pid1().args(pairs.flatten());
+        start.args(["--jupyter-server", "jupyter-lab", "--dry-run"])
+    });
     lived(
         "server-cannot-work",
         |image| {
