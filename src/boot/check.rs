@@ -12,6 +12,7 @@ use crate::boot::{account, certificate_request};
 use crate::hooks;
 use crate::hooks::HookError;
 use crate::identity::{Account, group, resolve};
+use crate::jupyter_config::sources::mentions_authentication;
 use crate::password;
 use crate::password::{Sources, Wanted};
 use crate::server::argv;
@@ -239,12 +240,28 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
     })
 }
 
-/// Reports whether a command names a token, a password or the like: with it, the command may
-/// start its own server (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`).
-fn chooses_a_login(words: &[OsString]) -> bool {
-    words.iter().any(|word| {
-        crate::jupyter_config::sources::mentions_authentication(&word.to_string_lossy())
-    })
+/// Reports whether a command starts its own server and names a token, a password or the like (`bash
+/// -c "pip install x && jupyter lab --ServerApp.token=…"`), or has such an option of Jupyter's.
+fn chooses_a_login(command: &[OsString]) -> bool {
+    let text: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let text = text.join(" ");
+    let apart = |char: char| char.is_whitespace() || "\"'`;&|()".contains(char);
+    let words = text.split(apart).filter(|word| !word.is_empty());
+    let named: Vec<&str> = words
+        .clone()
+        .filter(|word| mentions_authentication(word))
+        .collect();
+    let is_trait = |word: &&str| {
+        let option = word
+            .strip_prefix('-')
+            .map(|word| word.trim_start_matches('-'));
+        option.is_some_and(|name| {
+            name.starts_with(|first: char| first.is_ascii_uppercase()) && name.contains('.')
+        })
+    };
+    let words: Vec<OsString> = words.map(OsString::from).collect();
+    let mut rest = (0..words.len()).map(|at| &words[at..]);
+    named.iter().any(is_trait) || !named.is_empty() && rest.any(program::names_a_server)
 }
 
 /// Warns if the stop and drain timeouts together reach Docker's default limit. Another limit

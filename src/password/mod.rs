@@ -31,6 +31,10 @@ pub use source::{Sources, wanted};
 /// A log message that log watchers rely on.
 pub const CHANGED: &str = "Successfully changed the password of Jupyter server.";
 
+/// A log message: everybody who has logged in with the default is logged out.
+const REMOVED: &str = "the default password of an earlier start is removed: the command starts a \
+                       server with a login of its own";
+
 /// Makes the wanted password effective.
 ///
 /// The file is written only if the present hash is not of this password: a new hash of the
@@ -69,7 +73,12 @@ fn apply_with(
         Wanted::Default(secret) => set_default(place, secret, effects),
         Wanted::RemoveDefault(secret) => {
             let mut own = Document::read(&place.file())?;
-            remove_old_default(place, &mut own, secret, effects).map(|_| unchanged())
+            let removed = remove_old_default(place, &mut own, secret, effects)?;
+            let note = removed.then(|| REMOVED.to_owned());
+            Ok(Applied {
+                note,
+                ..unchanged()
+            })
         }
         Wanted::Forced(secret) => {
             let verify = |hash: &str| hash::verify(hash, secret);

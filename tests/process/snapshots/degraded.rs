@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 
+use serde_json::json;
+
+use super::super::rescue::jupyters;
 use super::golden::{lived, start};
 use super::serving::{ready, server};
 use crate::support::{Image, PROGRAM, Start, UID};
@@ -102,6 +105,14 @@ fn variables_without_an_effect() {
         usual(image, &[]).env("PASSWORD", "theirs")
     });
 }
+    start("password-of-a-command", |image| {
+        // Of the default, without the time that argon2 takes.
+        let digest = "de7ef085dddb484e6a83d53e19c254bb5eaf7b8d8bdb5bec2967199654d72dee";
+        let hash = json!({"IdentityProvider": {"hashed_password": format!("sha256::{digest}")}});
+        jupyters(image, "jupyter_server_config.json", &hash.to_string());
+        let start = usual(image, &["--password", "ailab"]);
+        start.arg("--ServerApp.token=x")
+    });
 
 /// A socket with this gid and mode.
 pub fn socket(image: &Image, gid: u32, mode: u32) -> String {
