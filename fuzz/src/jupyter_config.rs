@@ -55,8 +55,12 @@ pub fn holds(bytes: &[u8]) {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
+/// A blank file has nothing in it.
 fn object(bytes: &[u8]) -> Map<String, Value> {
-    serde_json::from_slice(bytes).unwrap()
+    match bytes.trim_ascii().is_empty() {
+        true => Map::new(),
+        false => serde_json::from_slice(bytes).unwrap(),
+    }
 }
 
 /// ConfigSources but passwords is as it was, numbers to the last digit, and in its order.

@@ -59,7 +59,7 @@ pub(super) fn plan(
             let overridden = move |name: &str| argv.value(name).is_some();
             move |file| {
                 let own = Path::new(file) == place.file();
-                !hub && (own || place.read().decides_access(file, &overridden))
+                !hub && place.read().decides_access(file, own, &overridden)
             }
         }),
         environment: ready.environment.clone(),

@@ -94,7 +94,7 @@ impl SourceContent {
     /// Reads a JSON file. A file that does not parse is unclear, although Jupyter ignores it: it
     /// may be meant to set a password.
     pub fn json(bytes: &[u8]) -> Self {
-        if bytes.is_empty() {
+        if bytes.trim_ascii().is_empty() {
             return Self::default();
         }
         match serde_json::from_slice(bytes) {
@@ -242,11 +242,11 @@ impl ConfigSources {
 
     /// Reports whether a source decides where the server listens or who may log in. `overridden`:
     /// reports whether the server's arguments have a value for a trait.
-    pub fn decides_access(&self, name: &str, overridden: &dyn Fn(&str) -> bool) -> bool {
+    pub fn decides_access(&self, name: &str, own: bool, overridden: &dyn Fn(&str) -> bool) -> bool {
         let mut sources = self.0.iter().filter(|source| source.name == name);
         sources.any(|Source { content, .. }| {
             let mut traits = content.server_traits.iter().map(|named| &named.name);
-            content.mentions_access
+            own || content.mentions_access
                 || !content.settings.is_empty()
                 || traits.any(|name| traits::is_of_access(name) && !overridden(name))
         })

@@ -48,4 +48,23 @@ fn json_is_searched_to_its_leaves() {
     assert!(SourceContent::json(b"{").unclear.is_some());
     let deep = "{\"a\":".repeat(100_000);
     assert!(SourceContent::json(deep.as_bytes()).unclear.is_some());
+    for (text, about) in [
+        (
+            r#"{"ServerApp": {"tornado_settings": {"password": ""}}}"#,
+            true,
+        ),
+        (
+            r#"{"ServerApp": {"tornado_settings": {"headers": {"X-Auth": ""}}}}"#,
+            false,
+        ),
+        (
+            r#"{"ServerProxy": {"servers": {"code": {"command": ["--auth=none"]}}}}"#,
+            false,
+        ),
+    ] {
+        let said = SourceContent::json(text.as_bytes());
+        assert_eq!(!said.settings.is_empty(), about, "{text}");
+    }
+    let blank = SourceContent::json(b" \n");
+    assert_eq!(blank, SourceContent::default());
 }

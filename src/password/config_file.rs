@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -10,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::jupyter_config::config_files::contents;
 use crate::password::error::PasswordError;
 use crate::sys::effects::Effects;
-use crate::sys::private_file::{self, MODE};
+use crate::sys::private_file;
 
 /// The class whose hash beats all others, unless one is nested in [`SERVER`].
 const PROVIDER: &str = "PasswordIdentityProvider";
@@ -34,15 +33,15 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads the file. An absent file counts as `{}`. So does an empty file with our mode, which
-    /// [`Document::write`] may leave after a power failure.
+    /// Reads the file. An absent or blank file counts as `{}`: [`Document::write`] may leave an empty
+    /// one after a power failure, and `touch` makes one.
     ///
     /// # Errors
     /// The file cannot be read, or is not a JSON object.
     pub fn read(path: &Path) -> Result<Self, PasswordError> {
         let path = path.to_owned();
         let bytes = match contents(&path) {
-            Ok(bytes) if bytes.is_empty() && mode(&path) == Some(MODE) => b"{}".to_vec(),
+            Ok(bytes) if bytes.trim_ascii().is_empty() => b"{}".to_vec(),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => b"{}".to_vec(),
             Err(source) => {
@@ -182,9 +181,4 @@ impl Document {
         let text = serde_json::to_vec_pretty(&self.content)?;
         private_file::replace(&self.path, &text, !self.first)
     }
-}
-
-fn mode(path: &Path) -> Option<u32> {
-    let data = fs::symlink_metadata(path).ok()?;
-    Some(data.mode() & 0o7777)
 }
