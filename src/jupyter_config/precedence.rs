@@ -18,9 +18,9 @@ enum SettingKind {
     Base,
     /// A token.
     Token,
-    /// A token of something else, such as `GitHubConfig.access_token`, or a trait about the token.
-    /// It may be a login, but an empty one does not turn Jupyter's token off.
-    OtherToken,
+    /// A secret of something else, such as `GitHubConfig.access_token`, or a trait about the token.
+    /// It may be a login, but it does not replace Jupyter's, and an empty one turns nothing off.
+    OtherSecret,
     /// Another way to log in.
     Other,
 }
@@ -38,7 +38,8 @@ impl SettingKind {
             // A variable's own name is a path of length 1.
             [_, .., "token"] => Self::Token,
             [name] if name.contains("TOKEN") => Self::Token,
-            [.., name] if name.to_lowercase().contains("token") => Self::OtherToken,
+            [.., name] if name.to_lowercase().contains("token") => Self::OtherSecret,
+            [class, _, ..] if !replaces_login(class, &names) => Self::OtherSecret,
             _ => Self::Other,
         }
     }
@@ -46,6 +47,16 @@ impl SettingKind {
     fn is_password(self) -> bool {
         self < Self::Token
     }
+}
+
+/// Reports whether a setting about authentication is one of a server, or names a part of its login.
+fn replaces_login(class: &str, names: &[&str]) -> bool {
+    const PARTS: [&str; 3] = ["identityprovider", "loginhandler", "configfile"];
+    let is_part = |name: &&str| {
+        let name = name.to_lowercase().replace('_', "");
+        PARTS.iter().any(|part| name.contains(part))
+    };
+    class.ends_with("App") || names.iter().any(is_part)
 }
 
 /// A setting with its kind and its source.
@@ -106,7 +117,7 @@ impl ConfigSources {
                 continue;
             }
             let first = match (rank, ranked.setting.value.may_be_empty(), kind) {
-                (Rank::Ignored, true, _) | (_, true, SettingKind::OtherToken) => continue,
+                (Rank::Ignored, true, _) | (_, true, SettingKind::OtherSecret) => continue,
                 (Rank::Ignored, false, _) => &mut ruled_out,
                 // The empty token of a file or argument beats that of a variable.
                 (Rank::Variable, false, _) if no_token.is_some() => &mut ruled_out,

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::jupyter_config::sources::SourceContent;
 
@@ -68,4 +70,24 @@ fn the_winner_is_the_one_of_jupyter() {
     let hash = ConfigSources(vec![first, third]).effective();
     assert_eq!(hash, Effective::Hash("c".into()));
     assert_eq!(ConfigSources::default().effective(), Effective::Nothing);
+}
+
+#[test]
+fn another_login_is_one_of_the_server() {
+    for (name, replaces) in [
+        ("ServerApp.identity_provider_class", true),
+        ("ServerApp.login_handler_class", true),
+        ("NotebookApp.hub_auth_class", true),
+        ("Mine.IdentityProvider", true),
+        ("PostgresContents.db_password", false),
+        ("GitHubConfig.access_token", false),
+    ] {
+        let (class, name) = name.split_once('.').unwrap();
+        let text = format!("{{\"{class}\": {{\"{name}\": \"x\"}}}}");
+        let sources = ConfigSources(vec![source(Rank::After, &text)]);
+        assert_eq!(sources.other_login().is_some(), replaces, "{text}");
+        // Either may be a login.
+        let decision = sources.default_decision();
+        assert!(matches!(decision, DefaultDecision::Configured(_)), "{text}");
+    }
 }

@@ -47,6 +47,9 @@ fn files_without_a_word_about_authentication_are_clear() {
             .replace("\\'\r", "\\\\'\r")
             .as_str(),
         "c.PasswordIdentityProvider.cookie_name = 'x'\n",
+        "c.ServerProxy.servers = {'code': {'command': ['code-server', '--auth=none']}}\n",
+        "c.ServerApp.tornado_settings = {'headers': {'X-Auth': 'https://auth.example.org'}}\n",
+        "c.LatexExporter.author = 'me'\nc.ServerApp.authorizer_class = 'x.Y'\n",
         "import os\nc.A.b = 'x' if len(os.environ.get('Y', '')) > 3 else str(4)\n",
         "c.A.b = '%s/x' % ('a')\nc.A.b = ', '.join(['a', 'b'])\npass\n",
         "# -*- coding: utf-8 -*-\n",
@@ -85,7 +88,7 @@ fn settings_are_found_with_line_and_value() {
             "c.A.PasswordIdentityProvider = {'x': 1}",
             "1 A.PasswordIdentityProvider=…",
         ),
-        ("c.A.x = {'B': {'hashed_password': 'x'}}", "1 A.x=…"),
+        ("c.A.x = {'b': {}, 'hashed_password': 'x'}", "1 A.x=…"),
         ("# x\rc.A.password = 'x'", "2 A.password='x'"),
     ] {
         assert_eq!(found(source), [expected], "{source:?}");
@@ -282,9 +285,6 @@ fn an_unclear_statement_hides_only_what_it_may_set() {
 
 #[test]
 fn where_the_server_listens_is_named_in_whatever_statement() {
-    let named = |text: &str| -> Vec<(String, Option<String>)> {
-        let said = read(text.as_bytes());
-        let named = said.server_traits.into_iter();
     let conditional = |text: &str| read(text.as_bytes()).server_traits[0].conditional;
     for (text, expected) in [
         ("c.ServerApp.ip = x", false),
@@ -298,6 +298,9 @@ fn where_the_server_listens_is_named_in_whatever_statement() {
     ] {
         assert_eq!(conditional(text), expected, "{text}");
     }
+    let named = |text: &str| -> Vec<(String, Option<String>)> {
+        let said = read(text.as_bytes());
+        let named = said.server_traits.into_iter();
         named.map(|named| (named.name, named.value)).collect()
     };
     let ip = |value: Option<&str>| vec![("ServerApp.ip".to_owned(), value.map(str::to_owned))];
@@ -307,10 +310,10 @@ fn where_the_server_listens_is_named_in_whatever_statement() {
         ("c.NotebookApp.ip = 'localhost'", ip(Some("localhost"))),
         ("c.ServerApp.ip = os.environ['IP']", ip(None)),
         ("if x:\n    c.ServerApp.ip = '127.0.0.1'", ip(None)),
+        ("if x: c.ServerApp.ip = '127.0.0.1'", ip(None)),
         ("get_config().ServerApp.ip = '127.0.0.1'", ip(None)),
         (
             "c.ServerApp.update({'ip': '127.0.0.1'})",
-        ("if x: c.ServerApp.ip = '127.0.0.1'", ip(None)),
             ip(Some("127.0.0.1")),
         ),
         ("c.ServerApp = {'ip': '127.0.0.1'}", ip(Some("127.0.0.1"))),

@@ -155,6 +155,13 @@ fn collect(content: &Json, path: &mut Vec<String>, said: &mut SourceContent) {
     }
 }
 
+/// Reports whether a path leads into the value of a trait: traitlets takes only keys that begin with a
+/// capital for classes. Jupyter uses the keys of such a value, but not what is below them.
+fn is_inside_a_value(path: &[String]) -> bool {
+    let class = |key: &&String| key.starts_with(|first: char| first.is_ascii_uppercase());
+    path.iter().skip_while(class).count() > 1
+}
+
 /// Parts of the names of traits that control who can log in.
 const AUTH_WORDS: [&str; 9] = [
     "auth",
@@ -176,10 +183,19 @@ const NON_AUTH_TRAITS: [&str; 4] = [
     "password_required",
 ];
 
+/// Beginnings of other words that contain one of [`AUTH_WORDS`]: author, authorizer, tokenizer.
+const OTHER_WORDS: [&str; 2] = ["author", "tokeniz"];
+
 /// Reports whether a word is or contains what looks like a trait about authentication.
 pub fn mentions_authentication(word: &str) -> bool {
-    let word = word.to_lowercase();
-    !NON_AUTH_TRAITS.contains(&word.as_str()) && AUTH_WORDS.iter().any(|known| word.contains(known))
+    let mut word = word.to_lowercase();
+    if NON_AUTH_TRAITS.contains(&word.as_str()) {
+        return false;
+    }
+    for other in OTHER_WORDS {
+        word = word.replace(other, "");
+    }
+    AUTH_WORDS.iter().any(|known| word.contains(known))
 }
 
 /// Reports whether a trait is about authentication. Its class does not matter, because traitlets
@@ -235,12 +251,20 @@ impl ConfigSources {
         })
     }
 
+    /// Reports whether no source surely sets a trait, and one may.
+    pub fn may_set(&self, name: &str) -> bool {
+        let named = self.read().flat_map(|source| &source.content.server_traits);
+        let mut named = named.filter(|named| named.name == name).peekable();
+        (self.hide_traits() || named.peek().is_some()) && named.all(|named| named.conditional)
+    }
+
     /// Reports whether a source may set traits that it does not name.
     pub fn hide_traits(&self) -> bool {
         self.read().any(|source| source.content.hides_traits)
     }
 
-    /// Reports whether a source decides where the server listens or who may log in. `overridden`:
+    /// Reports whether a source decides where the server listens or who may log in. `own`: it is the
+    /// file with the user's own password, of which only a blank one decides nothing. `overridden`:
     /// reports whether the server's arguments have a value for a trait.
     pub fn decides_access(&self, name: &str, own: bool, overridden: &dyn Fn(&str) -> bool) -> bool {
         let mut sources = self.0.iter().filter(|source| source.name == name);
@@ -251,13 +275,6 @@ impl ConfigSources {
                 || traits.any(|name| traits::is_of_access(name) && !overridden(name))
         })
     }
-    /// Reports whether no source surely sets a trait, and one may.
-    pub fn may_set(&self, name: &str) -> bool {
-        let named = self.read().flat_map(|source| &source.content.server_traits);
-        let mut named = named.filter(|named| named.name == name).peekable();
-        (self.hide_traits() || named.peek().is_some()) && named.all(|named| named.conditional)
-    }
-
 
     /// Returns the sources that this server reads.
     pub(super) fn read(&self) -> impl Iterator<Item = &Source> {

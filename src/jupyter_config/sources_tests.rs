@@ -23,6 +23,10 @@ fn what_is_about_authentication_is_known_by_the_traits_name() {
         "authenticate_prometheus",
         "logout_handler_class",
         "cookie_secret",
+        "author",
+        "authors",
+        "authorizer_class",
+        "tokenizer",
     ] {
         assert!(!about(no), "{no}");
     }
@@ -44,10 +48,6 @@ fn json_is_searched_to_its_leaves() {
         ("D.password".to_owned(), Value::Unknown),
     ];
     assert_eq!(found, expected);
-    assert_eq!(SourceContent::json(b""), SourceContent::default());
-    assert!(SourceContent::json(b"{").unclear.is_some());
-    let deep = "{\"a\":".repeat(100_000);
-    assert!(SourceContent::json(deep.as_bytes()).unclear.is_some());
     for (text, about) in [
         (
             r#"{"ServerApp": {"tornado_settings": {"password": ""}}}"#,
@@ -67,4 +67,8 @@ fn json_is_searched_to_its_leaves() {
     }
     let blank = SourceContent::json(b" \n");
     assert_eq!(blank, SourceContent::default());
+    assert_eq!(SourceContent::json(b""), SourceContent::default());
+    assert!(SourceContent::json(b"{").unclear.is_some());
+    let deep = "{\"a\":".repeat(100_000);
+    assert!(SourceContent::json(deep.as_bytes()).unclear.is_some());
 }

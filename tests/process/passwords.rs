@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::{Command, Stdio};
 
 use crate::support::{Image, PROGRAM, Running, Start, UID};
@@ -195,6 +195,101 @@ fn a_server_that_may_have_no_login_at_all_is_not_started() {
         "{}",
         ended.stderr
     );
+}
+
+/// The usual line of jupyter-server-proxy, an author, who may do what once they are logged in.
+#[test]
+fn what_only_sounds_like_a_login_is_none() {
+    let proxy = "c.ServerProxy.servers = {'code': {'command': ['code-server', '--auth=none']}}";
+    let headers = r#"{"ServerApp": {"tornado_settings": {"headers": {"X-Auth": "x"}}}}"#;
+    for (end, text) in [
+        ("py", proxy),
+        ("py", "c.LatexExporter.author = 'me'"),
+        ("py", "c.ServerApp.authorizer_class = 'x.Y'"),
+        ("json", headers),
+    ] {
+        let image = Image::new();
+        fs::create_dir_all(image.path("home/.jupyter")).unwrap();
+        let file = format!("home/.jupyter/jupyter_lab_config.{end}");
+        fs::write(image.path(&file), text).unwrap();
+        let start = || image.server().arg("--dry-run");
+        let ended = start().env("JUPYTER_PASSWORD", "x").run();
+        assert!(!ended.stderr.contains("[W "), "{text}: {}", ended.stderr);
+        let ended = start().run();
+        assert!(ended.stdout.contains("write its hash to"), "{text}");
+        assert!(!ended.stderr.contains("default password"), "{text}");
+    }
+}
+
+/// Another program's password is a reason to set no public one, but it replaces nothing.
+#[test]
+fn a_secret_of_something_else_leaves_the_chosen_password_effective() {
+    let image = || {
+        let image = Image::new();
+        let directory = image.path("home/.jupyter");
+        fs::create_dir_all(&directory).unwrap();
+        let text = "c.PostgresContents.db_password = 'x'\n";
+        fs::write(directory.join("jupyter_server_config.py"), text).unwrap();
+        image
+    };
+    let chosen = image();
+    let running = started(chosen.server().env("JUPYTER_PASSWORD", "mine"));
+    assert_eq!(ask(&running, &chosen, "check", "mine").0, 0);
+    assert!(!running.has_said("[W "));
+    let ended = image().server().arg("--dry-run").run();
+    let told = "the configuration has PostgresContents.db_password";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+/// `touch`, or an editor that was killed.
+#[test]
+fn a_blank_file_is_no_broken_one() {
+    for text in ["", " \n"] {
+        let image = Image::new();
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        chown(file.parent().unwrap(), Some(UID), Some(UID)).unwrap();
+        chown(&file, Some(UID), Some(UID)).unwrap();
+        let running = started(image.server());
+        assert!(has_a_hash(&image));
+        assert_eq!(ask(&running, &image, "check", "ailab").0, 0);
+    }
+}
+
+/// Without it, whoever had logged in with the default would have to do so again.
+#[test]
+fn only_a_command_that_starts_a_server_with_its_own_login_removes_the_default() {
+    let image = Image::new();
+    let start = |words: &[&str]| {
+        let start = Start::pid1().args(image.options());
+        let start = start.args(["--password", "ailab", "--", "true"]);
+        start.args(words).run()
+    };
+    for words in [
+        &["/home/jupyter/train.py", "--tokenizer", "bert", "--token=x"][..],
+        &["jupyter nbconvert tokens.ipynb", "AUTH.md"],
+        &["jupyter lab --no-browser"],
+        &["--trainer.auth_token=x"],
+    ] {
+        let ended = start(words);
+        assert!(has_a_hash(&image), "{words:?}: {}", ended.stderr);
+    }
+    for words in [
+        &["pip install x && jupyter lab --ServerApp.token=''"][..],
+        &["start-notebook.sh", "--NotebookApp.token="],
+        &[
+            "-c",
+            "/opt/bin/python3 -m jupyterlab --IdentityProvider.token x",
+        ],
+    ] {
+        let ended = start(words);
+        assert!(!has_a_hash(&image), "{words:?}: {}", ended.stderr);
+        let told = "the default password of an earlier start is removed";
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+        start(&[]);
+        assert!(has_a_hash(&image));
+    }
 }
 
 /// Only Jupyter knows that the variable is not set.

@@ -185,12 +185,13 @@ fn interpret_setting(line: usize, tokens: &[Token]) -> Result<Option<Setting>, S
         _ => return Err(operator.for_message()),
     };
     let about = path.len() > 1 && is_about_authentication(&path);
-    // The statement sets a whole section: the names of the traits are keys in the value.
-    let whole = path.len() < 2 || value.first().is_some_and(|first| first.is("{"));
-    let inside = whole
-        && value
+    let inside = match path.len() < 2 {
+        // The statement sets a whole section, whose traits are named in the value.
+        true => value
             .iter()
-            .any(|token| mentions_authentication(&token.text));
+            .any(|token| mentions_authentication(&token.text)),
+        false => value.first().is_some_and(|first| first.is("{")) && has_such_a_key(value),
+    };
     if about || inside {
         let literal = about && operator.is("=");
         let value = literal.then(|| text_of(value)).flatten();
@@ -205,6 +206,17 @@ fn interpret_setting(line: usize, tokens: &[Token]) -> Result<Option<Setting>, S
         return Err(format!("value of `c.{}`", path.join(".")));
     }
     Ok(None)
+}
+
+/// Reports whether a key of a dictionary, but not of one inside it, is about authentication.
+fn has_such_a_key(dictionary: &[Token]) -> bool {
+    let mut depth = 0_i32;
+    let mut pairs = dictionary.iter().zip(dictionary.iter().skip(1));
+    pairs.any(|(token, next)| {
+        depth += i32::from(["(", "[", "{"].iter().any(|open| token.is(open)));
+        depth -= i32::from([")", "]", "}"].iter().any(|close| token.is(close)));
+        depth == 1 && next.is(":") && mentions_authentication(&token.text)
+    })
 }
 
 /// Splits the tokens after `c` into the names, given as attributes or keys, and the rest.
