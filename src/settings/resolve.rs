@@ -18,6 +18,9 @@ use crate::settings::{
 };
 use crate::sys::trust;
 
+/// The directories that the image names in its settings file and in its environment.
+const NAMED_TWICE: [Key; 3] = [Key::NotebookDefaults, Key::Notebooks, Key::Venv];
+
 /// The parts of the command line that concern settings.
 #[derive(Debug, Clone, Default)]
 pub struct CliSettings {
@@ -97,12 +100,13 @@ pub fn read(
             && let Some(value) = environment(name).filter(|value| !value.is_empty())
         {
             match from_environment(entry, name, value) {
-                // The image names its directories in the file and in the environment. Such a
-                // value keeps the file as its origin: the person who starts it did not choose it.
+                // The image names these in the file and in the environment. Such a value keeps
+                // the file as its origin: the person who starts it did not choose it.
                 Ok(Some(value))
-                    if raw
-                        .get(&entry.key)
-                        .is_some_and(|old| old.value == value.value) => {}
+                    if NAMED_TWICE.contains(&entry.key)
+                        && raw
+                            .get(&entry.key)
+                            .is_some_and(|old| old.value == value.value) => {}
                 Ok(Some(value)) => drop(raw.insert(entry.key, value)),
                 Ok(None) => {}
                 Err(error) => errors.push(error),

@@ -9,7 +9,7 @@ fn flags(list: &[(Key, &str)]) -> CliSettings {
             .iter()
             .map(|(key, text)| (*key, RawValue::Text((*text).into())))
             .collect(),
-        config: None,
+        ..CliSettings::default()
     }
 }
 
@@ -145,13 +145,17 @@ fn a_relative_path_of_the_command_line_is_one_below_the_working_directory() {
 }
 
 #[test]
-fn a_variable_that_repeats_the_file_leaves_the_value_the_files() {
-    let file = written_file("[notebooks]\ndirectory = '/same'");
+fn a_directory_that_the_image_names_twice_is_the_files() {
+    let file = written_file("[notebooks]\ndirectory = '/same'\n[server]\nport = 1");
     let mut typed = flags(&[(Key::User, "jupyter")]);
     typed.config = Some(file.path().to_owned());
-    let settings = load_with(&typed, &[("NOTEBOOKS", "/same")]).unwrap();
+    let same = [("NOTEBOOKS", "/same"), ("JUPYTER_PORT", "1")];
+    let settings = load_with(&typed, &same).unwrap();
     let origin = settings.origin(Key::Notebooks);
     assert!(matches!(origin, Origin::File { line: 2, .. }), "{origin}");
+    // Only a person names this one.
+    let chosen = Origin::Environment("JUPYTER_PORT");
+    assert_eq!(settings.origin(Key::Port), chosen);
 }
 
 #[test]
