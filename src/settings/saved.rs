@@ -59,7 +59,7 @@ pub fn mask_secrets<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ve
         let value = secret && !argument.starts_with('-');
         // Masked as if the value were in the same word.
         let named = format!("{argument}=");
-        let alone = argument.starts_with("--") && !argument.contains('=');
+        let alone = argument.starts_with('-') && !argument.contains('=');
         secret = alone && mask_secret(&named) != named;
         shown.push(match value {
             true => "…".to_owned(),
@@ -247,6 +247,7 @@ mod tests {
         let typed = CliSettings {
             flags: flags.collect(),
             config: file,
+            ..CliSettings::default()
         };
         resolve::read(&typed, &|_| None, false).finish().unwrap()
     }
@@ -261,6 +262,8 @@ mod tests {
             "--A.secret",
             "--B.c",
             "d",
+            "-A.token",
+            "t",
             "lab",
         ];
         let shown = [
@@ -271,6 +274,8 @@ mod tests {
             "--A.secret",
             "--B.c",
             "d",
+            "-A.token",
+            "…",
             "lab",
         ];
         assert_eq!(mask_secrets(words), shown);
