@@ -48,6 +48,7 @@ fn loaded(bytes: &[u8]) -> Option<Settings> {
     let typed = CliSettings {
         flags: BTreeMap::new(),
         config: Some(super::file(&directory, "entrypoint.toml", bytes)),
+        ..CliSettings::default()
     };
     read(&typed, &|_| None, false).finish().ok()
 }

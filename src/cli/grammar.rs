@@ -1,5 +1,6 @@
 //! The grammar of a start: the options, from the table of settings, and the help around them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
@@ -8,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use crate::settings::entry::{Entry, ValueKind};
 use crate::settings::resolve::CliSettings;
 use crate::settings::table::TABLE;
-use crate::settings::value::RawValue;
+use crate::settings::value::{Origin, RawValue, SettingError};
 
 /// Returns the version. Builds for images and releases add the commit and its date.
 fn version() -> String {
@@ -64,32 +65,49 @@ preparation failed.",
 
 /// Returns the settings on the command line. `has`: reports whether the grammar has a setting.
 pub(super) fn typed(matches: &ArgMatches, has: impl Fn(&Entry) -> bool) -> CliSettings {
-    let entries = TABLE.iter().filter(|entry| has(entry));
-    CliSettings {
-        flags: entries
-            .filter_map(|entry| Some((entry.key, written(entry, matches)?)))
-            .collect(),
-        // Not every verb has this option.
-        config: matches
-            .try_get_one::<PathBuf>("config")
-            .ok()
-            .flatten()
-            .cloned(),
+    let mut typed = CliSettings::default();
+    // Not every verb has this option.
+    let config = matches.try_get_one::<OsString>("config").ok().flatten();
+    match config {
+        Some(config) if config.is_empty() => {
+            let (problem, remedy) = ("\"\" is empty", "give a value or leave it out");
+            let origin = Origin::Flag("config");
+            let empty = SettingError::new("config", origin, problem, remedy);
+            typed.errors.push(empty);
+        }
+        config => typed.config = config.map(PathBuf::from),
     }
+    for entry in TABLE.iter().filter(|entry| has(entry)) {
+        match written(entry, matches) {
+            Ok(Some(value)) => drop(typed.flags.insert(entry.key, value)),
+            Ok(None) => {}
+            Err(NotUtf8) => {
+                let origin = Origin::Flag(entry.flag);
+                typed
+                    .errors
+                    .push(SettingError::not_utf8(entry.name(), &origin));
+            }
+        }
+    }
+    typed
 }
 
-fn written(entry: &Entry, matches: &ArgMatches) -> Option<RawValue> {
-    match entry.kind {
-        ValueKind::Switch => matches
-            .get_flag(entry.flag)
-            .then_some(RawValue::Switch(true)),
-        kind if kind.is_list() => matches
-            .get_many::<String>(entry.flag)
-            .map(|items| RawValue::List(items.cloned().collect())),
-        _ => matches
-            .get_one::<String>(entry.flag)
-            .map(|text| RawValue::Text(text.clone())),
+struct NotUtf8;
+
+fn written(entry: &Entry, matches: &ArgMatches) -> Result<Option<RawValue>, NotUtf8> {
+    if entry.kind == ValueKind::Switch {
+        let on = matches.get_flag(entry.flag);
+        return Ok(on.then_some(RawValue::Switch(true)));
     }
+    let Some(words) = matches.get_many::<OsString>(entry.flag) else {
+        return Ok(None);
+    };
+    let text = |word: &OsString| word.to_str().map(str::to_owned).ok_or(NotUtf8);
+    let mut items = words.map(text).collect::<Result<Vec<_>, _>>()?;
+    Ok(match entry.kind.is_list() {
+        true => Some(RawValue::List(items)),
+        false => items.pop().map(RawValue::Text),
+    })
 }
 
 /// Returns the grammar of a start.
@@ -130,7 +148,8 @@ pub(super) fn config_argument() -> Arg {
     Arg::new("config")
         .long("config")
         .value_name("FILE")
-        .value_parser(ValueParser::path_buf())
+        .value_parser(ValueParser::os_string())
+        .value_hint(ValueHint::AnyPath)
         .help(
             "Settings file [env: AI_LAB_CONFIG] [default: /etc/ai-lab/entrypoint.toml, absent is \
              fine]",
@@ -159,8 +178,13 @@ pub(super) fn argument(entry: &'static Entry) -> Arg {
         })
         .help(format!("{}{notes}", entry.help))
         .help_heading(entry.heading);
+    if entry.kind == ValueKind::Switch {
+        return argument.action(ArgAction::SetTrue);
+    }
+    // settings::resolve checks the values, so that a wrong one has the same exit code wherever it
+    // came from.
+    let argument = argument.value_parser(ValueParser::os_string());
     match entry.kind {
-        ValueKind::Switch => argument.action(ArgAction::SetTrue),
         ValueKind::Texts => argument
             .action(ArgAction::Append)
             .allow_hyphen_values(true)
@@ -169,7 +193,6 @@ pub(super) fn argument(entry: &'static Entry) -> Arg {
             .action(ArgAction::Append)
             .allow_negative_numbers(true)
             .value_name(entry.value_name),
-        // Negative numbers pass here: settings::resolve checks ranges and says what would be right.
         _ => argument
             .action(ArgAction::Set)
             .allow_negative_numbers(true)

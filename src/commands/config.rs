@@ -43,6 +43,7 @@ pub fn check(file: Option<&Path>, typed: CliSettings) -> Result<ExitCode, VerbEr
     let file = file.unwrap_or_else(|| table::DEFAULT_FILE.into());
     let typed = CliSettings {
         config: Some(file.clone()),
+        errors: typed.errors,
         ..CliSettings::default()
     };
     let settings = resolve::read(&typed, &|_| None, false).finish()?;

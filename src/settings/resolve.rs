@@ -28,6 +28,8 @@ pub struct CliSettings {
     pub flags: BTreeMap<Key, RawValue>,
     /// The path of `--config`; `None`: not given.
     pub config: Option<PathBuf>,
+    /// The values that are no text.
+    pub errors: Vec<SettingError>,
 }
 
 /// The settings as far as they could be read, and the errors so far. Later checks add their
@@ -124,6 +126,7 @@ pub fn read(
             );
         }
     }
+    errors.extend_from_slice(&typed.errors);
     let new = nb_user::read(environment, as_root, &mut raw, &mut errors);
     let mut reader = Converter { raw: &raw, errors };
     Draft {
@@ -164,9 +167,8 @@ fn from_environment(
     value: OsString,
 ) -> Result<Option<Raw>, SettingError> {
     let origin = Origin::Environment(name);
-    let text = value.into_string().map_err(|_| {
-        SettingError::new(entry.name(), &origin, "is not UTF-8", "give it as UTF-8")
-    })?;
+    let not_text = |_| SettingError::not_utf8(entry.name(), &origin);
+    let text = value.into_string().map_err(not_text)?;
     // Kubernetes injects JUPYTER_PORT=tcp://10.0.0.1:80 for a Service named jupyter.
     if entry.kind == ValueKind::Port && text.starts_with("tcp://") {
         return Ok(None);

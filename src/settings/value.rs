@@ -101,6 +101,11 @@ impl SettingError {
             remedy: remedy.into(),
         }
     }
+
+    /// Makes the error for a value that is not UTF-8.
+    pub fn not_utf8(setting: &str, origin: &Origin) -> Self {
+        Self::new(setting, origin, "is not UTF-8", "give it as UTF-8")
+    }
 }
 
 /// All errors in the settings, reported at once. Exit code 78.

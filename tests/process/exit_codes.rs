@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::support::{Image, Start};
+use crate::support::{Image, PROGRAM, Start};
 
 #[test]
 fn a_command_that_cannot_be_run_is_126_or_127_as_under_tini() {
@@ -58,12 +58,25 @@ fn a_wrong_command_line_is_2_and_a_wrong_value_is_78() {
             78,
             "/nonexistent/x.toml",
         ),
+        (
+            &["--config", ""],
+            78,
+            "config (from --config): \"\" is empty",
+        ),
         (&["--help"], 0, ""),
         (&["--version"], 0, ""),
     ] {
         let ended = Start::plain().args(args).run();
         assert_eq!(ended.code, code, "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(words), "{args:?}: {}", ended.stderr);
+    }
+    for flag in ["--notebooks", "--jupyter-arg"] {
+        let script = "flag=$1; shift; exec \"$@\" \"$flag\" \"$(printf '\\377')\"";
+        let start = Start::wrapped("sh").args(["-c", script, "sh", flag, PROGRAM]);
+        let ended = start.run();
+        assert_eq!(ended.code, 78, "{}", ended.stderr);
+        let words = format!("(from {flag}): is not UTF-8");
+        assert!(ended.stderr.contains(&words), "{}", ended.stderr);
     }
 }
 
