@@ -130,14 +130,15 @@ fn from_text(value: OsString, origin: &Origin) -> Result<SourceValue, SettingErr
 
 fn from_hash(value: OsString, origin: &Origin) -> Result<SourceValue, SettingError> {
     let hash = utf8(value.into_encoded_bytes(), origin)?;
-    if hash::well_formed(&hash) {
+    if hash::may_be_hash(&hash) {
         return Ok(SourceValue::Hash(hash));
     }
     Err(error(
         origin,
         "it is not a hash that Jupyter could verify a password against",
-        "use what `password hash` of this program writes, argon2:$argon2id$…; in a Compose file each \
-         $ of it is written $$",
+        "use what `password hash` of this program writes, argon2:$argon2id$…, in single quotes in a \
+         shell and without quotation marks in an env-file; in a Compose file each $ of it is written \
+         $$",
     ))
 }
 

@@ -135,6 +135,15 @@ fn what_could_never_log_in_or_lets_everyone_in_is_refused() {
     assert!(decide(None, None, &[(PASSWORD, &long)]).is_ok());
     let error = decide(None, None, &[(PASSWORD_HASH, "argon2:garbage")]).unwrap_err();
     assert!(error.contains("not a hash"), "{error}");
+    // Jupyter knows it, although nothing here verifies it.
+    assert!(
+        decide(
+            None,
+            None,
+            &[(PASSWORD_HASH, "sha512:salt:0123456789abcdef")]
+        )
+        .is_ok()
+    );
 }
 
 #[test]
