@@ -146,8 +146,13 @@ fn find(text: &[u8], group: &str) -> Result<Option<Range<usize>>, Refusal> {
     Ok(found)
 }
 
+/// Returns the fields of a line. The members may be missing, with the colon before them, as in the C
+/// library.
 fn fields(line: &[u8]) -> Option<[&[u8]; 4]> {
-    let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+    let mut fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+    if fields.len() == 3 {
+        fields.push(b"");
+    }
     fields.try_into().ok()
 }
 

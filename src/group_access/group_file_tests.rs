@@ -17,6 +17,7 @@ fn a_member_is_added_where_the_group_is() {
     assert_eq!(new, TEXT.replace("ann", "ann,bob"));
     assert_eq!(granted(&new, "docker", 998), None);
     assert_eq!(granted(TEXT, "last", 5).unwrap(), format!("{TEXT}bob"));
+    assert_eq!(granted("d:x:1", "d", 1).unwrap(), "d:x:1:bob");
 }
 
 #[test]
@@ -69,10 +70,7 @@ fn what_would_need_a_guess_is_refused() {
     let twice = Err(Refusal::Twice("d".into()));
     assert_eq!(withdraw(b"d:x:1:\nd:x:2:\n", "d", "bob"), twice);
     let damaged = Err(Refusal::Damaged("d".into()));
-    assert_eq!(
-        grant(b"d:x:1\n", AccountFile::Group, "d", 1, "bob"),
-        damaged
-    );
+    assert_eq!(grant(b"d:x\n", AccountFile::Group, "d", 1, "bob"), damaged);
     for name in ["", "a:b", "a,b", "a\nb", "+a", "-", "#a", "a b"] {
         let refused = Err(Refusal::Name(name.into()));
         assert_eq!(grant(b"", AccountFile::Group, name, 1, "bob"), refused);

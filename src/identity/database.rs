@@ -61,7 +61,7 @@ fn read<T>(path: &Path, parse: fn(&str) -> Option<T>) -> Vec<T> {
 }
 
 fn user(line: &str) -> Option<User> {
-    let [name, _, uid, gid, _, home, shell] = fields(line)?;
+    let [name, _, uid, gid, _, home, shell] = fields(line, 4)?;
     Some(User {
         name: name.to_owned(),
         uid: id(uid)?,
@@ -72,7 +72,7 @@ fn user(line: &str) -> Option<User> {
 }
 
 fn group(line: &str) -> Option<Group> {
-    let [name, _, gid, members] = fields(line)?;
+    let [name, _, gid, members] = fields(line, 3)?;
     let members = members.split(',').filter(|member| !member.is_empty());
     Some(Group {
         name: name.to_owned(),
@@ -82,12 +82,15 @@ fn group(line: &str) -> Option<Group> {
 }
 
 /// Returns the fields of a line; `None` for a comment, an entry of NIS (`+`, `-`), an empty name,
-/// or another number of fields.
-fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
+/// or another number of fields. Those after the first `least` may be missing, as in the C library.
+fn fields<const N: usize>(line: &str, least: usize) -> Option<[&str; N]> {
     if line.starts_with(['#', '+', '-', ':']) {
         return None;
     }
-    let fields: Vec<&str> = line.split(':').collect();
+    let mut fields: Vec<&str> = line.split(':').collect();
+    if (least..N).contains(&fields.len()) {
+        fields.resize(N, "");
+    }
     fields.try_into().ok()
 }
 
@@ -120,6 +123,10 @@ mod tests {
             members: vec!["ann".into(), "bob".into()],
         };
         assert_eq!(found, Some(expected));
+        for line in ["ann:x:1:1", "ann:x:1:1:Ann", "ann:x:1:1::", "ann:x:1:1:::"] {
+            assert_eq!(user(line), user("ann:x:1:1:::"), "{line}");
+        }
+        assert_eq!(group("a:x:1"), group("a:x:1:"));
     }
 
     #[test]
@@ -130,7 +137,8 @@ mod tests {
             "+ann:x:1:1::/:",
             "-:x:1:1::/:",
             ":x:1:1::/:",
-            "ann:x:1:1::/",
+            "ann:x:1",
+            "ann:x:1:1::/::",
             "ann:x:+1:1::/:",
             "ann:x::1::/:",
             "ann:x:4294967295:1::/:",
@@ -138,7 +146,7 @@ mod tests {
         ] {
             assert_eq!(user(line), None, "{line:?}");
         }
-        for line in ["", "#a:x:1:", "a:x:1", "a:x::", "a:x:-1:"] {
+        for line in ["", "#a:x:1:", "a:x", "a:x:1::", "a:x::", "a:x:-1:"] {
             assert_eq!(group(line), None, "{line:?}");
         }
     }
