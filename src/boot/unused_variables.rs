@@ -48,6 +48,22 @@ const SWITCHES: [&str; 3] = ["CHOWN_HOME", "GRANT_SUDO", "RESTARTABLE"];
 /// The beginnings of names that mean this image.
 const OURS: [&str; 6] = ["AI_LAB_", "AILAB_", "JUPYTER", "LAB_", "NB_", "NOTEBOOK"];
 
+/// The variable with Jupyter's token, and the words of names that are taken for it.
+const TOKEN: &str = "JUPYTER_TOKEN";
+const OF_A_TOKEN: [&str; 11] = [
+    "ACCESS",
+    "AI",
+    "AILAB",
+    "AUTH",
+    "JUPYTER",
+    "JUPYTERLAB",
+    "LAB",
+    "NB",
+    "NOTEBOOK",
+    "SERVER",
+    "TOKEN",
+];
+
 /// Warns of each variable that is set and has no effect here.
 pub fn warn_of_unused_variables(settings: &Settings, mode: Mode, password: &Wanted) {
     if let Origin::Flag(_) = settings.origin(Key::User) {
@@ -76,13 +92,17 @@ pub fn warn_of_unused_variables(settings: &Settings, mode: Mode, password: &Want
             if mode == Mode::Lab && !password.is_forced() {
                 warn!("{name} sets no password here (remedy: use {PASSWORD_ENV})");
             }
+        } else if is_of_a_token(name) {
+            if mode == Mode::Lab && !password.is_forced() && variable(TOKEN).is_none() {
+                warn!("{name} sets no token here (remedy: use {TOKEN})");
+            }
         } else if let Some(meant) = meant(name) {
             warn!("{name} is not a setting and has no effect (remedy: use {meant})");
         }
     }
     if mode == Mode::Lab {
         warn_of_quotation_marks(PASSWORD_ENV, "password");
-        warn_of_quotation_marks("JUPYTER_TOKEN", "token");
+        warn_of_quotation_marks(TOKEN, "token");
         warn_of_a_hash();
     }
 }
@@ -124,6 +144,12 @@ fn is_of_a_password(name: &str) -> bool {
     let name = name.to_uppercase();
     let ours = OURS.iter().any(|start| name.starts_with(start));
     name == "PASSWORD" || ours && ["PASS", "PWD"].iter().any(|word| name.contains(word))
+}
+
+/// Reports whether a name looks like the token of this image.
+fn is_of_a_token(name: &str) -> bool {
+    let of_ours = |word| OF_A_TOKEN.contains(&word);
+    name.ends_with("TOKEN") && name != TOKEN && name.split('_').all(of_ours)
 }
 
 /// Returns the setting that a misspelt variable means: the same but for one letter, or
@@ -200,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_of_this_image_has_its_name_in_it() {
+    fn a_password_or_token_of_this_image_has_its_name_in_it() {
         for name in [
             "PASSWORD",
             "AI_LAB_PASSWORD",
@@ -217,6 +243,12 @@ mod tests {
             "PASSWORD_STORE_DIR",
         ] {
             assert!(!is_of_a_password(name), "{name}");
+        }
+        for name in ["TOKEN", "JUPYTERLAB_TOKEN", "JUPYTER_NOTEBOOK_TOKEN"] {
+            assert!(is_of_a_token(name), "{name}");
+        }
+        for name in ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "HF_TOKEN", "LAB"] {
+            assert!(!is_of_a_token(name), "{name}");
         }
     }
 }

@@ -70,6 +70,7 @@ fn variables_without_an_effect() {
     let variables = [
         ("AI_LAB_PASSWORD", "mine"),
         ("AI_LAB_TLS_CERT", "/cert.pem"),
+        ("JUPYTERLAB_TOKEN", "mine"),
         ("JUPYTER_PROT", "8888"),
         ("PGID", "1000"),
         ("PUID", "1000"),
@@ -104,7 +105,6 @@ fn variables_without_an_effect() {
     start("variables-of-a-command", |image| {
         usual(image, &[]).env("PASSWORD", "theirs")
     });
-}
     start("password-of-a-command", |image| {
         // Of the default, without the time that argon2 takes.
         let digest = "de7ef085dddb484e6a83d53e19c254bb5eaf7b8d8bdb5bec2967199654d72dee";
@@ -113,6 +113,7 @@ fn variables_without_an_effect() {
         let start = usual(image, &["--password", "ailab"]);
         start.arg("--ServerApp.token=x")
     });
+}
 
 /// A socket with this gid and mode.
 pub fn socket(image: &Image, gid: u32, mode: u32) -> String {
