@@ -284,7 +284,7 @@ fn serve(
         let end = start.settings.server.orphans == Orphans::End;
         let code = supervisor::run(main, times, end, start.signals, &mut watch).await;
         told.wait_written(WRITE_TIMEOUT).await;
-        let (words, log) = watch.finish().await;
+        let (words, log) = watch.finish(start.signals).await;
         Ok(Ending {
             code: code?,
             words,

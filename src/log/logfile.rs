@@ -2,8 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use tracing::warn;
 
 use crate::sys::effects::Effects;
 
@@ -19,6 +22,8 @@ pub struct Logfile {
     path: PathBuf,
     file: File,
     size: u64,
+    /// True after a write that failed: the next ones most likely fail as well.
+    fails: bool,
 }
 
 impl Logfile {
@@ -41,6 +46,7 @@ impl Logfile {
             path: path.to_owned(),
             file,
             size: data.len(),
+            fails: false,
         })
     }
 
@@ -70,6 +76,17 @@ impl Logfile {
         name.into()
     }
 
+    /// Reports the first error of several, on the console.
+    fn report(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.fails, true) {
+            warn!(
+                "the logfile {} cannot be written any more: {error} (remedy: make room, or see \
+                 what its file system lacks; until then, only the console has the server's lines)",
+                self.path.display()
+            );
+        }
+    }
+
     /// Renames the file to `NAME.1` and opens a new one. If someone has removed or replaced the
     /// file, only opens the path anew.
     fn rotate(&mut self) -> io::Result<()> {
@@ -89,6 +106,12 @@ impl Logfile {
     }
 }
 
+impl AsFd for Logfile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Write for Logfile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.size >= ROTATE_AT && self.rotate().is_err() {
@@ -96,7 +119,12 @@ impl Write for Logfile {
             // bytes.
             self.size = 0;
         }
-        let written = self.file.write(bytes)?;
+        let written = self
+            .file
+            .write(bytes)
+            .inspect_err(|error| self.report(error))?;
+        // A disk that is almost full takes a part, and then nothing.
+        self.fails &= written < bytes.len();
         self.size += u64::try_from(written).unwrap_or(0);
         Ok(written)
     }

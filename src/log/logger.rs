@@ -28,6 +28,9 @@ use crate::sys::env::variable;
 use crate::sys::lock;
 use crate::sys::text;
 
+/// Why a console loses lines.
+const SLOW_READER: &str = "its reader was too slow or stood still";
+
 static STYLE: OnceLock<Style> = OnceLock::new();
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
@@ -92,26 +95,27 @@ pub fn error_to_stderr(message: &str) {
 
 /// Returns the line that reports how many lines were lost on the console.
 pub fn losses(lost: u64) -> Vec<u8> {
-    loss_notice(style(), lost)
+    loss_notice(style(), lost, SLOW_READER)
 }
 
 /// Logs the number of lost lines of the server's stdout and returns no bytes: stdout is for the server's output.
 pub fn losses_of_stdout(lost: u64) -> Vec<u8> {
-    emit(line(style(), Level::WARN, &lost_lines(lost, "on stdout")));
+    let lost = lost_lines(lost, "on stdout", SLOW_READER);
+    emit(line(style(), Level::WARN, &lost));
     Vec::new()
 }
 
-/// Returns the same line as [`losses`], without colour, for the logfile.
+/// Returns the number of lost lines in the logfile, as a line without colour.
 pub fn losses_of_logfile(lost: u64) -> Vec<u8> {
-    loss_notice(PLAIN, lost)
+    loss_notice(PLAIN, lost, "the disk was full or too slow")
 }
 
-fn loss_notice(style: Style, lost: u64) -> Vec<u8> {
-    line(style, Level::WARN, &lost_lines(lost, "here")).into_bytes()
+fn loss_notice(style: Style, lost: u64, cause: &str) -> Vec<u8> {
+    line(style, Level::WARN, &lost_lines(lost, "here", cause)).into_bytes()
 }
 
-fn lost_lines(lost: u64, place: &str) -> String {
-    format!("{lost} lines of the log found no room {place}: its reader made no progress")
+fn lost_lines(lost: u64, place: &str, cause: &str) -> String {
+    format!("{lost} lines of the log found no room {place}: {cause}")
 }
 
 /// Returns the format of the log; text before [`start`].

@@ -2,7 +2,7 @@
 //! ended and why. Everything here runs beside the supervisor's loop and never blocks it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,19 +18,17 @@ use crate::server::announce::{Announcer, StartedServer, WatchOptions};
 use crate::server::end_report::{killed_by_us, report_end, report_restart};
 use crate::server::log_reader::LogReader;
 use crate::server::memory::MemoryWatch;
-use crate::server::outputs::{Outputs, STDERR, STDOUT};
+use crate::server::outputs::{Outputs, Pump, STDERR, STDOUT};
 use crate::server::rescue::Rescuer;
 use crate::server::stop_check::StopCheck;
 use crate::state::{Phase, StatePublisher};
 use crate::supervisor::Observer;
 use crate::supervisor::attempt::{Preparation, RescueReason};
 use crate::supervisor::lifecycle::Ended;
+use crate::supervisor::signals::{Received, Signals};
 use crate::supervisor::spawn::SpawnError;
+use crate::sys;
 use crate::sys::lock;
-
-/// How long to wait for the last output of a server that ended, while a process that it left
-/// behind holds the pipe open.
-const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Everything that looks at the server's log as it passes.
 struct ChunkObservers {
@@ -53,7 +51,7 @@ pub struct ServerObserver {
     state_writer: StatePublisher,
     outputs: Outputs,
     log_reader: Option<LogReader>,
-    pumps: Vec<JoinHandle<()>>,
+    pumps: Vec<Pump>,
     announcer: Announcer,
     /// The announcement of the running server, which is over when the server is ready.
     readiness: Option<JoinHandle<()>>,
@@ -64,6 +62,8 @@ pub struct ServerObserver {
     is_rescue: bool,
     /// True if the server was asked to stop.
     stop_asked: bool,
+    /// True if everything was asked to stop.
+    exit_asked: bool,
     /// Finds out whether the server has missed that.
     stop_check: StopCheck,
     /// Why we sent KILL to the server; `None`: we did not.
@@ -98,6 +98,7 @@ impl ServerObserver {
             is_rescue: false,
             memory: None,
             stop_asked: false,
+            exit_asked: false,
             stop_check,
             killed: None,
             end_reports: Vec::new(),
@@ -105,13 +106,21 @@ impl ServerObserver {
         })
     }
 
-    /// Waits until all output is written, as long as its readers make progress and within the
-    /// limits above. Returns why the last server failed, and the last lines of its log.
-    pub async fn finish(mut self) -> (String, String) {
-        for task in self.end_reports.drain(..).chain(self.pumps.drain(..)) {
-            let _ = tokio::time::timeout(OUTPUT_TIMEOUT, task).await;
-        }
-        self.outputs.finish().await;
+    /// Waits until all output is written, as long as its readers make progress, and not much
+    /// longer than until `signals` have a request to stop. Returns why the last server failed, and
+    /// the last lines of its log.
+    pub async fn finish(self, signals: &Signals) -> (String, String) {
+        let reports = async {
+            for report in self.end_reports {
+                let _ = report.await;
+            }
+        };
+        let stop = async {
+            if !self.exit_asked {
+                stop_requested(signals).await;
+            }
+        };
+        self.outputs.finish(reports, stop).await;
         std::mem::take(&mut lock(&self.last_words))
     }
 
@@ -173,6 +182,10 @@ impl Observer for ServerObserver {
             .update(|state| state.enter(phase_after(again)));
     }
 
+    fn exit_asked(&mut self) {
+        self.exit_asked = true;
+    }
+
     fn stopping(&mut self, again: bool, unheard: &Arc<Notify>) {
         self.stop_asked = true;
         self.stop_check.begin(self.stop_timeout, unheard.clone());
@@ -215,10 +228,9 @@ impl Observer for ServerObserver {
         let unusable = self.announcer.take_unusable();
         self.end_reports.retain(|task| !task.is_finished());
         self.end_reports.push(tokio::spawn(async move {
-            // The server's last output comes before the report of its end. A pump goes on, but is
-            // no longer waited for, if a process that the server left behind holds its pipe open.
+            // The server's last output comes before the report of its end.
             for pump in pumps {
-                let _ = tokio::time::timeout(OUTPUT_TIMEOUT, pump).await;
+                pump.wait().await;
             }
             let diagnosis = match how {
                 _ if unusable.is_some() => unusable,
@@ -255,6 +267,20 @@ impl Observer for ServerObserver {
     fn reaped(&mut self) {
         if let Some(memory) = &self.memory {
             memory.read_soon();
+        }
+    }
+}
+
+/// Waits, after the event loop, for a signal that asks to stop. Returns also if none can be waited
+/// for.
+async fn stop_requested(signals: &Signals) {
+    let Ok(source) = sys::watch(signals.as_fd()) else {
+        return;
+    };
+    while !std::iter::from_fn(|| signals.next()).any(Received::is_stop) {
+        match source.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => return,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tracing::error;
 
 use crate::log::logfile::Logfile;
@@ -17,19 +18,51 @@ use crate::log::server_json::JsonLines;
 use crate::log::sink::{Finish, Sink};
 use crate::settings::LogFormat;
 
-/// How long a slow reader may take for the last lines after all processes have ended. Together
-/// with the default stop and drain timeouts this is less than Docker's 10 s.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a slow reader may take for the last lines of a server that ended by itself.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long it may take when a stop was requested, and how long for our own lines after that.
+/// Together with the default stop and drain timeouts this is less than Docker's 10 s.
+const STOP_FLUSH_TIMEOUT: Duration = Duration::from_millis(700);
+const OWN_FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// How long to wait for the last output of a server that ended, while a process that it left
+/// behind holds the pipe open.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How many times as long to wait while a slow reader holds up that output.
+const SLOW_OUTPUT: u32 = 10;
 
 /// The names of the server's streams in JSON lines.
 pub(super) const STDOUT: &str = "stdout";
 pub(super) const STDERR: &str = "stderr";
+
+/// The pump of one stream.
+pub(super) struct Pump {
+    task: JoinHandle<()>,
+    console: Sink,
+}
+
+impl Pump {
+    /// Waits for the last output of a server that ended. It goes on, but is no longer waited for,
+    /// if a process that the server left behind holds its pipe open.
+    pub async fn wait(mut self) {
+        for _ in 0..SLOW_OUTPUT {
+            let ended = timeout(OUTPUT_TIMEOUT, &mut self.task).await.is_ok();
+            if ended || !self.console.holds_up() {
+                return;
+            }
+        }
+    }
+}
 
 /// The destinations.
 pub(super) struct Outputs {
     stdout: Sink,
     stderr: Sink,
     logfile: Option<Sink>,
+    stderr_finish: Finish,
+    /// Those of the other ones.
     finishes: Vec<Finish>,
     /// Number of server streams so far, over all starts; the sinks use it as the stream's source.
     streams: u32,
@@ -41,17 +74,17 @@ impl Outputs {
     /// # Errors
     /// A descriptor cannot be duplicated, or a thread cannot be started.
     pub fn start(logfile: Option<Logfile>) -> io::Result<Self> {
-        let mut finishes = Vec::new();
-        let mut sink = |(sink, finish): (Sink, Finish)| {
-            finishes.push(finish);
-            sink
-        };
         let console =
             |stream: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(stream, 3).map(File::from);
         let stdout = console(rustix::stdio::stdout())?;
         let stderr = console(rustix::stdio::stderr())?;
         let same = is_same(&stdout, &stderr);
-        let stderr = sink(Sink::start(stderr, logger::losses)?);
+        let mut finishes = Vec::new();
+        let mut sink = |(sink, finish): (Sink, Finish)| {
+            finishes.push(finish);
+            sink
+        };
+        let (stderr, stderr_finish) = Sink::start(stderr, logger::losses)?;
         // If both are the same file, such as a terminal, one queue keeps them in order.
         let stdout = match same {
             true => stderr.clone(),
@@ -66,6 +99,7 @@ impl Outputs {
             stdout,
             stderr,
             logfile,
+            stderr_finish,
             finishes,
             streams: 0,
         })
@@ -77,7 +111,7 @@ impl Outputs {
         from: OwnedFd,
         stream: &'static str,
         mut observer: impl ChunkObserver + 'static,
-    ) -> JoinHandle<()> {
+    ) -> Pump {
         self.streams += 1;
         let console = match stream {
             STDOUT => &self.stdout,
@@ -89,27 +123,44 @@ impl Outputs {
             json: (logger::format() == LogFormat::Json).then(|| JsonLines::new(stream)),
             logfile: logfile.map(|file| file.for_source(self.streams)),
         };
-        tokio::spawn(async move {
+        let console = console.clone();
+        let task = tokio::spawn(async move {
             if let Err(error) = pump(from, to, &mut observer).await {
                 error!("the server's log cannot be read: {error}");
             }
-        })
+        });
+        Pump { task, console }
     }
 
-    /// Waits until all output is written, as long as its readers make progress.
-    pub async fn finish(self) {
-        logger::set_sink(None);
-        let finishes = self.finishes;
-        drop((self.stdout, self.stderr, self.logfile));
-        // Waits for all at the same time: the console and the logfile may both be slow.
-        let waits: Vec<_> = finishes.into_iter().map(Finish::wait).collect();
-        let waits: Vec<_> = waits.into_iter().map(tokio::spawn).collect();
+    /// Waits for `reports`, which log our last lines, and until all output is written, as long as
+    /// its readers make progress. When `stop` is over, little time is left.
+    pub async fn finish(self, reports: impl Future<Output = ()>, stop: impl Future<Output = ()>) {
+        let finishes = || self.finishes.iter().chain([&self.stderr_finish]);
+        let hurry: Vec<_> = finishes().map(Finish::hurry).collect();
         let all = async {
+            reports.await;
+            drop((self.stdout, self.logfile));
+            // Waits for both at the same time: both may be slow.
+            let waits: Vec<_> = self.finishes.into_iter().map(Finish::wait).collect();
+            let waits: Vec<_> = waits.into_iter().map(tokio::spawn).collect();
             for wait in waits {
                 let _ = wait.await;
             }
+            // Last, because it tells what stdout has lost.
+            logger::set_sink(None);
+            drop(self.stderr);
+            self.stderr_finish.wait().await;
         };
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, all).await;
+        let late = async {
+            let _ = timeout(FLUSH_TIMEOUT, stop).await;
+            sleep(STOP_FLUSH_TIMEOUT).await;
+            hurry.iter().for_each(|hurry| hurry());
+            sleep(OWN_FLUSH_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = all => {}
+            () = late => logger::set_sink(None),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server's output arrives on the console and in the logfile as it was written,
 //! however much, however long and whatever is in it.
 
+mod slow;
+
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::os::unix::fs::PermissionsExt;

@@ -126,9 +126,13 @@ fn for_a_logfile_on_a_full_disk() {
     until("it is full", || {
         fs::metadata(&log).is_ok_and(|data| data.len() == 65536)
     });
+    let told = format!("the logfile {} cannot be written any more: ", log.display());
+    running.wait_for(&told);
     // The console goes on.
     running.wait_for_next("xxx");
     reaps_and_stops(&image, &mut running);
+    let (_, stderr) = running.everything();
+    assert_eq!(stderr.matches(&told).count(), 1);
 }
 
 /// How soon the server has its TERM, whatever a disk does.

@@ -181,8 +181,8 @@ if "silent" not in FAKE:
     say(f"[I 2026-01-01 00:00:00.000 ServerApp]     {SCHEME}://127.0.0.1:{PORT}{BASE}lab")
     say("[I 2026-01-01 00:00:00.000 ServerApp] Use Control-C to stop this server")
 if "flood" in FAKE:
-    line = "x" * 1000
+    lines = "\n".join(["x" * 1000] * 64)
     while True:
-        print(line, flush=True)
+        print(lines, flush=True)
 while True:
     os.read(woken, 1)

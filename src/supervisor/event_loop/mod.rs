@@ -49,6 +49,8 @@ pub trait Observer {
     /// The preparation found that nobody could use a rescue. The next try follows after `again`;
     /// `None`: there is no next try.
     fn not_rescued(&mut self, again: Option<Duration>);
+    /// Everything was asked to stop.
+    fn exit_asked(&mut self) {}
     /// The main process was asked to stop; if `again`, it is started again after its end.
     /// `unheard` is notified if it has missed that.
     fn stopping(&mut self, again: bool, unheard: &Arc<Notify>);
@@ -307,7 +309,10 @@ impl<'a> EventLoop<'a> {
                 self.abandon_rescue();
                 self.event(Event::Restart);
             }
-            _ if received.is_stop() => self.event(Event::Stop),
+            _ if received.is_stop() => {
+                self.observer.exit_asked();
+                self.event(Event::Stop);
+            }
             _ => {}
         }
     }
