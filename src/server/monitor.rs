@@ -198,6 +198,12 @@ impl Observer for ServerObserver {
             }
             Phase::Stopping
         };
+        if !self.is_ready()
+            && let Some(readiness) = self.readiness.take()
+        {
+            // It may still answer, and must not be announced any more.
+            readiness.abort();
+        }
         self.state_writer.update(|state| state.enter(phase));
     }
 

@@ -105,6 +105,38 @@ fn a_second_term_kills_at_once() {
 }
 
 #[test]
+fn a_server_that_is_stopped_before_it_is_ready_is_not_announced() {
+    let start = |image: &Image, signal: i32| {
+        let server = image.server().env("FAKE", "tardy");
+        let mut running = server.args(["--stop-timeout", "2.5"]).start();
+        running.wait_for("fake: waits for TERM");
+        running.signal(signal);
+        running.wait_for("fake: got TERM too early");
+        running
+    };
+    let image = Image::new();
+    let mut running = start(&image, 15);
+    // It answers, and is killed.
+    until("it answers", || get(image.port, "/api") == Some(200));
+    assert_eq!(running.end(), 137);
+    let (_, stderr) = running.everything();
+    assert!(
+        !stderr.contains(WELCOME) && !stderr.contains("] ready in "),
+        "{stderr}"
+    );
+
+    let image = Image::new();
+    let mut running = start(&image, 1);
+    running.wait_for_next("fake: pid");
+    assert!(!running.has_said(WELCOME) && !running.has_said("] ready in "));
+    // The welcome is for the one that stays.
+    running.wait_for(WELCOME);
+    running.wait_for("] ready in ");
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+}
+
+#[test]
 fn int_quit_and_pwr_reach_the_server_as_term() {
     for number in [libc::SIGINT, libc::SIGQUIT, libc::SIGPWR] {
         let image = Image::new();

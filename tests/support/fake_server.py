@@ -11,6 +11,7 @@ says. FAKE is a list of words:
   dies       says some last words and exits with 3 before it listens
   leaves     does so with 5
   reluctant  exits with 3 before it listens, the first time
+  tardy      is ready only after it got TERM, the first time, and does not end then
   quotes     says what the file quoted in HOME says
   crash      exits with 4 at GET /crash, after a notebook has printed an error
   orphan     leaves a process behind that ignores TERM
@@ -140,6 +141,12 @@ if "dies" in FAKE or "leaves" in FAKE:
 if "reluctant" in FAKE and not os.path.exists(tried := os.environ["HOME"] + "/tried"):
     open(tried, "w").close()
     os._exit(3)
+if "tardy" in FAKE and not os.path.exists(tried := os.environ["HOME"] + "/tried"):
+    open(tried, "w").close()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    say("fake: waits for TERM")
+    signal.sigwait({signal.SIGTERM})
+    say("fake: got TERM too early")
 if "orphan" in FAKE:
     helper("import signal,sys,time;signal.signal(15,signal.SIG_IGN);print('fake: orphan lives',file=sys.stderr,flush=True);time.sleep(1000)")
 if "cleaner" in FAKE:
