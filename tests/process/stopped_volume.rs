@@ -293,6 +293,40 @@ fn while_the_defaults_are_listed() {
 }
 
 #[test]
+fn while_a_disk_takes_its_time_to_flush() {
+    let ground = Ground::new();
+    for number in 1..16 {
+        fs::write(ground.image.path(&format!("defaults/{number}")), "{}").unwrap();
+    }
+    let options = ground.image.options();
+    let start = Start::plain().args(options).args(["--", "echo", "ran"]);
+    let mut recorded = false;
+    let mut asked = None;
+    let end = stop_before_each(start, |call| {
+        // The record comes first.
+        recorded |= call.number == libc::SYS_fdatasync;
+        let flushes = [libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_syncfs];
+        if recorded && flushes.contains(&call.number) {
+            if call.number == libc::SYS_fsync && asked.is_none() {
+                kill(call.pid, Signal::SIGTERM).unwrap();
+                asked = Some(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Then::GoOn
+    });
+    let took = asked.unwrap().elapsed();
+    assert_eq!(end, End::Exited(128 + TERM));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Nothing is left behind, and the next start goes on.
+    assert_eq!(fs::read_dir(ground.at("")).unwrap().count(), 1);
+    let mut running = ground.start();
+    running.wait_for("16 installed");
+    assert_eq!(running.end(), 0);
+    assert_eq!(fs::read(ground.at(".ai-lab/lock")).unwrap(), b"");
+}
+
+#[test]
 fn while_it_waits_for_another_start() {
     let ground = Ground::new();
     let lock = File::create(ground.at(".ai-lab/lock")).unwrap();

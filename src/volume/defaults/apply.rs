@@ -84,6 +84,8 @@ pub(super) struct Work<'a> {
     pub batch: Vec<Staged<'a>>,
     /// Directories that may hold temporary files.
     pub touched: BTreeSet<Vec<u8>>,
+    /// True if the disk takes its time to flush files.
+    pub flushes_slowly: bool,
     /// The number of defaults that found no room.
     pub full: u64,
     /// The number of newer defaults whose old file can be neither exchanged nor moved aside.
@@ -235,6 +237,10 @@ impl<'a> Work<'a> {
                 break;
             }
             self.drop_staged(&staged);
+        }
+        if self.flushes_slowly {
+            // What is recorded as pending, and the mark, are enough for the next start.
+            return;
         }
         let _ = self.save();
         if self.cells.write(&self.manifest).is_ok() {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -25,6 +26,9 @@ use crate::volume::{VolumeError, shown};
 /// Largest batch whose files are flushed one by one. 16 calls of fsync(2) take some
 /// milliseconds; a syncfs(2) takes up to a second while others write to the file system.
 const FSYNC_BATCH_MAX: usize = 16;
+
+/// A disk that takes longer than this for a flush gets none after a stop.
+const SLOW_FLUSH: Duration = Duration::from_millis(100);
 
 impl<'a> Work<'a> {
     /// Adds a default to the next batch, and writes the batch if it is large enough. Only counts
@@ -120,6 +124,10 @@ impl<'a> Work<'a> {
             entry.or_default().pending = Some(staged.content);
         }
         if let Err(error) = self.save().and_then(|()| self.sync(&batch)) {
+            if error == Errno::CANCELED {
+                self.batch = batch;
+                return Err(VolumeError::Stopped);
+            }
             // Nothing was renamed: all old files stay.
             for staged in &batch {
                 self.drop_staged(staged);
@@ -154,6 +162,9 @@ impl<'a> Work<'a> {
 
     /// Flushes a small batch with one fsync(2) per file, a larger one with one syncfs(2) per file
     /// system. syncfs(2) also waits for what other processes have written there.
+    ///
+    /// # Errors
+    /// ECANCELED if `stop` returned true.
     fn sync(&mut self, batch: &[Staged<'_>]) -> Result<(), Errno> {
         let mut synced = BTreeSet::new();
         for staged in batch {
@@ -162,12 +173,17 @@ impl<'a> Work<'a> {
             };
             let few = batch.len() <= FSYNC_BATCH_MAX;
             if few || synced.insert(stat.inode.dev) {
+                if (self.stop)() {
+                    return Err(Errno::CANCELED);
+                }
                 let (dir, _) = self.writer.volume.parent(&staged.job.target, false)?;
+                let begun = Instant::now();
                 if few {
                     atomic::fsync(dir, &staged.temp)?;
                 } else {
                     rustix::fs::syncfs(tree::open_dir(dir, c".")?)?;
                 }
+                self.flushes_slowly |= begun.elapsed() > SLOW_FLUSH;
             }
         }
         Ok(())

@@ -192,6 +192,7 @@ fn bring_in_with(
         bytes: 0,
         batch: Vec::new(),
         touched: BTreeSet::new(),
+        flushes_slowly: false,
         full: 0,
         not_exchangeable: 0,
         strays: PathCount::default(),
