@@ -112,7 +112,10 @@ fn become_user(uid: u32, gid: u32, groups: Vec<u32>) -> Result<Dropped, VerbErro
         }
         None => Dropped::without_root(false, &Linux),
     };
-    let (dropped, _) = dropped.map_err(|source| VerbError::Drop { uid, source })?;
+    let (dropped, _) = dropped.map_err(|error| {
+        let text = format!("cannot become uid {uid}, the supervisor's user: {error}");
+        VerbError::Other(text)
+    })?;
     Ok(dropped)
 }
 

@@ -46,13 +46,15 @@ pub fn check(file: Option<&Path>, typed: CliSettings) -> Result<ExitCode, VerbEr
         errors: typed.errors,
         ..CliSettings::default()
     };
-    let settings = resolve::read(&typed, &|_| None, false).finish()?;
+    let settings = resolve::read(&typed, &|_| None, false).finish();
+    let settings = settings.map_err(VerbError::Settings)?;
     let default = settings.password.default.as_deref();
-    source::wanted(&Sources {
+    let password = source::wanted(&Sources {
         default: default.map(|text| (text, settings.origin(Key::Password))),
         file: None,
         environment: &|_| None,
-    })?;
+    });
+    password.map_err(VerbError::Settings)?;
     print_text(&format!("{}: nothing is wrong\n", file.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,9 @@ use crate::state;
 use crate::state::{State, StateError};
 use crate::sys::trust;
 
+const NO_SUPERVISOR: &str = "no ai-lab-entrypoint runs here: this verb asks a running one, so use \
+     it in its container, such as `docker exec CONTAINER ai-lab-entrypoint status`";
+
 /// The settings and the rights of a verb. It also works without a supervisor.
 #[derive(Debug)]
 pub struct VerbContext {
@@ -49,7 +52,7 @@ impl VerbContext {
         let record = reached.record.or(record);
         let supervisor = reached.supervisor;
         Ok(Self {
-            settings: draft(typed, record.as_ref()).finish()?,
+            settings: finish(draft(typed, record.as_ref()))?,
             record,
             running: state.map(|state| RunningSupervisor { supervisor, state }),
             dropped: reached.dropped,
@@ -64,7 +67,7 @@ impl VerbContext {
             let named = check::account(draft.settings());
             account = draft.checked(named).flatten();
         }
-        let settings = draft.finish()?;
+        let settings = finish(draft)?;
         let dropped = client::drop_to_account(account)?;
         Ok(Self {
             settings,
@@ -81,6 +84,10 @@ fn draft(mut typed: CliSettings, record: Option<&Record>) -> Draft {
     typed.config = typed.config.or(record.map(|record| record.path.clone()));
     let environment = |name: &str| std::env::var_os(name).filter(|_| own);
     resolve::read(&typed, &environment, rustix::process::geteuid().is_root())
+}
+
+fn finish(draft: Draft) -> Result<Settings, VerbError> {
+    draft.finish().map_err(VerbError::Settings)
 }
 
 /// A supervisor whose user this process has become.
@@ -145,7 +152,8 @@ pub struct RunningSupervisor {
 impl RunningSupervisor {
     /// Finds the supervisor and reads its state.
     pub fn new(typed: &CliSettings) -> Result<Self, VerbError> {
-        let supervisor = Supervisor::find().ok_or(VerbError::NoSupervisor)?;
+        let supervisor =
+            Supervisor::find().ok_or_else(|| VerbError::Other(NO_SUPERVISOR.into()))?;
         let reached = AsSupervisor::new(supervisor)?;
         let (state, _) = reached.state(typed)?;
         let supervisor = reached.supervisor;

@@ -24,11 +24,11 @@ pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(VerbError::Runtime)?;
-            match runtime.block_on(probe(&target, LIMIT)) {
-                Ok(()) => Ok(format!("{target} answers")),
-                Err(error) => Err(error.to_string()),
-            }
+                .map_err(|error| {
+                    VerbError::Other(format!("the probe could not be started: {error}"))
+                })?;
+            let answers = runtime.block_on(probe(&target, LIMIT));
+            answers.map(|()| format!("{target} answers"))
         }
     };
     let healthy = health.is_ok();

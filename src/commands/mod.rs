@@ -50,8 +50,8 @@ pub fn run(verb: &Verb, typed: CliSettings) -> ExitCode {
             }
             ExitCode::from(EX_CONFIG)
         }
-        error => {
-            print_error(&error);
+        VerbError::Other(text) => {
+            print_error(&text);
             ExitCode::FAILURE
         }
     })

@@ -43,12 +43,12 @@ pub fn run(what: &Notebooks, typed: CliSettings) -> Result<ExitCode, VerbError> 
 }
 
 fn defaults(settings: &Settings) -> Result<Defaults, VerbError> {
-    let missing = match settings.notebooks.defaults {
+    let (missing, option) = match settings.notebooks.defaults {
         None => ("directory of notebook defaults", "notebook-defaults"),
         Some(_) => ("notebooks directory", "notebooks"),
     };
-    let missing = VerbError::NotConfigured(missing.0, missing.1);
-    boot::notebooks::defaults(settings).ok_or(missing)
+    let missing = format!("no {missing} is configured here: name it with --{option}");
+    boot::notebooks::defaults(settings).ok_or(VerbError::Other(missing))
 }
 
 fn diff(
@@ -277,9 +277,12 @@ fn inside(defaults: &Defaults, file: &Path) -> Result<Vec<u8>, VerbError> {
     let real = fs::canonicalize(volume).unwrap_or_else(|_| volume.clone());
     let here = std::env::current_dir().unwrap_or_default();
     let [here, file] = [&*here, file].map(|path| through_volume(path, volume, &real));
-    inside_from(&here, volume, &file).ok_or_else(|| VerbError::Outside {
-        file,
-        directory: defaults.volume.clone(),
+    inside_from(&here, volume, &file).ok_or_else(|| {
+        VerbError::Other(format!(
+            "{} is not in the notebooks directory {}",
+            file.display(),
+            volume.display()
+        ))
     })
 }
 

@@ -45,7 +45,9 @@ pub fn run(what: Password, typed: CliSettings) -> Result<ExitCode, VerbError> {
     let setting = VerbContext::find(typed)?;
     let mode = setting.running.as_ref().map(|asked| asked.state.mode);
     if mode == Some(Mode::Hub) {
-        return Err(VerbError::Hub);
+        let text = "this is a single-user server of JupyterHub, which has its own login: there is \
+                    no password";
+        return Err(VerbError::Other(text.into()));
     }
     let place = config_location(&setting);
     let running = setting.running.as_ref().map(|asked| &asked.state);
@@ -134,11 +136,13 @@ fn read(prompt: &str, new: bool) -> Result<Secret, VerbError> {
     if !io::stdin().is_terminal() {
         return Ok(source::from_input(io::stdin().lock())?);
     }
-    let silent = Silent::start().map_err(VerbError::Terminal)?;
-    let ask = |prompt: &str| silent.ask(prompt).map_err(VerbError::Terminal);
+    let unreadable = |error| VerbError::Other(format!("the terminal cannot be read: {error}"));
+    let silent = Silent::start().map_err(unreadable)?;
+    let ask = |prompt: &str| silent.ask(prompt).map_err(unreadable);
     let typed = ask(prompt)?;
     if new && typed != ask("Repeat the password: ")? {
-        return Err(VerbError::Differ);
+        let text = "the two passwords differ: nothing was changed";
+        return Err(VerbError::Other(text.into()));
     }
     Ok(source::from_input(typed.as_slice())?)
 }

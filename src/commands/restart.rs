@@ -18,15 +18,22 @@ use crate::sys;
 pub fn run(asked: &RunningSupervisor) -> Result<ExitCode, VerbError> {
     if matches!(asked.state.mode, Mode::Command | Mode::Idle) {
         let mode = status::mode_name(asked.state.mode);
-        return Err(VerbError::NoServer(format!("the container runs {mode}")));
+        return Err(no_server(&format!("the container runs {mode}")));
     }
     if asked.state.phase == Phase::Stopping {
-        return Err(VerbError::NoServer("everything is being stopped".into()));
+        return Err(no_server("everything is being stopped"));
     }
     let pid = asked.supervisor.pid.as_raw_pid();
-    sys::kill(pid, Signal::HUP.as_raw()).map_err(|source| VerbError::Signal { pid, source })?;
+    sys::kill(pid, Signal::HUP.as_raw()).map_err(|error| {
+        let text = format!("the supervisor (process {pid}) cannot be signalled: {error}");
+        VerbError::Other(text)
+    })?;
     print_text(
         "the server is being restarted; `ai-lab-entrypoint status` shows when it is ready\n",
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn no_server(why: &str) -> VerbError {
+    VerbError::Other(format!("there is no server to restart: {why}"))
 }
