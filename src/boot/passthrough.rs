@@ -133,7 +133,7 @@ impl Observer for CommandObserver {
 
     fn failed(&mut self, error: &SpawnError, _: Option<Duration>) {
         match &self.hint {
-            Some(hint) if matches!(error, SpawnError::NotFound { .. }) => error!("{error}; {hint}"),
+            Some(hint) if error.not_found => error!("{error}; {hint}"),
             _ => error!("{error}"),
         }
         self.state_writer

@@ -61,7 +61,7 @@ pub enum Attempt {
     /// None, unless there is a rescue: the preparation failed for this reason.
     Unprepared(String),
     /// The rescue, with this program.
-    Rescue(Result<Program, Arc<SpawnError>>),
+    Rescue(Result<Program, SpawnError>),
     /// None: nobody could use a rescue.
     NoRescue,
 }

@@ -1,6 +1,7 @@
 //! Starts the main process, and explains why it could not be started.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -35,75 +36,52 @@ pub struct Program {
 }
 
 /// The reason why a program could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    /// There is no such program.
-    #[error("{} was not found: {hint}", name.display())]
-    NotFound {
-        /// The name or path that was requested.
-        name: OsString,
-        /// Where it was looked for, and what may have been meant.
-        hint: String,
-    },
-    /// The file exists, but its interpreter does not.
-    #[error("{} exists, but the interpreter that it names, {interpreter}, does not: \
-             it may be made for another image or directory", path.display())]
-    Interpreter {
-        /// The script or program.
-        path: PathBuf,
-        /// The first line's interpreter, or the loader.
-        interpreter: String,
-    },
-    /// The script exists, but its first line names no interpreter that exists.
-    #[error("{} cannot be executed: {WINDOWS_LINES}", path.display())]
-    WindowsLines {
-        /// The script.
-        path: PathBuf,
-    },
-    /// The file exists, but cannot be executed.
-    #[error("{} cannot be executed: {hint}", path.display())]
-    NotExecutable {
-        /// The program.
-        path: PathBuf,
-        /// The reason, and what to do.
-        hint: String,
-    },
-    /// The working directory cannot be entered.
-    #[error("the working directory {} cannot be entered: {source}", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// chdir(2)'s error.
-        source: io::Error,
-    },
-    /// It must not be started.
-    #[error("{0}")]
-    Unprepared(String),
-    /// The surroundings of a rescued server could not be made.
-    #[error("the server cannot be rescued: {source}; run with --tmpfs /tmp")]
-    Rescue {
-        /// The error, with the path.
-        source: io::Error,
-    },
-    /// The system refused to start it.
-    #[error("{} could not be started: {source}", path.display())]
-    System {
-        /// The program.
-        path: PathBuf,
-        /// The error of fork(2), execve(2) or a call between them.
-        source: io::Error,
-    },
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{text}")]
+pub struct SpawnError {
+    text: String,
+    /// The exit code: 127 not found and 126 not executable, as in a shell; 1 if the preparation
+    /// failed.
+    pub code: i32,
+    /// True if there is no such program.
+    pub not_found: bool,
 }
 
 impl SpawnError {
-    /// Returns the exit code: 127 not found and 126 not executable, as in a shell; 1 if the
-    /// preparation failed.
-    pub fn code(&self) -> i32 {
-        match self {
-            Self::NotFound { .. } | Self::Interpreter { .. } | Self::WindowsLines { .. } => 127,
-            Self::Unprepared(_) | Self::Rescue { .. } => 1,
-            _ => 126,
+    fn new(code: i32, text: String) -> Self {
+        Self {
+            text,
+            code,
+            not_found: false,
         }
+    }
+
+    /// Returns the error of a program that must not be started, or whose rescue cannot be made.
+    pub fn unprepared(reason: String) -> Self {
+        Self::new(1, reason)
+    }
+
+    fn not_found(name: &OsStr, hint: &str) -> Self {
+        let text = format!("{} was not found: {hint}", name.display());
+        Self {
+            not_found: true,
+            ..Self::new(127, text)
+        }
+    }
+
+    fn not_executable(path: &Path, hint: &str) -> Self {
+        let path = path.display();
+        Self::new(126, format!("{path} cannot be executed: {hint}"))
+    }
+
+    fn not_permitted(path: &Path) -> Self {
+        let hint = format!("permission denied; `chmod a+x {}`?", path.display());
+        Self::not_executable(path, &hint)
+    }
+
+    fn refused(path: &Path, error: impl Display) -> Self {
+        let path = path.display();
+        Self::new(126, format!("{path} could not be started: {error}"))
     }
 }
 
@@ -162,7 +140,7 @@ pub fn check_server(program: &Program) -> Result<(), SpawnError> {
 /// The reason why it could not be started.
 pub fn check_command(program: &Program) -> Result<(), SpawnError> {
     let path = resolve_program(program)?;
-    let refused = |error: Errno| spawn_error(path.clone(), program, error.into());
+    let refused = |error: Errno| spawn_error(&path, program, error.into());
     if let Some(directory) = &program.directory {
         let entered = access(directory, Access::EXEC_OK);
         entered.map_err(refused)?;
@@ -201,7 +179,7 @@ fn start(mut command: Command, program: &Program) -> Result<Spawned, SpawnError>
     let path = PathBuf::from(command.get_program());
     let mut child = command
         .spawn()
-        .map_err(|error| spawn_error(path, program, error))?;
+        .map_err(|error| spawn_error(&path, program, error))?;
     let output = match (child.stdout.take(), child.stderr.take()) {
         (Some(stdout), Some(stderr)) => Some((stdout.into(), stderr.into())),
         _ => None,
@@ -226,66 +204,58 @@ pub fn resolve_program(program: &Program) -> Result<PathBuf, SpawnError> {
         .find_map(|(key, value)| (key == "PATH").then_some(value.as_os_str()));
     let path = path.unwrap_or(OsStr::new(crate::sys::env::SYSTEM_PATH));
     on_path(&program.name, path).map_err(|refused| match refused {
-        Some(path) => not_executable(path),
-        None => SpawnError::NotFound {
-            name: program.name.clone(),
-            hint: format!("it is in no directory of PATH ({})", path.display()),
-        },
+        Some(path) => SpawnError::not_permitted(&path),
+        None => {
+            let hint = format!("it is in no directory of PATH ({})", path.display());
+            SpawnError::not_found(&program.name, &hint)
+        }
     })
 }
 
-fn not_executable(path: PathBuf) -> SpawnError {
-    let hint = format!("permission denied; `chmod a+x {}`?", path.display());
-    SpawnError::NotExecutable { path, hint }
-}
-
-fn spawn_error(path: PathBuf, program: &Program, error: io::Error) -> SpawnError {
+fn spawn_error(path: &Path, program: &Program, error: io::Error) -> SpawnError {
     if let Some(directory) = &program.directory
-        && let Err(source) = fs::read_dir(directory)
+        && let Err(error) = fs::read_dir(directory)
     {
-        let path = directory.clone();
-        return SpawnError::Directory { path, source };
+        let directory = directory.display();
+        let text = format!("the working directory {directory} cannot be entered: {error}");
+        return SpawnError::new(126, text);
     }
     if let Some(refused) = sys::failed_in_child(&error) {
-        let source = io::Error::other(refused);
-        return SpawnError::System { path, source };
+        return SpawnError::refused(path, refused);
     }
     match error.raw_os_error() {
-        Some(libc::ENOENT) => match interpreter(&path) {
+        Some(libc::ENOENT) => match interpreter(path) {
             Ok(Interpreter::Script(line)) if line.path.as_os_str().as_bytes().ends_with(b"\r") => {
-                SpawnError::WindowsLines { path }
+                let path = path.display();
+                SpawnError::new(127, format!("{path} cannot be executed: {WINDOWS_LINES}"))
             }
-            Ok(interpreter) => SpawnError::Interpreter {
-                path,
-                interpreter: match interpreter.path() {
-                    Some(path) => path.display().to_string(),
-                    None => "its dynamic loader".into(),
-                },
-            },
-            Err(_) => SpawnError::NotFound {
-                name: path.into_os_string(),
-                hint: "there is no such file".into(),
-            },
+            Ok(interpreter) => {
+                let (path, named) = (path.display(), interpreter.path());
+                let named = named.map(|path| path.display().to_string());
+                let named = named.unwrap_or_else(|| "its dynamic loader".into());
+                let text = format!(
+                    "{path} exists, but the interpreter that it names, {named}, does not: it may \
+                     be made for another image or directory"
+                );
+                SpawnError::new(127, text)
+            }
+            Err(_) => SpawnError::not_found(path.as_os_str(), "there is no such file"),
         },
-        Some(libc::EACCES) if path.is_dir() => SpawnError::NotExecutable {
-            path,
-            hint: "it is a directory".into(),
-        },
+        Some(libc::EACCES) if path.is_dir() => {
+            SpawnError::not_executable(path, "it is a directory")
+        }
         // Otherwise something else was refused: its interpreter, or /dev/null.
-        Some(libc::EACCES) if access(&path, Access::EXEC_OK).is_err() => not_executable(path),
-        Some(libc::EAGAIN) => SpawnError::System {
-            path,
-            source: io::Error::other(format!("{error}; is --pids-limit too low?")),
-        },
+        Some(libc::EACCES) if access(path, Access::EXEC_OK).is_err() => {
+            SpawnError::not_permitted(path)
+        }
+        Some(libc::EAGAIN) => {
+            SpawnError::refused(path, format!("{error}; is --pids-limit too low?"))
+        }
         // The kernel does not say which of the two calls it refused.
         Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
-            let source = io::Error::other(sys::call_error("clone or execve")(error));
-            SpawnError::System { path, source }
+            SpawnError::refused(path, sys::call_error("clone or execve")(error))
         }
-        _ => SpawnError::System {
-            path,
-            source: error,
-        },
+        _ => SpawnError::refused(path, error),
     }
 }
 
@@ -297,11 +267,11 @@ fn check_architecture(path: &Path) -> Result<(), SpawnError> {
     let Some(foreign) = foreign_binary(path) else {
         return Ok(());
     };
-    let what = foreign.display();
-    Err(SpawnError::NotExecutable {
-        path: path.to_owned(),
-        hint: format!("{what} is made for another kind of processor; was the venv made elsewhere?"),
-    })
+    let hint = format!(
+        "{} is made for another kind of processor; was the venv made elsewhere?",
+        foreign.display()
+    );
+    Err(SpawnError::not_executable(path, &hint))
 }
 
 #[cfg(test)]
@@ -386,7 +356,7 @@ mod tests {
             let error = server(&program).unwrap_err();
             let foreseen = check_server(&program).unwrap_err();
             assert_eq!(foreseen.to_string(), error.to_string());
-            assert_eq!(error.code(), code, "{error}");
+            assert_eq!(error.code, code, "{error}");
             assert!(error.to_string().contains(expected), "{error}");
         }
     }
@@ -395,10 +365,11 @@ mod tests {
     fn a_directory_that_cannot_be_entered_is_named() {
         let mut program = program("/bin/true", Path::new("/"));
         program.directory = Some("/nonexistent".into());
+        let told = "the working directory /nonexistent cannot be entered: No such file";
         let error = server(&program).unwrap_err();
-        assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
+        assert!(error.to_string().starts_with(told), "{error}");
         let error = check_command(&program).unwrap_err();
-        assert!(matches!(error, SpawnError::Directory { .. }), "{error}");
+        assert!(error.to_string().starts_with(told), "{error}");
         program.directory = None;
         assert!(check_command(&program).is_ok());
     }

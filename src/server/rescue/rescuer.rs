@@ -14,6 +14,7 @@ use crate::supervisor::attempt::{
 };
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::SpawnError;
+use crate::sys;
 use crate::sys::lock;
 
 /// The rescues of a server, one after the other.
@@ -147,7 +148,9 @@ fn prepare(
                 *lock(&prepared) = Some(Rescued { broken, login });
                 Ok(program)
             }
-            Err(source) => Err(Arc::new(SpawnError::Rescue { source })),
+            Err(error) => Err(SpawnError::unprepared(format!(
+                "the server cannot be rescued: {error}; run with --tmpfs /tmp"
+            ))),
         })
     });
 }

@@ -1,6 +1,5 @@
 //! The attempts to run the main process: which one is next, and what follows its end.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::getpid;
@@ -39,7 +38,7 @@ impl EventLoop<'_> {
 
     /// Returns the program of the next attempt, and whether it is a rescue; `None`: there is none,
     /// or it is prepared first.
-    fn next_program(&mut self) -> Option<(Result<Program, Arc<SpawnError>>, bool)> {
+    fn next_program(&mut self) -> Option<(Result<Program, SpawnError>, bool)> {
         let preparation = self.preparation.take();
         let prepared = preparation.and_then(|channel| channel.borrow().clone());
         let (usual, unprepared) = match &mut self.main {
@@ -59,7 +58,7 @@ impl EventLoop<'_> {
                 let why = RescueReason::Unprepared(reason.clone());
                 match self.rescue_instead(&why) {
                     true => None,
-                    false => Some((Err(Arc::new(SpawnError::Unprepared(reason))), false)),
+                    false => Some((Err(SpawnError::unprepared(reason)), false)),
                 }
             }
         }
@@ -92,7 +91,7 @@ impl EventLoop<'_> {
         self.take_terminal_back();
         let reason = RescueReason::NotStarted {
             cause: error.to_string(),
-            code: error.code(),
+            code: error.code,
         };
         if self.rescue_instead(&reason) {
             return;
