@@ -139,9 +139,13 @@ pub fn start_command() -> Command {
                 .value_parser(ValueParser::os_string())
                 .hide(true),
         );
-    TABLE
-        .iter()
-        .fold(command, |command, entry| command.arg(argument(entry)))
+    TABLE.iter().fold(command, |command, entry| {
+        match entry.section {
+            Some(heading) => command.next_help_heading(heading),
+            None => command,
+        }
+        .arg(argument(entry))
+    })
 }
 
 pub(super) fn config_argument() -> Arg {
@@ -176,8 +180,7 @@ pub(super) fn argument(entry: &'static Entry) -> Arg {
             ValueKind::Path | ValueKind::Paths | ValueKind::Program => ValueHint::AnyPath,
             _ => ValueHint::Unknown,
         })
-        .help(format!("{}{notes}", entry.help))
-        .help_heading(entry.heading);
+        .help(format!("{}{notes}", entry.help));
     if entry.kind == ValueKind::Switch {
         return argument.action(ArgAction::SetTrue);
     }

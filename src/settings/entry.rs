@@ -106,19 +106,18 @@ pub struct Entry {
     pub value_name: &'static str,
     /// The built-in default; `None`: there is none.
     pub default: Option<&'static str>,
-    /// The heading in `--help`.
-    pub heading: &'static str,
+    /// The heading in `--help` that begins here; `None`: the one of the entry before.
+    pub section: Option<&'static str>,
     /// The text in `--help`.
     pub help: &'static str,
 }
 
-/// Makes an entry; `.env("…")`, `.toml("…")` and `.default("…")` add to it.
+/// Makes an entry; `.section("…")`, `.env("…")`, `.toml("…")` and `.default("…")` add to it.
 pub(super) const fn entry(
     key: Key,
     flag: &'static str,
     kind: ValueKind,
     value_name: &'static str,
-    heading: &'static str,
     help: &'static str,
 ) -> Entry {
     Entry {
@@ -129,12 +128,17 @@ pub(super) const fn entry(
         kind,
         value_name,
         default: None,
-        heading,
+        section: None,
         help,
     }
 }
 
 impl Entry {
+    pub(super) const fn section(mut self, heading: &'static str) -> Self {
+        self.section = Some(heading);
+        self
+    }
+
     pub(super) const fn env(mut self, name: &'static str) -> Self {
         self.env = Some(name);
         self

@@ -8,13 +8,6 @@ use crate::settings::choices::{
 };
 use crate::settings::entry::{Entry, Key, ValueKind, entry};
 
-const NOTEBOOKS: &str = "Notebooks";
-const SERVER: &str = "Server";
-const IDENTITY: &str = "Identity";
-const DOCKER: &str = "Docker";
-const PASSWORD: &str = "Password";
-const OPERATION: &str = "Operation";
-
 /// Every setting, in the order of `--help`.
 pub const TABLE: &[Entry] = &[
     entry(
@@ -22,9 +15,9 @@ pub const TABLE: &[Entry] = &[
         "notebook-defaults",
         ValueKind::Path,
         "DIR",
-        NOTEBOOKS,
         "Where the image keeps the default notebooks",
     )
+    .section("Notebooks")
     .env("NOTEBOOK_DEFAULTS")
     .toml("notebooks.defaults"),
     entry(
@@ -32,7 +25,6 @@ pub const TABLE: &[Entry] = &[
         "notebooks",
         ValueKind::Path,
         "DIR",
-        NOTEBOOKS,
         "The mounted volume; Jupyter's root directory",
     )
     .env("NOTEBOOKS")
@@ -42,7 +34,6 @@ pub const TABLE: &[Entry] = &[
         "volume-owner",
         ValueKind::Choice(VolumeOwner::WORDS),
         "POLICY",
-        NOTEBOOKS,
         "Give the volume to the user (chown), run as its owner (adopt), or touch nothing (keep); \
          auto adopts a bind mount of another ordinary user",
     )
@@ -54,7 +45,6 @@ pub const TABLE: &[Entry] = &[
         "update-notebooks",
         ValueKind::Choice(UpdateNotebooks::WORDS),
         "POLICY",
-        NOTEBOOKS,
         "Which defaults a newer image replaces; what you changed is never overwritten",
     )
     .env("AI_LAB_UPDATE_NOTEBOOKS")
@@ -65,7 +55,6 @@ pub const TABLE: &[Entry] = &[
         "deleted-notebooks",
         ValueKind::Choice(DeletedNotebooks::WORDS),
         "POLICY",
-        NOTEBOOKS,
         "Whether defaults that you deleted come back at the next start",
     )
     .env("AI_LAB_DELETED_NOTEBOOKS")
@@ -76,7 +65,6 @@ pub const TABLE: &[Entry] = &[
         "notebook-mode",
         ValueKind::Mode,
         "MODE",
-        NOTEBOOKS,
         "Mode of the files brought in; directories and executables get x where it has r",
     )
     .env("AI_LAB_NOTEBOOK_MODE")
@@ -87,9 +75,9 @@ pub const TABLE: &[Entry] = &[
         "venv",
         ValueKind::Path,
         "DIR",
-        SERVER,
         "Python environment; its bin goes first on PATH",
     )
+    .section("Server")
     .env("JUPYTER_VENV")
     .toml("server.venv"),
     entry(
@@ -97,7 +85,6 @@ pub const TABLE: &[Entry] = &[
         "jupyter-server",
         ValueKind::Program,
         "PATH",
-        SERVER,
         "jupyter-lab or jupyterhub-singleuser; a bare name is looked up in the venv",
     )
     .toml("server.program"),
@@ -106,7 +93,6 @@ pub const TABLE: &[Entry] = &[
         "jupyter-core",
         ValueKind::Text,
         "PATH",
-        SERVER,
         "Accepted for compatibility; not needed, the password's hash is computed here",
     ),
     entry(
@@ -114,7 +100,6 @@ pub const TABLE: &[Entry] = &[
         "ip",
         ValueKind::Text,
         "ADDR",
-        SERVER,
         "Address Jupyter listens on (not in hub mode) [default: all, IPv4 and IPv6]",
     )
     .env("AI_LAB_IP")
@@ -124,7 +109,6 @@ pub const TABLE: &[Entry] = &[
         "port",
         ValueKind::Port,
         "N",
-        SERVER,
         "Port Jupyter listens on (not in hub mode)",
     )
     .env("JUPYTER_PORT")
@@ -134,7 +118,6 @@ pub const TABLE: &[Entry] = &[
         "tls",
         ValueKind::Choice(TlsPolicy::WORDS),
         "POLICY",
-        SERVER,
         "auto serves https, with the certificate of --tls-cert or one that is made for this container; off serves http (not in hub mode)",
     )
     .env(GEN_CERT)
@@ -145,7 +128,6 @@ pub const TABLE: &[Entry] = &[
         "tls-cert",
         ValueKind::Path,
         "FILE",
-        SERVER,
         "Serve https with this certificate, in PEM, followed by the intermediate certificates; only root has to be able to read the file",
     )
     .toml("server.tls_cert"),
@@ -154,7 +136,6 @@ pub const TABLE: &[Entry] = &[
         "tls-key",
         ValueKind::Path,
         "FILE",
-        SERVER,
         "The certificate's private key, in PEM; only root has to be able to read the file [default: the certificate's file]",
     )
     .toml("server.tls_key"),
@@ -163,7 +144,6 @@ pub const TABLE: &[Entry] = &[
         "jupyter-arg",
         ValueKind::Texts,
         "ARG",
-        SERVER,
         "An argument for Jupyter; may be repeated",
     )
     .toml("server.args"),
@@ -172,7 +152,6 @@ pub const TABLE: &[Entry] = &[
         "stop-timeout",
         ValueKind::Seconds,
         "SECONDS",
-        SERVER,
         "How long the server may take to stop before it is killed; together with --drain-timeout, keep it below the engine's limit (Docker: 10, or its own --stop-timeout)",
     )
     .env("AI_LAB_STOP_TIMEOUT")
@@ -183,7 +162,6 @@ pub const TABLE: &[Entry] = &[
         "drain-timeout",
         ValueKind::Seconds,
         "SECONDS",
-        SERVER,
         "How long all other processes may take after that",
     )
     .env("AI_LAB_DRAIN_TIMEOUT")
@@ -194,7 +172,6 @@ pub const TABLE: &[Entry] = &[
         "ready-timeout",
         ValueKind::Seconds,
         "SECONDS",
-        SERVER,
         "After this time a server that does not answer is reported; it keeps running",
     )
     .env("AI_LAB_READY_TIMEOUT")
@@ -205,7 +182,6 @@ pub const TABLE: &[Entry] = &[
         "restart",
         ValueKind::Choice(Restart::WORDS),
         "POLICY",
-        SERVER,
         "Whether a server that ends by itself is started again",
     )
     .env("AI_LAB_RESTART")
@@ -216,7 +192,6 @@ pub const TABLE: &[Entry] = &[
         "rescue",
         ValueKind::Choice(Rescue::WORDS),
         "POLICY",
-        SERVER,
         "Whether a server that ends before it is ready is started once more, without your configuration and extensions, so that you can repair what broke",
     )
     .env("AI_LAB_RESCUE")
@@ -227,7 +202,6 @@ pub const TABLE: &[Entry] = &[
         "rescue-venv",
         ValueKind::Path,
         "DIR",
-        SERVER,
         "Python environment for --rescue, one that nobody changes [default: --venv]",
     )
     .toml("server.rescue_venv"),
@@ -236,7 +210,6 @@ pub const TABLE: &[Entry] = &[
         "orphans",
         ValueKind::Choice(Orphans::WORDS),
         "POLICY",
-        SERVER,
         "What happens to processes that a kernel or a terminal leaves running when it ends",
     )
     .env("AI_LAB_ORPHANS")
@@ -247,7 +220,6 @@ pub const TABLE: &[Entry] = &[
         "umask",
         ValueKind::Umask,
         "MASK",
-        SERVER,
         "The umask of the server or COMMAND, such as 002 to let the group write; otherwise the container's",
     )
     .env("NB_UMASK")
@@ -257,16 +229,15 @@ pub const TABLE: &[Entry] = &[
         "user",
         ValueKind::Text,
         "NAME",
-        IDENTITY,
         "Who the server runs as (name or number); root selects the old layout under /root",
     )
+    .section("Identity")
     .toml("user.name"),
     entry(
         Key::Group,
         "group",
         ValueKind::Text,
         "NAME",
-        IDENTITY,
         "The group the server runs as [default: the user's own]",
     )
     .toml("user.group"),
@@ -275,7 +246,6 @@ pub const TABLE: &[Entry] = &[
         "home",
         ValueKind::Path,
         "DIR",
-        IDENTITY,
         "The user's HOME [default: the account's]",
     )
     .toml("user.home"),
@@ -284,7 +254,6 @@ pub const TABLE: &[Entry] = &[
         "new-privileges",
         ValueKind::Switch,
         "",
-        IDENTITY,
         "For images that want sudo: keep the bounding set and leave no_new_privs off",
     )
     .toml("user.new_privileges"),
@@ -293,7 +262,6 @@ pub const TABLE: &[Entry] = &[
         "keep-group",
         ValueKind::Groups,
         "NAME",
-        IDENTITY,
         "Keep this group of --group-add although the image's /etc/group gives it to root, too (name or number); may be repeated",
     )
     .toml("user.keep_groups"),
@@ -302,9 +270,9 @@ pub const TABLE: &[Entry] = &[
         "docker-socket",
         ValueKind::Path,
         "PATH",
-        DOCKER,
         "The Docker socket the user gets access to, if it is mounted",
     )
+    .section("Docker")
     .env("AI_LAB_DOCKER_SOCKET")
     .toml("docker.socket")
     .default("/var/run/docker.sock"),
@@ -313,7 +281,6 @@ pub const TABLE: &[Entry] = &[
         "docker-group",
         ValueKind::Text,
         "NAME",
-        DOCKER,
         "Group to use for the Docker socket",
     )
     .toml("docker.group")
@@ -323,7 +290,6 @@ pub const TABLE: &[Entry] = &[
         "grant-access",
         ValueKind::Paths,
         "PATH",
-        DOCKER,
         "Another path the user gets access to, such as /dev/dri/renderD128; may be repeated",
     )
     .toml("docker.grant_access"),
@@ -332,16 +298,15 @@ pub const TABLE: &[Entry] = &[
         "password",
         ValueKind::Text,
         "TEXT",
-        PASSWORD,
         "Default password, used only while none is set. Public by nature: it shows in `docker inspect`",
     )
+    .section("Password")
     .toml("password.default"),
     entry(
         Key::PasswordFile,
         "password-file",
         ValueKind::Path,
         "FILE",
-        PASSWORD,
         "File with the password; beats the default and one set earlier",
     )
     .toml("password.file"),
@@ -350,16 +315,15 @@ pub const TABLE: &[Entry] = &[
         "jupyter-logfile",
         ValueKind::Path,
         "PATH",
-        OPERATION,
         "Also write the server's log here",
     )
+    .section("Operation")
     .toml("log.server_file"),
     entry(
         Key::LogFormat,
         "log-format",
         ValueKind::Choice(LogFormat::WORDS),
         "FORMAT",
-        OPERATION,
         "Format of the log on the console; the logfile keeps the server's lines as they are",
     )
     .env("AI_LAB_LOG_FORMAT")
@@ -370,7 +334,6 @@ pub const TABLE: &[Entry] = &[
         "log-level",
         ValueKind::Choice(tracing::Level::WORDS),
         "LEVEL",
-        OPERATION,
         "How much the entrypoint logs",
     )
     .env("AI_LAB_LOG")
@@ -381,7 +344,6 @@ pub const TABLE: &[Entry] = &[
         "hooks",
         ValueKind::Path,
         "DIR",
-        OPERATION,
         "Executables in root/ run before root is dropped, those in user/ before the server",
     )
     .env("AI_LAB_HOOKS")
@@ -392,7 +354,6 @@ pub const TABLE: &[Entry] = &[
         "hook-timeout",
         ValueKind::Seconds,
         "SECONDS",
-        OPERATION,
         "How long one hook may take before it is killed and the start fails",
     )
     .env("AI_LAB_HOOK_TIMEOUT")
@@ -403,7 +364,6 @@ pub const TABLE: &[Entry] = &[
         "hook-env",
         ValueKind::Variables,
         "NAME",
-        OPERATION,
         "Pass this environment variable on to root hooks, which get only a short list; may be repeated",
     )
     .toml("hooks.environment"),
@@ -412,7 +372,6 @@ pub const TABLE: &[Entry] = &[
         "state-dir",
         ValueKind::Path,
         "DIR",
-        OPERATION,
         "Where state.json is kept for healthcheck, status and restart",
     )
     .env("AI_LAB_STATE_DIR")
@@ -423,7 +382,6 @@ pub const TABLE: &[Entry] = &[
         "warning-as-error",
         ValueKind::Switch,
         "",
-        OPERATION,
         "Any degradation ends the start instead of being a warning",
     )
     .toml("strict"),
@@ -432,7 +390,6 @@ pub const TABLE: &[Entry] = &[
         "dry-run",
         ValueKind::Switch,
         "",
-        OPERATION,
         "Print what this start would change (files, groups, owners, argv, variables); change nothing",
     ),
 ];
