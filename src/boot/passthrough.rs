@@ -14,8 +14,7 @@ use crate::cli::verbs;
 use crate::death::memory::KillCounter;
 use crate::server::program::Launch;
 use crate::settings::check;
-use crate::state::{Mode, Phase, StatePublisher};
-use crate::supervisor::attempt::{Preparation, RescueReason};
+use crate::state::{Phase, StatePublisher};
 use crate::supervisor::interpreter::{WINDOWS_LINES, failed_by_windows_lines};
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn;
@@ -47,11 +46,6 @@ impl CommandObserver {
             hint,
             file,
         }
-    }
-
-    /// Reports whether this observer is enough for `mode`.
-    pub fn handles_mode(mode: Mode) -> bool {
-        matches!(mode, Mode::Command | Mode::Idle)
     }
 }
 
@@ -100,18 +94,10 @@ impl Observer for CommandObserver {
         true
     }
 
-    fn rescue(&mut self, _: &RescueReason) -> Option<Preparation> {
-        None
-    }
-
-    fn not_rescued(&mut self, _: Option<Duration>) {}
-
     fn stopping(&mut self, _: bool, _: &Arc<Notify>) {
         self.state_writer
             .update(|state| state.enter(Phase::Stopping));
     }
-
-    fn killing(&mut self, _: bool) {}
 
     fn ended(&mut self, how: Ended, _: Option<Duration>) {
         // A shell or a main process of workers survives, and fails.
@@ -139,6 +125,4 @@ impl Observer for CommandObserver {
         self.state_writer
             .update(|state| state.enter(Phase::Stopping));
     }
-
-    fn reaped(&mut self) {}
 }

@@ -16,7 +16,7 @@ use crate::group_access::{Access, AccessRequest, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
 use crate::identity::{
-    Account, Linux, Root, Target, group_name, groups_of_root, hand_over_stdio, inherited_groups,
+    Account, DropError, Kernel, Linux, Root, Target, group_name, groups_of_root, hand_over_stdio,
     resolve, root_parent, split_inherited, supplementary,
 };
 use crate::settings::saved;
@@ -181,7 +181,8 @@ fn supplementary_groups(
     access: Access,
 ) -> Result<Vec<u32>, Failure> {
     let named = check::kept_groups(start.settings).map_err(Failure::Settings)?;
-    let (passed, left_out) = split_inherited(&inherited_groups(&Linux)?, &groups_of_root(), &named);
+    let started_with = Linux.groups().map_err(DropError::Refused)?;
+    let (passed, left_out) = split_inherited(&started_with, &groups_of_root(), &named);
     let groups = supplementary(&access.own_groups(account), &access.gids, &passed);
     start.report.all_degraded(access.degradations)?;
     let missed = |gid: &u32| ![0, account.gid].contains(gid) && !groups.contains(gid);

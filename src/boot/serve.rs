@@ -142,7 +142,7 @@ fn new_state(
         state.server = Some(server.title().into());
     }
     // A command, or nothing, counts as ready from the beginning.
-    if CommandObserver::handles_mode(start.mode()) {
+    if matches!(start.mode(), Mode::Command | Mode::Idle) {
         state.enter(Phase::Ready);
     }
     StatePublisher::new(keeper, state)

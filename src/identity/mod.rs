@@ -16,7 +16,7 @@ pub use account::{
 };
 pub use ancestors::root_parent;
 pub use database::has_name_service;
-pub use privileges::{DropError, Target, inherited_groups, split_inherited, supplementary};
+pub use privileges::{DropError, Target, split_inherited, supplementary};
 pub use stdio::hand_over_stdio;
 pub use syscall::{Kernel, Linux, may_chown};
 

@@ -313,14 +313,6 @@ pub fn supplementary(own: &[u32], granted: &[u32], passed_on: &[u32]) -> Vec<u32
     groups
 }
 
-/// Returns the supplementary groups this process has now.
-///
-/// # Errors
-/// The kernel refuses to report them.
-pub fn inherited_groups(kernel: &dyn Kernel) -> Result<Vec<u32>, DropError> {
-    Ok(kernel.groups()?)
-}
-
 #[cfg(test)]
 #[path = "privileges_tests.rs"]
 mod tests;

@@ -25,9 +25,8 @@ pub enum ChildEvent {
 pub fn poll_child() -> ChildEvent {
     loop {
         return match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
-            Ok(Some((pid, status))) => match change(status) {
-                Some(Change::Ended(ended)) => ChildEvent::Ended(pid, ended),
-                Some(Change::Stopped(by)) => ChildEvent::Stopped(pid, by),
+            Ok(Some((pid, status))) => match event(pid, status) {
+                Some(event) => event,
                 None => continue,
             },
             Ok(None) => ChildEvent::NoChange,
@@ -38,17 +37,13 @@ pub fn poll_child() -> ChildEvent {
     }
 }
 
-enum Change {
-    Ended(Ended),
-    Stopped(i32),
-}
-
-fn change(status: WaitStatus) -> Option<Change> {
+fn event(pid: Pid, status: WaitStatus) -> Option<ChildEvent> {
     if let Some(code) = status.exit_status() {
-        return Some(Change::Ended(Ended::Exit(code)));
+        return Some(ChildEvent::Ended(pid, Ended::Exit(code)));
     }
     if let Some(number) = status.terminating_signal() {
-        return Some(Change::Ended(Ended::Signal(number)));
+        return Some(ChildEvent::Ended(pid, Ended::Signal(number)));
     }
-    status.stopping_signal().map(Change::Stopped)
+    let stopped = status.stopping_signal();
+    stopped.map(|number| ChildEvent::Stopped(pid, number))
 }

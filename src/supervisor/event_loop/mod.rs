@@ -45,10 +45,12 @@ pub trait Observer {
     fn is_ready(&self) -> bool;
     /// Begins to prepare a rescue of the server; `None`: it gets none. If it ended, `ended`
     /// follows.
-    fn rescue(&mut self, reason: &RescueReason) -> Option<Preparation>;
+    fn rescue(&mut self, _reason: &RescueReason) -> Option<Preparation> {
+        None
+    }
     /// The preparation found that nobody could use a rescue. The next try follows after `again`;
     /// `None`: there is no next try.
-    fn not_rescued(&mut self, again: Option<Duration>);
+    fn not_rescued(&mut self, _again: Option<Duration>) {}
     /// Everything was asked to stop.
     fn exit_asked(&mut self) {}
     /// The main process was asked to stop; if `again`, it is started again after its end.
@@ -56,13 +58,13 @@ pub trait Observer {
     fn stopping(&mut self, again: bool, unheard: &Arc<Notify>);
     /// The main process gets KILL: if `late`, because it has not ended in time, otherwise because
     /// a second signal asked for that.
-    fn killing(&mut self, late: bool);
+    fn killing(&mut self, _late: bool) {}
     /// The main process ended. It is started again after `again`; `None`: never.
     fn ended(&mut self, how: Ended, again: Option<Duration>);
     /// The main process could not be started. The next try follows after `again`; `None`: none.
     fn failed(&mut self, error: &SpawnError, again: Option<Duration>);
     /// A process that is not the main process ended, and was reaped.
-    fn reaped(&mut self);
+    fn reaped(&mut self) {}
 }
 
 /// Maximum number of children to reap before signals get their turn, and of signals to read
