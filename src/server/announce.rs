@@ -148,7 +148,7 @@ impl Announcer {
             let target = announcer.wait_until_ready(&server).await;
             let degradations = announcer.check_configuration(&server).await;
             let password = match password {
-                Some(answer) => answer.await.ok(),
+                Some(answer) => answer.await.ok().flatten(),
                 None => None,
             };
             // The first server that is ready ends the boot, whichever attempt it is. A later

@@ -6,8 +6,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use tokio::sync::oneshot;
+use rustix::io::Errno;
 use tracing::warn;
+
+use crate::sys;
 
 /// Name of the environment variable that names the socket.
 pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
@@ -30,16 +32,10 @@ fn send_ready(socket: &OsStr) -> io::Result<()> {
 /// Sends READY=1 to the service manager. Its socket may be on a disk that hangs, so a thread of
 /// its own opens it.
 pub async fn ready(socket: OsString) {
-    let (tell, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("notify".into());
-    let started = thread.stack_size(64 * 1024).spawn(move || {
-        let _ = tell.send(send_ready(&socket));
-    });
-    let answer = match started {
-        Ok(_) => answer.await.unwrap_or(Ok(())),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = answer {
+    let answer = sys::in_thread("notify", move || send_ready(&socket));
+    // As pthread_create(3).
+    let no_thread = |_| Err(Errno::AGAIN.into());
+    if let Err(error) = answer.await.unwrap_or_else(no_thread) {
         warn!("{} does not take READY=1: {error}", SOCKET_VARIABLE);
     }
 }

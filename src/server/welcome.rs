@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::server::probe::{Endpoint, Target};
 use crate::server::rescue::{Login, Rescued};
+use crate::sys;
 
 /// The default password, and a check whether it is effective.
 #[derive(Clone)]
@@ -19,17 +20,10 @@ pub struct DefaultPassword {
 impl DefaultPassword {
     /// Checks on a thread of its own whether the default password is effective, and if so sends the
     /// password.
-    pub fn check(self) -> oneshot::Receiver<String> {
-        let (tell, answer) = oneshot::channel();
-        // If the thread cannot start, the channel closes and the welcome does not name the password.
-        let _ = std::thread::Builder::new()
-            .name("password".into())
-            .spawn(move || {
-                if (self.is_effective)() {
-                    let _ = tell.send(self.text);
-                }
-            });
-        answer
+    pub fn check(self) -> oneshot::Receiver<Option<String>> {
+        sys::in_thread("password", move || {
+            (self.is_effective)().then_some(self.text)
+        })
     }
 }
 

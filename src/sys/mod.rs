@@ -16,9 +16,22 @@ pub mod trust;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use calls::*;
+use tokio::sync::oneshot;
 
 /// Locks a mutex. A panic in any thread ends the process, so a lock that is poisoned does not
 /// matter.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does work that may wait for a disk in a thread of its own. The channel closes without an answer
+/// if there is no thread.
+pub fn in_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (sender, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.into());
+    let _ = thread.spawn(move || sender.send(work()));
+    answer
 }

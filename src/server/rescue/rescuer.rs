@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::death;
@@ -102,16 +102,8 @@ pub async fn unusable_without(
 ) -> Option<LoadFailure> {
     let plan = plan.filter(|_| !failures.is_empty())?;
     let all = failures.to_vec();
-    // Reading the files may wait for a disk.
-    let (tell, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("config".into());
-    let started = thread.spawn(move || {
-        let mut all = all.into_iter();
-        let found = all.find(|failure| plan.is_needed(failure));
-        let _ = tell.send(found);
-    });
-    started.ok()?;
-    answer.await.ok().flatten()
+    let find = move || all.into_iter().find(|failure| plan.is_needed(failure));
+    sys::in_thread("config", find).await.ok().flatten()
 }
 
 /// Held while a rescue is prepared.
