@@ -19,10 +19,15 @@ pub fn read_pair<'a>(
     certificate: &'a Path,
     key: &'a Path,
 ) -> Result<Certificate, (&'a Path, FileProblem)> {
-    let read = |path| {
-        let content = regular_file::read_through_links(path, LIMIT);
-        content.map_err(|error| (path, FileProblem::Unreadable(error)))
-    };
+    pair(regular_file::read_through_links, certificate, key)
+}
+
+fn pair<'a>(
+    read: fn(&Path, u64) -> io::Result<Vec<u8>>,
+    certificate: &'a Path,
+    key: &'a Path,
+) -> Result<Certificate, (&'a Path, FileProblem)> {
+    let read = |path| read(path, LIMIT).map_err(|error| (path, FileProblem::Unreadable(error)));
     let (certificates, keys) = (read(certificate)?, read(key)?);
     Certificate::parse(&certificates, &keys).map_err(|unusable| {
         let of_certificate = unusable.is_of_certificate();
@@ -32,13 +37,11 @@ pub fn read_pair<'a>(
 }
 
 /// The reason why a file of a certificate or a key cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum FileProblem {
     /// It cannot be read.
-    #[error("cannot be read: {0}")]
     Unreadable(io::Error),
     /// Its content cannot be used.
-    #[error("cannot be used: {0}")]
     Unusable(Unusable),
 }
 
@@ -52,27 +55,21 @@ pub fn read(
     certificate: &Path,
     key: Option<&Path>,
 ) -> Result<Certificate, SettingsError> {
-    let wrong = |setting, path: &Path, problem: String, remedy: &str| {
-        let problem = format!("{}: {problem}", path.display());
-        settings.error(setting, problem, remedy)
-    };
-    let content = |setting, path: &Path| {
-        regular_file::read(path, LIMIT).map_err(|error| {
-            let remedy = "mount it as a regular file; only root has to be able to read it";
-            wrong(setting, path, format!("it cannot be read: {error}"), remedy)
-        })
-    };
-    let of_key = key.map_or((Key::TlsCert, certificate), |key| (Key::TlsKey, key));
-    let (certificates, keys) = (
-        content(Key::TlsCert, certificate)?,
-        content(of_key.0, of_key.1)?,
-    );
-    Certificate::parse(&certificates, &keys).map_err(|unusable| {
-        let (setting, path) = match unusable.is_of_certificate() {
-            true => (Key::TlsCert, certificate),
-            false => of_key,
+    let pair = pair(regular_file::read, certificate, key.unwrap_or(certificate));
+    pair.map_err(|(path, problem)| {
+        let setting = match path == certificate {
+            true => Key::TlsCert,
+            false => Key::TlsKey,
         };
-        wrong(setting, path, unusable.to_string(), unusable.remedy(key)).into()
+        let (problem, remedy) = match problem {
+            FileProblem::Unreadable(error) => (
+                format!("it cannot be read: {error}"),
+                "mount it as a regular file; only root has to be able to read it",
+            ),
+            FileProblem::Unusable(unusable) => (unusable.to_string(), unusable.remedy(key)),
+        };
+        let problem = format!("{}: {problem}", path.display());
+        settings.error(setting, problem, remedy).into()
     })
 }
 
