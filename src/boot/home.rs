@@ -8,8 +8,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-
 use crate::boot::changes::Section;
 use crate::boot::context::{ServerUser, Start};
 use crate::boot::failure::Failure;
@@ -144,7 +142,7 @@ impl Moved {
             .filter(|(kept, old)| moves(kept, old))
             .collect();
         let written = directories.iter().all(|(_, old)| *old != config);
-        let mounted = written && is_mount(&config.join(CONFIG_FILE_NAME));
+        let mounted = written && dir::is_mount(&config.join(CONFIG_FILE_NAME));
         if directories.is_empty() && !mounted {
             return None;
         }
@@ -324,15 +322,6 @@ fn append_locations(environment: &mut Environment, list: &str, new: &Path, old: 
     value.push(":");
     value.push(old);
     environment.set(list, value);
-}
-
-/// Reports whether a path is a mount point.
-fn is_mount(path: &Path) -> bool {
-    let asked = StatxFlags::BASIC_STATS;
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, asked);
-    let top =
-        |found: &rustix::fs::Statx| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    found.is_ok_and(|found| top(&found))
 }
 
 /// Writes a file. One that exists is the user's own by now, and stays.

@@ -153,10 +153,7 @@ impl Entry<'_> {
                 true => format!("{}-{}", self.0.name, self.0.gid),
                 false => self.0.name.clone(),
             };
-            if !new.is_empty() && !new.ends_with(b"\n") {
-                new.push(b'\n');
-            }
-            new.extend_from_slice(format!("{name}:x:{}:\n", self.0.gid).as_bytes());
+            new = group_file::with_line(&new, &format!("{name}:x:{}:\n", self.0.gid));
         }
         for gid in &self.0.groups {
             let Some(name) = name_of(&new, *gid) else {

@@ -70,20 +70,12 @@ pub fn grant(
     user: &str,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     check(user)?;
-    let Some(at) = find(text, group)? else {
+    let Some((at, [name, password, third, members])) = find(text, group)? else {
         let line = match file {
             AccountFile::Group => format!("{group}:x:{gid}:{user}\n"),
             AccountFile::Gshadow => format!("{group}:!::{user}\n"),
         };
-        let mut new = text.to_vec();
-        if !new.is_empty() && !new.ends_with(b"\n") {
-            new.push(b'\n');
-        }
-        new.extend_from_slice(line.as_bytes());
-        return Ok(Some(new));
-    };
-    let Some([name, password, third, members]) = fields(&text[at.clone()]) else {
-        return Err(Refusal::Damaged(group.into()));
+        return Ok(Some(with_line(text, &line)));
     };
     let gid = gid.to_string();
     let third = match file {
@@ -107,11 +99,8 @@ pub fn grant(
 /// The text cannot be edited without guessing.
 pub fn withdraw(text: &[u8], group: &str, user: &str) -> Result<Option<Vec<u8>>, Refusal> {
     check(user)?;
-    let Some(at) = find(text, group)? else {
+    let Some((at, [name, password, third, members])) = find(text, group)? else {
         return Ok(None);
-    };
-    let Some([name, password, third, members]) = fields(&text[at.clone()]) else {
-        return Err(Refusal::Damaged(group.into()));
     };
     if !lists(members, user) {
         return Ok(None);
@@ -129,8 +118,20 @@ fn replaced(text: &[u8], at: Range<usize>, line: &[u8]) -> Option<Vec<u8>> {
     (new != text).then_some(new)
 }
 
-/// Returns the position of the line of `group`, without its newline.
-fn find(text: &[u8], group: &str) -> Result<Option<Range<usize>>, Refusal> {
+/// Returns a text with one more line.
+pub(super) fn with_line(text: &[u8], line: &str) -> Vec<u8> {
+    let end: &[u8] = match text.is_empty() || text.ends_with(b"\n") {
+        true => b"",
+        false => b"\n",
+    };
+    [text, end, line.as_bytes()].concat()
+}
+
+/// The position of a line, without its newline, and its fields.
+type Line<'a> = (Range<usize>, [&'a [u8]; 4]);
+
+/// Returns the line of `group`.
+fn find<'a>(text: &'a [u8], group: &str) -> Result<Option<Line<'a>>, Refusal> {
     check(group)?;
     let mut found = None;
     let mut start = 0;
@@ -143,7 +144,9 @@ fn find(text: &[u8], group: &str) -> Result<Option<Range<usize>>, Refusal> {
         }
         start = end + 1;
     }
-    Ok(found)
+    let Some(at) = found else { return Ok(None) };
+    let fields = fields(&text[at.clone()]).ok_or_else(|| Refusal::Damaged(group.into()))?;
+    Ok(Some((at, fields)))
 }
 
 /// Returns the fields of a line. The members may be missing, with the colon before them, as in the C

@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::OFlags;
 
 use crate::identity::syscall::may_chown;
+use crate::sys::dir;
 use crate::sys::dir::is_read_only;
 use crate::sys::regular_file::open_regular;
 
@@ -126,7 +127,10 @@ pub fn replace_all(replacements: Vec<Replacement>) -> io::Result<()> {
 /// # Errors
 /// Names the mount.
 pub fn refuse_mounts(path: &Path) -> io::Result<()> {
-    match [path, parent(path)].into_iter().find(|path| is_mount(path)) {
+    match [path, parent(path)]
+        .into_iter()
+        .find(|path| dir::is_mount(path))
+    {
         Some(mount) => {
             let text = format!("{} is a bind mount", mount.display());
             Err(io::Error::other(text))
@@ -150,12 +154,4 @@ pub(super) fn create(path: &Path, mode: u32) -> io::Result<File> {
         .create_new(true)
         .mode(mode)
         .open(path)
-}
-
-/// Reports whether `path` is a mount point. Kernels before 5.8 do not report it; there, the rename
-/// onto a mounted file fails with EBUSY.
-fn is_mount(path: &Path) -> bool {
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    let stat = rustix::fs::statx(CWD, path, flags, StatxFlags::empty());
-    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::{StatVfsMountFlags, statfs};
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statfs, statx};
 use rustix::io::Errno;
 
 /// Makes a directory that only the user `uid` can enter, inside one that all users can write.
@@ -65,6 +65,14 @@ impl RoomChecks {
 pub fn is_read_only(path: &Path) -> bool {
     let system = rustix::fs::statvfs(path);
     system.is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Reports whether `path` is a mount point. Kernels before 5.8 do not report it; there, the rename
+/// onto a mounted file fails with EBUSY.
+pub fn is_mount(path: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let stat = statx(CWD, path, flags, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Reports whether an error means that the disk is full or broken, or a quota is used up.

@@ -15,6 +15,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -120,6 +121,17 @@ pub enum VolumeError {
     /// The defaults cannot be sealed.
     #[error("cannot seal the notebook defaults in {}", directory.display())]
     Seal {
+impl VolumeError {
+    /// Returns the error of a volume that cannot be opened, at this path.
+    fn open(directory: &Path, at: &Path, error: Errno) -> Self {
+        Self::Open {
+            directory: directory.to_owned(),
+            at: shown(at.as_os_str().as_bytes()),
+            source: error.into(),
+        }
+    }
+}
+
         /// The directory of the defaults.
         directory: PathBuf,
         /// The cause.

@@ -97,9 +97,5 @@ fn source_error(defaults: &Defaults, error: Errno) -> VolumeError {
 }
 
 fn volume_error(defaults: &Defaults, error: Errno) -> VolumeError {
-    VolumeError::Open {
-        directory: defaults.volume.clone(),
-        at: defaults.volume.display().to_string(),
-        source: error.into(),
-    }
+    VolumeError::open(&defaults.volume, &defaults.volume, error)
 }

@@ -92,11 +92,7 @@ fn apply_policy(
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Claimed, VolumeError> {
-    let open_error = |source: Errno| VolumeError::Open {
-        directory: claim.directory.clone(),
-        at: claim.directory.display().to_string(),
-        source: source.into(),
-    };
+    let open_error = |error| VolumeError::open(&claim.directory, &claim.directory, error);
     let top = tree::stat_fd(&dir).map_err(open_error)?;
     let policy = match claim.policy {
         VolumeOwner::Auto if belongs_to_other(&dir, &top, claim.uid) => VolumeOwner::Adopt,

@@ -31,11 +31,7 @@ pub(in crate::volume) fn open_volume(
     missing: Missing,
 ) -> Result<(OwnedFd, bool), VolumeError> {
     let mut way = PathBuf::new();
-    let fail = |way: &Path, source: Errno| VolumeError::Open {
-        directory: path.to_owned(),
-        at: shown(way.as_os_str().as_bytes()),
-        source: source.into(),
-    };
+    let fail = |way: &Path, error| VolumeError::open(path, way, error);
     let start = |absolute: bool| {
         let flags = tree::HANDLE_FLAGS | OFlags::DIRECTORY;
         let from = if absolute { "/" } else { "." };
