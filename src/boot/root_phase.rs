@@ -12,7 +12,7 @@ use crate::boot::failure::Failure;
 use crate::boot::owners::{claim_volume, hand_over_home};
 use crate::boot::{account, check, notebooks};
 use crate::degradation::Degradation;
-use crate::group_access::{Access, AccessRequest, grant_access};
+use crate::group_access::{Access, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
 use crate::identity::{
@@ -139,16 +139,10 @@ fn grant_socket(
     root: &Root,
     account: &Account,
 ) -> Result<Vec<u32>, Failure> {
-    let docker = &start.settings.docker;
-    let request = AccessRequest {
-        socket: docker.socket.clone(),
-        paths: docker.grant_access.clone(),
-        docker_group: docker.group.clone(),
-        etc: "/etc".into(),
-    };
+    let (docker, etc) = (&start.settings.docker, Path::new("/etc"));
     let access = start.changes.make(
         Section::ACCESS,
-        |effects| grant_access(root, account, &request, effects),
+        |effects| grant_access(root, account, docker, etc, effects),
         |access, words| {
             for path in &access.enabled {
                 let path = path.display();

@@ -5,7 +5,7 @@
 //! is withdrawn. The path itself belongs to the host and is never changed.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::degradation::Degradation;
 use crate::group_access::group_root;
@@ -13,20 +13,8 @@ use crate::group_access::membership::{RECORD, Want, apply_memberships};
 use crate::group_access::path_access::{PathAccess, examine};
 use crate::identity::Root;
 use crate::identity::account::Account;
+use crate::settings::Docker;
 use crate::sys::effects::Effects;
-
-/// The paths to give access to.
-#[derive(Debug, Clone)]
-pub struct AccessRequest {
-    /// The Docker socket; no warning if it does not exist.
-    pub socket: PathBuf,
-    /// Paths named with `--grant-access`.
-    pub paths: Vec<PathBuf>,
-    /// Name of the group that gets the socket's gid if no group has it.
-    pub docker_group: String,
-    /// Directory of `group` and `gshadow`: `/etc`.
-    pub etc: PathBuf,
-}
 
 /// The access that was granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,46 +40,47 @@ impl Access {
     }
 }
 
-/// Gives `account` access to the paths of `request`.
+/// Gives `account` access to the Docker socket and the other paths. `etc`: the directory of `group`
+/// and `gshadow`.
 ///
 /// Never fails: a problem is reported as a degradation.
 pub fn grant_access(
     _: &Root,
     account: &Account,
-    request: &AccessRequest,
+    docker: &Docker,
+    etc: &Path,
     effects: Effects<'_>,
 ) -> Access {
-    let (mut access, wants) = examine_paths(account, request);
-    if !wants.is_empty() || request.etc.join(RECORD).exists() {
-        let (group, etc) = (&request.docker_group, &request.etc);
-        let (plan, failure) = apply_memberships(account, &wants, group, etc, effects);
+    let (mut access, wants) = examine_paths(account, docker);
+    if !wants.is_empty() || etc.join(RECORD).exists() {
+        let (plan, failure) = apply_memberships(account, &wants, &docker.group, etc, effects);
         access.degradations.extend(plan.degradations);
-        access
-            .degradations
-            .extend(check_group_root(&wants, request));
+        access.degradations.extend(check_group_root(&wants, etc));
         access.lost = plan.lost;
         match failure {
             None => (access.withdrawn, access.changes) = (plan.withdrawn, plan.changes),
-            Some(why) => access
-                .degradations
-                .push(group_file_degradation(why, account, request)),
+            Some(why) => {
+                let file = etc.join("group");
+                let degradation = group_file_degradation(&file, &why, account);
+                access.degradations.push(degradation);
+            }
         }
     }
     access
 }
 
 /// Returns the degradation if a path gives the user group root, and that group can write more.
-fn check_group_root(wants: &[Want], request: &AccessRequest) -> Option<Degradation> {
+fn check_group_root(wants: &[Want], etc: &Path) -> Option<Degradation> {
     let want = wants.iter().find(|want| want.gid == 0)?;
-    group_root::check(&want.path, request.etc.parent()?)
+    group_root::check(&want.path, etc.parent()?)
 }
 
 /// Finds out how each path can be used, and which memberships the group file needs for it.
-fn examine_paths(account: &Account, request: &AccessRequest) -> (Access, Vec<Want>) {
+fn examine_paths(account: &Account, docker: &Docker) -> (Access, Vec<Want>) {
     let mut access = Access::default();
     let mut wants = Vec::new();
-    let explicit = request.paths.iter().map(|path| (path, false));
-    for (path, docker) in std::iter::once((&request.socket, true)).chain(explicit) {
+    let explicit = docker.grant_access.iter().map(|path| (path, false));
+    for (path, docker) in std::iter::once((&docker.socket, true)).chain(explicit) {
         match examine(path, docker, account) {
             Ok(PathAccess::Absent) => continue,
             Ok(PathAccess::Open) => {}
@@ -113,8 +102,7 @@ fn examine_paths(account: &Account, request: &AccessRequest) -> (Access, Vec<Wan
 }
 
 /// Returns the degradation for a group file that could not be changed.
-fn group_file_degradation(why: String, account: &Account, request: &AccessRequest) -> Degradation {
-    let file = request.etc.join("group");
+fn group_file_degradation(file: &Path, why: &str, account: &Account) -> Degradation {
     Degradation::new(
         format!(
             "{} is not changed ({why}): the groups of this start's processes are right, those of \

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use super::*;
-use crate::group_access::testing::{GROUPS, World, causes, grant};
+use crate::group_access::testing::{GROUPS, World, causes};
 
 #[test]
 fn a_group_with_the_sockets_gid_gets_the_user() {
@@ -166,9 +166,9 @@ fn what_group_root_can_write_besides_is_named() {
 fn an_absent_socket_is_silent_and_an_absent_path_is_not() {
     let world = World::new(GROUPS);
     assert_eq!(world.start(), Access::default());
-    let mut request = world.request();
-    request.paths = vec![world.path("renderD128")];
-    let access = grant(&world.account(), &request);
+    let mut docker = world.docker();
+    docker.grant_access = vec![world.path("renderD128")];
+    let access = world.grant(&world.account(), &docker);
     assert!(causes(&access).contains("renderD128"));
     assert_eq!(access.enabled, Vec::<PathBuf>::new());
 }
@@ -181,9 +181,9 @@ fn a_second_path_gets_a_group_of_its_own() {
     fs::write(&device, "").unwrap();
     chown(&device, None, Some(1105)).unwrap();
     fs::set_permissions(&device, fs::Permissions::from_mode(0o660)).unwrap();
-    let mut request = world.request();
-    request.paths = vec![device];
-    let access = grant(&world.account(), &request);
+    let mut docker = world.docker();
+    docker.grant_access = vec![device];
+    let access = world.grant(&world.account(), &docker);
     assert_eq!(access.gids, [1105, 1234]);
     assert_eq!(access.degradations, []);
     let expected = format!("{GROUPS}docker:x:1234:bob\nai-lab-1105:x:1105:bob\n");
@@ -207,7 +207,7 @@ fn a_user_without_a_name_gets_the_group_as_a_process() {
         in_passwd: false,
         ..world.account()
     };
-    let access = grant(&account, &world.request());
+    let access = world.grant(&account, &world.docker());
     assert_eq!(
         (&access.gids[..], access.degradations.len()),
         (&[700][..], 0)
@@ -224,7 +224,7 @@ fn who_has_access_already_joins_nothing() {
     primary.gid = 700;
     elsewhere.groups = vec![700];
     for account in [primary, elsewhere] {
-        let access = grant(&account, &world.request());
+        let access = world.grant(&account, &world.docker());
         assert_eq!((access.enabled.len(), &access.gids[..]), (1, &[700][..]));
         assert_eq!(world.text("etc/group"), GROUPS, "{account:?}");
     }
@@ -233,7 +233,7 @@ fn who_has_access_already_joins_nothing() {
         uid: 0,
         ..world.account()
     };
-    let access = grant(&root, &world.request());
+    let access = world.grant(&root, &world.docker());
     assert_eq!((access.enabled.len(), access.gids.len()), (1, 0));
 }
 

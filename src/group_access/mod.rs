@@ -13,4 +13,4 @@ mod replacement;
 mod testing;
 
 pub use account_file::Entry;
-pub use grant::{Access, AccessRequest, grant_access};
+pub use grant::{Access, grant_access};

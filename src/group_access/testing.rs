@@ -7,8 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use crate::group_access::group_file;
-use crate::group_access::{Access, AccessRequest, grant_access};
+use crate::group_access::{Access, grant_access};
 use crate::identity::{Account, Root};
+use crate::settings::Docker;
 use crate::sys::effects::Effects;
 
 pub const GROUPS: &str = "root:x:0:\nshadow:x:42:\ntaken:x:700:ann\n";
@@ -62,22 +63,22 @@ impl World {
         }
     }
 
-    pub fn request(&self) -> AccessRequest {
-        AccessRequest {
+    pub fn docker(&self) -> Docker {
+        Docker {
             socket: self.path("docker.sock"),
-            paths: Vec::new(),
-            docker_group: "docker".into(),
-            etc: self.path("etc"),
+            grant_access: Vec::new(),
+            group: "docker".into(),
         }
     }
 
     pub fn start(&self) -> Access {
-        grant(&self.account(), &self.request())
+        self.grant(&self.account(), &self.docker())
     }
-}
 
-pub fn grant(account: &Account, request: &AccessRequest) -> Access {
-    grant_access(&Root::for_tests(), account, request, Effects::Make)
+    pub fn grant(&self, account: &Account, docker: &Docker) -> Access {
+        let (root, etc) = (Root::for_tests(), self.path("etc"));
+        grant_access(&root, account, docker, &etc, Effects::Make)
+    }
 }
 
 pub fn causes(access: &Access) -> String {
