@@ -17,7 +17,7 @@ use crate::volume::defaults::manifest::{Content, Manifest};
 use crate::volume::defaults::news::{Kind, News};
 use crate::volume::defaults::plan::{Decision, Policy};
 use crate::volume::defaults::recover::{is_absent, unrestored};
-use crate::volume::defaults::store::AiLabDir;
+use crate::volume::defaults::store::{AiLabDir, LOCK_TIMEOUT};
 use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::pace::Pace;
@@ -35,15 +35,23 @@ const KEEP_REMEDY: &str = "make .ai-lab/kept in the notebooks directory a direct
 /// The remedy if something cannot be read.
 pub(super) const READ_REMEDY: &str = "check the files and their modes";
 
-/// The size of a batch.
+/// The limits of a start, which tests lower.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BatchLimits {
-    /// Files in a batch; more if there are many defaults: see [`BatchLimits::files_of`].
+pub(super) struct Limits {
+    /// The time to wait for the lock.
+    pub lock: Duration,
+    /// Files in a batch; more if there are many defaults: see [`Limits::files_of`].
     pub batch_files: usize,
     pub batch_bytes: u64,
 }
 
-impl BatchLimits {
+impl Limits {
+    pub const USUAL: Self = Self {
+        lock: LOCK_TIMEOUT,
+        batch_files: 4096,
+        batch_bytes: 256 << 20,
+    };
+
     /// Returns the number of files in a batch, of `all` defaults. Each batch writes the whole
     /// manifest: if more defaults made more batches, a first install of twice as many would take
     /// four times as long.
@@ -52,7 +60,7 @@ impl BatchLimits {
     }
 }
 
-/// The most batches of very small files: see [`BatchLimits::files_of`].
+/// The most batches of very small files: see [`Limits::files_of`].
 const MAX_BATCHES: usize = 8;
 
 /// The most files that the log names; a manifest can name any number.
@@ -69,7 +77,7 @@ pub(super) struct Work<'a> {
     pub ai_lab: Option<Box<AiLabDir>>,
     /// Old files on their way out.
     pub aside: Aside,
-    pub batch_limits: BatchLimits,
+    pub limits: Limits,
     /// The image's version, if it has one.
     pub version: Option<&'a str>,
     /// True if the manifest names this version, so that stamps of the image's files are recorded.
@@ -349,10 +357,7 @@ mod tests {
 
     #[test]
     fn a_million_defaults_are_no_more_batches_than_a_hundred_thousand() {
-        let means = BatchLimits {
-            batch_files: 4096,
-            batch_bytes: 256 << 20,
-        };
+        let means = Limits::USUAL;
         assert_eq!(means.files_of(10), 4096);
         assert_eq!(means.files_of(4096 * MAX_BATCHES), 4096);
         for all in [100_000_usize, 1_000_000, 10_000_001] {

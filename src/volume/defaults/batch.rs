@@ -52,8 +52,8 @@ impl<'a> Work<'a> {
             target,
             news,
         });
-        let files = self.batch_limits.files_of(self.writer.offers.len());
-        match self.jobs.len() >= files || self.bytes >= self.batch_limits.batch_bytes {
+        let files = self.limits.files_of(self.writer.offers.len());
+        match self.jobs.len() >= files || self.bytes >= self.limits.batch_bytes {
             true => self.flush(),
             false => Ok(()),
         }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
 use crate::volume::VolumeError;
-use crate::volume::defaults::apply::READ_REMEDY;
+use crate::volume::defaults::apply::{Limits, READ_REMEDY};
 use crate::volume::defaults::compare::compare;
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
@@ -20,7 +20,8 @@ use crate::volume::defaults::open::{Defaults, Opened, open, open_both};
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
 use crate::volume::defaults::rename::{At, move_to};
 use crate::volume::defaults::source::Offer;
-use crate::volume::defaults::sync::bring_some;
+use crate::volume::defaults::survey::stat_all;
+use crate::volume::defaults::sync::bring_in_with;
 use crate::volume::defaults::{atomic, store};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
@@ -214,7 +215,13 @@ pub fn restore(
         deleted: crate::settings::DeletedNotebooks::Restore,
         ..defaults.clone()
     };
-    let brought = bring_some(&anyway, &|path| todo.contains(path));
+    let brought = bring_in_with(
+        &anyway,
+        Limits::USUAL,
+        &|path| todo.contains(path),
+        &|| false,
+        &mut |_| {},
+    );
     for (path, result) in results.iter_mut().filter(|(_, result)| absent(result)) {
         if is_current(&mut source, &mut volume, path, &offers[path]) {
             continue;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
-use crate::volume::defaults::apply::{BatchLimits, Work};
+use crate::volume::defaults::apply::{Limits, Work};
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::compare::compare;
 use crate::volume::defaults::copy::{Writer, with_x};
@@ -24,7 +24,7 @@ use crate::volume::defaults::plan::decide_all;
 use crate::volume::defaults::recover::clean_up;
 use crate::volume::defaults::source::BASE_MANIFEST_LIMIT;
 use crate::volume::defaults::store;
-use crate::volume::defaults::store::{AiLabDir, LOCK_TIMEOUT, OpenedDir};
+use crate::volume::defaults::store::{AiLabDir, OpenedDir};
 use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::survey::{Survey, stat_all};
 use crate::volume::defaults::together::run_both;
@@ -46,29 +46,7 @@ pub fn bring_in(
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, VolumeError> {
-    bring_in_with(
-        defaults,
-        LOCK_TIMEOUT,
-        DEFAULT_LIMITS,
-        &|_| true,
-        stop,
-        progress,
-    )
-}
-
-/// Brings in only the defaults whose path `only` accepts.
-pub(super) fn bring_some(
-    defaults: &Defaults,
-    only: &dyn Fn(&[u8]) -> bool,
-) -> Result<Summary, VolumeError> {
-    bring_in_with(
-        defaults,
-        LOCK_TIMEOUT,
-        DEFAULT_LIMITS,
-        only,
-        &|| false,
-        &mut |_| {},
-    )
+    bring_in_with(defaults, Limits::USUAL, &|_| true, stop, progress)
 }
 
 /// From this length on (some thousand defaults), the manifest and the stats of its paths are
@@ -76,15 +54,10 @@ pub(super) fn bring_some(
 /// [`BASE_MANIFEST_LIMIT`] waits for the list, which gives the limit of its length.
 const LONG_MANIFEST: u64 = 256 << 10;
 
-const DEFAULT_LIMITS: BatchLimits = BatchLimits {
-    batch_files: 4096,
-    batch_bytes: 256 << 20,
-};
-
-fn bring_in_with(
+/// Brings in the defaults whose path `only` accepts.
+pub(super) fn bring_in_with(
     defaults: &Defaults,
-    lock_timeout: Duration,
-    batch_limits: BatchLimits,
+    limits: Limits,
     only: &dyn Fn(&[u8]) -> bool,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
@@ -99,7 +72,7 @@ fn bring_in_with(
     let degradations = &mut summary.degradations;
     let mut read_record = |longest| {
         let Some((ai_lab, manifest)) =
-            open_manifest(&volume, lock_timeout, longest, stop, degradations)?
+            open_manifest(&volume, limits.lock, longest, stop, degradations)?
         else {
             return Ok(None);
         };
@@ -185,7 +158,7 @@ fn bring_in_with(
         manifest,
         ai_lab,
         aside: Aside::default(),
-        batch_limits,
+        limits,
         stop,
         each: &mut || each(rows.len()),
         jobs: Vec::new(),

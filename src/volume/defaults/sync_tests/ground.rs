@@ -251,15 +251,7 @@ fn defaults_that_are_or_contain_the_volume_do_not_multiply() {
     lab.start();
     let mut defaults = lab.defaults();
     defaults.source = lab.volume("");
-    let summary = bring_in_with(
-        &defaults,
-        lab.lock_timeout,
-        lab.batch_limits,
-        &|_| true,
-        &|| false,
-        &mut |_| {},
-    )
-    .unwrap();
+    let summary = bring_in_with(&defaults, lab.limits, &|_| true, &|| false, &mut |_| {}).unwrap();
     assert_eq!((summary.installed, summary.current), (0, 0));
     fs::rename(lab.volume(""), lab.source("volume")).unwrap();
     fs::create_dir(lab.source("other")).unwrap();
@@ -267,15 +259,8 @@ fn defaults_that_are_or_contain_the_volume_do_not_multiply() {
     defaults = lab.defaults();
     defaults.volume = lab.source("volume");
     for installed in [1, 0] {
-        let summary = bring_in_with(
-            &defaults,
-            lab.lock_timeout,
-            lab.batch_limits,
-            &|_| true,
-            &|| false,
-            &mut |_| {},
-        )
-        .unwrap();
+        let summary =
+            bring_in_with(&defaults, lab.limits, &|_| true, &|| false, &mut |_| {}).unwrap();
         assert_eq!(summary.installed, installed);
     }
     assert!(!lab.source("volume/volume").exists());

@@ -86,7 +86,7 @@ fn a_start_that_dies_leaves_a_record_that_the_next_one_goes_on_from() {
         let mut lab = Lab::new(old);
         lab.start();
         lab = lab.image("1.1.0", &new);
-        lab.batch_limits.batch_files = 1;
+        lab.limits.batch_files = 1;
         let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lab.start_while(|_| {
                 // Not while the defaults are still surveyed.

@@ -49,7 +49,7 @@ fn a_directory_swapped_for_a_link_meanwhile_leads_nowhere() {
 #[test]
 fn a_stop_leaves_what_is_done_and_the_next_start_finishes() {
     let mut lab = Lab::new(&[("a", "a1"), ("b", &big('b')), ("c", "c1")]);
-    lab.batch_limits.batch_files = 1;
+    lab.limits.batch_files = 1;
     let stopped = lab.start_until(&|| lab.volume("a").exists());
     assert!(matches!(stopped, Err(VolumeError::Stopped)));
     lab.holds(&[("a", "a1")]);
@@ -97,7 +97,7 @@ fn batches_of_any_size_do_the_same() {
     // From 64 files on, several threads write a batch.
     for batch_files in [1, 2, 63, 64, 1000] {
         let mut lab = Lab::new(&files("1", 100));
-        lab.batch_limits.batch_files = batch_files;
+        lab.limits.batch_files = batch_files;
         lab.starts("100 installed, 0 updated, 0 kept (changed by you), 0 current");
         let lab = lab.image("1.1.0", &files("2", 101));
         let summary = lab.start();
@@ -132,7 +132,7 @@ fn two_containers_on_one_volume_do_the_work_once() {
 fn who_does_not_get_the_lock_goes_on_and_loses_nothing() {
     let mut lab = Lab::new(&[("a", "a1")]);
     lab.start();
-    lab.lock_timeout = Duration::ZERO;
+    lab.limits.lock = Duration::ZERO;
     let held = fs::File::open(lab.volume(".ai-lab/lock")).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let lab = lab.image("1.1.0", &[("a", "a2"), ("b", "b2")]);
@@ -146,7 +146,7 @@ fn who_does_not_get_the_lock_goes_on_and_loses_nothing() {
 #[test]
 fn what_another_start_installs_meanwhile_is_known_without_a_lock() {
     let mut lab = Lab::new(&[("a", &big('1'))]);
-    lab.lock_timeout = Duration::ZERO;
+    lab.limits.lock = Duration::ZERO;
     fs::create_dir(lab.volume(".ai-lab")).unwrap();
     let held = fs::File::create(lab.volume(".ai-lab/lock")).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -176,8 +176,7 @@ fn progress_is_told_and_never_goes_back() {
     let mut told = Vec::new();
     bring_in_with(
         &lab.defaults(),
-        lab.lock_timeout,
-        lab.batch_limits,
+        lab.limits,
         &|_| true,
         &|| false,
         &mut |progress| told.push(progress),

@@ -37,8 +37,7 @@ struct Lab {
     version: Option<String>,
     update: UpdateNotebooks,
     deleted: DeletedNotebooks,
-    lock_timeout: Duration,
-    batch_limits: BatchLimits,
+    limits: Limits,
 }
 
 impl Lab {
@@ -51,8 +50,7 @@ impl Lab {
             version: None,
             update: UpdateNotebooks::Unmodified,
             deleted: DeletedNotebooks::Restore,
-            lock_timeout: LOCK_TIMEOUT,
-            batch_limits: DEFAULT_LIMITS,
+            limits: Limits::USUAL,
         };
         fs::create_dir(lab.volume("")).unwrap();
         lab.image("1.0.0", files)
@@ -113,14 +111,7 @@ impl Lab {
     }
 
     fn start_until(&self, stop: &dyn Fn() -> bool) -> Result<Summary, VolumeError> {
-        bring_in_with(
-            &self.defaults(),
-            self.lock_timeout,
-            self.batch_limits,
-            &|_| true,
-            stop,
-            &mut |_| {},
-        )
+        bring_in_with(&self.defaults(), self.limits, &|_| true, stop, &mut |_| {})
     }
 
     fn start(&self) -> Summary {

@@ -54,7 +54,7 @@ fn cells_that_starts_without_the_lock_lost_are_recorded_again() {
     let mut lab = run_lab(0);
     // As another start left it that knew nothing of this one.
     lab.write(".ai-lab/cells.jsonl", "");
-    lab.lock_timeout = Duration::ZERO;
+    lab.limits.lock = Duration::ZERO;
     let held = fs::File::open(lab.volume(".ai-lab/lock")).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     lab.start();
