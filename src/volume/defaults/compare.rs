@@ -25,8 +25,8 @@ pub(super) struct Comparison {
 }
 
 /// Compares all defaults with what earlier starts recorded, and changes nothing. `stats` are those
-/// of the manifest's paths, if they were taken already. Reads only what a start would read, and the
-/// `compared` notebooks. Calls `each` before each path, with the number of all.
+/// of the manifest's paths. Reads only what a start would read, and the `compared` notebooks. Calls
+/// `each` before each path, with the number of all.
 ///
 /// # Errors
 /// `stop` returned true, or the error of `each`.
@@ -34,7 +34,7 @@ pub(super) fn compare(
     defaults: &Defaults,
     opened: &mut Opened,
     (mut manifest, mut cells): (Manifest, InstalledCells),
-    stats: Option<Vec<StatResult>>,
+    mut stats: Vec<StatResult>,
     compared: Compared,
     stop: &dyn Fn() -> bool,
     each: &mut dyn FnMut(usize) -> Result<(), VolumeError>,
@@ -44,10 +44,9 @@ pub(super) fn compare(
     manifest.unfinished |= manifest.entries.is_empty();
     let renamed = follow_renames(&mut manifest, &opened.offers, &mut opened.volume, stop)?;
     cells.follow(&renamed);
-    let stats = match stats {
-        Some(stats) if renamed.is_empty() => stats,
-        _ => stat_all(&mut opened.volume, &manifest, stop)?,
-    };
+    if !renamed.is_empty() {
+        stats = stat_all(&mut opened.volume, &manifest, stop)?;
+    }
     let mut survey = survey(opened, &manifest, stats, stop, each)?;
     let in_place = manifest.resolve(|path| survey.found(path));
     let policy = policy(defaults, &manifest);

@@ -25,7 +25,7 @@ use crate::volume::tree::Tree;
 use crate::volume::{PathCount, VolumeError, shown};
 
 /// Moves old files back that a killed start had moved aside, and removes its temporary files.
-/// One that may be the user's stays and is reported. Returns true if a default's path changed.
+/// One that may be the user's stays and is reported. Returns false if there was nothing to do.
 ///
 /// # Errors
 /// `stop` returned true. The next start continues.
@@ -57,14 +57,13 @@ pub(super) fn clean_up(
         kept: KeptCopies::open(ai_lab, 0).ok(),
         may_be_news: MAX_NEWS,
     };
-    let mut changed = false;
     if mark == Some(Mark::Reserved) {
-        changed |= sweep.free_reserved(volume, manifest)?;
+        sweep.free_reserved(volume, manifest)?;
     }
     for mut moved in earlier {
         for path in paths.difference(&dirs) {
             sweep.pace.step(stop)?;
-            changed |= sweep.move_back(ai_lab, &mut moved, volume, path)?;
+            sweep.move_back(ai_lab, &mut moved, volume, path)?;
         }
         moved.clear(ai_lab.dir.as_fd(), dirs.iter().copied());
     }
@@ -83,7 +82,7 @@ pub(super) fn clean_up(
         }
     }
     degradations.extend(unrestored(sweep.unrestored));
-    Ok(changed)
+    Ok(true)
 }
 
 /// The most files that are read because they may have news. A killed start leaves one.
@@ -199,48 +198,43 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Removes the empty files that reserve the names of pending ones. Returns true if there
-    /// were any.
-    fn free_reserved(
-        &mut self,
-        volume: &mut Tree,
-        manifest: &Manifest,
-    ) -> Result<bool, VolumeError> {
+    /// Removes the empty files that reserve the names of pending ones.
+    fn free_reserved(&mut self, volume: &mut Tree, manifest: &Manifest) -> Result<(), VolumeError> {
         let empty = Some(Content::File(Digest::of(b"")));
-        let mut freed = free(At::new(volume.top(), news::NAME));
+        free(At::new(volume.top(), news::NAME));
         for (path, entry) in &manifest.entries {
             self.pace.step(self.stop)?;
             if entry.pending.is_none() || [entry.pending, entry.installed].contains(&empty) {
                 continue;
             }
             if let Ok((dir, name)) = volume.parent(path, false) {
-                freed |= free(At::new(dir, &name));
+                free(At::new(dir, &name));
             }
         }
-        Ok(freed)
+        Ok(())
     }
 
-    /// Moves the old file back to `path`. Returns true if it is there again. If something else has
-    /// the name by now, that stays, and the old file is removed if it is ours.
+    /// Moves the old file back to `path`. If something else has the name by now, that stays, and the
+    /// old file is removed if it is ours.
     fn move_back(
         &mut self,
         ai_lab: &AiLabDir,
         moved: &mut Moved,
         volume: &mut Tree,
         path: &[u8],
-    ) -> Result<bool, VolumeError> {
+    ) -> Result<(), VolumeError> {
         let Ok((dir, name)) = moved.tree.parent(path, false) else {
-            return Ok(false);
+            return Ok(());
         };
         let old = At::new(dir, &name);
         if old.stat().is_err() {
-            return Ok(false);
+            return Ok(());
         }
         let reserving = || ai_lab.mark_at_least(Mark::Reserved);
         if let Ok((dir, _)) = volume.parent(path, true) {
             let there = At::new(dir, &name);
             if move_to(old, there, &reserving).is_ok() {
-                return Ok(true);
+                return Ok(());
             }
         }
         match self.end_old(dir, &name) {
@@ -250,7 +244,7 @@ impl Sweep<'_> {
                 .unrestored
                 .add(|| shown(&moved_path(&moved.serial, path))),
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Removes a replaced file if it is ours, or moves it to where the killed start was about to
@@ -289,14 +283,12 @@ pub(super) fn is_absent(error: Errno) -> bool {
     matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
-/// Removes an empty file that reserves a name. Returns true if it was one.
-fn free(name: At<'_>) -> bool {
+/// Removes an empty file that reserves a name.
+fn free(name: At<'_>) {
     let stat = name.stat();
-    let is_empty = stat.is_ok_and(|stat| stat.kind == FileType::RegularFile && stat.size == 0);
-    if is_empty {
+    if stat.is_ok_and(|stat| stat.kind == FileType::RegularFile && stat.size == 0) {
         name.discard();
     }
-    is_empty
 }
 
 /// Returns one degradation for all files that a replacement took out and could neither put back nor

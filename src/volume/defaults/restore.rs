@@ -69,10 +69,11 @@ pub(super) fn status_of(
     stop: &dyn Fn() -> bool,
 ) -> Result<DefaultsStatus, VolumeError> {
     let dir = tree::open_dir(opened.volume.top(), store::NAME).ok();
+    let stats = stat_all(&mut opened.volume, &manifest, stop)?;
     let known = (manifest, InstalledCells::of(dir.as_ref(), false));
     let mut pace = Pace::new();
     let mut each = |_| pace.step(stop);
-    let all = compare(defaults, opened, known, None, compared, stop, &mut each)?;
+    let all = compare(defaults, opened, known, stats, compared, stop, &mut each)?;
     let mut status = DefaultsStatus {
         installed: all.manifest.image.clone(),
         ..DefaultsStatus::default()

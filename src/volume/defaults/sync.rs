@@ -94,11 +94,10 @@ pub(super) fn bring_in_with(
         volume,
     };
     summary.reported = std::mem::take(&mut opened.offers.reported);
-    let Some((ai_lab, mut manifest, stats)) = record? else {
+    let Some((ai_lab, mut manifest, mut stats)) = record? else {
         summary.degradations.push(read_only_volume(defaults));
         return Ok(summary);
     };
-    let mut stats = Some(stats);
     let mut cells = InstalledCells::default();
     let mut keeps_mark = false;
     if let Some(ai_lab) = &ai_lab {
@@ -107,7 +106,7 @@ pub(super) fn bring_in_with(
         let Opened { volume, offers, .. } = &mut opened;
         let degradations = &mut summary.degradations;
         if clean_up(ai_lab, volume, offers, &mut manifest, stop, degradations)? {
-            stats = None;
+            stats = stat_all(volume, &manifest, stop)?;
         }
         keeps_mark = ai_lab.is_marked();
     }
