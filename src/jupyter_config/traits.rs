@@ -40,27 +40,23 @@ pub struct ConfiguredTrait {
 /// The names of the server's class: the current one first, then the old ones.
 pub const CLASSES: [&str; 3] = ["ServerApp", "NotebookApp", "SingleUserNotebookApp"];
 
-const TRAITS: [&str; 16] = [
-    "ServerApp.allow_origin",
+/// The traits that decide where the server listens and who may connect.
+const OF_ACCESS: [&str; 11] = [
     "ServerApp.allow_remote_access",
-    "ServerApp.allow_root",
     "ServerApp.base_url",
     "ServerApp.certfile",
     "ServerApp.client_ca",
-    "ServerApp.default_url",
     "ServerApp.ip",
     "ServerApp.keyfile",
-    "ServerApp.open_browser",
     "ServerApp.port",
     "ServerApp.port_retries",
-    "ServerApp.root_dir",
     "ServerApp.sock",
     "ServerApp.sock_mode",
     "ServerApp.ssl_options",
 ];
 
-/// Those that decide only what the server does.
-const NOT_OF_ACCESS: [&str; 5] = [
+/// The traits that decide only what the server does.
+const OF_WORK: [&str; 5] = [
     "ServerApp.allow_origin",
     "ServerApp.allow_root",
     "ServerApp.default_url",
@@ -71,13 +67,14 @@ const NOT_OF_ACCESS: [&str; 5] = [
 /// Reports whether one of these traits, by its full name, decides where the server listens and who
 /// may connect.
 pub fn is_of_access(name: &str) -> bool {
-    !NOT_OF_ACCESS.contains(&name)
+    OF_ACCESS.contains(&name)
 }
 
 /// Returns the full name of a trait that decides where the server listens and works, else `None`.
 pub fn serving_trait(class: &str, name: &str) -> Option<String> {
     let full = canonical(&format!("{class}.{name}"));
-    TRAITS.contains(&full.as_str()).then_some(full)
+    let mut known = OF_ACCESS.iter().chain(&OF_WORK);
+    known.any(|name| *name == full).then_some(full)
 }
 
 /// Returns the current full name of a trait.

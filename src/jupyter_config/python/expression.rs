@@ -42,38 +42,26 @@ const METHODS: [&str; 10] = [
     "strip",
 ];
 
-/// Names that could give an expression access to the configuration or to other code.
-const UNSAFE_NAMES: [&str; 26] = [
+/// Names that could give a statement access to the configuration or to other code.
+const REACHING_NAMES: [&str; 14] = [
     "__builtins__",
     "__import__",
-    "async",
-    "await",
-    "breakpoint",
     "c",
-    "class",
     "compile",
-    "def",
     "delattr",
     "eval",
     "exec",
-    "for",
     "get_config",
     "getattr",
     "globals",
-    "import",
-    "input",
-    "lambda",
     "load_subconfig",
     "locals",
-    "open",
-    "print",
     "setattr",
     "vars",
-    "yield",
 ];
 
-/// Those of them that are only unclear, and give no access to the configuration.
-const HARMLESS_NAMES: [&str; 12] = [
+/// Other names that have no place in a plain expression.
+const UNCLEAR_NAMES: [&str; 12] = [
     "async",
     "await",
     "breakpoint",
@@ -90,14 +78,18 @@ const HARMLESS_NAMES: [&str; 12] = [
 
 /// Reports whether a name could give a statement access to the configuration.
 pub(super) fn reaches_configuration(name: &str) -> bool {
-    UNSAFE_NAMES.contains(&name) && !HARMLESS_NAMES.contains(&name)
+    REACHING_NAMES.contains(&name)
+}
+
+fn is_unsafe(name: &str) -> bool {
+    reaches_configuration(name) || UNCLEAR_NAMES.contains(&name)
 }
 
 /// Reports whether a file must not assign to this name: a later call would run the new value.
 pub(super) fn is_protected(name: &str) -> bool {
     let function = |known: &&str| known.split('.').next() == Some(name);
     let os_itself = ["os", "socket"].contains(&name);
-    UNSAFE_NAMES.contains(&name) || !os_itself && FUNCTIONS.iter().any(function)
+    is_unsafe(name) || !os_itself && FUNCTIONS.iter().any(function)
 }
 
 /// Reports whether an expression only computes a value.
@@ -111,7 +103,7 @@ pub(super) fn is_plain(tokens: &[Token]) -> bool {
                 TokenKind::Name if before.is_some_and(|before| before.is(".")) => {
                     !token.text.starts_with('_')
                 }
-                TokenKind::Name => !UNSAFE_NAMES.contains(&token.text.as_str()),
+                TokenKind::Name => !is_unsafe(&token.text),
                 TokenKind::Operator if token.is("(") => may_be_called(&tokens[..at]),
                 TokenKind::Operator => token.text != ":=",
             }
