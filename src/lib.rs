@@ -2,10 +2,6 @@
 //!
 //! # The phases of a start
 //!
-//! ```text
-//! Settings → root phase → Dropped → user phase → Serve → exit code
-//! ```
-//!
 //! 1. **Settings** ([`settings`]): flags, environment and TOML file become one checked
 //!    value before anything is changed. [`cli`] defines the command line.
 //! 2. **Root phase**, only if started as root: the notebooks volume gets its owner
@@ -23,20 +19,8 @@
 //! [`identity::Root`]. Code that must not run before the drop takes [`identity::Dropped`], which
 //! exists only once root is dropped, was never there, or is kept on purpose (the old layout).
 //!
-//! # The other modules
-//!
-//! - [`commands`]: the verbs, such as `healthcheck`, `status` and `restart`, which read the
-//!   [`state`] of a running supervisor.
-//! - [`log`]: our own log and the server's, written to a console that may stall.
-//! - [`jupyter_config`]: what Jupyter will read of its configuration.
-//! - [`hooks`]: programs by the image's author that run during a start.
-//! - [`notebook`]: what counts in a Jupyter notebook.
-//! - [`death`]: why a server ended, and what to do.
-//! - [`tls`]: the server's certificate, made or named, and its way to the server.
-//! - [`degradation`]: a value for each thing that could not be done as asked.
-//! - [`effects`]: whether changes are made, or previewed as in a dry run.
-//! - `sys`: the system calls that need `unsafe`, the escaping of untrusted text, trust
-//!   checks, files with secrets.
+//! What is in each of the other modules stands at its top; `docs/contributing.md` shows which uses
+//! which.
 
 pub mod boot;
 pub mod cli;
