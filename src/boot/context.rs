@@ -24,7 +24,6 @@ pub struct Start<'a> {
     pub launch: Launch,
     /// All signals of this process.
     pub signals: &'a Signals,
-    /// The password that is wanted.
     pub password: Wanted,
     /// The Python of a rescue; `None`: there is none, or a rescue is not wanted.
     pub rescue_python: Option<PathBuf>,
@@ -74,7 +73,6 @@ impl<'a> Start<'a> {
 
 /// The user that the server runs as after the drop.
 pub struct ServerUser {
-    /// The account.
     pub account: Account,
     /// Proof that root is dropped, was never there, or is kept on purpose.
     pub dropped: Dropped,

@@ -58,7 +58,6 @@ fn without_tokens(log: &str) -> String {
     })
 }
 
-/// Returns the text of the file.
 fn last_words(words: &str, log: &str) -> String {
     let mut words = text::shown_lines(words);
     text::shorten(&mut words, MAX_BYTES - "…\n\n".len());

@@ -41,7 +41,6 @@ fn shortened(part: &str) -> String {
     part
 }
 
-/// Returns a row of the table.
 pub(super) const fn row(
     lines: &'static [&'static str],
     cause: &'static str,

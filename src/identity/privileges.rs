@@ -24,27 +24,21 @@ pub struct Target {
 
 /// Why root was not dropped. The start must end.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each is documented by its message
 pub enum DropError {
-    /// The target is root.
     #[error("cannot drop root to uid 0: name an ordinary user with --user")]
     ToRoot,
-    /// A capability is missing.
     #[error(
         "cannot become uid {uid}, gid {gid}: {call} is not permitted; run with --cap-add SETUID \
          --cap-add SETGID, or start as the user with `docker run --user {uid}:{gid}`"
     )]
     NotPermitted {
-        /// The system call.
         call: &'static str,
-        /// The wanted uid.
         uid: u32,
-        /// The wanted gid.
         gid: u32,
-        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// This user namespace does not have the ids.
     #[error(
         "cannot become uid {uid}, gid {gid} in this user namespace: {lacks}; give the namespace \
          these ids (a rootless engine takes them from /etc/subuid and /etc/subgid, unshare from \
@@ -53,11 +47,8 @@ pub enum DropError {
     Namespace {
         /// The missing id or call of the namespace, as a clause.
         lacks: String,
-        /// The wanted uid.
         uid: u32,
-        /// The wanted gid.
         gid: u32,
-        /// The kernel's error.
         #[source]
         source: io::Error,
     },

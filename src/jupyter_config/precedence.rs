@@ -287,7 +287,6 @@ impl ConfigSources {
     }
 }
 
-/// Returns the settings of a source.
 fn settings(source: &Source) -> impl Iterator<Item = Ranked<'_>> {
     let settings = source.content.settings.iter();
     settings.map(move |setting| Ranked {

@@ -23,7 +23,6 @@ pub(super) fn complete(cells: &mut [Map<String, Value>]) {
     }
 }
 
-/// Removes the identifiers.
 pub(super) fn remove(cells: &mut [Map<String, Value>]) {
     for cell in cells {
         cell.shift_remove(ID);

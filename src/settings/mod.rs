@@ -150,10 +150,9 @@ pub struct Hooks {
 
 /// All validated settings of a start.
 #[derive(Debug, Clone)]
+#[allow(missing_docs)] // some are documented by their type
 pub struct Settings {
-    /// The notebooks volume.
     pub notebooks: Notebooks,
-    /// The server.
     pub server: Server,
     /// The user that the server runs as; `None`: root, with the old layout.
     pub user: Option<User>,
@@ -161,13 +160,9 @@ pub struct Settings {
     pub new_privileges: bool,
     /// The groups to keep although the image's /etc/group gives them to root.
     pub keep_groups: Vec<String>,
-    /// The Docker socket and other paths.
     pub docker: Docker,
-    /// The password.
     pub password: Password,
-    /// The logs.
     pub log: Log,
-    /// The hooks.
     pub hooks: Hooks,
     /// The directory of `state.json`.
     pub state_dir: PathBuf,

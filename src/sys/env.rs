@@ -57,7 +57,6 @@ impl Environment {
         environment
     }
 
-    /// Returns the value of a variable.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_os_str())
@@ -77,7 +76,6 @@ impl Environment {
         self.0.retain(|(known, _)| known != name);
     }
 
-    /// Returns a copy of all variables.
     pub fn to_vec(&self) -> Vec<(OsString, OsString)> {
         self.0.clone()
     }

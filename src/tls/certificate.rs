@@ -16,31 +16,24 @@ use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
 /// The reason why a server cannot use a certificate or key. It never quotes the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // each is documented by its message
 pub enum Unusable {
-    /// There is no certificate.
     #[error("it has no certificate in PEM (-----BEGIN CERTIFICATE-----)")]
     NoCertificate,
-    /// A certificate does not parse.
     #[error("a certificate in it is damaged")]
     Damaged,
-    /// A certificate parses, but is not of X.509 version 3.
     #[error("a certificate in it is not of X.509 version 3")]
     UnknownCertificate,
-    /// There is no key.
     #[error("it has no private key in PEM (-----BEGIN PRIVATE KEY-----)")]
     NoKey,
-    /// The key needs a passphrase.
     #[error("its private key is encrypted, and no one is there to type its passphrase")]
     EncryptedKey,
-    /// The key does not parse.
     #[error("its private key is damaged")]
     DamagedKey,
-    /// The key is of another kind, or its numbers do not fit together.
     #[error(
         "its private key is damaged, or is not one of RSA (2048 to 8192 bits), P-256, P-384, Ed25519"
     )]
     UnknownKey,
-    /// The key is of another certificate.
     #[error("its private key does not belong to the certificate")]
     OtherKey,
 }

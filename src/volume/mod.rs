@@ -63,82 +63,53 @@ const REPORT_EVERY: u64 = 1024;
 
 /// Why the work on the volume or on the defaults ended.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each is documented by its message
 pub enum VolumeError {
     /// The directory of the defaults does not exist. Log watchers rely on this message.
     #[error("Source directory not found: {}", .0.display())]
     SourceMissing(PathBuf),
-    /// The defaults cannot be read.
     #[error("cannot read the notebook defaults in {}", directory.display())]
     Source {
-        /// The directory of the defaults.
         directory: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The volume or one of its parent directories cannot be opened or created.
     #[error("cannot open or create the notebooks directory {} (at {at})", directory.display())]
     Open {
-        /// The notebooks directory.
         directory: PathBuf,
         /// The path as far as the component that failed.
         at: String,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The volume's path contains a symbolic link that a user other than root may have made.
     #[error(
         "{at}, on the way to the notebooks directory {}, is a symbolic link that root did not \
          make or that others can replace; name the real directory with --notebooks",
         directory.display()
     )]
-    Link {
-        /// The notebooks directory.
-        directory: PathBuf,
-        /// The path of the link.
-        at: String,
-    },
-    /// The notebooks directory is `/`.
+    Link { directory: PathBuf, at: String },
     #[error(
         "the notebooks directory is the root of the file system; name a directory below it with --notebooks"
     )]
     IsRootDirectory,
-    /// The notebooks directory is a system directory, such as `/etc`.
     #[error(
         "the notebooks directory {} is one of the system's, whose owner stays; mount a volume \
          there, or name a directory below it with --notebooks",
         .0.display()
     )]
     SystemDirectory(PathBuf),
-    /// `adopt` would make the server run as root.
     #[error(
         "cannot adopt the owner of {}: it belongs to root (uid 0), and the server never runs as \
          root; give it to a user (chown 1000:1000 on the host) or use --volume-owner chown",
         .0.display()
     )]
     AdoptRoot(PathBuf),
-    /// The defaults cannot be sealed.
     #[error("cannot seal the notebook defaults in {}", directory.display())]
     Seal {
-impl VolumeError {
-    /// Returns the error of a volume that cannot be opened, at this path.
-    fn open(directory: &Path, at: &Path, error: Errno) -> Self {
-        Self::Open {
-            directory: directory.to_owned(),
-            at: shown(at.as_os_str().as_bytes()),
-            source: error.into(),
-        }
-    }
-}
-
-        /// The directory of the defaults.
         directory: PathBuf,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// Users other than root can write to this directory, so a start would not trust its seal.
     #[error(
         "others than root can write to {place}, and a start would not trust a seal of theirs; \
          first run: chown -R root:root {place}; chmod -R go-w {place}",
@@ -148,6 +119,17 @@ impl VolumeError {
     /// The caller's `stop` returned true; the caller reports that.
     #[error("stopped")]
     Stopped,
+}
+
+impl VolumeError {
+    /// Returns the error of a volume that cannot be opened, at this path.
+    fn open(directory: &Path, at: &Path, error: Errno) -> Self {
+        Self::Open {
+            directory: directory.to_owned(),
+            at: shown(at.as_os_str().as_bytes()),
+            source: error.into(),
+        }
+    }
 }
 
 /// Opens a directory as root, one path component at a time; missing ones are created, owned by

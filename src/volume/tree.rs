@@ -151,7 +151,6 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// Returns the uid.
     pub(super) fn uid(self) -> u32 {
         match self {
             Self::ThisProcess => rustix::process::geteuid().as_raw(),

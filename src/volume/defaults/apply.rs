@@ -105,7 +105,6 @@ pub(super) struct Work<'a> {
     pub policy: Policy,
     /// True if earlier starts brought defaults in, so that there can be news.
     pub has_news: bool,
-    /// The news for the person.
     pub news: News,
     /// Changed files of which the image has a newer version that is news for the person.
     pub newer: Vec<&'a Row>,

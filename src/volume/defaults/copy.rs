@@ -235,7 +235,6 @@ fn is_retryable(written: &Written) -> bool {
     matches!(written, Err(Stopped | Volume(Errno::NOSPC | Errno::DQUOT)))
 }
 
-/// Returns a writer for each thread.
 fn parallel_writers<'a>(writer: &Writer<'a>) -> Vec<Writer<'a>> {
     let writers = (0..threads()).map_while(|_| writer.another().ok());
     writers.collect()

@@ -9,34 +9,28 @@ use crate::volume::VolumeError;
 
 /// Why a notebook is not merged. The person's file is as it was.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each is documented by its message
 pub enum NotMerged {
-    /// The image has no file at this path.
     #[error("it is not a default of this image")]
     NotADefault,
-    /// It is a file of another kind.
     #[error(
         "only notebooks (.ipynb) can be merged: `notebooks diff` shows the difference, and \
          `notebooks restore` brings the new version"
     )]
     NotANotebook,
-    /// The notebook is not there.
     #[error("it is not there: `notebooks restore` brings it back")]
     Missing,
     /// Something else than a regular file is there, or in the way to it.
     #[error("it is not a regular file")]
     NotAFile,
-    /// The person did not change it.
     #[error(
         "you have not changed it: the next start or `notebooks restore` brings the new version"
     )]
     Unchanged,
-    /// The image has the installed version.
     #[error("there is no newer version of it")]
     NotNewer,
-    /// The image is older than the one that installed it.
     #[error("this image is older than the one that installed it: start the newer image")]
     Older,
-    /// The installed version is not recorded.
     #[error(
         "the version that you changed is not recorded (an earlier release installed it): see \
          `notebooks diff` and copy what you need, or take the new version with `notebooks \
@@ -49,7 +43,6 @@ pub enum NotMerged {
     /// Somebody saved the file meanwhile, or a start updated it.
     #[error("it was changed meanwhile: merge it once more")]
     ChangedMeanwhile,
-    /// A file cannot be read or written.
     #[error("{}; see the directory, its owner and its free space", std::io::Error::from(*.0))]
     Refused(Errno),
     /// The person's file could not be put back.
