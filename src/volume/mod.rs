@@ -169,6 +169,15 @@ impl VolumeError {
 const ROOM_REMEDY: &str = "make room and start again; `df`, `df --inodes` and the user's quota \
                            show what is used up";
 
+/// Returns the remedy for an error; `other` if it is one of permissions or the like.
+fn remedy_for(error: Errno, other: &str) -> &str {
+    match error {
+        Errno::NOSPC | Errno::DQUOT => ROOM_REMEDY,
+        Errno::IO | Errno::STALE => "check the disk or the file server; `dmesg` says more",
+        _ => other,
+    }
+}
+
 /// Failures, counted by errno, so that a million refusals are one line.
 #[derive(Debug, Default)]
 struct ErrnoCounts(BTreeMap<i32, (u64, String)>);
@@ -195,14 +204,9 @@ impl ErrnoCounts {
         self.0.iter().map(move |(code, (count, first))| {
             let entries = if *count == 1 { "entry" } else { "entries" };
             let why = std::io::Error::from_raw_os_error(*code);
-            let remedy = match Errno::from_raw_os_error(*code) {
-                Errno::NOSPC | Errno::DQUOT => ROOM_REMEDY,
-                Errno::IO | Errno::STALE => "check the disk or the file server; `dmesg` says more",
-                _ => remedy,
-            };
             Degradation::new(
                 format!("could not {what} {count} {entries}, first {first}: {why}"),
-                remedy,
+                remedy_for(Errno::from_raw_os_error(*code), remedy),
             )
         })
     }

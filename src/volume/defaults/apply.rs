@@ -22,7 +22,7 @@ use crate::volume::defaults::summary::Summary;
 use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::pace::Pace;
 use crate::volume::tree;
-use crate::volume::{ErrnoCounts, PathCount, ROOM_REMEDY, VolumeError, shown};
+use crate::volume::{ErrnoCounts, PathCount, ROOM_REMEDY, VolumeError, remedy_for, shown};
 
 /// The remedy if the volume refuses a change.
 pub(super) const WRITE_REMEDY: &str =
@@ -319,7 +319,7 @@ impl<'a> Work<'a> {
         if let Err(error) = saved {
             degradations.push(Degradation::new(
                 format!("the record of the notebook defaults could not be written: {error}"),
-                "make room, or make .ai-lab in the notebooks directory writable",
+                remedy_for(error, "make .ai-lab in the notebooks directory writable"),
             ));
         }
         if self.full > 0 {

@@ -15,7 +15,7 @@ use crate::volume::defaults::manifest::{Manifest, Unreadable, is_older};
 use crate::volume::defaults::manifest_file;
 use crate::volume::defaults::manifest_file::NotRead;
 use crate::volume::tree::{FileStat, Rights, Tree};
-use crate::volume::{ROOM_REMEDY, VolumeError, tree};
+use crate::volume::{VolumeError, remedy_for, tree};
 
 /// Name of the directory in the volume.
 pub(super) const NAME: &CStr = c".ai-lab";
@@ -168,8 +168,7 @@ fn no_manifest(volume: BorrowedFd<'_>, rights: Rights, error: Errno) -> Degradat
                           squash), change its owner on the server";
             (why, remedy)
         }
-        Errno::NOSPC | Errno::DQUOT => (format!(".ai-lab: {error}"), ROOM_REMEDY),
-        error => (format!(".ai-lab: {error}"), own),
+        error => (format!(".ai-lab: {error}"), remedy_for(error, own)),
     };
     Degradation::new(
         format!("no record of the notebook defaults is kept: {why}; only missing ones are added"),

@@ -117,7 +117,7 @@ fn a_volume_that_fails() {
     });
     faulty("record-unwritable", usual, |call| {
         let renames = [libc::SYS_renameat, libc::SYS_renameat2].contains(&call.number);
-        (renames && is_record(call, call.args[3])).then_some(libc::EIO)
+        (renames && is_record(call, call.args[3])).then_some(libc::EACCES)
     });
     faulty("volume-not-flushed", outdated, |call| {
         (call.number == libc::SYS_fsync).then_some(libc::EIO)
