@@ -50,6 +50,7 @@ fn files_without_a_word_about_authentication_are_clear() {
         "c.ServerProxy.servers = {'code': {'command': ['code-server', '--auth=none']}}\n",
         "c.ServerApp.tornado_settings = {'headers': {'X-Auth': 'https://auth.example.org'}}\n",
         "c.LatexExporter.author = 'me'\nc.ServerApp.authorizer_class = 'x.Y'\n",
+        "import glob\nc.A.b = len(glob.glob('/x/*')) <= 1\n",
         "import os\nc.A.b = 'x' if len(os.environ.get('Y', '')) > 3 else str(4)\n",
         "c.A.b = '%s/x' % ('a')\nc.A.b = ', '.join(['a', 'b'])\npass\n",
         "# -*- coding: utf-8 -*-\n",

@@ -3,10 +3,11 @@
 use crate::jupyter_config::python::tokens::{Token, TokenKind};
 
 /// Functions that an expression may call, by their usual names.
-const FUNCTIONS: [&str; 22] = [
+const FUNCTIONS: [&str; 23] = [
     "bool",
     "dict",
     "float",
+    "glob.glob",
     "int",
     "len",
     "list",
@@ -88,8 +89,8 @@ fn is_unsafe(name: &str) -> bool {
 /// Reports whether a file must not assign to this name: a later call would run the new value.
 pub(super) fn is_protected(name: &str) -> bool {
     let function = |known: &&str| known.split('.').next() == Some(name);
-    let os_itself = ["os", "socket"].contains(&name);
-    is_unsafe(name) || !os_itself && FUNCTIONS.iter().any(function)
+    let module = ["glob", "os", "socket"].contains(&name);
+    is_unsafe(name) || !module && FUNCTIONS.iter().any(function)
 }
 
 /// Reports whether an expression only computes a value.

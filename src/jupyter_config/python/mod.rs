@@ -104,12 +104,13 @@ fn may_change_others(tokens: &[Token]) -> bool {
 }
 
 /// Modules of Python's standard library that do not touch the configuration.
-const SAFE_MODULES: [&str; 22] = [
+const SAFE_MODULES: [&str; 23] = [
     "__future__",
     "collections",
     "datetime",
     "errno",
     "getpass",
+    "glob",
     "json",
     "logging",
     "math",

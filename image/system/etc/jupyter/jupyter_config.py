@@ -1,18 +1,27 @@
+import glob
 import os
 import sys
 
+# Kernels of other languages may know TCP alone, as R's does.
+kernels = (
+    glob.glob(sys.prefix + "/share/jupyter/kernels/*/kernel.json")
+    + glob.glob("/usr/local/share/jupyter/kernels/*/kernel.json")
+    + glob.glob("/usr/share/jupyter/kernels/*/kernel.json")
+    + glob.glob(
+        os.path.expanduser(os.environ.get("JUPYTER_DATA_DIR", "~/.local/share/jupyter"))
+        + "/kernels/*/kernel.json"
+    )
+)
 # Unix sockets in the runtime directory, which the user alone can enter. TCP is open to
 # everything in the network namespace, which is the host's with --network host. A socket's
-# path has 107 bytes at most, and a kernel's name 50 of them. Kernels of other languages may know
-# TCP alone, as R's does. Plain assignments alone: no other statement can be judged, and then no
-# default password is set. Servers alone, which have imported the kernels' list: nbconvert, `jupyter
+# path has 107 bytes at most, and a kernel's name 50 of them. Plain assignments alone: no other
+# statement can be judged, and then no default password is set. Servers alone: nbconvert, `jupyter
 # execute` and the like put their sockets into the working directory, all under the same name.
 c.KernelManager.transport = (
     "ipc"
-    if "jupyter_server.serverapp" in sys.modules
+    if "jupyter_server" in sys.modules
     and len(os.environ.get("JUPYTER_RUNTIME_DIR", "")) <= 107 - 50
-    and set(sys.modules["jupyter_client.kernelspec"].KernelSpecManager().find_kernel_specs())
-    <= {"python3"}
+    and len(kernels) <= 1
     else "tcp"
 )
 # The trash would be in the volume, where nobody sees it and nothing empties it. What is
