@@ -13,7 +13,7 @@ pub mod variables;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ use crate::sys::trust;
 
 pub use error::HookError;
 pub use run::HookContext;
-use run::{Output, Watched, kill_descendants, kill_group};
+use run::{Output, PATIENCE, Watched, kill_descendants, kill_group};
 pub use variables::Variables;
 
 /// The hooks of a phase, and what they wrote.
@@ -42,13 +42,14 @@ pub struct Hooks {
     pub variables: Variables,
 }
 
-/// Returns the real paths of the hooks in `directory` that root runs.
+/// Returns the real paths of the hooks in `directory` that root runs, and the files that are not
+/// executable.
 ///
 /// # Errors
 /// A hook or interpreter that another user than root could have written; a directory that
 /// cannot be listed.
-pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
-    let mut hooks = list(directory)?;
+pub fn root_hooks(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
+    let (mut hooks, others) = files(directory)?;
     for hook in &mut hooks {
         let untrusted = |problem| HookError::Untrusted {
             path: hook.clone(),
@@ -57,7 +58,7 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
         trusted::check_trust(hook).map_err(untrusted)?;
         *hook = fs::canonicalize(&hook).map_err(|error| untrusted(error.to_string()))?;
     }
-    Ok(hooks)
+    Ok((hooks, others))
 }
 
 /// Runs the hooks in `directory` as root, then kills all processes that they left running. Root
@@ -67,20 +68,29 @@ pub fn root_hooks(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
 /// # Errors
 /// The first error.
 pub fn run_as_root(directory: &Path, surroundings: &HookContext<'_>) -> Result<Hooks, HookError> {
-    let paths = root_hooks(directory)?;
-    warn_of_non_hooks(directory);
+    let (paths, others) = root_hooks(directory)?;
+    warn_of_non_hooks(&others);
     if paths.is_empty() || surroundings.effects.is_preview() {
         let variables = Variables::new();
         return Ok(Hooks { paths, variables });
     }
     // Otherwise an orphan of a hook could not be killed, and would stay root.
-    processes::adopt_orphans().map_err(HookError::Orphans)?;
+    processes::adopt_orphans().map_err(|error| {
+        HookError::Other(format!(
+            "the root hooks are not run, because processes that they leave running would stay \
+             root: {error}"
+        ))
+    })?;
     let result = run_all(paths, surroundings, Some("/"));
     let ended = kill_descendants();
     let hooks = result?;
     match ended {
         true => Ok(hooks),
-        false => Err(HookError::LeftRunning),
+        false => Err(HookError::Other(format!(
+            "processes that the root hooks left running could not be killed in {} s: let the hooks \
+             wait for what they start, or run with --cap-add KILL",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 
@@ -90,8 +100,8 @@ pub fn run_as_root(directory: &Path, surroundings: &HookContext<'_>) -> Result<H
 /// # Errors
 /// The first error.
 pub fn run_as_user(directory: &Path, surroundings: &HookContext<'_>) -> Result<Hooks, HookError> {
-    let hooks = list(directory)?;
-    warn_of_non_hooks(directory);
+    let (hooks, others) = files(directory)?;
+    warn_of_non_hooks(&others);
     run_all(hooks, surroundings, None).inspect_err(|_| {
         // The start ends here. Processes that are left end with it, as if it were PID 1.
         let _ = kill_descendants();
@@ -112,29 +122,22 @@ fn run_all(
     Ok(Hooks { paths, variables })
 }
 
-/// Returns the executable files in `directory` in name order; none if it does not exist.
-///
-/// # Errors
-/// The directory cannot be listed.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, HookError> {
-    let (hooks, _) = files(directory)?;
-    Ok(hooks)
-}
-
-/// Warns of files in `directory` that are not executable and therefore are no hooks.
-fn warn_of_non_hooks(directory: &Path) {
-    let (_, others) = files(directory).unwrap_or_default();
-    for path in others {
+/// Warns of files that are not executable and therefore are no hooks.
+fn warn_of_non_hooks(files: &[PathBuf]) {
+    for path in files {
         let path = path.display();
         warn!("{path} is not executable, so it is not run (chmod a+x makes it a hook)");
     }
 }
 
-/// Returns the files in `directory`, in name order: the executable ones, and the others.
+/// Returns the files in `directory`, in name order: the executable ones, and the others. None if it
+/// does not exist.
 fn files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
-    let unlisted = |source| HookError::Unlisted {
-        directory: directory.to_owned(),
-        source,
+    let unlisted = |error| {
+        let directory = directory.display();
+        HookError::Other(format!(
+            "the hooks in {directory} cannot be listed: {error}"
+        ))
     };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -159,10 +162,7 @@ fn run(
     mut environment: Vec<(OsString, OsString)>,
     directory: Option<&str>,
 ) -> Result<Variables, HookError> {
-    let system = |source| HookError::System {
-        path: hook.to_owned(),
-        source,
-    };
+    let unsupervised = |kind: ErrorKind| HookError::unsupervised(hook, io::Error::from(kind));
     let file = |place: &Path| {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".ai-lab-env-").tempfile_in(place)
@@ -175,8 +175,8 @@ fn run(
             .into_iter()
             .filter(|place| trust::root_only_renames(place))
             .find_map(|place| file(place).ok())
-            .ok_or_else(|| system(ErrorKind::PermissionDenied.into())),
-        false => file(&temp_directory()).map_err(system),
+            .ok_or_else(|| unsupervised(ErrorKind::PermissionDenied)),
+        false => file(&temp_directory()).map_err(|error| HookError::unsupervised(hook, error)),
     }?;
     environment.push((HOOK_FILE_ENV.into(), asked.path().into()));
     let program = Program {
@@ -186,13 +186,11 @@ fn run(
         directory: directory.map(PathBuf::from),
         umask: None,
     };
-    let started = spawn::hook(&program).map_err(|source| HookError::NotStarted {
-        path: hook.to_owned(),
-        source,
-    })?;
+    let started = spawn::hook(&program)
+        .map_err(|error| HookError::of(hook, format_args!("could not be started: {error}")))?;
     let (stdout, stderr) = started
         .output
-        .ok_or_else(|| system(ErrorKind::BrokenPipe.into()))?;
+        .ok_or_else(|| unsupervised(ErrorKind::BrokenPipe))?;
     let mut watched = Watched {
         hook,
         pid: started.pid,
@@ -213,6 +211,5 @@ fn run(
 }
 
 fn failed(hook: &Path, how: String) -> HookError {
-    let path = hook.to_owned();
-    HookError::Failed { path, how }
+    HookError::of(hook, format_args!("failed with {how}; its output is above"))
 }

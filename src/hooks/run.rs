@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 use tracing::info;
 
-use crate::hooks::error::{HookError, PATIENCE};
+use crate::hooks::error::HookError;
 use crate::hooks::variables::Variables;
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::processes;
@@ -30,6 +30,10 @@ const READS: usize = 16;
 
 /// The reads of 4 KiB per stream after the end of a hook: as much as a pipe can hold.
 const LAST_READS: usize = 257;
+
+/// The time limit for killed processes to disappear. A process in uninterruptible sleep, or one
+/// that root without CAP_KILL may not kill, must not block the start for ever.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The common parameters of all hooks of a phase.
 pub struct HookContext<'a> {
@@ -69,14 +73,15 @@ impl Watched<'_> {
                 return Ok(ended);
             }
             if stop {
-                return Err(HookError::Stopped);
+                return Err(HookError::Other("stopped".into()));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(HookError::TooLong {
-                    path: self.hook.to_owned(),
-                    limit: surroundings.limit,
-                });
+                let what = format!(
+                    "took longer than {} s and was killed; --hook-timeout gives it more",
+                    surroundings.limit.as_secs_f32()
+                );
+                return Err(HookError::of(self.hook, what));
             }
             self.wait(surroundings.signals, left);
         }

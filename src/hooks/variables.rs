@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
@@ -18,22 +17,12 @@ pub type Variables = Vec<(OsString, OsString)>;
 
 /// Reads the open file of a hook, not its path, which may lead to another file by now.
 pub(super) fn read(hook: &Path, file: &fs::File) -> Result<Variables, HookError> {
-    let system = |source| HookError::System {
-        path: hook.to_owned(),
-        source,
-    };
-    let text = regular_file::read_limited(file, MAX_KIB).map_err(|error| {
-        system(match error.kind() {
-            ErrorKind::FileTooLarge => {
-                io::Error::other(format!("${VARIABLE} is longer than 64 KiB"))
-            }
-            _ => error,
-        })
-    })?;
-    parse(&text).map_err(|(line, problem)| HookError::Environment {
-        path: hook.to_owned(),
-        line,
-        problem,
+    let text = regular_file::read_limited(file, MAX_KIB);
+    let text =
+        text.map_err(|error| HookError::unsupervised(hook, format_args!("${VARIABLE}: {error}")))?;
+    parse(&text).map_err(|(line, problem)| {
+        let what = format!("wrote line {line} of ${VARIABLE}, which {problem}");
+        HookError::of(hook, what)
     })
 }
 
