@@ -81,10 +81,14 @@ impl Document {
 
     /// Removes the hash that [`Self::base`] returns.
     pub fn remove_base(&mut self) {
-        if let Some(Value::Object(section)) = self.content.get_mut(BASE) {
-            section.shift_remove(HASH);
+        self.remove(BASE, HASH);
+    }
+
+    fn remove(&mut self, class: &str, key: &str) {
+        if let Some(Value::Object(section)) = self.content.get_mut(class) {
+            section.shift_remove(key);
             if section.is_empty() {
-                self.content.shift_remove(BASE);
+                self.content.shift_remove(class);
             }
         }
     }
@@ -104,7 +108,8 @@ impl Document {
     /// # Errors
     /// The section is not an object.
     pub fn set_default(&mut self, hash: String) -> Result<(), PasswordError> {
-        self.section(BASE)?.insert(HASH.into(), hash.into());
+        let section = object(&mut self.content, BASE, &self.path)?;
+        section.insert(HASH.into(), hash.into());
         Ok(())
     }
 
@@ -114,40 +119,16 @@ impl Document {
     /// # Errors
     /// A section is not an object.
     pub fn force(&mut self, hash: String, nested: bool) -> Result<(), PasswordError> {
-        self.section(PROVIDER)?
-            .insert(HASH.into(), hash.clone().into());
+        let section = object(&mut self.content, PROVIDER, &self.path)?;
+        section.insert(HASH.into(), hash.clone().into());
         self.set_default(hash.clone())?;
         if nested {
-            let server = self.section(SERVER)?.entry(PROVIDER);
-            match server.or_insert_with(|| Value::Object(Map::new())) {
-                Value::Object(section) => drop(section.insert(HASH.into(), hash.into())),
-                _ => {
-                    let path = self.path.clone();
-                    let section = PROVIDER;
-                    return Err(PasswordError::Shape { path, section });
-                }
-            }
+            let server = object(&mut self.content, SERVER, &self.path)?;
+            let section = object(server, PROVIDER, &self.path)?;
+            section.insert(HASH.into(), hash.into());
         }
-        for class in OLD {
-            if let Some(Value::Object(section)) = self.content.get_mut(class) {
-                section.shift_remove(OLD_HASH);
-                if section.is_empty() {
-                    self.content.shift_remove(class);
-                }
-            }
-        }
+        OLD.iter().for_each(|class| self.remove(class, OLD_HASH));
         Ok(())
-    }
-
-    fn section(&mut self, section: &'static str) -> Result<&mut Map<String, Value>, PasswordError> {
-        let value = self.content.entry(section);
-        match value.or_insert_with(|| Value::Object(Map::new())) {
-            Value::Object(map) => Ok(map),
-            _ => {
-                let path = self.path.clone();
-                Err(PasswordError::Shape { path, section })
-            }
-        }
     }
 
     /// # Errors
@@ -181,4 +162,18 @@ impl Document {
         let text = serde_json::to_vec_pretty(&self.content)?;
         private_file::replace(&self.path, &text, !self.first)
     }
+}
+
+/// Returns a section of an object; makes it if it is missing.
+fn object<'a>(
+    content: &'a mut Map<String, Value>,
+    section: &'static str,
+    path: &Path,
+) -> Result<&'a mut Map<String, Value>, PasswordError> {
+    let value = content.entry(section);
+    let value = value.or_insert_with(|| Value::Object(Map::new()));
+    value.as_object_mut().ok_or_else(|| {
+        let path = path.to_owned();
+        PasswordError::Shape { path, section }
+    })
 }
