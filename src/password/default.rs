@@ -7,7 +7,7 @@ use crate::jupyter_config::precedence::DefaultDecision;
 use crate::password::config_file::Document;
 use crate::password::error::PasswordError;
 use crate::password::hash;
-use crate::password::outcome::{Applied, Outcome, unchanged};
+use crate::password::outcome::{Applied, Outcome};
 use crate::password::secret::Secret;
 use crate::sys::effects::Effects;
 
@@ -25,12 +25,12 @@ pub(super) fn set_default(
                     .base()
                     .is_some_and(|hash| !is_other_public(hash, secret)) =>
         {
-            return Ok(unchanged());
+            return Ok(Outcome::Unchanged.into());
         }
         // Jupyter makes no token then.
         DefaultDecision::MaybeOpen { token, cause } => {
             return match found.own_hash().filter(|hash| !hash.is_empty()) {
-                Some(hash) if !is_public(hash, secret) => Ok(unchanged()),
+                Some(hash) if !is_public(hash, secret) => Ok(Outcome::Unchanged.into()),
                 _ => Err(PasswordError::Open { by: token, cause }),
             };
         }
@@ -41,9 +41,8 @@ pub(super) fn set_default(
             let note = format!("an empty token ({by}) does not turn the password off");
             return match write_default(place, &mut own, secret, effects) {
                 Ok(()) => Ok(Applied {
-                    outcome: Outcome::Changed,
-                    variable: None,
                     note: Some(note),
+                    ..Outcome::Changed.into()
                 }),
                 // Jupyter makes no token of its own then.
                 Err(error) => Err(PasswordError::Open {
@@ -74,10 +73,10 @@ pub(super) fn set_default(
     {
         return Err(PasswordError::DefaultElsewhere(by));
     }
+    let outcome = degradation.map_or(Outcome::Unchanged, Outcome::NotSet);
     Ok(Applied {
-        outcome: degradation.map_or(Outcome::Unchanged, Outcome::NotSet),
-        variable: None,
         note,
+        ..outcome.into()
     })
 }
 
@@ -112,11 +111,7 @@ fn write_default_or_degrade(
         ))),
         Err(error) => return Err(error),
     };
-    Ok(Applied {
-        outcome,
-        variable: None,
-        note: None,
-    })
+    Ok(outcome.into())
 }
 
 /// Removes a default password that an earlier start set, because it would still be accepted

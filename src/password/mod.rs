@@ -23,7 +23,6 @@ use crate::sys::effects::Effects;
 use config_file::Document;
 use default::{IMAGE_DEFAULT, is_public, remove_old_default, set_default};
 pub use error::PasswordError;
-use outcome::unchanged;
 pub use outcome::{Applied, Outcome};
 pub use secret::{Secret, Wanted};
 pub use source::{Sources, wanted};
@@ -53,11 +52,7 @@ pub fn apply(
             if source.kind() == io::ErrorKind::PermissionDenied
                 && effects.would_hand_over(&path) =>
         {
-            let outcome = Outcome::NotReadable(path);
-            Ok(Applied {
-                outcome,
-                ..unchanged()
-            })
+            Ok(Outcome::NotReadable(path).into())
         }
         applied => applied,
     }
@@ -69,7 +64,7 @@ fn apply_with(
     effects: Effects<'_>,
 ) -> Result<Applied, PasswordError> {
     match wanted {
-        Wanted::Nothing => Ok(unchanged()),
+        Wanted::Nothing => Ok(Outcome::Unchanged.into()),
         Wanted::Default(secret) => set_default(place, secret, effects),
         Wanted::RemoveDefault(secret) => {
             let mut own = Document::read(&place.file())?;
@@ -77,7 +72,7 @@ fn apply_with(
             let note = removed.then(|| REMOVED.to_owned());
             Ok(Applied {
                 note,
-                ..unchanged()
+                ..Outcome::Unchanged.into()
             })
         }
         Wanted::Forced(secret) => {
@@ -107,7 +102,7 @@ fn force(
         Effective::Nothing | Effective::Unknown(_) => None,
     };
     if effective.is_some() && !found.may_be_overridden() {
-        return Ok(unchanged());
+        return Ok(Outcome::Unchanged.into());
     }
     let variable = found.is_overridden().then(|| place.config_path_override());
     let nested = found.is_nested();
@@ -124,9 +119,8 @@ fn force(
         Outcome::Changed
     };
     Ok(Applied {
-        outcome,
         variable,
-        note: None,
+        ..outcome.into()
     })
 }
 

@@ -29,10 +29,12 @@ pub struct Applied {
     pub note: Option<String>,
 }
 
-pub(super) fn unchanged() -> Applied {
-    Applied {
-        outcome: Outcome::Unchanged,
-        variable: None,
-        note: None,
+impl From<Outcome> for Applied {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            variable: None,
+            note: None,
+        }
     }
 }
