@@ -65,10 +65,8 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, SettingsError> {
             None => {}
         }
     }
-    let default = sources.default.as_ref().map(|(text, origin)| {
-        let secret = Secret::new((*text).to_owned());
-        check_password_text(secret, origin).map(|()| Secret::new((*text).to_owned()))
-    });
+    let default = sources.default.as_ref();
+    let default = default.map(|(text, origin)| secret((*text).to_owned(), origin));
 
     if given.len() > 1 {
         let names: Vec<String> = given.iter().map(|(_, origin)| origin.to_string()).collect();
@@ -86,13 +84,7 @@ pub fn wanted(sources: &Sources<'_>) -> Result<Wanted, SettingsError> {
             Err(error) => errors.push(error),
         }
     }
-    let default = match default.transpose() {
-        Ok(default) => default,
-        Err(error) => {
-            errors.push(error);
-            None
-        }
-    };
+    let default = default.and_then(|result| result.map_err(|error| errors.push(error)).ok());
     SettingsError::of_all(errors)?;
     Ok(match (forced, default) {
         (Some(SourceValue::Password(secret)), _) => Wanted::Forced(secret),
@@ -123,9 +115,8 @@ fn utf8(bytes: Vec<u8>, origin: &Origin) -> Result<String, SettingError> {
 }
 
 fn from_text(value: OsString, origin: &Origin) -> Result<SourceValue, SettingError> {
-    let secret = Secret::new(utf8(value.into_encoded_bytes(), origin)?);
-    check_password_text(secret.clone(), origin)?;
-    Ok(SourceValue::Password(secret))
+    let text = utf8(value.into_encoded_bytes(), origin)?;
+    Ok(SourceValue::Password(secret(text, origin)?))
 }
 
 fn from_hash(value: OsString, origin: &Origin) -> Result<SourceValue, SettingError> {
@@ -169,9 +160,7 @@ pub fn from_input(input: impl Read) -> Result<Secret, SettingError> {
 fn from_bytes(bytes: Vec<u8>, origin: &Origin) -> Result<Secret, SettingError> {
     let mut text = utf8(bytes, origin)?;
     strip_final_newline(&mut text);
-    let secret = Secret::new(text);
-    check_password_text(secret.clone(), origin)?;
-    Ok(secret)
+    secret(text, origin)
 }
 
 /// Removes one final LF or CRLF, as editors and `echo` add it.
@@ -185,8 +174,7 @@ fn strip_final_newline(text: &mut String) {
 }
 
 /// Refuses a password that nobody could log in with, or that would let everyone in.
-fn check_password_text(secret: Secret, origin: &Origin) -> Result<(), SettingError> {
-    let text = secret.text();
+fn secret(text: String, origin: &Origin) -> Result<Secret, SettingError> {
     // Python's str.strip() removes these: Unicode's white space and four more characters.
     let space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
     // Tornado's get_argument() replaces these with a space.
@@ -202,7 +190,7 @@ fn check_password_text(secret: Secret, origin: &Origin) -> Result<(), SettingErr
     } else if text.starts_with(space) || text.ends_with(space) {
         "it begins or ends with white space, which Jupyter's login removes: nobody could log in"
     } else {
-        return Ok(());
+        return Ok(Secret::new(text));
     };
     Err(error(origin, problem, "choose another one"))
 }
