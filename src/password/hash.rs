@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
-use argon2::password_hash::phc::{Output, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Params, PasswordVerifier, Version};
+use argon2::password_hash::phc::{PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Digest;
 
 use crate::password::secret::Secret;
@@ -25,19 +27,10 @@ const MAX_MEMORY_KIB: u32 = 128 * 1024;
 /// # Errors
 /// The system has no random bytes or not enough memory.
 pub fn make(secret: &Secret) -> Result<String, HashError> {
-    let mut salt = [0; Salt::RECOMMENDED_LENGTH];
-    fill(&mut salt)?;
+    let salt: [u8; Salt::RECOMMENDED_LENGTH] = random()?;
     let params = Params::new(MEMORY, PASSES, LANES, Some(32))?;
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-    let mut digest = [0; 32];
-    argon2.hash_password_into(secret.bytes(), &salt, &mut digest)?;
-    let hash = PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: (&params).try_into()?,
-        salt: Some(Salt::new(&salt)?),
-        hash: Some(Output::new(&digest)?),
-    };
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password_with_salt(secret.bytes(), &salt)?;
     Ok(format!("argon2:{hash}"))
 }
 
@@ -46,25 +39,20 @@ pub fn make(secret: &Secret) -> Result<String, HashError> {
 pub enum HashError {
     /// getrandom(2) failed.
     #[error("the system gives no random bytes: {0}")]
-    Random(#[from] rustix::io::Errno),
+    Random(#[from] Errno),
+    /// The parameters do not fit.
+    #[error("{0}")]
+    Parameters(#[from] argon2::Error),
     /// There is not enough memory.
     #[error("{0}")]
-    Argon2(#[from] argon2::Error),
-    /// The parameters do not fit the format.
-    #[error("{0}")]
-    Parameters(#[from] argon2::password_hash::Error),
-    /// The salt or the digest does not fit the format.
-    #[error("{0}")]
-    Format(#[from] argon2::password_hash::phc::Error),
+    Argon2(#[from] argon2::password_hash::Error),
 }
 
-pub(super) fn fill(mut bytes: &mut [u8]) -> Result<(), rustix::io::Errno> {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    while !bytes.is_empty() {
-        let filled = getrandom(&mut *bytes, GetRandomFlags::empty())?;
-        bytes = &mut bytes[filled..];
-    }
-    Ok(())
+/// Returns random bytes, at most 256: so many always come at once (getrandom(2)).
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Errno> {
+    let mut bytes = [0; N];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(bytes)
 }
 
 /// A hash that Jupyter can verify a password against.
@@ -160,7 +148,7 @@ fn is_within_limits(hash: &PasswordHash) -> bool {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing into a String cannot fail.
         let _ = write!(text, "{byte:02x}");

@@ -182,9 +182,8 @@ pub fn configured_hash(
 /// # Errors
 /// The system has no random bytes.
 pub fn random_token() -> io::Result<String> {
-    let mut bytes = [0; 24];
-    hash::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let bytes: [u8; 24] = hash::random()?;
+    Ok(hash::hex(&bytes))
 }
 
 #[cfg(test)]
