@@ -107,12 +107,7 @@ pub(super) fn read_config_d(
     let entries = std::fs::read_dir(directory).into_iter().flatten();
     for entry in entries.flatten() {
         if *left == 0 {
-            let said = SourceContent::describe_unclear(format!("over {MAX_ENTRIES} entries"));
-            return found.push(source(
-                &directory.display().to_string(),
-                Rank::Ignored,
-                said,
-            ));
+            return found.push(too_many_entries(directory));
         }
         *left -= 1;
         let path = entry.path();
@@ -122,14 +117,21 @@ pub(super) fn read_config_d(
     }
 }
 
+/// Returns a source that this server does not read, and that is unclear for this reason.
+pub(super) fn unclear_source(path: &Path, what: impl Into<String>) -> Source {
+    let said = SourceContent::describe_unclear(what);
+    source(&path.display().to_string(), Rank::Ignored, said)
+}
+
+pub(super) fn too_many_entries(directory: &Path) -> Source {
+    unclear_source(directory, format!("over {MAX_ENTRIES} entries"))
+}
+
 /// Reads and adds a file. All these files of one configuration directory share one [`LIMIT`].
 pub(super) fn add_bounded(path: &Path, bytes: &mut u64, found: &mut Vec<Source>) {
     *bytes += std::fs::metadata(path).map_or(0, |data| data.len());
     match *bytes > LIMIT * 1024 {
-        true => {
-            let said = SourceContent::describe_unclear("over 4 MiB");
-            found.push(source(&path.display().to_string(), Rank::Ignored, said));
-        }
+        true => found.push(unclear_source(path, "over 4 MiB")),
         false => found.extend(file(path, Rank::Ignored)),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::jupyter_config::command_line::CommandLine;
 use crate::jupyter_config::config_files::{
     MAX_ENTRIES, TOKEN_FILE, add_bounded, contents, is_absent, pair, read_config_d, source,
-    token_file_source, unknown_value_source,
+    token_file_source, too_many_entries, unclear_source, unknown_value_source,
 };
 use crate::jupyter_config::sources::{ConfigSources, Rank, Source, SourceContent};
 
@@ -251,25 +251,12 @@ impl ConfigLocation {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if is_absent(&error) => return,
-            Err(error) => {
-                let said = SourceContent::describe_unclear(error.to_string());
-                found.push(source(
-                    &directory.display().to_string(),
-                    Rank::Ignored,
-                    said,
-                ));
-                return;
-            }
+            Err(error) => return found.push(unclear_source(directory, error.to_string())),
         };
         let mut names: Vec<OsString> = Vec::new();
         for (count, entry) in entries.enumerate() {
             if count == MAX_ENTRIES {
-                let said = SourceContent::describe_unclear(format!("over {MAX_ENTRIES} entries"));
-                found.push(source(
-                    &directory.display().to_string(),
-                    Rank::Ignored,
-                    said,
-                ));
+                found.push(too_many_entries(directory));
                 break;
             }
             names.extend(entry.ok().map(|entry| entry.file_name()));
