@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::jupyter_config::config_files::contents;
 use crate::password::error::PasswordError;
 use crate::sys::effects::Effects;
-use crate::sys::private_file;
+use crate::sys::whole_file::{self, PRIVATE};
 
 /// The class whose hash beats all others, unless one is nested in [`SERVER`].
 const PROVIDER: &str = "PasswordIdentityProvider";
@@ -160,7 +160,7 @@ impl Document {
     fn try_write(&self) -> io::Result<()> {
         // Indented by two spaces, as Jupyter does.
         let text = serde_json::to_vec_pretty(&self.content)?;
-        private_file::replace(&self.path, &text, !self.first)
+        whole_file::replace(&self.path, &text, PRIVATE, !self.first)
     }
 }
 

@@ -6,9 +6,9 @@
 //! start without root keeps its record in its state directory. A record names the supervisor that
 //! wrote it, so that verbs ignore a record of the image or of an earlier start.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -21,6 +21,7 @@ use crate::sys::effects::Effects;
 use crate::sys::regular_file;
 use crate::sys::text;
 use crate::sys::trust;
+use crate::sys::whole_file;
 
 /// The record that root writes and that root's verbs trust: only root can write the directories
 /// above it, and no setting changes its path.
@@ -178,17 +179,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         let problem = format!("they are longer than {} KiB", file::LIMIT);
         return Err(io::Error::other(problem));
     }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    // A start that was killed may have left one behind.
-    let _ = fs::remove_file(&new);
-    let mut options = OpenOptions::new();
-    // Whatever the umask, nobody else can open it while it is written.
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    fs::rename(new, path)
+    whole_file::replace(path, text.as_bytes(), 0o644, false)
 }
 
 /// A record that was found.
@@ -230,6 +221,8 @@ fn find(path: &Path, uid: u32, supervisor: &str) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::fs;
 
     use super::*;
     use crate::settings::resolve;

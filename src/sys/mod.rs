@@ -1,17 +1,18 @@
 //! The lowest layer: system calls that need `unsafe`, the only code that escapes untrusted text,
-//! the checks of paths that root alone may control, the reading and writing of files with secrets,
-//! the reading of the kernel's files, and whether changes are made or previewed.
+//! the checks of paths that root alone may control, the reading of files with secrets, the writing
+//! of files that are whole or not there, the reading of the kernel's files, and whether changes are
+//! made or previewed.
 
 mod calls;
 pub mod dir;
 pub mod effects;
 pub mod env;
 pub mod kernel_file;
-pub mod private_file;
 pub mod proc;
 pub mod regular_file;
 pub mod text;
 pub mod trust;
+pub mod whole_file;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -12,7 +12,8 @@ use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 
 use crate::identity::Dropped;
 use crate::sys::effects::Effects;
-use crate::sys::{private_file, regular_file};
+use crate::sys::regular_file;
+use crate::sys::whole_file::{self, PRIVATE};
 use crate::tls::Certificate;
 use crate::tls::read::LIMIT;
 
@@ -150,7 +151,7 @@ impl CertificateFile {
             let text = format!("{OURS}{}", certificate.pem());
             let directory = self.path.parent().unwrap_or(Path::new("/"));
             effects.make_in(directory, || {
-                private_file::replace(&self.path, text.as_bytes(), true)
+                whole_file::replace(&self.path, text.as_bytes(), PRIVATE, true)
             })
         };
         let written = write();

@@ -25,7 +25,7 @@ use crate::sys;
 use crate::sys::dir::RoomChecks;
 use crate::sys::effects::Effects;
 use crate::sys::env::Environment;
-use crate::sys::private_file;
+use crate::sys::whole_file::{self, PRIVATE};
 use crate::tls::{CertificateFile, Found};
 
 /// How a person gets into a rescued server.
@@ -198,7 +198,7 @@ impl RescuePlan {
             fs::create_dir(base.join(name))?;
         }
         let write = |name: &str, text: String| {
-            private_file::replace(&base.join(name), text.as_bytes(), false)
+            whole_file::replace(&base.join(name), text.as_bytes(), PRIVATE, false)
         };
         write("settings/overrides.json", overrides().to_string())?;
         write(WORKSPACE, self.workspace(base).to_string())?;

@@ -1,22 +1,23 @@
-//! Writes files that only their owner can read, whole or not at all.
+//! Writes files whole or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::sys::env;
 use crate::sys::kernel_file;
 
-/// The mode of the files.
-pub const MODE: u32 = 0o600;
+/// The mode of a file that only its owner can read.
+pub const PRIVATE: u32 = 0o600;
 
-/// Replaces a file atomically, and makes its directory if it is missing. `flush`: write the new
+/// Replaces a file atomically, and makes its directory if it is missing. Whatever the umask, the
+/// file gets this mode, and nobody else can open it while it is written. `flush`: write the new
 /// content to disk before it replaces the old one.
 ///
 /// # Errors
 /// The directory or the file cannot be written.
-pub fn replace(path: &Path, content: &[u8], flush: bool) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8], mode: u32, flush: bool) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
@@ -36,9 +37,10 @@ pub fn replace(path: &Path, content: &[u8], flush: bool) -> io::Result<()> {
     let mut file = options
         .write(true)
         .create_new(true)
-        .mode(MODE)
+        .mode(PRIVATE)
         .open(&new.0)?;
     file.write_all(content)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     if flush {
         file.sync_all()?;
     }
