@@ -28,11 +28,6 @@ const GIDS_OF_PEOPLE: [u32; 2] = [20, 50];
 /// Directories of HOME in which the server and its kernels keep files.
 const HOME_DIRECTORIES: [&str; 5] = [".cache", ".config", ".ipython", ".jupyter", ".local"];
 
-/// Reports whether the account is one that root makes.
-pub(super) fn is_new(start: &Start<'_>) -> bool {
-    start.settings.new_account().is_some()
-}
-
 /// Reports whether HOME is a person's, in which only the person gives files away.
 pub(super) fn is_persons_home(start: &Start<'_>) -> bool {
     let new = start.settings.new_account();

@@ -106,14 +106,14 @@ fn log_former_owners(claimed: &Claimed) {
 /// such as the venv and the compat image's script, stay root's.
 fn policy(start: &mut Start<'_>, root: &Root, account: &Account) -> Result<VolumeOwner, Failure> {
     let policy = start.settings.notebooks.owner;
-    if account::is_new(start) && policy == VolumeOwner::Auto {
-        let directory = start.settings.notebooks.directory.as_deref();
-        // The operator asked for these ids, so the owner of a mount is not adopted.
-        if directory.is_some_and(|directory| is_anothers_mount(root, directory, account.uid)) {
-            return Ok(VolumeOwner::Keep);
-        }
-    }
     let directory = start.settings.notebooks.directory.as_deref();
+    // The operator asked for these ids, so the owner of a mount is not adopted.
+    if start.settings.new_account().is_some()
+        && policy == VolumeOwner::Auto
+        && directory.is_some_and(|directory| is_anothers_mount(root, directory, account.uid))
+    {
+        return Ok(VolumeOwner::Keep);
+    }
     let device = |path: &Path| std::fs::metadata(path).map(|data| data.dev()).ok();
     let of_the_image = |path: &&Path| {
         let real = std::fs::canonicalize(path);
