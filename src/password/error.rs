@@ -7,6 +7,7 @@ use crate::password::hash;
 
 /// The reason why a password could not be set.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each is documented by its message
 pub enum PasswordError {
     /// The file is not JSON. Jupyter would ignore it and make a random token.
     #[error(
@@ -14,47 +15,35 @@ pub enum PasswordError {
          it was left as it is: repair it or move it away", path.display()
     )]
     Broken {
-        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
         line: usize,
-        /// The column, counted from 1.
         column: usize,
-        /// The problem there.
         problem: String,
     },
-    /// A section of the file is not an object, as Jupyter needs it.
     #[error("{}: {section} must be an object {{…}}; repair the file or move it away", path.display())]
     Shape {
-        /// The file.
         path: PathBuf,
         /// The section, or "the content".
         section: &'static str,
     },
-    /// The file is a symbolic link, which a new file would replace.
     #[error(
         "{} is a symbolic link, and replacing it would hide what it points to; \
          put a regular file in its place", .0.display()
     )]
     Link(PathBuf),
-    /// The file cannot be read or written.
     #[error("the password cannot be set: {} cannot be {verb}: {source}; \
              let the user own it, or name another directory with JUPYTER_CONFIG_DIR", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// `read` or `written`.
         verb: &'static str,
-        /// The cause.
         source: io::Error,
     },
-    /// Jupyter would not read the file.
     #[error(
         "the password cannot be set: JUPYTER_NO_CONFIG tells Jupyter to read no \
              configuration; remove that variable"
     )]
     NoConfig,
-    /// The default password of an earlier start cannot be removed.
     #[error(
         "the default password of an earlier start, which everybody knows, cannot be removed, \
          although another login is configured: {0}"
@@ -66,18 +55,11 @@ pub enum PasswordError {
          configured ({0}): remove IdentityProvider.hashed_password from that file"
     )]
     DefaultElsewhere(String),
-    /// The default cannot be set, and the token that would replace it is turned off.
     #[error(
         "the server would need no login: {by} turns the token off, and the default password cannot be \
          set ({cause}); remove that setting, or turn authentication off with an empty password, too"
     )]
-    Open {
-        /// The setting of the token.
-        by: String,
-        /// Why the default cannot be set.
-        cause: String,
-    },
-    /// No hash could be made.
+    Open { by: String, cause: String },
     #[error("the password cannot be hashed")]
     Hash(#[from] hash::HashError),
 }

@@ -23,24 +23,17 @@ pub(super) fn candidate_dirs(wanted: &Path, uid: u32) -> [PathBuf; 3] {
 
 /// The reason why there is no state to show.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each is documented by its message
 pub enum StateError {
-    /// No state was found.
     #[error("the supervisor (process {pid}) has no state in {}: it is still preparing the start, \
              or keeps it elsewhere (set AI_LAB_STATE_DIR)", directory.display())]
     Absent {
-        /// The supervisor's process id.
         pid: i32,
         /// The first directory that was searched.
         directory: PathBuf,
     },
-    /// The state file cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
 }
 
 /// Reads the state of this supervisor, which runs as `uid`. Returns it with its directory.
