@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::boot::account;
 use crate::boot::changes::{Section, Words};
@@ -14,9 +14,10 @@ use crate::degradation::Degradation;
 use crate::identity::{Account, Root, group_name, known_user};
 use crate::settings::VolumeOwner;
 use crate::sys::effects::Effects;
+use crate::sys::proc;
 use crate::volume::{
     Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, hand_over_volumes,
-    is_anothers_mount, is_ordinary,
+    is_anothers_mount, is_bound, is_ordinary,
 };
 
 /// Sets the owner of the volume. An adopted owner becomes the server's account.
@@ -51,6 +52,9 @@ pub(super) fn claim_volume(
         |claimed, words| {
             if let Ok(claimed) = claimed {
                 say_claimed(&request, &account.name, claimed, words);
+                if claimed.former.contains_key(&0) && is_rootless() && is_bound(root, directory) {
+                    warn_of_lost_owner(directory, words);
+                }
             }
         },
     );
@@ -99,6 +103,26 @@ fn log_former_owners(claimed: &Claimed) {
     } else {
         tracing::debug!("{changed} of {checked} entries changed hands: {owners}");
     }
+}
+
+/// Warns that a person's own directory changes its owner on the host: under a rootless engine, root
+/// is that person.
+fn warn_of_lost_owner(directory: &Path, words: &Words<'_>) {
+    if words.is_made() {
+        warn!(
+            "on the host, {} and its files no longer belong to you: this engine is rootless (remedy: \
+             `podman run --userns=keep-id:uid=1000,gid=1000` keeps them yours; `podman unshare chown \
+             -R 0:0 DIRECTORY` gives them back)",
+            directory.display()
+        );
+    }
+}
+
+/// Reports whether root is an ordinary user outside of this container.
+fn is_rootless() -> bool {
+    let map = proc::text("self", "uid_map").unwrap_or_default();
+    let mut numbers = map.split_whitespace();
+    numbers.next() == Some("0") && numbers.next().is_some_and(|outside| outside != "0")
 }
 
 /// Returns the policy for the owners of the notebooks. If the notebooks directory holds HOME

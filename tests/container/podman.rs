@@ -191,6 +191,10 @@ fn directory_of_the_users(podman: &Podman) {
     assert!(stderr.contains("it belongs to root (uid 0)"), "{stderr}");
 
     // Or else it is handed over, to an id that only this user's namespaces have.
-    podman.ok(&[&run[..], &[&mount, IMAGE, "true"]].concat());
+    let (code, _, stderr) = podman.run(&[&run[..], &[&mount, IMAGE, "true"]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("no longer belong to you"), "{stderr}");
     assert!(fs::metadata(&notebooks).unwrap().uid() > podman.uid);
+    let (_, _, again) = podman.run(&[&run[..], &[&mount, IMAGE, "true"]].concat());
+    assert!(!again.contains("no longer belong to you"), "{again}");
 }

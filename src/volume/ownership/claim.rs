@@ -10,7 +10,7 @@ use crate::degradation::Degradation;
 use crate::identity::{Root, may_chown};
 use crate::settings::VolumeOwner;
 use crate::sys::effects::Effects;
-use crate::volume::mounts::Mounts;
+use crate::volume::mounts::{Mount, Mounts};
 use crate::volume::ownership::open::{Missing, open_volume};
 use crate::volume::ownership::parallel;
 use crate::volume::ownership::shared::ChownMode;
@@ -126,16 +126,23 @@ pub fn is_anothers_mount(_: &Root, directory: &Path, uid: u32) -> bool {
     tree::stat_fd(&dir).is_ok_and(|top| belongs_to_other(&dir, &top, uid))
 }
 
+/// Reports whether a directory is a mount of a directory of the host's.
+pub fn is_bound(_: &Root, directory: &Path) -> bool {
+    let opened = open_volume(directory, Missing::Fail).ok();
+    opened.is_some_and(|(dir, _)| tree::stat_fd(&dir).is_ok_and(|top| is_of_host(&dir, &top)))
+}
+
 /// Reports whether a directory is a mount that belongs to another ordinary user, such as a
-/// person's own directory on the host, whose owner would be locked out. A volume of the
-/// engine has no such owner, whichever image filled it.
+/// person's own directory on the host, whose owner would be locked out.
 fn belongs_to_other(dir: &OwnedFd, top: &tree::FileStat, uid: u32) -> bool {
-    top.uid != uid
-        && is_ordinary(top.uid)
-        && !is_on_root_mount(top)
-        && Mounts::read()
-            .of(dir)
-            .is_some_and(|mount| !mount.is_volume_of_an_engine())
+    top.uid != uid && is_ordinary(top.uid) && is_of_host(dir, top)
+}
+
+/// Reports whether a directory is a mount, but no volume of the engine: that has no owner of its own,
+/// whichever image filled it.
+fn is_of_host(dir: &OwnedFd, top: &tree::FileStat) -> bool {
+    let volume = || Mounts::read().of(dir).map(Mount::is_volume_of_an_engine);
+    !is_on_root_mount(top) && volume() == Some(false)
 }
 
 /// Reports whether a uid can be a person's: it is no system account (macOS begins at 501) and
