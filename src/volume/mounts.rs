@@ -131,7 +131,7 @@ pub fn is_mounted_for_people(directory: &Path) -> bool {
 }
 
 /// The directories where programs, not people, mount something.
-const OF_THE_SYSTEM: [&str; 12] = [
+pub(super) const OF_THE_SYSTEM: [&str; 12] = [
     "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/run", "/sys", "/tmp", "/usr",
     "/var",
 ];

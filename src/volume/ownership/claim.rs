@@ -1,7 +1,7 @@
 //! Ownership of the volume: handed over to the user, adopted, or left as it is.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -10,7 +10,7 @@ use crate::degradation::Degradation;
 use crate::identity::{Root, may_chown};
 use crate::settings::VolumeOwner;
 use crate::sys::effects::Effects;
-use crate::volume::mounts::{Mount, Mounts};
+use crate::volume::mounts::{Mount, Mounts, OF_THE_SYSTEM};
 use crate::volume::ownership::open::{Missing, open_volume};
 use crate::volume::ownership::parallel;
 use crate::volume::ownership::shared::ChownMode;
@@ -187,9 +187,26 @@ const SYSTEM_DIRS: [&str; 29] = [
 
 /// Reports whether an open directory is a system directory that is not a mount point.
 fn is_system_dir(dir: &OwnedFd, top: &tree::FileStat) -> bool {
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
-    let listed = path.is_ok_and(|path| SYSTEM_DIRS.iter().any(|known| path == Path::new(known)));
+    let listed = real_path(dir).is_ok_and(|path| is_listed(&path));
     listed && is_on_root_mount(top)
+}
+
+/// Reports whether an open directory is in the container's own file system, and at a path that is
+/// not the system's: `/home/alice` or `/work`.
+pub(super) fn is_place_of_people(dir: &OwnedFd, top: &tree::FileStat) -> bool {
+    let of_people = |path: &Path| {
+        let mut tops = OF_THE_SYSTEM.iter().filter(|top| path.starts_with(top));
+        !is_listed(path) && tops.all(|top| *top == "/home")
+    };
+    is_on_root_mount(top) && real_path(dir).is_ok_and(|path| of_people(&path))
+}
+
+fn is_listed(path: &Path) -> bool {
+    SYSTEM_DIRS.iter().any(|known| path == Path::new(known))
+}
+
+fn real_path(dir: &OwnedFd) -> std::io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()))
 }
 
 fn is_on_root_mount(top: &tree::FileStat) -> bool {

@@ -17,7 +17,9 @@ use rustix::io::Errno;
 
 use crate::identity::Root;
 use crate::sys::effects::Effects;
+use crate::sys::trust;
 use crate::volume::mounts::Mounts;
+use crate::volume::ownership::claim::is_place_of_people;
 use crate::volume::ownership::open::{Missing, open_volume};
 use crate::volume::tree;
 use crate::volume::tree::{FileStat, Inode};
@@ -70,26 +72,24 @@ pub struct HandOver<'a> {
 pub fn hand_over_directories(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
     let mut paths: BTreeSet<PathBuf> = STATE_PATHS.iter().map(PathBuf::from).collect();
     paths.extend(parents_of_mounts(hand.directory));
-    hand_over_each(hand, paths)
+    hand_over_each(hand, paths, false)
 }
 
 /// Hands over the tops of mounts inside a directory that are new volumes: they belong to root,
 /// and no one but the user has anything in them. Returns their paths.
 pub fn hand_over_mounts(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
-    hand_over_each(hand, Mounts::read().below(hand.directory))
+    hand_over_each(hand, Mounts::read().below(hand.directory), false)
 }
 
-/// Does the same for a person's home, which may itself be a new volume.
+/// Does the same for a person's home, which may itself be a new volume, or a directory that the
+/// engine made for the container's working directory or above a mount point.
 pub fn hand_over_volumes(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
-    let mounts = Mounts::read();
-    let mut paths = mounts.below(hand.directory);
-    if mounts.points().any(|point| point == hand.directory) {
-        paths.insert(PathBuf::new());
-    }
-    hand_over_each(hand, paths)
+    let mut paths = Mounts::read().below(hand.directory);
+    paths.insert(PathBuf::new());
+    hand_over_each(hand, paths, true)
 }
 
-fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf> {
+fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>, of_person: bool) -> Vec<PathBuf> {
     if paths.is_empty() {
         return Vec::new();
     }
@@ -98,6 +98,7 @@ fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>) -> Vec<PathBuf>
     };
     let walk = HomeWalk {
         hand,
+        of_person,
         tops: LazyCell::new(tree::mount_tops),
     };
     let mut handed = Vec::new();
@@ -129,6 +130,8 @@ fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
 
 struct HomeWalk<'a> {
     hand: &'a HandOver<'a>,
+    /// True for a person's home, whose owner the image did not choose.
+    of_person: bool,
     /// Needed only if a stat has no mount ID.
     tops: LazyCell<HashSet<Inode>>,
 }
@@ -141,8 +144,8 @@ impl HomeWalk<'_> {
         let mut stat = tree::stat_fd(&here)?;
         let mut mounted = self.is_mounted(&stat, &tree::stat_fd(&above)?);
         let mut foreign = mounted && self.is_not_new(&here, &stat);
-        // HOME itself qualifies only as a new volume: otherwise the image chose its owner.
-        let mut candidate = mounted;
+        // HOME itself qualifies only if it is new: otherwise the image chose its owner.
+        let mut candidate = mounted || path == Path::new("") && self.is_engines(&here, &stat);
         for step in path.iter() {
             let name = CString::new(step.as_bytes()).map_err(|_| Errno::INVAL)?;
             let next = tree::open_dir(&here, &name)?;
@@ -166,6 +169,15 @@ impl HomeWalk<'_> {
             Effects::Preview(_) => {}
         }
         Ok(true)
+    }
+
+    /// Reports whether a person's home is as the engine makes one: in the container's own file
+    /// system, with nothing in it, and at a path where only root can have made it.
+    fn is_engines(&self, home: &OwnedFd, stat: &FileStat) -> bool {
+        self.of_person
+            && is_place_of_people(home, stat)
+            && trust::root_only_path(self.hand.directory).is_ok()
+            && !self.is_not_new(home, stat)
     }
 
     fn is_mounted(&self, stat: &FileStat, above: &FileStat) -> bool {

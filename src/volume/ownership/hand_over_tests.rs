@@ -184,6 +184,55 @@ fn home_itself_is_handed_over_only_as_a_new_mount() {
     });
 }
 
+/// What the engine makes for `docker run --workdir`, or above a mount point.
+#[test]
+fn a_persons_home_is_handed_over_where_only_the_engine_can_have_made_it() {
+    let place = tempfile::tempdir_in("/srv").unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let home = place.path().join("alice");
+    let handed = |directory: &Path, effects| {
+        let (uid, gid) = (UID, GID);
+        let hand = HandOver {
+            directory,
+            uid,
+            gid,
+            effects,
+        };
+        hand_over_volumes(&Root::detect().unwrap(), &hand)
+    };
+    let hand = |home: &Path| !handed(home, Effects::Make).is_empty();
+    let renewed = |more: &str| {
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(home.join(more)).unwrap();
+    };
+    renewed("work/deep");
+    assert!(hand(&home));
+    assert_eq!(owner(&home), (UID, GID));
+    assert_eq!(owner(&home.join("work")).0, 0, "only the top");
+    renewed("work");
+    fs::write(home.join("work/file"), "").unwrap();
+    assert!(!hand(&home), "with something in it");
+    renewed("");
+    fs::set_permissions(&home, Permissions::from_mode(0o1777)).unwrap();
+    assert!(!hand(&home), "a place of everybody's");
+    renewed("");
+    for (uid, mode) in [(UID, 0o755), (0, 0o777)] {
+        chown(place.path(), Some(uid), None).unwrap();
+        fs::set_permissions(place.path(), Permissions::from_mode(mode)).unwrap();
+        assert!(!hand(&home), "put there by others");
+    }
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let link = place.path().join("link");
+    symlink(&home, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(UID), None).unwrap();
+    assert!(!hand(&link), "behind a link");
+    let access = WriteAccess::default();
+    for path in ["/srv", "/usr/local/games", "/var/opt"] {
+        let handed = handed(Path::new(path), Effects::Preview(&access));
+        assert!(handed.is_empty(), "{path}");
+    }
+}
+
 #[test]
 fn a_fresh_mount_inside_the_notebooks_is_handed_over_and_no_other() {
     let notebooks = home(&[
