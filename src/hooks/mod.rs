@@ -11,12 +11,14 @@ mod run;
 mod trusted;
 pub mod variables;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use tracing::warn;
 
 use crate::settings::own_variables::HOOK_FILE_ENV;
@@ -81,9 +83,11 @@ pub fn run_as_root(directory: &Path, surroundings: &HookContext<'_>) -> Result<H
              root: {error}"
         ))
     })?;
-    let result = run_all(paths, surroundings, Some("/"));
+    let result = run_all(paths, surroundings, true);
+    let left = processes::names_of_descendants();
     let ended = kill_descendants();
     let hooks = result?;
+    warn_of_ended(&left);
     match ended {
         true => Ok(hooks),
         false => Err(HookError::Other(format!(
@@ -102,22 +106,21 @@ pub fn run_as_root(directory: &Path, surroundings: &HookContext<'_>) -> Result<H
 pub fn run_as_user(directory: &Path, surroundings: &HookContext<'_>) -> Result<Hooks, HookError> {
     let (hooks, others) = files(directory)?;
     warn_of_non_hooks(&others);
-    run_all(hooks, surroundings, None).inspect_err(|_| {
+    run_all(hooks, surroundings, false).inspect_err(|_| {
         // The start ends here. Processes that are left end with it, as if it were PID 1.
         let _ = kill_descendants();
     })
 }
 
-/// Runs the hooks with `directory` as working directory; `None`: that of this process.
 fn run_all(
     paths: Vec<PathBuf>,
     surroundings: &HookContext<'_>,
-    directory: Option<&str>,
+    of_root: bool,
 ) -> Result<Hooks, HookError> {
     let mut variables = Vec::new();
     for hook in paths.iter().filter(|_| !surroundings.effects.is_preview()) {
         let environment = (surroundings.environment)(&variables);
-        variables.extend(run(hook, surroundings, environment, directory)?);
+        variables.extend(run(hook, surroundings, environment, of_root)?);
     }
     Ok(Hooks { paths, variables })
 }
@@ -127,6 +130,18 @@ fn warn_of_non_hooks(files: &[PathBuf]) {
     for path in files {
         let path = path.display();
         warn!("{path} is not executable, so it is not run (chmod a+x makes it a hook)");
+    }
+}
+
+/// Warns of programs that root hooks left running, such as a service, and that were killed.
+fn warn_of_ended(names: &BTreeSet<String>) {
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        warn!(
+            "the root hooks left {} running: killed, because no process of root may stay (remedy: \
+             start it in a user hook, as the user)",
+            names.join(", ")
+        );
     }
 }
 
@@ -160,37 +175,23 @@ fn run(
     hook: &Path,
     surroundings: &HookContext<'_>,
     mut environment: Vec<(OsString, OsString)>,
-    directory: Option<&str>,
+    of_root: bool,
 ) -> Result<Variables, HookError> {
-    let unsupervised = |kind: ErrorKind| HookError::unsupervised(hook, io::Error::from(kind));
-    let file = |place: &Path| {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".ai-lab-env-").tempfile_in(place)
-    };
-    // Root uses neither TMPDIR nor a directory where a user could replace the file with a link:
-    // the hook would write to the file that the link names.
-    let asked = match rustix::process::geteuid().is_root() {
-        true => ["/run", "/tmp"]
-            .map(Path::new)
-            .into_iter()
-            .filter(|place| trust::root_only_renames(place))
-            .find_map(|place| file(place).ok())
-            .ok_or_else(|| unsupervised(ErrorKind::PermissionDenied)),
-        false => file(&temp_directory()).map_err(|error| HookError::unsupervised(hook, error)),
-    }?;
+    let unsupervised = |error: io::Error| HookError::unsupervised(hook, error);
+    let asked = make_variables_file().map_err(unsupervised)?;
     environment.push((HOOK_FILE_ENV.into(), asked.path().into()));
     let program = Program {
         name: hook.into(),
         args: Vec::new(),
         environment,
-        directory: directory.map(PathBuf::from),
+        directory: of_root.then(|| "/".into()),
         umask: None,
     };
     let started = spawn::hook(&program)
         .map_err(|error| HookError::of(hook, format_args!("could not be started: {error}")))?;
     let (stdout, stderr) = started
         .output
-        .ok_or_else(|| unsupervised(ErrorKind::BrokenPipe))?;
+        .ok_or_else(|| unsupervised(ErrorKind::BrokenPipe.into()))?;
     let mut watched = Watched {
         hook,
         pid: started.pid,
@@ -200,7 +201,12 @@ fn run(
         .wait_for_end(surroundings)
         .inspect_err(|_| kill_group(started.pid))?;
     match how {
-        Ended::Exit(0) => variables::read(hook, asked.as_file()),
+        Ended::Exit(0) => {
+            // A thread from before the drop would keep root's rights.
+            let kept = watched.outputs.into_iter().filter(|_| !of_root);
+            kept.for_each(|output| output.follow(hook));
+            variables::read(hook, asked.as_file())
+        }
         Ended::Exit(code) if failed_by_windows_lines(hook, code) => Err(failed(
             hook,
             format!("exit code {code}, and {WINDOWS_LINES}"),
@@ -208,6 +214,41 @@ fn run(
         Ended::Exit(code) => Err(failed(hook, format!("exit code {code}"))),
         Ended::Signal(number) => Err(failed(hook, format!("signal {number}"))),
     }
+}
+
+/// Makes the file for the variables of a hook, in the first directory that takes it.
+///
+/// # Errors
+/// There is none.
+fn make_variables_file() -> io::Result<NamedTempFile> {
+    let is_root = rustix::process::geteuid().is_root();
+    let first = match is_root {
+        true => "/run".into(),
+        false => temp_directory(),
+    };
+    let mut places = vec![first, "/tmp".into(), "/dev/shm".into()];
+    places.dedup();
+    let mut problems = Vec::new();
+    for place in places {
+        // Root uses neither TMPDIR nor a directory where a user could replace the file with a link:
+        // the hook would write to the file that the link names.
+        if is_root && !trust::root_only_renames(&place) {
+            problems.push(format!(
+                "{}: others than root can write there",
+                place.display()
+            ));
+            continue;
+        }
+        let mut builder = tempfile::Builder::new();
+        match builder.prefix(".ai-lab-env-").tempfile_in(&place) {
+            Ok(file) => return Ok(file),
+            Err(error) => problems.push(format!("{}: {}", place.display(), error.kind())),
+        }
+    }
+    Err(io::Error::other(format!(
+        "there is no place for the file of ${HOOK_FILE_ENV} ({}); run with --tmpfs /tmp",
+        problems.join("; ")
+    )))
 }
 
 fn failed(hook: &Path, how: String) -> HookError {

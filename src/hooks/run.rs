@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -68,7 +69,7 @@ impl Watched<'_> {
             }
             if let Some(ended) = ended {
                 for output in &mut self.outputs {
-                    output.close(self.hook);
+                    output.log_rest(self.hook);
                 }
                 return Ok(ended);
             }
@@ -159,9 +160,29 @@ impl Output {
     /// Marks the stream as closed, and logs a last line that has no newline.
     fn close(&mut self, hook: &Path) {
         self.open = false;
+        self.log_rest(hook);
+    }
+
+    fn log_rest(&mut self, hook: &Path) {
         if !self.line.is_empty() {
             self.log_line(hook);
         }
+    }
+
+    /// Goes on logging what the processes write that a hook left running, in a thread: without a
+    /// reader, SIGPIPE would end them. Without a thread, they live until then.
+    pub fn follow(mut self, hook: &Path) {
+        if !self.open {
+            return;
+        }
+        let _ = rustix::io::ioctl_fionbio(&self.from, false);
+        let hook = hook.to_owned();
+        let thread = thread::Builder::new().name("hook".into());
+        let _ = thread.stack_size(64 * 1024).spawn(move || {
+            while self.open {
+                self.read(&hook, READS);
+            }
+        });
     }
 
     fn log_line(&mut self, hook: &Path) {

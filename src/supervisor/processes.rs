@@ -10,7 +10,7 @@ use rustix::process::{
 };
 
 use crate::sys;
-use crate::sys::proc::{Stat, all_pids, stat};
+use crate::sys::proc::{Stat, all_pids, stat, text};
 use crate::sys::{CallError, call_error};
 
 /// Makes orphaned descendants our children, which they are anyway if we are PID 1.
@@ -85,6 +85,14 @@ pub fn non_descendants_left() -> bool {
 pub fn group_is_alive(group: Pid) -> bool {
     let of_it = |stat: Stat| stat.group == group.as_raw_pid() && !stat.ended;
     all_pids().any(|pid| stat(pid).is_some_and(of_it))
+}
+
+/// Returns the names of our descendants that have not ended.
+pub fn names_of_descendants() -> BTreeSet<String> {
+    let alive = |pid: &Pid| stat(*pid).is_some_and(|stat| !stat.ended);
+    let pids = descendants(getpid()).into_iter().map(|(pid, _)| pid);
+    let names = pids.filter(alive).filter_map(|pid| text(pid, "comm"));
+    names.map(|name| name.trim_end().to_owned()).collect()
 }
 
 fn descendants(root: Pid) -> Vec<(Pid, u64)> {

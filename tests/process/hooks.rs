@@ -245,6 +245,31 @@ os.write(1, (b'x' * 1023 + bytes([10])) * 1000 + b'the last word')\"";
     assert!(ended.stderr.contains("a: the last word\n"));
 }
 
+/// Without a reader, SIGPIPE would end it at its first line.
+#[test]
+fn what_a_user_hook_leaves_running_goes_on_and_is_heard() {
+    let image = Image::new();
+    let script = "mkfifo ~/go ~/done
+        (read line <~/go; echo tick; echo tock >&2; echo alive >~/done; exec sleep 1000) &";
+    let hooks = Hooks::new().with("user/a", script);
+    let command = "echo >~/go; timeout 20 cat ~/done && exec sleep 1000";
+    let mut running = hooks.command(&image, command).start();
+    for line in ["alive", "a: tick", "a: tock"] {
+        running.wait_for(line);
+    }
+    running.signal(15);
+    assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn a_hook_runs_although_there_is_no_directory_for_temporary_files() {
+    let image = Image::new();
+    let hooks = Hooks::new().with("user/a", "echo X=1 >$AI_LAB_ENV");
+    let command = hooks.command(&image, "echo $X").env("TMPDIR", "/missing");
+    let ended = command.run();
+    assert_eq!(ended.stdout, "1\n", "{}", ended.stderr);
+}
+
 #[test]
 fn a_stop_ends_a_hook_at_once() {
     let image = Image::new();

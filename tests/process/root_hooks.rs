@@ -201,7 +201,7 @@ fn what_a_root_hook_leaves_running_is_gone_before_the_drop() {
     let image = Image::new();
     let left = "f=$(mktemp -u); mkfifo $f
         setsid sh -c 'trap \"\" TERM; echo left; echo >'$f'; exec sleep 1000' &
-        read line <$f; rm $f";
+        read line <$f; rm $f; until grep -q sleep /proc/$!/comm; do :; done";
     let hooks = Hooks::new().with("root/a", left);
     let script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done";
     // As PID 1, and below another one, whose child the orphan would be otherwise.
@@ -210,6 +210,8 @@ fn what_a_root_hook_leaves_running_is_gone_before_the_drop() {
         let ended = hooks.command_of(start, &image, script).run();
         assert!(ended.stderr.contains("a: left"), "{}", ended.stderr);
         assert!(!ended.stdout.contains("sleep"), "{}", ended.stdout);
+        let told = "the root hooks left sleep running";
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
     }
 }
 
@@ -342,4 +344,11 @@ fn a_root_hook_writes_where_no_user_can_swap_the_file() {
         let told = format!(": {place}/.ai-lab-env-");
         assert!(ended.stderr.contains(&told), "{mode}: {}", ended.stderr);
     }
+    // Where both can be written by everyone, as volumes of Kubernetes.
+    let open =
+        "for place in /run /tmp; do mount -t tmpfs -o mode=777 tmpfs $place; done; exec \"$@\"";
+    let start = Start::of_the_machine("sh").args(["-c", open, "sh", PROGRAM]);
+    let ended = hooks.command_of(start, &image, "true").run();
+    let told = ": /dev/shm/.ai-lab-env-";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
 }

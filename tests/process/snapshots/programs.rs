@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::degraded::usual;
+use super::degraded::{after, usual};
 use super::golden::{lived, start};
 use crate::support::{Image, Start};
 
@@ -58,6 +58,22 @@ fn hooks_and_their_ends() {
         let start = hook(image, "user", 0o755, "");
         fs::write(image.path("hooks/user/10-x"), "#!/bin/sh -e\r\n").unwrap();
         start
+    });
+    // Root hooks are where root alone can write.
+    let of_root = |text: &str| {
+        format!(
+            "mount -t tmpfs -o mode=755 tmpfs /media\nmkdir /media/root\n\
+             cat >/media/root/10-x <<'END'\n#!/bin/sh\n{text}\nEND\nchmod 755 /media/root/10-x\n"
+        )
+    };
+    start("hook-without-a-place", |image| {
+        let places = "mount -t tmpfs -o mode=777 tmpfs /run\n\
+                      mount -t tmpfs -o ro tmpfs /dev/shm\nmount -o remount,bind,ro /";
+        after(&(of_root("") + places), image, &["--hooks", "/media"])
+    });
+    start("hook-leaves-a-service", |image| {
+        let script = of_root("sleep 600 & until grep -q sleep /proc/$!/comm; do :; done");
+        after(&script, image, &["--hooks", "/media"])
     });
     start("hooks-are-a-file", |image| {
         fs::create_dir(image.path("hooks")).unwrap();
