@@ -8,6 +8,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use crate::boot::changes::Section;
 use crate::boot::context::{ServerUser, Start};
 use crate::boot::failure::Failure;
@@ -47,11 +50,7 @@ const MOVABLE: [Movable; 6] = [
         ".jupyter",
         OldFiles::Path(CONFIG_PATH),
     ),
-    movable(
-        "JUPYTER_DATA_DIR",
-        ".local/share/jupyter",
-        OldFiles::Path("JUPYTER_PATH"),
-    ),
+    movable(DATA, ".local/share/jupyter", OldFiles::Path("JUPYTER_PATH")),
     movable(RUNTIME, ".local/share/jupyter/runtime", OldFiles::Nothing),
     movable(
         "IPYTHONDIR",
@@ -80,6 +79,9 @@ const ONLY_ONE: [&str; 2] = ["custom", "lab"];
 /// Where files are kept that find no room on any disk.
 const MEMORY: &str = "/dev/shm";
 
+/// The variable for Jupyter's data, in which `runtime` is the directory of the kernels' sockets.
+const DATA: &str = "JUPYTER_DATA_DIR";
+
 /// The variable for the directory of the kernels' sockets, `kernel-UUID-ipc-N`.
 const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
 
@@ -103,14 +105,15 @@ fn too_long(kept: &Movable, path: &Path) -> bool {
 pub(super) struct Moved {
     /// The private directory that replaces HOME.
     pub base: PathBuf,
+    home: PathBuf,
     directories: Vec<(&'static Movable, PathBuf)>,
     /// True if git cannot write its file in HOME.
     git: bool,
     /// The error of a disk that has no room or is broken; `None`: there is none.
     no_room: Option<io::Error>,
-    /// The directory of a password file that is a mount of its own and so cannot be replaced;
-    /// `None`: there is none.
-    mounted_password: Option<PathBuf>,
+    /// The user's configuration directory, if it stays and no password can be written in it: its
+    /// file is a mount of its own, or `JUPYTER_CONFIG_DIR` names a read-only directory.
+    fixed_config: Option<PathBuf>,
 }
 
 impl Moved {
@@ -124,6 +127,14 @@ impl Moved {
         let home = &person.account.home;
         let variable = |name: &str| environment.get(name).map(OsStr::to_owned);
         let config = user_directory(&variable, home);
+        let named = |name: &str| {
+            let path = variable(name).map(PathBuf::from);
+            path.filter(|path| path.is_absolute())
+        };
+        let base = |name: &str, default: &str| named(name).unwrap_or_else(|| home.join(default));
+        // As jupyter_core and matplotlib choose them.
+        let data = named(DATA);
+        let data = data.unwrap_or_else(|| base("XDG_DATA_HOME", ".local/share").join("jupyter"));
         let unset = |kept: &&Movable| environment.get(kept.variable).is_none_or(OsStr::is_empty);
         let mut no_room = None;
         let mut moves = |kept: &Movable, old: &Path| {
@@ -137,13 +148,18 @@ impl Moved {
             .filter(unset)
             .map(|kept| match kept.variable {
                 "JUPYTER_CONFIG_DIR" => (kept, config.clone()),
+                DATA => (kept, data.clone()),
+                RUNTIME => (kept, data.join("runtime")),
+                "MPLCONFIGDIR" => (kept, base("XDG_CONFIG_HOME", ".config").join("matplotlib")),
                 _ => (kept, home.join(kept.directory)),
             })
             .filter(|(kept, old)| moves(kept, old))
             .collect();
-        let written = directories.iter().all(|(_, old)| *old != config);
-        let mounted = written && dir::is_mount(&config.join(CONFIG_FILE_NAME));
-        if directories.is_empty() && !mounted {
+        let stays = directories.iter().all(|(_, old)| *old != config);
+        let is_fixed =
+            || dir::is_mount(&config.join(CONFIG_FILE_NAME)) || writable(&config).is_err();
+        let fixed = stays && is_fixed();
+        if directories.is_empty() && !fixed {
             return None;
         }
         let temporary = env::temp_directory();
@@ -154,23 +170,49 @@ impl Moved {
         };
         Some(Self {
             base: place.join(format!("ai-lab-home-{}", person.account.uid)),
-            mounted_password: mounted.then_some(config),
+            home: home.clone(),
+            fixed_config: fixed.then_some(config),
             git: environment.get(GIT_CONFIG).is_none() && writable(home).is_err(),
             directories,
             no_room,
         })
     }
 
-    /// Returns the directories that move: the name in HOME, what is wrong with it there, and the
-    /// new location.
-    pub fn moved_directories(&self) -> impl Iterator<Item = (&'static str, &'static str, PathBuf)> {
+    /// Returns the directories that move: what is wrong with the old one, and the new one.
+    pub fn moved_directories(&self) -> impl Iterator<Item = (String, PathBuf)> {
         self.directories.iter().map(|(kept, old)| {
             let problem = match too_long(kept, old) {
                 true => "has too long a path",
                 false => "cannot be written",
             };
-            (kept.directory, problem, self.base.join(kept.directory))
+            let place = match old.starts_with(&self.home) {
+                true => " in HOME",
+                false => "",
+            };
+            let old = self.shown(old).display();
+            (
+                format!("{old} {problem}{place}"),
+                self.base.join(kept.directory),
+            )
         })
+    }
+
+    /// Returns a path without HOME, if it is in HOME.
+    fn shown<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.home).unwrap_or(path)
+    }
+
+    /// Makes the private directory. Containers may share TMPDIR and `/dev/shm`, so one that
+    /// another start uses is left to it.
+    fn make_base(&mut self, uid: u32) -> io::Result<()> {
+        dir::make_private(&self.base, uid)?;
+        if is_free(&self.base)? {
+            return Ok(());
+        }
+        let mut own = self.base.clone().into_os_string();
+        own.push(format!("-{}", env::container_id()));
+        self.base = own.into();
+        dir::make_private(&self.base, uid)
     }
 
     /// Sets the variables for the new locations. Returns the directory for the password, if it is
@@ -189,7 +231,7 @@ impl Moved {
                 append_locations(environment, list, &new, old);
             }
         }
-        let old = self.mounted_password.as_ref()?;
+        let old = self.fixed_config.as_ref()?;
         let new = self.base.join(".jupyter");
         append_locations(environment, CONFIG_PATH, &new, old);
         Some(new)
@@ -219,22 +261,24 @@ impl Moved {
     }
 
     /// Returns the degradation, if there is one; `made`: the result of making the new location.
-    pub fn report(&self, person: &ServerUser, made: &io::Result<()>) -> Option<Degradation> {
+    pub fn report(&self, made: &io::Result<()>) -> Option<Degradation> {
         let unwritable = self
             .directories
             .iter()
             .filter(|(kept, old)| !too_long(kept, old) || made.is_err());
-        let names: Vec<&str> = unwritable.map(|(kept, _)| kept.directory).collect();
+        let (mut names, mut home) = (Vec::new(), String::new());
+        for (_, old) in unwritable {
+            names.push(self.shown(old).display().to_string());
+            if old.starts_with(&self.home) {
+                home = format!(" in HOME {}", self.home.display());
+            }
+        }
         if names.is_empty() {
             return None;
         }
-        let home = person.account.home.display();
         let no_room = self.no_room.as_ref().map(|error| format!(" ({error})"));
         let no_room = no_room.unwrap_or_default();
-        let cause = format!(
-            "{} cannot be written in HOME {home}{no_room}",
-            names.join(", ")
-        );
+        let cause = format!("{} cannot be written{home}{no_room}", names.join(", "));
         let base = self.base.display();
         let remedy = match &self.no_room {
             Some(_) => "delete what is not needed there, and restart; or mount a volume there",
@@ -271,8 +315,8 @@ pub(super) fn move_home(
                 effects.check_writable(directory)?;
                 effects.make(|| room.check(directory))
             };
-            let moved = Moved::find(person, environment, &writable)?;
-            let made = effects.make(|| dir::make_private(&moved.base, person.account.uid));
+            let mut moved = Moved::find(person, environment, &writable)?;
+            let made = effects.make(|| moved.make_base(person.account.uid));
             // An earlier start may have made it before the file system was read-only.
             let made = made.and_then(|()| effects.check_writable(&moved.base));
             let linked = match made {
@@ -285,16 +329,15 @@ pub(super) fn move_home(
             let Some((moved, Ok(()), _)) = found else {
                 return;
             };
-            for (directory, problem, place) in moved.moved_directories() {
-                let place = place.display();
-                words.planned(format_args!("{directory} {problem} in HOME: use {place}"));
+            for (problem, place) in moved.moved_directories() {
+                words.planned(format_args!("{problem}: use {}", place.display()));
             }
         },
     );
     let Some((moved, made, linked)) = found else {
         return Ok(None);
     };
-    if let Some(report) = moved.report(person, &made) {
+    if let Some(report) = moved.report(&made) {
         start.report.degraded(report)?;
     }
     if made.is_err() {
@@ -322,6 +365,17 @@ fn append_locations(environment: &mut Environment, list: &str, new: &Path, old: 
     value.push(":");
     value.push(old);
     environment.set(list, value);
+}
+
+/// Takes a directory for this process until its end; false: another one has taken it.
+fn is_free(directory: &Path) -> io::Result<bool> {
+    let file = fs::File::open(directory)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Ok(false);
+    }
+    // Dropped, it would be unlocked. Some file systems have no locks.
+    std::mem::forget(file);
+    Ok(true)
 }
 
 /// Writes a file. One that exists is the user's own by now, and stays.

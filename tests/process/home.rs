@@ -1,0 +1,124 @@
+//! Jupyter's and matplotlib's files are where the variables put them, and move only from a
+//! directory that cannot be written.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+
+use crate::support::{Image, PROGRAM, Start, UID};
+
+/// A directory of the user's.
+fn users(image: &Image, name: &str) -> PathBuf {
+    let directory = image.path(name);
+    fs::create_dir(&directory).unwrap();
+    chown(&directory, Some(UID), Some(UID)).unwrap();
+    directory
+}
+
+/// A start whose directories of these names are read-only, with a directory for temporary files.
+fn read_only(image: &Image, names: &[&str]) -> Start {
+    let mounts = names.iter().map(|name| {
+        let path = image.path(name).display().to_string();
+        format!("mount --bind {path} {path}; mount -o remount,bind,ro {path}; ")
+    });
+    let script = format!("set -e; {}exec \"$@\"", mounts.collect::<String>());
+    let temporary = image.path("temporary");
+    if !temporary.exists() {
+        users(image, "temporary");
+    }
+    Start::wrapped("sh")
+        .args(["-c", &script, "sh", PROGRAM])
+        .args(image.options())
+        .env("TMPDIR", temporary.to_str().unwrap())
+}
+
+#[test]
+fn sockets_whose_paths_are_too_long_move_wherever_the_data_are() {
+    let image = Image::new();
+    let long = image.path("home").join("long".repeat(20));
+    let moved = format!(
+        "set JUPYTER_RUNTIME_DIR={}/ai-lab-home-{UID}/",
+        image.path("temporary").display()
+    );
+    for variable in ["JUPYTER_DATA_DIR", "XDG_DATA_HOME"] {
+        let start = read_only(&image, &[]).env(variable, long.to_str().unwrap());
+        let dry = start.args(["--dry-run", "--", "true"]).run();
+        assert!(dry.stdout.contains(&moved), "{}{}", dry.stdout, dry.stderr);
+        assert!(
+            !dry.stdout.contains("set JUPYTER_DATA_DIR"),
+            "{}",
+            dry.stdout
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_outside_of_home_stays_there() {
+    let image = Image::new();
+    let (data, config) = (users(&image, "data"), users(&image, "config"));
+    let script =
+        "echo ${JUPYTER_DATA_DIR-unset} ${JUPYTER_RUNTIME_DIR-unset} ${MPLCONFIGDIR-unset}";
+    let start = |read: &[&str]| {
+        let ended = read_only(&image, read)
+            .args(["--", "sh", "-c", script])
+            .env("XDG_DATA_HOME", data.to_str().unwrap())
+            .env("XDG_CONFIG_HOME", config.to_str().unwrap())
+            .run();
+        (ended.stdout, ended.stderr)
+    };
+    let (stdout, stderr) = start(&["home"]);
+    assert_eq!(stdout, "unset unset unset\n", "{stderr}");
+    let (stdout, stderr) = start(&["data", "config"]);
+    assert_eq!(
+        stdout.matches("ai-lab-home-").count(),
+        3,
+        "{stdout}{stderr}"
+    );
+    let told = format!("{}/jupyter, ", data.display());
+    assert!(stderr.contains(&told), "{stderr}");
+    assert!(!stderr.contains("in HOME"), "{stderr}");
+}
+
+/// A ConfigMap, which is read-only.
+#[test]
+fn a_password_is_set_beside_a_configuration_that_cannot_be_written() {
+    let image = Image::new();
+    let config = image.path("config");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("jupyter_server_config.json"), "{}").unwrap();
+    let script =
+        "cat ${JUPYTER_CONFIG_PATH%%:*}/jupyter_server_config.json; echo $JUPYTER_CONFIG_PATH";
+    let ended = read_only(&image, &["config"])
+        .args(["--", "sh", "-c", script])
+        .env("JUPYTER_CONFIG_DIR", config.to_str().unwrap())
+        .env("JUPYTER_PASSWORD", "of my own")
+        .run();
+    assert!(
+        ended.stdout.contains("argon2:"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let last = format!("/.jupyter:{}\n", config.display());
+    assert!(ended.stdout.ends_with(&last), "{}", ended.stdout);
+}
+
+#[test]
+fn two_containers_with_one_directory_for_temporary_files_have_a_home_each() {
+    let image = Image::new();
+    let script = "echo runtime is $JUPYTER_RUNTIME_DIR; exec sleep 1000";
+    let start = || {
+        let start = read_only(&image, &["home"]).args(["--", "sh", "-c", script]);
+        let mut running = start.start();
+        let line = running.wait_for("runtime is /");
+        (running, line)
+    };
+    let (mut one, first) = start();
+    let (mut other, second) = start();
+    assert_ne!(first, second);
+    for running in [&mut one, &mut other] {
+        running.signal(15);
+        assert_eq!(running.end(), 143);
+    }
+    assert_eq!(start().1, first, "a restart");
+}
