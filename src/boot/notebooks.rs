@@ -1,6 +1,7 @@
 //! The notebooks directory and the defaults in it, as the user.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use crate::boot::changes::{Section, Words};
 use crate::boot::context::{ServerUser, Start};
@@ -50,14 +51,21 @@ pub(super) fn make(start: &mut Start<'_>) -> Result<bool, Failure> {
         },
     );
     if let Err(error) = &made {
-        start.report.degraded(Degradation::new(
+        let told = Degradation::new(
             format!(
                 "cannot open or create the notebooks directory {}: {error}",
                 directory.display()
             ),
             "mount a volume there that the user may write, or name another directory with \
              --notebooks",
-        ))?;
+        );
+        // The user could put a file there.
+        match error.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                start.report.degraded_by_user(told);
+            }
+            _ => start.report.degraded(told)?,
+        }
     }
     Ok(made.is_ok())
 }

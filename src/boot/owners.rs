@@ -16,8 +16,8 @@ use crate::settings::VolumeOwner;
 use crate::sys::effects::Effects;
 use crate::sys::proc;
 use crate::volume::{
-    Claim, Claimed, HandOver, claim, hand_over_directories, hand_over_mounts, hand_over_volumes,
-    is_anothers_mount, is_bound, is_ordinary,
+    Claim, Claimed, HandOver, VolumeError, claim, hand_over_directories, hand_over_mounts,
+    hand_over_volumes, is_anothers_mount, is_bound, is_ordinary,
 };
 
 /// Sets the owner of the volume. An adopted owner becomes the server's account.
@@ -59,7 +59,17 @@ pub(super) fn claim_volume(
         },
     );
     start.check_stop()?;
-    let claimed = claimed?;
+    let claimed = match claimed {
+        // The user phase goes on with what the user can open, and reports a file in the way.
+        Err(error) if policy != VolumeOwner::Adopt && error.is_caused_by(account.uid) => {
+            if let VolumeError::Link { .. } = error {
+                let told = Degradation::note(error.to_string());
+                start.report.degraded_by_user(told);
+            }
+            return Ok(());
+        }
+        claimed => claimed?,
+    };
     if let Some((uid, gid)) = claimed.adopted {
         adopt(start, root, account, uid, gid)?;
     }

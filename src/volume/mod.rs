@@ -87,7 +87,19 @@ pub enum VolumeError {
          make or that others can replace; name the real directory with --notebooks",
         directory.display()
     )]
-    Link { directory: PathBuf, at: String },
+    Link {
+        directory: PathBuf,
+        at: String,
+        /// The user who put it there: its owner, if it is in a directory of theirs or of root's.
+        by: Option<u32>,
+    },
+    #[error("cannot open or create the notebooks directory {}: {at} is not a directory", directory.display())]
+    InTheWay {
+        directory: PathBuf,
+        at: String,
+        /// The user who put it there, as for a link.
+        by: Option<u32>,
+    },
     #[error(
         "the notebooks directory is the root of the file system; name a directory below it with --notebooks"
     )]
@@ -142,6 +154,7 @@ pub fn open_as_root(_: &Root, path: &Path) -> std::io::Result<OwnedFd> {
     match ownership::open::open_volume(path, missing) {
         Ok((directory, _)) => Ok(directory),
         Err(VolumeError::Open { source, .. }) => Err(source),
+        Err(VolumeError::InTheWay { .. }) => Err(Errno::NOTDIR.into()),
         Err(VolumeError::Link { at, .. }) => Err(std::io::Error::other(format!(
             "{at} is a symbolic link that root did not make or that others can replace"
         ))),
@@ -153,6 +166,11 @@ impl VolumeError {
     /// Reports whether the volume does not exist.
     fn is_absent(&self) -> bool {
         self.is_of(std::io::ErrorKind::NotFound)
+    }
+
+    /// Reports whether this user put something in place of the volume. They can do so at any time.
+    pub fn is_caused_by(&self, uid: u32) -> bool {
+        matches!(self, Self::Link { by, .. } | Self::InTheWay { by, .. } if *by == Some(uid))
     }
 
     /// Reports whether we lack the permission to reach or create the volume.

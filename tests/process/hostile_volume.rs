@@ -157,6 +157,47 @@ fn a_volume_that_is_itself_a_link_is_followed_only_where_root_made_it() {
     assert_eq!(look(&ground.volume("start.ipynb")).owner, (UID, UID));
 }
 
+/// Otherwise every later start would end, and only an operator could mend it.
+#[test]
+fn a_user_who_puts_something_in_place_of_the_volume_still_has_a_server() {
+    let ground = Ground::new();
+    let (real, way) = (
+        ground.image.path("home/real"),
+        ground.image.path("home/way"),
+    );
+    fs::create_dir(&real).unwrap();
+    chown(&real, Some(UID), Some(UID)).unwrap();
+    fs::write(real.join("of-root"), "").unwrap();
+    let run = |options: &[&str]| {
+        let way = ["--notebooks", way.to_str().unwrap()];
+        let start = crate::support::Start::pid1().args(ground.image.options());
+        start.args(way).args(options).args(["--", "true"]).run()
+    };
+    for is_link in [true, false] {
+        let _ = fs::remove_file(&way);
+        match is_link {
+            true => symlink(&real, &way).unwrap(),
+            false => fs::write(&way, "").unwrap(),
+        }
+        std::os::unix::fs::lchown(&way, Some(UID), Some(UID)).unwrap();
+        for options in [&["--dry-run"][..], &[], &["--volume-owner", "keep"]] {
+            let ended = run(options);
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            let told = match is_link {
+                true => format!("] {}, on the way to the notebooks", way.display()),
+                false => format!("create the notebooks directory {}: ", way.display()),
+            };
+            assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+        }
+        assert_eq!(run(&["--volume-owner", "adopt"]).code, 1);
+    }
+    assert_eq!(look(&real.join("start.ipynb")).owner, (UID, UID));
+    assert_eq!(look(&real.join("of-root")).owner, (0, 0));
+    // Others who could write there would choose whom the server runs as.
+    chown(ground.image.path("home"), Some(UID + 1), None).unwrap();
+    assert_eq!(run(&[]).code, 1);
+}
+
 #[test]
 fn setuid_files_do_not_become_the_users_programs() {
     let ground = Ground::new();

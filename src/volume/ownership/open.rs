@@ -30,7 +30,7 @@ pub(in crate::volume) fn open_volume(
     path: &Path,
     missing: Missing,
 ) -> Result<(OwnedFd, bool), VolumeError> {
-    let mut way = PathBuf::new();
+    let mut way = PathBuf::from(if path.is_absolute() { "/" } else { "" });
     let fail = |way: &Path, error| VolumeError::open(path, way, error);
     let start = |absolute: bool| {
         let flags = tree::HANDLE_FLAGS | OFlags::DIRECTORY;
@@ -74,16 +74,18 @@ pub(in crate::volume) fn open_volume(
             (other, _) => other.map_err(|e| fail(&way, e))?,
         };
         let stat = tree::stat_fd(&handle).map_err(|e| fail(&way, e))?;
+        if stat.kind == FileType::Directory {
+            dir = handle;
+            continue;
+        }
+        let above = tree::stat_fd(&dir).map_err(|e| fail(&way, e))?;
+        let by = [0, stat.uid].contains(&above.uid).then_some(stat.uid);
+        let (directory, at) = (path.to_owned(), shown(way.as_os_str().as_bytes()));
         match stat.kind {
-            FileType::Directory => dir = handle,
             FileType::Symlink => {
-                let above = tree::stat_fd(&dir).map_err(|e| fail(&way, e))?;
                 let firm = above.mode & 0o022 == 0 || above.mode & 0o1000 != 0;
                 if stat.uid != 0 || above.uid != 0 || !firm {
-                    return Err(VolumeError::Link {
-                        directory: path.to_owned(),
-                        at: shown(way.as_os_str().as_bytes()),
-                    });
+                    return Err(VolumeError::Link { directory, at, by });
                 }
                 links += 1;
                 if links > MOST_LINKS {
@@ -99,7 +101,7 @@ pub(in crate::volume) fn open_volume(
                 }
                 rest.extend(names(&target));
             }
-            _ => return Err(fail(&way, Errno::NOTDIR)),
+            _ => return Err(VolumeError::InTheWay { directory, at, by }),
         }
     }
     let dir = match tree::open_dir(&dir, c".") {

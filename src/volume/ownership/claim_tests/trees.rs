@@ -48,7 +48,7 @@ fn links_in_a_circle_and_the_whole_file_system_are_refused() {
     }
     fs::write(ground.outside("file"), "").unwrap();
     let refused = claim_at(&ground.outside("file"), VolumeOwner::Keep).unwrap_err();
-    assert!(matches!(refused, VolumeError::Open { .. }), "{refused}");
+    assert!(matches!(refused, VolumeError::InTheWay { .. }), "{refused}");
 }
 
 #[test]
