@@ -85,6 +85,15 @@ fn root_enters_the_name_of_a_uid_that_is_asked_for() {
     assert!(stdout.contains(promised), "{stdout}");
 }
 
+/// The user that a start entered is not called `jupyter`, and not in its group.
+#[test]
+fn a_login_shell_of_any_uid_has_the_venv() {
+    let command = ["--user", "1234", "--group", "5678", "--"];
+    let look = ["bash", "-lc", "command -v python3"];
+    let (_, stdout, stderr) = run(&["--network=none"], &[&command[..], &look].concat());
+    assert_eq!(stdout, "/opt/ai-lab/jupyterenv/bin/python3\n", "{stderr}");
+}
+
 /// On a laptop: `docker run --user $(id -u):$(id -g)`. HOME is the image's, where this uid writes
 /// nothing; what HOME has is still read.
 #[test]
