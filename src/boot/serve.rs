@@ -97,6 +97,16 @@ fn open_state(
                     "name a directory of its own with --state-dir",
                 ))?;
             }
+            if keeper.directory() != wanted && state::holds_another_file(wanted) {
+                start.report.degraded_by_user(Degradation::new(
+                    format!(
+                        "{} has a {} that is no start's: it stays, and the state is kept elsewhere",
+                        wanted.display(),
+                        state::FILE
+                    ),
+                    "name a directory of its own with --state-dir",
+                ));
+            }
             if !start.recorded {
                 record_settings(start, keeper.directory());
             }

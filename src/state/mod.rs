@@ -22,7 +22,7 @@ use crate::sys::proc;
 use crate::sys::text;
 pub use publisher::{StatePublisher, WRITE_TIMEOUT};
 pub use reader::{StateError, is_used_by_another, parse, read};
-pub use store::{StateDirectory, prepare};
+pub use store::{StateDirectory, holds_another_file, prepare};
 
 /// The name of the state file.
 pub const FILE: &str = "state.json";

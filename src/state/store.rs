@@ -7,12 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
 use rustix::process::{getpid, getuid};
 
 use crate::identity::{Dropped, Root, may_chown};
-use crate::state::FILE;
 use crate::state::reader::{candidate_dirs, is_in_use};
+use crate::state::{FILE, MAX_KIB};
 use crate::sys::effects::Effects;
+use crate::sys::regular_file;
 use crate::volume;
 
 /// The permissions of the directory.
@@ -186,6 +188,9 @@ impl StateDirectory {
     }
 
     fn check_writable(&self) -> io::Result<()> {
+        if holds_another_file(&self.directory) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
         remove_or_rename(&self.directory.join(FILE))?;
         let probe = self.temporary();
         // A full file system still accepts an empty file, but not this one.
@@ -213,6 +218,23 @@ impl StateDirectory {
             done => done,
         }
     }
+}
+
+/// Reports whether a directory has a file of a person's, such as a project's, where the state would
+/// be. What is empty or has the fields of a state is a supervisor's.
+pub fn holds_another_file(directory: &Path) -> bool {
+    let path = directory.join(FILE);
+    let Ok(file) = regular_file::open_regular(&path, OFlags::NOFOLLOW) else {
+        return false;
+    };
+    let is_state = |text: Vec<u8>| {
+        let value = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
+        text.is_empty()
+            || ["version", "program", "pid"]
+                .iter()
+                .all(|key| value.get(key).is_some())
+    };
+    !regular_file::read_limited(file, MAX_KIB).is_ok_and(is_state)
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -309,6 +331,11 @@ mod tests {
                 keeper.write(b"state").unwrap();
                 assert_eq!(fs::read(&path).unwrap(), b"state");
             }
+        }
+        assert!(holds_another_file(base.path()));
+        for text in ["", r#"{"version": 2, "program": "9", "pid": 1}"#] {
+            fs::write(&path, text).unwrap();
+            assert!(!holds_another_file(base.path()), "{text}");
         }
         // Directories that were not empty are still there.
         let names = fs::read_dir(base.path()).unwrap().flatten();
