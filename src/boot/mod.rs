@@ -38,6 +38,9 @@ mod user_phase;
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
 
 use crate::boot::changes::{Changes, Section};
 use crate::boot::context::{ServerUser, Start};
@@ -48,6 +51,7 @@ use crate::identity::{Account, Dropped, Linux, Root, current, group_name};
 use crate::server::program;
 use crate::server::program::Launch;
 use crate::settings::resolve::Draft;
+use crate::settings::{Key, Settings};
 use crate::state::Mode;
 use crate::supervisor;
 use crate::supervisor::processes;
@@ -162,6 +166,21 @@ fn are(names: &[&str]) -> String {
     }
 }
 
+/// Warns of a HOME that a person set and that the image's own one replaces. Engines set it to `/`,
+/// to root's, or to that of `/etc/passwd`.
+fn warn_of_home(settings: &Settings, account: &Account, home: &Path) {
+    let set = variable("HOME").map(PathBuf::from);
+    let of_engine = |set: &Path| {
+        let of_passwd = account.in_passwd && set == account.home;
+        of_passwd || [Path::new("/"), Path::new("/root"), home].contains(&set)
+    };
+    let set = set.filter(|set| set.is_absolute() && !of_engine(set));
+    if let Some(set) = set.filter(|_| !settings.origin(Key::Home).is_chosen()) {
+        let (set, home) = (set.display(), home.display());
+        warn!("HOME={set} has no effect, HOME is {home} here (remedy: use --home {set})");
+    }
+}
+
 /// Prepares a start without root, and reports each thing that only root could have done.
 fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     let (dropped, degradations) = Dropped::without_root(start.settings.new_privileges, &Linux)?;
@@ -176,6 +195,7 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     let mut account = current();
     if let Some(user) = &start.settings.user {
         if let Some(home) = &user.home {
+            warn_of_home(start.settings, &account, home);
             account.home.clone_from(home);
         }
         if let Some(new) = &user.new {
