@@ -92,7 +92,8 @@ pub fn read(
         }
         // A file that another user may have written is not read: its text must not reach the log.
         Err(problem) => {
-            let remedy = "make it and every directory above it writable by root alone";
+            let remedy = "make it and every directory above it writable by root alone; mount the file \
+                          of a ConfigMap with subPath";
             let wrong = SettingError::new("config", path.display(), problem, remedy);
             (BTreeMap::new(), vec![wrong])
         }
