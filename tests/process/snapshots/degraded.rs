@@ -282,6 +282,17 @@ fn who_the_server_runs_as() {
         let start = Start::wrapped("setpriv").args(as_user).arg(PROGRAM);
         start.args(image.options()).args(["--", "true"])
     });
+    start("home-named-in-vain", |image| {
+        let (home, file) = (image.path("home"), image.path("x.toml"));
+        let text = format!("[user]\nname = \"{UID}\"\nhome = \"{}\"\n", home.display());
+        fs::write(&file, text).unwrap();
+        let user = UID.to_string();
+        let as_user = ["--clear-groups", "--reuid", &user, "--regid", &user, "--"];
+        let start = Start::wrapped("setpriv").args(as_user).arg(PROGRAM);
+        let start = start.args(["--config", file.to_str().unwrap()]);
+        let start = start.args(["--state-dir", home.join("state").to_str().unwrap()]);
+        start.args(["--", "true"]).env("HOME", "/work")
+    });
     start("started-without-root", |image| {
         fs::create_dir_all(image.path("hooks/root")).unwrap();
         fs::write(image.path("hooks/root/10-x"), "").unwrap();
@@ -377,6 +388,12 @@ fn home_state_and_logfile() {
         let script = "mount -t tmpfs tmpfs /dev/shm";
         after(script, image, &["--state-dir", "/tmp/"])
     });
+    start("state-is-a-projects", |image| {
+        fs::create_dir(image.path("state")).unwrap();
+        fs::write(image.path("state/state.json"), "{}").unwrap();
+        chown(image.path("state"), Some(UID), Some(UID)).unwrap();
+        usual(image, &[])
+    });
     start("state-is-a-link", |image| {
         symlink("home", image.path("state")).unwrap();
         usual(image, &[])
@@ -445,7 +462,8 @@ fn the_password_cannot_be_set() {
         start.env("JUPYTER_PASSWORD", "x")
     });
     start("password-cannot-be-written", |image| {
-        let script = "mount --bind home home\nmount -o remount,bind,ro home";
+        let script = "mount -t tmpfs tmpfs /dev/shm -o ro\nmount -o remount,bind,ro /";
+        fs::create_dir(image.path("notebooks")).unwrap();
         let start = after(script, image, &[]);
         start
             .env("JUPYTER_CONFIG_DIR", image.path("home/c").to_str().unwrap())
