@@ -19,7 +19,7 @@ use crate::jupyter_config::precedence::Effective;
 use crate::jupyter_config::{CommandLine, ConfigLocation, EnvironmentToken};
 use crate::password;
 use crate::password::hash;
-use crate::password::{Applied, Outcome, Wanted};
+use crate::password::{Applied, Outcome, PasswordError, Wanted};
 use crate::server::ca_files;
 use crate::server::notify;
 use crate::server::prefix;
@@ -207,8 +207,8 @@ fn set_password(
     );
     let applied = match applied {
         // A command starts no server, and may be the shell in which the file is repaired.
-        Err(error) if !is_server(start) && !error.ends_every_start() => {
-            let told = Degradation::note(causes(&error));
+        Err(error @ PasswordError::Open { .. }) if !is_server(start) => {
+            let told = Degradation::note(error.to_string());
             start.report.degraded(told)?;
             return Ok(place);
         }

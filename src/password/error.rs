@@ -63,14 +63,3 @@ pub enum PasswordError {
     #[error("the password cannot be hashed")]
     Hash(#[from] hash::HashError),
 }
-
-impl PasswordError {
-    /// Reports whether even a start without a server must end: the system is broken, or a password
-    /// that everybody knows stays effective.
-    pub fn ends_every_start(&self) -> bool {
-        matches!(
-            self,
-            Self::Hash(_) | Self::DefaultNotRemoved(_) | Self::DefaultElsewhere(_)
-        )
-    }
-}

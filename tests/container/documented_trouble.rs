@@ -165,7 +165,7 @@ os.execvp('ai-lab-entrypoint', ['ai-lab-entrypoint', 'jupyter-lab'])";
         (
             &[&config.1, "--env=JUPYTER_CONFIG_DIR=/config"],
             end,
-            0,
+            1,
             &["is not valid JSON"],
         ),
         (
