@@ -194,7 +194,7 @@ fn report_other_account(start: &mut Start<'_>, account: &Account) -> Result<(), 
 /// Returns the degradation for a uid of the server's that has another name here.
 pub(super) fn is_another(uid: &str, name: &str, remedy: &str) -> Degradation {
     let cause =
-        format!("{uid}, is {name} in this container: the server has whatever is {name}'s here");
+        format!("{uid}, is {name} in this container: the server has all rights of {name} here");
     Degradation::new(cause, remedy)
 }
 

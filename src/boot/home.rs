@@ -287,8 +287,8 @@ impl Moved {
         Some(match made {
             Ok(()) => Degradation::new(
                 format!(
-                    "{cause}: what belongs there is in {base} and ends with the container; what \
-                     is there already is still read"
+                    "{cause}: new files go to {base} and end with the container; those in the old \
+                     place are still read"
                 ),
                 remedy,
             ),

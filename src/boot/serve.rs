@@ -100,7 +100,7 @@ fn open_state(
             if keeper.directory() != wanted && state::holds_another_file(wanted) {
                 start.report.degraded_by_user(Degradation::new(
                     format!(
-                        "{} has a {} that is no start's: it stays, and the state is kept elsewhere",
+                        "{} has a {} that no start wrote: it stays, and the state is kept elsewhere",
                         wanted.display(),
                         state::FILE
                     ),

@@ -88,7 +88,7 @@ fn started_by_env(shebang: &Shebang) -> Result<Option<PathBuf>, String> {
     if name.is_empty() || option || !plain(name) {
         let line = String::from_utf8_lossy(argument);
         return Err(format!(
-            "its first line has env decide what to start ({line:?}): name the interpreter by its path"
+            "its first line leaves the choice of the interpreter to env ({line:?}): name it by its path"
         ));
     }
     let name = OsStr::from_bytes(name);

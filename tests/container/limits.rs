@@ -232,7 +232,7 @@ fn a_read_only_root_without_memory_ends_with_the_option_that_mends_it() {
 #[test]
 fn every_other_user_is_told_what_root_would_have_done() {
     let started = |uid| format!("started as uid {uid} rather than root");
-    let home = "what belongs there is in /tmp/ai-lab-home-1234 and ends with the container";
+    let home = "new files go to /tmp/ai-lab-home-1234 and end with the container";
     let script = "id -u; id -g; touch /home/jupyter/notebooks/mine && echo written";
     let command = ["sh", "-c", script];
     let (code, stdout, stderr) = run(&["--user", "jupyter"], &command);
