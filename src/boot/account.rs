@@ -21,9 +21,6 @@ use crate::settings::{Key, NewAccount, SettingError, Settings, SettingsError, Vo
 use crate::sys::trust;
 use crate::volume::{Claim, Claimed, VolumeError, claim, is_ordinary};
 
-/// Accounts below this uid are the system's: packages of Debian take these numbers.
-const FIRST_UID: u32 = 1000;
-
 /// Groups below this gid are the system's, except those that people of macOS and of Debian have.
 const FIRST_GID: u32 = 100;
 const GIDS_OF_PEOPLE: [u32; 2] = [20, 50];
@@ -52,23 +49,15 @@ pub(super) fn is_in_persons_home(start: &Start<'_>, directory: &Path) -> bool {
 pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, SettingsError> {
     let known = resolve(&new.name, None, None).ok();
     let known = known.filter(|account| account.in_passwd);
-    let user = settings.user.as_ref();
-    let home = user.and_then(|user| user.home.clone());
-    let is_systems = |account: &&Account| {
-        // What an earlier start of this container entered.
-        let is_entered = new.uid == Some(account.uid) && home.as_ref() == Some(&account.home);
-        let is_persons = account.uid >= FIRST_UID && is_ordinary(account.uid);
-        new.has_home && !is_persons && !is_entered
-    };
-    if let Some(account) = known.as_ref().filter(is_systems) {
+    if let Some(account) = known.as_ref().filter(|account| !is_ordinary(account.uid)) {
         let problem = format!("{} is a system account (uid {})", new.name, account.uid);
         return Err(wrong("NB_USER", problem, "name another user").into());
     }
     let uid = new.uid.or(known.as_ref().map(|account| account.uid));
     let uid = uid.unwrap_or(DEFAULT_ID);
-    // The first person of a Mac is 501, and everybody of Unraid's is 99: no account's here.
-    let is_anothers = || known_user(uid).is_some_and(|name| name != new.name);
-    if uid < FIRST_UID && is_anothers() || uid >= FIRST_UID && !is_ordinary(uid) {
+    // Packages of Debian take the numbers below 1000 for themselves.
+    let is_anothers = uid < 1000 && known_user(uid).is_some_and(|name| name != new.name);
+    if !is_ordinary(uid) || is_anothers {
         let problem = format!("{uid} is the number of a system account");
         let remedy = "name the uid of an ordinary user";
         return Err(wrong("NB_UID", problem, remedy).into());
@@ -78,18 +67,19 @@ pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, Sett
         let remedy = "leave out NB_USER and NB_UID, or --volume-owner adopt";
         return Err(settings.error(Key::VolumeOwner, problem, remedy).into());
     }
+    let user = settings.user.as_ref();
     let gid = match user.and_then(|user| user.group.as_deref()) {
         Some(name) => {
             group(name).map_err(|unknown| unknown_account(settings, Key::Group, &unknown))?
         }
         None => known.as_ref().map_or(uid, |account| account.gid),
     };
-    // The person's own group is what an earlier start entered.
-    let is_others = ![gid.to_string(), new.name.clone()].contains(&group_name(gid));
-    if gid < FIRST_GID && is_others && !GIDS_OF_PEOPLE.contains(&gid) {
+    let is_named = group_name(gid) != gid.to_string();
+    if gid < FIRST_GID && is_named && !GIDS_OF_PEOPLE.contains(&gid) {
         let problem = format!("{gid} is the system's group {}", group_name(gid));
         return Err(wrong("NB_GID", problem, "name a group of ordinary users").into());
     }
+    let home = user.and_then(|user| user.home.clone());
     let (shell, old_home, mut groups) = match known {
         Some(account) => (account.shell, account.home, account.groups),
         None => ("/bin/bash".into(), "/".into(), Vec::new()),

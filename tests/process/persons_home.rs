@@ -1,17 +1,16 @@
 //! `NB_USER`: a home that the engine made as root, for the container's working directory or above a
-//! mount point, is the person's; an account of the system is no person.
+//! mount point, is the person's.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::{Image, PROGRAM, Start, UID};
 
-/// A start in a copy of the system that has an account `svc`, and the same start again.
+/// A start in a copy of the system, and the same start again.
 const TWICE: &str =
     "cd $0; mkdir -p layer; mount -t tmpfs tmpfs layer; cd layer; mkdir new work root
 mount -t overlay overlay root -o lowerdir=/,upperdir=$PWD/new,workdir=$PWD/work; cd root
 for place in /dev /proc $0 ${1%/*}; do mount --rbind $place .$place; done
-echo svc:x:998:998::/nonexistent:/bin/sh >>etc/passwd
 exec chroot . sh -ec '\"$@\"; exec \"$@\"' sh \"$@\"";
 
 fn start(image: &Image, name: &str, uid: u32, options: &[&str], command: &str) -> Start {
@@ -54,31 +53,4 @@ fn what_the_engine_made_is_the_persons() {
     let said = format!("{UID}\n{UID}\n0\nstart.ipynb\n");
     assert_eq!(ended.stdout, said.repeat(2), "{}", ended.stderr);
     assert!(!ended.stderr.contains("cannot be"), "{}", ended.stderr);
-}
-
-#[test]
-fn an_account_of_the_system_is_refused_and_a_number_of_nobodys_is_not() {
-    let image = Image::new();
-    let home = image.path("person");
-    let run = |name: &str, uid| {
-        let start = start(&image, name, uid, &[], "id -u");
-        start.env("HOME", home.to_str().unwrap()).run()
-    };
-    for (name, uid, problem) in [
-        ("svc", 998, "svc is a system account (uid 998)"),
-        ("svc", UID, "svc is a system account (uid 998)"),
-        ("daemon", 1, "daemon is a system account (uid 1)"),
-        ("alice", 998, "998 is the number of a system account"),
-        ("alice", 65_534, "65534 is the number of a system account"),
-    ] {
-        let ended = run(name, uid);
-        assert_eq!((ended.code, &*ended.stdout), (78, ""), "{name} {uid}");
-        assert!(ended.stderr.contains(problem), "{}", ended.stderr);
-    }
-    // Such as everybody's of Unraid, and the first person's of a Mac; also when it is entered.
-    for uid in [99, 501] {
-        let ended = run("alice", uid);
-        assert_eq!(ended.stdout, format!("{uid}\n{uid}\n"), "{}", ended.stderr);
-        assert!(!ended.stderr.contains("no name"), "{}", ended.stderr);
-    }
 }
