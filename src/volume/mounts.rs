@@ -122,12 +122,15 @@ pub fn wrong_mounts(notebooks: &Path, home: &Path, of_server: bool) -> Vec<Degra
     wrong
 }
 
-/// Reports whether a directory, which may be absent, is on something that is mounted for people: at
-/// or below a mount below /home, or a writable one at a place of the user's own.
-pub fn is_mounted_for_people(directory: &Path) -> bool {
+/// Reports whether a directory, which may be absent, is in a volume of the engine's.
+pub fn is_in_volume(directory: &Path) -> bool {
     let mounts = Mounts::read();
-    let mut above = mounts.points().filter(|point| directory.starts_with(point));
-    above.any(|point| is_of_people(point, true) && point.is_dir())
+    let above = mounts
+        .0
+        .iter()
+        .filter(|mount| directory.starts_with(&mount.point));
+    let nearest = above.max_by_key(|mount| mount.point.iter().count());
+    nearest.is_some_and(Mount::is_volume_of_an_engine)
 }
 
 /// The directories where programs, not people, mount something.

@@ -189,6 +189,9 @@ fn a_hubs_directory_is_that_of_the_notebooks_if_a_volume_is_there() {
             "{directory}: {plan}"
         );
     }
+    let host = "--volume=/srv:/home/jovyan/host";
+    let shared = planned("/data", "/home/jovyan/host", &[host]);
+    assert!(shared.contains("in /home/jupyter/notebooks\n"), "{shared}");
     let named = planned(work, work, &["--env=NOTEBOOKS=/home/jupyter/nb"]);
     assert!(named.contains("in /home/jupyter/nb\n"), "{named}");
     let first = planned("/home/jovyan", "/home/jupyter", &[]);
