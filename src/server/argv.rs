@@ -103,6 +103,17 @@ impl Argv {
         value.map(unquoted)
     }
 
+    /// Returns the value of a trait (by full name) that is effective if Jupyter's configuration sets none.
+    pub fn yielding_value(&self, name: &str) -> Option<&str> {
+        let name = name.strip_prefix(CLASS)?;
+        let mut words = self.args.iter().filter_map(|word| word.to_str());
+        words.find_map(|word| {
+            word.strip_prefix(YIELDING)?
+                .strip_prefix(name)?
+                .strip_prefix('=')
+        })
+    }
+
     /// Returns the traits, by full name, whose value yields to Jupyter's configuration.
     pub fn yielding(&self) -> Vec<String> {
         let words = self.args.iter().filter_map(|word| word.to_str());
@@ -432,6 +443,7 @@ mod tests {
             };
             let argv = merge(plan, &[], command);
             assert_eq!(argv.value("ServerApp.root_dir"), None);
+            assert_eq!(argv.yielding_value("ServerApp.root_dir"), Some("/n"));
             (argv.yielding(), argv.args)
         };
         let retries = "--ServerApp.port_retries=0";

@@ -37,9 +37,9 @@ impl Expected {
     /// Creates it from the command line of a server that works in `directory`. A configuration file
     /// may set other values; the URLs in the server's log show them.
     pub fn by_argv(argv: &Argv, directory: PathBuf) -> Self {
-        let port = argv.value("ServerApp.port");
-        let port = port.and_then(|port| port.parse().ok());
-        let host = match argv.value("ServerApp.ip") {
+        let value = |name| argv.value(name).or_else(|| argv.yielding_value(name));
+        let port = value("ServerApp.port").and_then(|port| port.parse().ok());
+        let host = match value("ServerApp.ip") {
             Some("*" | "") | None => "0.0.0.0",
             Some(ip) => ip,
         };
