@@ -40,7 +40,10 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, flush: bool) -> io::Resul
         .mode(PRIVATE)
         .open(&new.0)?;
     file.write_all(content)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
+    // Some file systems have no modes of their own.
+    if mode != PRIVATE {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
     if flush {
         file.sync_all()?;
     }
