@@ -221,18 +221,19 @@ impl StateDirectory {
 }
 
 /// Reports whether a directory has a file of a person's, such as a project's, where the state would
-/// be. What is empty or has the fields of a state is a supervisor's.
+/// be. What is no JSON or has the fields of a state is a supervisor's.
 pub fn holds_another_file(directory: &Path) -> bool {
     let path = directory.join(FILE);
     let Ok(file) = regular_file::open_regular(&path, OFlags::NOFOLLOW) else {
         return false;
     };
     let is_state = |text: Vec<u8>| {
-        let value = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
-        text.is_empty()
+        // A power cut may have damaged a supervisor's.
+        let value = serde_json::from_slice::<serde_json::Value>(&text);
+        value.is_err()
             || ["version", "program", "pid"]
                 .iter()
-                .all(|key| value.get(key).is_some())
+                .all(|key| value.as_ref().is_ok_and(|value| value.get(key).is_some()))
     };
     !regular_file::read_limited(file, MAX_KIB).is_ok_and(is_state)
 }
