@@ -240,28 +240,11 @@ fn password(settings: &Settings, launch: &Launch) -> Result<Wanted, SettingsErro
     })
 }
 
-/// Reports whether a command starts its own server and names a token, a password or the like (`bash
-/// -c "pip install x && jupyter lab --ServerApp.token=…"`), or has such an option of Jupyter's.
+/// Reports whether a command names a token, a password or the like: it most likely starts its own
+/// server (`bash -c "pip install x && jupyter lab --ServerApp.token=…"`), also where a script does.
 fn chooses_a_login(command: &[OsString]) -> bool {
-    let text: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let text = text.join(" ");
-    let apart = |char: char| char.is_whitespace() || "\"'`;&|()".contains(char);
-    let words = text.split(apart).filter(|word| !word.is_empty());
-    let named: Vec<&str> = words
-        .clone()
-        .filter(|word| mentions_authentication(word))
-        .collect();
-    let is_trait = |word: &&str| {
-        let option = word
-            .strip_prefix('-')
-            .map(|word| word.trim_start_matches('-'));
-        option.is_some_and(|name| {
-            name.starts_with(|first: char| first.is_ascii_uppercase()) && name.contains('.')
-        })
-    };
-    let words: Vec<OsString> = words.map(OsString::from).collect();
-    let mut rest = (0..words.len()).map(|at| &words[at..]);
-    named.iter().any(is_trait) || !named.is_empty() && rest.any(program::names_a_server)
+    let mut words = command.iter().map(|word| word.to_string_lossy());
+    words.any(|word| mentions_authentication(&word))
 }
 
 /// Warns if the stop and drain timeouts together reach Docker's default limit. Another limit

@@ -153,12 +153,6 @@ pub fn instead_of_script(command: &[OsString], configured: Option<&str>) -> Opti
     is_script.then(|| program.chain(args.iter().cloned()).collect())
 }
 
-/// Reports whether a command line begins with a server, see [`decide`].
-pub fn names_a_server(words: &[OsString]) -> bool {
-    // Three words name it, and a fourth tells whether it is one that only prints something.
-    named_server(&words[..words.len().min(4)]).is_some()
-}
-
 /// Returns the server that COMMAND names, with its arguments; `None` if it starts no server.
 fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     let (program, args) = command.split_first()?;
