@@ -333,10 +333,15 @@ mod tests {
                 assert_eq!(fs::read(&path).unwrap(), b"state");
             }
         }
-        assert!(holds_another_file(base.path()));
-        for text in ["", r#"{"version": 2, "program": "9", "pid": 1}"#] {
+        for (text, is_another) in [
+            (r#"{"scenes": []}"#, true),
+            (r#"{"version": 2, "program": "9", "pid": 1}"#, false),
+            // After a power cut.
+            (r#"{"version": 2, "pro"#, false),
+            ("", false),
+        ] {
             fs::write(&path, text).unwrap();
-            assert!(!holds_another_file(base.path()), "{text}");
+            assert_eq!(holds_another_file(base.path()), is_another, "{text}");
         }
         // Directories that were not empty are still there.
         let names = fs::read_dir(base.path()).unwrap().flatten();

@@ -208,7 +208,7 @@ fn a_read_only_root_without_memory_ends_with_the_option_that_mends_it() {
     // The engine's /dev/shm is enough.
     let container = Container::start(&["--read-only"], &[]);
     let log = container.wait_for(READY);
-    assert!(log.contains("is in /dev/shm/ai-lab-home-1000"), "{log}");
+    assert!(log.contains("go to /dev/shm/ai-lab-home-1000"), "{log}");
     assert_eq!(container.visit(&["run", "ailab", "print('up')"]), "up");
 
     let container = Container::start(&["--read-only", "--tmpfs", "/tmp"], &[]);
@@ -220,7 +220,7 @@ fn a_read_only_root_without_memory_ends_with_the_option_that_mends_it() {
         .filter(|line| line.contains(" ai-lab] ") && line.starts_with("[W "));
     let ours: Vec<&str> = ours.collect();
     assert_eq!(ours.len(), 2, "HOME and the logfile: {ours:?}");
-    assert!(ours[0].contains("is in /tmp/ai-lab-home-1000 and ends with the container"));
+    assert!(ours[0].contains("go to /tmp/ai-lab-home-1000 and end with the container"));
     assert!(
         ours[1].contains("jupyter-server.log cannot be written"),
         "{ours:?}"
