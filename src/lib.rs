@@ -19,7 +19,7 @@
 //! [`identity::Root`]. Code that must not run before the drop takes [`identity::Dropped`], which
 //! exists only once root is dropped, was never there, or is kept on purpose (the old layout).
 //!
-//! What is in each of the other modules stands at its top; `docs/contributing.md` shows which uses
+//! Each other module says at its top what it contains; `docs/contributing.md` shows which module uses
 //! which.
 
 pub mod boot;

@@ -1,11 +1,11 @@
-//! What a merge did to the person's notebook, in numbers and words.
+//! The changes that a merge makes to the person's notebook: their numbers, and the text about them.
 
 use std::fmt;
 
 /// The heading of the note about a conflict, by which a person finds it.
 pub(super) const CONFLICT: &str = "Merge conflict";
 
-/// How many cells of the person's notebook a merge changed.
+/// The numbers of cells that a merge changed in the person's notebook.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Cells that got the newer text: the person had not changed them.

@@ -18,19 +18,19 @@ use crate::log::server_json::JsonLines;
 use crate::log::sink::{Finish, Sink};
 use crate::settings::LogFormat;
 
-/// How long a slow reader may take for the last lines of a server that ended by itself.
+/// The time limit for a slow reader to take the last lines of a server that ended by itself.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long it may take when a stop was requested, and how long for our own lines after that.
+/// The time limit after a request to stop, and then that for our own lines.
 /// Together with the default stop and drain timeouts this is less than Docker's 10 s.
 const STOP_FLUSH_TIMEOUT: Duration = Duration::from_millis(700);
 const OWN_FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How long to wait for the last output of a server that ended, while a process that it left
-/// behind holds the pipe open.
+/// The time limit for the last output of a server that ended, while a process that it left behind
+/// holds the pipe open.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How many times as long to wait while a slow reader holds up that output.
+/// The factor by which this limit grows while a slow reader holds up that output.
 const SLOW_OUTPUT: u32 = 10;
 
 /// The names of the server's streams in JSON lines.
@@ -62,7 +62,7 @@ pub(super) struct Outputs {
     stderr: Sink,
     logfile: Option<Sink>,
     stderr_finish: Finish,
-    /// Those of the other ones.
+    /// The ends of the other sinks.
     finishes: Vec<Finish>,
     /// Number of server streams so far, over all starts; the sinks use it as the stream's source.
     streams: u32,

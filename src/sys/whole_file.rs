@@ -11,8 +11,9 @@ use crate::sys::kernel_file;
 /// The mode of a file that only its owner can read.
 pub const PRIVATE: u32 = 0o600;
 
-/// Replaces a file atomically, and makes its directory if it is missing. Whatever the umask, the
-/// file gets this mode, and nobody else can open it while it is written. `flush`: write the new
+/// Replaces a file atomically, and makes its directory if it is missing. The file has
+/// this mode, whatever the umask is, and only its owner can open it during the write. Of a [`PRIVATE`]
+/// one, a file system may refuse to set the mode. `flush`: write the new
 /// content to disk before it replaces the old one.
 ///
 /// # Errors
@@ -40,9 +41,9 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, flush: bool) -> io::Resul
         .mode(PRIVATE)
         .open(&new.0)?;
     file.write_all(content)?;
-    // Some file systems have no modes of their own.
+    let set = file.set_permissions(Permissions::from_mode(mode));
     if mode != PRIVATE {
-        file.set_permissions(Permissions::from_mode(mode))?;
+        set?;
     }
     if flush {
         file.sync_all()?;

@@ -246,7 +246,7 @@ impl<'a> Work<'a> {
             self.drop_staged(&staged);
         }
         if self.flushes_slowly {
-            // What is recorded as pending, and the mark, are enough for the next start.
+            // The next start needs only the pending entries of the record, and the mark.
             return;
         }
         let _ = self.save();
