@@ -15,10 +15,11 @@
 # through the whole image.
 FROM rust:1.95-slim-trixie AS build
 # The same sources give the same bytes wherever they are built (scripts/release).
-COPY .cargo/config.toml Cargo.toml Cargo.lock /build/
+COPY .cargo/* Cargo.toml Cargo.lock /build/
+COPY benches/Cargo.toml /build/benches/
 RUN cd /build \
-    && install -D -t .cargo config.toml \
-    && mkdir benches src \
+    && install -D -t .cargo config.toml program.ld \
+    && mkdir src \
     && echo 'fn main() {}' | tee src/main.rs >benches/inner_loops.rs \
     && touch src/lib.rs \
     && cargo build --release --locked

@@ -1,4 +1,4 @@
-//! What is done once for each line, entry or byte:  cargo bench [NAME]
+//! What is done once for each line, entry or byte:  cargo bench -p ai-lab-entrypoint-benches [NAME]
 //!
 //! For who changes one of these loops, to compare before and after. What a start takes as
 //! a whole is in `scripts/bench`.

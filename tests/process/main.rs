@@ -44,6 +44,7 @@ mod notebook_verbs;
 mod odd_kernels;
 mod one_story;
 mod only_run;
+mod password_verb;
 mod passwords;
 mod persons_home;
 mod predecessor;

@@ -24,27 +24,29 @@ says. FAKE is a list of words:
              after the third one does not listen any more
 """
 
-import http.server
-import json
+# It is started a thousand times: what is imported here costs that often. `http.server` alone takes
+# as long as everything else together.
 import os
 import signal
-import ssl
-import subprocess
+import socketserver
 import sys
 import threading
-import urllib.parse
 
 RESCUED = "-I" in sys.argv
 FAKE = os.environ.get("FAKE_RESCUE" if RESCUED else "FAKE", "").split()
 VALUES = dict(arg.removeprefix("--").split("=", 1) for arg in sys.argv[1:] if "=" in arg)
 if RESCUED:
+    import json
+
     with open(VALUES["config"]) as file:
         VALUES = {f"ServerApp.{k}": v for k, v in json.load(file)["ServerApp"].items()}
 PORT = int(VALUES.get("ServerApp.port", 8888))
 BASE = VALUES.get("ServerApp.base_url", "/").strip("/")
 BASE = f"/{BASE}/" if BASE else "/"
 if HUB := os.environ.get("JUPYTERHUB_SERVICE_URL"):
-    HUB = urllib.parse.urlsplit(HUB)
+    from urllib.parse import urlsplit
+
+    HUB = urlsplit(HUB)
     PORT, BASE = HUB.port, HUB.path
 moods = []
 SCHEME = "https" if VALUES.get("ServerApp.certfile") else "http"
@@ -55,20 +57,26 @@ def say(text):
     os.write(2, (text + "\n").encode())
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/crash" and "crash" in FAKE:
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        # Whoever only connects says nothing.
+        _, path, *_ = self.rfile.readline().decode().split() or ("", "")
+        while self.rfile.readline().strip():
+            pass
+        if path == "/crash" and "crash" in FAKE:
             say("OSError: [Errno 28] No space left on device")
             os._exit(4)
         if len(moods) > 1:
             threading.Event().wait()
+        status = "200 OK" if path == BASE + "api" else "404 Not Found"
         if moods:
-            return self.send_error(503)
-        self.send_response(200 if self.path == BASE + "api" else 404)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+            status = "503 Service Unavailable"
+        self.wfile.write(f"HTTP/1.0 {status}\r\n\r\n".encode())
 
 
 def term(*_):
@@ -85,6 +93,8 @@ def term(*_):
 
 def helper(code):
     """Starts a process of its own session, which hand-shakes, and orphans it."""
+    import subprocess
+
     child = "import os,subprocess,sys;subprocess.Popen([sys.executable,'-c',%r],start_new_session=True)"
     subprocess.run([sys.executable, "-c", child % code], check=True)
 
@@ -167,14 +177,18 @@ if "kernel" in FAKE:
         "os.write(2,f'fake: left behind, {sys.argv[1]}: {os.getpid()}\\n'.encode())\n"
         "threading.Event().wait()"
     )
+    import subprocess
+
     kernel = "import subprocess,sys\nfor how in 'deaf','kind':subprocess.Popen([sys.executable,'-c',%r,how])"
     subprocess.run([sys.executable, "-c", kernel % left], check=True, start_new_session=True)
 if "zombies" in FAKE:
     leave_orphans()
     say("fake: zombies were made")
 if "unbound" not in FAKE:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+    server = Server(("127.0.0.1", PORT), Handler)
     if certificate := VALUES.get("ServerApp.certfile"):
+        import ssl
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, VALUES.get("ServerApp.keyfile"))
         if "mtls" in FAKE:
