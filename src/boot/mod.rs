@@ -114,7 +114,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
     certificate_request::warn_of_no_effect(start.settings, start.mode());
     check::warn_of_stale_copies(start.settings);
     unused_variables::warn_of_unused_variables(start.settings, start.mode(), &start.password);
-    let person = match Root::detect() {
+    let mut person = match Root::detect() {
         Some(root) => root_phase::run(&mut start, root)?,
         None => without_root(&mut start)?,
     };
@@ -123,7 +123,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
         let group = group_name(*gid);
         format!("run as {name} (uid {uid}), group {group} (gid {gid})")
     });
-    let ready = user_phase::run(&mut start, &person)?;
+    let ready = user_phase::run(&mut start, &mut person)?;
     serve::run(start, &person, ready)
 }
 

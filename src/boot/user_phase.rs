@@ -49,10 +49,10 @@ pub struct Ready {
 ///
 /// # Errors
 /// A password that cannot be set, a hook that fails, or under `--warning-as-error` any degradation.
-pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure> {
+pub fn run(start: &mut Start<'_>, person: &mut ServerUser) -> Result<Ready, Failure> {
     let mut environment = make_environment(start, person);
     // Before HOME and the password: root hooks may have named Jupyter's config location.
-    take_variables(start, &mut environment);
+    take_variables(start, person, &mut environment);
     let elsewhere = home::move_home(start, person, &mut environment)?;
     let elsewhere = elsewhere.as_deref();
 
@@ -92,7 +92,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
             start.report.degraded_by_user(unusable);
         }
     }
-    take_variables(start, &mut environment);
+    take_variables(start, person, &mut environment);
     let before = find_config_location(start, person, elsewhere, &environment);
     let hooks = start.settings.hooks.directory.join("user").exists();
     let read = hooks.then(|| before.read());
@@ -104,7 +104,7 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
         environment.to_vec()
     };
     start.run_hooks("user", Section::USER_HOOKS, &of_a_hook, hooks::run_as_user)?;
-    take_variables(start, &mut environment);
+    take_variables(start, person, &mut environment);
     let now = find_config_location(start, person, elsewhere, &environment);
     // A hook may have configured a login, beside which the default must not be effective.
     if now != before || read.is_some_and(|read| now.read() != read) {
@@ -143,9 +143,13 @@ pub fn run(start: &mut Start<'_>, person: &ServerUser) -> Result<Ready, Failure>
     })
 }
 
-/// Moves the variables that hooks wrote into the environment.
-fn take_variables(start: &mut Start<'_>, environment: &mut Environment) {
+/// Moves the variables that hooks wrote into the environment. HOME is also where the server's files
+/// are.
+fn take_variables(start: &mut Start<'_>, person: &mut ServerUser, environment: &mut Environment) {
     for (name, value) in start.variables.drain(..) {
+        if name == "HOME" {
+            person.account.home = PathBuf::from(&value);
+        }
         environment.set(&name, value);
     }
 }

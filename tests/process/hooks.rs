@@ -131,17 +131,23 @@ fn what_a_hook_leaves_as_it_is_is_reported_once() {
 
 #[test]
 fn what_a_hook_says_of_jupyters_configuration_is_where_the_password_goes() {
-    for phase in ["root", "user"] {
+    for (phase, variable, below) in [
+        ("root", "JUPYTER_CONFIG_DIR", ""),
+        ("user", "JUPYTER_CONFIG_DIR", ""),
+        ("root", "HOME", ".jupyter"),
+        ("user", "HOME", ".jupyter"),
+    ] {
         let image = Image::new();
         let place = image.path("home/elsewhere");
-        let line = format!("echo JUPYTER_CONFIG_DIR={} >$AI_LAB_ENV", place.display());
+        let line = format!("echo {variable}={} >$AI_LAB_ENV", place.display());
         let hooks = Hooks::new().with(&format!("{phase}/a"), &line);
         let directory = hooks.0.path().display().to_string();
         let start = image.server().args(["--hooks", &directory]);
         let mut running = start.start();
         running.wait_for("] ready in ");
-        let written = fs::read_to_string(place.join("jupyter_server_config.json"));
-        assert!(written.unwrap().contains("argon2:"), "{phase}");
+        let written = place.join(below).join("jupyter_server_config.json");
+        let written = fs::read_to_string(written).unwrap_or_default();
+        assert!(written.contains("argon2:"), "{variable} of {phase}");
         running.signal(15);
         assert_eq!(running.end(), 0);
         let (_, stderr) = running.everything();
