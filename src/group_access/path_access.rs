@@ -75,6 +75,8 @@ pub fn examine(path: &Path, docker: bool, account: &Account) -> Result<PathAcces
             ),
             format!("docker run --rm -v {shown}:{shown} debian chmod u+rw {shown}"),
         ))
+    } else if offers(0) && data.gid() != account.gid && !account.groups.contains(&data.gid()) {
+        Ok(PathAccess::Open)
     } else if offers(3) && is_overflow_gid(data.gid()) {
         Err(Degradation::new(
             format!(
@@ -85,8 +87,6 @@ pub fn examine(path: &Path, docker: bool, account: &Account) -> Result<PathAcces
         ))
     } else if offers(3) {
         Ok(PathAccess::ByGroup(data.gid()))
-    } else if offers(0) && data.gid() != account.gid && !account.groups.contains(&data.gid()) {
-        Ok(PathAccess::Open)
     } else {
         Err(Degradation::new(
             format!(

@@ -46,8 +46,11 @@ fn an_owner_without_permissions_is_told_so_whatever_others_can() {
 #[test]
 fn what_everyone_or_the_owner_may_use_needs_no_group() {
     let world = World::new(GROUPS);
-    world.socket(700, 0o606);
-    assert_eq!(world.start().enabled.len(), 1);
+    for (gid, mode) in [(700, 0o606), (700, 0o666), (0, 0o666)] {
+        let access = world.socket(gid, mode).start();
+        assert_eq!((access.gids.len(), access.enabled.len()), (0, 1), "{gid}");
+        assert!(access.degradations.is_empty(), "{access:?}");
+    }
     world.socket(700, 0o600);
     chown(world.path("docker.sock"), Some(1000), None).unwrap();
     assert_eq!(world.start().enabled.len(), 1);
