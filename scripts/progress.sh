@@ -45,7 +45,8 @@ end_steps() {
     local pid
     for pid in "${step_pid[@]}"; do kill -- "-$pid" 2>/dev/null || true; done
     step_pid=()
-    rm -rf --one-file-system "$work"
+    # Elsewhere than on Linux, rm has no long options.
+    rm -rf --one-file-system "$work" 2>/dev/null || find "$work" -xdev -delete
 }
 
 # A step that takes no time.
@@ -128,7 +129,8 @@ remedy() {
 # Sets `docker` to what talks to an engine. Otherwise `no_engine` says why there is none, and
 # `denied` is set if it is a matter of rights.
 docker=()
-readonly SUDO=(sudo -n "--preserve-env=JUPYTER_PASSWORD,BUILDAH_FORMAT")
+readonly PROXIES=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
+readonly SUDO=(sudo -n "--preserve-env=JUPYTER_PASSWORD,BUILDAH_FORMAT,$PROXIES")
 # shellcheck disable=SC2034
 find_engine() {
     local word said

@@ -42,6 +42,7 @@ mod no_page;
 mod no_root_left;
 mod notebook_verbs;
 mod odd_kernels;
+mod one_command;
 mod one_story;
 mod only_run;
 mod password_verb;
