@@ -166,6 +166,11 @@ fn built_in_a_hurry(fakes: &Fakes, start: Start) -> Start {
         .env("REAL_UV", uv.to_str().unwrap())
 }
 
+/// Where a person's files are, in a directory of the build that a test removes.
+fn data(directory: &str) -> String {
+    format!("{}/{directory}/data", env!("CARGO_MANIFEST_DIR"))
+}
+
 #[test]
 fn without_an_engine_it_says_so_and_runs_in_namespaces() {
     let directory = format!("target/{}", name());
@@ -175,12 +180,13 @@ fn without_an_engine_it_says_so_and_runs_in_namespaces() {
         .script()
         .env("DOCKER_HOST", "unix:///nonexistent")
         .env("AI_LAB_RUN_DIRECTORY", &directory)
+        .env("XDG_DATA_HOME", &data(&directory))
         .args(port_option(port));
     let said = newcomer(built_in_a_hurry(&fakes, script), port);
     assert!(said.contains("no Docker engine answers"), "{said}");
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
-    assert!(base.join("notebooks/start.ipynb").is_file());
-    fs::remove_dir_all(base).unwrap();
+    let notebooks = Path::new(&data(&directory)).join("ai-lab/notebooks");
+    assert!(notebooks.join("start.ipynb").is_file());
+    fs::remove_dir_all(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap();
 }
 
 /// As in a container of somebody else's.
@@ -194,6 +200,7 @@ fn without_the_right_to_make_namespaces_it_runs_as_plain_processes() {
     let script = fakes
         .start(weak.to_str().unwrap())
         .env("AI_LAB_RUN_DIRECTORY", &directory)
+        .env("XDG_DATA_HOME", &data(&directory))
         .arg("--without-docker")
         .args(port_option(port));
     let said = newcomer(built_in_a_hurry(&fakes, script), port);

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +78,11 @@ impl Terminal {
         options.read(true).write(true);
         let end = options.custom_flags(libc::O_NOCTTY).open(&self.path);
         end.unwrap().into()
+    }
+
+    /// Its name in this devpts.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn press(&self, keys: &str) {
