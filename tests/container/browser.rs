@@ -5,28 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::docker::{Container, docker_ok, text};
+use crate::support::docker::{Container, docker_ok};
 use crate::support::free_port;
+use crate::support::hub::venv;
 
 /// Selenium, which Debian does not have, in an environment of its own.
 pub fn python() -> PathBuf {
-    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("selenium");
-    let python = place.join("bin/python");
-    let path = place.display().to_string();
-    for words in [
-        vec!["python3", "-m", "venv", &path],
-        vec![
-            python.to_str().unwrap(),
-            "-m",
-            "pip",
-            "install",
-            "selenium~=4.40",
-        ],
-    ] {
-        let made = Command::new(words[0]).args(&words[1..]).output().unwrap();
-        assert!(made.status.success(), "{}", text(&made));
-    }
-    python
+    venv(&["selenium==4.40.0"]).join("bin/python")
 }
 
 #[test]

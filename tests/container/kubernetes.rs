@@ -89,14 +89,7 @@ fn every_field_of_the_example_and_of_the_page_is_one_of_kubernetes() {
     assert!(!ok && said.contains("fsGroupChange"), "{said}");
 }
 
-#[test]
-fn with_podman_the_example_runs_leaves_last_words_and_takes_defaults_of_an_image() {
-    let podman = Podman::new();
-    defaults_of_an_image(&podman);
-    the_example(&podman);
-}
-
-fn the_example(podman: &Podman) {
+pub fn the_example(podman: &Podman) {
     let directory = podman.home.path();
     let file = directory.join("pod.yaml");
     let play = |yaml: &str| {
@@ -163,7 +156,7 @@ fn the_example(podman: &Podman) {
 }
 
 /// The volume is read-only and nothing in it is the user's, as the kubelet mounts one.
-fn defaults_of_an_image(podman: &Podman) {
+pub fn defaults_of_an_image(podman: &Podman) {
     let directory = podman.home.path();
     fs::write(directory.join("course.ipynb"), "{}").unwrap();
     fs::write(

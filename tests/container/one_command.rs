@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::support::docker::{IMAGE, Volume, docker_ok, name, visit};
-use crate::support::hub::{NEWEST, venv};
+use crate::support::hub::{CACHE, path, uv};
 use crate::support::terminal::Terminal;
-use crate::support::{Output, PROGRAM, Start, free_port};
+use crate::support::{Output, PROGRAM, Start, free_port, repeated};
 
 const READY: &str = "] ready in ";
 
@@ -149,9 +149,9 @@ const CARGO: &str = "
     [ \"$*\" = 'program' ] &&
         install -D -t \"$CARGO_TARGET_DIR/any/release\" \"$PROGRAM\"";
 
-/// The one that the hubs of the tests were installed with. What is imported is compiled then;
-/// most of it is not.
+/// The one of the tests, with their cache. What is imported is compiled then; most of it is not.
 const UV: &str = "
+    export UV_CACHE_DIR=\"$REAL_CACHE\"
     for word; do
         shift
         [ \"$word\" = --compile-bytecode ] || set -- \"$@\" \"$word\"
@@ -159,11 +159,11 @@ const UV: &str = "
     exec $REAL_UV \"$@\"";
 
 fn built_in_a_hurry(fakes: &Fakes, start: Start) -> Start {
-    let uv = venv(NEWEST).join("bin/uv");
     start
         .env("CARGO_TARGET_DIR", &format!("{}/target", fakes.path()))
         .env("PROGRAM", PROGRAM)
-        .env("REAL_UV", uv.to_str().unwrap())
+        .env("REAL_UV", uv().get_program().to_str().unwrap())
+        .env("REAL_CACHE", path(CACHE).to_str().unwrap())
 }
 
 /// Where a person's files are, in a directory of the build that a test removes.
@@ -175,7 +175,9 @@ fn data(directory: &str) -> String {
 fn without_an_engine_it_says_so_and_runs_in_namespaces() {
     let directory = format!("target/{}", name());
     let port = free_port();
-    let fakes = Fakes::new(&[("podman", "exit 1"), ("cargo", CARGO)]);
+    // Without uv, the script installs it first.
+    let programs = [("podman", "exit 1"), ("cargo", CARGO), ("uv", UV)];
+    let fakes = Fakes::new(&programs[..repeated(3, 2)]);
     let script = fakes
         .script()
         .env("DOCKER_HOST", "unix:///nonexistent")

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
 
+use super::kubernetes;
 use crate::support::docker::{IMAGE, name, text};
 use crate::support::process::until;
 
@@ -113,11 +114,14 @@ impl Drop for Podman {
     }
 }
 
+/// One user for all of it, who has to copy and load the image once.
 #[test]
-fn its_user_can_do_there_what_is_done_under_docker() {
+fn its_user_can_do_there_what_is_done_under_docker_and_in_kubernetes() {
     let podman = Podman::new();
     socket_and_server(&podman);
     directory_of_the_users(&podman);
+    kubernetes::defaults_of_an_image(&podman);
+    kubernetes::the_example(&podman);
 }
 
 fn socket_and_server(podman: &Podman) {

@@ -190,7 +190,7 @@ fn is_refused_beside(other: &Container, warning: &str) {
 fn a_server_that_cannot_listen_at_all_ends_with_its_own_words() {
     // No IPv6 here, and an address of nobody's.
     for address in ["::1", "192.0.2.1"] {
-        let (code, _, stderr) = run(&[], &["--ip", address]);
+        let (code, _, stderr) = run(&["--network=bridge"], &["--ip", address]);
         assert_eq!(code, 1, "{stderr}");
         let why = "Cannot assign requested address";
         assert!(

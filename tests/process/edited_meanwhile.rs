@@ -59,7 +59,7 @@ fn at_every_moment(
         expected.remove(path);
         assert_eq!(found, expected, "{at}");
     };
-    for nth in (1..).step_by(lab.kind.step(9)) {
+    for nth in (1..).step_by(lab.kind.step(19)) {
         prepare();
         let edit = || {
             edit(&volume.join(path));

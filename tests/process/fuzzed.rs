@@ -1,7 +1,7 @@
 //! Whatever is parsed, something holds for any bytes: for those in `fuzz/corpus`, and for
 //! what becomes of them by chance.
 //!
-//! Each kind of text for one second, or for `AI_LAB_FUZZ_SECONDS`, in an order that only
+//! Each kind of text for a moment, or for `AI_LAB_FUZZ_SECONDS`, in an order that only
 //! `AI_LAB_SEED` decides: a failure tells what it was. `scripts/fuzz` looks for new ones with
 //! libFuzzer, by what they reach.
 
@@ -16,7 +16,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 /// How long each is tried; `scripts/test --long` tries longer.
-const SECONDS: u64 = 1;
+const USUAL: Duration = Duration::from_millis(200);
 
 /// No longer than a few of the corpus together.
 const LONGEST: usize = 16 * 1024;
@@ -103,7 +103,7 @@ fn holds(target: &str, property: impl Fn(&[u8]) + RefUnwindSafe) {
         try_out(bytes, "one of its corpus");
     }
     let seed = number("AI_LAB_SEED").unwrap_or(0);
-    let time = Duration::from_secs(number("AI_LAB_FUZZ_SECONDS").unwrap_or(SECONDS));
+    let time = number("AI_LAB_FUZZ_SECONDS").map_or(USUAL, Duration::from_secs);
     let mut chance = Chance::new(seed);
     let began = Instant::now();
     for case in 0.. {

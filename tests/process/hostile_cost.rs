@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, mknodat, openat};
 
 use crate::support::tmpfs::{Bound, Tmpfs};
-use crate::support::{Image, Output, PROGRAM, Start, UID};
+use crate::support::{Image, Output, PROGRAM, Start, UID, repeated};
 
 /// No file system reads it while a test waits, and no disk has it.
 const ENDLESS: u64 = 15 << 40;
@@ -211,7 +211,7 @@ fn many_files_that_the_record_calls_long_are_not_read_one_after_the_other() {
 
 #[test]
 fn what_a_killed_start_left_is_removed_however_much_it_is() {
-    const LEFT: usize = 100_000;
+    let all = repeated(20_000, 100_000);
     let volume = Volume::new();
     volume.start();
     let top = File::open(volume.at("")).unwrap();
@@ -219,14 +219,14 @@ fn what_a_killed_start_left_is_removed_however_much_it_is() {
         let name = format!(".ai-lab.{prefix}-{number:016x}");
         mknodat(&top, name, FileType::RegularFile, Mode::from(0o644), 0).unwrap();
     };
-    (0..LEFT).for_each(|number| make("new", number));
-    (0..LEFT).for_each(|number| make("old", number));
+    (0..all).for_each(|number| make("new", number));
+    (0..all).for_each(|number| make("old", number));
     let ours = volume.write(".ai-lab.old-00000000000fffff", DEFAULT);
     let endless = volume.endless(".ai-lab.old-0000000000ffffff");
     volume.write(".ai-lab/lock", "x");
     let before = read_at(&endless);
     let ended = volume.start();
-    let told = format!("{} files are yours and were in the place", LEFT + 1);
+    let told = format!("{} files are yours and were in the place", all + 1);
     assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.len() < 10_000, "{}", ended.stderr.len());
     assert!(!ours.exists());
@@ -234,7 +234,7 @@ fn what_a_killed_start_left_is_removed_however_much_it_is() {
     let left = fs::read_dir(volume.at("")).unwrap().map(Result::unwrap);
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
     // With `.ai-lab` and the default.
-    assert_eq!(left.len(), LEFT + 3);
+    assert_eq!(left.len(), all + 3);
     // It is said once.
     let ended = volume.start();
     assert!(

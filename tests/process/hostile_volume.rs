@@ -79,7 +79,7 @@ fn nothing_outside_changes_whatever_is_anywhere_in_the_volume() {
     for (thing, place) in THINGS
         .into_iter()
         .flat_map(|thing| PLACES.map(|place| (thing, place)))
-        .step_by(repeated(3, 1))
+        .step_by(repeated(7, 1))
     {
         // A volume that was never used, and one with what an earlier image brought.
         for used in [false, true] {

@@ -21,7 +21,7 @@ const FEWEST: usize = 30;
 
 /// Kills at every call in turn.
 fn at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
-    for nth in (1..).step_by(lab.kind.step(2)) {
+    for nth in (1..).step_by(lab.kind.step(5)) {
         before();
         match lab.kill(version, nth, |call| !call.only_looks()) {
             End::Killed => after(&format!("killed before change {nth}")),
@@ -139,7 +139,7 @@ fn a_start_that_tidies_up_after_a_killed_one_can_itself_be_killed_anywhere() {
 
 /// Lets every call in turn fail with EIO.
 fn failing_at_every_call(lab: &Lab, version: &str, before: impl Fn(), after: impl Fn(&str)) {
-    for nth in (1..).step_by(lab.kind.step(9)) {
+    for nth in (1..).step_by(lab.kind.step(19)) {
         before();
         let counts = |call: &tracer::Call| !call.is_internal();
         let (failed, end) = lab.stop_at(version, nth, counts, || tracer::Then::Fail(libc::EIO));

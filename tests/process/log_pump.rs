@@ -79,7 +79,7 @@ fn count(stream: PipeReader, name: &'static str) -> JoinHandle<u64> {
 #[test]
 fn a_flood_arrives_line_by_line_in_the_order_of_each_stream() {
     // Of 998 bytes each, on either stream.
-    let each = repeated(100, 640) * 800;
+    let each = repeated(48, 640) * 800;
     let image = Image::new();
     let start = server(&image, NUMBERED).env("LINES_EACH", &each.to_string());
     let ((stdout, out), (stderr, err)) = (pipe().unwrap(), pipe().unwrap());

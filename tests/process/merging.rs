@@ -297,7 +297,7 @@ fn at_call(
 fn a_merge_that_is_killed_anywhere_leaves_mine_or_the_merged_one_and_can_be_repeated() {
     let lab = lab();
     let volume = lab.volume();
-    for nth in 1.. {
+    for nth in (1..).step_by(repeated(4, 1)) {
         lab.again();
         let (reached, end, _) = at_call(&lab, nth, false, || Then::Kill);
         assert_eq!(end == End::Killed, reached);
@@ -346,7 +346,7 @@ fn a_merge_that_is_killed_anywhere_leaves_mine_or_the_merged_one_and_can_be_repe
 /// Saves this at each moment of a merge in turn.
 fn saved_at_every_call(lab: &Lab, saved: &str) {
     let work = lab.volume().join("deep/work.ipynb");
-    for nth in (1..).step_by(repeated(3, 1)) {
+    for nth in (1..).step_by(repeated(7, 1)) {
         lab.again();
         let save = || {
             fs::write(&work, saved).unwrap();

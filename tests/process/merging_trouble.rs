@@ -15,7 +15,7 @@ use crate::support::lab::{Lab, is_temporary};
 use crate::support::process::{children, until};
 use crate::support::tmpfs::Tmpfs;
 use crate::support::tracer::{Call, End, Then, follow, follow_process};
-use crate::support::{Running, UID};
+use crate::support::{Running, UID, repeated};
 
 const WAITING: [&str; 4] = ["sh", "-c", "read -r go && exec \"$@\"", "sh"];
 
@@ -178,7 +178,7 @@ fn a_merge_that_gets_term_while_it_writes_goes_on_to_its_end() {
 fn a_merge_that_is_stopped_anywhere_leaves_nothing_behind() {
     let lab = lab();
     let (mut undone, mut done) = (0, 0);
-    for nth in 1.. {
+    for nth in (1..).step_by(repeated(4, 1)) {
         lab.again();
         let (reached, end) = stopped_at(&lab, nth);
         let files = lab.seen();

@@ -361,7 +361,8 @@ fn said_by(person: &mut Command) -> String {
     text(&person.output().unwrap()).trim().to_owned()
 }
 
-/// Runs a container to its end, which a rescue would not come to: exit code, stdout, stderr.
+/// Runs a container to its end, which a rescue would not come to: exit code, stdout, stderr. It
+/// has a network where an option is about one, which takes Docker as long as all the rest.
 pub fn run(options: &[&str], command: &[&str]) -> (i32, String, String) {
     run_image(IMAGE, options, command)
 }
@@ -369,7 +370,14 @@ pub fn run(options: &[&str], command: &[&str]) -> (i32, String, String) {
 /// The same with another image.
 pub fn run_image(image: &str, options: &[&str], command: &[&str]) -> (i32, String, String) {
     let name = name();
-    let fixed = ["run", "--rm", "--env=AI_LAB_RESCUE=never", "--name", &name];
+    let is_about_network = |option: &&str| {
+        let words = ["--network", "--publish", "--sysctl", "docker.sock"];
+        words.iter().any(|word| option.contains(word))
+    };
+    let mut fixed = vec!["run", "--rm", "--env=AI_LAB_RESCUE=never", "--name", &name];
+    if !options.iter().any(is_about_network) {
+        fixed.push("--network=none");
+    }
     let output = Command::new("docker")
         .args(fixed.iter().chain(options).chain([&image]).chain(command))
         .stdin(Stdio::null())

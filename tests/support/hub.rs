@@ -209,28 +209,44 @@ pub fn alone(name: &str) -> File {
 
 /// The venv with these packages; it is made once, for all tests and all runs.
 pub fn venv(packages: &[&str]) -> PathBuf {
+    made(packages, |place| {
+        run(uv()
+            .args(["venv", "--quiet", "--clear", "--python", "python3"])
+            .arg(place));
+        run(uv()
+            .args(["pip", "install", "--quiet", "--system-certs", "--python"])
+            .arg(place.join("bin/python"))
+            .args(packages));
+    })
+}
+
+/// uv, which takes a tenth of the time that pip takes, and has a cache for all tests.
+pub fn uv() -> Command {
+    let place = made(&["uv"], |place| {
+        let venv = ["-m", "venv", "--clear"];
+        run(Command::new("python3").args(venv).arg(place));
+        let install = ["install", "--quiet", "--disable-pip-version-check", "uv"];
+        run(Command::new(place.join("bin/pip")).args(install));
+    });
+    let mut uv = Command::new(place.join("bin/uv"));
+    uv.env("UV_CACHE_DIR", path(CACHE));
+    uv
+}
+
+/// The cache of uv, below the project's directory.
+pub const CACHE: &str = "target/hub/cache";
+
+/// The directory that `make` makes with these packages, unless it is there.
+fn made(packages: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let name = packages[0].replace("==", "-");
     let _alone = alone(&name);
     let place = path("target/hub").join(&name);
     let complete = place.join("complete");
     let wanted = packages.join("\n");
-    if fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
-        return place;
+    if !fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
+        make(&place);
+        fs::write(complete, wanted).unwrap();
     }
-    run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&place));
-    run(Command::new(place.join("bin/pip")).args([
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "uv",
-    ]));
-    run(Command::new(place.join("bin/uv"))
-        .args(["pip", "install", "--quiet", "--system-certs", "--python"])
-        .arg(place.join("bin/python"))
-        .args(packages));
-    fs::write(complete, wanted).unwrap();
     place
 }
 

@@ -93,9 +93,9 @@ impl Start {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             let ours = [
-                "JUPYTER", "AI_LAB", "NOTEBOOK", "JPY_", "NO_COLOR", "NOTIFY_",
+                "JUPYTER", "AI_LAB", "NOTEBOOK", "JPY_", "NO_COLOR", "NOTIFY_", "PYTHON",
             ];
-            let set = ["USER", "LOGNAME", "SHELL", "VIRTUAL_ENV", "PYTHONHOME"];
+            let set = ["USER", "LOGNAME", "SHELL", "VIRTUAL_ENV"];
             if ours.iter().any(|prefix| name.starts_with(prefix)) || set.contains(&&*name) {
                 self.command.env_remove(&*name);
             }

@@ -149,20 +149,20 @@ fn rounds_choose_from_every_call_of_a_start() {
 
 #[test]
 fn every_system_call_may_fail_once() {
-    let rounds = Rounds::of("every_system_call_may_fail_once", repeated(25, 300));
+    let rounds = Rounds::of("every_system_call_may_fail_once", repeated(10, 300));
     fail_once(Kind::Tmpfs, rounds);
 }
 
 #[test]
 fn every_system_call_may_fail_once_without_exchange() {
     let test = "every_system_call_may_fail_once_without_exchange";
-    fail_once(Kind::Bindfs, Rounds::of(test, repeated(6, 150)));
+    fail_once(Kind::Bindfs, Rounds::of(test, repeated(3, 150)));
 }
 
 #[test]
 fn every_system_call_may_fail_once_without_links() {
     let test = "every_system_call_may_fail_once_without_links";
-    fail_once(Kind::Exfat, Rounds::of(test, repeated(6, 150)));
+    fail_once(Kind::Exfat, Rounds::of(test, repeated(3, 150)));
 }
 
 fn fail_once(kind: Kind, rounds: Rounds) {

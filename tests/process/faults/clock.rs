@@ -105,7 +105,7 @@ fn a_clock_that_jumps_changes_nothing_but_the_times_that_are_told() {
     assert!(ended.said.contains("[I 197"), "{}", ended.said);
     let rounds = Rounds::of(
         "a_clock_that_jumps_changes_nothing_but_the_times_that_are_told",
-        repeated(10, 60),
+        repeated(5, 60),
     );
     rounds.run(|round, mut chance: Chance| {
         let (nth, jump) = (chance.below(looks), *chance.of(&JUMPS));

@@ -158,7 +158,7 @@ fn a_default_is_whole_or_absent_whenever_its_start_is_killed() {
     ];
     let rounds = Rounds::of(
         "a_default_is_whole_or_absent_whenever_its_start_is_killed",
-        repeated(25, 400),
+        repeated(10, 400),
     );
     rounds.run(|round, mut chance: Chance| {
         let case = *chance.of(&cases);

@@ -215,19 +215,19 @@ fn release(running: &mut Running, pid: i32, blow: Blow) -> bool {
 #[test]
 fn anyone_may_be_killed_or_held_up_at_any_moment() {
     let test = "anyone_may_be_killed_or_held_up_at_any_moment";
-    kill_or_hold(Kind::Tmpfs, Rounds::of(test, repeated(20, 200)));
+    kill_or_hold(Kind::Tmpfs, Rounds::of(test, repeated(8, 200)));
 }
 
 #[test]
 fn anyone_may_be_killed_or_held_up_without_exchange() {
     let test = "anyone_may_be_killed_or_held_up_without_exchange";
-    kill_or_hold(Kind::Bindfs, Rounds::of(test, repeated(5, 100)));
+    kill_or_hold(Kind::Bindfs, Rounds::of(test, repeated(3, 100)));
 }
 
 #[test]
 fn anyone_may_be_killed_or_held_up_without_links() {
     let test = "anyone_may_be_killed_or_held_up_without_links";
-    kill_or_hold(Kind::Exfat, Rounds::of(test, repeated(5, 100)));
+    kill_or_hold(Kind::Exfat, Rounds::of(test, repeated(3, 100)));
 }
 
 fn kill_or_hold(kind: Kind, rounds: Rounds) {

@@ -84,7 +84,7 @@ impl Limit {
 #[test]
 fn limits_may_be_anything() {
     let scene = Scene::new();
-    let rounds = Rounds::of("limits_may_be_anything", repeated(15, 120));
+    let rounds = Rounds::of("limits_may_be_anything", repeated(6, 120));
     rounds.run(|round, mut chance| {
         let limit = Limit::choose(&mut chance);
         scene.reset();
