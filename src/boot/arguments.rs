@@ -1,7 +1,6 @@
 //! The server's program and arguments: which of the image's own values go onto its command
 //! line, and which values cannot work.
 
-use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -280,9 +279,4 @@ pub(super) fn are_in_files(wrong: &SettingsError) -> bool {
     let in_file =
         |error: &SettingError| ![LINE, hub_directory::VARIABLE].contains(&error.origin.as_str());
     wrong.0.iter().all(in_file)
-}
-
-/// Returns the server's program, see [`ServerProgram::in_venv`].
-pub(super) fn in_venv(start: &Start<'_>, server: &ServerProgram) -> OsString {
-    server.in_venv(start.settings.server.venv.as_deref())
 }

@@ -183,8 +183,7 @@ fn warn_of_home(settings: &Settings, account: &Account, home: &Path) {
 
 /// Prepares a start without root, and reports each thing that only root could have done.
 fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
-    let (dropped, degradations) = Dropped::without_root(start.settings.new_privileges, &Linux)?;
-    start.report.all_degraded(degradations)?;
+    let dropped = Dropped::without_root(start.settings.new_privileges, &Linux)?;
     let hooks = start.settings.hooks.directory.join("root");
     if fs::read_dir(&hooks).is_ok_and(|mut entries| entries.next().is_some()) {
         start.report.degraded(Degradation::note(format!(

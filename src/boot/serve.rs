@@ -8,7 +8,7 @@ use rustix::process::getpid;
 use tracing::{info, warn};
 
 use crate::boot::arguments;
-use crate::boot::arguments::{ServerCheck, arguments, in_venv};
+use crate::boot::arguments::{ServerCheck, arguments};
 use crate::boot::certificate;
 use crate::boot::changes::Section;
 use crate::boot::context::{ServerUser, Start};
@@ -245,7 +245,7 @@ fn serve(
         environment.set(arguments::PAGE, page);
     }
     let program = Program {
-        name: in_venv(&start, server),
+        name: server.in_venv(start.settings.server.venv.as_deref()),
         args: [&server.module[..], &argv.args].concat(),
         environment: environment.to_vec(),
         directory: working_directory(&start),

@@ -2,7 +2,7 @@
 //! shows what is in this file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::process::getpid;
@@ -37,15 +37,13 @@ impl TerminationLog {
     /// Writes why this container fails: the words, and as much of the end of the log as fits.
     pub fn write(self, words: &str, log: &str) {
         if let Some(mut file) = self.0 {
+            let text = last_words(words, log);
             // The log of the container has the same words.
-            let _ = replace(&mut file, last_words(words, log).as_bytes());
+            let _ = file
+                .set_len(0)
+                .and_then(|()| file.write_all(text.as_bytes()));
         }
     }
-}
-
-fn replace(file: &mut File, text: &[u8]) -> io::Result<()> {
-    file.set_len(0)?;
-    file.write_all(text)
 }
 
 /// Returns a log without the tokens in its addresses: more people read the file than the log.

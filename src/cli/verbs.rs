@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use crate::cli::grammar::{NAME, argument, config_argument, typed};
 use crate::settings::Key;
+use crate::settings::check::closest;
 use crate::settings::entry::Entry;
 use crate::settings::resolve::CliSettings;
 use crate::settings::table::TABLE;
@@ -112,12 +113,7 @@ pub const NAMES: &[&str] = &[
 
 /// Returns the verb that a word resembles, for a hint if no program has that name.
 pub fn similar_verb(word: &str) -> Option<&'static str> {
-    let alike = |name: &&str| strsim::jaro_winkler(name, word);
-    let closest = NAMES.iter().map(|name| (alike(name), *name));
-    let closest = closest.max_by(|a, b| a.0.total_cmp(&b.0));
-    closest
-        .filter(|(score, _)| *score > 0.85)
-        .map(|(_, name)| name)
+    closest(NAMES, &|name| strsim::jaro_winkler(name, word))
 }
 
 /// Returns the grammar of the verb with this name.

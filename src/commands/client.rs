@@ -100,7 +100,7 @@ pub fn drop_to_account(account: Option<Account>) -> Result<Dropped, VerbError> {
 
 fn become_user(uid: u32, gid: u32, groups: Vec<u32>) -> Result<Dropped, VerbError> {
     let dropped = match Root::detect() {
-        Some(root) if uid == 0 => root.stay(false, &Linux),
+        Some(root) if uid == 0 => root.stay(false, &Linux).map(|(dropped, _)| dropped),
         Some(root) => {
             let target = Target {
                 uid,
@@ -108,15 +108,14 @@ fn become_user(uid: u32, gid: u32, groups: Vec<u32>) -> Result<Dropped, VerbErro
                 groups,
                 new_privileges: false,
             };
-            root.drop(&target, &Linux)
+            root.drop(&target, &Linux).map(|(dropped, _)| dropped)
         }
         None => Dropped::without_root(false, &Linux),
     };
-    let (dropped, _) = dropped.map_err(|error| {
+    dropped.map_err(|error| {
         let text = format!("cannot become uid {uid}, the supervisor's user: {error}");
         VerbError::Other(text)
-    })?;
-    Ok(dropped)
+    })
 }
 
 #[cfg(test)]

@@ -267,7 +267,7 @@ fn prefix(setting: &VerbContext) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // A verb's own PATH does not have the venv.
     let path = match &setting.settings.server.venv {
-        Some(venv) => with_first(&venv.join("bin"), Some(&path)),
+        Some(venv) => with_first(&venv.join("bin"), &path),
         None => path,
     };
     prefix::of_program(OsStr::from_bytes(python), &path)

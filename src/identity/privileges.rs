@@ -188,13 +188,10 @@ impl Dropped {
     ///
     /// # Errors
     /// no_new_privs or not dumpable could not be set.
-    pub fn without_root(
-        new_privileges: bool,
-        kernel: &dyn Kernel,
-    ) -> Result<(Self, Vec<Degradation>), DropError> {
+    pub fn without_root(new_privileges: bool, kernel: &dyn Kernel) -> Result<Self, DropError> {
         restrict(new_privileges, kernel)?;
         prove_restricted(new_privileges, &kernel.state()?)?;
-        Ok((Self(()), Vec::new()))
+        Ok(Self(()))
     }
 }
 

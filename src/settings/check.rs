@@ -1,5 +1,7 @@
 //! Checks whether a text fits a setting, and says what would.
 
+use strsim::jaro_winkler;
+
 use crate::settings::entry::ValueKind;
 use crate::settings::own_variables;
 
@@ -73,10 +75,12 @@ fn problem(kind: ValueKind, text: &str) -> Option<(&'static str, String)> {
                 "give a number from 0 to 86400, such as 7 or 1.5".into(),
             )
         }
-        ValueKind::Choice(words) if !words.contains(&text) => (
-            "is not one of the choices",
-            format!("give one of {}{}", words.join(", "), closest(words, text)),
-        ),
+        ValueKind::Choice(words) if !words.contains(&text) => {
+            let hint = closest(words, &|word| jaro_winkler(word, text));
+            let hint = hint.map_or(String::new(), |word| format!(" (did you mean {word}?)"));
+            let remedy = format!("give one of {}{hint}", words.join(", "));
+            ("is not one of the choices", remedy)
+        }
         _ => return None,
     };
     Some((problem, remedy))
@@ -111,14 +115,13 @@ fn is_variable(text: &str) -> bool {
     !text.starts_with(|first: char| first.is_ascii_digit()) && text.bytes().all(word)
 }
 
-fn closest(words: &[&str], text: &str) -> String {
-    let similarity = |word: &&&str| strsim::jaro_winkler(word, text);
-    let closest = words
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+/// Returns the word that is most alike, from 0 to 1; `None`: no word is alike.
+pub fn closest<'a>(words: &[&'a str], alike: &dyn Fn(&str) -> f64) -> Option<&'a str> {
+    let closest = words.iter().map(|word| (alike(word), *word));
+    let closest = closest.max_by(|a, b| a.0.total_cmp(&b.0));
     closest
-        .filter(|word| similarity(word) > 0.8)
-        .map_or(String::new(), |word| format!(" (did you mean {word}?)"))
+        .filter(|(score, _)| *score > 0.85)
+        .map(|(_, word)| word)
 }
 
 #[cfg(test)]

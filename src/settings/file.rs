@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use strsim::jaro_winkler;
 use toml::de::{DeTable, DeValue};
 
+use crate::settings::check::closest;
 use crate::settings::entry::{Entry, Key, ValueKind};
 use crate::settings::table::TABLE;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError};
@@ -181,19 +183,13 @@ fn suggestion(name: &str) -> String {
         tables().chain(names()).collect()
     };
     let last = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();
-    let closest = candidates
-        .into_iter()
-        .map(|full| {
-            let whole = strsim::jaro_winkler(full, name);
-            (
-                whole.max(strsim::jaro_winkler(&last(full), &last(name))),
-                full,
-            )
-        })
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match closest {
-        Some((score, full)) if score > 0.85 => format!("did you mean `{full}`?"),
-        _ => "remove it; `--help` lists what there is".into(),
+    let alike = |full: &str| {
+        let whole = jaro_winkler(full, name);
+        whole.max(jaro_winkler(&last(full), &last(name)))
+    };
+    match closest(&candidates, &alike) {
+        Some(full) => format!("did you mean `{full}`?"),
+        None => "remove it; `--help` lists what there is".into(),
     }
 }
 

@@ -38,21 +38,18 @@ impl Environment {
             !removed.iter().any(|removed| name == removed) && seen.insert(name.clone())
         });
         let mut environment = Self(kept.collect());
-        if environment.get("PATH").is_some_and(OsStr::is_empty) {
-            environment.remove("PATH");
-        }
         environment.set("HOME", person.home);
         environment.set("USER", person.name);
         environment.set("LOGNAME", person.name);
         environment.set("SHELL", person.shell);
+        let path = environment.get("PATH").filter(|path| !path.is_empty());
+        let path = path.unwrap_or(SYSTEM_PATH.as_ref()).to_owned();
+        environment.set("PATH", &path);
         if let Some(venv) = venv {
-            let path = with_first(&venv.join("bin"), environment.get("PATH"));
-            environment.set("PATH", path);
+            environment.set("PATH", with_first(&venv.join("bin"), &path));
             environment.set("VIRTUAL_ENV", venv);
             // PYTHONHOME would make the venv's Python use the library of another Python.
             environment.remove("PYTHONHOME");
-        } else if environment.get("PATH").is_none() {
-            environment.set("PATH", SYSTEM_PATH);
         }
         environment
     }
@@ -119,13 +116,12 @@ pub fn container_id() -> String {
 }
 
 /// Returns `path` with `first` at its beginning and nowhere else, and without empty entries.
-pub fn with_first(first: &Path, path: Option<&OsStr>) -> OsString {
-    let rest = path.unwrap_or(OsStr::new(SYSTEM_PATH));
+pub fn with_first(first: &Path, path: &OsStr) -> OsString {
     let others =
-        std::env::split_paths(rest).filter(|entry| entry != first && *entry != PathBuf::new());
+        std::env::split_paths(path).filter(|entry| entry != first && *entry != PathBuf::new());
     let entries = std::iter::once(first.to_owned()).chain(others);
     // This fails if the venv's path has a colon; such a path cannot be on PATH.
-    std::env::join_paths(entries).unwrap_or_else(|_| rest.to_owned())
+    std::env::join_paths(entries).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]
