@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, setrlimit};
+use rustix::fs::{Access, access};
 use tracing::info;
 
 use crate::boot::changes::{Section, Words};
@@ -14,6 +15,7 @@ use crate::boot::{home, limits, notebooks};
 use crate::degradation::Degradation;
 use crate::hooks;
 use crate::hooks::Variables;
+use crate::identity::Account;
 use crate::jupyter_config::location::{CONFIG_PATH, ConfigInputs, LAB_CONFIG_NAME};
 use crate::jupyter_config::precedence::Effective;
 use crate::jupyter_config::{CommandLine, ConfigLocation, EnvironmentToken};
@@ -167,10 +169,21 @@ fn make_environment(start: &Start<'_>, person: &ServerUser) -> Environment {
     let who = env::EnvironmentUser {
         name: &account.name,
         home: &account.home,
-        shell: &account.shell,
+        shell: shell(account),
     };
     let venv = start.settings.server.venv.as_deref();
     Environment::new(std::env::vars_os(), &removed, who, venv)
+}
+
+/// Returns the shell for Jupyter's terminals. That of the account may be none: OpenShift enters
+/// each uid with nologin, and Apptainer with a shell that only the host has.
+fn shell(account: &Account) -> &Path {
+    let starts = |shell: &&Path| {
+        let refuses = shell.ends_with("nologin") || shell.ends_with("false");
+        !refuses && access(*shell, Access::EXEC_OK).is_ok()
+    };
+    let mut shells = [&account.shell, Path::new("/bin/bash")].into_iter();
+    shells.find(starts).unwrap_or(Path::new("/bin/sh"))
 }
 
 /// The variable of the Jupyter Docker Stacks that lists variables to remove from the server's

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::support::process::until;
-use crate::support::{Image, Start};
+use crate::support::{Image, PROGRAM, Start};
 
 #[test]
 fn stdin_stdout_and_stderr_are_the_commands_own() {
@@ -20,6 +20,29 @@ fn stdin_stdout_and_stderr_are_the_commands_own() {
     assert_eq!(stdout, "{}\ntwo\n");
     assert!(stderr.lines().any(|line| line == "three"), "{stderr}");
     assert!(stderr.contains("prepared in "), "{stderr}");
+}
+
+/// Jupyter's terminals start it. OpenShift enters each uid with nologin, Apptainer with the shell
+/// that the person has on the host.
+#[test]
+fn a_login_shell_that_cannot_be_started_is_replaced() {
+    let script = "cp /etc/passwd $0/passwd; echo alice:x:4242:4242::/:$1 >>$0/passwd
+        mount --bind $0/passwd /etc/passwd; shift; exec \"$@\"";
+    let image = Image::new();
+    let place = image.dir.path().to_str().unwrap();
+    for (entered, shell) in [
+        ("/sbin/nologin", "/bin/bash"),
+        ("/bin/false", "/bin/bash"),
+        ("/usr/bin/none", "/bin/bash"),
+        ("/etc/passwd", "/bin/bash"),
+        ("/usr/bin/env", "/usr/bin/env"),
+        ("", "/bin/sh"),
+    ] {
+        let start = Start::wrapped("sh").args(["-ec", script, place, entered, PROGRAM]);
+        let command = ["--", "sh", "-c", "echo $SHELL"];
+        let ended = start.args(image.options()).args(command).run();
+        assert_eq!(ended.stdout.trim(), shell, "{entered}: {}", ended.stderr);
+    }
 }
 
 #[test]
