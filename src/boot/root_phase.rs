@@ -15,6 +15,7 @@ use crate::degradation::Degradation;
 use crate::group_access::{Access, grant_access};
 use crate::hooks;
 use crate::hooks::Variables;
+use crate::identity::syscall::is_overflow_gid;
 use crate::identity::{
     Account, DropError, Kernel, Linux, Root, Target, group_name, groups_of_root, hand_over_stdio,
     resolve, root_parent, split_inherited, supplementary,
@@ -177,6 +178,15 @@ fn supplementary_groups(
     let named = check::kept_groups(start.settings).map_err(Failure::Settings)?;
     let started_with = Linux.groups().map_err(DropError::Refused)?;
     let (passed, left_out) = split_inherited(&started_with, &groups_of_root(), &named);
+    let (unmapped, passed): (Vec<u32>, Vec<u32>) =
+        passed.into_iter().partition(|gid| is_overflow_gid(*gid));
+    if !unmapped.is_empty() {
+        start.report.degraded(Degradation::new(
+            "the host's groups are not passed on to the user: they have no number in this user \
+             namespace",
+            "run with `podman run --userns=keep-id:uid=1000,gid=1000 --group-add keep-groups`",
+        ))?;
+    }
     let groups = supplementary(&access.own_groups(account), &access.gids, &passed);
     start.report.all_degraded(access.degradations)?;
     let missed = |gid: &u32| ![0, account.gid].contains(gid) && !groups.contains(gid);

@@ -154,6 +154,15 @@ fn a_user_namespace_that_lacks_an_id() {
     }
 }
 
+/// As with `--group-add keep-groups` of a rootless Podman.
+#[test]
+fn groups_that_the_user_namespace_lacks() {
+    start("groups-of-the-host", |image| {
+        let maps = ["0 0 9999", "0 0 9999", "allow"];
+        in_namespace(image, maps, &[]).under(&["setpriv", "--groups", "44444", "--"])
+    });
+}
+
 #[test]
 fn a_socket_whose_group_the_user_namespace_lacks() {
     start("socket-of-no-group-here", |image| {
