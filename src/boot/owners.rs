@@ -128,11 +128,14 @@ fn warn_of_lost_owner(directory: &Path, words: &Words<'_>) {
     }
 }
 
-/// Reports whether root is an ordinary user outside of this container.
+/// Reports whether root is one ordinary user outside of this container, not the first of a range.
 fn is_rootless() -> bool {
     let map = proc::text("self", "uid_map").unwrap_or_default();
     let mut numbers = map.split_whitespace();
-    numbers.next() == Some("0") && numbers.next().is_some_and(|outside| outside != "0")
+    let is_other = |outside| outside != "0";
+    numbers.next() == Some("0")
+        && numbers.next().is_some_and(is_other)
+        && numbers.next() == Some("1")
 }
 
 /// Returns the policy for the owners of the notebooks. If the notebooks directory holds HOME

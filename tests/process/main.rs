@@ -55,6 +55,7 @@ mod rescue;
 mod rescue_access;
 mod rescued;
 mod root_hooks;
+mod rootless;
 mod sealed;
 mod serving;
 mod snapshots;
