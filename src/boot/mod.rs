@@ -47,6 +47,7 @@ use crate::boot::context::{ServerUser, Start};
 use crate::boot::failure::{Ending, Failure};
 use crate::boot::report::Report;
 use crate::degradation::Degradation;
+use crate::identity::database;
 use crate::identity::{Account, Dropped, Linux, Root, current, group_name};
 use crate::server::program;
 use crate::server::program::Launch;
@@ -118,6 +119,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
         Some(root) => root_phase::run(&mut start, root)?,
         None => without_root(&mut start)?,
     };
+    warn_of_home(start.settings, &person.account.home);
     let Account { name, uid, gid, .. } = &person.account;
     start.changes.planned(Section::IDENTITY, || {
         let group = group_name(*gid);
@@ -166,16 +168,16 @@ fn are(names: &[&str]) -> String {
     }
 }
 
-/// Warns of a HOME that a person set and that the image's own one replaces. Engines set it to `/`,
-/// to root's, or to that of `/etc/passwd`.
-fn warn_of_home(settings: &Settings, account: &Account, home: &Path) {
+/// Warns of a HOME that a person set and that the image's own one replaces. Engines and sudo set it
+/// to `/`, to root's, or to that of an account.
+fn warn_of_home(settings: &Settings, home: &Path) {
     let set = variable("HOME").map(PathBuf::from);
-    let of_engine = |set: &Path| {
-        let of_passwd = account.in_passwd && set == account.home;
-        of_passwd || [Path::new("/"), Path::new("/root"), home].contains(&set)
+    let of_engine = |set: &PathBuf| {
+        let fixed = [Path::new("/"), Path::new("/root"), home];
+        fixed.contains(&&**set) || database::users().iter().any(|user| user.home == *set)
     };
-    let set = set.filter(|set| set.is_absolute() && !of_engine(set));
-    if let Some(set) = set.filter(|_| !settings.origin(Key::Home).is_chosen()) {
+    let ours = settings.user.is_some() && !settings.origin(Key::Home).is_chosen();
+    if let Some(set) = set.filter(|set| ours && set.is_absolute() && !of_engine(set)) {
         let (set, home) = (set.display(), home.display());
         warn!("HOME={set} has no effect, HOME is {home} here (remedy: use --home {set})");
     }
@@ -194,7 +196,6 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     let mut account = current();
     if let Some(user) = &start.settings.user {
         if let Some(home) = &user.home {
-            warn_of_home(start.settings, &account, home);
             account.home.clone_from(home);
         }
         if let Some(new) = &user.new {

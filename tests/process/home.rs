@@ -2,7 +2,7 @@
 //! directory that cannot be written.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use crate::support::{Image, PROGRAM, Start, UID};
@@ -13,6 +13,39 @@ fn users(image: &Image, name: &str) -> PathBuf {
     fs::create_dir(&directory).unwrap();
     chown(&directory, Some(UID), Some(UID)).unwrap();
     directory
+}
+
+/// HOME of a person; what engines and `sudo -E` set is nobody's wish.
+#[test]
+fn a_home_in_the_environment_that_has_no_effect_is_reported_as_root_and_as_the_user() {
+    let image = Image::new();
+    let place = tempfile::tempdir_in("/srv").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = place.path().join("x.toml");
+    let home = image.path("home").display().to_string();
+    fs::write(
+        &file,
+        format!("[user]\nname = \"{UID}\"\nhome = \"{home}\"\n"),
+    )
+    .unwrap();
+    let user = UID.to_string();
+    let as_user = ["--clear-groups", "--reuid", &user, "--regid", &user, "--"];
+    for options in [&[][..], &as_user] {
+        for (set, told) in [
+            ("/work", true),
+            ("/root", false),
+            ("/", false),
+            ("/bin", false),
+        ] {
+            let start = Start::wrapped("setpriv").args(options).arg(PROGRAM);
+            let start = start.args(["--config", file.to_str().unwrap()]);
+            let start = start.args(["--state-dir", &format!("{home}/state")]);
+            let ended = start.args(["--", "true"]).env("HOME", set).run();
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            let said = ended.stderr.contains(&format!("HOME={set} has no effect"));
+            assert_eq!(said, told, "{set}: {}", ended.stderr);
+        }
+    }
 }
 
 /// A start whose directories of these names are read-only, with a directory for temporary files.
