@@ -252,5 +252,6 @@ fn make_variables_file() -> io::Result<NamedTempFile> {
 }
 
 fn failed(hook: &Path, how: String) -> HookError {
-    HookError::of(hook, format_args!("failed with {how}; its output is above"))
+    let what = format_args!("failed with {how}; its output is above; if not, use --log-level info");
+    HookError::of(hook, what)
 }

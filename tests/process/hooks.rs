@@ -237,6 +237,16 @@ fn one_that_fails_or_hangs_ends_the_start() {
 }
 
 #[test]
+fn where_the_log_leaves_its_output_out_a_failed_hook_says_so() {
+    let image = Image::new();
+    let hooks = Hooks::new().with("user/a", "echo why; exit 3");
+    let ended = hooks.start(&image).env("AI_LAB_LOG", "warn").run();
+    assert!(!ended.stderr.contains("why"), "{}", ended.stderr);
+    let remedy = "--log-level info";
+    assert!(ended.stderr.contains(remedy), "{}", ended.stderr);
+}
+
+#[test]
 fn what_a_hook_says_before_its_end_is_told_to_the_last_word() {
     // As much as a pipe can hold, at once, and gone before it can have been read.
     let script = "exec python3 -c \"
