@@ -70,7 +70,7 @@ fn not_entered(claim: &Claim, error: VolumeError) -> Result<Claimed, VolumeError
     }
     let cause = format!("root: {error}: not permitted; its owner stays as it is");
     let remedy = "none if the user may write there; otherwise let root enter the directories \
-                  above it (NFS: no_root_squash; Docker: --cap-add DAC_OVERRIDE)";
+                  above it (SELinux: mount with :z; NFS: no_root_squash; Docker: --cap-add DAC_OVERRIDE)";
     Ok(Claimed {
         degradations: vec![Degradation::new(cause, remedy)],
         ..Claimed::default()
