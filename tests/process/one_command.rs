@@ -78,6 +78,7 @@ fn what_a_person_writes_outlives_the_build_directory() {
     let notebooks = machine.path("data/ai-lab/notebooks");
     let said = format!("the notebooks are in {}\n", notebooks.display());
     assert!(stderr.contains(&said), "{stderr}");
+    assert!(!stderr.contains("cannot be written"), "{stderr}");
     assert!(notebooks.join("start.ipynb").is_file());
     fs::remove_dir_all(machine.path("build")).unwrap();
     let again = machine.run().args(["--", "sh", "-c", "cat ~/mine"]).run();
