@@ -19,7 +19,7 @@ pub fn holds(bytes: &[u8]) {
         let set = Document::read(&path).and_then(|mut document| {
             document.check_replaceable()?;
             if force {
-                document.force(HASH.into(), false)?;
+                document.force(HASH.into(), false, false)?;
             } else {
                 document.set_default(HASH.into())?;
             }
@@ -46,7 +46,7 @@ pub fn holds(bytes: &[u8]) {
         // The same once more changes not a byte.
         let mut document = Document::read(&path).unwrap();
         match force {
-            true => document.force(HASH.into(), false).unwrap(),
+            true => document.force(HASH.into(), false, false).unwrap(),
             false => document.set_default(HASH.into()).unwrap(),
         }
         document.write(Effects::Make).unwrap();

@@ -113,10 +113,11 @@ impl ConfigSources {
         let (mut no_password, mut no_token, mut ruled_out) = (None, None, None);
         for ranked in self.0.iter().flat_map(settings) {
             let (rank, kind) = (ranked.source.rank, ranked.kind);
-            if rank == Rank::Own && kind == SettingKind::Base {
+            let is_empty = ranked.setting.value.may_be_empty();
+            if rank == Rank::Own && kind == SettingKind::Base && !is_empty {
                 continue;
             }
-            let first = match (rank, ranked.setting.value.may_be_empty(), kind) {
+            let first = match (rank, is_empty, kind) {
                 (Rank::Ignored, true, _) | (_, true, SettingKind::OtherSecret) => continue,
                 (Rank::Ignored, false, _) => &mut ruled_out,
                 // The empty token of a file or argument beats that of a variable.
@@ -253,6 +254,12 @@ impl ConfigSources {
         self.read_settings().any(|Ranked { kind, setting, .. }| {
             setting.path.len() > 1 && matches!(kind, SettingKind::Token | SettingKind::Other)
         })
+    }
+
+    /// Reports whether a source other than the user's own file may set the password.
+    pub fn is_contested(&self) -> bool {
+        let ranks = [Rank::Line, Rank::Before, Rank::Beside, Rank::After];
+        ranks.into_iter().any(|rank| self.may_set_password(rank))
     }
 
     /// Reports whether a source that beats the user's own file, or may beat it, may set the password.

@@ -79,8 +79,11 @@ impl Document {
         self.content.get(BASE)?.get(HASH)?.as_str()
     }
 
-    /// Removes the hash that [`Self::base`] returns.
+    /// Removes the hash that [`Self::base`] returns, also where [`Self::force`] wrote it.
     pub fn remove_base(&mut self) {
+        if self.forced(false) == self.base() {
+            self.remove(PROVIDER, HASH);
+        }
         self.remove(BASE, HASH);
     }
 
@@ -113,15 +116,26 @@ impl Document {
         Ok(())
     }
 
-    /// Sets the hash under all current keys and removes the keys of older versions. `nested`: sets
-    /// it inside the server's own section, too, which beats all others.
+    /// Makes the hash effective and removes the other hashes. Only where another source may set a
+    /// password (`contested`) is it written under a key that beats that one, because such a key also
+    /// beats what `jupyter server password` and the login page write later. `nested`: it is also
+    /// written inside the server's own section, which beats all others.
     ///
     /// # Errors
     /// A section is not an object.
-    pub fn force(&mut self, hash: String, nested: bool) -> Result<(), PasswordError> {
-        let section = object(&mut self.content, PROVIDER, &self.path)?;
-        section.insert(HASH.into(), hash.clone().into());
+    pub fn force(
+        &mut self,
+        hash: String,
+        contested: bool,
+        nested: bool,
+    ) -> Result<(), PasswordError> {
         self.set_default(hash.clone())?;
+        if contested {
+            let section = object(&mut self.content, PROVIDER, &self.path)?;
+            section.insert(HASH.into(), hash.clone().into());
+        } else {
+            self.remove(PROVIDER, HASH);
+        }
         if nested {
             let server = object(&mut self.content, SERVER, &self.path)?;
             let section = object(server, PROVIDER, &self.path)?;

@@ -98,22 +98,33 @@ fn force(
     let mut own = Document::read(&place.file())?;
     let found = place.read();
     let effective = match found.effective() {
-        Effective::Hash(hash) => Some(hash).filter(|hash| verify(hash)),
+        Effective::Hash(hash) => Some(hash),
         Effective::Nothing | Effective::Unknown(_) => None,
     };
-    if effective.is_some() && !found.may_be_overridden() {
+    let is_effective = effective.as_deref().is_some_and(verify);
+    if is_effective && !found.may_be_overridden() {
         return Ok(Outcome::Unchanged.into());
     }
     let variable = found.is_overridden().then(|| place.config_path_override());
     let nested = found.is_nested();
-    let done = own.forced(nested).is_some_and(verify);
-    let outcome = if done {
+    let contested = nested || found.is_contested();
+    let written = match contested {
+        true => own.forced(nested),
+        // Nothing beats this hash, and another way to log in replaces it.
+        false => own.base().filter(|_| found.other_login().is_some()),
+    };
+    let outcome = if written.is_some_and(verify) {
         Outcome::Unchanged
     } else {
         own.check_replaceable()?;
         if !effects.is_preview() {
             // Another hash of the same password would log every user out.
-            own.force(effective.map_or_else(make, Ok)?, nested)?;
+            let known = match is_effective {
+                true => effective,
+                false => (own.base().map(str::to_owned))
+                    .filter(|hash| effective.as_ref() != Some(hash) && verify(hash)),
+            };
+            own.force(known.map_or_else(make, Ok)?, contested, nested)?;
         }
         own.write(effects)?;
         Outcome::Changed

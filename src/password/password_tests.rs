@@ -21,9 +21,7 @@ fn a_forced_password_is_really_in_force_and_other_keys_stay() {
     }));
     assert_eq!(home.outcome(&forced()), Outcome::Changed);
     let now = home.json();
-    let hash = now["PasswordIdentityProvider"]["hashed_password"]
-        .as_str()
-        .unwrap();
+    let hash = now["IdentityProvider"]["hashed_password"].as_str().unwrap();
     assert!(hash::verify(hash, &secret("new")));
     assert_eq!(
         now,
@@ -32,7 +30,6 @@ fn a_forced_password_is_really_in_force_and_other_keys_stay() {
             "ServerApp": {"port": 1},
             "IdentityProvider": {"hashed_password": hash, "token": ""},
             "a": [1, null],
-            "PasswordIdentityProvider": {"hashed_password": hash},
         })
     );
     let order: Vec<&String> = now.as_object().unwrap().keys().collect();
@@ -71,10 +68,18 @@ fn a_hash_that_does_already_is_never_written_again() {
     assert_eq!(home.outcome(&hash), Outcome::Unchanged);
     let hash = Wanted::ForcedHash(legacy("other"));
     assert_eq!(home.outcome(&hash), Outcome::Changed);
-    assert_eq!(
-        home.json()["PasswordIdentityProvider"]["hashed_password"],
-        legacy("other")
+    let base = json!({"IdentityProvider": {"hashed_password": legacy("other")}});
+    assert_eq!(home.json(), base);
+    // What may set another password needs a stronger key, and nobody is logged out by that.
+    home.put(
+        "home/.jupyter/jupyter_server_config.py",
+        "load_subconfig('y.py')\n",
     );
+    let outcome = home.outcome(&Wanted::Forced(secret("other")));
+    assert_eq!(outcome, Outcome::Changed);
+    let all = home.json();
+    assert_eq!(all["IdentityProvider"], base["IdentityProvider"]);
+    assert_eq!(all["PasswordIdentityProvider"], base["IdentityProvider"]);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
+use serde_json::Value;
+
 use super::password_verb::{ask, started};
-use crate::support::{Image, Start, UID};
+use crate::support::{Image, Running, Start, UID};
 
 #[test]
 fn a_password_on_the_servers_line_wins_and_that_is_told() {
@@ -309,6 +311,66 @@ fn a_server_that_says_that_it_needs_no_login_is_told_of() {
     }
 }
 
+/// Also where the strongest hash had to be written, because another file has a password.
+#[test]
+fn a_public_password_that_was_forced_once_is_not_accepted_beside_a_login() {
+    for (file, text) in [
+        ("none.py", ""),
+        (
+            "jupyter_server_config.py",
+            "c.ServerApp.password = 'argon2:x'\n",
+        ),
+    ] {
+        let image = Image::new();
+        fs::create_dir_all(image.path("home/.jupyter")).unwrap();
+        fs::write(image.path("home/.jupyter").join(file), text).unwrap();
+        chown(image.path("home/.jupyter"), Some(UID), Some(UID)).unwrap();
+        end(started(image.server().env("JUPYTER_PASSWORD", "ailab")));
+        let running = started(image.server().env("JUPYTER_TOKEN", "x"));
+        assert_eq!(ask(&running, &image, "check", "ailab").0, 1, "{file}");
+        assert!(!has_a_hash(&image), "{file}");
+    }
+}
+
+/// `jupyter server password` and the login page write the weakest hash.
+#[test]
+fn a_password_that_was_changed_with_jupyter_is_effective() {
+    let image = Image::new();
+    let file = image.path("home/.jupyter/jupyter_server_config.json");
+    let change = |text: &str| {
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        config["IdentityProvider"]["hashed_password"] = hash(text).into();
+        fs::write(&file, config.to_string()).unwrap();
+    };
+    end(started(image.server().env("JUPYTER_PASSWORD", "forced")));
+    change("changed");
+    let running = started(image.server());
+    let check = |typed| ask(&running, &image, "check", typed).0;
+    assert_eq!((check("changed"), check("forced")), (0, 1));
+    assert_eq!(ask(&running, &image, "set", "set").0, 0);
+    assert_eq!((check("set"), check("changed")), (0, 1));
+    change("changed");
+    assert_eq!((check("changed"), check("set")), (0, 1));
+    end(running);
+    // The container's password is effective at each of its starts.
+    let running = started(image.server().env("JUPYTER_PASSWORD", "forced"));
+    assert_eq!(ask(&running, &image, "check", "forced").0, 0);
+}
+
+#[test]
+fn authentication_that_is_turned_off_in_json_is_told_before_the_server_runs() {
+    let image = Image::new();
+    fs::create_dir_all(image.path("home/.jupyter")).unwrap();
+    let file = image.path("home/.jupyter/jupyter_server_config.json");
+    let off = r#"{"IdentityProvider": {"token": "", "hashed_password": ""}}"#;
+    fs::write(&file, off).unwrap();
+    let ended = image.server().arg("--warning-as-error").run();
+    let told = "authentication is turned off by IdentityProvider.hashed_password in";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert_eq!(ended.code, 1);
+    assert_eq!(fs::read_to_string(file).unwrap(), off);
+}
+
 #[test]
 fn the_default_goes_at_an_in_place_restart_if_a_token_was_configured_meanwhile() {
     let image = Image::new();
@@ -396,4 +458,9 @@ fn a_forced_password_beside_another_way_in_is_told() {
         "{stderr}"
     );
     assert!(stderr.contains("replaces Jupyter's own login"), "{stderr}");
+}
+
+fn end(mut running: Running) {
+    running.signal(15);
+    assert_eq!(running.end(), 0);
 }
