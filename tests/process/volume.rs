@@ -139,6 +139,29 @@ fn an_update_replaces_what_nobody_changed_and_nothing_else() {
     assert_eq!(read("other.ipynb"), "{\"new\": 1}");
 }
 
+/// The times of a file do not survive a copy of the volume.
+#[test]
+fn a_long_default_that_nobody_changed_is_replaced_by_a_short_one() {
+    let image = Image::new();
+    let at = |name: &str| image.path(name);
+    let long = fs::File::create(at("defaults/data.csv")).unwrap();
+    long.set_len((64 << 20) + 1).unwrap();
+    let start = |version| {
+        let ended = image.command(["true"]).env("AI_LAB_VERSION", version).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.stderr
+    };
+    start("1.0.0");
+    let copy = fs::File::open(at("notebooks/data.csv")).unwrap();
+    copy.set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::write(at("defaults/data.csv"), "short").unwrap();
+    let told = start("1.1.0");
+    assert!(
+        told.contains("1 updated, 0 kept (changed by you)"),
+        "{told}"
+    );
+}
+
 #[test]
 fn a_start_that_waits_for_another_one_says_so() {
     let image = Image::new();

@@ -138,7 +138,7 @@ pub(super) fn survey(
     let unread = &mut survey.unread;
     let none = Entry::default();
     let (offers, closed) = (&all.by_path, &all.unreadable_paths);
-    let (longest, budget) = (all.file_limit(), Cell::new(all.total_read_limit()));
+    let budget = Cell::new(all.total_read_limit());
     // Read when it is first needed.
     let mut seal = None;
     let mut stats = stats.into_iter();
@@ -151,7 +151,6 @@ pub(super) fn survey(
         let known = Known {
             offer,
             entry,
-            longest,
             budget: &budget,
         };
         let found = match volume_state(volume, path, seen, known, stop) {
@@ -266,9 +265,7 @@ fn count_fault<T>(
 struct Known<'a> {
     offer: Option<&'a Offer>,
     entry: &'a Entry,
-    /// The size limit of a file that is read although its size is not the image's, in bytes.
-    longest: u64,
-    /// Bytes that may still be read of such files.
+    /// Bytes that may still be read of files whose size is not the image's.
     budget: &'a Cell<u64>,
 }
 
@@ -302,7 +299,6 @@ impl Known<'_> {
     /// Takes `size` from the budget. Reports whether that was possible.
     fn may_read(&self, size: u64) -> bool {
         let left = self.budget.get().checked_sub(size);
-        let left = left.filter(|_| size <= self.longest);
         self.budget.set(left.unwrap_or(self.budget.get()));
         left.is_some()
     }
