@@ -162,6 +162,37 @@ fn a_long_default_that_nobody_changed_is_replaced_by_a_short_one() {
     );
 }
 
+/// AI_LAB_VERSION comes from a base image, or was not increased.
+#[test]
+fn each_new_content_is_put_beside_a_changed_file_whatever_its_version() {
+    let image = Image::new();
+    let at = |name: &str| image.path(name);
+    let start = |version: &str, text: &str| {
+        fs::write(at("defaults/a.md"), text).unwrap();
+        let options = ["--update-notebooks", "beside"];
+        let start = Start::pid1().args(image.options()).args(options);
+        let start = start.args(["--", "true"]).env("AI_LAB_VERSION", version);
+        let ended = start.run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    };
+    start("1.0.0", "one");
+    fs::write(at("notebooks/a.md"), "mine").unwrap();
+    for text in ["two", "six", "three", "three"] {
+        start("2.0.0", text);
+    }
+    let files = fs::read_dir(at("notebooks")).unwrap().flatten();
+    let files = files.filter(|file| file.file_name().to_string_lossy().ends_with(".md"));
+    let texts = files.map(|file| (fs::read_to_string(file.path()).unwrap(), file.file_name()));
+    let mut texts: Vec<_> = texts.filter(|(text, _)| !text.starts_with('#')).collect();
+    texts.sort();
+    let (texts, names): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+    assert_eq!(texts, ["mine", "six", "three", "two"], "{names:?}");
+    assert_eq!(
+        (&names[0], &names[3]),
+        (&"a.md".into(), &"a.2.0.0.md".into())
+    );
+}
+
 #[test]
 fn a_start_that_waits_for_another_one_says_so() {
     let image = Image::new();

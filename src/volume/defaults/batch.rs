@@ -39,7 +39,7 @@ impl<'a> Work<'a> {
             return (self.each)();
         }
         let target = match (decision, row.image) {
-            (Decision::Beside, Some(content)) => beside(&row.path, self.version, content),
+            (Decision::Beside, Some(content)) => self.beside(&row.path, content),
             _ => row.path.clone(),
         };
         self.touched.insert(tree::split(&target).0.to_vec());
@@ -56,6 +56,23 @@ impl<'a> Work<'a> {
         match self.jobs.len() >= files || self.bytes >= self.limits.batch_bytes {
             true => self.flush(),
             false => Ok(()),
+        }
+    }
+
+    /// Returns the path for a new default beside a changed one. If another file has the name with
+    /// the version, the name has the checksum.
+    fn beside(&mut self, path: &[u8], content: Content) -> Vec<u8> {
+        let target = beside(path, self.version, content);
+        let size = self.writer.offers.get(path).map_or(0, Offer::size);
+        let same = OursCheck {
+            ours: &|found| found == content,
+            size: &|found| found == size,
+            stop: self.stop,
+        };
+        let there = self.writer.volume.parent(&target, false);
+        match there.is_ok_and(|(dir, name)| same.is_ours(dir, &name) == Ok(false)) {
+            true => beside(path, None, content),
+            false => target,
         }
     }
 

@@ -73,8 +73,12 @@ fn beside_overwrites_nothing() {
     lab.write("a.ipynb", "mine")
         .write("a.1.1.0.ipynb", "mine too");
     let lab = lab.image("1.1.0", &[("a.ipynb", "a2")]);
-    lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current")
-        .holds(&[("a.ipynb", "mine"), ("a.1.1.0.ipynb", "mine too")]);
+    lab.starts("0 installed, 0 updated, 1 kept (changed by you), 0 current, 1 put beside")
+        .holds(&[
+            ("a.ipynb", "mine"),
+            ("a.1.1.0.ipynb", "mine too"),
+            ("a.2c3a4249.ipynb", "a2"),
+        ]);
 }
 
 #[test]
