@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use crate::support::file_systems::Kind;
-use crate::support::lab::{Files, Lab, first, second, third};
+use crate::support::lab::{Files, Lab, first, is_temporary, second, third};
 use crate::support::tracer::{End, Then, follow};
 use crate::support::{Image, Output, Start, UID, repeated};
 
@@ -86,6 +86,31 @@ fn news_that_nobody_read_are_replaced_however_the_start_is_killed() {
         );
         if end != End::Killed {
             assert!(nth > 30, "only {nth} changes were seen");
+            return;
+        }
+    }
+}
+
+#[test]
+fn no_file_of_a_start_that_wrote_only_its_record_is_left() {
+    let lab = Lab::new("unmodified");
+    lab.offer("1.0.0", &first());
+    lab.clear();
+    lab.finish("1.0.0");
+    lab.keep();
+    for nth in 1.. {
+        // The copies have other times.
+        lab.again();
+        let end = lab.kill("1.0.0", nth, |call| !call.only_looks());
+        lab.finish("1.0.0");
+        let names = fs::read_dir(lab.volume().join(".ai-lab"))
+            .unwrap()
+            .flatten();
+        let mut names = names.map(|entry| entry.file_name().into_string().unwrap());
+        let left = names.find(|name| is_temporary(name));
+        assert_eq!(left, None, "killed before change {nth}");
+        if end != End::Killed {
+            assert!(nth > 3, "only {nth} changes were seen");
             return;
         }
     }

@@ -272,6 +272,7 @@ impl AiLabDir {
                 _ => {}
             }
         }
+        self.mark_at_least(Mark::Temporary);
         let file = StagedText::write(&self.dir, manifest_file::NAME, &new)?;
         Ok(Some(StagedManifest { file, text: new }))
     }
