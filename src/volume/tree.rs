@@ -230,6 +230,16 @@ impl Tree {
         }
     }
 
+    /// Opens the tree below a directory, whose mode new directories get.
+    ///
+    /// # Errors
+    /// As openat(2).
+    pub fn of(dir: impl AsFd) -> Result<Self, Errno> {
+        let mut tree = Self::new(open_dir(dir, c".")?);
+        tree.mode = stat_fd(&tree.top)?.mode & 0o777;
+        Ok(tree)
+    }
+
     /// Opens the same tree for another thread.
     ///
     /// # Errors
@@ -319,6 +329,11 @@ impl Tree {
         let name = name_of(name)?;
         Ok((self.dir(dir, make)?, name))
     }
+}
+
+/// Returns a mode with x wherever it has r.
+pub(super) fn with_x(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2
 }
 
 /// Gives a new directory exactly this mode, of which the umask may have removed bits. Does

@@ -139,6 +139,48 @@ fn an_update_replaces_what_nobody_changed_and_nothing_else() {
     assert_eq!(read("other.ipynb"), "{\"new\": 1}");
 }
 
+/// Containers whose users have one group in common, without root.
+#[test]
+fn a_volume_of_a_group_is_updated_by_each_of_its_users() {
+    let image = Image::new();
+    let volume = image.path("notebooks");
+    fs::create_dir(&volume).unwrap();
+    std::os::unix::fs::chown(&volume, None, Some(UID)).unwrap();
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o2775)).unwrap();
+    fs::set_permissions(image.path("home"), fs::Permissions::from_mode(0o777)).unwrap();
+    let notebook = |version: u32, outputs: u32| {
+        format!(
+            r#"{{"nbformat": 4, "cells": [{{"cell_type": "code", "source": "{version}", "outputs": [{outputs}]}}]}}"#
+        )
+    };
+    let at = |name: &str| image.path(name).display().to_string();
+    let start = |uid: u32, version: u32| {
+        fs::write(at("defaults/run.ipynb"), notebook(version, 0)).unwrap();
+        fs::write(at("defaults/plain.md"), version.to_string()).unwrap();
+        let (uid, gid) = (uid.to_string(), UID.to_string());
+        let ended = Start::wrapped("setpriv")
+            .args(["--clear-groups", "--reuid", &uid, "--regid", &gid, "--"])
+            .arg(PROGRAM)
+            .args(["--notebook-defaults", &at("defaults")])
+            .args(["--notebooks", &at("notebooks")])
+            .args(["--umask", "002", "--notebook-mode", "664", "--", "true"])
+            .env("HOME", &at("home"))
+            .env("AI_LAB_VERSION", &format!("{version}.0.0"))
+            .run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.stderr
+    };
+    start(4301, 1);
+    for (uid, version) in [(4302, 2), (4301, 3), (4303, 4)] {
+        fs::write(volume.join("run.ipynb"), notebook(version - 1, version)).unwrap();
+        let told = start(uid, version);
+        assert!(
+            told.contains("2 updated, 0 kept (changed by you), 1 current, 1 replaced after"),
+            "{uid}: {told}"
+        );
+    }
+}
+
 /// The times of a file do not survive a copy of the volume.
 #[test]
 fn a_long_default_that_nobody_changed_is_replaced_by_a_short_one() {

@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::volume::defaults::atomic;
@@ -81,8 +81,8 @@ impl Aside {
 impl Moved {
     fn make(ai_lab: BorrowedFd<'_>) -> Result<Self, Errno> {
         let serial = atomic::temporary(b"");
-        let all = make_dir(ai_lab, MOVED)?;
-        let tree = Tree::new(make_dir(all.as_fd(), &serial)?);
+        let mut all = Tree::of(ai_lab)?;
+        let tree = Tree::of(all.dir(&[MOVED.to_bytes(), b"/", serial.to_bytes()].concat(), true)?)?;
         Ok(Self { serial, tree })
     }
 
@@ -133,13 +133,6 @@ impl Moved {
 pub(super) fn remove_if_empty(ai_lab: BorrowedFd<'_>) -> bool {
     let removed = rustix::fs::unlinkat(ai_lab, MOVED, AtFlags::REMOVEDIR);
     matches!(removed, Ok(()) | Err(Errno::NOENT))
-}
-
-fn make_dir(above: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    match rustix::fs::mkdirat(above, name, Mode::from(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => tree::open_dir(above, name),
-        Err(error) => Err(error),
-    }
 }
 
 /// Returns the path in the volume of the file that the start with this serial number moved from

@@ -23,6 +23,7 @@ use crate::volume::defaults::plan::Decision;
 use crate::volume::defaults::source::Offer;
 use crate::volume::defaults::survey::Row;
 use crate::volume::threads::threads;
+use crate::volume::tree;
 use crate::volume::tree::{FileStat, Tree};
 
 /// From this many files or bytes on, it pays off to start threads.
@@ -139,7 +140,7 @@ impl<'a> Writer<'a> {
                 let (file, stat) = atomic::open_file(from, &name).map_err(Fault::Source)?;
                 let mode = match stat.mode & 0o111 {
                     0 => self.mode,
-                    _ => with_x(self.mode),
+                    _ => tree::with_x(self.mode),
                 };
                 self.buffer.resize(BUFFER, 0);
                 let parses = is_notebook(path)
@@ -294,9 +295,4 @@ fn write_parallel(
             }
         }
     })
-}
-
-/// Returns a mode with x wherever it has r.
-pub(super) fn with_x(mode: u32) -> u32 {
-    mode | (mode & 0o444) >> 2
 }

@@ -61,7 +61,7 @@ impl KeptCopies {
     /// Opens the copies in `.ai-lab`, which need not be there yet. At most `budget` bytes of them
     /// are read.
     pub fn open(ai_lab: &AiLabDir, budget: u64) -> Result<Self, Errno> {
-        let tree = Tree::new(tree::open_dir(&ai_lab.dir, c".")?);
+        let tree = Tree::of(&ai_lab.dir)?;
         Ok(Self { tree, budget })
     }
 

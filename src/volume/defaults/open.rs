@@ -51,7 +51,9 @@ pub(super) fn open(defaults: &Defaults, stop: &dyn Fn() -> bool) -> Result<Opene
 pub(super) fn open_both(defaults: &Defaults) -> Result<(Tree, Tree), VolumeError> {
     let source = open_source(defaults)?;
     let volume = tree::open_top(&defaults.volume).map_err(|error| volume_error(defaults, error))?;
-    Ok((source, Tree::new(volume)))
+    let mut volume = Tree::new(volume);
+    volume.set_dir_mode(tree::with_x(defaults.mode));
+    Ok((source, volume))
 }
 
 /// Opens the directory of the defaults.

@@ -49,7 +49,7 @@ pub(super) enum OpenedDir {
 
 /// Opens or creates `.ai-lab` in `volume` and waits at most `limit` for its lock.
 pub(super) fn open(
-    volume: BorrowedFd<'_>,
+    volume: &mut Tree,
     limit: Duration,
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
@@ -59,7 +59,7 @@ pub(super) fn open(
         Err(Errno::ROFS) => return Ok(OpenedDir::ReadOnly),
         Err(error) => {
             return Ok(OpenedDir::Without(no_manifest(
-                volume,
+                volume.top(),
                 Rights::ThisProcess,
                 error,
             )));
@@ -185,27 +185,24 @@ fn check_lock_file(stat: FileStat) -> Result<(), Errno> {
     }
 }
 
-fn open_files(volume: BorrowedFd<'_>) -> Result<(OwnedFd, File), Errno> {
-    match rustix::fs::mkdirat(volume, NAME, Mode::from(0o755)) {
-        // mkdir(2) may report EROFS or EACCES although the directory exists.
-        Ok(()) | Err(Errno::EXIST | Errno::ROFS | Errno::ACCESS) => {}
-        Err(error) => return Err(error),
-    }
-    let dir = match tree::open_dir(volume, NAME) {
-        Err(Errno::NOENT) => {
-            let error = rustix::fs::mkdirat(volume, NAME, Mode::from(0o755));
-            return Err(error.err().unwrap_or(Errno::NOENT));
-        }
-        other => other?,
-    };
-    match tree::stat_name(&dir, LOCK) {
-        Err(Errno::NOENT) => hide_from_git(&dir),
-        stat => check_lock_file(stat?)?,
+fn open_files(volume: &mut Tree) -> Result<(OwnedFd, File), Errno> {
+    let dir = tree::open_dir(volume.dir(NAME.to_bytes(), true)?, c".")?;
+    let lock = tree::stat_name(&dir, LOCK);
+    let is_new = lock.is_err_and(|error| error == Errno::NOENT);
+    match is_new {
+        true => hide_from_git(&dir),
+        false => check_lock_file(lock?)?,
     }
     let flags =
         OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let lock = rustix::fs::openat(&dir, LOCK, flags, Mode::from(0o644))?;
+    // Everyone who can write in the directory can take the lock.
+    let mode = Mode::from(tree::stat_fd(&dir)?.mode & 0o666);
+    let lock = rustix::fs::openat(&dir, LOCK, flags, mode)?;
     check_lock_file(tree::stat_fd(&lock)?)?;
+    if is_new {
+        // The umask may have removed bits. Some file systems have no modes.
+        let _ = rustix::fs::fchmod(&lock, mode);
+    }
     Ok((dir, File::from(lock)))
 }
 

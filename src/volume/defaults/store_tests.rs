@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -42,9 +41,9 @@ fn open_at(
     limit: Duration,
     stop: bool,
 ) -> (Result<OpenedDir, VolumeError>, Vec<String>) {
-    let volume = std::fs::File::open(volume).unwrap();
+    let mut volume = Tree::new(tree::open_top(volume).unwrap());
     let mut told = Vec::new();
-    let opened = open(volume.as_fd(), limit, &|| stop, &mut told);
+    let opened = open(&mut volume, limit, &|| stop, &mut told);
     let told = told.into_iter().map(|degradation| degradation.cause);
     (opened, told.collect())
 }

@@ -12,7 +12,7 @@ use crate::identity::Dropped;
 use crate::volume::defaults::apply::{Limits, Work};
 use crate::volume::defaults::aside::Aside;
 use crate::volume::defaults::compare::compare;
-use crate::volume::defaults::copy::{Writer, with_x};
+use crate::volume::defaults::copy::Writer;
 use crate::volume::defaults::installed_cells::InstalledCells;
 use crate::volume::defaults::kept::KeptCopies;
 use crate::volume::defaults::manifest::Manifest;
@@ -64,7 +64,6 @@ pub(super) fn bring_in_with(
 ) -> Result<Summary, VolumeError> {
     let mut summary = Summary::default();
     let (source, mut volume) = open_both(defaults)?;
-    volume.set_dir_mode(with_x(defaults.mode));
     let top = inode(defaults, &volume)?;
     let long = LONG_MANIFEST..=BASE_MANIFEST_LIMIT;
     let in_parallel = long.contains(&store::manifest_size(&volume));
@@ -72,7 +71,7 @@ pub(super) fn bring_in_with(
     let degradations = &mut summary.degradations;
     let mut read_record = |longest| {
         let Some((ai_lab, manifest)) =
-            open_manifest(&volume, limits.lock, longest, stop, degradations)?
+            open_manifest(&mut volume, limits.lock, longest, stop, degradations)?
         else {
             return Ok(None);
         };
@@ -218,13 +217,13 @@ pub(super) fn read_only_volume(defaults: &Defaults) -> Degradation {
 /// directory and an empty manifest. Returns `None` if the volume is read-only.
 #[allow(clippy::type_complexity)]
 pub(super) fn open_manifest(
-    volume: &Tree,
+    volume: &mut Tree,
     lock_timeout: Duration,
     longest: u64,
     stop: &dyn Fn() -> bool,
     degradations: &mut Vec<Degradation>,
 ) -> Result<Option<(Option<Box<AiLabDir>>, Manifest)>, VolumeError> {
-    let why = match store::open(volume.top(), lock_timeout, stop, degradations)? {
+    let why = match store::open(volume, lock_timeout, stop, degradations)? {
         OpenedDir::ReadOnly => return Ok(None),
         OpenedDir::Without(why) => why,
         OpenedDir::Dir(mut ai_lab) => match ai_lab.read(longest, stop, degradations) {
