@@ -44,6 +44,25 @@ fn updated(change: impl Fn(&mut Value)) -> (String, Output) {
 }
 
 #[test]
+fn a_notebook_that_was_run_is_updated_whatever_starts_saw_it_before() {
+    let image = Image::new();
+    start(&image, "1.0.0");
+    let path = image.path("notebooks/work.ipynb");
+    let text = fs::read_to_string(&path).unwrap();
+    // Of the same length.
+    let count = |count| text.replace(r#""execution_count":null"#, count);
+    let run = count(r#""execution_count":1234"#);
+    assert_ne!(run, text);
+    fs::write(&path, run).unwrap();
+    // Only the second one surely knows that the file does not change any more.
+    start(&image, "1.0.0");
+    start(&image, "1.0.0");
+    let ended = start(&image, "2.0.0");
+    let told = "1 updated, 0 kept (changed by you), 1 current, 1 replaced after you ran them (";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+#[test]
 fn what_a_person_sets_in_a_notebook_is_a_change() {
     let changes: [(&str, Value); 6] = [
         ("/cells/0/metadata/tags", json!(["first", "parameters"])),

@@ -14,7 +14,7 @@ use crate::volume::tree;
 /// The changed notebooks that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// Those that a start compares, because it would replace them.
+    /// Those that a start compares, because it would replace them, or records them.
     AsInStart,
     All,
 }
@@ -35,8 +35,11 @@ pub(super) fn find_run(
     let mut budget = opened.offers.total_read_limit();
     for row in survey.rows.iter_mut().filter(|row| differs(row)) {
         let entry = manifest.entries.get(&row.path);
-        let wanted =
-            |entry: &&Entry| compared == Compared::All || policy.would_replace(row.image, entry);
+        // A file whose content is known is recorded as edited, unless it was only run.
+        let is_recorded = matches!(row.volume, InVolume::Is(_));
+        let wanted = |entry: &&Entry| {
+            compared == Compared::All || is_recorded || policy.would_replace(row.image, entry)
+        };
         let Some(digest) = entry
             .filter(wanted)
             .and_then(|entry| may_be_run(row, entry))
