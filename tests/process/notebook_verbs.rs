@@ -89,6 +89,18 @@ fn people_see_how_their_notebooks_stand_and_bring_one_back() {
 }
 
 #[test]
+fn a_restored_default_that_nobody_changed_is_not_called_yours() {
+    let image = Image::new();
+    let running = started(&image);
+    fs::write(image.path("defaults/start.ipynb"), r#"{"new": 1}"#).unwrap();
+    let (code, stdout, _) = ask(&running, &image, &["notebooks", "restore", "start.ipynb"]);
+    assert_eq!((code, &*stdout), (0, "start.ipynb: restored\n"));
+    assert!(!image.path("notebooks/start.yours.ipynb").exists());
+    let text = fs::read_to_string(image.path("notebooks/start.ipynb"));
+    assert_eq!(text.unwrap(), r#"{"new": 1}"#);
+}
+
+#[test]
 fn a_file_is_that_of_the_working_directory_also_through_a_link() {
     let image = Image::new();
     for (place, text) in [("defaults", "new"), ("notebooks", "mine")] {

@@ -19,7 +19,7 @@ use crate::volume::defaults::only_run::Compared;
 use crate::volume::defaults::open::{Defaults, Opened, open, open_both};
 use crate::volume::defaults::plan::{Action, Decision, decide_all};
 use crate::volume::defaults::rename::{At, move_to};
-use crate::volume::defaults::source::Offer;
+use crate::volume::defaults::source::{Offer, Offers};
 use crate::volume::defaults::survey::stat_all;
 use crate::volume::defaults::sync::bring_in_with;
 use crate::volume::defaults::{atomic, store};
@@ -52,11 +52,15 @@ pub struct DefaultsStatus {
 /// As [`bring_in`](crate::volume::bring_in).
 pub fn defaults_status(_: &Dropped, defaults: &Defaults) -> Result<DefaultsStatus, VolumeError> {
     let mut opened = open(defaults, &|| false)?;
-    let longest = opened.offers.manifest_limit();
-    let ai_lab = tree::open_dir(opened.volume.top(), store::NAME).ok();
-    let manifest = ai_lab.and_then(|dir| manifest_file::peek(&dir, longest));
-    let manifest = manifest.unwrap_or_default();
+    let manifest = peek(&opened.volume, &opened.offers);
     status_of(defaults, &mut opened, manifest, Compared::All, &|| false)
+}
+
+/// Reads the manifest as it is now; an empty one if there is none that can be read.
+pub(super) fn peek(volume: &Tree, offers: &Offers) -> Manifest {
+    let ai_lab = tree::open_dir(volume.top(), store::NAME).ok();
+    let manifest = ai_lab.and_then(|dir| manifest_file::peek(&dir, offers.manifest_limit()));
+    manifest.unwrap_or_default()
 }
 
 /// Returns the state of the defaults. Reads only what a start would read, and the `compared`
@@ -162,7 +166,7 @@ pub type RestoreResults = Vec<(Vec<u8>, Restored)>;
 
 /// Restores these defaults, and every default below one that is a directory. The user's
 /// version is first renamed to `NAME.yours.EXT`, and renamed back if the default cannot be put
-/// in place. Also returns the degradations.
+/// in place; one that was not changed is removed. Also returns the degradations.
 ///
 /// # Errors
 ///
@@ -177,6 +181,7 @@ pub fn restore(
         mut volume,
         offers,
     } = open(defaults, &|| false)?;
+    let manifest = peek(&volume, &offers);
     let (offers, closed) = (offers.by_path, offers.unreadable_paths);
     let mut results = Vec::new();
     for path in wanted {
@@ -225,6 +230,12 @@ pub fn restore(
     );
     for (path, result) in results.iter_mut().filter(|(_, result)| absent(result)) {
         if is_current(&mut source, &mut volume, path, &offers[path]) {
+            let entry = manifest.entries.get(path);
+            if let Restored::Renamed(aside) = result
+                && discard_untouched(&mut volume, aside, entry)
+            {
+                *result = Restored::Installed;
+            }
             continue;
         }
         *result = match std::mem::replace(result, Restored::NotBroughtIn) {
@@ -253,6 +264,17 @@ fn is_current(source: &mut Tree, volume: &mut Tree, path: &[u8], offer: &Offer) 
 pub(super) fn content_at(tree: &mut Tree, path: &[u8]) -> Option<Content> {
     let (dir, name) = tree.parent(path, false).ok()?;
     atomic::content(dir, &name, &|| false).ok()?
+}
+
+/// Removes the file at `path` if it is a default as it was installed. Returns whether it is.
+pub(super) fn discard_untouched(volume: &mut Tree, path: &[u8], entry: Option<&Entry>) -> bool {
+    let installed = entry.and_then(|entry| entry.installed);
+    let installed = installed.filter(|content| *content != Content::Directory);
+    let is_untouched = installed.is_some() && content_at(volume, path) == installed;
+    if is_untouched && let Ok((dir, name)) = volume.parent(path, false) {
+        atomic::discard(dir, &name);
+    }
+    is_untouched
 }
 
 /// Renames the entry at `path`. Returns its new path, or `None` if nothing is there.

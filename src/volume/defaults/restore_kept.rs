@@ -8,13 +8,11 @@ use rustix::io::Errno;
 
 use crate::identity::Dropped;
 use crate::volume::VolumeError;
-use crate::volume::defaults::atomic;
 use crate::volume::defaults::kept;
-use crate::volume::defaults::manifest::{Content, Entry};
-use crate::volume::defaults::manifest_file;
+use crate::volume::defaults::manifest::Entry;
 use crate::volume::defaults::open::{Defaults, Opened, open};
 use crate::volume::defaults::rename::{At, move_to};
-use crate::volume::defaults::restore::{content_at, put_aside, put_back};
+use crate::volume::defaults::restore::{discard_untouched, peek, put_aside, put_back};
 use crate::volume::defaults::store;
 use crate::volume::tree;
 use crate::volume::tree::{Time, Tree};
@@ -64,7 +62,7 @@ pub fn restore_kept(
     let Ok(ai_lab) = ai_lab else {
         return Ok(wanted.iter().map(nothing).collect());
     };
-    let manifest = manifest_file::peek(&ai_lab, offers.manifest_limit()).unwrap_or_default();
+    let manifest = peek(&volume, &offers);
     let mut kept = Tree::new(ai_lab);
     let is_wanted = |path: &[u8], directory: &[u8]| match (wanted, manifest.entries.get(path)) {
         ([], None) => true,
@@ -143,28 +141,15 @@ fn bring_back(
         move_to(At::new(from, &old), At::new(to, &name), &|| ())
     });
     match (moved, aside) {
-        (Ok(()), Some(aside)) if is_untouched(volume, &aside, entry) => {
-            if let Ok((dir, name)) = volume.parent(&aside, false) {
-                atomic::discard(dir, &name);
-            }
-            BroughtBack::Done {
-                version,
-                aside: None,
-            }
+        (Ok(()), aside) => {
+            let aside = aside.filter(|aside| !discard_untouched(volume, aside, entry));
+            BroughtBack::Done { version, aside }
         }
-        (Ok(()), aside) => BroughtBack::Done { version, aside },
         (Err(_), Some(aside)) if put_back(volume, path, &aside).is_err() => {
             BroughtBack::NotPutBack(aside)
         }
         (Err(error), _) => BroughtBack::Refused(error),
     }
-}
-
-/// Reports whether the file at `path` is a default as it was installed.
-fn is_untouched(volume: &mut Tree, path: &[u8], entry: Option<&Entry>) -> bool {
-    let installed = entry.and_then(|entry| entry.installed);
-    let installed = installed.filter(|content| *content != Content::Directory);
-    installed.is_some() && content_at(volume, path) == installed
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
-use crate::volume::defaults::manifest::KeptCopy;
+use crate::volume::defaults::manifest::{Content, KeptCopy};
 
 /// A volume in which copies are kept.
 struct Lab(tempfile::TempDir);
