@@ -100,6 +100,35 @@ fn a_restored_default_that_nobody_changed_is_not_called_yours() {
     assert_eq!(text.unwrap(), r#"{"new": 1}"#);
 }
 
+/// Version 0.1.0 writes no such lines.
+#[test]
+fn a_copy_comes_back_though_the_record_does_not_name_it() {
+    let image = Image::new();
+    let notebook = |source: &str, outputs: &str| {
+        format!(
+            r#"{{"nbformat": 4, "cells": [{{"cell_type": "code", "source": "{source}", "outputs": [{outputs}]}}]}}"#
+        )
+    };
+    let start = |version: &str| {
+        fs::write(image.path("defaults/a.ipynb"), notebook(version, "")).unwrap();
+        let mut running = image.server().env("AI_LAB_VERSION", version).start();
+        running.wait_for("] ready in ");
+        running
+    };
+    drop(start("1.0.0"));
+    let ran = notebook("1.0.0", "1");
+    fs::write(image.path("notebooks/a.ipynb"), &ran).unwrap();
+    let running = start("1.1.0");
+    let record = image.path("notebooks/.ai-lab/manifest.sha256");
+    let text = fs::read_to_string(&record).unwrap();
+    let (known, _) = text.split_once("# end\n").unwrap();
+    fs::write(&record, format!("{known}# end\n")).unwrap();
+    let (code, stdout, stderr) = ask(&running, &image, &["notebooks", "restore", "--kept"]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let text = fs::read_to_string(image.path("notebooks/a.ipynb"));
+    assert_eq!(text.unwrap(), ran);
+}
+
 #[test]
 fn a_file_is_that_of_the_working_directory_also_through_a_link() {
     let image = Image::new();
