@@ -256,25 +256,25 @@ impl ConfigSources {
         })
     }
 
-    /// Reports whether a source other than the user's own file may set the password.
+    /// Reports whether a source other than the user's own file may set the password, also one that
+    /// only another server reads.
     pub fn is_contested(&self) -> bool {
-        let ranks = [Rank::Line, Rank::Before, Rank::Beside, Rank::After];
-        ranks.into_iter().any(|rank| self.may_set_password(rank))
+        self.may_set_password(|rank| rank != Rank::Own)
     }
 
     /// Reports whether a source that beats the user's own file, or may beat it, may set the password.
     pub fn is_overridden(&self) -> bool {
-        self.may_set_password(Rank::Before) || self.may_be_overridden()
+        self.may_set_password(|rank| matches!(rank, Rank::Before | Rank::Beside))
     }
 
     /// Reports whether a source may set the password that only Jupyter knows to beat the user's
     /// own file or not.
     pub fn may_be_overridden(&self) -> bool {
-        self.may_set_password(Rank::Beside)
+        self.may_set_password(|rank| rank == Rank::Beside)
     }
 
-    fn may_set_password(&self, rank: Rank) -> bool {
-        let mut sources = self.0.iter().filter(|source| source.rank == rank);
+    fn may_set_password(&self, has_rank: impl Fn(Rank) -> bool) -> bool {
+        let mut sources = self.0.iter().filter(|source| has_rank(source.rank));
         sources.any(|source| {
             source.content.unclear.is_some()
                 || settings(source)

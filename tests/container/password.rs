@@ -127,6 +127,16 @@ fn a_login_survives_a_restart_of_the_container_but_no_new_password() {
         assert_eq!(visit(port, &["again", cookies]), "out");
         assert_eq!(visit(port, &["login", "ailab"]), "out");
         assert_eq!(visit(port, &["login", "chosen later"]), "in");
+        // Jupyter's own command changes it again.
+        let command = ["jupyter", "server", "password"];
+        let words = ["exec", "--interactive", "--user=jupyter", &container.name];
+        let words = [&words[..], &command].concat();
+        let output = fed("docker", &words, "by jupyter\nby jupyter\n");
+        assert!(output.status.success(), "{}", text(&output));
+        container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]);
+        ready(&container, 5);
+        assert_eq!(visit(port, &["login", "chosen later"]), "out");
+        assert_eq!(visit(port, &["login", "by jupyter"]), "in");
     }
 }
 
