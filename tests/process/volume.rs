@@ -236,6 +236,23 @@ fn each_new_content_is_put_beside_a_changed_file_whatever_its_version() {
 }
 
 #[test]
+fn a_name_that_is_too_long_with_the_version_is_told_once() {
+    let image = Image::new();
+    let name = format!("{}.md", "x".repeat(249));
+    let start = |version: &str| {
+        fs::write(image.path("defaults").join(&name), version).unwrap();
+        let options = ["--update-notebooks", "beside"];
+        let start = Start::pid1().args(image.options()).args(options);
+        let ended = start.args(["--", "true"]).env("AI_LAB_VERSION", version);
+        ended.run().stderr.contains("File name too long")
+    };
+    assert!(!start("1.0.0"));
+    fs::write(image.path("notebooks").join(&name), "mine").unwrap();
+    assert!(start("2.0.0"));
+    assert!(!start("2.0.0"));
+}
+
+#[test]
 fn a_start_that_waits_for_another_one_says_so() {
     let image = Image::new();
     assert_eq!(image.command(["true"]).run().code, 0);

@@ -23,8 +23,9 @@ impl Work<'_> {
     pub fn record(&mut self, staged: &Staged<'_>, placed: Placed) -> Result<(), VolumeError> {
         let Staged { job, content, .. } = staged;
         let path = &job.row.path;
-        if staged.is_beside() && matches!(placed, Placed::Done | Placed::Conflict) {
-            // Recorded even if a person's file has the name, so that not every start tries again.
+        let too_long = Placed::FsRefused(Errno::NAMETOOLONG);
+        if staged.is_beside() && [Placed::Done, Placed::Conflict, too_long].contains(&placed) {
+            // Recorded even if there is no such name, so that not every start tries again.
             self.entry(path).beside = Some(*content);
         }
         let failed = matches!(placed, Placed::FsRefused(_) | Placed::Displaced(_));
