@@ -107,7 +107,7 @@ impl Stamp {
         };
         let nanos = newest.1 + tick.1;
         let after = (
-            newest.0 + tick.0 + i64::from(nanos / 1_000_000_000),
+            (newest.0).saturating_add(tick.0 + i64::from(nanos / 1_000_000_000)),
             nanos % 1_000_000_000,
         );
         (after < now).then_some(Self {
