@@ -90,7 +90,8 @@ pub(super) fn is_public(hash: &str, default: &Secret) -> bool {
 }
 
 fn is_other_public(hash: &str, default: &Secret) -> bool {
-    default.text() != IMAGE_DEFAULT && hash::verify(hash, &Secret::new(IMAGE_DEFAULT.into()))
+    default.bytes() != IMAGE_DEFAULT.as_bytes()
+        && hash::verify(hash, &Secret::new(IMAGE_DEFAULT.into()))
 }
 
 /// Writes the default password. A file that cannot be written is only a degradation: Jupyter

@@ -12,10 +12,6 @@ impl Secret {
         Self(text)
     }
 
-    pub(super) fn text(&self) -> &str {
-        &self.0
-    }
-
     pub(super) fn bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

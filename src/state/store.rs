@@ -126,12 +126,8 @@ fn check_path(directory: &Path) -> io::Result<()> {
 
 /// Reports whether every system has this directory.
 fn is_shared(directory: &Path) -> bool {
-    const SHARED: [&str; 12] = [
-        "/", "/dev", "/dev/shm", "/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var",
-        "/var/tmp",
-    ];
     let real = fs::canonicalize(directory);
-    real.is_ok_and(|real| SHARED.iter().any(|shared| real == Path::new(shared)))
+    real.is_ok_and(|real| real == Path::new("/") || volume::is_system_path(&real))
 }
 
 /// The directory that holds the state.

@@ -187,7 +187,7 @@ const SYSTEM_DIRS: [&str; 29] = [
 
 /// Reports whether an open directory is a system directory that is not a mount point.
 fn is_system_dir(dir: &OwnedFd, top: &tree::FileStat) -> bool {
-    let listed = real_path(dir).is_ok_and(|path| is_listed(&path));
+    let listed = real_path(dir).is_ok_and(|path| is_system_path(&path));
     listed && is_on_root_mount(top)
 }
 
@@ -196,12 +196,13 @@ fn is_system_dir(dir: &OwnedFd, top: &tree::FileStat) -> bool {
 pub(super) fn is_place_of_people(dir: &OwnedFd, top: &tree::FileStat) -> bool {
     let of_people = |path: &Path| {
         let mut tops = OF_THE_SYSTEM.iter().filter(|top| path.starts_with(top));
-        !is_listed(path) && tops.all(|top| *top == "/home")
+        !is_system_path(path) && tops.all(|top| *top == "/home")
     };
     is_on_root_mount(top) && real_path(dir).is_ok_and(|path| of_people(&path))
 }
 
-fn is_listed(path: &Path) -> bool {
+/// Reports whether every system has a directory with this path.
+pub fn is_system_path(path: &Path) -> bool {
     SYSTEM_DIRS.iter().any(|known| path == Path::new(known))
 }
 
