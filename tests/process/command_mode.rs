@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::process::until;
+use crate::support::process::{children, send, until};
 use crate::support::{Image, PROGRAM, Start};
 
 #[test]
@@ -217,4 +217,31 @@ fn a_caller_that_ignores_the_ends_of_children_hides_none_from_us() {
     let start = start.args(["--", "sh", "-c", "exit 7"]);
     let ended = start.under(&["env", "--ignore-signal=CHLD"]).run();
     assert_eq!(ended.code, 7, "{}", ended.stderr);
+}
+
+/// A scheduler pauses a job, and nobody would continue the process above it: under `docker run
+/// --init`, the job goes on with the same result as under tini alone.
+#[test]
+fn a_command_that_another_process_pauses_goes_on_and_ends() {
+    let image = Image::new();
+    let job = ["bash", "-c", "trap 'exit 7' USR1; echo up; read x"];
+    let ours = Start::wrapped("tini").args(["--", PROGRAM]);
+    let ours = ours.args(image.options());
+    for (start, is_ours) in [(ours, true), (Start::wrapped("tini"), false)] {
+        let (stdin, _keys) = std::io::pipe().unwrap();
+        let mut running = start.arg("--").args(job).stdin(stdin).start();
+        running.wait_for_line("up");
+        let main = running.main_pid();
+        let job = if is_ours { children(main)[0] } else { main };
+        send(job, libc::SIGSTOP);
+        until("it is paused", || running.is_stopped(job));
+        // This one is read after the end of the first.
+        running.signal(libc::SIGUSR1);
+        until("the signal waits", || {
+            assert!(!is_ours || !running.is_stopped(main));
+            running.status(job, "ShdPnd") != "0000000000000000"
+        });
+        send(job, libc::SIGCONT);
+        assert_eq!(running.end(), 7);
+    }
 }

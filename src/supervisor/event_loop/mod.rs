@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getpid};
+use rustix::process::{Pid, Signal, getpid, getppid};
 use tokio::sync::Notify;
 use tracing::error;
 
@@ -263,13 +263,17 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Handles a command that was stopped. If we are PID 1, no other process can continue it, so
-    /// we do. Otherwise we stop too, so that the parent shell sees a stopped job.
+    /// we do. Under a shell we stop too, so that it sees a stopped job. Under another init, no
+    /// process would continue us.
     fn stopped(&mut self, pid: Pid, by: i32) {
         if self.pid != Some(pid) || !matches!(self.main, Main::Command(_)) {
             return;
         }
         if !getpid().is_init() {
-            let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
+            let has_shell = getppid().is_some_and(|parent| !parent.is_init());
+            if has_shell && self.terminal.is_some() {
+                let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
+            }
             return;
         }
         // These stop a process that uses the terminal and is not in its foreground.
