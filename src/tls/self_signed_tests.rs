@@ -66,12 +66,13 @@ fn the_next_start_has_the_same_one() {
     let home = Home::new();
     let (first, _) = home.start("0123456789ab");
     assert_eq!(home.start("0123456789ab").0, first);
-    // A new container on the same volume: nobody typed the name that its engine made up.
+    // A new container on the same volume: nobody typed the name that was made up for it.
     assert_eq!(home.start("ba9876543210").0, first);
-    let (named, aside) = home.start("lab");
+    assert_eq!(home.start("lab-7d9f8c6b5-x2x4z").0, first);
+    let (named, aside) = home.start("lab.example.org");
     assert_ne!(named, first);
     assert_eq!(aside, None);
-    assert_eq!(home.start("lab").0, named);
+    assert_eq!(home.start("lab.example.org").0, named);
     // No certificate can have this name.
     assert_eq!(home.start("-\u{e9}-").0, named);
 }

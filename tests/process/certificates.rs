@@ -233,3 +233,22 @@ fn a_dry_run_says_what_a_start_does_and_makes_nothing() {
     let line = format!("with the certificate in {}\n", kept(&image).display());
     assert!(plan.stdout.contains(&line), "{}", plan.stdout);
 }
+
+/// Each rollout of a Deployment has another name, which nobody types; a name of the network counts.
+#[test]
+fn pods_with_one_home_have_one_certificate() {
+    let image = Image::new();
+    let named = |host: &str| {
+        let script = format!("hostname {host} && exec \"$@\"");
+        let start = Start::wrapped("unshare").args(["--uts", "sh", "-c", &script, "sh"]);
+        let start = start.arg(crate::support::PROGRAM).args(image.options());
+        let start = start.args(["--jupyter-server", "jupyter-lab", "--tls", "auto"]);
+        let mut running = start.args(["--password", "ailab"]).start();
+        let told = ready(&mut running, &image);
+        (told, ended(running).contains(" is replaced: "))
+    };
+    let (first, _) = named("ai-lab-7d9f8c6b5-x2x4z");
+    assert_eq!(named("ai-lab-7d9f8c6b5-k8qqp"), (first.clone(), false));
+    let (of_the_network, replaced) = named("lab.example.org");
+    assert!(replaced && of_the_network != first);
+}
