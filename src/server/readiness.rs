@@ -206,6 +206,10 @@ mod tests {
                 &["http://127.0.0.1:1/x/api", "http://[::1]:1/x/api"],
             ),
             (
+                &["--ServerApp.base_url=//x//y/"],
+                &["http://127.0.0.1:1/x//y/api", "http://[::1]:1/x//y/api"],
+            ),
+            (
                 &["--ServerApp.base_url=/"],
                 &["http://127.0.0.1:1/api", "http://[::1]:1/api"],
             ),

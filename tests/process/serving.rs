@@ -176,6 +176,19 @@ fn a_base_url_is_found_in_the_servers_own_words() {
     running.wait_for(&format!("http://localhost:{}/deep/er", image.port));
 }
 
+/// As a chart makes one of two parts, the first of which ends with a slash. Jupyter keeps both.
+#[test]
+fn a_base_url_with_two_slashes_is_probed_as_it_is() {
+    let image = Image::new();
+    let base = "--jupyter-arg=--ServerApp.base_url=/team//lab1/";
+    let mut running = image.server().args([base, "--ready-timeout", "5"]).start();
+    let ready = running.wait_for_any("the end of the wait", |line| {
+        line.contains("] ready in ") || line.contains("does not answer")
+    });
+    assert!(ready.contains("] ready in "), "{ready}");
+    running.wait_for(&format!("http://localhost:{}/team//lab1", image.port));
+}
+
 #[test]
 fn a_server_that_never_answers_is_reported_with_its_last_words() {
     let image = Image::new();

@@ -214,7 +214,7 @@ impl Running {
         self.wait_for_any(whole, |line| line.trim_end() == whole);
     }
 
-    pub(super) fn wait_for_any(&mut self, told: &str, is_it: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for_any(&mut self, told: &str, is_it: impl Fn(&str) -> bool) -> String {
         let mut lines = self.heard.iter().enumerate();
         let known = lines.find(|(index, (_, line))| is_it(line) && !self.answers.contains(index));
         if let Some((index, (_, line))) = known {
