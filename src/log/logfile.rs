@@ -114,7 +114,9 @@ impl AsFd for Logfile {
 
 impl Write for Logfile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.size >= ROTATE_AT && self.rotate().is_err() {
+        // A removed file is one that no other process will read.
+        let removed = self.file.metadata().is_ok_and(|data| data.nlink() == 0);
+        if (removed || self.size >= ROTATE_AT) && self.rotate().is_err() {
             // If nothing can be renamed, one long file is better than none. Try again after as many
             // bytes.
             self.size = 0;

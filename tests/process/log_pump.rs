@@ -362,3 +362,27 @@ fn nor_in_json_where_every_line_is_whole() {
     }
     said("no end", "stderr");
 }
+
+/// A person removes it to see only new lines, or to make room.
+#[test]
+fn a_logfile_that_was_removed_is_made_anew_with_the_next_line() {
+    let image = Image::new();
+    let logfile = image.path("home/server.log");
+    let server = image
+        .server()
+        .args(["--jupyter-logfile", logfile.to_str().unwrap()]);
+    let mut running = server.start();
+    running.wait_for("] ready in ");
+    until("it has the lines", || {
+        fs::read_to_string(&logfile).unwrap().contains("Control-C")
+    });
+    fs::remove_file(&logfile).unwrap();
+    running.signal(10);
+    running.wait_for("fake: got signal 10");
+    until("it is there again", || logfile.exists());
+    until("it has the new line", || {
+        fs::read_to_string(&logfile).unwrap() == "fake: got signal 10\n"
+    });
+    running.signal(15);
+    assert_eq!(running.end(), 0);
+}
