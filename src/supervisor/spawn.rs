@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -214,7 +213,7 @@ pub fn resolve_program(program: &Program) -> Result<PathBuf, SpawnError> {
 
 fn spawn_error(path: &Path, program: &Program, error: io::Error) -> SpawnError {
     if let Some(directory) = &program.directory
-        && let Err(error) = fs::read_dir(directory)
+        && let Err(error) = access(directory, Access::EXEC_OK)
     {
         let directory = directory.display();
         let text = format!("the working directory {directory} cannot be entered: {error}");
@@ -278,6 +277,7 @@ fn check_architecture(path: &Path) -> Result<(), SpawnError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn program(name: impl Into<OsString>, path: &Path) -> Program {

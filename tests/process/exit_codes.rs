@@ -291,3 +291,22 @@ fn under_warning_as_error_any_degradation_is_the_end() {
     let mut running = start().start();
     running.wait_for("The server for Jupyter has been started successfully.");
 }
+
+/// The user may enter a directory whose names it cannot read.
+#[test]
+fn a_wrong_interpreter_is_named_whatever_the_user_can_read_of_the_notebooks() {
+    use std::os::unix::fs::PermissionsExt;
+    let image = Image::new();
+    let notebooks = image.path("notebooks");
+    std::fs::create_dir(&notebooks).unwrap();
+    std::fs::set_permissions(&notebooks, PermissionsExt::from_mode(0o711)).unwrap();
+    std::fs::write(
+        image.path("venv/bin/jupyter-lab"),
+        "#!/nonexistent/python\n",
+    )
+    .unwrap();
+    let ended = image.server().args(["--volume-owner", "keep"]).run();
+    assert_eq!(ended.code, 127, "{}", ended.stderr);
+    let said = "the interpreter that it names, /nonexistent/python, does not";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+}
