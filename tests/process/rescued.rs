@@ -9,7 +9,8 @@ use super::rescue::{
     OLD_HASH, READY, RESCUE, broken, configuration, jupyters, private, read_json, rescue_of,
 };
 use crate::support::certificate::{Pair, shown_at};
-use crate::support::{Image, Running, Start, UID};
+use crate::support::process::until;
+use crate::support::{Image, Running, Start, UID, get};
 
 /// Jupyter's own settings for a certificate and a key with these texts.
 fn certified(image: &Image, certificate: &str, key: &str) {
@@ -330,4 +331,28 @@ fn a_restart_while_a_rescue_is_prepared_tries_the_usual_server_and_a_stop_ends_i
         assert_eq!(running.end(), code);
         assert!(!running.everything().1.contains("This is a rescue"));
     }
+}
+
+/// A secret that is replaced is away for a moment: it counts when the wait is over.
+#[test]
+fn what_is_away_only_while_a_restart_waits_is_no_reason_for_a_rescue() {
+    let image = Image::new();
+    let pair = Pair::new();
+    certified(&image, &pair.certificate, &pair.key);
+    let start = broken(&image).env("FAKE", "crash");
+    let mut running = start.args(["--restart", "on-failure"]).start();
+    running.wait_for(READY);
+    fs::rename(image.path("certfile"), image.path("away")).unwrap();
+    get(image.port, "/crash");
+    running.wait_for("the server is started again in 1 s");
+    let threads = format!("/proc/{}/task", running.pid());
+    until("nothing is prepared yet", || {
+        let threads = fs::read_dir(&threads).unwrap().flatten();
+        let mut names = threads.filter_map(|thread| fs::read(thread.path().join("comm")).ok());
+        !names.any(|name| name == b"prepare\n")
+    });
+    fs::rename(image.path("away"), image.path("certfile")).unwrap();
+    running.wait_for_next(READY);
+    assert!(rescue_of(&image).is_null());
+    stopped(running);
 }

@@ -125,7 +125,6 @@ impl EventLoop<'_> {
         let waits = matches!(self.state, RunState::Backoff { .. });
         if waits && self.before_rescue.take().is_some() {
             self.preparation = None;
-            self.prepare();
         }
     }
 

@@ -194,6 +194,9 @@ impl<'a> EventLoop<'a> {
 
     fn check_timer(&mut self) {
         let over = self.timer_end.is_some_and(|alarm| alarm <= Instant::now());
+        if over && matches!(self.state, RunState::Backoff { .. }) {
+            self.prepare();
+        }
         if over && self.pending_preparation().is_none() {
             self.timer_end = None;
             if let RunState::Killing { again: true } = self.state {
@@ -359,7 +362,6 @@ impl<'a> EventLoop<'a> {
             RunState::Killing { .. } if matches!(before, RunState::Stopping { .. }) => {
                 self.observer.killing(event == Event::Timeout);
             }
-            RunState::Backoff { .. } if state != before => self.prepare(),
             _ => {}
         }
         for effect in effects {
