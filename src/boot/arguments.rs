@@ -1,6 +1,7 @@
 //! The server's program and arguments: which of the image's own values go onto its command
 //! line, and which values cannot work.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +16,7 @@ use crate::jupyter_config::ConfigSources;
 use crate::server::argv;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::ServerProgram;
-use crate::settings::{Key, Origin, SettingError, SettingsError};
+use crate::settings::{Key, Origin, SettingError, Settings, SettingsError};
 use crate::sys::env::variable;
 use crate::tls;
 use crate::tls::FileProblem;
@@ -39,10 +40,10 @@ pub(super) const PAGE: &str = "JUPYTERHUB_DEFAULT_URL";
 
 /// Returns the first page where the image's is not in the root directory, but the notebooks are: a
 /// person's home, or a directory that a hub names. `None`: the page is where it is configured.
-pub(super) fn first_page(start: &Start<'_>, hub: bool) -> Option<String> {
+pub(super) fn first_page(settings: &Settings, hub: bool) -> Option<String> {
     let of_hub = hub_directory::named().filter(|_| hub).map(PathBuf::from);
-    let root = of_hub.as_deref().or(start.settings.root_dir())?;
-    let notebooks = start.settings.notebooks.directory.as_deref()?;
+    let root = of_hub.as_deref().or(settings.root_dir())?;
+    let notebooks = settings.notebooks.directory.as_deref()?;
     let page = variable(PAGE)?.into_string().ok()?;
     let name = page.strip_prefix("/lab/tree/")?;
     if root.join(name).exists() || !notebooks.join(name).is_file() {
@@ -73,104 +74,122 @@ pub(super) fn shows_lab(server: &ServerProgram, argv: &Argv, jupyters: &ConfigSo
     server.shows_lab() && page.is_none_or(|page| page.contains("/lab"))
 }
 
-/// Returns the server's arguments. Jupyter's configuration files win over the image's own
-/// values; flags and variables win over these files. `certificate`: the file of the requested one.
-pub(super) fn arguments(
-    start: &Start<'_>,
-    person: &ServerUser,
-    server: &ServerProgram,
-    jupyters: &ConfigSources,
-    certificate: Option<&str>,
-) -> Argv {
-    // Kubeflow's notebook controller sets this variable and expects one fixed port.
-    let prefix = variable(KUBEFLOW).and_then(|prefix| prefix.into_string().ok());
-    let chosen = |name: &str| {
-        if name == "ServerApp.base_url" && prefix.is_some() {
-            return Some(Origin::Environment(KUBEFLOW));
-        }
-        if name == CERTFILE {
-            let tls = start.tls.as_ref().map(|tls| tls.origin.clone());
-            return tls.filter(Origin::is_chosen);
-        }
-        let traits = TRAITS.iter().filter(|(_, known)| *known == name);
-        traits
-            .map(|(key, _)| start.settings.origin(*key))
-            .find(Origin::is_chosen)
-    };
-    // A file may set these where only Jupyter sees it.
-    let may_be_configured = |name: &str| {
-        let ours = TRAITS.iter().any(|(_, known)| *known == name);
-        ours && chosen(name).is_none() && jupyters.may_set(name)
-    };
-    let settings = &start.settings.server;
-    let hub_has_a_directory = std::env::var_os(hub_directory::VARIABLE).is_some();
-    let directory = start.settings.root_dir();
-    let page = first_page(start, server.hub);
-    let plan = argv::ArgvInput {
-        hub: server.hub,
-        root_dir: directory.filter(|_| !(server.hub && hub_has_a_directory)),
-        default_url: page.as_deref().filter(|_| !server.hub),
-        ip: settings.ip.as_deref(),
-        port: match prefix.is_some() && chosen("ServerApp.port").is_none() {
-            true => Some(KUBEFLOWS_PORT),
-            false => settings.port,
-        },
-        certificate,
-        base_url: prefix.as_deref(),
-        as_root: person.account.uid == 0,
-        configured: &|name| {
-            let configured = jupyters.server_trait(name).is_some();
-            configured && chosen(name).is_none() && !may_be_configured(name)
-        },
-        may_be_configured: &may_be_configured,
-    };
-    let argv = argv::merge(plan, &settings.args, &server.args);
-    let replaced = certificate.is_some() && argv.value(CERTFILE) != certificate;
-    let ours = TRAITS.iter().map(|(_, name)| *name);
-    let ours = ours.chain(["ServerApp.base_url"]);
-    for name in ours.chain([CERTFILE].into_iter().filter(|_| !replaced)) {
-        if let (Some(_), Some((place, _)), Some(origin)) =
-            (argv.value(name), jupyters.server_trait(name), chosen(name))
-        {
-            info!("{origin} wins over {name} in {place}");
-        }
-    }
-    let yielding = argv.yielding();
-    if !yielding.is_empty() {
-        info!(
-            "Jupyter's configuration may set {}: if it does not, the image's values count \
-             (`not recognized` in Jupyter's log is about these)",
-            yielding.join(", ")
-        );
-    }
-    argv
+/// Returns the base URL that Kubeflow's notebook controller sets; it expects one fixed port.
+fn prefix() -> Option<String> {
+    variable(KUBEFLOW)?.into_string().ok()
 }
 
-/// Checks the files that a server needs, before it is started.
-pub(super) struct ServerCheck {
-    argv: Argv,
+/// The inputs of the server's arguments besides Jupyter's configuration, which may be another one at
+/// each attempt.
+pub(super) struct Arguments {
+    pub(super) settings: &'static Settings,
+    server: ServerProgram,
+    as_root: bool,
+    /// The origin of the request for https; `None`: there is none.
+    tls: Option<Origin>,
+    /// The file with the requested certificate.
+    certificate: Option<String>,
     /// The server's working directory.
     directory: PathBuf,
-    /// Our notebooks directory. It exists, or its absence is reported already.
-    root_dir: Option<PathBuf>,
-    /// The file with the requested certificate, which is checked already.
-    certificate: Option<String>,
-    hub: bool,
 }
 
-impl ServerCheck {
+impl Arguments {
+    /// Returns the inputs. `certificate`: the file of the requested one.
     pub(super) fn new(
         start: &Start<'_>,
+        person: &ServerUser,
         server: &ServerProgram,
-        argv: &Argv,
         certificate: Option<String>,
     ) -> Self {
         Self {
-            argv: argv.clone(),
-            directory: working_directory(start).unwrap_or_default(),
-            root_dir: start.settings.root_dir().map(Path::to_owned),
+            settings: start.settings,
+            server: server.clone(),
+            as_root: person.account.uid == 0,
+            tls: start.tls.as_ref().map(|tls| tls.origin.clone()),
             certificate,
-            hub: server.hub,
+            directory: working_directory(start).unwrap_or_default(),
+        }
+    }
+
+    /// Returns the origin of a trait's value that the person who starts the container chose.
+    fn chosen(&self, name: &str) -> Option<Origin> {
+        if name == "ServerApp.base_url" && prefix().is_some() {
+            return Some(Origin::Environment(KUBEFLOW));
+        }
+        if name == CERTFILE {
+            return self.tls.clone().filter(Origin::is_chosen);
+        }
+        let traits = TRAITS.iter().filter(|(_, known)| *known == name);
+        traits
+            .map(|(key, _)| self.settings.origin(*key))
+            .find(Origin::is_chosen)
+    }
+
+    /// Returns the server's arguments. Jupyter's configuration files win over the image's own
+    /// values; flags and variables win over these files.
+    pub(super) fn merged(&self, jupyters: &ConfigSources) -> Argv {
+        let prefix = prefix();
+        // A file may set these where only Jupyter sees it.
+        let may_be_configured = |name: &str| {
+            let ours = TRAITS.iter().any(|(_, known)| *known == name);
+            ours && self.chosen(name).is_none() && jupyters.may_set(name)
+        };
+        let (settings, hub) = (&self.settings.server, self.server.hub);
+        let hub_has_a_directory = std::env::var_os(hub_directory::VARIABLE).is_some();
+        let directory = self.settings.root_dir();
+        let page = first_page(self.settings, hub);
+        let plan = argv::ArgvInput {
+            hub,
+            root_dir: directory.filter(|_| !(hub && hub_has_a_directory)),
+            default_url: page.as_deref().filter(|_| !hub),
+            ip: settings.ip.as_deref(),
+            port: match prefix.is_some() && self.chosen("ServerApp.port").is_none() {
+                true => Some(KUBEFLOWS_PORT),
+                false => settings.port,
+            },
+            certificate: self.certificate.as_deref(),
+            base_url: prefix.as_deref(),
+            as_root: self.as_root,
+            configured: &|name| {
+                let configured = jupyters.server_trait(name).is_some();
+                configured && self.chosen(name).is_none() && !may_be_configured(name)
+            },
+            may_be_configured: &may_be_configured,
+        };
+        argv::merge(plan, &settings.args, &self.server.args)
+    }
+
+    /// Returns what follows the program's name.
+    pub(super) fn words(&self, argv: &Argv) -> Vec<OsString> {
+        [&self.server.module[..], &argv.args].concat()
+    }
+
+    /// Reports whether the arguments have the requested certificate, and no other one.
+    pub(super) fn use_certificate(&self, argv: &Argv) -> bool {
+        self.certificate.is_some() && argv.value(CERTFILE) == self.certificate.as_deref()
+    }
+
+    /// Logs which values of ours win over Jupyter's configuration, and which yield to it.
+    pub(super) fn report(&self, argv: &Argv, jupyters: &ConfigSources) {
+        let replaced = self.certificate.is_some() && !self.use_certificate(argv);
+        let ours = TRAITS.iter().map(|(_, name)| *name);
+        let ours = ours.chain(["ServerApp.base_url"]);
+        for name in ours.chain([CERTFILE].into_iter().filter(|_| !replaced)) {
+            if let (Some(_), Some((place, _)), Some(origin)) = (
+                argv.value(name),
+                jupyters.server_trait(name),
+                self.chosen(name),
+            ) {
+                info!("{origin} wins over {name} in {place}");
+            }
+        }
+        let yielding = argv.yielding();
+        if !yielding.is_empty() {
+            info!(
+                "Jupyter's configuration may set {}: if it does not, the image's values count \
+                 (`not recognized` in Jupyter's log is about these)",
+                yielding.join(", ")
+            );
         }
     }
 
@@ -179,21 +198,22 @@ impl ServerCheck {
     ///
     /// # Errors
     /// All values that cannot work, with the place that each is from.
-    pub(super) fn check(&self, jupyters: &ConfigSources) -> Result<(), SettingsError> {
-        let value = |name| value(&self.argv, jupyters, name);
+    pub(super) fn check(&self, argv: &Argv, jupyters: &ConfigSources) -> Result<(), SettingsError> {
+        let value = |name| value(argv, jupyters, name);
         let mut wrong = Vec::new();
         for name in [CERTFILE, KEYFILE, "ServerApp.client_ca"] {
             let file = value(name).filter(|(_, file)| !file.is_empty());
             wrong.extend(file.and_then(|(place, file)| self.unreadable(name, place, file)));
         }
         if wrong.is_empty() {
-            wrong.extend(self.unusable_certificate(jupyters));
+            wrong.extend(self.unusable_certificate(argv, jupyters));
         }
-        let hubs = hub_directory::named().filter(|_| self.hub);
+        let hubs = hub_directory::named().filter(|_| self.server.hub);
         let hubs = (hubs.as_deref()).map(|path| (hub_directory::VARIABLE.to_owned(), path));
         if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
             && !root_dir.starts_with('~')
-            && self.root_dir.as_deref() != Some(Path::new(root_dir))
+            // Our notebooks directory exists, or its absence is reported already.
+            && self.settings.root_dir() != Some(Path::new(root_dir))
             && !self.directory.join(root_dir).is_dir()
         {
             wrong.push(SettingError::new(
@@ -226,12 +246,9 @@ impl ServerCheck {
     }
 
     /// Jupyter reads these files for each connection, and starts whatever is in them.
-    fn unusable_certificate(&self, jupyters: &ConfigSources) -> Option<SettingError> {
-        let value = |name| value(&self.argv, jupyters, name).filter(|(_, file)| !file.is_empty());
-        let (place, file) = value(CERTFILE)?;
-        if self.certificate.as_deref() == Some(file) {
-            return None;
-        }
+    fn unusable_certificate(&self, argv: &Argv, jupyters: &ConfigSources) -> Option<SettingError> {
+        let value = |name| value(argv, jupyters, name).filter(|(_, file)| !file.is_empty());
+        let (place, file) = value(CERTFILE).filter(|_| !self.use_certificate(argv))?;
         let certificate = self.directory.join(file);
         let key = match value(KEYFILE) {
             Some((place, file)) => Some((place, self.directory.join(file))),

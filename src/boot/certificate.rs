@@ -32,11 +32,6 @@ fn not_handed(error: io::Error) -> io::Error {
     ))
 }
 
-/// Reports whether the server's arguments have the certificate of `handover`, and no other one.
-pub fn is_used(handover: &Handover, argv: &Argv) -> bool {
-    argv.value(CERTFILE) == Some(&handover.path())
-}
-
 /// Reports a requested certificate that the server's arguments do not have, because another one is
 /// named, or none.
 ///
@@ -44,16 +39,13 @@ pub fn is_used(handover: &Handover, argv: &Argv) -> bool {
 /// Under `--warning-as-error`, if the server's arguments turn https off.
 pub fn report_replaced(
     start: &mut Start<'_>,
-    handover: &Handover,
     argv: &Argv,
     jupyters: &ConfigSources,
 ) -> Result<(), Failure> {
     let Some(origin) = start.tls.as_ref().map(|tls| &tls.origin) else {
         return Ok(());
     };
-    let path = handover.path();
     let (place, value) = match (argv.value(CERTFILE), jupyters.server_trait(CERTFILE)) {
-        (Some(ours), _) if ours == path => return Ok(()),
         (None, Some((place, value))) => (place, value.map(str::to_owned)),
         (value, _) => (arguments::LINE.into(), value.map(str::to_owned)),
     };
@@ -84,8 +76,7 @@ pub fn report_replaced(
 }
 
 /// Gives the requested certificate to the server, which inherits the returned file in memory.
-/// Makes the certificate if none is named and none is kept. `None`: the server's arguments do not
-/// have it.
+/// Makes the certificate if none is named and none is kept.
 ///
 /// # Errors
 /// The certificate cannot be made or given, or under `--warning-as-error` any degradation.
@@ -93,12 +84,8 @@ pub fn give(
     start: &mut Start<'_>,
     person: &ServerUser,
     place: &ConfigLocation,
-    handover: Option<Handover>,
-    argv: &Argv,
-) -> Result<Option<Handover>, Failure> {
-    let Some(mut handover) = handover.filter(|handover| is_used(handover, argv)) else {
-        return Ok(None);
-    };
+    mut handover: Handover,
+) -> Result<Handover, Failure> {
     let named = start.tls.take().and_then(|request| request.named);
     let (found, time) = timed(|| match named {
         Some((path, certificate)) => {
@@ -116,7 +103,7 @@ pub fn give(
     ));
     handover.fill(&certificate).map_err(not_handed)?;
     start.report.add_duration("tls", time);
-    Ok(Some(handover))
+    Ok(handover)
 }
 
 /// Returns the certificate that is kept for this container, or makes it, and its path.

@@ -19,7 +19,7 @@ use crate::volume::{DefaultsPreview, VolumeError};
 /// The data that all phases share.
 pub struct Start<'a> {
     /// The checked settings.
-    pub settings: &'a Settings,
+    pub settings: &'static Settings,
     /// The program to run: a server, a command, or nothing.
     pub launch: Launch,
     /// All signals of this process.

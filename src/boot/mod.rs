@@ -89,13 +89,15 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending
         ))?;
     }
     let dry_run = checked.settings.dry_run;
+    // A dry run reports what is broken and ends; it is not rescued.
+    let rescue_python = rescue::python(&checked.settings).filter(|_| !dry_run);
     run_phases(Start {
-        settings: &checked.settings,
+        // A restart in place needs them, too: until the end of the process.
+        settings: Box::leak(Box::new(checked.settings)),
         launch: checked.launch,
         signals,
         password: checked.password,
-        // A dry run reports what is broken and ends; it is not rescued.
-        rescue_python: rescue::python(&checked.settings).filter(|_| !dry_run),
+        rescue_python,
         unprepared: None,
         tls: checked.tls,
         variables: Vec::new(),

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::boot::arguments::Arguments;
 use crate::boot::context::{ServerUser, Start};
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::jupyter_config::ConfigLocation;
@@ -34,7 +36,7 @@ pub(super) fn plan(
     person: &ServerUser,
     ready: &Ready,
     server: &ServerProgram,
-    argv: &Argv,
+    arguments: &Arc<Arguments>,
     shows_lab: bool,
 ) -> Option<RescuePlan> {
     let directory = working_directory(start).unwrap_or_else(|| person.account.home.clone());
@@ -51,15 +53,17 @@ pub(super) fn plan(
         program_of_venv: is_of_venv(start, server),
         address: match hub {
             true => Box::new(|| Some(Address::default())),
-            false => address(start, argv, &place, &directory),
+            false => address(arguments, &place, &directory),
         },
         shows_lab,
         decides: Box::new({
-            let (place, argv) = (place.clone(), argv.clone());
-            let overridden = move |name: &str| argv.value(name).is_some();
+            let (place, arguments) = (place.clone(), arguments.clone());
             move |file| {
                 let own = Path::new(file) == place.file();
-                !hub && place.read().decides_access(file, own, &overridden)
+                let jupyters = place.read();
+                let argv = arguments.merged(&jupyters);
+                let overridden = |name: &str| argv.value(name).is_some();
+                !hub && jupyters.decides_access(file, own, &overridden)
             }
         }),
         environment: ready.environment.clone(),
@@ -93,12 +97,12 @@ enum Said {
 }
 
 /// The usual server's traits: its arguments, and Jupyter's configuration.
-struct ServerTraits<'a> {
-    argv: &'a Argv,
+struct ServerTraits {
+    argv: Argv,
     jupyters: ConfigSources,
 }
 
-impl ServerTraits<'_> {
+impl ServerTraits {
     fn of(&self, name: &str) -> Said {
         let name = format!("ServerApp.{name}");
         let value = match (self.argv.value(&name), self.jupyters.server_trait(&name)) {
@@ -127,23 +131,24 @@ type AddressOf = Box<dyn Fn() -> Option<Address> + Send + Sync>;
 
 /// Returns the decision. It reads Jupyter's configuration as it is then: a person may have changed
 /// it since the start.
-fn address(start: &Start<'_>, argv: &Argv, place: &ConfigLocation, directory: &Path) -> AddressOf {
-    let settings = &start.settings.server;
-    let (argv, place, directory) = (argv.clone(), place.clone(), directory.to_owned());
-    let (ip, port) = (settings.ip.clone(), settings.port);
+fn address(arguments: &Arc<Arguments>, place: &ConfigLocation, directory: &Path) -> AddressOf {
+    let (arguments, place) = (arguments.clone(), place.clone());
+    let directory = directory.to_owned();
     Box::new(move || {
+        let jupyters = place.read();
         let traits = ServerTraits {
-            argv: &argv,
-            jupyters: place.read(),
+            argv: arguments.merged(&jupyters),
+            jupyters,
         };
+        let image = &arguments.settings.server;
         Some(Address {
-            traits: traits.kept(ip.as_deref(), port, &directory)?,
+            traits: traits.kept(image.ip.as_deref(), image.port, &directory)?,
             certificate: traits.certificate(&directory)?,
         })
     })
 }
 
-impl ServerTraits<'_> {
+impl ServerTraits {
     /// Returns the traits of the rescued server; `None`: it cannot listen where the usual one does.
     /// A value that cannot work may be the cause of the failure: the image's value replaces it.
     fn kept(

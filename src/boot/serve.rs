@@ -8,7 +8,7 @@ use rustix::process::getpid;
 use tracing::{info, warn};
 
 use crate::boot::arguments;
-use crate::boot::arguments::{ServerCheck, arguments};
+use crate::boot::arguments::Arguments;
 use crate::boot::certificate;
 use crate::boot::changes::Section;
 use crate::boot::context::{ServerUser, Start};
@@ -20,7 +20,7 @@ use crate::boot::rescue;
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::degradation::Degradation;
 use crate::identity::Dropped;
-use crate::jupyter_config::ConfigLocation;
+use crate::jupyter_config::{ConfigLocation, ConfigSources};
 use crate::log::logfile::Logfile;
 use crate::password;
 use crate::password::{Outcome, Wanted};
@@ -38,7 +38,7 @@ use crate::state::{
 };
 use crate::supervisor;
 use crate::supervisor::Main;
-use crate::supervisor::attempt::{Prepare, Server};
+use crate::supervisor::attempt::{Attempt, Prepare, Server};
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Times;
 use crate::supervisor::spawn::Program;
@@ -209,20 +209,25 @@ fn serve(
     let jupyters = ready.config_location.read();
     let handover = certificate::handover(&start, person)?;
     let file = handover.as_ref().map(Handover::path);
-    let argv = arguments(&start, person, server, &jupyters, file.as_deref());
-    if let Some(handover) = &handover {
-        certificate::report_replaced(&mut start, handover, &argv, &jupyters)?;
+    let arguments = Arc::new(Arguments::new(&start, person, server, file));
+    let argv = arguments.merged(&jupyters);
+    arguments.report(&argv, &jupyters);
+    if handover.is_some() && !arguments.use_certificate(&argv) {
+        certificate::report_replaced(&mut start, &argv, &jupyters)?;
     }
+    // If only a file of Jupyter's names another certificate, a restart may need this one.
+    let without_files = arguments.merged(&ConfigSources::default());
+    let handover = handover.filter(|_| arguments.use_certificate(&without_files));
     // The server inherits the file in memory at each of its starts, so it stays open until the end.
     // A rescue has it, too, if it can be used.
-    let _certificate =
-        certificate::give(&mut start, person, &ready.config_location, handover, &argv)?;
+    let _certificate = handover
+        .map(|handover| certificate::give(&mut start, person, &ready.config_location, handover))
+        .transpose()?;
     let shows_lab = arguments::shows_lab(server, &argv, &jupyters);
-    let rescue = rescue::plan(&start, person, &ready, server, &argv, shows_lab);
+    let rescue = rescue::plan(&start, person, &ready, server, &arguments, shows_lab);
     let no_password = start.unprepared.is_some();
-    let check = ServerCheck::new(&start, server, &argv, file);
     let rescues = || (rescue.as_ref()).is_some_and(|plan| (plan.address)().is_some());
-    match check.check(&jupyters) {
+    match arguments.check(&argv, &jupyters) {
         Err(wrong) if arguments::are_in_files(&wrong) && rescues() => {
             start.unprepared.get_or_insert(wrong.to_string());
         }
@@ -241,12 +246,12 @@ fn serve(
     let place = ready.config_location;
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
-    if let Some(page) = arguments::first_page(&start, server.hub) {
+    if let Some(page) = arguments::first_page(start.settings, server.hub) {
         environment.set(arguments::PAGE, page);
     }
     let program = Program {
         name: server.in_venv(start.settings.server.venv.as_deref()),
-        args: [&server.module[..], &argv.args].concat(),
+        args: arguments.words(&argv),
         environment: environment.to_vec(),
         directory: working_directory(&start),
         umask: start.settings.server.umask,
@@ -261,9 +266,16 @@ fn serve(
         Wanted::Default(_) => Some(effective_default(&start, wanted.clone())),
         _ => None,
     };
-    let unprepared = start.unprepared.take();
-    let prepare = prepare(person.dropped, wanted, no_password, check, lab_files);
+    let prepare = prepare(
+        person.dropped,
+        wanted,
+        no_password,
+        arguments,
+        lab_files,
+        program.clone(),
+    );
     let directory = working_directory(&start).unwrap_or_default();
+    let unprepared = start.unprepared.take().map(Attempt::Unprepared);
     let plan = WatchOptions {
         hub: server.hub,
         login_is_off: default_password.is_some() && jupyters.is_login_off(),
@@ -281,10 +293,9 @@ fn serve(
     // There was no server yet that earlier signals could restart or be passed on to.
     start.signals.discard_pending();
     let main = Main::Server(Server {
-        program,
+        attempt: unprepared.unwrap_or(Attempt::Usual(program)),
         backoff: Backoff::new(start.settings.server.restart),
         prepare,
-        unprepared,
     });
     let told = new_state(&start, ready.password, keeper);
     let times = times(&start);
@@ -321,15 +332,16 @@ fn effective_default(start: &Start<'_>, wanted: Arc<(Wanted, ConfigLocation)>) -
 }
 
 /// Returns the preparation of an in-place restart. Something else may have been configured since
-/// the start, so it applies the default password again, and checks what the server needs
-/// (`lab_files`: only if it can be rescued). Another password is applied only if the start failed
-/// to (`failed`): `password set` may have changed it.
+/// the start, so it merges the arguments again, applies the default password again, and checks what
+/// the server needs (`lab_files`: only if it can be rescued). Another password is applied only if
+/// the start failed to (`failed`): `password set` may have changed it.
 fn prepare(
     dropped: Dropped,
     wanted: Arc<(Wanted, ConfigLocation)>,
     failed: bool,
-    check: ServerCheck,
+    arguments: Arc<Arguments>,
     lab_files: Option<LabFiles>,
+    program: Program,
 ) -> Prepare {
     let failed = AtomicBool::new(failed);
     Arc::new(move || {
@@ -353,11 +365,17 @@ fn prepare(
                 Outcome::Unchanged | Outcome::NotReadable(_) => {}
             }
         }
-        (check.check(&place.read())).map_err(|wrong| wrong.to_string())?;
-        match lab_files.as_ref().and_then(LabFiles::damaged) {
-            Some((problem, remedy)) => Err(Degradation::new(problem, remedy).to_string()),
-            None => Ok(()),
+        let jupyters = place.read();
+        let argv = arguments.merged(&jupyters);
+        let checked = arguments.check(&argv, &jupyters);
+        checked.map_err(|wrong| wrong.to_string())?;
+        if let Some((problem, remedy)) = lab_files.as_ref().and_then(LabFiles::damaged) {
+            return Err(Degradation::new(problem, remedy).to_string());
         }
+        Ok(Program {
+            args: arguments.words(&argv),
+            ..program.clone()
+        })
     })
 }
 

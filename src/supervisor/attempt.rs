@@ -9,20 +9,18 @@ use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Ended;
 use crate::supervisor::spawn::{Program, SpawnError};
 
-/// Prepares the next usual attempt; the error says why it must not be made. Runs in a separate
-/// thread: it may wait for a disk.
-pub type Prepare = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Prepares a usual attempt; the error says why it must not be made. Runs in a separate thread: it
+/// may wait for a disk.
+pub type Prepare = Arc<dyn Fn() -> Result<Program, String> + Send + Sync>;
 
 /// A server, and how it is started again.
 pub struct Server {
-    /// The program of a usual attempt.
-    pub program: Program,
+    /// The first attempt; later the last usual one.
+    pub attempt: Attempt,
     /// The restart policy.
     pub backoff: Backoff,
     /// The preparation of every attempt but the first.
     pub prepare: Prepare,
-    /// Why the first attempt must not be made; `None`: it can be.
-    pub unprepared: Option<String>,
 }
 
 /// The reason for a rescue.
@@ -56,8 +54,8 @@ impl RescueReason {
 /// The next attempt.
 #[derive(Debug, Clone)]
 pub enum Attempt {
-    /// The usual one.
-    Usual,
+    /// The usual one, with this program.
+    Usual(Program),
     /// None, unless there is a rescue: the preparation failed for this reason.
     Unprepared(String),
     /// The rescue, with this program.
@@ -66,20 +64,19 @@ pub enum Attempt {
     NoRescue,
 }
 
-/// The channel with the next attempt. It closes when that is prepared; no value means
-/// [`Attempt::Usual`].
-pub type Preparation = watch::Receiver<Option<Attempt>>;
+/// The channel with the next attempt. It closes when that is prepared.
+pub type Preparation = watch::Receiver<Attempt>;
 
 /// The sending end of a [`Preparation`].
-pub type PreparationSender = watch::Sender<Option<Attempt>>;
+pub type PreparationSender = watch::Sender<Attempt>;
 
-/// Prepares an attempt in a separate thread. If there is no thread, it is [`Attempt::Usual`].
+/// Prepares an attempt in a separate thread. If there is no thread, the channel keeps its first one.
 pub fn prepare_in_thread(
     sender: PreparationSender,
     work: impl FnOnce() -> Attempt + Send + 'static,
 ) {
     let thread = std::thread::Builder::new().name("prepare".into());
-    let started = thread.spawn(move || sender.send_replace(Some(work())));
+    let started = thread.spawn(move || sender.send_replace(work()));
     if let Err(error) = started {
         error!("the next start of the server is not prepared: {error}");
     }

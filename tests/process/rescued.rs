@@ -356,3 +356,81 @@ fn what_is_away_only_while_a_restart_waits_is_no_reason_for_a_rescue() {
     assert!(rescue_of(&image).is_null());
     stopped(running);
 }
+
+/// An image with its own address and https in its settings, where no flag says otherwise.
+fn of_an_image(image: &Image, ground: &Path) -> Start {
+    let file = ground.join("settings.toml");
+    let port = image.port;
+    let text = format!("[server]\nip = \"127.0.0.1\"\nport = {port}\ntls = \"auto\"\n");
+    fs::write(&file, text).unwrap();
+    let options = image.options();
+    let flag = options.iter().position(|option| option == "--ip").unwrap();
+    let start = Start::pid1().args(&options[..flag]);
+    let start = start.args(["--config", file.to_str().unwrap()]);
+    let start = start.args(["--jupyter-server", "jupyter-lab", "--password", "ailab"]);
+    image.rescued(start).env("FAKE", "")
+}
+
+/// Jupyter's configuration wins over the image's own values as it is at the restart, not as it was
+/// at the start.
+#[test]
+fn a_restart_listens_where_a_start_would() {
+    const ARGUMENTS: &str = "fake: arguments";
+    let image = Image::new();
+    // Where nobody but root can write, as far up as it goes.
+    let ground = tempfile::tempdir_in("/srv").unwrap();
+    let broken = "c.ServerApp.ip = 'nowhere'\nc.ServerApp.port = 'abc'\n\
+                  c.ServerApp.certfile = '/no/certificate'\n";
+    jupyters(&image, NAME, broken);
+    let mut running = of_an_image(&image, ground.path()).start();
+    running.wait_for("This is a rescue");
+    running.wait_for(READY);
+    // What the rescue asks for: mend it, and restart.
+    jupyters(&image, NAME, "");
+    running.signal(libc::SIGHUP);
+    let ours = [
+        "'--ServerApp.ip=127.0.0.1'".to_owned(),
+        format!("'--ServerApp.port={}'", image.port),
+        "'--ServerApp.certfile=/proc/self/fd/".to_owned(),
+    ];
+    let given = |line: &str| ours.each_ref().map(|part| line.contains(&**part));
+    let line = running.wait_for_next(ARGUMENTS);
+    assert_eq!(given(&line), [true; 3], "{line}");
+    let told = running.wait_for(" has the SHA-256 fingerprint ");
+    running.wait_for(&format!("https://localhost:{}", image.port));
+    running.wait_for(READY);
+    assert!(told.ends_with(&shown_at(image.port)), "{told}");
+    assert!(rescue_of(&image).is_null());
+    // And the other way round.
+    let own = Pair::new();
+    certified(&image, &own.certificate, &own.key);
+    let name = image.path("home/.jupyter").join(NAME);
+    let text = fs::read_to_string(&name).unwrap();
+    fs::write(name, format!("{text}c.ServerApp.ip = '127.0.0.1'\n")).unwrap();
+    running.signal(libc::SIGHUP);
+    let line = running.wait_for_next(ARGUMENTS);
+    assert_eq!(given(&line), [false, true, false], "{line}");
+    running.wait_for_next(READY);
+    stopped(running);
+}
+
+/// The rescue of a restart that fails has what a start would have, too.
+#[test]
+fn a_rescue_after_a_restart_has_the_images_certificate() {
+    let image = Image::new();
+    let ground = tempfile::tempdir_in("/srv").unwrap();
+    let own = Pair::new();
+    certified(&image, &own.certificate, &own.key);
+    let mut running = of_an_image(&image, ground.path())
+        .env("FAKE", "quotes")
+        .start();
+    fs::write(image.path("home/quoted"), "").unwrap();
+    running.wait_for(READY);
+    jupyters(&image, NAME, "");
+    fs::remove_file(image.path("home/quoted")).unwrap();
+    running.signal(libc::SIGHUP);
+    running.wait_for("This is a rescue");
+    running.wait_for(READY);
+    shown_at(image.port);
+    stopped(running);
+}

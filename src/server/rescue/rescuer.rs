@@ -46,7 +46,7 @@ impl Rescuer {
     /// begins with [`AwaitedRescue::prepare`].
     pub fn begin(&mut self, reason: &RescueReason) -> Option<Preparation> {
         let plan = self.plan.clone()?;
-        let (sender, preparation) = watch::channel(None);
+        let (sender, preparation) = watch::channel(Attempt::NoRescue);
         self.prepared = Arc::default();
         match reason {
             RescueReason::Ended(_) => self.awaited = Some(sender),
@@ -86,9 +86,7 @@ impl AwaitedRescue {
     /// Prepares the rescue after a server that ended in this way; `log`: its last lines.
     pub fn prepare(self, how: Ended, diagnosis: Option<Diagnosis>, log: String) {
         if self.plan.hub && death::hub_is_away(&log) {
-            // It would wait for the hub as long again.
-            self.sender.send_replace(Some(Attempt::NoRescue));
-            return;
+            return; // it would wait for the hub as long again
         }
         let broken = Broken::ended(how, diagnosis, log);
         prepare(self.plan, broken, &self.prepared, self.sender);
@@ -159,7 +157,7 @@ mod tests {
     use crate::server::rescue::tests::plan;
 
     /// Waits for the end of a preparation.
-    fn prepared(mut preparation: Preparation) -> Option<Attempt> {
+    fn prepared(mut preparation: Preparation) -> Attempt {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(async {
             while preparation.changed().await.is_ok() {}
@@ -200,7 +198,7 @@ mod tests {
             drop(given_up);
             if fails_again {
                 let rescue = rescuer.begin(&reason).unwrap();
-                assert!(matches!(prepared(rescue), Some(Attempt::Rescue(Err(_)))));
+                assert!(matches!(prepared(rescue), Attempt::Rescue(Err(_))));
             }
             go_on.send(()).unwrap();
             drop(rescuer);

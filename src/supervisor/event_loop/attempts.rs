@@ -39,16 +39,21 @@ impl EventLoop<'_> {
     /// Returns the program of the next attempt, and whether it is a rescue; `None`: there is none,
     /// or it is prepared first.
     fn next_program(&mut self) -> Option<(Result<Program, SpawnError>, bool)> {
-        let preparation = self.preparation.take();
-        let prepared = preparation.and_then(|channel| channel.borrow().clone());
-        let (usual, unprepared) = match &mut self.main {
-            Main::Server(server) => (server.program.clone(), server.unprepared.take()),
-            Main::Command(program) => (program.clone(), None),
+        let prepared = self.preparation.take();
+        let prepared = prepared.map(|channel| channel.borrow().clone());
+        let attempt = match &mut self.main {
+            Main::Server(server) => {
+                let attempt = prepared.unwrap_or_else(|| server.attempt.clone());
+                if let Attempt::Usual(_) = &attempt {
+                    server.attempt.clone_from(&attempt);
+                }
+                attempt
+            }
+            Main::Command(program) => Attempt::Usual(program.clone()),
             Main::Idle => return None,
         };
-        let attempt = prepared.or(unprepared.map(Attempt::Unprepared));
-        match attempt.unwrap_or(Attempt::Usual) {
-            Attempt::Usual => Some((Ok(usual), false)),
+        match attempt {
+            Attempt::Usual(program) => Some((Ok(program), false)),
             Attempt::Rescue(program) => Some((program, true)),
             Attempt::NoRescue => {
                 self.not_rescued();
@@ -143,10 +148,9 @@ impl EventLoop<'_> {
         };
         if self.preparation.is_none() {
             let prepare = server.prepare.clone();
-            let (sender, preparation) = watch::channel(None);
-            prepare_in_thread(sender, move || match prepare() {
-                Ok(()) => Attempt::Usual,
-                Err(reason) => Attempt::Unprepared(reason),
+            let (sender, preparation) = watch::channel(server.attempt.clone());
+            prepare_in_thread(sender, move || {
+                prepare().map_or_else(Attempt::Unprepared, Attempt::Usual)
             });
             self.preparation = Some(preparation);
         }
