@@ -41,6 +41,7 @@ use crate::supervisor::Main;
 use crate::supervisor::attempt::{Attempt, Prepare, Server};
 use crate::supervisor::backoff::Backoff;
 use crate::supervisor::lifecycle::Times;
+use crate::supervisor::spawn;
 use crate::supervisor::spawn::Program;
 use crate::sys::effects::Effects;
 use crate::sys::env::Environment;
@@ -372,10 +373,13 @@ fn prepare(
         if let Some((problem, remedy)) = lab_files.as_ref().and_then(LabFiles::damaged) {
             return Err(Degradation::new(problem, remedy).to_string());
         }
-        Ok(Program {
+        let program = Program {
             args: arguments.words(&argv),
             ..program.clone()
-        })
+        };
+        // The event loop enters the directory and executes the file: it must not wait for them.
+        let _ = spawn::check_server(&program);
+        Ok(program)
     })
 }
 

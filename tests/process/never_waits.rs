@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::process::until;
 use crate::support::terminal::{CTRL_S, Terminal};
-use crate::support::tmpfs::Disk;
+use crate::support::tmpfs::{Bound, Disk};
 use crate::support::{Image, Running, Start, get};
 
 /// The grace periods: those of the server and of everyone else.
@@ -274,4 +274,43 @@ fn and_a_console_that_takes_nothing_changes_no_exit_code() {
         command.stdout(full()).stderr(full());
         assert_eq!(command.status().unwrap().code(), Some(code), "{argument}");
     }
+}
+
+/// The in-place restart enters the notebooks and executes the server: both may be on a server of
+/// files that is away.
+#[test]
+fn for_a_restart_whose_notebooks_do_not_answer() {
+    let image = Image::new();
+    let notebooks = image.path("notebooks");
+    fs::create_dir(image.path("there")).unwrap();
+    let options = ["-o", "attr_timeout=0,entry_timeout=0"];
+    let bound = Bound::mount(&image.path("there"), &notebooks, &options);
+    let mut running = image.server().start();
+    running.wait_for("] ready in ");
+    let paused = bound.pause();
+    running.signal(1);
+    running.wait_for("the server ended");
+    until("it waits for the notebooks", || {
+        running
+            .processes()
+            .into_iter()
+            .any(|(pid, _)| waits_for_fuse(pid))
+    });
+    let start = Instant::now();
+    running.signal(15);
+    until("it ends", || running.has_ended() || start.elapsed() > GRACE);
+    drop(paused);
+    assert_eq!(running.end(), 0);
+    assert!(start.elapsed() < GRACE, "{:?}", start.elapsed());
+}
+
+/// Reports whether a thread of a process waits for the program behind a file system.
+fn waits_for_fuse(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut waits =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("wchan")).ok());
+    waits.any(|wait| wait == "request_wait_answer")
 }

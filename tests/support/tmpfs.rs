@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::process::send;
+
 /// A tmpfs, unmounted when it goes away.
 pub struct Tmpfs(PathBuf);
 
@@ -92,6 +94,27 @@ impl Bound {
         let words: Vec<&str> = options.iter().copied().chain([from]).collect();
         run("bindfs", &words, at);
         Self(at.to_owned())
+    }
+
+    /// Stops the program behind it, until what is returned goes away.
+    pub fn pause(&self) -> Paused {
+        let at = self.0.to_str().unwrap();
+        let found = Command::new("pgrep")
+            .args(["--full", &format!("^bindfs .*{at}$")])
+            .output();
+        let pid = String::from_utf8(found.unwrap().stdout).unwrap();
+        let paused = Paused(pid.trim().parse().unwrap());
+        send(paused.0, libc::SIGSTOP);
+        paused
+    }
+}
+
+/// A file system that does not answer.
+pub struct Paused(i32);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        send(self.0, libc::SIGCONT);
     }
 }
 
