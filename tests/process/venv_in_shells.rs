@@ -14,6 +14,7 @@ fn found(image: &Image, options: &[&str]) -> [String; 2] {
         "printf 'alice:x:4343:4343::/:/bin/sh\\njupyter-4344:x:4344:4343::/:/bin/sh\\n' >>{0}/passwd
         mount --bind {0}/passwd /etc/passwd
         mount --bind {top}/image/system {0}/system
+        mount --bind {top}/image/system/usr/local/lib /usr/local/lib
         exec setpriv --regid 4343 --clear-groups \"$@\"",
         image.dir.path().display()
     );
