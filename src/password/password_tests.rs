@@ -82,6 +82,19 @@ fn a_hash_that_does_already_is_never_written_again() {
     assert_eq!(all["PasswordIdentityProvider"], base["IdentityProvider"]);
 }
 
+/// A command, such as a shell script, may start another server than the one that is expected.
+#[test]
+fn a_forced_password_beats_that_of_another_servers_file() {
+    let home = Home::new();
+    home.put(
+        "home/.jupyter/jupyter_notebook_config.json",
+        r#"{"NotebookApp": {"password": "x"}}"#,
+    );
+    assert_eq!(home.outcome(&forced()), Outcome::Changed);
+    let strongest = &home.json()["PasswordIdentityProvider"]["hashed_password"];
+    assert!(hash::verify(strongest.as_str().unwrap(), &secret("new")));
+}
+
 #[test]
 fn where_another_directory_wins_the_server_is_told_to_read_the_users_first() {
     let shadow = provider(&legacy("stale")).to_string();
