@@ -43,18 +43,11 @@ pub enum Event {
     Stop,
     /// A request to restart the server in place.
     Restart,
-    /// The main process has ended and was reaped.
+    /// The main process has ended and was reaped, or could not be started.
     MainEnded {
-        /// How it ended.
+        /// How it ended: with 126 or 127 if it could not be started.
         ended: Ended,
         /// The wait until the restart policy starts it again; `None`: it does not.
-        again: Option<Duration>,
-    },
-    /// The main process could not be started.
-    SpawnFailed {
-        /// The exit code for the failure: 126 or 127.
-        ended: Ended,
-        /// The wait until the restart policy tries again; `None`: it does not.
         again: Option<Duration>,
     },
     /// The main process has missed TERM.
@@ -159,12 +152,10 @@ pub fn step(state: RunState, event: Event, times: Times) -> (RunState, Vec<Effec
         Running => match event {
             Event::Stop => (Stopping { again: false }, vec![TermMain, Arm(times.stop)]),
             Event::Restart => (Stopping { again: true }, vec![TermMain, Arm(times.stop)]),
-            Event::MainEnded { ended, again } | Event::SpawnFailed { ended, again } => {
-                match again {
-                    Some(wait) => (Backoff { code: ended.code() }, vec![Arm(wait)]),
-                    None => drain(ended.code(), false),
-                }
-            }
+            Event::MainEnded { ended, again } => match again {
+                Some(wait) => (Backoff { code: ended.code() }, vec![Arm(wait)]),
+                None => drain(ended.code(), false),
+            },
             Event::Unheard | Event::NobodyLeft | Event::Timeout => stay,
         },
         Stopping { again } => match event {
@@ -174,7 +165,7 @@ pub fn step(state: RunState, event: Event, times: Times) -> (RunState, Vec<Effec
             Event::Stop | Event::Timeout => (Killing { again }, vec![KillMain, Arm(KILL_TIMEOUT)]),
             Event::MainEnded { ended, .. } if again => at_once(ended.code()),
             Event::MainEnded { ended, .. } => drain(ended.code(), true),
-            Event::Restart | Event::SpawnFailed { .. } | Event::NobodyLeft => stay,
+            Event::Restart | Event::NobodyLeft => stay,
         },
         Killing { again } => match event {
             Event::Stop if again => (Killing { again: false }, vec![Arm(KILL_TIMEOUT)]),
@@ -183,11 +174,7 @@ pub fn step(state: RunState, event: Event, times: Times) -> (RunState, Vec<Effec
             // Users restart a server that hangs on a disk: wait for its end.
             Event::Timeout if again => stay,
             Event::Timeout => drain(KILLED_EXIT_CODE, true),
-            Event::Stop
-            | Event::Restart
-            | Event::SpawnFailed { .. }
-            | Event::Unheard
-            | Event::NobodyLeft => stay,
+            Event::Stop | Event::Restart | Event::Unheard | Event::NobodyLeft => stay,
         },
         Backoff { code } => match event {
             Event::Stop => drain(code, true),

@@ -6,13 +6,6 @@ const TIMES: Times = Times {
     drain: Duration::from_millis(1500),
 };
 
-fn spawn_failed() -> Event {
-    Event::SpawnFailed {
-        ended: Ended::Exit(127),
-        again: None,
-    }
-}
-
 fn ended(code: i32) -> Event {
     Event::MainEnded {
         ended: Ended::Exit(code),
@@ -29,7 +22,6 @@ fn every_state_meets_every_event() {
         Event::Stop,
         Event::Restart,
         ended(3),
-        spawn_failed(),
         Event::NobodyLeft,
         Event::Timeout,
     ];
@@ -46,13 +38,12 @@ fn every_state_meets_every_event() {
     let b = Backoff { code: 5 };
     let d = |asked| Draining { code: 5, asked };
     let dk = DrainKilling { code: 5 };
-    // columns: Stop, Restart, MainEnded, SpawnFailed, NobodyLeft, Timeout
+    // columns: Stop, Restart, MainEnded, NobodyLeft, Timeout
     let table = [
         (
             Idle,
             [
                 drain(0, true),
-                stay(Idle),
                 stay(Idle),
                 stay(Idle),
                 stay(Idle),
@@ -65,7 +56,6 @@ fn every_state_meets_every_event() {
                 stopping(false),
                 stopping(true),
                 drain(3, false),
-                drain(127, false),
                 stay(Running),
                 stay(Running),
             ],
@@ -77,7 +67,6 @@ fn every_state_meets_every_event() {
                 stay(s(false)),
                 drain(3, true),
                 stay(s(false)),
-                stay(s(false)),
                 killing(false),
             ],
         ),
@@ -88,7 +77,6 @@ fn every_state_meets_every_event() {
                 stay(s(true)),
                 at_once(3),
                 stay(s(true)),
-                stay(s(true)),
                 killing(true),
             ],
         ),
@@ -98,7 +86,6 @@ fn every_state_meets_every_event() {
                 stay(k(false)),
                 stay(k(false)),
                 drain(3, true),
-                stay(k(false)),
                 stay(k(false)),
                 drain(137, true),
             ],
@@ -111,18 +98,13 @@ fn every_state_meets_every_event() {
                 at_once(3),
                 stay(k(true)),
                 stay(k(true)),
-                stay(k(true)),
             ],
         ),
-        (
-            b,
-            [drain(5, true), at_once(5), stay(b), stay(b), stay(b), spawn],
-        ),
+        (b, [drain(5, true), at_once(5), stay(b), stay(b), spawn]),
         (
             d(false),
             [
                 stay(d(true)),
-                stay(d(false)),
                 stay(d(false)),
                 stay(d(false)),
                 exit(5),
@@ -135,16 +117,12 @@ fn every_state_meets_every_event() {
                 kill_all(5),
                 stay(d(true)),
                 stay(d(true)),
-                stay(d(true)),
                 exit(5),
                 kill_all(5),
             ],
         ),
-        (
-            dk,
-            [stay(dk), stay(dk), stay(dk), stay(dk), exit(5), exit(5)],
-        ),
-        (Done, [(); 6].map(|()| stay(Done))),
+        (dk, [stay(dk), stay(dk), stay(dk), exit(5), exit(5)]),
+        (Done, [(); 5].map(|()| stay(Done))),
     ];
     for (state, row) in table {
         for (event, expected) in events.iter().zip(row) {
@@ -163,15 +141,10 @@ fn every_state_meets_every_event() {
 fn the_restart_policy_leads_to_backoff() {
     let wait = Duration::from_secs(4);
     let (ended, again) = (Ended::Signal(11), Some(wait));
-    for event in [
-        Event::MainEnded { ended, again },
-        Event::SpawnFailed { ended, again },
-    ] {
-        assert_eq!(
-            step(RunState::Running, event, TIMES),
-            (RunState::Backoff { code: 139 }, vec![Effect::Arm(wait)])
-        );
-    }
+    assert_eq!(
+        step(RunState::Running, Event::MainEnded { ended, again }, TIMES),
+        (RunState::Backoff { code: 139 }, vec![Effect::Arm(wait)])
+    );
 }
 
 /// An outside event that may come next; ignored where it is impossible.
@@ -233,7 +206,7 @@ impl Life {
                     assert_eq!(self.limit, None, "it was to stop: {story}");
                     self.main = self.spawns.pop().unwrap_or(true);
                     if !self.main {
-                        self.event(spawn_failed());
+                        self.event(ended(127));
                     }
                 }
             }

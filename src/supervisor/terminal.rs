@@ -32,18 +32,8 @@ impl Terminal {
         let _ = tcsetpgrp(self.0, group);
     }
 
-    /// Reports whether our own process group is in the foreground.
-    pub fn is_foreground(self) -> bool {
-        tcgetpgrp(self.0).is_ok_and(|group| group == getpgrp())
-    }
-
     /// Returns the process group in the foreground; `None`: the terminal is no longer ours.
     pub fn foreground(self) -> Option<Pid> {
         tcgetpgrp(self.0).ok()
-    }
-
-    /// Takes the foreground back for our own process group.
-    pub fn reclaim_foreground(self) {
-        self.set_foreground(getpgrp());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::getpid;
+use rustix::process::{getpgrp, getpid};
 use tokio::sync::watch;
 
 use crate::supervisor::attempt::{Attempt, Preparation, RescueReason, prepare_in_thread};
@@ -74,7 +74,7 @@ impl EventLoop<'_> {
         let rescued = self.before_rescue.is_none() && self.begin_rescue(reason);
         if rescued {
             let (ended, again) = (reason.ended(), Some(Duration::ZERO));
-            self.event(Event::SpawnFailed { ended, again });
+            self.event(Event::MainEnded { ended, again });
         }
         rescued
     }
@@ -104,7 +104,7 @@ impl EventLoop<'_> {
         let ended = self.before_rescue.take().unwrap_or(reason.ended());
         let again = self.again_after_failure(ended);
         self.observer.failed(error, again);
-        self.event(Event::SpawnFailed { ended, again });
+        self.event(Event::MainEnded { ended, again });
     }
 
     /// The failed attempt counts, and its rescue is not made.
@@ -112,7 +112,7 @@ impl EventLoop<'_> {
         let ended = self.before_rescue.take().unwrap_or(Ended::Exit(1));
         let again = self.again_after_failure(ended);
         self.observer.not_rescued(again);
-        self.event(Event::SpawnFailed { ended, again });
+        self.event(Event::MainEnded { ended, again });
     }
 
     /// Returns the wait before the next try after one without a process; `None`: there is none.
@@ -187,7 +187,7 @@ impl EventLoop<'_> {
         if let Some(terminal) = self.terminal
             && !getpid().is_init()
         {
-            terminal.reclaim_foreground();
+            terminal.set_foreground(getpgrp());
         }
     }
 }

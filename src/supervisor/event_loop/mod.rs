@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getpid, getppid};
+use rustix::process::{Pid, Signal, getpgrp, getpid, getppid};
 use tokio::sync::Notify;
 use tracing::error;
 
@@ -337,7 +337,7 @@ impl<'a> EventLoop<'a> {
         {
             // The parent shell continued us. The whole job was stopped with the command,
             // so it gets CONT, and the terminal if we are in the foreground again.
-            if terminal.is_foreground() {
+            if terminal.foreground() == Some(getpgrp()) {
                 terminal.set_foreground(pid);
             }
             target = -target;
