@@ -9,8 +9,6 @@
 //! The time comes from the server, and has no time zone because the server gives none. A line in
 //! another form, such as one of a traceback, has only a message.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
 /// The longest message, in bytes. A longer line becomes several messages; all but the last have
@@ -27,25 +25,22 @@ pub struct JsonLines {
     continued: bool,
 }
 
-#[derive(Serialize)]
+/// Jupyter's lines begin with `[I 2026-01-01 00:00:00.000 ServerApp]`; the single-user server adds the
+/// position in its source: `[I 2026-01-01 00:00:00.000 ServerApp mixins:547]`.
+#[derive(Default, Serialize)]
 struct Line<'a> {
-    #[serde(flatten)]
-    head: Option<Head<'a>>,
-    message: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logger: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    message: &'a str,
     stream: &'static str,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
-}
-
-/// `[I 2026-01-01 00:00:00.000 ServerApp]`; the single-user server adds the position in its source:
-/// `[I 2026-01-01 00:00:00.000 ServerApp mixins:547]`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Head<'a> {
-    time: String,
-    level: &'static str,
-    logger: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
 }
 
 impl JsonLines {
@@ -95,15 +90,13 @@ impl JsonLines {
         let bytes = std::mem::take(&mut self.rest);
         let continued = std::mem::replace(&mut self.continued, partial);
         let text = String::from_utf8_lossy(&bytes);
-        let (head, message) = match parse(&text).filter(|_| !continued) {
-            Some((head, message)) => (Some(head), message.into()),
-            None => (None, text),
-        };
         let line = Line {
-            head,
-            message,
             stream: self.stream,
             partial,
+            ..parse(&text).filter(|_| !continued).unwrap_or(Line {
+                message: &text,
+                ..Line::default()
+            })
         };
         // Fails only if a map has keys that are not text, or if the writer fails.
         let _ = serde_json::to_writer(&mut *objects, &line);
@@ -117,7 +110,7 @@ fn before_character(bytes: &[u8], at: usize) -> usize {
     (at - 3..=at).rev().find(begins).unwrap_or(at)
 }
 
-fn parse(line: &str) -> Option<(Head<'_>, &str)> {
+fn parse(line: &str) -> Option<Line<'_>> {
     let (head, message) = line.strip_prefix('[')?.split_once(']')?;
     let mut words = head.splitn(5, ' ');
     let level = match words.next()? {
@@ -130,13 +123,14 @@ fn parse(line: &str) -> Option<(Head<'_>, &str)> {
     };
     let date = matching("0000-00-00", words.next()?)?;
     let time = matching("00:00:00.000", words.next()?)?;
-    let head = Head {
-        time: format!("{date}T{time}"),
-        level,
-        logger: words.next()?,
+    Some(Line {
+        time: Some(format!("{date}T{time}")),
+        level: Some(level),
+        logger: Some(words.next()?),
         source: words.next(),
-    };
-    Some((head, message.strip_prefix(' ').unwrap_or(message)))
+        message: message.strip_prefix(' ').unwrap_or(message),
+        ..Line::default()
+    })
 }
 
 /// Returns the text if it has digits where the pattern has zeros, and equals it elsewhere.
