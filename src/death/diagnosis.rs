@@ -15,12 +15,11 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Returns a diagnosis.
+    /// Returns a diagnosis, with a capital letter at the beginning of the remedy.
     pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            cause: cause.into(),
-            remedy: remedy.into(),
-        }
+        let (cause, mut remedy) = (cause.into(), remedy.into());
+        remedy[..1].make_ascii_uppercase(); // invariant: it begins with a letter of ASCII
+        Self { cause, remedy }
     }
 }
 

@@ -274,10 +274,9 @@ impl MemoryKills {
             true => "the server",
             false => "a process, most likely the server",
         };
-        let (first, rest) = self.remedy().split_at(1);
         Diagnosis::new(
             format!("{}, and Linux killed {killed}", self.cause()),
-            first.to_ascii_uppercase() + rest,
+            self.remedy(),
         )
     }
 }

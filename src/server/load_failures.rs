@@ -66,9 +66,7 @@ impl LoadFailure {
 
     /// Returns the failure as the reason why a server cannot be used.
     pub fn diagnosis(&self) -> Diagnosis {
-        let mut remedy = self.remedy().to_owned();
-        remedy[..1].make_ascii_uppercase();
-        Diagnosis::new(self.what(), remedy)
+        Diagnosis::new(self.what(), self.remedy())
     }
 
     /// Returns the failure as what is missing in a server that is used all the same.
