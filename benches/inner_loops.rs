@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use ai_lab_entrypoint::group_access::group_file::{AccountFile, entries, grant};
-use ai_lab_entrypoint::log::pump::{ChunkObserver, StreamOutputs, pump};
+use ai_lab_entrypoint::log::pump::{StreamOutputs, pump};
 use ai_lab_entrypoint::log::server_json::JsonLines;
 use ai_lab_entrypoint::log::sink::Sink;
 use ai_lab_entrypoint::password::{Secret, hash};
@@ -114,7 +114,9 @@ fn pumped(text: &[u8]) -> u64 {
         scope.spawn(move || server.write_all(text).unwrap());
         let arrived = scope.spawn(move || io::copy(&mut reader, &mut io::sink()).unwrap());
         runtime.enable_all().build().unwrap().block_on(async {
-            pump(from.into(), to, &mut words).await.unwrap();
+            pump(from.into(), to, &mut |chunk| words.observe(chunk))
+                .await
+                .unwrap();
             written.wait().await;
         });
         arrived.join().unwrap()

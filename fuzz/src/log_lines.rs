@@ -1,7 +1,6 @@
 //! The server's log: in whatever pieces it comes, the same is made of it; every line is
 //! one object of JSON, and nothing piles up.
 
-use ai_lab_entrypoint::log::pump::ChunkObserver;
 use ai_lab_entrypoint::log::server_json::{JsonLines, MAX_MESSAGE};
 use ai_lab_entrypoint::server::log_reader::LogReader;
 use ai_lab_entrypoint::server::probe::Url;

@@ -13,12 +13,6 @@ use crate::log::sink::Sink;
 /// The minimum room for one read, in bytes: a pipe's default capacity. Longer lines pass in parts.
 const CHUNK: usize = 64 * 1024;
 
-/// An observer of the chunks that the pump passes on.
-pub trait ChunkObserver: Send {
-    /// Receives a chunk. It ends within a line only if that line is very long or not yet ended.
-    fn observe(&mut self, chunk: &[u8]);
-}
-
 /// The destinations of one stream of the server.
 #[derive(Debug)]
 pub struct StreamOutputs {
@@ -36,14 +30,14 @@ const PARTIAL_LINE_DELAY: Duration = Duration::from_millis(100);
 
 /// Copies `from` to `to` until every writer has closed the pipe. Chunks end at the end of a line
 /// if possible, so that lines of different sources are not mixed. If a line is still unfinished
-/// after `PARTIAL_LINE_DELAY`, its beginning is passed on.
+/// after `PARTIAL_LINE_DELAY`, its beginning is passed on. `watcher` receives each chunk first.
 ///
 /// # Errors
 /// The pipe cannot be watched or read.
 pub async fn pump(
     from: OwnedFd,
     mut to: StreamOutputs,
-    watcher: &mut dyn ChunkObserver,
+    watcher: &mut (dyn FnMut(&[u8]) + Send),
 ) -> io::Result<()> {
     let from = Receiver::from_owned_fd(from)?;
     let mut rest = Vec::new();
@@ -102,9 +96,13 @@ fn after_last_line(buffer: &mut Vec<u8>) -> Vec<u8> {
     buffer.split_off(end.map_or(0, |at| at + 1))
 }
 
-async fn forward_chunk(chunk: Vec<u8>, to: &mut StreamOutputs, watcher: &mut dyn ChunkObserver) {
+async fn forward_chunk(
+    chunk: Vec<u8>,
+    to: &mut StreamOutputs,
+    watcher: &mut (dyn FnMut(&[u8]) + Send),
+) {
     if !chunk.is_empty() {
-        watcher.observe(&chunk);
+        watcher(&chunk);
         to.send(chunk).await;
     }
 }
@@ -142,17 +140,7 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{Read, Write};
-    use std::sync::{Arc, Mutex};
     use std::thread;
-
-    #[derive(Clone, Default)]
-    struct Seen(Arc<Mutex<Vec<Vec<u8>>>>);
-
-    impl ChunkObserver for Seen {
-        fn observe(&mut self, chunk: &[u8]) {
-            self.0.lock().unwrap().push(chunk.to_vec());
-        }
-    }
 
     fn only(console: Sink) -> StreamOutputs {
         StreamOutputs {
@@ -172,17 +160,17 @@ mod tests {
             all
         });
         let writer = thread::spawn(move || write(File::from(server)));
-        let mut seen = Seen::default();
+        let mut seen = Vec::new();
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap()
             .block_on(async {
-                pump(from, only(sink), &mut seen).await.unwrap();
+                let mut see = |chunk: &[u8]| seen.push(chunk.to_vec());
+                pump(from, only(sink), &mut see).await.unwrap();
                 finish.wait().await;
             });
         writer.join().unwrap();
-        let seen = seen.0.lock().unwrap().clone();
         (reader.join().unwrap(), seen)
     }
 
@@ -224,7 +212,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(pump(from, only(sink), &mut Seen::default()))
+            .block_on(pump(from, only(sink), &mut |_| {}))
             .unwrap();
         assert_eq!(&reader.join().unwrap(), b"prompt: ");
     }

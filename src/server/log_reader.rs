@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use crate::log::pump::ChunkObserver;
 use crate::server::load_failures::{LoadFailure, LoadFailures};
 use crate::server::no_login;
 use crate::server::probe::Url;
@@ -89,10 +88,9 @@ impl LogReader {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
-}
 
-impl ChunkObserver for LogReader {
-    fn observe(&mut self, chunk: &[u8]) {
+    /// Reads a chunk of one of the server's streams.
+    pub fn observe(&mut self, chunk: &[u8]) {
         let reader = self.reader.clone();
         let mut reader = sys::lock(&reader);
         reader.append_tail(chunk);
@@ -111,9 +109,7 @@ impl ChunkObserver for LogReader {
             }
         }
     }
-}
 
-impl LogReader {
     fn read(&mut self, line: &str, reader: &mut LogFindings) {
         reader.load_failures.read(line);
         reader.no_login |= no_login::is_told(line);

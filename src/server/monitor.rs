@@ -13,7 +13,6 @@ use tracing::{error, info};
 
 use crate::death::{Diagnosis, diagnose};
 use crate::log::logfile::Logfile;
-use crate::log::pump::ChunkObserver;
 use crate::server::announce::{Announcer, StartedServer, WatchOptions};
 use crate::server::end_report::{killed_by_us, report_end, report_restart};
 use crate::server::log_reader::LogReader;
@@ -29,21 +28,6 @@ use crate::supervisor::signals::{Received, Signals};
 use crate::supervisor::spawn::SpawnError;
 use crate::sys;
 use crate::sys::lock;
-
-/// Everything that looks at the server's log as it passes.
-struct ChunkObservers {
-    log_reader: LogReader,
-    memory: Option<MemoryWatch>,
-}
-
-impl ChunkObserver for ChunkObservers {
-    fn observe(&mut self, chunk: &[u8]) {
-        self.log_reader.observe(chunk);
-        if let Some(memory) = &self.memory {
-            memory.read_soon();
-        }
-    }
-}
 
 /// The supervisor's observer of a server.
 pub struct ServerObserver {
@@ -125,9 +109,12 @@ impl ServerObserver {
     }
 
     fn pump(&mut self, from: OwnedFd, stream: &'static str, log: &LogReader) {
-        let observer = ChunkObservers {
-            log_reader: log.clone(),
-            memory: self.memory.clone(),
+        let (mut log_reader, memory) = (log.clone(), self.memory.clone());
+        let observer = move |chunk: &[u8]| {
+            log_reader.observe(chunk);
+            if let Some(memory) = &memory {
+                memory.read_soon();
+            }
         };
         self.pumps.push(self.outputs.pump(from, stream, observer));
     }

@@ -13,7 +13,7 @@ use tracing::error;
 use crate::log::logfile::Logfile;
 use crate::log::logger;
 use crate::log::pump;
-use crate::log::pump::{ChunkObserver, pump};
+use crate::log::pump::pump;
 use crate::log::server_json::JsonLines;
 use crate::log::sink::{Finish, Sink};
 use crate::settings::LogFormat;
@@ -110,7 +110,7 @@ impl Outputs {
         &mut self,
         from: OwnedFd,
         stream: &'static str,
-        mut observer: impl ChunkObserver + 'static,
+        mut observer: impl FnMut(&[u8]) + Send + 'static,
     ) -> Pump {
         self.streams += 1;
         let console = match stream {
