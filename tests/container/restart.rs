@@ -68,6 +68,27 @@ fn a_restart_ends_the_kernels_cleanly_and_keeps_the_login() {
     assert_eq!(container.stop(), 0);
 }
 
+/// Jupyter's configuration counts as it is at the restart; where it says nothing, the image's does.
+#[test]
+fn a_restart_listens_where_a_start_would() {
+    let container = server(&["--stop-timeout", "50"]);
+    let file = "/home/jupyter/.jupyter/jupyter_server_config.py";
+    let changes = [
+        (
+            format!("echo 'c.ServerApp.port = 50505' >{file}"),
+            ":50505/",
+        ),
+        (format!("rm {file}"), ":49494/"),
+    ];
+    for (times, (change, port)) in changes.iter().enumerate() {
+        container.exec_ok("jupyter", &["sh", "-c", change]);
+        container.exec_ok("jupyter", &["ai-lab-entrypoint", "restart"]);
+        ready_again(&container, times + 1);
+        let probe = container.status()["probe"].to_string();
+        assert!(probe.contains(port), "{probe}");
+    }
+}
+
 #[test]
 fn a_server_that_dies_comes_back_and_one_that_ends_does_only_always() {
     for (policy, signal, code, back) in [
