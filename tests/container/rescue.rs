@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::support::docker::{self, Container, Volume, docker_ok, text};
 use crate::support::hub::Hub;
+use crate::support::repeated;
 
 const READY: &str = "] ready in ";
 const PASSWORD: &str = "a-password-of-mine";
@@ -134,20 +135,28 @@ fn again(container: &Container, start: &dyn Fn()) -> Option<String> {
     rescue
 }
 
-/// Meets each break and mends it; nobody but the owner gets in.
+/// Meets each break and mends it; nobody but the owner gets in. The start that meets the next break
+/// shows what is mended, too: something left over would be in its way.
 fn meets(container: &Container, start: &dyn Fn(), breaks: &[Break]) {
-    for Break { how, mend, said } in breaks {
+    for (at, Break { how, mend, said }) in breaks.iter().enumerate() {
         println!("{how}");
         as_user(container, how);
         let rescue = again(container, start).expect(how);
         assert!(rescue.contains(said), "{how}: {rescue}");
         container.lets(&[(PASSWORD, "in"), ("ailab", "out"), ("", "out")]);
-        let up = "echo u''p; ai-lab-entrypoint status >/dev/null && jupyter --version >/dev/null";
+        let up = "ai-lab-entrypoint status >/dev/null && echo u''p";
         assert_eq!(container.visit(&["terminal", PASSWORD, up]), "up", "{how}");
         as_user(container, mend);
-        assert_eq!(again(container, start), None, "{how}");
-        assert_eq!(container.visit(&["login", PASSWORD]), "in", "{how}");
+        if is_followed_by_a_usual_start(at, breaks) {
+            assert_eq!(again(container, start), None, "{how}");
+            assert_eq!(container.visit(&["login", PASSWORD]), "in", "{how}");
+        }
     }
+}
+
+/// The first break and the last; all of them under `--long`.
+fn is_followed_by_a_usual_start<T>(at: usize, breaks: &[T]) -> bool {
+    at == 0 || at + 1 == breaks.len() || repeated(false, true)
 }
 
 #[test]
@@ -249,7 +258,8 @@ fn a_hub_brings_people_to_the_page_that_says_what_broke() {
         assert_eq!(hub.ask(&["stop", "alice"]), "stopped");
         assert_eq!(hub.ask(&["start", "alice"]), "ready");
     };
-    for Break { how, mend, said } in [exits, package, &lab, &program] {
+    let breaks = [exits, package, &lab, &program];
+    for (at, Break { how, mend, said }) in breaks.into_iter().enumerate() {
         as_user(&container, how);
         let rescue = again(&container, &spawn).expect(how);
         assert!(rescue.contains(said), "{how}: {rescue}");
@@ -259,7 +269,9 @@ fn a_hub_brings_people_to_the_page_that_says_what_broke() {
         assert_eq!(hub.ask(&["peek", "bob", "alice"]), "403", "{how}");
         assert_eq!(seen(&hub.page("alice"), "alice", said), "seen", "{how}");
         as_user(&container, mend);
-        assert_eq!(again(&container, &spawn), None, "{how}");
+        if is_followed_by_a_usual_start(at, &breaks) {
+            assert_eq!(again(&container, &spawn), None, "{how}");
+        }
     }
 }
 
