@@ -38,7 +38,7 @@ const README: &[(&str, Do)] = &[
     ),
     (
         "c.DockerSpawner.image = \"ai-lab:dev\"",
-        Proves("container/hub.rs", "fn an_image_and_no_cmd_is_enough()"),
+        Proves("container/hub.rs", "fn an_image_and_no_cmd_is_enough("),
     ),
 ];
 
@@ -159,7 +159,7 @@ const IMAGES: &[(&str, Do)] = &[
 const HUB: &[(&str, Do)] = &[
     (
         "c.DockerSpawner.image",
-        Proves("container/hub.rs", "fn an_image_and_no_cmd_is_enough()"),
+        Proves("container/hub.rs", "fn an_image_and_no_cmd_is_enough("),
     ),
     (
         "scripts/image",

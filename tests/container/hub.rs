@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::quick_start::a_server_under_a_hub_has_no_database_and_its_kernels_have_all;
 use crate::support::Start;
 use crate::support::blocks;
 use crate::support::docker::{IMAGE, Volume, docker_ok, run};
@@ -12,9 +13,49 @@ use crate::support::hub::{Hub, path};
 const GRACE: Duration = Duration::from_secs(10);
 const COMPUTE: &str = "print(6 * 7)";
 
+/// What some have in their configuration, here by the names of users; alice has nothing of it.
+const BY_USER: &str = "
+async def as_that_user_has_it(spawner):
+    match spawner.user.name:
+        case 'bob':
+            spawner.environment = {'PYTHON_LAZY_IMPORTS': 'none'}
+        case 'guided':
+            spawner.default_url = '/lab/tree/data.ipynb'
+        case 'stacks':
+            # As jupyterhub-deploy-docker and most tutorials have it.
+            spawner.cmd = 'start-singleuser.py'
+            spawner.notebook_dir = '/home/jovyan/work'
+            spawner.volumes = {name: spawner.notebook_dir for name in volumes}
+        case 'docker':
+            spawner.volumes = {**volumes, '/var/run/docker.sock': '/var/run/docker.sock'}
+            # Docker runs health checks as root.
+            spawner.extra_create_kwargs = {'healthcheck': {'test': ['NONE']}}
+        case 'kept':
+            # It has all the time it wants to end in order.
+            spawner.remove = False
+            spawner.cmd = ['--stop-timeout', '50', 'jupyter-lab']
+            spawner.extra_create_kwargs = {'stop_timeout': 60}
+            spawner.debug = True
+            spawner.args = ['--debug']
+c.Spawner.pre_spawn_hook = as_that_user_has_it
+";
+
 #[test]
-fn an_image_and_no_cmd_is_enough() {
-    let hub = Hub::start("");
+fn a_hub_with_an_image_serves_everybody_as_configured() {
+    let hub = Hub::start(BY_USER);
+    an_image_and_no_cmd_is_enough(&hub);
+    let started = hub.ask(&["start", "alice", "alice/second", "bob"]);
+    assert_eq!(started, "ready ready ready");
+    let containers = ["alice", "bob"].map(|user| hub.container(user));
+    a_server_under_a_hub_has_no_database_and_its_kernels_have_all(&hub, &containers);
+    people_and_their_named_servers_do_not_meet(&hub);
+    the_hub_decides_where_people_arrive(&hub);
+    a_configuration_for_the_docker_stacks_works_as_it_stands(&hub);
+    the_mounted_socket_works_and_no_process_is_roots(&hub);
+    a_kept_container_goes_on_with_what_is_in_it(&hub);
+}
+
+fn an_image_and_no_cmd_is_enough(hub: &Hub) {
     assert_eq!(hub.ask(&["start", "alice"]), "ready");
     assert_eq!(
         hub.ask(&["page", "alice"]),
@@ -69,18 +110,12 @@ fn the_lines_of_the_page_start_a_hub() {
     running.end();
 }
 
-#[test]
-fn the_mounted_socket_works_and_no_process_is_roots() {
-    // Docker runs health checks as root.
-    let hub = Hub::start(
-        "volumes['/var/run/docker.sock'] = '/var/run/docker.sock'\n\
-         c.DockerSpawner.extra_create_kwargs = {'healthcheck': {'test': ['NONE']}}",
-    );
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
-    let container = hub.container("alice");
+fn the_mounted_socket_works_and_no_process_is_roots(hub: &Hub) {
+    assert_eq!(hub.ask(&["start", "docker"]), "ready");
+    let container = hub.container("docker");
     let list = "import subprocess\n\
                 print(subprocess.getoutput('docker ps --format {{.Names}}'))";
-    let listed = hub.ask(&["run", "alice", list]);
+    let listed = hub.ask(&["run", "docker", list]);
     assert!(listed.contains(&container.name), "{listed}");
     let said = docker_ok(["top", &container.name, "-eo", "uid,pid,args"]);
     assert!(said.contains("jupyterhub-singleuser"), "{said}");
@@ -89,62 +124,44 @@ fn the_mounted_socket_works_and_no_process_is_roots() {
     }
 }
 
-#[test]
-fn a_kept_container_goes_on_with_what_is_in_it() {
+fn a_kept_container_goes_on_with_what_is_in_it(hub: &Hub) {
     // It has all the time it wants to end in order.
-    let hub = Hub::start(
-        "c.DockerSpawner.remove = False\n\
-         c.DockerSpawner.cmd = ['--stop-timeout', '50', 'jupyter-lab']\n\
-         c.DockerSpawner.extra_create_kwargs = {'stop_timeout': 60}\n\
-         c.DockerSpawner.debug = True\n\
-         c.DockerSpawner.args = ['--debug']",
-    );
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
-    let container = hub.container("alice");
+    assert_eq!(hub.ask(&["start", "kept"]), "ready");
+    let container = hub.container("kept");
     let id = || docker_ok(["inspect", "--format", "{{.Id}}", &container.name]);
     let first = id();
     let write = "open('/home/jupyter/installed', 'w').write('by me')\nprint('written')";
-    assert_eq!(hub.ask(&["run", "alice", write]), "written");
-    assert_eq!(hub.ask(&["stop", "alice"]), "stopped");
+    assert_eq!(hub.ask(&["run", "kept", write]), "written");
+    assert_eq!(hub.ask(&["stop", "kept"]), "stopped");
     assert_eq!(container.exit_code(), 0, "{}", container.logs());
 
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
+    assert_eq!(hub.ask(&["start", "kept"]), "ready");
     assert_eq!(id(), first);
     let read = "print(open('/home/jupyter/installed').read())";
-    assert_eq!(hub.ask(&["run", "alice", read]), "by me");
+    assert_eq!(hub.ask(&["run", "kept", read]), "by me");
     let log = container.logs();
     assert!(log.contains("[D "), "debug is on: {log}");
 }
 
-#[test]
-fn the_hub_decides_where_people_arrive() {
-    let hub = Hub::start("c.DockerSpawner.default_url = '/lab/tree/data.ipynb'");
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
-    let page = hub.ask(&["page", "alice"]);
-    assert_eq!(page, "/user/alice/lab/tree/data.ipynb");
+fn the_hub_decides_where_people_arrive(hub: &Hub) {
+    assert_eq!(hub.ask(&["start", "guided"]), "ready");
+    let page = hub.ask(&["page", "guided"]);
+    assert_eq!(page, "/user/guided/lab/tree/data.ipynb");
 }
 
-/// As jupyterhub-deploy-docker and most tutorials have it.
-#[test]
-fn a_configuration_for_the_docker_stacks_works_as_it_stands() {
-    let hub = Hub::start(
-        "notebook_dir = '/home/jovyan/work'\n\
-         c.DockerSpawner.cmd = 'start-singleuser.py'\n\
-         c.DockerSpawner.notebook_dir = notebook_dir\n\
-         c.DockerSpawner.volumes = {name: notebook_dir for name in volumes}",
-    );
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
-    let page = hub.ask(&["page", "alice"]);
-    assert_eq!(page, "/user/alice/lab/tree/start.ipynb");
+fn a_configuration_for_the_docker_stacks_works_as_it_stands(hub: &Hub) {
+    assert_eq!(hub.ask(&["start", "stacks"]), "ready");
+    let page = hub.ask(&["page", "stacks"]);
+    assert_eq!(page, "/user/stacks/lab/tree/start.ipynb");
     let write = "import os\nopen('mine.txt', 'w').write('')\nprint(os.getcwd())";
-    let place = hub.ask(&["run", "alice", write]);
+    let place = hub.ask(&["run", "stacks", write]);
     assert_eq!(place, "/home/jovyan/work");
-    let files = hub.ask(&["files", "alice"]);
+    let files = hub.ask(&["files", "stacks"]);
     assert!(
         files.contains("start.ipynb") && files.contains("mine.txt"),
         "{files}"
     );
-    let container = hub.container("alice");
+    let container = hub.container("stacks");
     let log = container.logs();
     let warned = |line: &str| line.starts_with("[W ") && line.contains(" ai-lab] ");
     assert!(!log.lines().any(warned), "{log}");
@@ -198,11 +215,8 @@ fn a_hubs_directory_is_that_of_the_notebooks_if_a_volume_is_there() {
     assert!(first.contains("in /home/jupyter/notebooks\n"), "{first}");
 }
 
-#[test]
-fn people_and_their_named_servers_do_not_meet() {
-    let hub = Hub::start("");
-    let started = hub.ask(&["start", "alice", "alice/second", "bob"]);
-    assert_eq!(started, "ready ready ready");
+/// Alice with two servers, and Bob.
+fn people_and_their_named_servers_do_not_meet(hub: &Hub) {
     assert_eq!(hub.ask(&["servers"]), "alice alice/second bob");
     let write = "open('hers.txt', 'w').write('')\nprint('written')";
     assert_eq!(hub.ask(&["run", "alice", write]), "written");

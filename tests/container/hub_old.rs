@@ -67,7 +67,7 @@ fn old_configurations_work_as_they_stand() {
     assert_ne!(renamed, CMD);
     // Without sudo nobody makes ubuntu root, so such a container starts as root itself.
     let as_root = "no_health_check['user'] = 'root'";
-    for (cmd, more) in [(CMD, ""), (&renamed, as_root)] {
+    for (cmd, more, has_script) in [(CMD, "", true), (&renamed, as_root, false)] {
         let hub = image.hub(cmd, more);
         assert_eq!(hub.ask(&["start", "alice"]), "ready");
         assert_eq!(hub.ask(&["run", "alice", COMPUTE]), "42");
@@ -81,10 +81,16 @@ fn old_configurations_work_as_they_stand() {
         );
         let file = container.exec_ok("jupyter", &["cat", "/home/jupyter/jupyter-server.log"]);
         assert!(file.contains("is running at:"), "{file}");
+        if has_script {
+            leave_traps(&container);
+        }
         assert_eq!(hub.ask(&["stop", "alice"]), "stopped");
         let log = container.logs();
         assert!(log.contains("received signal 15, stopping"), "{log}");
         assert_eq!(hub.ask(&["start", "alice"]), "ready");
+        if has_script {
+            what_users_leave_behind_is_not_what_root_imports(&container);
+        }
     }
 }
 
@@ -92,14 +98,9 @@ fn old_configurations_work_as_they_stand() {
 const TRAP: &str = "import os\n\
                     with open(f'/tmp/trapped-{os.getuid()}', 'a') as said: print(__name__, file=said)\n";
 
-#[test]
-fn what_users_leave_behind_is_not_what_root_imports() {
-    let image = Derived::build();
-    let hub = image.hub(CMD, "");
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
-    let container = hub.container("alice");
-    // Wherever the two users can write and Python may look: beside the script, in the
-    // working directory, and in both homes.
+/// Wherever the two users can write and Python may look: beside the script, in the working
+/// directory, and in both homes.
+fn leave_traps(container: &Container) {
     let plant = |user: &str, place: &str| {
         let write = format!(
             "mkdir -p {place} && for name in os sys site sitecustomize usercustomize encodings; \
@@ -115,10 +116,11 @@ fn what_users_leave_behind_is_not_what_root_imports() {
     plant("ubuntu", &format!("/home/ubuntu/{packages}"));
     let replace = "rm -f /home/jupyter/entrypoint.py || mv /home/jupyter/entrypoint.py /tmp";
     assert!(!container.exec("jupyter", &["sh", "-c", replace]).0);
-    let trapped = || container.exec_ok("root", &["sh", "-c", "echo /tmp/trapped-*"]);
+}
 
-    assert_eq!(hub.ask(&["stop", "alice"]), "stopped");
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
+/// After another start.
+fn what_users_leave_behind_is_not_what_root_imports(container: &Container) {
+    let trapped = || container.exec_ok("root", &["sh", "-c", "echo /tmp/trapped-*"]);
     let said = trapped();
     assert!(
         !said.contains("trapped-0") && !said.contains("trapped-1001"),

@@ -9,12 +9,26 @@ const TERMINATED: &str = "Jupyter server terminated with error code";
 
 /// The hub looks after its servers every second rather than every half minute, and
 /// leaves containers that have ended to be looked at.
-const WATCHFUL: &str = "c.Spawner.poll_interval = 1\n\
-                        c.DockerSpawner.remove = False";
+///
+/// Bob's server does not come up.
+const WATCHFUL: &str = "c.Spawner.poll_interval = 1
+c.DockerSpawner.remove = False
+async def break_it_for_bob(spawner):
+    if spawner.user.name == 'bob':
+        spawner.args = ['--no-such-option']
+        spawner.environment = {'AI_LAB_RESCUE': 'never'}
+        spawner.http_timeout = 15
+c.Spawner.pre_spawn_hook = break_it_for_bob
+";
 
 #[test]
-fn a_server_that_crashes_is_told_in_its_log_and_seen_by_the_hub() {
+fn a_hub_that_looks_sees_a_server_that_ends_and_says_of_one_that_never_came_up_what_it_knows() {
     let mut hub = Hub::start(WATCHFUL);
+    a_server_that_crashes_is_told_in_its_log_and_seen_by_the_hub(&mut hub);
+    a_server_that_does_not_come_up_is_no_riddle(&hub);
+}
+
+fn a_server_that_crashes_is_told_in_its_log_and_seen_by_the_hub(hub: &mut Hub) {
     assert_eq!(hub.ask(&["start", "alice"]), "ready");
     let container = hub.container("alice");
     // What a server that runs out of memory looks like.
@@ -33,18 +47,11 @@ fn a_server_that_crashes_is_told_in_its_log_and_seen_by_the_hub() {
     assert_eq!(hub.ask(&["run", "alice", COMPUTE]), "42");
 }
 
-#[test]
-fn a_server_that_does_not_come_up_is_no_riddle() {
-    let hub = Hub::start(&format!(
-        "{WATCHFUL}\n\
-         c.DockerSpawner.args = ['--no-such-option']\n\
-         c.DockerSpawner.environment = {{'AI_LAB_RESCUE': 'never'}}\n\
-         c.Spawner.http_timeout = 15"
-    ));
+fn a_server_that_does_not_come_up_is_no_riddle(hub: &Hub) {
     // The hub knows no more than that nobody answers; the log does.
-    let said = hub.ask(&["start", "alice"]);
+    let said = hub.ask(&["start", "bob"]);
     assert!(said.starts_with("Spawn failed: Server at http"), "{said}");
-    let container = hub.container("alice");
+    let container = hub.container("bob");
     assert_eq!(container.exit_code(), 2);
     let log = container.logs();
     assert!(log.contains("--no-such-option"), "{log}");
@@ -52,20 +59,7 @@ fn a_server_that_does_not_come_up_is_no_riddle() {
 }
 
 #[test]
-fn servers_outlive_their_hub() {
-    let mut hub = Hub::start("c.JupyterHub.cleanup_servers = False");
-    assert_eq!(hub.ask(&["start", "alice"]), "ready");
-    let container = hub.container("alice");
-    let pid = container.status()["main_pid"].clone();
-    hub.end();
-    hub.begin();
-    assert_eq!(hub.ask(&["servers"]), "alice");
-    assert_eq!(hub.ask(&["run", "alice", COMPUTE]), "42");
-    assert_eq!(container.status()["main_pid"], pid);
-}
-
-#[test]
-fn a_server_waits_for_a_hub_that_comes_later() {
+fn hub_and_server_find_each_other_again_whichever_of_them_ends() {
     // Published where it was before, so that the hub finds it again.
     let mut hub = Hub::start(&format!(
         "c.JupyterHub.cleanup_servers = False\n\
@@ -76,6 +70,20 @@ fn a_server_waits_for_a_hub_that_comes_later() {
     ));
     assert_eq!(hub.ask(&["start", "alice"]), "ready");
     let container = hub.container("alice");
+    servers_outlive_their_hub(&mut hub, &container);
+    a_server_waits_for_a_hub_that_comes_later(&mut hub, &container);
+}
+
+fn servers_outlive_their_hub(hub: &mut Hub, container: &Container) {
+    let pid = container.status()["main_pid"].clone();
+    hub.end();
+    hub.begin();
+    assert_eq!(hub.ask(&["servers"]), "alice");
+    assert_eq!(hub.ask(&["run", "alice", COMPUTE]), "42");
+    assert_eq!(container.status()["main_pid"], pid);
+}
+
+fn a_server_waits_for_a_hub_that_comes_later(hub: &mut Hub, container: &Container) {
     hub.end();
     // The machine comes up again, and the container before the hub.
     container.stop();

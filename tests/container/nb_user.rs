@@ -302,37 +302,43 @@ fn an_adopted_owner_has_a_name() {
 /// With and without root, dockerspawner's class for the users of the system.
 #[test]
 fn a_hub_spawns_system_users() {
-    for as_root in ["True", "False"] {
-        let homes = tempfile::tempdir().unwrap();
-        let home = homes.path().join("alice");
-        fs::create_dir(&home).unwrap();
-        chown(&home, Some(UID), Some(GID)).unwrap();
-        let line = format!("alice:x:{UID}:{GID}:Alice:{}:/bin/sh\n", home.display());
-        let more = format!(
-            "c.JupyterHub.spawner_class = 'dockerspawner.SystemUserSpawner'\n\
-             volumes.clear()\n\
-             c.SystemUserSpawner.run_as_root = {as_root}\n\
-             c.SystemUserSpawner.host_homedir_format_string = '{}/{{username}}'",
-            homes.path().display()
-        );
-        let hub = Hub::start_with_users(&line, &more);
-        assert_eq!(hub.ask(&["start", "alice"]), "ready");
+    let homes = tempfile::tempdir().unwrap();
+    let home = |user: &str| homes.path().join(user);
+    let mut lines = String::new();
+    for user in ["alice", "bob"] {
+        fs::create_dir(home(user)).unwrap();
+        chown(home(user), Some(UID), Some(GID)).unwrap();
+        let line = format!("{user}:x:{UID}:{GID}::{}:/bin/sh\n", home(user).display());
+        lines.push_str(&line);
+    }
+    let more = format!(
+        "c.JupyterHub.spawner_class = 'dockerspawner.SystemUserSpawner'\n\
+         volumes.clear()\n\
+         async def root_for_alice(spawner):\n\
+         \x20   spawner.run_as_root = spawner.user.name == 'alice'\n\
+         c.Spawner.pre_spawn_hook = root_for_alice\n\
+         c.SystemUserSpawner.host_homedir_format_string = '{}/{{username}}'",
+        homes.path().display()
+    );
+    let hub = Hub::start_with_users(&lines, &more);
+    for (user, as_root) in [("alice", true), ("bob", false)] {
+        assert_eq!(hub.ask(&["start", user]), "ready");
         let code = "import os; open('mine.txt', 'w').close(); print(os.getcwd(), os.getuid())";
-        let said = hub.ask(&["run", "alice", code]);
-        assert_eq!(
-            said,
-            format!("/home/alice {UID}"),
-            "run_as_root = {as_root}"
-        );
-        assert_eq!(fs::metadata(home.join("mine.txt")).unwrap().uid(), UID);
-        let container = hub.container("alice");
+        let said = hub.ask(&["run", user, code]);
+        assert_eq!(said, format!("/home/{user} {UID}"), "as root: {as_root}");
+        let mine = fs::metadata(home(user).join("mine.txt")).unwrap();
+        assert_eq!(mine.uid(), UID);
+        let container = hub.container(user);
+        let started_as = container.inspect("{{.Config.User}}");
+        assert_eq!(started_as.starts_with("0"), as_root, "{started_as}");
         let said = docker_ok(["top", &container.name, "-eo", "uid,pid,args"]);
         for process in said.lines().skip(1) {
             assert!(process.trim().starts_with("1234 "), "{said}");
         }
         let who = "import subprocess as s; print(s.getoutput(\"whoami; ssh -G x 2>/dev/null | grep '^user '\"))";
-        assert_eq!(hub.ask(&["run", "alice", who]), "alice\nuser alice");
-        if as_root == "True" {
+        let named = format!("{user}\nuser {user}");
+        assert_eq!(hub.ask(&["run", user, who]), named);
+        if as_root {
             assert_eq!(container.exec_ok("1234", &["whoami"]), "alice\n");
         }
     }

@@ -46,19 +46,15 @@ fn libraries(container: &Container, program: &str) -> String {
     container.exec_ok("jupyter", &["sh", "-euc", look, program])
 }
 
-#[test]
-fn a_server_under_a_hub_has_no_database_and_its_kernels_have_all() {
-    let hub = Hub::start(
-        "async def all_for_bob(spawner):\n\
-         \x20   if spawner.user.name == 'bob':\n\
-         \x20       spawner.environment = {'PYTHON_LAZY_IMPORTS': 'none'}\n\
-         c.Spawner.pre_spawn_hook = all_for_bob",
-    );
-    assert_eq!(hub.ask(&["start", "alice", "bob"]), "ready ready");
+/// Alice has the image as it is, and Bob all of it from the start.
+pub fn a_server_under_a_hub_has_no_database_and_its_kernels_have_all(
+    hub: &Hub,
+    [alice, bob]: &[Container; 2],
+) {
     let kernel = "import sys\nprint('ai_lab_start' in sys.modules)";
-    for (user, has) in [("alice", false), ("bob", true)] {
+    for (user, container, has) in [("alice", alice, false), ("bob", bob, true)] {
         assert_eq!(hub.ask(&["run", user, kernel]), "False");
-        let loaded = libraries(&hub.container(user), "bin/jupyterhub-singleuser");
+        let loaded = libraries(container, "bin/jupyterhub-singleuser");
         assert!(loaded.contains("/site-packages/zmq/"), "{loaded}");
         for package in ["sqlalchemy", "cryptography"] {
             let there = loaded.contains(&format!("/site-packages/{package}/"));
