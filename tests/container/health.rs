@@ -2,7 +2,7 @@
 //! hangs, is gone from its port or is being started again.
 
 use crate::support::certificate::Pair;
-use crate::support::docker::{Container, IMAGE, docker, docker_ok, mounted, text};
+use crate::support::docker::{Container, docker, docker_ok, mounted, text};
 
 const READY: &str = "] ready in ";
 /// Docker asks every second, and one answer is enough.
@@ -90,11 +90,8 @@ fn docker_sees_a_server_hang_and_come_back() {
     is_healthy(&container, "http://127.0.0.1:49494/api");
 }
 
-#[test]
-fn the_images_own_health_check_needs_no_option() {
-    let container = Container::as_the_image_is(IMAGE, &[], &[]);
-    container.wait_for(READY);
-    docker_says(&container, "healthy");
+pub fn the_images_own_health_check_needs_no_option(container: &Container) {
+    docker_says(container, "healthy");
     let said = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     assert_eq!(said, "healthy: http://127.0.0.1:49494/api answers\n");
     let said = container.exec_ok("jupyter", &["ai-lab-entrypoint", "status"]);

@@ -2,15 +2,38 @@
 //! and the real socket.
 
 use crate::support::docker::{COMPAT, Container, IMAGE, Volume, docker_ok, run};
+use crate::{health, jupyters_own, lab, limits, readiness};
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
 const READY: &str = "] ready in ";
 
+/// With a volume, and as the image is otherwise.
 #[test]
-fn a_newcomer_gets_in_with_the_default_password_and_finds_the_notebooks() {
+fn the_usual_container_is_what_is_promised_of_it() {
     let volume = Volume::new();
-    let container = Container::start(&[&volume.option()], &[]);
+    let container = Container::as_the_image_is(IMAGE, &[&volume.option()], &[]);
     let log = container.wait_for(READY);
+    a_newcomer_gets_in_with_the_default_password_and_finds_the_notebooks(&container, &log);
+    the_welcome_follows_jupyters_own_ready_line_at_once(&log);
+    lab::people_arrive_at_the_start_page(&log);
+    orphans_are_reaped(&container);
+    lab::what_is_deleted_is_gone(&container);
+    lab::every_shell_beside_a_server_finds_the_venv_first_and_roots_does_not(&container);
+    limits::a_small_shared_memory_is_named_by_status_alone(&container);
+    readiness::another_jupyterlab_on_the_port_is_not_taken_for_ours(&container);
+    jupyters_own::a_start_beside_the_containers_own_is_not_asked(&container);
+    health::the_images_own_health_check_needs_no_option(&container);
+    pip_works_for_the_user(&container);
+    a_volume_keeps_what_was_changed_and_the_login_survives_a_restart(&container);
+    container.visit(&["kernel", "ailab"]);
+    no_process_of_root_is_left(&container);
+    a_stop_ends_kernels_cleanly_with_code_0_in_the_usual_time(&container);
+}
+
+fn a_newcomer_gets_in_with_the_default_password_and_finds_the_notebooks(
+    container: &Container,
+    log: &str,
+) {
     for part in [
         WELCOME,
         "http://localhost:49494",
@@ -143,25 +166,19 @@ fn the_mounted_socket_is_usable_by_the_user() {
     container.exec_ok("jupyter", &["docker", "ps"]);
 }
 
-#[test]
-fn no_process_of_root_is_left() {
-    // Docker's own health checks begin as root, and would be seen at times.
-    let container = Container::start(&["--no-healthcheck"], &[]);
-    container.wait_for(READY);
-    container.visit(&["kernel", "ailab"]);
+fn no_process_of_root_is_left(container: &Container) {
     let said = docker_ok(["top", &container.name, "-eo", "uid,pid,args"]);
-    let processes: Vec<&str> = said.lines().skip(1).collect();
+    // Docker's own health checks begin as root, and are seen at times.
+    let is_check = |line: &&str| line.contains("healthcheck") || line.contains("runc");
+    let lines = said.lines().skip(1);
+    let processes: Vec<&str> = lines.filter(|line| !is_check(line)).collect();
     assert!(processes.len() >= 3, "{said}");
     for process in processes {
         assert!(process.trim().starts_with("1000 "), "{said}");
     }
 }
 
-#[test]
-fn a_stop_ends_kernels_cleanly_with_code_0_in_the_usual_time() {
-    let container = Container::start(&[], &[]);
-    container.wait_for(READY);
-    container.visit(&["kernel", "ailab"]);
+fn a_stop_ends_kernels_cleanly_with_code_0_in_the_usual_time(container: &Container) {
     let runtime = "/home/jupyter/.local/share/jupyter/runtime";
     let files = container.exec_ok("jupyter", &["ls", runtime]);
     assert!(files.contains("kernel-"), "{files}");
@@ -181,10 +198,7 @@ fn time_of_day(line: &str) -> i64 {
     ((digits[0] * 60 + digits[1]) * 60 + digits[2]) * 1000 + digits[3]
 }
 
-#[test]
-fn the_welcome_follows_jupyters_own_ready_line_at_once() {
-    let container = Container::start(&[], &[]);
-    let log = container.wait_for(READY);
+fn the_welcome_follows_jupyters_own_ready_line_at_once(log: &str) {
     let at = |part| log.find(part).unwrap_or_else(|| panic!("{part}: {log}"));
     assert!(at("is running at:") < at(WELCOME) && at(WELCOME) < at(READY));
     let time = |part| time_of_day(log.lines().find(|line| line.contains(part)).unwrap());
@@ -193,10 +207,7 @@ fn the_welcome_follows_jupyters_own_ready_line_at_once() {
     assert!(late < 1000, "{late} ms: {log}");
 }
 
-#[test]
-fn orphans_are_reaped() {
-    let container = Container::start(&[], &[]);
-    container.wait_for(READY);
+fn orphans_are_reaped(container: &Container) {
     container.exec_ok(
         "jupyter",
         &["sh", "-c", "for i in 1 2 3 4 5; do (true &) ; done"],
@@ -210,11 +221,7 @@ fn orphans_are_reaped() {
     });
 }
 
-#[test]
-fn a_volume_keeps_what_was_changed_and_the_login_survives_a_restart() {
-    let volume = Volume::new();
-    let container = Container::start(&[&volume.option()], &[]);
-    container.wait_for(READY);
+fn a_volume_keeps_what_was_changed_and_the_login_survives_a_restart(container: &Container) {
     let file = "/home/jupyter/notebooks/start.ipynb";
     container.exec_ok("jupyter", &["sh", "-c", &format!("echo mine >{file}")]);
     let config = "/home/jupyter/.jupyter/jupyter_server_config.json";
@@ -268,10 +275,7 @@ fn without_the_right_to_drop_root_it_ends_with_the_remedy() {
     assert_eq!((code, stdout.as_str()), (0, "1000\n"), "{stderr}");
 }
 
-#[test]
-fn pip_works_for_the_user() {
-    let container = Container::start(&[], &["sh", "-c", "echo it runs; exec sleep 1000"]);
-    container.wait_for("it runs");
+fn pip_works_for_the_user(container: &Container) {
     let pip = "/opt/ai-lab/jupyterenv/bin/pip";
     let said = container.exec_ok(
         "jupyter",

@@ -110,24 +110,26 @@ fn what_cannot_work_is_said_before_the_server_starts() {
     assert!(!stderr.contains("Traceback"), "{stderr}");
 }
 
+const HEALTHY: &str = "healthy: http://127.0.0.1:49494/api answers\n";
+
 /// Whoever prepares something in a script of their own ends it so.
 #[test]
 fn a_start_that_takes_its_commands_place_is_asked_and_one_beside_it_is_not() {
     let line = ["bash", "-c", "true; exec ai-lab-entrypoint jupyter-lab"];
     let container = Container::start(&[], &line);
     container.wait_for(READY);
-    let healthy = "healthy: http://127.0.0.1:49494/api answers\n";
     let check = || container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
-    assert_eq!(check(), healthy);
+    assert_eq!(check(), HEALTHY);
     container.exec_ok("jupyter", &["ai-lab-entrypoint", "--", "true"]);
-    assert_eq!(check(), healthy);
+    assert_eq!(check(), HEALTHY);
     assert_eq!(container.stop(), 0);
-    let container = Container::start(&[], &[]);
-    container.wait_for(READY);
+}
+
+pub fn a_start_beside_the_containers_own_is_not_asked(container: &Container) {
     for user in ["jupyter", "root"] {
         container.exec_ok(user, &["ai-lab-entrypoint", "--", "true"]);
         let check = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
-        assert_eq!(check, healthy, "{user}");
+        assert_eq!(check, HEALTHY, "{user}");
     }
 }
 

@@ -156,12 +156,9 @@ fn a_port_that_is_taken_is_named_and_nobody_is_welcomed() {
     is_refused_beside(&other, "");
 }
 
-#[test]
-fn another_jupyterlab_on_the_port_is_not_taken_for_ours() {
-    let other = Container::start(&[], &[]);
-    other.wait_for(READY);
+pub fn another_jupyterlab_on_the_port_is_not_taken_for_ours(other: &Container) {
     is_refused_beside(
-        &other,
+        other,
         "http://127.0.0.1:49494/api answers before the server",
     );
     let said = other.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
