@@ -3,6 +3,7 @@
 
 use crate::support::certificate::Pair;
 use crate::support::docker::{Container, docker, docker_ok, mounted, text};
+use crate::support::few;
 
 const READY: &str = "] ready in ";
 /// Docker asks every second, and one answer is enough.
@@ -178,20 +179,34 @@ fn proxies_of_the_environment_are_not_asked() {
 #[test]
 fn whatever_the_place_docker_finds_it_at_the_next_interval() {
     let (base, port) = ("--ServerApp.base_url=/deep/er/", "JUPYTER_PORT=8123");
-    let read_only = ["--read-only", "--tmpfs=/tmp"];
-    for (options, command, target) in [
-        (
-            &["--env", port][..],
-            &["jupyter-lab", base][..],
-            "http://127.0.0.1:8123/deep/er/api",
-        ),
-        (&read_only, &[], "http://127.0.0.1:49494/api"),
-        (
-            &["--user=1234:0"],
-            &["jupyter-lab", base],
-            "http://127.0.0.1:49494/deep/er/api",
-        ),
-    ] {
+    let alone = [
+        "--user=1234:0",
+        "--read-only",
+        "--tmpfs=/tmp",
+        "--env",
+        port,
+    ];
+    for &(options, command, target) in few(
+        1,
+        &[
+            (
+                &alone[..],
+                &["jupyter-lab", base][..],
+                "http://127.0.0.1:8123/deep/er/api",
+            ),
+            (
+                &alone[3..],
+                &["jupyter-lab", base],
+                "http://127.0.0.1:8123/deep/er/api",
+            ),
+            (&alone[1..3], &[], "http://127.0.0.1:49494/api"),
+            (
+                &alone[..1],
+                &["jupyter-lab", base],
+                "http://127.0.0.1:49494/deep/er/api",
+            ),
+        ],
+    ) {
         let container = server(&[options, &EAGER].concat(), command);
         is_healthy(&container, target);
         docker_says(&container, "healthy");

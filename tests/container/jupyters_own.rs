@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::docker::{Container, Derived, IMAGE, mounted, run};
+use crate::support::few;
 
 const READY: &str = "] ready in ";
 const CONFIG: &str = "/home/jupyter/.jupyter/jupyter_server_config.py";
@@ -28,12 +29,16 @@ const EVERYWHERE: &str = "00000000:C156";
 
 #[test]
 fn who_restricts_the_address_never_listens_everywhere() {
-    for text in [
-        "c.ServerApp.ip = '127.0.0.1'\n",
-        "if True:\n    c.ServerApp.ip = '127.0.0.1'\n",
-        "import os\nc['ServerApp']['ip'] = os.environ.get('NOWHERE', '127.0.0.1')\n",
-        "c.update({'ServerApp': {'ip': '127.0.0.1'}})\n",
-    ] {
+    // How each is read: in the unit tests of `jupyter_config::python`.
+    for text in few(
+        1,
+        &[
+            "import os\nc['ServerApp']['ip'] = os.environ.get('NOWHERE', '127.0.0.1')\n",
+            "c.ServerApp.ip = '127.0.0.1'\n",
+            "if True:\n    c.ServerApp.ip = '127.0.0.1'\n",
+            "c.update({'ServerApp': {'ip': '127.0.0.1'}})\n",
+        ],
+    ) {
         let (_file, mount) = mounted(text, CONFIG);
         let container = Container::start(&[&mount], &[]);
         container.wait_for(READY);
@@ -41,11 +46,14 @@ fn who_restricts_the_address_never_listens_everywhere() {
     }
     // Only Jupyter knows what another file sets, and whether a condition is met.
     let (_site, site) = mounted("c.ServerApp.ip = '127.0.0.1'\n", "/etc/corp/site.py");
-    for (text, everywhere) in [
-        ("load_subconfig('/etc/corp/site.py')\n", false),
-        ("if False:\n    c.ServerApp.ip = '127.0.0.1'\n", true),
-        ("if False:\n    c.ServerApp.port = 9999\n", true),
-    ] {
+    for (text, everywhere) in few(
+        2,
+        &[
+            ("load_subconfig('/etc/corp/site.py')\n", false),
+            ("if False:\n    c.ServerApp.ip = '127.0.0.1'\n", true),
+            ("if False:\n    c.ServerApp.port = 9999\n", true),
+        ],
+    ) {
         let (_file, mount) = mounted(text, CONFIG);
         let container = Container::start(&[&site, &mount], &[]);
         container.wait_for(READY);

@@ -2,7 +2,7 @@
 //! page where people arrive.
 
 use crate::support::docker::{Container, IMAGE, docker_ok, mounted, run};
-use crate::support::repeated;
+use crate::support::{few, repeated};
 
 const READY: &str = "] ready in ";
 
@@ -203,33 +203,45 @@ const WHERE: &str = "import os\nfrom ipykernel.kernelapp import IPKernelApp\n\
                      kernel = IPKernelApp.instance()\n\
                      print(kernel.transport, os.path.dirname(kernel.ip))";
 
+const RUNTIME: &str = ".local/share/jupyter/runtime";
+
+/// The sockets are in this home, or what stands for it.
+fn sockets_are_in(home: &str, container: &Container) {
+    let place = format!("{home}/{RUNTIME}");
+    assert_eq!(
+        container.visit(&["run", "ailab", WHERE]),
+        format!("ipc {place}")
+    );
+    let mode = container.exec_ok("root", &["stat", "-c", "%a", &place]);
+    assert!(mode.trim_end().ends_with("700"), "{mode}");
+    let log = container.logs();
+    assert!(!log.contains("over TCP"), "{log}");
+}
+
+pub fn kernels_are_reached_by_sockets_that_only_the_user_gets_to(container: &Container) {
+    sockets_are_in("/home/jupyter", container);
+}
+
 #[test]
-fn kernels_are_reached_by_sockets_that_only_the_user_gets_to() {
+fn kernels_are_reached_by_sockets_wherever_home_is() {
     let long = format!("/home/jupyter/{}", "long".repeat(20));
-    let runtime = ".local/share/jupyter/runtime";
-    for (options, words, directory) in [
-        (&[][..], &[][..], "/home/jupyter"),
-        // A socket's name has at most 107 bytes.
-        (&[], &["--home", &long], "/tmp/ai-lab-home-1000"),
-        (
-            &["--read-only", "--tmpfs=/tmp"],
-            &[],
-            "/tmp/ai-lab-home-1000",
-        ),
-        (&["--user=1234:0"], &[], "/tmp/ai-lab-home-1234"),
-    ] {
+    for &(options, words, home) in few(
+        2,
+        &[
+            // A socket's name has at most 107 bytes.
+            (&[][..], &["--home", &*long][..], "/tmp/ai-lab-home-1000"),
+            (&["--user=1234:0"], &[], "/tmp/ai-lab-home-1234"),
+            (
+                &["--read-only", "--tmpfs=/tmp"],
+                &[],
+                "/tmp/ai-lab-home-1000",
+            ),
+        ],
+    ) {
         let container = Container::start(options, words);
         container.wait_for(READY);
-        let place = format!("{directory}/{runtime}");
-        assert_eq!(
-            container.visit(&["run", "ailab", WHERE]),
-            format!("ipc {place}")
-        );
-        let mode = container.exec_ok("root", &["stat", "-c", "%a", &place]);
-        assert!(mode.trim_end().ends_with("700"), "{mode}");
-        let log = container.logs();
-        assert!(!log.contains("over TCP"), "{log}");
-        assert_eq!(container.stop(), 0, "{log}");
+        sockets_are_in(home, &container);
+        assert_eq!(container.stop(), 0, "{}", container.logs());
     }
 }
 

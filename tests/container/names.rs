@@ -2,6 +2,7 @@
 //! image's own service of names elsewhere. ssh refuses to run without one.
 
 use crate::support::docker::{Container, Derived, IMAGE, docker_ok, mounted, run, run_image};
+use crate::support::few;
 
 /// What asks for the name of its own uid. Each says one line.
 const WHO: &str = r#"set -e
@@ -23,18 +24,21 @@ fn all(name: &str) -> String {
 #[test]
 fn without_root_a_uid_has_a_name_everywhere() {
     let read_only = ["--read-only", "--tmpfs=/tmp"];
-    for (user, more) in [
-        ("1234", &[][..]),
-        ("1234:0", &read_only),
-        (
-            "1234:5678",
-            &["--cap-drop=ALL", "--security-opt=no-new-privileges"],
-        ),
-        // The first user of a Mac.
-        ("501:20", &[]),
-    ] {
+    for (user, more) in few(
+        2,
+        &[
+            ("1234:0", &read_only[..]),
+            (
+                "1234:5678",
+                &["--cap-drop=ALL", "--security-opt=no-new-privileges"],
+            ),
+            ("1234", &[]),
+            // The first user of a Mac.
+            ("501:20", &[]),
+        ],
+    ) {
         let user = format!("--user={user}");
-        let options = [&[user.as_str(), "--network=none"], more].concat();
+        let options = [&[user.as_str(), "--network=none"], *more].concat();
         let (code, stdout, stderr) = run(&options, &["--", "sh", "-c", WHO]);
         let uid = user[7..].split(':').next().unwrap();
         let expected = all(&format!("jupyter-{uid}"));

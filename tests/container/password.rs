@@ -1,20 +1,21 @@
 //! Every way to choose a password, proven at the login page of the real JupyterLab.
 
 use crate::support::docker::{Container, IMAGE, docker_ok, mounted, text, visit};
+use crate::support::few;
 use crate::support::process::fed;
 
 const READY: &str = "] ready in ";
 /// White space inside, quotes, what shells and TOML could take for theirs, no ASCII.
 const PASSWORD: &str = "pa$$ \"w'ö\\rd #1";
 
-/// The real Jupyter's own idea of a hash.
-fn hashed(algorithm: &str) -> String {
-    let code = "import sys; from jupyter_server.auth import passwd; print(passwd(*sys.argv[1:]))";
+/// The real Jupyter's own idea of a hash, with each of these algorithms.
+fn hashed(algorithms: &[&str]) -> Vec<String> {
+    let code = "import sys; from jupyter_server.auth import passwd\n\
+                for algorithm in sys.argv[2:]: print(passwd(sys.argv[1], algorithm))";
     let python = "--entrypoint=/opt/ai-lab/jupyterenv/bin/python3";
-    let words = [
-        "run", "--rm", python, IMAGE, "-c", code, PASSWORD, algorithm,
-    ];
-    docker_ok(words).trim().to_owned()
+    let words = ["run", "--rm", python, IMAGE, "-c", code, PASSWORD];
+    let said = docker_ok(words.iter().chain(algorithms));
+    said.lines().map(str::to_owned).collect()
 }
 
 /// The image's configuration file with this instead of its default password.
@@ -36,10 +37,14 @@ fn lets_in(options: &[&str], command: &[&str]) -> Container {
 fn as_an_option_or_in_the_configuration_file_it_is_a_default() {
     let toml = config("default = '''pa$$ \"w'ö\\rd #1'''");
     let (_file, mount) = mounted(&toml, "/etc/ai-lab/entrypoint.toml");
-    for (options, command) in [
-        (&[][..], &["--password", PASSWORD][..]),
-        (&[mount.as_str()], &[]),
-    ] {
+    // As an option: in the process test `every_setting`.
+    for (options, command) in few(
+        1,
+        &[
+            (&[mount.as_str()][..], &[][..]),
+            (&[], &["--password", PASSWORD]),
+        ],
+    ) {
         let log = lets_in(options, command).logs();
         let line = format!("The default password is \"{PASSWORD}\".\n");
         assert!(log.contains(&line), "a default is told: {log}");
@@ -60,22 +65,22 @@ fn in_the_environment_it_is_forced() {
 fn a_file_may_be_named_in_three_ways_and_its_last_newline_does_not_count() {
     let toml = config("default = 'ailab'\nfile = '/run/secrets/jupyter'");
     let (_toml, own) = mounted(&toml, "/etc/ai-lab/entrypoint.toml");
-    for (end, options, command) in [
-        (
-            "",
-            &[][..],
-            &["--password-file", "/run/secrets/jupyter"][..],
-        ),
-        (
-            "\n",
-            &["--env=JUPYTER_PASSWORD_FILE=/run/secrets/jupyter"],
-            &[],
-        ),
-        ("\r\n", &[&own], &[]),
-    ] {
+    // The process test `every_setting` has each way, and the unit tests of `source` each end.
+    for (end, options, command) in few(
+        1,
+        &[
+            ("\r\n", &[&*own][..], &[][..]),
+            ("", &[], &["--password-file", "/run/secrets/jupyter"]),
+            (
+                "\n",
+                &["--env=JUPYTER_PASSWORD_FILE=/run/secrets/jupyter"],
+                &[],
+            ),
+        ],
+    ) {
         let content = format!("{PASSWORD}{end}");
         let (_file, secret) = mounted(&content, "/run/secrets/jupyter");
-        let log = lets_in(&[&[secret.as_str()], options].concat(), command).logs();
+        let log = lets_in(&[&[secret.as_str()], *options].concat(), command).logs();
         assert!(
             !log.contains("The default password") && !log.contains("pa$$"),
             "{log}"
@@ -85,9 +90,11 @@ fn a_file_may_be_named_in_three_ways_and_its_last_newline_does_not_count() {
 
 #[test]
 fn a_hash_that_jupyter_made_lets_in_whom_it_would_let_in_there() {
-    for algorithm in ["argon2", "sha256", "sha1"] {
-        let variable = format!("--env=JUPYTER_PASSWORD_HASH={}", hashed(algorithm));
-        lets_in(&[&variable], &[]);
+    let algorithms = ["argon2", "sha256", "sha1"];
+    let hashes = hashed(&algorithms);
+    assert_eq!(hashes.len(), algorithms.len(), "{hashes:?}");
+    for hash in hashes {
+        lets_in(&[&format!("--env=JUPYTER_PASSWORD_HASH={hash}")], &[]);
     }
 }
 
@@ -98,10 +105,13 @@ fn ready(container: &Container, times: usize) {
 
 #[test]
 fn a_login_survives_a_restart_of_the_container_but_no_new_password() {
-    for (options, password) in [
-        (&[][..], "ailab"),
-        (&["--env=JUPYTER_PASSWORD=mine"], "mine"),
-    ] {
+    for &(options, password) in few(
+        1,
+        &[
+            (&[][..], "ailab"),
+            (&["--env=JUPYTER_PASSWORD=mine"], "mine"),
+        ],
+    ) {
         // Jupyter's cookies are for one port, and Docker would choose another one.
         let port = crate::support::free_port();
         let publish = format!("--publish=127.0.0.1:{port}:49494");

@@ -10,7 +10,7 @@ use sha2::Digest;
 use tempfile::TempDir;
 
 use crate::support::docker::{Container, IMAGE, Volume, docker, docker_ok, mounted, run};
-use crate::support::get;
+use crate::support::{few, get, repeated};
 
 const READY: &str = "] ready in ";
 const HOME: &str = "/home/jupyter";
@@ -94,8 +94,17 @@ fn plain(options: &[&str]) -> Container {
 fn as_with_plain_jupyter(options: &[&str]) -> Container {
     let container = Container::start(options, &[]);
     mine(&container);
-    let plain = plain(options);
-    plain.lets(&[("mine", "in"), ("ailab", "out")]);
+    plain(options).lets(&[("mine", "in"), ("ailab", "out")]);
+    container
+}
+
+/// The same. It is the plain one's own doing that a long run looks at again.
+fn as_with_plain_jupyter_again(options: &[&str]) -> Container {
+    if repeated(false, true) {
+        return as_with_plain_jupyter(options);
+    }
+    let container = Container::start(options, &[]);
+    mine(&container);
     container
 }
 
@@ -122,7 +131,7 @@ fn a_python_file_mounted_by_itself_is_in_force() {
 #[test]
 fn so_it_is_without_root_and_on_a_read_only_root_file_system() {
     let (_file, mount) = mounted(&python(), &format!("{JUPYTER}/jupyter_server_config.py"));
-    for user in ["--user=1234", "--user=1234:0"] {
+    for user in few(1, &["--user=1234:0", "--user=1234"]) {
         mine(&Container::start(&[&mount, user], &[]));
     }
     mine(&Container::start(
@@ -139,25 +148,26 @@ fn a_config_map_is_in_force() {
     let file = "jupyter_server_config.py";
     symlink(format!("..data/{file}"), map.path().join(file)).unwrap();
     let mount = format!("{}:ro", volume(map.path(), JUPYTER));
-    as_with_plain_jupyter(&[&mount]);
-    for user in ["--user=1234", "--user=1234:0"] {
-        mine(&Container::start(&[&mount, user], &[]));
+    as_with_plain_jupyter_again(&[&mount]);
+    let [read_only, tmpfs] = READ_ONLY;
+    for options in few(
+        1,
+        &[
+            &["--user=1234", read_only, tmpfs][..],
+            &["--user=1234"],
+            &["--user=1234:0"],
+            &READ_ONLY,
+        ],
+    ) {
+        let options = [&[mount.as_str()], *options].concat();
+        mine(&Container::start(&options, &[]));
     }
-    mine(&Container::start(
-        &[&[mount.as_str()][..], &READ_ONLY].concat(),
-        &[],
-    ));
 }
 
 #[test]
 fn a_forced_password_beats_what_is_mounted() {
-    for (name, content) in [
-        ("jupyter_server_config.py", python()),
-        ("jupyter_server_config.json", json()),
-        (
-            "jupyter_lab_config.py",
-            format!("c.ServerApp.password = '{}'\n", hash()),
-        ),
+    // `password_traps` has the other ones, in a directory of the user's.
+    let all = [
         (
             "jupyter_server_config.json",
             format!(
@@ -165,8 +175,15 @@ fn a_forced_password_beats_what_is_mounted() {
                 hash()
             ),
         ),
-    ] {
-        let map = directory(&[(name, &content)]);
+        ("jupyter_server_config.py", python()),
+        ("jupyter_server_config.json", json()),
+        (
+            "jupyter_lab_config.py",
+            format!("c.ServerApp.password = '{}'\n", hash()),
+        ),
+    ];
+    for (name, content) in few(1, &all) {
+        let map = directory(&[(name, content)]);
         let mount = format!("{}:ro", volume(map.path(), JUPYTER));
         let options = [mount.as_str(), "--env=JUPYTER_PASSWORD=forced"];
         let container = Container::start(&options, &[]);
@@ -181,7 +198,7 @@ fn a_forced_password_beats_what_is_mounted() {
 fn a_json_file_mounted_by_itself_is_read_and_beaten() {
     let place = format!("{JUPYTER}/jupyter_server_config.json");
     let (_file, mount) = mounted(&json(), &place);
-    as_with_plain_jupyter(&[&mount]);
+    as_with_plain_jupyter_again(&[&mount]);
     let options = [mount.as_str(), "--env=JUPYTER_PASSWORD=forced"];
     let container = Container::start(&options, &[]);
     lets(
@@ -215,7 +232,7 @@ fn a_new_volume_is_the_users_and_keeps_the_password() {
 fn a_directory_of_roots_on_the_host_is_read_and_left_as_it_is() {
     let host = directory(&[("jupyter_server_config.py", &python())]);
     let before = fs::read_dir(host.path()).unwrap().count();
-    let container = as_with_plain_jupyter(&[&volume(host.path(), JUPYTER)]);
+    let container = as_with_plain_jupyter_again(&[&volume(host.path(), JUPYTER)]);
     assert!(
         container
             .logs()
@@ -292,10 +309,18 @@ fn the_systems_configuration_keeps_the_default_out() {
 fn a_token_keeps_the_default_out() {
     let place = format!("{JUPYTER}/jupyter_server_config.py");
     let (_file, mount) = mounted("c.IdentityProvider.token = 'mine'\n", &place);
-    mine(&Container::start(&[&mount], &[]));
-    mine(&Container::start(&["--env=JUPYTER_TOKEN=mine"], &[]));
     let line = ["jupyter-lab", "--IdentityProvider.token=mine"];
-    mine(&Container::start(&[], &line));
+    // The process test `passwords` has the file and the line.
+    for (option, line) in few(
+        1,
+        &[
+            ("--env=JUPYTER_TOKEN=mine", &[][..]),
+            (&mount, &[]),
+            ("--env=NO_TOKEN=", &line),
+        ],
+    ) {
+        mine(&Container::start(&[option], line));
+    }
 }
 
 #[test]
@@ -306,7 +331,7 @@ fn what_only_python_can_judge_closes_the_door() {
         hash()
     );
     let (_file, mount) = mounted(&content, &place);
-    let container = as_with_plain_jupyter(&[&mount]);
+    let container = as_with_plain_jupyter_again(&[&mount]);
     let log = container.logs();
     assert!(
         log.contains(&format!("{place}:1 (`for`) cannot be evaluated")),
@@ -351,12 +376,16 @@ fn startup_files_of_ipython_run_in_a_kernel() {
     let place = format!("{HOME}/.ipython/profile_default/startup");
     let rw = volume(host.path(), &place);
     let ro = format!("{rw}:ro");
-    for options in [
-        &[rw.as_str()][..],
-        &[&ro],
-        &[&ro, "--user=1234"],
-        &[&ro, READ_ONLY[0], READ_ONLY[1]],
-    ] {
+    // Without root it is as with `matplotlibrc`.
+    for options in few(
+        1,
+        &[
+            &[&*ro][..],
+            &[&rw],
+            &[&ro, "--user=1234"],
+            &[&ro, READ_ONLY[0], READ_ONLY[1]],
+        ],
+    ) {
         let container = Container::start(options, &[]);
         container.wait_for(READY);
         let said = container.visit(&["run", "ailab", "print(mine)"]);
@@ -387,7 +416,14 @@ fn a_matplotlibrc_is_read() {
     let (_file, alone) = mounted("lines.linewidth: 7\n", &format!("{place}/matplotlibrc"));
     let host = directory(&[("matplotlibrc", "lines.linewidth: 7\n")]);
     let whole = format!("{}:ro", volume(host.path(), &place));
-    for options in [&[alone.as_str()][..], &[&whole], &[&whole, "--user=1234"]] {
+    for options in few(
+        1,
+        &[
+            &[whole.as_str(), "--user=1234"][..],
+            &[&whole],
+            &[alone.as_str()],
+        ],
+    ) {
         let container = Container::start(options, &[]);
         container.wait_for(READY);
         let said = container.visit(&["run", "ailab", LOOK]);
@@ -402,7 +438,7 @@ fn what_is_in_local_is_found_and_a_new_volume_there_is_the_users() {
     let spec = r#"{"argv": ["python3"], "display_name": "mine", "language": "python"}"#;
     let host = directory(&[("share/jupyter/kernels/mine/kernel.json", spec)]);
     let mount = format!("{}:ro", volume(host.path(), &format!("{HOME}/.local")));
-    for options in [&[mount.as_str()][..], &[&mount, "--user=1234"]] {
+    for options in few(1, &[&[mount.as_str()][..], &[&mount, "--user=1234"]]) {
         let container = Container::start(options, &[]);
         container.wait_for(READY);
         assert_eq!(

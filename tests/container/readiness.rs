@@ -4,6 +4,7 @@
 
 use crate::support::certificate::Pair;
 use crate::support::docker::{Container, docker_ok, mounted, run};
+use crate::support::few;
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
 const READY: &str = "] ready in ";
@@ -66,14 +67,19 @@ fn on_ipv6_alone() {
 
 #[test]
 fn on_another_address_and_another_port() {
-    for (option, words, port) in [
-        ("--env=NO_PORT=", ["--ip", "127.0.0.1"], 49494),
-        ("--env=JUPYTER_PORT=8123", ["--ip", "0.0.0.0"], 8123),
-        ("--env=JUPYTER_PORT=9", ["--port", "8123"], 8123),
-    ] {
+    let both = ["--ip", "127.0.0.1", "--port", "8123"];
+    for (option, words, port) in few(
+        1,
+        &[
+            ("--env=JUPYTER_PORT=9", &both[..], 8123),
+            ("--env=NO_PORT=", &both[..2], 49494),
+            ("--env=JUPYTER_PORT=8123", &["--ip", "0.0.0.0"], 8123),
+            ("--env=JUPYTER_PORT=9", &both[2..], 8123),
+        ],
+    ) {
         let url = format!("http://localhost:{port}");
         let target = format!("http://127.0.0.1:{port}/api");
-        found(&[option], &words, &url, &target);
+        found(&[option], words, &url, &target);
     }
 }
 
@@ -96,12 +102,12 @@ fn on_a_unix_socket() {
         "http+unix://%2Fhome%2Fjupyter%2F50%25.sock/api",
     );
     let socket = "--ServerApp.sock=/home/jupyter/50%.sock";
-    // As the server's own argument and as the settings'.
-    found(&[], &["jupyter-lab", socket], url, target);
-    let words = ["--jupyter-arg", socket];
-    let container = found(&["--env=JUPYTER_PORT=8123"], &words, url, target);
-    let log = container.logs();
-    assert!(!log.contains("http://<host>"), "there is no port: {log}");
+    // As the settings' argument and as the server's own.
+    for words in few(1, &[["--jupyter-arg", socket], ["jupyter-lab", socket]]) {
+        let container = found(&["--env=JUPYTER_PORT=8123"], words, url, target);
+        let log = container.logs();
+        assert!(!log.contains("http://<host>"), "there is no port: {log}");
+    }
 }
 
 #[test]
@@ -123,14 +129,11 @@ fn below_a_base_url() {
          c.LabApp.default_url = '/lab/tree/start.ipynb'\n",
         "/etc/jupyter/jupyter_server_config.py",
     );
-    // As an argument, and where only the server itself knows it.
-    found(
-        &[],
-        &["jupyter-lab", "--ServerApp.base_url=/deep/er/"],
-        url,
-        target,
-    );
-    found(&[&config], &[], url, target);
+    // Where only the server itself knows it, and as an argument, as in `health`.
+    let argument = ["jupyter-lab", "--ServerApp.base_url=/deep/er/"];
+    for (option, words) in few(1, &[(&*config, &[][..]), ("--env=NO_PORT=", &argument)]) {
+        found(&[option], words, url, target);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use sha2::{Digest, Sha256};
 
 use crate::support::docker::{Container, docker_ok, run};
+use crate::support::repeated;
 
 const READY: &str = "] ready in ";
 const CONFIG: &str = "/home/jupyter/.jupyter/jupyter_server_config.json";
@@ -255,7 +256,7 @@ fn a_verb_cannot_be_watched_for_the_password_as_it_starts() {
         let options = [&[variable.as_str(), "--no-healthcheck"], user].concat();
         let container = Container::start(&options, &["python3", "-c", WATCH]);
         container.wait_for("watching\n");
-        for _ in 0..20 {
+        for _ in 0..repeated(10, 20) {
             // As Docker runs the image's HEALTHCHECK: as the container's user.
             let words = ["exec", &container.name, "ai-lab-entrypoint", "healthcheck"];
             docker_ok(words);

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::docker::{Container, docker_ok};
+use crate::support::few;
 use crate::support::figures::{Look, Rounds, compare};
 
 const READY: &str = "] ready in ";
@@ -49,7 +50,7 @@ fn stops_cleanly(container: &Container) {
 
 #[test]
 fn idle_kernels_end_cleanly_be_they_none_one_or_five() {
-    for count in [0, 1, 5] {
+    for &count in few(1, &[5, 0, 1]) {
         let container = server();
         for number in 0..count {
             let code = format!(
@@ -69,28 +70,23 @@ fn idle_kernels_end_cleanly_be_they_none_one_or_five() {
     }
 }
 
+/// All at once: each by itself would hold it up.
 #[test]
 fn kernels_that_are_busy_or_asleep_or_deaf_hold_nobody_up() {
-    for (what, code) in [
-        ("busy", "print('up', flush=True)\nwhile True: pass"),
-        (
-            "asleep",
-            "import time\nprint('up', flush=True)\ntime.sleep(10_000)",
-        ),
-        (
-            "deaf",
-            "import signal, time\n\
-             for number in (signal.SIGINT, signal.SIGTERM):\n    \
-                 signal.signal(number, signal.SIG_IGN)\n\
-             print('up', flush=True)\n\
-             while True: time.sleep(1000)",
-        ),
+    let container = server();
+    for code in [
+        "print('up', flush=True)\nwhile True: pass",
+        "import time\nprint('up', flush=True)\ntime.sleep(10_000)",
+        "import signal, time\n\
+         for number in (signal.SIGINT, signal.SIGTERM):\n    \
+             signal.signal(number, signal.SIG_IGN)\n\
+         print('up', flush=True)\n\
+         while True: time.sleep(1000)",
     ] {
-        let container = server();
         kernel(&container, code);
-        assert_eq!(kernel_files(&container), 1, "{what}");
-        stops_cleanly(&container);
     }
+    assert_eq!(kernel_files(&container), 3);
+    stops_cleanly(&container);
 }
 
 #[test]
@@ -196,49 +192,57 @@ fn a_term_before_the_server_can_hear_it_ends_it_at_once() {
     }
 }
 
-/// Leaves a job behind in a terminal: out of reach of the terminal's end, with its
-/// pid in `job` when it can hear, and what it does at a TERM.
-fn leave_job(container: &Container, how: &str, at_term: &str) {
-    let job = format!(
-        "#!/bin/sh\ntrap 'echo heard >>{HOME}/heard; {at_term}' TERM\n\
-         echo $$ >{HOME}/job\nwhile :; do sleep 0.1; done\n"
-    );
-    let script = format!("cat >{HOME}/job.sh && chmod +x {HOME}/job.sh");
-    container.exec_ok(
-        "jupyter",
-        &["sh", "-c", &format!("printf '%s' \"$0\" | {script}"), &job],
-    );
-    let line = format!(
-        "{how} {HOME}/job.sh >/dev/null 2>&1 & until [ -s {HOME}/job ]; do sleep 0.1; done; echo up"
-    );
-    assert_eq!(container.visit(&["terminal", "ailab", &line]), "up");
+/// The ways out of reach of a terminal's end.
+const AWAY: [&str; 2] = ["nohup", "setsid"];
+
+/// Leaves a job behind in a terminal in each way, with its pid in `job-…` when it can hear, and
+/// what it does at a TERM.
+fn leave_jobs(container: &Container, at_term: &str) {
+    for how in AWAY {
+        let job = format!(
+            "#!/bin/sh\ntrap 'echo {how} >>{HOME}/heard; {at_term}' TERM\n\
+             echo $$ >{HOME}/job-{how}\nwhile :; do sleep 0.1; done\n"
+        );
+        let script = format!("cat >{HOME}/{how}.sh && chmod +x {HOME}/{how}.sh");
+        container.exec_ok(
+            "jupyter",
+            &["sh", "-c", &format!("printf '%s' \"$0\" | {script}"), &job],
+        );
+        let line = format!(
+            "{how} {HOME}/{how}.sh >/dev/null 2>&1 & \
+             until [ -s {HOME}/job-{how} ]; do sleep 0.1; done; echo up"
+        );
+        assert_eq!(container.visit(&["terminal", "ailab", &line]), "up");
+    }
+}
+
+/// Each of them got a TERM, and one.
+fn assert_all_heard(container: &Container) {
+    let heard = container.read(&format!("{HOME}/heard")).unwrap();
+    let mut heard: Vec<&str> = heard.lines().collect();
+    heard.sort_unstable();
+    assert_eq!(heard, AWAY);
 }
 
 #[test]
 fn a_job_that_outlives_its_terminal_gets_a_term() {
-    for how in ["nohup", "setsid"] {
-        let container = server();
-        leave_job(&container, how, "exit");
-        stops_cleanly(&container);
-        let heard = container.read(&format!("{HOME}/heard"));
-        assert_eq!(heard.as_deref(), Some("heard\n"), "{how}");
-    }
+    let container = server();
+    leave_jobs(&container, "exit");
+    stops_cleanly(&container);
+    assert_all_heard(&container);
 }
 
 #[test]
 fn a_job_that_is_deaf_is_killed_after_the_drain_time() {
-    for how in ["nohup", "setsid"] {
-        let drain = Duration::from_secs(2);
-        let container = Container::start(&[], &["--drain-timeout", "2"]);
-        container.wait_for(READY);
-        leave_job(&container, how, ":");
-        let start = Instant::now();
-        docker_ok(["stop", "--time", "60", &container.name]);
-        assert!(start.elapsed() >= drain, "{how}: {:?}", start.elapsed());
-        assert_eq!(container.exit_code(), 0, "{how}");
-        let heard = container.read(&format!("{HOME}/heard"));
-        assert_eq!(heard.as_deref(), Some("heard\n"), "{how}");
-    }
+    let drain = Duration::from_secs(2);
+    let container = Container::start(&[], &["--drain-timeout", "2"]);
+    container.wait_for(READY);
+    leave_jobs(&container, ":");
+    let start = Instant::now();
+    docker_ok(["stop", "--time", "60", &container.name]);
+    assert!(start.elapsed() >= drain, "{:?}", start.elapsed());
+    assert_eq!(container.exit_code(), 0);
+    assert_all_heard(&container);
 }
 
 /// Forks until there is no room for another process, and goes on trying.

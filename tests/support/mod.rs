@@ -46,6 +46,12 @@ pub fn repeated<N>(few: N, all: N) -> N {
     }
 }
 
+/// The first few of what is tried, all of it under `scripts/test --long`: what comes later is a
+/// repetition of them, or what a process or unit test has.
+pub fn few<T>(few: usize, all: &[T]) -> &[T] {
+    &all[..repeated(few, all.len())]
+}
+
 /// The user of the process tests: nobody's uid.
 pub const UID: u32 = 4242;
 
