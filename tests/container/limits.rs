@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
+use crate::image::a_read_only_root_file_system_needs_no_more_than_a_tmpfs;
 use crate::support::docker::{COMPAT, Container, docker_ok, run, run_image};
 use crate::support::granted::{Host, Looker, SOCKET, pristine};
 
@@ -230,6 +231,7 @@ fn a_read_only_root_without_memory_ends_with_the_option_that_mends_it() {
     );
     let healthy = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     assert!(healthy.starts_with("healthy: http"), "{healthy}");
+    a_read_only_root_file_system_needs_no_more_than_a_tmpfs(&container);
 }
 
 #[test]
