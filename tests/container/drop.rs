@@ -275,7 +275,7 @@ fn a_planted_program_is_neither_the_health_check_nor_pid_1() {
     container.exec_ok("jupyter", &["sh", "-ec", &plant]);
     // The one that is under way may have begun before.
     for _ in 0..2 {
-        let checks = || container.inspect("{{json .State.Health.Log}}");
+        let checks = || container.described()["State"]["Health"]["Log"].clone();
         let before = checks();
         container.until("there is one more check", || {
             (checks() != before).then_some(())

@@ -43,9 +43,7 @@ fn is_unhealthy(container: &Container, why: &str) {
 /// Waits until Docker's own look says this.
 fn docker_says(container: &Container, status: &str) {
     container.until(&format!("Docker says {status}"), || {
-        let format = "{{.State.Health.Status}}";
-        let said = docker_ok(["inspect", "--format", format, &container.name]);
-        (said.trim() == status).then_some(())
+        (container.described()["State"]["Health"]["Status"] == status).then_some(())
     });
 }
 

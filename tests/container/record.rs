@@ -130,8 +130,7 @@ fn a_state_that_only_a_flag_names_is_found_by_dockers_health_check() {
     let words = ["--state-dir", "/var/lib/state of mine"];
     let container = started(IMAGE, &options, &words);
     container.until("Docker says healthy", || {
-        let said = container.inspect("{{.State.Health.Status}}");
-        (said == "healthy").then_some(())
+        (container.described()["State"]["Health"]["Status"] == "healthy").then_some(())
     });
 }
 
