@@ -1,7 +1,7 @@
 //! Containers of the image under test, with random names and ports; they are removed
 //! with everything they made.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -177,19 +177,70 @@ impl Container {
         std::fs::read(format!("/proc/{pid}/root{path}")).unwrap()
     }
 
-    /// What `docker inspect` prints. The client itself takes a hundred times as long to ask.
-    pub fn described(&self) -> Value {
+    /// What the engine says of the container: the status of the answer, and what follows its head.
+    /// Docker's client does the same, and is a process that takes forty times as long.
+    fn asked(&self, what: &str) -> (String, BufReader<UnixStream>) {
         let mut engine = UnixStream::connect(SOCKET).unwrap();
+        engine.set_read_timeout(Some(LIMIT)).unwrap();
         write!(
             engine,
-            "GET /containers/{}/json HTTP/1.0\r\n\r\n",
+            "GET /containers/{}/{what} HTTP/1.0\r\n\r\n",
             self.name
         )
         .unwrap();
-        let mut answer = String::new();
-        engine.read_to_string(&mut answer).unwrap();
-        let (_, described) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(described).unwrap()
+        let mut answer = BufReader::new(engine);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(answer.read_line(&mut head).unwrap(), 0, "{head}");
+        }
+        let status = head.split(' ').nth(1).unwrap().to_owned();
+        (status, answer)
+    }
+
+    /// What `docker inspect` prints.
+    pub fn described(&self) -> Value {
+        serde_json::from_reader(self.asked("json").1).unwrap()
+    }
+
+    /// The log's two streams, followed until they are enough or the container has ended, or as
+    /// they are.
+    fn log(&self, enough: Option<&dyn Fn(&str) -> bool>) -> [Vec<u8>; 2] {
+        let deadline = Instant::now() + LIMIT;
+        let is_terminal = self.described()["Config"]["Tty"] == true;
+        let follow = u8::from(enough.is_some());
+        let (status, mut answer) = self.asked(&format!("logs?stdout=1&stderr=1&follow={follow}"));
+        let mut streams = [Vec::new(), Vec::new()];
+        if status != "200" {
+            answer.read_to_end(&mut streams[1]).unwrap();
+            return streams;
+        }
+        loop {
+            // Nothing that is there is left out.
+            let text = || String::from_utf8_lossy(&streams.concat()).into_owned();
+            let is_enough = || enough.is_some_and(|enough| enough(&text()));
+            if answer.buffer().is_empty() && (is_enough() || Instant::now() > deadline) {
+                return streams;
+            }
+            // What is no terminal's has a head: the stream, and how many bytes are its.
+            let mut head = [0; 8];
+            let (stream, length) = match is_terminal {
+                true => (0, answer.fill_buf().map_or(0, <[u8]>::len)),
+                false => match answer.read_exact(&mut head) {
+                    Ok(()) => {
+                        let [stream, _, _, _, length @ ..] = head;
+                        let length = u32::from_be_bytes(length);
+                        (usize::from(stream == 2), usize::try_from(length).unwrap())
+                    }
+                    Err(_) => return streams,
+                },
+            };
+            if is_terminal && length == 0 {
+                return streams;
+            }
+            let from = streams[stream].len();
+            streams[stream].resize(from + length, 0);
+            answer.read_exact(&mut streams[stream][from..]).unwrap();
+        }
     }
 
     /// The port on this machine that is the container's 49494.
@@ -203,14 +254,14 @@ impl Container {
     }
 
     pub fn logs(&self) -> String {
-        text(&docker(["logs", &self.name]))
+        String::from_utf8_lossy(&self.log(None).concat()).into_owned()
     }
 
     /// The log's two streams: stdout and stderr.
     pub fn streams(&self) -> (String, String) {
-        let output = docker(["logs", &self.name]);
+        let [out, err] = self.log(None);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (text(&output.stdout), text(&output.stderr))
+        (text(&out), text(&err))
     }
 
     /// Waits until the log says this; the log.
@@ -221,25 +272,7 @@ impl Container {
     /// Waits until the log says this so many times; the log.
     pub fn wait_for_nth(&self, part: &str, times: usize) -> String {
         let enough = |log: &str| log.matches(part).count() >= times;
-        // Docker tells each line once it is there: asking again and again would take a whole
-        // processor from the server that is waited for.
-        let (mut from, to) = std::io::pipe().unwrap();
-        let mut follow = Command::new("timeout");
-        follow.args([&LIMIT.as_secs().to_string(), "docker", "logs", "--follow"]);
-        follow.arg(&self.name).stdout(to.try_clone().unwrap());
-        let mut following = follow.stderr(to).spawn().unwrap();
-        drop(follow);
-        let (mut said, mut chunk) = (Vec::new(), [0; 8192]);
-        while !enough(&String::from_utf8_lossy(&said)) {
-            match from.read(&mut chunk).unwrap() {
-                0 => break,
-                length => said.extend(&chunk[..length]),
-            }
-        }
-        // `timeout` passes TERM on, but could not KILL.
-        let pid = i32::try_from(following.id()).unwrap();
-        super::process::send(pid, libc::SIGTERM);
-        following.wait().unwrap();
+        self.log(Some(&enough));
         let logs = self.logs();
         assert!(
             enough(&logs),
