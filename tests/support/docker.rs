@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::LIMIT;
 use super::granted::SOCKET;
@@ -177,69 +177,22 @@ impl Container {
         std::fs::read(format!("/proc/{pid}/root{path}")).unwrap()
     }
 
-    /// What the engine says of the container: the status of the answer, and what follows its head.
-    /// Docker's client does the same, and is a process that takes forty times as long.
-    fn asked(&self, what: &str) -> (String, BufReader<UnixStream>) {
-        let mut engine = UnixStream::connect(SOCKET).unwrap();
-        engine.set_read_timeout(Some(LIMIT)).unwrap();
-        write!(
-            engine,
-            "GET /containers/{}/{what} HTTP/1.0\r\n\r\n",
-            self.name
-        )
-        .unwrap();
-        let mut answer = BufReader::new(engine);
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(answer.read_line(&mut head).unwrap(), 0, "{head}");
-        }
-        let status = head.split(' ').nth(1).unwrap().to_owned();
-        (status, answer)
-    }
-
     /// What `docker inspect` prints.
     pub fn described(&self) -> Value {
-        serde_json::from_reader(self.asked("json").1).unwrap()
+        let (_, answer) = asked("GET", &format!("/containers/{}/json", self.name), "");
+        serde_json::from_reader(answer).unwrap()
     }
 
     /// The log's two streams, followed until they are enough or the container has ended, or as
     /// they are.
     fn log(&self, enough: Option<&dyn Fn(&str) -> bool>) -> [Vec<u8>; 2] {
-        let deadline = Instant::now() + LIMIT;
         let is_terminal = self.described()["Config"]["Tty"] == true;
         let follow = u8::from(enough.is_some());
-        let (status, mut answer) = self.asked(&format!("logs?stdout=1&stderr=1&follow={follow}"));
-        let mut streams = [Vec::new(), Vec::new()];
-        if status != "200" {
-            answer.read_to_end(&mut streams[1]).unwrap();
-            return streams;
-        }
-        loop {
-            // Nothing that is there is left out.
-            let text = || String::from_utf8_lossy(&streams.concat()).into_owned();
-            let is_enough = || enough.is_some_and(|enough| enough(&text()));
-            if answer.buffer().is_empty() && (is_enough() || Instant::now() > deadline) {
-                return streams;
-            }
-            // What is no terminal's has a head: the stream, and how many bytes are its.
-            let mut head = [0; 8];
-            let (stream, length) = match is_terminal {
-                true => (0, answer.fill_buf().map_or(0, <[u8]>::len)),
-                false => match answer.read_exact(&mut head) {
-                    Ok(()) => {
-                        let [stream, _, _, _, length @ ..] = head;
-                        let length = u32::from_be_bytes(length);
-                        (usize::from(stream == 2), usize::try_from(length).unwrap())
-                    }
-                    Err(_) => return streams,
-                },
-            };
-            if is_terminal && length == 0 {
-                return streams;
-            }
-            let from = streams[stream].len();
-            streams[stream].resize(from + length, 0);
-            answer.read_exact(&mut streams[stream][from..]).unwrap();
+        let query = format!("logs?stdout=1&stderr=1&follow={follow}");
+        let path = format!("/containers/{}/{query}", self.name);
+        match asked("GET", &path, "") {
+            (200, answer) => streams(answer, is_terminal, enough),
+            (_, answer) => [Vec::new(), rest(answer)],
         }
     }
 
@@ -311,11 +264,23 @@ impl Container {
         text(&found)
     }
 
-    /// `docker exec`; what was said, and whether it succeeded.
+    /// What `docker exec` does; what was said, and whether it succeeded.
     pub fn exec(&self, user: &str, command: &[&str]) -> (bool, String) {
-        let words = ["exec", "--user", user, &self.name];
-        let output = docker(words.iter().chain(command).copied());
-        (output.status.success(), text(&output))
+        let wanted = json!({
+            "User": user, "Cmd": command, "AttachStdout": true, "AttachStderr": true,
+        });
+        let path = format!("/containers/{}/exec", self.name);
+        let made = match asked("POST", &path, &wanted.to_string()) {
+            (201, answer) => serde_json::from_reader::<_, Value>(answer).unwrap(),
+            (_, answer) => return (false, String::from_utf8(rest(answer)).unwrap()),
+        };
+        let path = format!("/exec/{}", made["Id"].as_str().unwrap());
+        let (_, answer) = asked("POST", &format!("{path}/start"), "{}");
+        let said = streams(answer, false, None).concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let (_, answer) = asked("GET", &format!("{path}/json"), "");
+        let ended: Value = serde_json::from_reader(answer).unwrap();
+        (ended["ExitCode"] == 0, said)
     }
 
     pub fn exec_ok(&self, user: &str, command: &[&str]) -> String {
@@ -397,6 +362,65 @@ impl Drop for Container {
             let _ = writeln!(std::io::stderr(), "log of {}:\n{}", self.name, self.logs());
         }
         docker(["rm", "--force", "--volumes", &self.name]);
+    }
+}
+
+/// Asks the engine: the status of its answer, and what follows the head. Docker's client does the
+/// same, and is a process that takes forty times as long.
+fn asked(method: &str, path: &str, body: &str) -> (u16, BufReader<UnixStream>) {
+    let mut engine = UnixStream::connect(SOCKET).unwrap();
+    engine.set_read_timeout(Some(LIMIT)).unwrap();
+    let length = body.len();
+    let kind = format!("Content-Type: application/json\r\nContent-Length: {length}");
+    write!(engine, "{method} {path} HTTP/1.0\r\n{kind}\r\n\r\n{body}").unwrap();
+    let mut answer = BufReader::new(engine);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(answer.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+fn rest(mut answer: impl Read) -> Vec<u8> {
+    let mut rest = Vec::new();
+    answer.read_to_end(&mut rest).unwrap();
+    rest
+}
+
+/// Stdout and stderr, until they are enough together or there is no more.
+fn streams(
+    mut answer: BufReader<UnixStream>,
+    is_terminal: bool,
+    enough: Option<&dyn Fn(&str) -> bool>,
+) -> [Vec<u8>; 2] {
+    let deadline = Instant::now() + LIMIT;
+    let mut streams = [Vec::new(), Vec::new()];
+    loop {
+        let text = || String::from_utf8_lossy(&streams.concat()).into_owned();
+        let is_enough = || enough.is_some_and(|enough| enough(&text()));
+        // Nothing that is there is left out.
+        if answer.buffer().is_empty() && (is_enough() || Instant::now() > deadline) {
+            return streams;
+        }
+        // What is no terminal's has a head: the stream, and how many bytes are its.
+        let mut head = [0; 8];
+        let (stream, length) = match is_terminal {
+            true => match answer.fill_buf() {
+                Ok(bytes) if !bytes.is_empty() => (0, bytes.len()),
+                _ => return streams,
+            },
+            false => match answer.read_exact(&mut head) {
+                Ok(()) => {
+                    let [stream, _, _, _, length @ ..] = head;
+                    let length = u32::from_be_bytes(length);
+                    (usize::from(stream == 2), usize::try_from(length).unwrap())
+                }
+                Err(_) => return streams,
+            },
+        };
+        let from = streams[stream].len();
+        streams[stream].resize(from + length, 0);
+        answer.read_exact(&mut streams[stream][from..]).unwrap();
     }
 }
 
