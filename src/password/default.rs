@@ -176,3 +176,7 @@ fn write_default(
 #[cfg(test)]
 #[path = "default_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "empty_token_tests.rs"]
+mod empty_token_tests;

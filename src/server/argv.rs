@@ -9,8 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::jupyter_config::command_line::{is_password_trait, unquoted};
-use crate::jupyter_config::traits;
-use crate::jupyter_config::traits::canonical;
+use crate::server::argument::{Argument, CLASS, YIELDING, parse};
 
 /// The input of [`merge`] besides the arguments of the settings and of COMMAND.
 #[derive(Clone, Copy)]
@@ -42,12 +41,6 @@ pub const CERTFILE: &str = "ServerApp.certfile";
 /// The trait with the file of its key.
 pub const KEYFILE: &str = "ServerApp.keyfile";
 
-/// Flags without a value, and the trait that each sets.
-const FLAGS: [(&str, &str); 2] = [
-    ("no-browser", "ServerApp.open_browser"),
-    ("allow-root", "ServerApp.allow_root"),
-];
-
 /// Traits with a single value: if one layer gives several, the last counts. Other traits may be
 /// lists, which are given by repeating the argument.
 const SINGLE: [&str; 8] = [
@@ -60,32 +53,6 @@ const SINGLE: [&str; 8] = [
     "ServerApp.open_browser",
     "ServerApp.allow_root",
 ];
-
-/// One argument with its value, and the trait it sets.
-#[derive(Debug, Clone)]
-struct Item {
-    name: Option<String>,
-    value: Option<OsString>,
-    words: Vec<OsString>,
-}
-
-/// The server's class, and its parent class as it begins an argument.
-const CLASS: &str = "ServerApp.";
-const YIELDING: &str = "--JupyterApp.";
-
-impl Item {
-    /// Gives the value to the parent class of the server's: traitlets prefers a value for the class
-    /// itself, wherever it is from. Which one is effective is not known then.
-    fn yield_to_files(&mut self) {
-        let (Some(name), Some(value)) = (&self.name, self.value.take()) else {
-            return;
-        };
-        let mut word = OsString::from(name.replace(CLASS, YIELDING));
-        word.push("=");
-        word.push(value);
-        self.words = vec![word];
-    }
-}
 
 /// The server's merged arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,44 +93,44 @@ impl Argv {
 pub fn merge(plan: ArgvInput<'_>, settings: &[String], command: &[OsString]) -> Argv {
     let settings: Vec<OsString> = settings.iter().map(OsString::from).collect();
     let mut layers = [
-        items(&own_arguments(plan)),
-        items(&settings),
-        items(command),
+        parse(&own_arguments(plan)),
+        parse(&settings),
+        parse(command),
     ];
     layers[0].retain(|item| !item.name.as_deref().is_some_and(plan.configured));
-    let uncertain = |item: &&mut Item| item.name.as_deref().is_some_and(plan.may_be_configured);
+    let uncertain = |item: &&mut Argument| item.name.as_deref().is_some_and(plan.may_be_configured);
     layers[0]
         .iter_mut()
         .filter(uncertain)
-        .for_each(Item::yield_to_files);
+        .for_each(Argument::yield_to_files);
     // A certificate goes with its own key only.
     let mut upper = layers[1..].iter().flatten();
-    let other = upper.any(|item| sets_any(item, &[CERTFILE, KEYFILE]));
+    let other = upper.any(|item| item.sets_any(&[CERTFILE, KEYFILE]));
     if let Some(file) = plan
         .certificate
         .filter(|_| !other && !(plan.configured)(CERTFILE))
     {
         let words = [CERTFILE, KEYFILE].map(|name| format!("--{name}={file}").into());
-        layers[0].extend(items(&words));
+        layers[0].extend(parse(&words));
     }
     if uses_socket(&layers) || (plan.configured)("ServerApp.sock") {
         // Jupyter exits with 1 if it gets a socket and any port but 8888, even our default port.
-        layers[0].retain(|item| !sets_any(item, &["ServerApp.ip", "ServerApp.port"]));
+        layers[0].retain(|item| !item.sets_any(&["ServerApp.ip", "ServerApp.port"]));
     }
-    let mut kept: Vec<Item> = Vec::new();
+    let mut kept: Vec<Argument> = Vec::new();
     for layer in layers {
         // A trait that this layer sets loses its arguments from the lower layers.
-        let named = |old: &Item| layer.iter().any(|item| item.name == old.name);
+        let named = |old: &Argument| layer.iter().any(|item| item.name == old.name);
         kept.retain(|old| old.name.is_none() || !named(old));
         for item in layer {
-            if sets_any(&item, &SINGLE) {
+            if item.sets_any(&SINGLE) {
                 kept.retain(|old| old.name != item.name);
             }
             kept.push(item);
         }
     }
     if plan.hub {
-        kept.retain(|item| !sets_any(item, &["ServerApp.ip", "ServerApp.port"]));
+        kept.retain(|item| !item.sets_any(&["ServerApp.ip", "ServerApp.port"]));
     }
     let traits = kept
         .iter()
@@ -178,7 +145,7 @@ pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
     let plain: Vec<OsString> = words.iter().map(|word| word.as_ref().to_owned()).collect();
     let mut left_out = Vec::new();
     let mut kept = Vec::new();
-    for item in items(&plain) {
+    for item in parse(&plain) {
         let password = item.name.filter(|name| is_password_trait(name));
         kept.resize(kept.len() + item.words.len(), password.is_none());
         left_out.extend(password);
@@ -188,18 +155,12 @@ pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
     left_out
 }
 
-fn sets_any(item: &Item, traits: &[&str]) -> bool {
-    item.name
-        .as_deref()
-        .is_some_and(|name| traits.contains(&name))
-}
-
 /// Reports whether an argument makes the server listen on a Unix socket instead of a port.
-fn uses_socket(layers: &[Vec<Item>]) -> bool {
+fn uses_socket(layers: &[Vec<Argument>]) -> bool {
     let mut items = layers.iter().flatten();
     items.any(|item| {
         let named = item.value.as_ref().is_some_and(|path| !path.is_empty());
-        named && sets_any(item, &["ServerApp.sock"])
+        named && item.sets_any(&["ServerApp.sock"])
     })
 }
 
@@ -230,48 +191,6 @@ fn own_arguments(plan: ArgvInput<'_>) -> Vec<OsString> {
         args.push("--ServerApp.allow_root=True".into());
     }
     args
-}
-
-fn items(words: &[OsString]) -> Vec<Item> {
-    let mut items = Vec::new();
-    let mut rest = words.iter().peekable();
-    while let Some(word) = rest.next() {
-        let mut item = Item {
-            name: None,
-            value: None,
-            words: vec![word.clone()],
-        };
-        if let Some(option) = word.to_str().and_then(option) {
-            if let Some((name, value)) = option.split_once('=') {
-                item.name = Some(canonical(name));
-                item.value = Some(value.into());
-            } else if let Some((_, name)) = FLAGS.iter().find(|(flag, _)| *flag == option) {
-                item.name = Some((*name).into());
-            } else if takes_value(option)
-                && let Some(value) = rest.next_if(|next| !starts_with_dash(next))
-            {
-                item.name = Some(canonical(option));
-                item.value = Some(value.clone());
-                item.words.push(value.clone());
-            }
-        }
-        items.push(item);
-    }
-    items
-}
-
-/// Returns the option in a word, without dashes. Traitlets accepts a full name after one dash, too.
-fn option(word: &str) -> Option<&str> {
-    let one_dash = || word.strip_prefix('-').filter(|name| name.contains('.'));
-    word.strip_prefix("--").or_else(one_dash)
-}
-
-fn takes_value(option: &str) -> bool {
-    option.contains('.') || traits::is_alias(option)
-}
-
-fn starts_with_dash(word: &OsStr) -> bool {
-    word.as_encoded_bytes().first() == Some(&b'-')
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The Jupyter server: program, arguments, readiness, welcome, and what is done while it runs.
 
 pub mod announce;
+mod argument;
 pub mod argv;
 pub mod boot_times;
 pub mod ca_files;

@@ -10,6 +10,8 @@ mod degraded;
 mod faulty;
 mod golden;
 mod programs;
+mod rescue;
+mod rights;
 mod seals;
 mod serving;
 mod settings;

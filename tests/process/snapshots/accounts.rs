@@ -1,7 +1,7 @@
 //! Account files in every shape, and namespaces that lack an id.
 
-use super::degraded::socket;
 use super::golden::{lived, start};
+use super::rights::socket;
 use crate::support::{Image, PROGRAM, Start};
 
 /// A start in a copy of the system whose `/etc/group` has these lines besides; `also` is
