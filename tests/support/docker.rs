@@ -1,7 +1,7 @@
 //! Containers of the image under test, with random names and ports; they are removed
 //! with everything they made.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -59,7 +59,9 @@ pub struct Volume(pub String);
 impl Volume {
     pub fn new() -> Self {
         let name = name();
-        docker_ok(["volume", "create", &name]);
+        let wanted = json!({ "Name": name }).to_string();
+        let (status, answer) = asked("POST", "/volumes/create", &wanted);
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&rest(answer)));
         Self(name)
     }
 
@@ -71,7 +73,7 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        docker(["volume", "rm", "--force", &self.0]);
+        let _ = ask("DELETE", &format!("/volumes/{}?force=1", self.0), "");
     }
 }
 
@@ -156,7 +158,7 @@ impl Container {
 
     /// `docker start`.
     pub fn begin(&self) {
-        docker_ok(["start", &self.name]);
+        self.order("/start");
     }
 
     /// Puts a file of root's into the container, which may be stopped.
@@ -175,6 +177,14 @@ impl Container {
     pub fn file(&self, path: &str) -> Vec<u8> {
         let pid = &self.described()["State"]["Pid"];
         std::fs::read(format!("/proc/{pid}/root{path}")).unwrap()
+    }
+
+    /// Has the engine do this with the container.
+    fn order(&self, what: &str) {
+        let path = format!("/containers/{}{what}", self.name);
+        let (status, answer) = asked("POST", &path, "");
+        let said = String::from_utf8_lossy(&rest(answer)).into_owned();
+        assert!(status < 400, "{path}: {status} {said}");
     }
 
     /// What `docker inspect` prints.
@@ -291,20 +301,21 @@ impl Container {
 
     /// `docker stop`; the exit code.
     pub fn stop(&self) -> i32 {
-        docker_ok(["stop", &self.name]);
+        self.order("/stop");
         self.exit_code()
     }
 
     /// Sends a signal to PID 1.
     pub fn signal(&self, name: &str) {
-        docker_ok(["kill", "--signal", name, &self.name]);
+        let name = name.replace('+', "%2B");
+        self.order(&format!("/kill?signal={name}"));
     }
 
     /// Waits for the end; the exit code.
     pub fn end(&self) -> i32 {
-        let words = [&LIMIT.as_secs().to_string(), "docker", "wait", &self.name];
-        let output = Command::new("timeout").args(words).output().unwrap();
-        assert!(output.status.success(), "it never ends: {}", self.logs());
+        let answer = ask("POST", &format!("/containers/{}/wait", self.name), "");
+        let ended = answer.and_then(|(_, mut answer)| io::copy(&mut answer, &mut io::sink()));
+        assert!(ended.is_ok(), "it never ends: {}", self.logs());
         self.exit_code()
     }
 
@@ -358,27 +369,35 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && ask("GET", "/_ping", "").is_ok() {
             let _ = writeln!(std::io::stderr(), "log of {}:\n{}", self.name, self.logs());
         }
-        docker(["rm", "--force", "--volumes", &self.name]);
+        let path = format!("/containers/{}?force=1&v=1", self.name);
+        let _ = ask("DELETE", &path, "");
     }
 }
 
 /// Asks the engine: the status of its answer, and what follows the head. Docker's client does the
 /// same, and is a process that takes forty times as long.
-fn asked(method: &str, path: &str, body: &str) -> (u16, BufReader<UnixStream>) {
-    let mut engine = UnixStream::connect(SOCKET).unwrap();
-    engine.set_read_timeout(Some(LIMIT)).unwrap();
+fn ask(method: &str, path: &str, body: &str) -> io::Result<(u16, BufReader<UnixStream>)> {
+    let mut engine = UnixStream::connect(SOCKET)?;
+    engine.set_read_timeout(Some(LIMIT))?;
     let length = body.len();
     let kind = format!("Content-Type: application/json\r\nContent-Length: {length}");
-    write!(engine, "{method} {path} HTTP/1.0\r\n{kind}\r\n\r\n{body}").unwrap();
+    write!(engine, "{method} {path} HTTP/1.0\r\n{kind}\r\n\r\n{body}")?;
     let mut answer = BufReader::new(engine);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        assert_ne!(answer.read_line(&mut head).unwrap(), 0, "{head}");
+        if answer.read_line(&mut head)? == 0 {
+            return Err(io::Error::other(head));
+        }
     }
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    Ok((status.parse().map_err(io::Error::other)?, answer))
+}
+
+fn asked(method: &str, path: &str, body: &str) -> (u16, BufReader<UnixStream>) {
+    ask(method, path, body).unwrap()
 }
 
 fn rest(mut answer: impl Read) -> Vec<u8> {
