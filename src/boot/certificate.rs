@@ -76,7 +76,8 @@ pub fn report_replaced(
 }
 
 /// Gives the requested certificate to the server, which inherits the returned file in memory.
-/// Makes the certificate if none is named and none is kept.
+/// Makes the certificate if none is named and none is kept. `is_used`: false if only a restart may
+/// need it.
 ///
 /// # Errors
 /// The certificate cannot be made or given, or under `--warning-as-error` any degradation.
@@ -85,6 +86,7 @@ pub fn give(
     person: &ServerUser,
     place: &ConfigLocation,
     mut handover: Handover,
+    is_used: bool,
 ) -> Result<Handover, Failure> {
     let named = start.tls.take().and_then(|request| request.named);
     let (found, time) = timed(|| match named {
@@ -97,8 +99,9 @@ pub fn give(
     });
     let (path, certificate) = found?;
     start.changes.done(format_args!(
-        "The certificate in {} has the SHA-256 fingerprint {}",
+        "The certificate in {}{} has the SHA-256 fingerprint {}",
         path.display(),
+        if is_used { "" } else { " (for a restart)" },
         certificate.fingerprint()
     ));
     handover.fill(&certificate).map_err(not_handed)?;

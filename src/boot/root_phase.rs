@@ -184,7 +184,7 @@ fn supplementary_groups(
         start.report.degraded(Degradation::new(
             "the host's groups are not passed on to the user: they have no number in this user \
              namespace",
-            "run with `podman run --userns=keep-id:uid=1000,gid=1000 --group-add keep-groups`",
+            "with Podman, add --userns=keep-id:uid=1000,gid=1000 to --group-add keep-groups",
         ))?;
     }
     let groups = supplementary(&access.own_groups(account), &access.gids, &passed);

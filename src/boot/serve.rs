@@ -213,7 +213,8 @@ fn serve(
     let arguments = Arc::new(Arguments::new(&start, person, server, file));
     let argv = arguments.merged(&jupyters);
     arguments.report(&argv, &jupyters);
-    if handover.is_some() && !arguments.use_certificate(&argv) {
+    let is_used = arguments.use_certificate(&argv);
+    if handover.is_some() && !is_used {
         certificate::report_replaced(&mut start, &argv, &jupyters)?;
     }
     // If only a file of Jupyter's names another certificate, a restart may need this one.
@@ -221,8 +222,9 @@ fn serve(
     let handover = handover.filter(|_| arguments.use_certificate(&without_files));
     // The server inherits the file in memory at each of its starts, so it stays open until the end.
     // A rescue has it, too, if it can be used.
+    let place = &ready.config_location;
     let _certificate = handover
-        .map(|handover| certificate::give(&mut start, person, &ready.config_location, handover))
+        .map(|handover| certificate::give(&mut start, person, place, handover, is_used))
         .transpose()?;
     let shows_lab = arguments::shows_lab(server, &argv, &jupyters);
     let rescue = rescue::plan(&start, person, &ready, server, &arguments, shows_lab);

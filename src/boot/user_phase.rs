@@ -94,7 +94,6 @@ pub fn run(start: &mut Start<'_>, person: &mut ServerUser) -> Result<Ready, Fail
             start.report.degraded_by_user(unusable);
         }
     }
-    take_variables(start, person, &mut environment);
     let before = find_config_location(start, person, elsewhere, &environment);
     let hooks = start.settings.hooks.directory.join("user").exists();
     let read = hooks.then(|| before.read());
@@ -379,7 +378,10 @@ fn is_server(start: &Start<'_>) -> bool {
 /// Returns the settings about authentication in the server's arguments.
 fn line(start: &Start<'_>) -> CommandLine {
     let Launch::Server(server) = &start.launch else {
-        return CommandLine::default();
+        return CommandLine {
+            is_unknown: true,
+            ..CommandLine::default()
+        };
     };
     let configured = start.settings.server.args.iter().map(OsStr::new);
     let command = server.args.iter().map(|arg| arg.as_os_str());

@@ -284,11 +284,16 @@ fn working_directory(setting: &VerbContext) -> Option<PathBuf> {
 /// Returns the settings about authentication in the arguments of the running server, or of the
 /// next one. The record holds no password, so `/proc` is read.
 fn auth_arguments(setting: &VerbContext) -> CommandLine {
-    match server_line(setting) {
+    let line = match server_line(setting) {
         Some(arguments) => {
             CommandLine::of(arguments.split(|byte| *byte == 0).map(OsStr::from_bytes))
         }
         None => CommandLine::of(setting.settings.server.args.iter().map(OsStr::new)),
+    };
+    let mut running = setting.running.iter();
+    CommandLine {
+        is_unknown: running.any(|asked| asked.state.mode == Mode::Command),
+        ..line
     }
 }
 

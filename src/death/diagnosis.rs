@@ -18,7 +18,9 @@ impl Diagnosis {
     /// Returns a diagnosis, with a capital letter at the beginning of the remedy.
     pub fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (cause, mut remedy) = (cause.into(), remedy.into());
-        remedy[..1].make_ascii_uppercase(); // invariant: it begins with a letter of ASCII
+        if let Some(first) = remedy.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
         Self { cause, remedy }
     }
 }

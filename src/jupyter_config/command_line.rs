@@ -13,6 +13,8 @@ pub struct CommandLine {
     /// The configuration file that Jupyter reads instead of all `jupyter_server_config` files;
     /// `None`: not given; an empty path: given without a value.
     pub file: Option<PathBuf>,
+    /// True if a command runs that may start a server with arguments of its own.
+    pub is_unknown: bool,
 }
 
 impl CommandLine {

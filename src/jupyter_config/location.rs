@@ -159,6 +159,11 @@ impl ConfigLocation {
         self.user.join(CONFIG_FILE_NAME)
     }
 
+    /// Reports whether a command may start a server with arguments of its own.
+    pub fn has_unknown_line(&self) -> bool {
+        self.line.is_unknown
+    }
+
     /// Reports whether `JUPYTER_NO_CONFIG` makes Jupyter read no configuration file.
     pub fn ignored(&self) -> bool {
         self.ignored

@@ -257,9 +257,9 @@ impl ConfigSources {
     }
 
     /// Reports whether a source other than the user's own file may set the password, also one that
-    /// only another server reads.
+    /// only another server reads, or whether there may be another way to log in.
     pub fn is_contested(&self) -> bool {
-        self.may_set_password(|rank| rank != Rank::Own)
+        self.may_set_password(|rank| rank != Rank::Own) || self.other_login().is_some()
     }
 
     /// Reports whether a source that beats the user's own file, or may beat it, may set the password.

@@ -114,8 +114,9 @@ impl AsFd for Logfile {
 
 impl Write for Logfile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A removed file is one that no other process will read.
+        // No other process will read a removed file. Some file systems count no links.
         let removed = self.file.metadata().is_ok_and(|data| data.nlink() == 0);
+        let removed = removed && !self.path.exists();
         if (removed || self.size >= ROTATE_AT) && self.rotate().is_err() {
             // If nothing can be renamed, one long file is better than none. Try again after as many
             // bytes.

@@ -102,17 +102,14 @@ fn force(
         Effective::Nothing | Effective::Unknown(_) => None,
     };
     let is_effective = effective.as_deref().is_some_and(verify);
-    if is_effective && !found.may_be_overridden() {
+    let is_known = !place.has_unknown_line() && !found.may_be_overridden();
+    if is_effective && is_known {
         return Ok(Outcome::Unchanged.into());
     }
     let variable = found.is_overridden().then(|| place.config_path_override());
     let nested = found.is_nested();
-    let contested = nested || found.is_contested();
-    let written = match contested {
-        true => own.forced(nested),
-        // Nothing beats this hash, and another way to log in replaces it.
-        false => own.base().filter(|_| found.other_login().is_some()),
-    };
+    let contested = nested || !is_known || found.is_contested();
+    let written = own.forced(nested).filter(|_| contested);
     let outcome = if written.is_some_and(verify) {
         Outcome::Unchanged
     } else {

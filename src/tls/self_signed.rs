@@ -120,7 +120,7 @@ impl CertificateFile {
         if invalid(now) || invalid(now + RENEWED) {
             return Some("it was valid for less than 90 days");
         }
-        // An engine or Kubernetes made up a name without a dot: nobody types it into a browser.
+        // Engines and Kubernetes make up names without a dot, a new one for each container.
         let mut needed = self.names.iter().filter(|name| name.contains('.'));
         match needed.all(|name| certificate.covers(name, now)) {
             true => None,

@@ -51,6 +51,26 @@ fn a_hash_on_the_servers_line_is_judged() {
     assert_eq!(ask(&running, &image, "check", "ailab").0, 1);
 }
 
+#[test]
+fn a_forced_password_beats_the_arguments_that_a_command_gives_its_server() {
+    let image = Image::new();
+    let forced = |start: Start| start.env("JUPYTER_PASSWORD", "mine");
+    // A server whose arguments are known needs no stronger key.
+    let mut running = started(forced(image.server()));
+    running.signal(15);
+    running.end();
+    let hashes = || {
+        let file = image.path("home/.jupyter/jupyter_server_config.json");
+        let all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        ["IdentityProvider", "PasswordIdentityProvider"].map(|name| all[name].clone())
+    };
+    let [base, stronger] = hashes();
+    assert!(base.is_object() && stronger.is_null());
+    let ended = forced(image.command(["true"])).run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(hashes(), [base.clone(), base]);
+}
+
 /// `JUPYTER_PASSWORD` wins always, also over a line that would open the door.
 #[test]
 fn a_hash_on_the_servers_line_is_left_out_where_the_environment_has_a_password() {

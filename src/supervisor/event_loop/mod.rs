@@ -266,15 +266,15 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Handles a command that was stopped. If we are PID 1, no other process can continue it, so
-    /// we do. Under a shell we stop too, so that it sees a stopped job. Under another init, no
-    /// process would continue us.
+    /// we do. At a terminal we stop too, so that a shell sees a stopped job. If another process
+    /// paused the command, no parent may continue us.
     fn stopped(&mut self, pid: Pid, by: i32) {
         if self.pid != Some(pid) || !matches!(self.main, Main::Command(_)) {
             return;
         }
         if !getpid().is_init() {
-            let has_shell = getppid().is_some_and(|parent| !parent.is_init());
-            if has_shell && self.terminal.is_some() {
+            let by_init = getppid().is_some_and(Pid::is_init) && by == Signal::STOP.as_raw();
+            if self.terminal.is_some() && !by_init {
                 let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
             }
             return;

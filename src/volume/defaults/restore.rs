@@ -145,7 +145,7 @@ fn read(tree: &mut Tree, path: &[u8]) -> Version {
 /// The result of restoring one default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restored {
-    /// The image's version is in place; nothing was there before.
+    /// The image's version is in place; nothing of a person's was there before.
     Installed,
     /// The image's version is in place; the former entry now has this path.
     Renamed(Vec<u8>),

@@ -66,7 +66,7 @@ pub fn restore_kept(
     let mut kept = Tree::new(ai_lab);
     let is_wanted = |path: &[u8], directory: &[u8]| match (wanted, manifest.entries.get(path)) {
         ([], None) => true,
-        // The record of the copies is lost: a merge leaves more than copies.
+        // An older version wrote the record, without the copies.
         ([], Some(entry)) if entry.kept.is_empty() => entry.earlier.is_none(),
         ([], Some(entry)) => {
             let mut replaced = entry.kept.iter();
