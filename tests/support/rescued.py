@@ -39,13 +39,21 @@ def text(css):
     return "".join(browser.execute_script(script, css))
 
 
+def broke():
+    # Containers that come and go change the machine's network: Chromium gives up its requests then.
+    if "Failed to fetch" in text("body"):
+        browser.refresh()
+    said = text(page)
+    return cause in said and "rescue" in said
+
+
 try:
     browser.get(url)
     page = ".jp-MarkdownViewer"
     until("a login or the page", lambda: first(page) or first("#username_input, [name=password]"))
     if field := first("#username_input, [name=password]"):
         field.send_keys(login, Keys.ENTER)
-    until("what broke", lambda: cause in (said := text(page)) and "rescue" in said)
+    until("what broke", broke)
     browser.get(browser.current_url.split("/lab/")[0] + "/lab/tree/home/jupyter/notebooks")
     until("hidden files", lambda: ".ai-lab" in text(".jp-DirListing-content"))
     print("seen")
