@@ -70,7 +70,7 @@ fn a_hash_that_does_already_is_never_written_again() {
     assert_eq!(home.outcome(&hash), Outcome::Changed);
     let base = json!({"IdentityProvider": {"hashed_password": legacy("other")}});
     assert_eq!(home.json(), base);
-    // What may set another password needs a stronger key, and nobody is logged out by that.
+    // A file that may set another password requires the stronger key, with the same hash.
     home.put(
         "home/.jupyter/jupyter_server_config.py",
         "load_subconfig('y.py')\n",

@@ -45,7 +45,7 @@ pub enum Event {
     Restart,
     /// The main process has ended and was reaped, or could not be started.
     MainEnded {
-        /// How it ended: with 126 or 127 if it could not be started.
+        /// The way it ended; exit code 126 or 127 if it could not be started.
         ended: Ended,
         /// The wait until the restart policy starts it again; `None`: it does not.
         again: Option<Duration>,

@@ -66,7 +66,7 @@ fn the_next_start_has_the_same_one() {
     let home = Home::new();
     let (first, _) = home.start("0123456789ab");
     assert_eq!(home.start("0123456789ab").0, first);
-    // A new container on the same volume: nobody typed the name that was made up for it.
+    // A new container on the same volume has another name, which Docker made up.
     assert_eq!(home.start("ba9876543210").0, first);
     assert_eq!(home.start("lab-7d9f8c6b5-x2x4z").0, first);
     let (named, aside) = home.start("lab.example.org");

@@ -266,15 +266,20 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Handles a command that was stopped. If we are PID 1, no other process can continue it, so
-    /// we do. At a terminal we stop too, so that a shell sees a stopped job. If another process
-    /// paused the command, no parent may continue us.
+    /// we do. Otherwise we stop too, so that a shell sees a stopped job. STOP may be from a process
+    /// that only pauses the command: then we stop only if a shell at a terminal can continue us.
     fn stopped(&mut self, pid: Pid, by: i32) {
         if self.pid != Some(pid) || !matches!(self.main, Main::Command(_)) {
             return;
         }
         if !getpid().is_init() {
-            let by_init = getppid().is_some_and(Pid::is_init) && by == Signal::STOP.as_raw();
-            if self.terminal.is_some() && !by_init {
+            let has_shell = getppid().is_some_and(|parent| !parent.is_init());
+            let at_terminal = self.terminal.is_some();
+            let is_job = match by == Signal::STOP.as_raw() {
+                true => has_shell && at_terminal,
+                false => has_shell || at_terminal,
+            };
+            if is_job {
                 let _ = sys::kill(getpid().as_raw_pid(), Signal::STOP.as_raw());
             }
             return;

@@ -14,7 +14,7 @@ use crate::volume::tree;
 /// The changed notebooks that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// Those that a start compares, because it would replace them, or records them.
+    /// Only the notebooks that a start replaces or records.
     AsInStart,
     All,
 }

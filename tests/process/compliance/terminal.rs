@@ -183,7 +183,7 @@ fn job_control(image: &Image, init: Init) -> String {
 
 /// The same with a shell above the init, which is not PID 1: the shell must see its
 /// job stop, continue and end.
-fn under_a_shell(image: &Image, init: Init) -> String {
+fn under_a_shell(image: &Image, init: Init, shell: Start) -> String {
     let terminal = Terminal::new();
     let script = image.path("go");
     let words = init.words(image, &["cat"]).join(" ");
@@ -196,8 +196,7 @@ fn under_a_shell(image: &Image, init: Init) -> String {
         "--noediting",
         "-i",
     ];
-    let start = Start::plain_of("setsid").args(bash);
-    let start = start.env("PS1", "").env("HISTFILE", "");
+    let start = shell.args(bash).env("PS1", "").env("HISTFILE", "");
     let mut running = start.start_on(&terminal);
     terminal.press("set +o history; echo rea''dy\n");
     running.wait_for_line("ready");
@@ -256,7 +255,13 @@ fn a_terminal_is_the_commands_own() {
         "Ctrl-Z, fg, Ctrl-C under a shell",
         &[],
         "stopped, code 130, exit 5",
-        |init| under_a_shell(&image, init),
+        |init| under_a_shell(&image, init, Start::plain_of("setsid")),
+    );
+    table.case(
+        "the same where that shell is PID 1",
+        &[],
+        "stopped, code 130, exit 5",
+        |init| under_a_shell(&image, init, Start::wrapped("setsid")),
     );
     table.case(
         "the terminal hangs up",
