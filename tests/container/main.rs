@@ -19,6 +19,7 @@ mod faults;
 mod group_file;
 mod growth;
 mod health;
+mod home_mounted;
 mod home_volume;
 mod hub;
 mod hub_density;
