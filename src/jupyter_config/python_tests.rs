@@ -52,6 +52,7 @@ fn files_without_a_word_about_authentication_are_clear() {
         "c.LatexExporter.author = 'me'\nc.ServerApp.authorizer_class = 'x.Y'\n",
         "import glob\nc.A.b = len(glob.glob('/x/*')) <= 1\n",
         "import os\nc.A.b = 'x' if len(os.environ.get('Y', '')) > 3 else str(4)\n",
+        "import glob\nk = {k for d in x.split(':') + ['a'] if d for k in glob.glob(d + '/*')}\n",
         "c.A.b = '%s/x' % ('a')\nc.A.b = ', '.join(['a', 'b'])\npass\n",
         "# -*- coding: utf-8 -*-\n",
     ] {
@@ -121,6 +122,9 @@ fn whatever_else_there_is_cannot_be_judged() {
         ("c.A.b = mine()", 1, "value of `c.A.b`"),
         ("c.A.b = (lambda: 1)()", 1, "value of `c.A.b`"),
         ("c.A.b = [exec(x) for x in y]", 1, "value of `c.A.b`"),
+        ("c.A.b = [int('x') for int in y]", 1, "value of `c.A.b`"),
+        ("c.A.b = [x for x[0] in mine()]", 1, "value of `c.A.b`"),
+        ("c.A.b = [x for x, exec in y]", 1, "value of `c.A.b`"),
         ("c.A.b = (x := 1)", 1, "value of `c.A.b`"),
         ("c.A.b = f'{mine()}'", 1, "value of `c.A.b`"),
         ("c.A.b = x.__class__", 1, "value of `c.A.b`"),

@@ -2,6 +2,7 @@
 //! what that sets, and holds where it sets nothing.
 
 use std::fs;
+use std::path::Path;
 
 use super::rescue::jupyters;
 use crate::support::{Image, Output, Start};
@@ -13,15 +14,7 @@ fn planned(text: &str, port: Option<&str>) -> Output {
     jupyters(&image, "jupyter_server_config.py", text);
     // Where nobody but root can write, as far up as it goes.
     let ground = tempfile::tempdir_in("/srv").unwrap();
-    let file = ground.path().join("settings.toml");
-    let notebooks = image.path("notebooks");
-    let lines = format!("notebooks.directory = {notebooks:?}\nserver.port = 49494\n");
-    fs::write(&file, lines).unwrap();
-    let options = image.options();
-    let pairs = options.chunks(2);
-    let kept = pairs.filter(|pair| !["--notebooks", "--ip", "--port"].contains(&&*pair[0]));
-    let start = Start::pid1().args(kept.flatten());
-    let start = start.args(["--config", file.to_str().unwrap(), "--dry-run"]);
+    let start = of_the_image(&image, ground.path()).arg("--dry-run");
     let start = start.args(["--jupyter-server", "jupyter-lab"]);
     let start = port
         .into_iter()
@@ -29,6 +22,19 @@ fn planned(text: &str, port: Option<&str>) -> Output {
     let ended = start.run();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     ended
+}
+
+/// A start with port and directory of the image's own file, which is made in `ground`.
+pub fn of_the_image(image: &Image, ground: &Path) -> Start {
+    let file = ground.join("settings.toml");
+    let (notebooks, port) = (image.path("notebooks"), image.port);
+    let lines = format!("notebooks.directory = {notebooks:?}\nserver.port = {port}\n");
+    fs::write(&file, lines).unwrap();
+    let options = image.options();
+    let pairs = options.chunks(2);
+    let kept = pairs.filter(|pair| !["--notebooks", "--ip", "--port"].contains(&&*pair[0]));
+    let start = Start::pid1().args(kept.flatten());
+    start.args(["--config", file.to_str().unwrap()])
 }
 
 /// The classes for which the server's line has these traits.
@@ -84,4 +90,73 @@ fn a_value_that_a_person_chose_does_not_yield() {
             assert_eq!(plan.stderr.contains(told), configured, "{}", plan.stderr);
         }
     }
+}
+
+/// How kernels are reached where the image's file is read by a server with these variables, as Jupyter
+/// reads it.
+fn transport(image: &Image, variables: &[(&str, &str)]) -> String {
+    let code = "import sys\n\
+                from types import SimpleNamespace as Any\n\
+                sys.modules['jupyter_server'], sys.prefix = sys, sys.argv[1]\n\
+                names = 'KernelManager', 'FileContentsManager', 'LanguageServerManager'\n\
+                c = Any(**{name: Any() for name in names})\n\
+                exec(open(sys.argv[2]).read(), {'c': c})\n\
+                print(c.KernelManager.transport)";
+    // The machine may have kernels of its own.
+    let script = "for place in /usr/local/share /usr/share/jupyter; do\n\
+                  [ ! -d $place ] || mount -t tmpfs tmpfs $place\ndone\nexec python3 -c \"$@\"";
+    let start = Start::wrapped("unshare").args(["-m", "sh", "-e", "-c", script, "sh", code]);
+    let start = start.args([image.path("venv").to_str().unwrap(), IMAGES_FILE]);
+    let start = start.env("HOME", image.path("home").to_str().unwrap());
+    let variables = variables.iter();
+    let ended = variables
+        .fold(start, |start, (name, value)| start.env(name, value))
+        .run();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended.stdout.trim().to_owned()
+}
+
+const IMAGES_FILE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/image/system/etc/jupyter/jupyter_config.py"
+);
+
+/// R's kernel and others know TCP alone.
+#[test]
+fn kernels_use_tcp_wherever_one_of_another_language_is() {
+    let image = Image::new();
+    let kernel = |place: &str| {
+        let directory = image.path(place);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("kernel.json"), "{}").unwrap();
+        directory
+    };
+    kernel("venv/share/jupyter/kernels/python3");
+    let path = |name: &str| image.path(name).display().to_string();
+    let list = format!("{}:{}:", path("none"), path("listed"));
+    let (data, share) = (path("data"), path("share"));
+    assert_eq!(transport(&image, &[("JUPYTER_PATH", &list)]), "ipc");
+    for (place, variables) in [
+        ("listed/kernels/ir", &[("JUPYTER_PATH", &*list)][..]),
+        ("data/kernels/ir", &[("JUPYTER_DATA_DIR", &data)]),
+        ("share/jupyter/kernels/ir", &[("XDG_DATA_HOME", &share)]),
+        (
+            "home/.local/share/jupyter/kernels/ir",
+            &[("XDG_DATA_HOME", ""), ("JUPYTER_PATH", "")],
+        ),
+    ] {
+        let directory = kernel(place);
+        assert_eq!(transport(&image, variables), "tcp", "{place}");
+        fs::remove_dir_all(directory).unwrap();
+    }
+}
+
+/// A file that cannot be evaluated may configure a login, and then no default password is set.
+#[test]
+fn the_images_own_file_of_jupyters_can_be_evaluated() {
+    let image = Image::new();
+    let text = fs::read_to_string(IMAGES_FILE).unwrap();
+    jupyters(&image, "jupyter_config.py", &text);
+    let mut running = image.server().start();
+    running.wait_for("Successfully changed the password of Jupyter server.");
 }

@@ -104,11 +104,20 @@ pub(super) fn is_plain(tokens: &[Token]) -> bool {
                 TokenKind::Name if before.is_some_and(|before| before.is(".")) => {
                     !token.text.starts_with('_')
                 }
+                TokenKind::Name if token.text == "for" => assigns_one_name(&tokens[at + 1..]),
                 TokenKind::Name => !is_unsafe(&token.text),
                 TokenKind::Operator if token.is("(") => may_be_called(&tokens[..at]),
                 TokenKind::Operator => token.text != ":=",
             }
         })
+}
+
+/// Reports whether a `for` inside an expression assigns to one name, as a statement may.
+fn assigns_one_name(after: &[Token]) -> bool {
+    matches!(after, [name, of, ..] if name.kind == TokenKind::Name
+        && !is_protected(&name.text)
+        && of.kind == TokenKind::Name
+        && of.text == "in")
 }
 
 /// Reports whether a bracket after these tokens calls nothing, or only what may be called.

@@ -2,16 +2,21 @@ import glob
 import os
 import sys
 
-# Kernels of other languages may know TCP alone, as R's does.
-kernels = (
-    glob.glob(sys.prefix + "/share/jupyter/kernels/*/kernel.json")
-    + glob.glob("/usr/local/share/jupyter/kernels/*/kernel.json")
-    + glob.glob("/usr/share/jupyter/kernels/*/kernel.json")
-    + glob.glob(
-        os.path.expanduser(os.environ.get("JUPYTER_DATA_DIR", "~/.local/share/jupyter"))
-        + "/kernels/*/kernel.json"
-    )
-)
+# Kernels of other languages may know TCP alone, as R's does. They are wherever Jupyter looks.
+kernels = {
+    kernel
+    for data in os.environ.get("JUPYTER_PATH", "").split(":")
+    + [
+        os.environ.get("JUPYTER_DATA_DIR")
+        or os.path.expanduser(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
+        + "/jupyter",
+        sys.prefix + "/share/jupyter",
+        "/usr/local/share/jupyter",
+        "/usr/share/jupyter",
+    ]
+    if data
+    for kernel in glob.glob(data + "/kernels/*/kernel.json")
+}
 # Unix sockets in the runtime directory, which the user alone can enter. TCP is open to
 # everything in the network namespace, which is the host's with --network host. A socket's
 # path has 107 bytes at most, and a kernel's name 50 of them. Plain assignments alone: no other
