@@ -1,6 +1,7 @@
 //! The observer of a command or of nothing. It keeps the state and logs why the command could
 //! not be started. A command prints everything else itself.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tracing::error;
 
 use crate::cli::verbs;
 use crate::death::memory::KillCounter;
-use crate::server::program::Launch;
+use crate::server::program::{Launch, named_server};
 use crate::settings::check;
 use crate::state::{Phase, StatePublisher};
 use crate::supervisor::interpreter::{WINDOWS_LINES, failed_by_windows_lines};
@@ -79,6 +80,23 @@ pub fn command_hint(launch: &Launch) -> Option<String> {
     })
 }
 
+/// Reports whether a command that is no server itself most likely starts one of Jupyter's: in the line of
+/// a shell, or after `env` and the like.
+pub fn names_a_server(command: &[OsString]) -> bool {
+    let line = command.join(OsStr::new(" "));
+    let line = line.to_string_lossy();
+    let mut parts = line.split(['&', ';', '|', '\n', '(', ')']);
+    parts.any(|part| {
+        let words: Vec<OsString> = part.split_whitespace().map(OsString::from).collect();
+        // Packages have the names of servers, and a start of ours says by itself what it sets.
+        let of_others = ["install", "ai-lab-entrypoint"];
+        let others = words
+            .iter()
+            .any(|word| of_others.iter().any(|other| word == other));
+        !others && (0..words.len()).any(|at| named_server(&words[at..]).is_some())
+    })
+}
+
 impl Observer for CommandObserver {
     fn started(&mut self, pid: Pid, _: Option<(OwnedFd, OwnedFd)>, _: bool) {
         self.memory = KillCounter::of_container();
@@ -124,5 +142,38 @@ impl Observer for CommandObserver {
         }
         self.state_writer
             .update(|state| state.enter(Phase::Stopping));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_in_the_line_of_a_shell_is_found() {
+        for (command, expected) in [
+            (
+                &["bash", "-c", "pip install -r x && jupyter lab --ip=::"][..],
+                true,
+            ),
+            (&["sh", "-c", "exec jupyter-lab"], true),
+            (&["sh", "-c", "cd /work; (python -m notebook)"], true),
+            (&["env", "X=1", "jupyter", "server"], true),
+            (&["tini", "--", "jupyter-notebook"], true),
+            (
+                &["bash", "-c", "pip install jupyter-server jupyterlab"],
+                false,
+            ),
+            (
+                &["bash", "-c", "x && exec ai-lab-entrypoint jupyter-lab"],
+                false,
+            ),
+            (&["bash", "-c", "jupyter nbconvert x.ipynb"], false),
+            (&["jupyter", "lab", "--version"], false),
+            (&["bash"], false),
+        ] {
+            let words: Vec<OsString> = command.iter().map(OsString::from).collect();
+            assert_eq!(names_a_server(&words), expected, "{command:?}");
+        }
     }
 }

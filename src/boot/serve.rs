@@ -15,7 +15,7 @@ use crate::boot::context::{ServerUser, Start};
 use crate::boot::dry_run;
 use crate::boot::failure::{Ending, Failure, causes};
 use crate::boot::lab_files::LabFiles;
-use crate::boot::passthrough::{CommandObserver, command_hint};
+use crate::boot::passthrough::{CommandObserver, command_hint, names_a_server};
 use crate::boot::rescue;
 use crate::boot::user_phase::{Ready, working_directory};
 use crate::degradation::Degradation;
@@ -68,8 +68,26 @@ pub fn run(mut start: Start<'_>, person: &ServerUser, ready: Ready) -> Result<En
     if let Some(ending) = dry_run::end(&mut start, &ready.environment, program.as_ref()) {
         return Ok(ending);
     }
+    warn_of_default(&mut start, &ready);
     let main = program.map_or(Main::Idle, Main::Command);
     run_command(start, main, ready.password, keeper)
+}
+
+/// Warns of a command that starts a server with the default password: no welcome names it.
+fn warn_of_default(start: &mut Start<'_>, ready: &Ready) {
+    if let (Launch::Command(words), Wanted::Default(secret)) = (&start.launch, &ready.wanted)
+        && names_a_server(words)
+        && password::is_effective(&ready.config_location, secret)
+    {
+        let text = start.settings.password.default.clone().unwrap_or_default();
+        start.report.degraded_by_user(Degradation::new(
+            format!(
+                "a Jupyter server that this command starts has the default password `{text}`, which \
+                 everybody knows"
+            ),
+            "docker run --env JUPYTER_PASSWORD=<your password> …",
+        ));
+    }
 }
 
 fn open_state(

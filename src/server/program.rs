@@ -154,7 +154,7 @@ pub fn instead_of_script(command: &[OsString], configured: Option<&str>) -> Opti
 }
 
 /// Returns the server that COMMAND names, with its arguments; `None` if it starts no server.
-fn named_server(command: &[OsString]) -> Option<ServerProgram> {
+pub fn named_server(command: &[OsString]) -> Option<ServerProgram> {
     let (program, args) = command.split_first()?;
     let is_server = |name: &str| SERVERS.iter().any(|(command, ..)| *command == name);
     let name = base_name(program).to_str()?;

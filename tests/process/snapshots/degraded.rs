@@ -29,6 +29,16 @@ pub fn after(script: &str, image: &Image, options: &[&str]) -> Start {
         .args(["--", "true"])
 }
 
+/// A shell that starts a server prints no welcome.
+#[test]
+fn a_command_that_starts_a_server() {
+    start("command-with-a-server", |image| {
+        let line = "true || jupyter lab --ip=0.0.0.0";
+        let start = Start::pid1().args(image.options());
+        start.args(["--password", "ailab", "--", "sh", "-c", line])
+    });
+}
+
 /// What only `start.sh` of the Docker Stacks knows is named with what does the same.
 #[test]
 fn options_of_the_docker_stacks() {
