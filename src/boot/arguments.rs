@@ -1,32 +1,42 @@
 //! The server's program and arguments: which of the image's own values go onto its command
 //! line, and which values cannot work.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use tracing::info;
 
 use crate::boot::context::{ServerUser, Start};
 use crate::boot::hub_directory;
 use crate::boot::user_phase::working_directory;
+use crate::degradation::Degradation;
 use crate::jupyter_config::ConfigSources;
 use crate::server::argv;
 use crate::server::argv::{Argv, CERTFILE, KEYFILE};
 use crate::server::program::ServerProgram;
 use crate::settings::{Key, Origin, SettingError, Settings, SettingsError};
+use crate::sys::dir::is_read_only;
 use crate::sys::env::variable;
 use crate::tls;
 use crate::tls::FileProblem;
+use crate::volume::lost_with_container;
 
 /// Settings that set a trait of Jupyter.
 const TRAITS: [(Key, &str); 3] = [
     (Key::Ip, "ServerApp.ip"),
     (Key::Port, "ServerApp.port"),
-    (Key::Notebooks, "ServerApp.root_dir"),
+    (Key::Notebooks, ROOT_DIR),
 ];
+
+/// The trait with the directory that people see.
+const ROOT_DIR: &str = "ServerApp.root_dir";
+
+/// The trait with the page that people come to.
+const DEFAULT_URL: &str = "LabApp.default_url";
 
 /// Kubeflow's variable with the base URL, and the port that Kubeflow expects.
 const KUBEFLOW: &str = "NB_PREFIX";
@@ -37,23 +47,6 @@ pub(super) const LINE: &str = "the server's arguments";
 
 /// The variable with the page that a hub opens first; the image names its own there.
 pub(super) const PAGE: &str = "JUPYTERHUB_DEFAULT_URL";
-
-/// Returns the first page where the image's is not in the root directory, but the notebooks are: a
-/// person's home, or a directory that a hub names. `None`: the page is where it is configured.
-pub(super) fn first_page(settings: &Settings, hub: bool) -> Option<String> {
-    let of_hub = hub_directory::named().filter(|_| hub).map(PathBuf::from);
-    let root = of_hub.as_deref().or(settings.root_dir())?;
-    let notebooks = settings.notebooks.directory.as_deref()?;
-    let page = variable(PAGE)?.into_string().ok()?;
-    let name = page.strip_prefix("/lab/tree/")?;
-    if root.join(name).exists() || !notebooks.join(name).is_file() {
-        return None;
-    }
-    let below = notebooks.strip_prefix(root).ok().and_then(Path::to_str);
-    let below = below.filter(|below| !below.is_empty());
-    let page = below.map(|below| format!("/lab/tree/{below}/{name}"));
-    page.or_else(|| of_hub.map(|_| "/lab".into()))
-}
 
 /// Reports whether people come to a page of JupyterLab. They may come to another one, such as
 /// RStudio's under a hub, which needs nothing of JupyterLab.
@@ -91,6 +84,9 @@ pub(super) struct Arguments {
     certificate: Option<String>,
     /// The server's working directory.
     directory: PathBuf,
+    home: PathBuf,
+    /// The file or directory that COMMAND names for the server to open; `None`: it names none.
+    open: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -101,13 +97,17 @@ impl Arguments {
         server: &ServerProgram,
         certificate: Option<String>,
     ) -> Self {
+        let directory = working_directory(start).unwrap_or_default();
+        let mut server = server.clone();
         Self {
             settings: start.settings,
-            server: server.clone(),
+            open: argv::to_open(&mut server.args, &directory),
+            server,
             as_root: person.account.uid == 0,
             tls: start.tls.as_ref().map(|tls| tls.origin.clone()),
             certificate,
-            directory: working_directory(start).unwrap_or_default(),
+            directory,
+            home: person.account.home.clone(),
         }
     }
 
@@ -136,12 +136,17 @@ impl Arguments {
         };
         let (settings, hub) = (&self.settings.server, self.server.hub);
         let hub_has_a_directory = std::env::var_os(hub_directory::VARIABLE).is_some();
+        // Beside a root directory that does not have the file, Jupyter ends.
+        let hides = |directory: &Path| {
+            let file = self.open.as_ref();
+            file.is_some_and(|path| path.is_file() && !path.starts_with(directory))
+        };
         let directory = self.settings.root_dir();
-        let page = first_page(self.settings, hub);
+        let directory = directory.filter(|path| !(hub && hub_has_a_directory || hides(path)));
         let plan = argv::ArgvInput {
             hub,
-            root_dir: directory.filter(|_| !(hub && hub_has_a_directory)),
-            default_url: page.as_deref().filter(|_| !hub),
+            root_dir: directory,
+            default_url: None,
             ip: settings.ip.as_deref(),
             port: match prefix.is_some() && self.chosen("ServerApp.port").is_none() {
                 true => Some(KUBEFLOWS_PORT),
@@ -151,12 +156,105 @@ impl Arguments {
             base_url: prefix.as_deref(),
             as_root: self.as_root,
             configured: &|name| {
-                let configured = jupyters.server_trait(name).is_some();
+                let configured = match (name, jupyters.server_trait(name)) {
+                    (DEFAULT_URL, page) => {
+                        jupyters.hide_traits() || page.is_some_and(is_other_page)
+                    }
+                    (_, found) => found.is_some(),
+                };
                 configured && self.chosen(name).is_none() && !may_be_configured(name)
             },
             may_be_configured: &may_be_configured,
         };
-        argv::merge(plan, &settings.args, &self.server.args)
+        let merge = |plan| argv::merge(plan, &settings.args, &self.server.args);
+        let argv = merge(plan);
+        match self.first_page(&argv, jupyters).filter(|_| !hub) {
+            Some(page) => merge(argv::ArgvInput {
+                default_url: Some(&page),
+                ..plan
+            }),
+            None => argv,
+        }
+    }
+
+    /// Returns the server's root directory and the place that names it; `None`: only Jupyter knows it.
+    fn root_dir(&self, argv: &Argv, jupyters: &ConfigSources) -> Option<(String, PathBuf)> {
+        let open = self.open.as_deref();
+        if let Some(directory) = open.filter(|path| path.is_dir()) {
+            return Some((LINE.to_owned(), directory.to_owned()));
+        }
+        let hubs = || variable(hub_directory::VARIABLE).filter(|_| self.server.hub);
+        let (place, named) = match (argv.value(ROOT_DIR), jupyters.server_trait(ROOT_DIR)) {
+            (Some(named), _) => (LINE.to_owned(), named.to_owned()),
+            (None, Some((place, named))) => (place, named?.to_owned()),
+            (None, None) => match (argv.yielding_value(ROOT_DIR), hubs()) {
+                (Some(named), _) => (LINE.to_owned(), named.to_owned()),
+                (None, Some(named)) => (
+                    hub_directory::VARIABLE.to_owned(),
+                    named.into_string().ok()?,
+                ),
+                (None, None) => {
+                    let of_file = open.and_then(Path::parent);
+                    let directory = of_file.unwrap_or(&self.directory);
+                    return Some((LINE.to_owned(), directory.to_owned()));
+                }
+            },
+        };
+        let path = match named.strip_prefix('~') {
+            None => self.directory.join(&named),
+            Some(below) if below.is_empty() || below.starts_with('/') => {
+                self.home.join(below.trim_start_matches('/'))
+            }
+            Some(_) => return None, // another user's home
+        };
+        Some((place, path))
+    }
+
+    /// Returns the first page where the image's is not in the root directory, but in the notebooks.
+    /// `None`: the page is where it is configured.
+    pub(super) fn first_page(&self, argv: &Argv, jupyters: &ConfigSources) -> Option<String> {
+        let (_, root) = self.root_dir(argv, jupyters)?;
+        let notebooks = self.settings.notebooks.directory.as_deref()?;
+        let page = variable(PAGE)?.into_string().ok()?;
+        let name = page.strip_prefix("/lab/tree/")?;
+        if root.join(name).exists() || !notebooks.join(name).is_file() {
+            return None;
+        }
+        let below = notebooks.strip_prefix(&root).ok().and_then(Path::to_str);
+        Some(below.map_or("/lab".into(), |below| format!("/lab/tree/{below}/{name}")))
+    }
+
+    /// Returns what is wrong with the directory that people see and save in, and whether a file of
+    /// theirs names it.
+    pub(super) fn wrong_directory(
+        &self,
+        argv: &Argv,
+        jupyters: &ConfigSources,
+    ) -> Option<(Degradation, bool)> {
+        let (place, root) = self.root_dir(argv, jupyters)?;
+        let notebooks = self.settings.notebooks.directory.as_deref()?;
+        let in_file = is_in_file(&place);
+        if notebooks.starts_with(&root) {
+            let lost = lost_with_container(notebooks, &self.home, true, "--notebooks");
+            return lost.map(|lost| (lost, false));
+        }
+        let error = rustix::fs::access(&root, Access::WRITE_OK | Access::EXEC_OK).err();
+        let error =
+            error.filter(|_| root.is_dir() && !is_read_only(&root) && !root.starts_with(notebooks));
+        let unusable = error.map(|error| {
+            let root = root.display();
+            Degradation::new(
+                format!(
+                    "{root} (ServerApp.root_dir from {place}) cannot be written: {error}, nothing can be saved \
+                     there"
+                ),
+                format!(
+                    "let the server's user write it, or start as root with --notebooks {root} as well"
+                ),
+            )
+        });
+        let lost = || lost_with_container(&root, &self.home, true, ROOT_DIR);
+        Some((unusable.or_else(lost)?, in_file))
     }
 
     /// Returns what follows the program's name.
@@ -208,18 +306,16 @@ impl Arguments {
         if wrong.is_empty() {
             wrong.extend(self.unusable_certificate(argv, jupyters));
         }
-        let hubs = hub_directory::named().filter(|_| self.server.hub);
-        let hubs = (hubs.as_deref()).map(|path| (hub_directory::VARIABLE.to_owned(), path));
-        if let Some((place, root_dir)) = value("ServerApp.root_dir").or(hubs)
-            && !root_dir.starts_with('~')
+        if let Some((place, root_dir)) = self.root_dir(argv, jupyters)
             // Our notebooks directory exists, or its absence is reported already.
-            && self.settings.root_dir() != Some(Path::new(root_dir))
-            && !self.directory.join(root_dir).is_dir()
+            && self.settings.root_dir() != Some(&root_dir)
+            && root_dir != self.directory
+            && !root_dir.is_dir()
         {
             wrong.push(SettingError::new(
-                "ServerApp.root_dir",
+                ROOT_DIR,
                 place,
-                format!("{root_dir} is not a directory"),
+                format!("{} is not a directory", root_dir.display()),
                 "mount a volume there, or name another directory",
             ));
         }
@@ -293,7 +389,15 @@ fn value<'a>(argv: &'a Argv, jupyters: &'a ConfigSources, name: &str) -> Option<
 /// Reports whether all wrong values are in Jupyter's configuration files. Their author may have no
 /// other way to mend them than in the lab.
 pub(super) fn are_in_files(wrong: &SettingsError) -> bool {
-    let in_file =
-        |error: &SettingError| ![LINE, hub_directory::VARIABLE].contains(&error.origin.as_str());
-    wrong.0.iter().all(in_file)
+    wrong.0.iter().all(|error| is_in_file(&error.origin))
+}
+
+/// Reports whether a place is one of Jupyter's configuration files.
+fn is_in_file(place: &str) -> bool {
+    ![LINE, hub_directory::VARIABLE].contains(&place)
+}
+
+/// Reports whether a file other than the image's own names the first page.
+fn is_other_page((_, page): (String, Option<&str>)) -> bool {
+    page.map(OsStr::new) != variable(PAGE).as_deref()
 }

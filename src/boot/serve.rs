@@ -254,6 +254,12 @@ fn serve(
         }
         checked => checked.map_err(Failure::Settings)?,
     }
+    match arguments.wrong_directory(&argv, &jupyters) {
+        // A person's file must not end every later start.
+        Some((wrong, true)) => start.report.degraded_by_user(wrong),
+        Some((wrong, false)) => start.report.degraded(wrong)?,
+        None => {}
+    }
     let lab_files = shows_lab.then(|| lab_files(&start, person, &ready.environment));
     let damaged = lab_files.as_ref().and_then(LabFiles::damaged);
     match damaged.map(|(problem, remedy)| Degradation::new(problem, remedy)) {
@@ -267,7 +273,7 @@ fn serve(
     let place = ready.config_location;
     let logfile = open_logfile(&mut start)?;
     let mut environment = ready.environment;
-    if let Some(page) = arguments::first_page(start.settings, server.hub) {
+    if let Some(page) = arguments.first_page(&argv, &jupyters) {
         environment.set(arguments::PAGE, page);
     }
     let program = Program {

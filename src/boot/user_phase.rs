@@ -31,7 +31,7 @@ use crate::state::{Mode, PasswordLocation};
 use crate::sys::env;
 use crate::sys::env::Environment;
 use crate::sys::env::variable;
-use crate::volume::wrong_mounts;
+use crate::volume::{lost_with_container, unusable_mounts};
 
 /// The results of the user phase that serving needs.
 pub struct Ready {
@@ -64,7 +64,11 @@ pub fn run(start: &mut Start<'_>, person: &mut ServerUser) -> Result<Ready, Fail
     });
     let news = result?;
     if let Some(directory) = &start.settings.notebooks.directory {
-        let wrong = wrong_mounts(directory, &person.account.home, is_server(start));
+        let home = &person.account.home;
+        let mut wrong = unusable_mounts(directory, home);
+        // A server may work in another directory.
+        let lost = || lost_with_container(directory, home, false, "--notebooks");
+        wrong.extend((!is_server(start)).then(lost).flatten());
         start.report.all_degraded(wrong)?;
     }
     start.report.add_duration("notebooks", time);

@@ -37,8 +37,13 @@ pub struct ConfiguredTrait {
     pub conditional: bool,
 }
 
-/// The names of the server's class: the current one first, then the old ones.
-pub const CLASSES: [&str; 3] = ["ServerApp", "NotebookApp", "SingleUserNotebookApp"];
+/// The names of the server's class: the current one first, then the old ones; and JupyterLab's.
+pub const CLASSES: [&str; 4] = [
+    "ServerApp",
+    "NotebookApp",
+    "SingleUserNotebookApp",
+    "LabApp",
+];
 
 /// The traits that decide where the server listens and who may connect.
 const OF_ACCESS: [&str; 11] = [
@@ -56,7 +61,8 @@ const OF_ACCESS: [&str; 11] = [
 ];
 
 /// The traits that decide only what the server does.
-const OF_WORK: [&str; 5] = [
+const OF_WORK: [&str; 6] = [
+    "LabApp.default_url",
     "ServerApp.allow_origin",
     "ServerApp.allow_root",
     "ServerApp.default_url",

@@ -34,6 +34,12 @@ impl Argument {
         name.is_some_and(|name| traits.contains(&name))
     }
 
+    /// Returns the word if it is no option: the file or directory that the server opens.
+    pub fn positional(&self) -> Option<&OsStr> {
+        let word = self.words.first()?;
+        (self.name.is_none() && !starts_with_dash(word)).then_some(word)
+    }
+
     /// Gives the value to the parent class of the server's: traitlets prefers a value for the class
     /// itself, wherever it is from. Which one is effective is not known then.
     pub fn yield_to_files(&mut self) {

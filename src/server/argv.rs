@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::jupyter_config::command_line::{is_password_trait, unquoted};
 use crate::server::argument::{Argument, CLASS, YIELDING, parse};
@@ -153,6 +153,28 @@ pub fn leave_out_passwords<W: AsRef<OsStr>>(words: &mut Vec<W>) -> Vec<String> {
     let mut kept = kept.into_iter();
     words.retain(|_| kept.next() == Some(true));
     left_out
+}
+
+/// Returns the file or directory that COMMAND names for the server to open; `None`: none that exists. A
+/// path of the container's working directory is made absolute, unless it is also one of `directory`,
+/// where the server works.
+pub fn to_open(command: &mut [OsString], directory: &Path) -> Option<PathBuf> {
+    let mut at = 0;
+    for item in parse(command) {
+        let Some(word) = item.positional() else {
+            at += item.words.len();
+            continue;
+        };
+        let here = Some(directory.join(word)).filter(|path| path.exists());
+        if here.is_some() {
+            return here;
+        }
+        let path = std::path::absolute(word).ok()?;
+        let path = path.exists().then_some(path)?;
+        command[at] = path.clone().into_os_string(); // invariant: the words before it are counted
+        return Some(path);
+    }
+    None
 }
 
 /// Reports whether an argument makes the server listen on a Unix socket instead of a port.

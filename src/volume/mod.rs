@@ -38,7 +38,7 @@ pub use defaults::restore_kept::{BroughtBack, restore_kept};
 pub use defaults::seal::{Sealed, seal};
 pub use defaults::summary::Summary;
 pub use defaults::sync::bring_in;
-pub use mounts::{is_in_volume, wrong_mounts};
+pub use mounts::{is_in_volume, lost_with_container, unusable_mounts};
 pub use ownership::claim::{claim, is_anothers_mount, is_bound, is_ordinary, is_system_path};
 pub use ownership::hand_over::{
     HandOver, hand_over_directories, hand_over_mounts, hand_over_volumes,

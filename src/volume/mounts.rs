@@ -113,15 +113,6 @@ impl Mounts {
     }
 }
 
-/// Returns the degradations of the mounts for the user that this process runs as: notebooks that
-/// are lost with the container, and mounts that cannot be used. `of_server`: a server is started.
-pub fn wrong_mounts(notebooks: &Path, home: &Path, of_server: bool) -> Vec<Degradation> {
-    let mounts = Mounts::read();
-    let mut wrong = unusable(&mounts, notebooks, home);
-    wrong.extend(on_no_volume(&mounts, notebooks, home, of_server));
-    wrong
-}
-
 /// Reports whether a directory, which may be absent, is in a volume of the engine's.
 pub fn is_in_volume(directory: &Path) -> bool {
     let mounts = Mounts::read();
@@ -139,16 +130,17 @@ pub(super) const OF_THE_SYSTEM: [&str; 12] = [
     "/var",
 ];
 
-/// Reports notebooks that are lost with the container while something else is mounted at HOME, below
-/// /home or, for a server, writable at a place of the user's own. An engine makes a volume without
-/// a name for an image's own mount point, but a user who mounted HOME, another image's path or
-/// `/work` expects what is in the lab to stay.
-fn on_no_volume(
-    mounts: &Mounts,
+/// Reports a directory of notebooks that is lost with the container while something else is mounted at
+/// HOME, below /home or, for a server, writable at a place of the user's own. An engine makes a volume
+/// without a name for an image's own mount point, but a user who mounted HOME, another image's path or
+/// `/work` expects what is in the lab to stay. `option` names the directory.
+pub fn lost_with_container(
     notebooks: &Path,
     home: &Path,
     of_server: bool,
+    option: &str,
 ) -> Option<Degradation> {
+    let mounts = Mounts::read();
     let volume = mounts.of(File::open(notebooks).ok()?)?;
     if !volume.ends_with_container() {
         return None;
@@ -162,13 +154,20 @@ fn on_no_volume(
         true => "the container's own file system, which goes with it",
         false => "a volume without a name, which goes with the container",
     };
+    let elsewhere = elsewhere.next()?;
     let cause = format!(
         "{} is mounted, but the notebooks are in {}, {what}",
-        elsewhere.next()?.display(),
+        elsewhere.display(),
         notebooks.display()
     );
-    let remedy = "mount a volume there, or name a directory of the mounted one with --notebooks, such \
-                  as /home/jupyter/work";
+    let inside = match elsewhere == home {
+        true => home.join("work"),
+        false => elsewhere.to_owned(),
+    };
+    let remedy = format!(
+        "mount a volume there, or name a directory of the mounted one with {option}, such as {}",
+        inside.display()
+    );
     Some(Degradation::new(cause, remedy))
 }
 
@@ -187,9 +186,11 @@ fn is_place_of_ones_own(point: &Path) -> bool {
     point != Path::new("/") && !of_the_system && !is_read_only(point)
 }
 
-/// Reports mounts in HOME and inside the notebooks that cannot be read, and those inside the
-/// notebooks that cannot be written although they are not mounted read-only.
-fn unusable(mounts: &Mounts, notebooks: &Path, home: &Path) -> Vec<Degradation> {
+/// Reports, for the user that this process runs as, mounts in HOME and inside the notebooks that cannot
+/// be read, and those inside the notebooks that cannot be written although they are not mounted
+/// read-only.
+pub fn unusable_mounts(notebooks: &Path, home: &Path) -> Vec<Degradation> {
+    let mounts = Mounts::read();
     let at = |top: &Path| -> Vec<PathBuf> {
         let below = mounts.below(top);
         below.iter().map(|path| top.join(path)).collect()

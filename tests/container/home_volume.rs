@@ -94,9 +94,14 @@ fn notebooks_that_go_with_the_container_beside_a_home_that_stays_are_told() {
     let mount = format!("--volume={}:{HOME}", volume.0);
     let told = " is mounted, but the notebooks are in /home/jupyter/notebooks, a volume without";
     let elsewhere = format!("--volume={}:/home/jovyan/work", volume.0);
-    for mount in [&mount, &elsewhere] {
+    for (mount, inside) in [
+        (&mount, "/home/jupyter/work"),
+        (&elsewhere, "/home/jovyan/work"),
+    ] {
         let (_, _, stderr) = run(&[mount], &["true"]);
         assert!(stderr.contains(told), "{stderr}");
+        let remedy = format!("with --notebooks, such as {inside})");
+        assert!(stderr.contains(&remedy), "{stderr}");
     }
     let work = format!("--volume={}:/work", volume.0);
     let lab = Container::start(&[&work], &[]);

@@ -54,6 +54,7 @@ mod record;
 mod rescue;
 mod rescue_access;
 mod rescued;
+mod root_directory;
 mod root_hooks;
 mod rootless;
 mod sealed;

@@ -203,6 +203,15 @@ fn what_is_told_beside_it() {
         ended,
     );
     lived(
+        "server-directory-of-others",
+        |image| {
+            fs::create_dir(image.path("other")).unwrap();
+            let other = image.path("other").display().to_string();
+            server(image).args(["jupyter-lab", "--notebook-dir", &other])
+        },
+        ready,
+    );
+    lived(
         "what-a-kernel-left-is-ended",
         |i| server(i).env("FAKE", "kernel").args(["--orphans", "end"]),
         |running| {
