@@ -19,7 +19,7 @@ use crate::identity::{
 use crate::settings::nb_user::{DEFAULT_ID, wrong};
 use crate::settings::{Key, NewAccount, SettingError, Settings, SettingsError, VolumeOwner};
 use crate::sys::trust;
-use crate::volume::{Claim, Claimed, VolumeError, claim, is_ordinary};
+use crate::volume::{Claim, Claimed, VolumeError, claim, is_bound, is_ordinary};
 
 /// Groups below this gid are the system's, except those that people of macOS and of Debian have.
 const FIRST_GID: u32 = 100;
@@ -285,7 +285,7 @@ fn no_name(account: &Account, error: &io::Error) -> Option<Degradation> {
 }
 
 /// Hands over what the server keeps in HOME to an account that has another uid than the image's
-/// user.
+/// user. What is mounted there from the host stays its owner's.
 pub(super) fn claim_home(
     start: &mut Start<'_>,
     root: &Root,
@@ -294,7 +294,11 @@ pub(super) fn claim_home(
 ) -> Result<(), Failure> {
     for name in HOME_DIRECTORIES {
         let directory = account.home.join(name);
-        match claim_for(start, root, account, directory, VolumeOwner::Chown, section) {
+        let policy = match is_bound(root, &directory) {
+            true => VolumeOwner::Keep,
+            false => VolumeOwner::Chown,
+        };
+        match claim_for(start, root, account, directory, policy, section) {
             Ok(claimed) => start.report.all_degraded(claimed.degradations)?,
             // The user phase moves Jupyter's directories elsewhere then, and reports that.
             Err(error) => tracing::debug!("{}", causes(&error)),

@@ -76,7 +76,7 @@ pub(super) fn claim_volume(
     if policy != VolumeOwner::Keep {
         start.changes.make(
             Section::OWNERS,
-            |effects| hand_over_mounts(root, &hand(directory, account, effects)),
+            |effects| hand_over_mounts(root, &hand(directory, None, account, effects)),
             |handed, words| words.handed_over(&account.name, handed),
         );
     }
@@ -179,9 +179,10 @@ pub(super) fn hand_over_home(start: &mut Start<'_>, root: &Root, account: &Accou
         true => hand_over_volumes,
         false => hand_over_directories,
     };
+    let notebooks = start.settings.notebooks.directory.as_deref();
     start.changes.make(
         Section::OWNERS,
-        |effects| hand_over(root, &hand(&account.home, account, effects)),
+        |effects| hand_over(root, &hand(&account.home, notebooks, account, effects)),
         |handed, words| {
             // A start finds nothing of root's in what was handed over before.
             let rest = handed.iter().filter(|path| !words.has(path)).cloned();
@@ -190,9 +191,15 @@ pub(super) fn hand_over_home(start: &mut Start<'_>, root: &Root, account: &Accou
     );
 }
 
-fn hand<'a>(directory: &'a Path, account: &Account, effects: Effects<'a>) -> HandOver<'a> {
+fn hand<'a>(
+    directory: &'a Path,
+    notebooks: Option<&'a Path>,
+    account: &Account,
+    effects: Effects<'a>,
+) -> HandOver<'a> {
     HandOver {
         directory,
+        notebooks,
         uid: account.uid,
         gid: account.gid,
         effects,

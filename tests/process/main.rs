@@ -27,6 +27,7 @@ mod home;
 mod hooks;
 mod hostile_cost;
 mod hostile_volume;
+mod hosts_own;
 mod house;
 mod images_values;
 mod json_log;

@@ -14,9 +14,22 @@ for place in /dev /proc $0 ${1%/*}; do mount --rbind $place .$place; done
 exec chroot . sh -ec '\"$@\"; exec \"$@\"' sh \"$@\"";
 
 fn start(image: &Image, name: &str, uid: u32, options: &[&str], command: &str) -> Start {
+    after("", image, name, uid, options, command)
+}
+
+/// The same after a script in the image's directory.
+pub fn after(
+    script: &str,
+    image: &Image,
+    name: &str,
+    uid: u32,
+    options: &[&str],
+    command: &str,
+) -> Start {
     let path = |name: &str| image.path(name).display().to_string();
+    let script = format!("cd $0\n{script}\n{TWICE}");
     Start::wrapped("sh")
-        .args(["-ec", TWICE, image.dir.path().to_str().unwrap(), PROGRAM])
+        .args(["-ec", &script, image.dir.path().to_str().unwrap(), PROGRAM])
         .args(["--notebook-defaults", &path("defaults")])
         .args(["--venv", &path("venv"), "--state-dir", &path("state")])
         .args(["--docker-socket", &path("no.sock")])

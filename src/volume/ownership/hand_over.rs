@@ -6,7 +6,7 @@
 
 use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +18,8 @@ use rustix::io::Errno;
 use crate::identity::Root;
 use crate::sys::effects::Effects;
 use crate::sys::trust;
-use crate::volume::mounts::Mounts;
-use crate::volume::ownership::claim::is_place_of_people;
+use crate::volume::mounts::{Mount, Mounts};
+use crate::volume::ownership::claim::{is_place_of_people, is_system_path};
 use crate::volume::ownership::open::{Missing, open_volume};
 use crate::volume::tree;
 use crate::volume::tree::{FileStat, Inode};
@@ -57,6 +57,8 @@ const MAX_ENTRIES: u32 = 1024;
 pub struct HandOver<'a> {
     /// The user's HOME, or the notebooks directory.
     pub directory: &'a Path,
+    /// The notebooks directory, which this start may have made in HOME.
+    pub notebooks: Option<&'a Path>,
     /// The user's uid.
     pub uid: u32,
     /// The user's gid.
@@ -75,8 +77,8 @@ pub fn hand_over_directories(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
     hand_over_each(hand, paths, false)
 }
 
-/// Hands over the tops of mounts inside a directory that are new volumes: they belong to root,
-/// and no one but the user has anything in them. Returns their paths.
+/// Hands over the tops of mounts inside a directory that are new: they belong to root alone, not
+/// everyone may write there, and they hold nothing, see [`Content`]. Returns their paths.
 pub fn hand_over_mounts(_: &Root, hand: &HandOver<'_>) -> Vec<PathBuf> {
     hand_over_each(hand, Mounts::read().below(hand.directory), false)
 }
@@ -96,9 +98,14 @@ fn hand_over_each(hand: &HandOver<'_>, paths: BTreeSet<PathBuf>, of_person: bool
     let Ok((home, _)) = open_volume(hand.directory, Missing::Fail) else {
         return Vec::new();
     };
+    let Ok(top) = tree::stat_fd(&home) else {
+        return Vec::new();
+    };
     let walk = HomeWalk {
         hand,
         of_person,
+        top: top.inode,
+        mounts: LazyCell::new(Mounts::read),
         tops: LazyCell::new(tree::mount_tops),
     };
     let mut handed = Vec::new();
@@ -128,10 +135,27 @@ fn parents_of_mounts(home: &Path) -> BTreeSet<PathBuf> {
     parents.filter(|path| *path != Path::new("")).collect()
 }
 
+/// The content that a new directory of root's may have, besides `lost+found`.
+#[derive(Clone, Copy, PartialEq)]
+enum Content {
+    /// Of a volume of the engine's: mounts, directories of root's, and what is the user's.
+    OfVolume,
+    /// Of a directory or disk of the host's in place of HOME or of a hidden directory there: mounts,
+    /// directories on the way to one, and what this start has made.
+    OfHome,
+    /// Of a directory on the way to a mount: that mount.
+    ToMount,
+    /// Of another directory or disk of the host's. Its `/home` may hold mounts of its own.
+    Nothing,
+}
+
 struct HomeWalk<'a> {
     hand: &'a HandOver<'a>,
     /// True for a person's home, whose owner the image did not choose.
     of_person: bool,
+    /// HOME, or the notebooks directory.
+    top: Inode,
+    mounts: LazyCell<Mounts>,
     /// Needed only if a stat has no mount ID.
     tops: LazyCell<HashSet<Inode>>,
 }
@@ -143,7 +167,7 @@ impl HomeWalk<'_> {
         let above = tree::open_handle(&here, c"..")?;
         let mut stat = tree::stat_fd(&here)?;
         let mut mounted = self.is_mounted(&stat, &tree::stat_fd(&above)?);
-        let mut foreign = mounted && self.is_not_new(&here, &stat);
+        let mut foreign = mounted && self.is_not_new(&here, &stat, Path::new(""));
         // HOME itself qualifies only if it is new: otherwise the image chose its owner.
         let mut candidate = mounted || path == Path::new("") && self.is_engines(&here, &stat);
         for step in path.iter() {
@@ -152,7 +176,7 @@ impl HomeWalk<'_> {
             let below = tree::stat_fd(&next)?;
             mounted = self.is_mounted(&below, &stat);
             foreign = match mounted {
-                true => self.is_not_new(&next, &below),
+                true => self.is_not_new(&next, &below, path),
                 false => foreign || ![0, self.hand.uid].contains(&below.uid),
             };
             (here, stat, candidate) = (next, below, true);
@@ -160,7 +184,8 @@ impl HomeWalk<'_> {
         // The user can rename any neighbouring directory to this name. So a directory that
         // the user cannot read stays root's.
         let readable = mounted || stat.mode & 0o005 == 0o005;
-        if foreign || !candidate || !readable || stat.uid != 0 {
+        let shared = mounted && self.is_shared(&stat);
+        if foreign || !candidate || !readable || shared || stat.uid != 0 {
             return Ok(false);
         }
         match self.hand.effects {
@@ -177,22 +202,47 @@ impl HomeWalk<'_> {
         self.of_person
             && is_place_of_people(home, stat)
             && trust::root_only_path(self.hand.directory).is_ok()
-            && !self.is_not_new(home, stat)
+            && !self.is_not_new(home, stat, Path::new(""))
     }
 
     fn is_mounted(&self, stat: &FileStat, above: &FileStat) -> bool {
         !stat.same_mount(above) || stat.mount.is_none() && self.tops.contains(&stat.inode)
     }
 
-    /// Reports whether the top of a mount is neither the user's nor a new volume of root.
-    fn is_not_new(&self, dir: &OwnedFd, stat: &FileStat) -> bool {
-        let new = || self.is_new(dir, stat, &mut MAX_ENTRIES.clone()) == Ok(true);
-        stat.uid != self.hand.uid && !(stat.uid == 0 && new())
+    /// Reports whether a directory was made for several users: everyone or another group has rights
+    /// there. Its owner could take the files of all of them.
+    fn is_shared(&self, stat: &FileStat) -> bool {
+        stat.mode & 0o002 != 0 || ![0, self.hand.gid].contains(&stat.gid)
     }
 
-    /// Reports whether a directory has no content but the user's. Other mounts, `lost+found` and
-    /// root's directories with nothing else in them do not count.
-    fn is_new(&self, dir: &OwnedFd, stat: &FileStat, budget: &mut u32) -> Result<bool, Errno> {
+    /// Reports whether the top of a mount at this path is neither the user's nor new.
+    fn is_not_new(&self, dir: &OwnedFd, stat: &FileStat, path: &Path) -> bool {
+        if stat.uid == self.hand.uid {
+            return false;
+        }
+        let mount = self.mounts.of(dir);
+        let of_engine =
+            |mount: &Mount| mount.is_volume_of_an_engine() || mount.point == Path::new("/");
+        let path = path.as_os_str().as_bytes();
+        let content = match mount.is_some_and(of_engine) || self.is_shared(stat) {
+            true => Content::OfVolume,
+            false if path.is_empty() || path.starts_with(b".") => Content::OfHome,
+            false => Content::Nothing,
+        };
+        // The host's `/srv` is empty as well.
+        let of_system = mount.is_some_and(|mount| is_system_path(&mount.root));
+        let new = || self.is_new(dir, stat, content, &mut MAX_ENTRIES.clone()) == Ok(true);
+        stat.uid != 0 || of_system || !new()
+    }
+
+    /// Reports whether a directory has no other content than this.
+    fn is_new(
+        &self,
+        dir: &OwnedFd,
+        stat: &FileStat,
+        content: Content,
+        budget: &mut u32,
+    ) -> Result<bool, Errno> {
         let mut names: Vec<CString> = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut small = true;
@@ -202,12 +252,12 @@ impl HomeWalk<'_> {
             small = *budget > 0;
             small
         })?;
-        for name in names {
-            if !small || !self.is_negligible(dir, &name, stat, budget)? {
+        for name in &names {
+            if !small || !self.is_negligible(dir, name, stat, content, budget)? {
                 return Ok(false);
             }
         }
-        Ok(small)
+        Ok(small && (content != Content::ToMount || !names.is_empty()))
     }
 
     fn is_negligible(
@@ -215,18 +265,36 @@ impl HomeWalk<'_> {
         dir: &OwnedFd,
         name: &CStr,
         above: &FileStat,
+        content: Content,
         budget: &mut u32,
     ) -> Result<bool, Errno> {
         let stat = tree::stat_name(dir, name)?;
         let directory = stat.kind == FileType::Directory;
-        if stat.uid == self.hand.uid || self.is_mounted(&stat, above) {
-            return Ok(true);
-        }
         if directory && name == c"lost+found" {
             return Ok(true);
         }
+        if self.is_mounted(&stat, above) || content == Content::Nothing {
+            return Ok(content != Content::Nothing);
+        }
+        if stat.uid == self.hand.uid {
+            let made = above.inode == self.top && self.is_made_by_a_start(name);
+            return Ok(content == Content::OfVolume || made);
+        }
+        let below = match content {
+            Content::OfVolume => content,
+            _ => Content::ToMount,
+        };
         let root = stat.uid == 0 && directory;
-        Ok(root && self.is_new(&tree::open_dir(dir, name)?, &stat, budget)?)
+        Ok(root && self.is_new(&tree::open_dir(dir, name)?, &stat, below, budget)?)
+    }
+
+    /// Reports whether a start makes a directory with this name in HOME before HOME is handed over.
+    fn is_made_by_a_start(&self, name: &CStr) -> bool {
+        let name = Path::new(OsStr::from_bytes(name.to_bytes()));
+        let below = |path: &Path| Some(path.strip_prefix(self.hand.directory).ok()?.to_owned());
+        let notebooks = self.hand.notebooks.and_then(below);
+        notebooks.is_some_and(|path| path.starts_with(name))
+            || STATE_PATHS.iter().any(|path| name == Path::new(path))
     }
 }
 

@@ -30,6 +30,7 @@ fn hand(home: &Path, change: bool) -> Vec<String> {
     let access = WriteAccess::default();
     let hand = HandOver {
         directory: home,
+        notebooks: None,
         uid: UID,
         gid: GID,
         effects: match change {
@@ -129,10 +130,8 @@ fn mounts(untold: StatxFlags) {
         ] {
             mount_tmpfs(&at(name), "1m");
         }
-        // New: only `lost+found` from mkfs, a directory of the user, and the parents of a mount.
+        // New: only `lost+found` from mkfs, and the parents of a mount.
         fs::create_dir(at(".jupyter/lost+found")).unwrap();
-        fs::create_dir(at(".jupyter/mine")).unwrap();
-        chown(at(".jupyter/mine"), Some(UID), None).unwrap();
         fs::create_dir_all(at(".local/share/jupyter/kernels")).unwrap();
         mount_tmpfs(&at(".local/share/jupyter/kernels"), "1m");
         fs::write(at(".local/share/jupyter/kernels/x"), "").unwrap();
@@ -194,6 +193,7 @@ fn a_persons_home_is_handed_over_where_only_the_engine_can_have_made_it() {
         let (uid, gid) = (UID, GID);
         let hand = HandOver {
             directory,
+            notebooks: None,
             uid,
             gid,
             effects,
@@ -256,6 +256,7 @@ fn a_fresh_mount_inside_the_notebooks_is_handed_over_and_no_other() {
         for effects in [Effects::Preview(&access), Effects::Make] {
             let hand = HandOver {
                 directory: notebooks.path(),
+                notebooks: None,
                 uid: UID,
                 gid: GID,
                 effects,
