@@ -312,3 +312,69 @@ fn an_absent_source_is_said() {
     assert_eq!(ended.code, 0);
     assert!(ended.stderr.contains(&phrase), "{}", ended.stderr);
 }
+
+/// Kubernetes shows a ConfigMap as links to files in the directory of its version.
+#[test]
+fn the_files_of_a_config_map_come_in_and_not_its_links() {
+    let image = Image::new();
+    let map = image.path("defaults");
+    fs::remove_file(map.join("start.ipynb")).unwrap();
+    symlink("..data/start.ipynb", map.join("start.ipynb")).unwrap();
+    symlink("..data/more", map.join("more")).unwrap();
+    let publish = |version: &str, text: &str| {
+        let place = map.join(format!("..{version}"));
+        fs::create_dir_all(place.join("more")).unwrap();
+        fs::write(place.join("start.ipynb"), text).unwrap();
+        fs::write(place.join("more/a.txt"), text).unwrap();
+        symlink(format!("..{version}"), map.join("..new")).unwrap();
+        fs::rename(map.join("..new"), map.join("..data")).unwrap();
+        let start = image.command(["find", image.path("notebooks").to_str().unwrap()]);
+        let ended = start.env("AI_LAB_VERSION", version).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended
+    };
+    let first = publish("1.0.0", "first");
+    assert!(
+        first.stderr.contains("notebooks: 2 installed"),
+        "{}",
+        first.stderr
+    );
+    assert!(!first.stdout.contains("/.."), "{}", first.stdout);
+    let start = image.path("notebooks/start.ipynb");
+    fs::write(&start, "mine").unwrap();
+    let second = publish("2.0.0", "second");
+    let told = "notebooks: 0 installed, 1 updated, 1 kept (changed by you)";
+    assert!(second.stderr.contains(told), "{}", second.stderr);
+    assert_eq!(fs::read_to_string(&start).unwrap(), "mine");
+    let other = fs::read_to_string(image.path("notebooks/more/a.txt"));
+    assert_eq!(other.unwrap(), "second");
+}
+
+/// A file of a repository that comes back takes a person's commits away.
+#[test]
+fn a_repository_among_the_defaults_stays_there() {
+    let image = Image::new();
+    for directory in [".git/refs", "course/.ipynb_checkpoints"] {
+        let place = image.path("defaults").join(directory);
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("file"), "text").unwrap();
+    }
+    fs::create_dir(image.path("defaults/part")).unwrap();
+    fs::write(image.path("defaults/part/.git"), "gitdir: elsewhere").unwrap();
+    let ended = image.command(["find", image.path("notebooks").to_str().unwrap()]);
+    let ended = ended.run();
+    let told = ".git is not brought in: git alone can change a repository";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("notebooks: 1 installed"),
+        "{}",
+        ended.stderr
+    );
+    for name in ["/.git", "checkpoints", "/part"] {
+        assert!(
+            !ended.stdout.contains(&format!("{name}\n")),
+            "{}",
+            ended.stdout
+        );
+    }
+}

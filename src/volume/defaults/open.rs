@@ -1,6 +1,8 @@
 //! Opens the image's defaults and the volume, and lists what the image offers.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -58,13 +60,25 @@ pub(super) fn open_both(defaults: &Defaults) -> Result<(Tree, Tree), VolumeError
 
 /// Opens the directory of the defaults.
 pub(super) fn open_source(defaults: &Defaults) -> Result<Tree, VolumeError> {
-    match tree::open_top(&defaults.source) {
+    match tree::open_top(&version_of(&defaults.source)) {
         Ok(source) => Ok(Tree::new(source)),
         Err(Errno::NOENT | Errno::NOTDIR) => {
             Err(VolumeError::SourceMissing(defaults.source.clone()))
         }
         Err(error) => Err(source_error(defaults, error)),
     }
+}
+
+/// Returns the directory with the files themselves. Kubernetes mounts a ConfigMap as links to files in
+/// the directory of its version, which `..data` names. In the volume, such links would lead to
+/// another file at each version, away from what a person saved through them.
+fn version_of(source: &Path) -> PathBuf {
+    let version = fs::read_link(source.join("..data")).ok();
+    let version = version.filter(|name| {
+        let name = name.as_os_str().as_bytes();
+        name.len() > 2 && name.starts_with(b"..") && !name.contains(&b'/')
+    });
+    version.map_or(source.to_owned(), |version| source.join(version))
 }
 
 /// Lists what the image offers, without a volume with this top that lies in the defaults. There is

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
@@ -131,11 +131,8 @@ pub(super) fn image(
                     return true;
                 }
                 let path = tree::join(&prefix, name);
-                if path.len() >= tree::MAX_PATH {
-                    reported.push(format!(
-                        "{} is not brought in: its path is too long",
-                        shown(&path)
-                    ));
+                if let Some(why) = cannot_be_default(name, &path) {
+                    reported.push(format!("{} is not brought in: {why}", shown(&path)));
                     return stopped.is_ok();
                 }
                 match offer(dir, name, &path) {
@@ -177,6 +174,8 @@ pub(super) fn image(
             todo.pop();
         }
     }
+    // Directories have their entries in any order.
+    reported.sort_unstable();
     Ok(Offers {
         // Sorting all at once is faster than one by one.
         by_path: offers.into_iter().collect(),
@@ -186,7 +185,18 @@ pub(super) fn image(
     })
 }
 
-fn offer(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {
+/// Returns why an entry with this name cannot be a default.
+fn cannot_be_default(name: &CStr, path: &[u8]) -> Option<&'static str> {
+    match name.to_bytes() {
+        // Its files belong together: an old one that comes back takes a person's commits away.
+        b".git" => Some("git alone can change a repository"),
+        b".ipynb_checkpoints" => Some("it has Jupyter's own copies"),
+        _ if path.len() >= tree::MAX_PATH => Some("its path is too long"),
+        _ => None,
+    }
+}
+
+fn offer(dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {
     let stat = tree::stat_name(dir, name)?;
     Ok(match stat.kind {
         FileType::RegularFile => Some(Offer::File(stat)),

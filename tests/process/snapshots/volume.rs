@@ -84,8 +84,10 @@ fn defaults_as_they_come_and_stay() {
         fs::set_permissions(image.path("defaults"), closed).unwrap();
         usual(image, &[])
     });
-    start("notebooks-default-leads-outside", |image| {
+    start("notebooks-that-are-no-defaults", |image| {
         symlink("/etc/passwd", image.path("defaults/link")).unwrap();
+        fs::write(image.path("defaults/.git"), "gitdir: elsewhere").unwrap();
+        fs::create_dir(image.path("defaults/.ipynb_checkpoints")).unwrap();
         usual(image, &[])
     });
     start("notebooks-never-dry-run", |image| {
