@@ -40,6 +40,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use tracing::warn;
 
 use crate::boot::changes::{Changes, Section};
@@ -185,6 +186,15 @@ fn warn_of_home(settings: &Settings, home: &Path) {
     }
 }
 
+/// Reports whether the uid of a start without root has a home that it can write, unlike the image's.
+/// Apptainer enters the person with a home of the host's.
+fn has_own_home(settings: &Settings, account: &Account, images: &Path) -> bool {
+    let writable =
+        |home: &Path| home.is_dir() && access(home, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let is_asked_for = settings.origin(Key::Home).is_chosen() || settings.new_account().is_some();
+    account.in_passwd && !is_asked_for && writable(&account.home) && !writable(images)
+}
+
 /// Prepares a start without root, and reports each thing that only root could have done.
 fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     let dropped = Dropped::without_root(start.settings.new_privileges, &Linux)?;
@@ -197,7 +207,8 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     }
     let mut account = current();
     if let Some(user) = &start.settings.user {
-        if let Some(home) = &user.home {
+        let images = user.home.as_ref();
+        if let Some(home) = images.filter(|home| !has_own_home(start.settings, &account, home)) {
             account.home.clone_from(home);
         }
         if let Some(new) = &user.new {
