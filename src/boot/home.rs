@@ -6,9 +6,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 
 use crate::boot::changes::Section;
@@ -21,6 +22,7 @@ use crate::sys::dir;
 use crate::sys::dir::RoomChecks;
 use crate::sys::env;
 use crate::sys::env::Environment;
+use crate::volume::is_ordinary;
 
 /// The way in which the server still reads files of the old location.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +87,9 @@ const DATA: &str = "JUPYTER_DATA_DIR";
 /// The variable for the directory of the kernels' sockets, `kernel-UUID-ipc-N`.
 const RUNTIME: &str = "JUPYTER_RUNTIME_DIR";
 
+/// The variable of a hub with `c.Spawner.disable_user_config`.
+const NO_USER_CONFIG: &str = "JUPYTERHUB_DISABLE_USER_CONFIG";
+
 /// The variable for git's file of a person, which `git config --global` writes.
 const GIT_CONFIG: &str = "GIT_CONFIG_GLOBAL";
 
@@ -111,6 +116,8 @@ pub(super) struct Moved {
     git: bool,
     /// The error of a disk that has no room or is broken; `None`: there is none.
     no_room: Option<io::Error>,
+    /// Uid and gid of another person, whose volume HOME is.
+    owner: Option<(u32, u32)>,
     /// The user's configuration directory, if it stays and no password can be written in it: its
     /// file is a mount of its own, or `JUPYTER_CONFIG_DIR` names a read-only directory.
     fixed_config: Option<PathBuf>,
@@ -175,6 +182,7 @@ impl Moved {
             git: environment.get(GIT_CONFIG).is_none() && writable(home).is_err(),
             directories,
             no_room,
+            owner: other_owner(home, person.account.uid),
         })
     }
 
@@ -237,6 +245,25 @@ impl Moved {
         Some(new)
     }
 
+    /// Returns the degradation if a hub wants no configuration of the person's: JupyterHub leaves
+    /// out what is in HOME, and Jupyter reads the new location.
+    fn report_user_config(&self, environment: &Environment) -> Option<Degradation> {
+        let wanted = environment.get(NO_USER_CONFIG)?;
+        let mut lists = self.directories.iter().map(|(kept, _)| kept.old_files);
+        let is_read = self.fixed_config.is_some()
+            || lists.any(|old_files| matches!(old_files, OldFiles::Path(_)));
+        (is_read && !wanted.is_empty() && wanted != "0").then(|| {
+            Degradation::new(
+                format!(
+                    "the hub's disable_user_config has no effect: Jupyter reads the configuration in \
+                     {}, which the person can write",
+                    self.base.display()
+                ),
+                "mount an emptyDir on HOME, or a tmpfs with mode 1777",
+            )
+        })
+    }
+
     /// Makes links to the files that are still read in the old locations.
     ///
     /// # Errors
@@ -267,8 +294,12 @@ impl Moved {
             .iter()
             .filter(|(kept, old)| !too_long(kept, old) || made.is_err());
         let (mut names, mut home) = (Vec::new(), String::new());
+        let mut closed = Vec::new();
         for (_, old) in unwritable {
             names.push(self.shown(old).display().to_string());
+            if access(old, Access::READ_OK | Access::EXEC_OK) == Err(Errno::ACCESS) {
+                closed.extend(names.last().cloned());
+            }
             if old.starts_with(&self.home) {
                 home = format!(" in HOME {}", self.home.display());
             }
@@ -280,16 +311,25 @@ impl Moved {
         let no_room = no_room.unwrap_or_default();
         let cause = format!("{} cannot be written{home}{no_room}", names.join(", "));
         let base = self.base.display();
-        let remedy = match &self.no_room {
-            Some(_) => "delete what is not needed there, and restart; or mount a volume there",
-            None => "mount a volume or a tmpfs there, or name another directory with --home",
+        let read = match closed.is_empty() {
+            true => "those in the old place are still read".to_owned(),
+            false => format!("{} cannot be read either", closed.join(", ")),
+        };
+        let remedy = match (&self.no_room, self.owner) {
+            (Some(_), _) => {
+                "delete what is not needed there, and restart; or mount a volume there".to_owned()
+            }
+            (None, Some((uid, gid))) => format!(
+                "start as its owner with --env NB_UID={uid} --env NB_GID={gid}, without root with \
+                 --user {uid}:{gid}; or give all files of this volume to the server's user"
+            ),
+            (None, None) => {
+                "mount a volume or a tmpfs there, or name another directory with --home".to_owned()
+            }
         };
         Some(match made {
             Ok(()) => Degradation::new(
-                format!(
-                    "{cause}: new files go to {base} and end with the container; those in the old \
-                     place are still read"
-                ),
+                format!("{cause}: new files go to {base} and end with the container; {read}"),
                 remedy,
             ),
             Err(error) => Degradation::new(
@@ -343,6 +383,9 @@ pub(super) fn move_home(
     if made.is_err() {
         return Ok(None);
     }
+    if let Some(report) = moved.report_user_config(environment) {
+        start.report.degraded(report)?;
+    }
     if let Err(error) = linked {
         let cause = format!(
             "not everything in HOME {} can be read: {error}",
@@ -365,6 +408,13 @@ fn append_locations(environment: &mut Environment, list: &str, new: &Path, old: 
     value.push(":");
     value.push(old);
     environment.set(list, value);
+}
+
+/// Returns uid and gid of HOME if it is a volume of another person's.
+fn other_owner(home: &Path, uid: u32) -> Option<(u32, u32)> {
+    let data = fs::metadata(home).ok()?;
+    let is_anothers = data.uid() != uid && is_ordinary(data.uid()) && dir::is_mount(home);
+    is_anothers.then(|| (data.uid(), data.gid()))
 }
 
 /// Takes a directory for this process until its end; false: another one has taken it.

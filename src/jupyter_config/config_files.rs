@@ -76,7 +76,9 @@ pub(super) fn file(path: &Path, rank: Rank) -> Option<Source> {
             return None;
         }
         // Docker creates a directory if a file to mount is missing on the host.
-        Err(_) if !path.is_file() => SourceContent::describe_unclear("is not a regular file"),
+        Err(error) if error.kind() != ErrorKind::PermissionDenied && !path.is_file() => {
+            SourceContent::describe_unclear("is not a regular file")
+        }
         Err(error) if error.kind() == ErrorKind::FileTooLarge => {
             SourceContent::describe_unread(error.to_string())
         }

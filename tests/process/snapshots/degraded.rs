@@ -183,6 +183,13 @@ fn home_state_and_logfile() {
         let script = "mount --bind home home\nmount -o remount,bind,ro home";
         after(script, image, &["--password", "ailab"]).env("TMPDIR", &temp)
     });
+    start("home-of-another-person", |image| {
+        let script = "install -d -o 4711 -g 4712 home home/.ipython\n\
+                      install -d -m 700 -o 4711 home/.jupyter\nmount --bind home home";
+        let start = after(script, image, &["--password", "ailab"]);
+        let start = start.env("TMPDIR", &temp(image));
+        start.env("JUPYTERHUB_DISABLE_USER_CONFIG", "1")
+    });
     start("home-too-long-dry-run", |image| {
         let long = image.path("home").join("long".repeat(20));
         let words = ["--home", long.to_str().unwrap(), "--dry-run"];
