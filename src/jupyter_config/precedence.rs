@@ -82,6 +82,8 @@ pub enum DefaultDecision {
     EmptyToken(String),
     /// No: a password, a token or another way to log in is configured.
     Configured(String),
+    /// No: one of these is configured in a file that only another server or an extension reads.
+    ConfiguredElsewhere(String),
     /// No: password and token are both configured empty, so a person wants no authentication.
     Off(String),
     /// No: a part of the configuration cannot be interpreted.
@@ -142,12 +144,21 @@ impl ConfigSources {
                 }
             }
             (no_password, None) => match (ruled_out, unclear, no_password) {
-                (Some(by), ..) => DefaultDecision::Configured(by),
+                // The file that `--config` names is one of this server's.
+                (Some(by), ..) if self.has_named_file() => DefaultDecision::Configured(by),
+                (Some(by), ..) => DefaultDecision::ConfiguredElsewhere(by),
                 (None, Some(unclear), _) => DefaultDecision::Undecided(unclear),
                 (None, None, Some(password)) => DefaultDecision::Configured(password),
                 (None, None, None) => DefaultDecision::Unset,
             },
         }
+    }
+
+    /// Reports whether the server's arguments name a configuration file.
+    fn has_named_file(&self) -> bool {
+        let ignored = self.0.iter().filter(|source| source.rank == Rank::Ignored);
+        let mut settings = ignored.flat_map(|source| &source.content.settings);
+        settings.any(|setting| setting.path == ["--config"])
     }
 
     /// Reports whether password and token are both configured empty, and the user's own file has no

@@ -18,7 +18,9 @@ pub(super) fn set_default(
 ) -> Result<Applied, PasswordError> {
     let mut own = Document::read(&place.file())?;
     let found = place.read();
-    let (note, degradation) = match found.default_decision() {
+    let decision = found.default_decision();
+    let is_unread = matches!(decision, DefaultDecision::ConfiguredElsewhere(_));
+    let (note, degradation) = match decision {
         DefaultDecision::Unset | DefaultDecision::EmptyToken(_)
             if !place.ignored()
                 && own
@@ -55,7 +57,7 @@ pub(super) fn set_default(
         DefaultDecision::Configured(by) if by.contains(&*place.file().to_string_lossy()) => {
             (None, None)
         }
-        DefaultDecision::Configured(by) => {
+        DefaultDecision::Configured(by) | DefaultDecision::ConfiguredElsewhere(by) => {
             let note = format!("the default password is not set: the configuration has {by}");
             (Some(note), None)
         }
@@ -63,12 +65,13 @@ pub(super) fn set_default(
         DefaultDecision::Undecided(by) => (None, Some(unclear_degradation(&by))),
     };
     let gone = remove_old_default(place, &mut own, secret, effects);
-    let degradation =
-        match gone.map_err(|error| PasswordError::DefaultNotRemoved(Box::new(error)))? {
-            // The hash that remains is one that a person set, and Jupyter uses it.
-            false if found.own_hash().is_some_and(|hash| !hash.is_empty()) => None,
-            _ => degradation,
-        };
+    let gone = gone.map_err(|error| PasswordError::DefaultNotRemoved(Box::new(error)))?;
+    // The hash that remains is one that a person set, and Jupyter uses it.
+    let has_hash = !gone && found.own_hash().is_some_and(|hash| !hash.is_empty());
+    let degradation = degradation.filter(|_| !has_hash);
+    // A command may start the server that reads the file.
+    let is_unread = is_unread && !has_hash && !place.has_unknown_line();
+    let note = note.map(|note| if is_unread { note + UNREAD } else { note });
     if let Some(by) = found.public_default_elsewhere(&place.file(), |hash| is_public(hash, secret))
     {
         return Err(PasswordError::DefaultElsewhere(by));
@@ -131,6 +134,10 @@ pub(super) fn remove_old_default(
     own.write(effects)?;
     Ok(true)
 }
+
+/// What follows if only another server reads the file with the password.
+const UNREAD: &str = ", which this server does not read: unless an extension does, Jupyter makes a \
+                      random token and logs it (remedy: JUPYTER_PASSWORD)";
 
 /// The remedy if the configuration prevents a default password.
 const CHOOSE_REMEDY: &str =

@@ -320,6 +320,18 @@ fn the_password_cannot_be_set() {
         );
         usual(image, &["--password", "ailab"])
     });
+    start("password-of-another-server-dry-run", |image| {
+        let file = "jupyter_notebook_config.json";
+        configuration(image, file, r#"{"NotebookApp": {"password": "sha1::0"}}"#);
+        let start = Start::pid1().args(image.options());
+        start.args([
+            "--jupyter-server",
+            "jupyter-lab",
+            "--password",
+            "ailab",
+            "--dry-run",
+        ])
+    });
     start("password-undecided", |image| {
         configuration(image, "jupyter_server_config.py", "\nif True: pass\n");
         usual(image, &["--password", "ailab"])
