@@ -193,7 +193,7 @@ pub(super) fn is_another(uid: &str, name: &str, remedy: &str) -> Degradation {
 /// line stays, or a restart would not adopt again.
 pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<Account> {
     let has_name = account.in_passwd && is_ordinary(account.uid);
-    let name = has_name.then(|| format!("{}-{uid}", account.name));
+    let name = has_name.then(|| name_of_owner(account, uid));
     account.adopt(uid, gid);
     let name = name.filter(|_| !account.in_passwd && uid != 0)?;
     Some(Account {
@@ -201,6 +201,11 @@ pub(super) fn adopt_ids(account: &mut Account, uid: u32, gid: u32) -> Option<Acc
         in_passwd: true,
         ..account.clone()
     })
+}
+
+/// Returns the name that an adopted owner without one gets.
+pub(super) fn name_of_owner(account: &Account, uid: u32) -> String {
+    format!("{}-{uid}", account.name)
 }
 
 /// Enters an account into `/etc/passwd` under a name that was made for its uid. If that is not

@@ -224,7 +224,9 @@ fn adopt(
 
 /// Reports an adopted owner who is another user here: the server then has that user's files, too.
 fn report_known_owner(start: &mut Start<'_>, account: &Account, uid: u32) -> Result<(), Failure> {
-    let Some(name) = known_user(uid).filter(|_| uid != account.uid) else {
+    let name = known_user(uid).filter(|_| uid != account.uid);
+    // An earlier start of this container entered that one.
+    let Some(name) = name.filter(|name| *name != account::name_of_owner(account, uid)) else {
         return Ok(());
     };
     let owner = format!("the owner of the notebooks, uid {uid}");

@@ -25,7 +25,7 @@ const OF_OTHER_IMAGES: [(&str, &str); 10] = [
     ),
     (
         "DOCKER_STACKS_JUPYTER_CMD",
-        "name the server as COMMAND, such as `jupyter notebook`",
+        "name the server as COMMAND, such as `jupyter lab`",
     ),
     (
         "GRANT_SUDO",

@@ -63,16 +63,42 @@ fn start(words: &[OsString]) -> Result<Action, clap::Error> {
     Ok(Action::Start { typed, command })
 }
 
+/// Options of `docker run` that people write behind the image, and that are none of ours or Jupyter's.
+const OF_DOCKER: [&str; 16] = [
+    "-d",
+    "-e",
+    "-i",
+    "-m",
+    "-p",
+    "-t",
+    "-v",
+    "--detach",
+    "--env",
+    "--env-file",
+    "--gpus",
+    "--mount",
+    "--publish",
+    "--rm",
+    "--shm-size",
+    "--volume",
+];
+
 /// Replaces clap's tip for an unknown option, to put it behind `--`: there it would be COMMAND.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
     {
-        let is_trait = option.contains('.');
-        let tip = format!("an option of Jupyter comes after the server: 'jupyter-lab {option}'");
+        let of_docker = OF_DOCKER.contains(&option.as_str());
+        let is_other = of_docker || option.contains('.');
+        let tip = match of_docker {
+            true => {
+                format!("an option of Docker comes before the image: 'docker run {option} … IMAGE'")
+            }
+            false => format!("an option of Jupyter comes after the server: 'jupyter-lab {option}'"),
+        };
         let tip = ContextValue::StyledStrs(vec![tip.into()]);
         error.insert(ContextKind::Suggested, tip);
-        if is_trait {
+        if is_other {
             error.remove(ContextKind::SuggestedArg);
         }
     }

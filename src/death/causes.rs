@@ -13,7 +13,7 @@ const MORE_MEMORY: &str =
 const NO_PROCESS: &str = "no process or thread can be started any more";
 const MORE_PROCESSES: &str =
     "Raise the limit of the container (`docker run --pids-limit`), or end processes";
-const OPTIONS: &str = "Correct the options that follow the name of the server; \
+const OPTIONS: &str = "Correct the options that follow the name of the server, in a new container; \
                        `jupyter-lab --help-all` lists them";
 const CONFIGURATION: &str =
     "Correct the option or the line of Jupyter's configuration that sets it";

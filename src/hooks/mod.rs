@@ -148,10 +148,14 @@ fn warn_of_ended(names: &BTreeSet<String>) {
 /// Returns the files in `directory`, in name order: the executable ones, and the others. None if it
 /// does not exist.
 fn files(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), HookError> {
-    let unlisted = |error| {
+    let unlisted = |error: io::Error| {
         let directory = directory.display();
+        let remedy = match error.kind() {
+            ErrorKind::PermissionDenied => format!(" (remedy: chmod a+rx {directory})"),
+            _ => String::new(),
+        };
         HookError::Other(format!(
-            "the hooks in {directory} cannot be listed: {error}"
+            "the hooks in {directory} cannot be listed: {error}{remedy}"
         ))
     };
     let entries = match fs::read_dir(directory) {

@@ -1,7 +1,7 @@
 //! Chooses the wanted password: reads its sources and refuses conflicts and unusable passwords.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::password::hash;
@@ -135,11 +135,15 @@ fn from_hash(value: OsString, origin: &Origin) -> Result<SourceValue, SettingErr
 
 fn from_file(path: &Path, origin: &Origin) -> Result<SourceValue, SettingError> {
     let bytes = regular_file::read(path, MAX_PASSWORD_FILE).map_err(|source| {
-        error(
-            origin,
-            format!("{} cannot be read: {source}", path.display()),
-            "name a regular file of at most 4 KiB with the password in it",
-        )
+        let remedy = match source.kind() {
+            ErrorKind::PermissionDenied => {
+                "let the container's user read it: leave out docker run --user, set its mode or a pod's \
+                 fsGroup, or mount it with :z under SELinux"
+            }
+            _ => "name a regular file of at most 4 KiB with the password in it",
+        };
+        let problem = format!("{} cannot be read: {source}", path.display());
+        error(origin, problem, remedy)
     })?;
     Ok(SourceValue::Password(from_bytes(bytes, origin)?))
 }

@@ -26,6 +26,10 @@ fn the_server_is_the_owner_and_so_is_what_it_saves() {
     let log = container.wait_for("The server for Jupyter has been started successfully.");
     let warns = |line: &str| line.starts_with("[W ") && line.contains(" ai-lab] ");
     assert!(!log.lines().any(warns), "{log}");
+    // The name that the first start gave the owner is nobody else's.
+    docker_ok(["restart", &container.name]);
+    let log = container.wait_for_nth("The server for Jupyter has been started successfully.", 2);
+    assert!(!log.lines().any(warns), "{log}");
     for name in ["mine.ipynb", "mine.txt"] {
         assert_eq!(container.visit(&["save", "ailab", name]), name);
     }

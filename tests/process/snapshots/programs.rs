@@ -75,6 +75,12 @@ fn hooks_and_their_ends() {
         let script = of_root("sleep 600 & until grep -q sleep /proc/$!/comm; do :; done");
         after(&script, image, &["--hooks", "/media"])
     });
+    start("hooks-are-closed", |image| {
+        fs::create_dir_all(image.path("hooks/user")).unwrap();
+        let closed = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(image.path("hooks/user"), closed).unwrap();
+        usual(image, &["--hooks", image.path("hooks").to_str().unwrap()])
+    });
     start("hooks-are-a-file", |image| {
         fs::create_dir(image.path("hooks")).unwrap();
         fs::write(image.path("hooks/user"), "").unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
 use super::golden::start;
-use crate::support::{Image, PROGRAM, Start};
+use crate::support::{Image, PROGRAM, Start, UID};
 
 /// A start that gets no further than its settings.
 fn given(words: &[&str]) -> Start {
@@ -30,6 +30,7 @@ fn a_wrong_command_line() {
     start("line-option-of-jupyter", |_| {
         given(&["--NotebookApp.token=", "--no-browser"])
     });
+    start("line-option-of-docker", |_| given(&["--volume", "x:/x"]));
     start("line-no-value", |_| given(&["--port"]));
     start("line-wrong-word-of-a-verb", |_| given(&["config", "shwo"]));
     start("line-help", |_| given(&["--help"]));
@@ -179,6 +180,22 @@ fn accounts_hooks_and_passwords() {
     start("password-hash", |_| set("JUPYTER_PASSWORD_HASH", "sha1:x"));
     start("password-file-absent", |_| {
         set("JUPYTER_PASSWORD_FILE", "/nonexistent")
+    });
+    start("password-file-closed", |image| {
+        let file = image.path("closed");
+        fs::write(&file, "x\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let user = UID.to_string();
+        Start::wrapped("setpriv")
+            .args([
+                "--clear-groups",
+                "--reuid",
+                &user,
+                "--regid",
+                &user,
+                PROGRAM,
+            ])
+            .env("JUPYTER_PASSWORD_FILE", file.to_str().unwrap())
     });
     start("password-two-sources", |image| {
         fs::write(image.path("empty"), "\n").unwrap();
