@@ -226,7 +226,8 @@ fn root_follows_no_link_of_the_users() {
     let ended = dry(ground.volume("").to_str().unwrap());
     assert!(!ended.stdout.contains("planted") && !ended.stderr.contains("planted"));
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    let told = "jupyter_server_config.json (is not a regular file) cannot be evaluated here";
+    let told =
+        "jupyter_server_config.json (Permission denied (os error 13)) cannot be evaluated here";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     fs::remove_file(&config).unwrap();
     let ended = dry(ground.volume("").to_str().unwrap());
