@@ -259,7 +259,7 @@ impl Moved {
                      {}, which the person can write",
                     self.base.display()
                 ),
-                "mount an emptyDir on HOME, or a tmpfs with mode 1777",
+                "mount an emptyDir on HOME, or a tmpfs with the uid and gid of the user",
             )
         })
     }
