@@ -16,6 +16,8 @@ use ai_lab_entrypoint::cli;
 use ai_lab_entrypoint::cli::Action;
 use ai_lab_entrypoint::commands;
 use ai_lab_entrypoint::commands::client;
+use ai_lab_entrypoint::commands::client::{Place, Supervisor};
+use ai_lab_entrypoint::degradation::Degradation;
 use ai_lab_entrypoint::log::logger;
 use ai_lab_entrypoint::settings::LogFormat;
 use ai_lab_entrypoint::settings::resolve;
@@ -45,15 +47,53 @@ fn main() -> ExitCode {
         std::process::exit(1);
     }));
     client::set_process_name();
-    let draft = draft(&typed);
-    ExitCode::from(boot::start(draft, &command, &signals))
+    let place = Place::of_start();
+    let draft = draft_at(&place, &typed);
+    match place {
+        // A dry run changes nothing.
+        Place::Beside(running) if !draft.settings().dry_run => {
+            tracing::error!("{}", refusal(&running, &command));
+            ExitCode::FAILURE
+        }
+        place => {
+            let below = matches!(place, Place::Below(_));
+            ExitCode::from(boot::start(draft, &command, &signals, below))
+        }
+    }
+}
+
+/// Returns why there is no second start beside the running one. Such a start would have other
+/// settings, with which it would change the files of the running one.
+fn refusal(running: &Supervisor, command: &[OsString]) -> Degradation {
+    let (pid, uid) = (running.pid.as_raw_pid(), running.uid);
+    let alone = format!(
+        "leave ai-lab-entrypoint out: `docker exec --user {uid} CONTAINER COMMAND`; or use a verb, \
+         which `--help` lists"
+    );
+    Degradation::new(
+        format!(
+            "this container has a start already (process {pid}): another one beside it would \
+             change its files, so nothing was done"
+        ),
+        boot::command_hint(command).unwrap_or(alone),
+    )
 }
 
 /// Reads the settings and starts the log in the format that they choose. Errors in the
 /// settings are logged in that format, too.
 fn draft(typed: &CliSettings) -> Draft {
+    draft_at(&Place::Alone, typed)
+}
+
+/// The same for a start at this place: below another one, it has the settings of that one.
+fn draft_at(place: &Place, typed: &CliSettings) -> Draft {
     let as_root = rustix::process::geteuid().is_root();
-    let draft = resolve::read(typed, &|name| std::env::var_os(name), as_root);
+    let above = match place {
+        Place::Below(above) => commands::record_of(above, typed),
+        Place::Alone | Place::Beside(_) => None,
+    };
+    let environment = |name: &str| std::env::var_os(name);
+    let draft = resolve::read_below(typed, above.as_ref(), &environment, as_root);
     let log = &draft.settings().log;
     logger::start(log.format, log.level);
     draft

@@ -1,5 +1,6 @@
 //! The data that all phases of a start share, and the user that the server runs as.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub struct Start<'a> {
     pub settings: &'static Settings,
     /// The program to run: a server, a command, or nothing.
     pub launch: Launch,
+    /// True if the start is, or is in, the COMMAND of another start of this container.
+    pub below: bool,
     /// All signals of this process.
     pub signals: &'a Signals,
     pub password: Wanted,
@@ -58,6 +61,14 @@ impl<'a> Start<'a> {
     pub fn stop(&self) -> impl Fn() -> bool + use<'a> {
         let signals = self.signals;
         move || signals.stop_requested().is_some()
+    }
+
+    /// Returns the words of the command; empty: none is run.
+    pub fn command(&self) -> &[OsString] {
+        match &self.launch {
+            Launch::Command(words) => words,
+            Launch::Server(_) | Launch::Idle => &[],
+        }
     }
 
     /// Returns the mode of the state: what is run.

@@ -100,7 +100,7 @@ fn exit_code(start: &Start<'_>, program: &Program) -> i32 {
     let Err(wrong) = checked else {
         return 0;
     };
-    match command_hint(&start.launch).filter(|_| wrong.code == 127) {
+    match command_hint(start.command()).filter(|_| wrong.code == 127) {
         Some(hint) => error!("{wrong}; {hint}"),
         None => error!("{wrong}"),
     }

@@ -60,21 +60,28 @@ use crate::supervisor::processes;
 use crate::supervisor::signals::Signals;
 use crate::sys;
 use crate::sys::env::variable;
+pub use passthrough::command_hint;
 pub use termination_log::TerminationLog;
 
-/// Runs a start until its end; returns the exit code.
-pub fn start(draft: Draft, command: &[OsString], signals: &Signals) -> u8 {
+/// Runs a start until its end; returns the exit code. `below`: it is, or is in, the COMMAND of
+/// another start of this container.
+pub fn start(draft: Draft, command: &[OsString], signals: &Signals, below: bool) -> u8 {
     sys::set_mmap_threshold();
     let dry_run = draft.settings().dry_run;
     let termination_log = TerminationLog::open();
-    let ending = begin(draft, command, signals).unwrap_or_else(failure::report);
+    let ending = begin(draft, command, signals, below).unwrap_or_else(failure::report);
     if ending.code != 0 && !ending.words.is_empty() && !dry_run {
         termination_log.write(&ending.words, &ending.log);
     }
     u8::try_from(ending.code & 0xff).unwrap_or(1)
 }
 
-fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending, Failure> {
+fn begin(
+    draft: Draft,
+    command: &[OsString],
+    signals: &Signals,
+    below: bool,
+) -> Result<Ending, Failure> {
     supervisor::syscalls::check()?;
     let as_root = rustix::process::geteuid().is_root();
     let mut checked = check::check(draft, command, as_root).map_err(Failure::Settings)?;
@@ -96,6 +103,7 @@ fn begin(draft: Draft, command: &[OsString], signals: &Signals) -> Result<Ending
         // A restart in place needs them, too: until the end of the process.
         settings: Box::leak(Box::new(checked.settings)),
         launch: checked.launch,
+        below,
         signals,
         password: checked.password,
         rescue_python,
@@ -199,7 +207,9 @@ fn has_own_home(settings: &Settings, account: &Account, images: &Path) -> bool {
 fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     let dropped = Dropped::without_root(start.settings.new_privileges, &Linux)?;
     let hooks = start.settings.hooks.directory.join("root");
-    if fs::read_dir(&hooks).is_ok_and(|mut entries| entries.next().is_some()) {
+    // The start above this one had root and ran them, or has reported all this.
+    let below = start.below;
+    if !below && fs::read_dir(&hooks).is_ok_and(|mut entries| entries.next().is_some()) {
         start.report.degraded(Degradation::note(format!(
             "started without root: there is {}, but its root hooks are not run",
             hooks.display()
@@ -214,6 +224,8 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
         if let Some(new) = &user.new {
             account.name.clone_from(&new.name);
         }
+    }
+    if start.settings.user.is_some() && !below {
         start.report.degraded(Degradation::new(
             format!(
                 "started as uid {} rather than root: the owner of the volume and the groups are as \

@@ -13,7 +13,7 @@ use tracing::error;
 
 use crate::cli::verbs;
 use crate::death::memory::KillCounter;
-use crate::server::program::{Launch, named_server};
+use crate::server::program::named_server;
 use crate::settings::check;
 use crate::state::{Phase, StatePublisher};
 use crate::supervisor::interpreter::{WINDOWS_LINES, failed_by_windows_lines};
@@ -52,11 +52,8 @@ impl CommandObserver {
 
 /// Returns a hint for a command that is not found and looks like a verb, an init system or a path of
 /// Windows.
-pub fn command_hint(launch: &Launch) -> Option<String> {
-    let Launch::Command(words) = launch else {
-        return None;
-    };
-    let word = words.first()?.to_str()?;
+pub fn command_hint(command: &[OsString]) -> Option<String> {
+    let word = command.first()?.to_str()?;
     if check::is_of_windows(word) {
         return Some(check::WITH_GIT_BASH.into());
     }

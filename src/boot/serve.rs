@@ -206,7 +206,7 @@ fn run_command(
     if start.mode() == Mode::Idle {
         info!("no server and no command is named: waiting for a signal");
     }
-    let hint = command_hint(&start.launch);
+    let hint = command_hint(start.command());
     let told = new_state(&start, password, keeper);
     let times = times(&start);
     runtime()?.block_on(async {

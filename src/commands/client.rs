@@ -1,4 +1,4 @@
-//! Finds the supervisor, and drops root to its user.
+//! Finds the supervisor, drops root to its user, and says where a new start is beside it.
 
 use rustix::process::{Pid, getpid};
 
@@ -31,13 +31,21 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Finds PID 1 if it has that name, otherwise the process of that name that started first in
-    /// this PID namespace: later ones are verbs like this process. The host's namespace may also
-    /// hold supervisors of other containers, so one in our control group comes first.
+    /// this PID namespace: later ones are verbs like this process. The host's namespace and that of
+    /// another container hold supervisors of other containers, so one in our control group comes
+    /// first.
     pub fn find() -> Option<Self> {
-        let pid = match has_name(Pid::INIT) {
-            true => Pid::INIT,
-            false => oldest_process()?,
+        let is_another_containers = || match (control_group(Pid::INIT), control_group(getpid())) {
+            (Some(first), Some(ours)) => first != ours,
+            _ => false,
         };
+        match has_name(Pid::INIT) && !is_another_containers() {
+            true => Self::of(Pid::INIT),
+            false => Self::of(oldest_process()?),
+        }
+    }
+
+    fn of(pid: Pid) -> Option<Self> {
         Self::of_status(pid, &Status::of(pid)?)
     }
 
@@ -74,17 +82,65 @@ fn has_name(pid: Pid) -> bool {
     pid != getpid() && name().is_some_and(|name| name.trim_end() == PROCESS_NAME)
 }
 
+fn control_group(pid: Pid) -> Option<Vec<u8>> {
+    proc::read(pid, "cgroup")
+}
+
 fn oldest_process() -> Option<Pid> {
-    let group = |pid: Pid| proc::read(pid, "cgroup");
-    let ours = group(getpid());
+    let ours = control_group(getpid());
     // A process that is gone by now is skipped.
     let found = proc::all_pids()
         .filter(|pid| has_name(*pid))
         .filter_map(|pid| {
             let started = proc::stat(pid)?.start;
-            Some((group(pid) != ours, started, pid.as_raw_pid()))
+            Some((control_group(pid) != ours, started, pid.as_raw_pid()))
         });
     Pid::from_raw(found.min()?.2)
+}
+
+/// Where a new start is, seen from a supervisor that runs in its container.
+#[derive(Debug)]
+pub enum Place {
+    /// No supervisor runs in this container.
+    Alone,
+    /// This supervisor is a parent process: the start is its COMMAND, or in it.
+    Below(Supervisor),
+    /// The start came into the container from outside, such as with `docker exec`, where this
+    /// supervisor runs.
+    Beside(Supervisor),
+}
+
+impl Place {
+    /// Finds the place of this start.
+    pub fn of_start() -> Self {
+        let us = getpid();
+        if us.is_init() {
+            return Self::Alone;
+        }
+        let above = proc::parents(us).find(|pid| has_name(*pid));
+        match above.and_then(Supervisor::of) {
+            Some(above) => Self::Below(above),
+            None => beside(us).map_or(Self::Alone, Self::Beside),
+        }
+    }
+}
+
+/// Returns a supervisor of this container that came into it by another way than this process. What
+/// has PID 1 above it did not come from outside.
+fn beside(us: Pid) -> Option<Supervisor> {
+    let group = control_group(us);
+    let first = |pid| first_of_container(pid, &group);
+    let entered = first(us).filter(|first| !first.is_init())?;
+    let other = Supervisor::find()?;
+    let is_apart = control_group(other.pid) == group && first(other.pid)? != entered;
+    is_apart.then_some(other)
+}
+
+/// Returns the last of `pid` and its parents that is in this control group.
+fn first_of_container(pid: Pid, group: &Option<Vec<u8>>) -> Option<Pid> {
+    let in_group = |parent: &Pid| control_group(*parent) == *group;
+    let all = proc::stat(pid).map(|_| pid).into_iter();
+    all.chain(proc::parents(pid).take_while(in_group)).last()
 }
 
 /// Becomes the user that a start would have, where no supervisor runs.

@@ -86,6 +86,19 @@ fn draft(mut typed: CliSettings, record: Option<&Record>) -> Draft {
     resolve::read(&typed, &environment, rustix::process::geteuid().is_root())
 }
 
+/// Returns the record of a supervisor that is a parent process of this start; `None`: it has none
+/// that this process trusts.
+pub fn record_of(above: &Supervisor, typed: &CliSettings) -> Option<Record> {
+    let id = state::supervisor_id(above.pid);
+    saved::find_root_record(&id).or_else(|| {
+        let wanted = draft(typed.clone(), None).settings().state_dir.clone();
+        let (_, directory) = state::read(&wanted, above.pid, above.uid).ok()?;
+        let found = saved::find_user_record(&directory, above.uid, &id)?;
+        let is_trusted = !rustix::process::geteuid().is_root();
+        (is_trusted || trust::root_only_path(&found.path).is_ok()).then_some(found)
+    })
+}
+
 fn finish(draft: Draft) -> Result<Settings, VerbError> {
     draft.finish().map_err(VerbError::Settings)
 }

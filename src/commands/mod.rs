@@ -20,6 +20,7 @@ use crate::boot::failure::EX_CONFIG;
 use crate::cli::verbs::Config;
 use crate::cli::{Verb, printed};
 use crate::commands::context::RunningSupervisor;
+pub use crate::commands::context::record_of;
 use crate::commands::error::VerbError;
 use crate::commands::print::{print, print_error};
 use crate::settings::SettingsError;

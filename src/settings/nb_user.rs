@@ -13,7 +13,8 @@ const UID: &str = "NB_UID";
 const GID: &str = "NB_GID";
 /// All of them.
 pub const VARIABLES: [&str; 3] = [USER, UID, GID];
-const HOME: &str = "HOME";
+/// The variable with the home of the user that [`USER`] names.
+pub const HOME: &str = "HOME";
 
 /// An account that is made if the container does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +52,10 @@ pub(super) fn read(
         return None;
     }
     let configured = text(raw, Key::User).filter(|name| name != "root");
-    // Engines set HOME to the home of /etc/passwd: root's, or the configured user's.
-    let is_configured = |home: &str| text(raw, Key::Home).as_deref() == Some(home);
+    // Engines set HOME to the home of /etc/passwd: root's, or the configured user's. Only the record
+    // of a start above this one has a HOME of these variables.
+    let is_theirs = matches!(origin(raw, Key::Home), Some(Origin::Environment(_)));
+    let is_configured = |home: &str| !is_theirs && text(raw, Key::Home).as_deref() == Some(home);
     let home = given.home.filter(|home| !is_roots_home(home));
     let home = home.filter(|home| !(is_configured(home) && (!as_root || given.user.is_none())));
     if !as_root && home.is_none() {

@@ -195,3 +195,17 @@ fn what_is_no_name_and_no_number_is_an_error() {
         }
     }
 }
+
+#[test]
+fn a_start_below_another_one_has_the_home_that_its_record_names() {
+    let variables = [("NB_USER", "alice"), ("HOME", "/home/alice")];
+    let (_, mut raw, _) = read_with(&variables, &[]);
+    let environment = |name: &str| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).into())
+    };
+    let before = raw.clone();
+    let account = read(&environment, false, &mut raw, &mut Vec::new());
+    assert!(account.unwrap().has_home);
+    assert_eq!(raw, before);
+}

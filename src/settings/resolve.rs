@@ -9,6 +9,8 @@ use crate::settings::check::{check, is_of_windows};
 use crate::settings::choices::{Choice, TlsPolicy};
 use crate::settings::entry::{Entry, Key, ValueKind};
 use crate::settings::own_variables;
+use crate::settings::saved;
+use crate::settings::saved::Record;
 use crate::settings::table;
 use crate::settings::table::TABLE;
 use crate::settings::value::{Origin, Raw, RawValue, SettingError, SettingsError};
@@ -71,6 +73,17 @@ pub fn read(
     environment: &dyn Fn(&str) -> Option<OsString>,
     as_root: bool,
 ) -> Draft {
+    read_below(typed, None, environment, as_root)
+}
+
+/// The same for a start below another one: `above`, the record of that one, replaces the settings
+/// file, unless one is named. `None`: there is none.
+pub fn read_below(
+    typed: &CliSettings,
+    above: Option<&Record>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    as_root: bool,
+) -> Draft {
     let from_env = |name: &'static str| {
         environment(name)
             .filter(|value| !value.is_empty())
@@ -98,6 +111,12 @@ pub fn read(
             (BTreeMap::new(), vec![wrong])
         }
     };
+    if let Some(above) = above.filter(|_| named.is_none()) {
+        // The default password, which everybody knows, is in no record.
+        raw.retain(|key, _| *key == Key::Password);
+        raw.extend(saved::values(above));
+        errors.extend(masked_arguments(typed, &raw));
+    }
     for entry in TABLE {
         if let Some(name) = entry.env
             && let Some(value) = environment(name).filter(|value| !value.is_empty())
@@ -134,6 +153,26 @@ pub fn read(
         settings: reader.settings(new),
         errors: reader.errors,
     }
+}
+
+/// Returns an error for each argument of a record whose secret value is not in it: without it a
+/// server may let more people in than it was meant to.
+fn masked_arguments(typed: &CliSettings, raw: &BTreeMap<Key, Raw>) -> Vec<SettingError> {
+    let entry = table::find(Key::JupyterArg);
+    let Some(Raw {
+        value: RawValue::List(arguments),
+        origin,
+    }) = raw.get(&entry.key)
+    else {
+        return Vec::new();
+    };
+    let masked = saved::masked(arguments).filter(|_| !typed.flags.contains_key(&entry.key));
+    let wrong = masked.map(|argument| {
+        let problem = format!("{argument}: a start below another one does not know the secret");
+        let remedy = "name this argument where that start is, with --jupyter-arg";
+        SettingError::new(entry.name(), origin, problem, remedy)
+    });
+    wrong.collect()
 }
 
 /// Returns the value of a flag with its relative paths made absolute: on the command line they

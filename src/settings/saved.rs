@@ -6,6 +6,7 @@
 //! start without root keeps its record in its state directory. A record names the supervisor that
 //! wrote it, so that verbs ignore a record of the image or of an earlier start.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -14,9 +15,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::settings::entry::{Entry, Key, ValueKind};
-use crate::settings::table::TABLE;
-use crate::settings::value::RawValue;
-use crate::settings::{Origin, Settings, file};
+use crate::settings::table::{TABLE, find as find_entry};
+use crate::settings::value::{Raw, RawValue};
+use crate::settings::{Origin, Settings, file, nb_user};
 use crate::sys::effects::Effects;
 use crate::sys::regular_file;
 use crate::sys::text;
@@ -33,6 +34,9 @@ const RUN_DIR: &str = "/run";
 /// The file name of the record of a start without root, in its state directory.
 const USER_RECORD_NAME: &str = "settings.toml";
 
+/// What stands in a record for a secret.
+const MASK: &str = "…";
+
 /// The separator between a value and its origin.
 pub const ORIGIN_SEPARATOR: &str = "  # ";
 
@@ -45,7 +49,7 @@ pub fn mask_secret(argument: &str) -> String {
     let secret = words.iter().any(|word| last.contains(word))
         || ends.iter().any(|word| last.ends_with(word));
     if name.len() < argument.len() && secret {
-        return format!("{name}=…");
+        return format!("{name}={MASK}");
     }
     argument.to_owned()
 }
@@ -63,7 +67,7 @@ pub fn mask_secrets<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ve
         let alone = argument.starts_with('-') && !argument.contains('=');
         secret = alone && mask_secret(&named) != named;
         shown.push(match value {
-            true => "…".to_owned(),
+            true => MASK.to_owned(),
             false => mask_secret(argument),
         });
     }
@@ -202,6 +206,47 @@ pub fn find_user_record(state_dir: &Path, uid: u32, supervisor: &str) -> Option<
     find(&user_record_path(state_dir), uid, supervisor)
 }
 
+/// Returns the values of a record, each with the origin that the record names for it. Left out are
+/// defaults, and the password file: that start has set the password, and only root may be able to
+/// read the file.
+pub fn values(record: &Record) -> BTreeMap<Key, Raw> {
+    let mut values = file::parse(&record.text, &record.path).values;
+    values.retain(|key, raw| {
+        let Origin::File { line, .. } = raw.origin else {
+            return false;
+        };
+        let line = record.text.lines().nth(line - 1).unwrap_or_default();
+        let (_, origin) = line.rsplit_once(ORIGIN_SEPARATOR).unwrap_or_default();
+        raw.origin = origin_of(find_entry(*key), origin);
+        raw.origin != Origin::Default && *key != Key::PasswordFile
+    });
+    values
+}
+
+/// Returns the origin with this name in a record: see [`Origin`]'s words.
+fn origin_of(entry: &Entry, name: &str) -> Origin {
+    let variables = nb_user::VARIABLES.into_iter().chain([nb_user::HOME]);
+    let variables = entry.env.into_iter().chain(variables);
+    let mut origins = [Origin::Default, Origin::Flag(entry.flag)]
+        .into_iter()
+        .chain(variables.map(Origin::Environment));
+    origins
+        .find(|origin| origin.to_string() == name)
+        .unwrap_or_else(|| {
+            let (path, line) = name.rsplit_once(':').unwrap_or((name, ""));
+            Origin::File {
+                path: path.into(),
+                line: line.parse().unwrap_or_default(),
+            }
+        })
+}
+
+/// Returns the arguments of the server whose values a record does not have, because they are secret.
+pub fn masked(arguments: &[String]) -> impl Iterator<Item = &str> {
+    let is_masked = |argument: &&String| argument.ends_with(MASK);
+    arguments.iter().filter(is_masked).map(String::as_str)
+}
+
 fn find(path: &Path, uid: u32, supervisor: &str) -> Option<Record> {
     let file = regular_file::open_regular(path, OFlags::NOFOLLOW).ok()?;
     if file.metadata().ok()?.uid() != uid {
@@ -318,6 +363,7 @@ mod tests {
         let uid = rustix::process::geteuid().as_raw();
         let found = find_user_record(directory.path(), uid, "process 1").unwrap();
         assert!(!found.text.contains("process 1"), "{}", found.text);
+        let record = found.clone();
         let again = load(&[], Some(found.path));
         assert_eq!(again.notebooks.directory, settings.notebooks.directory);
         assert_eq!(again.server.port, Some(8888));
@@ -325,6 +371,44 @@ mod tests {
         assert_eq!(again.server.args, settings.server.args);
         assert_eq!(again.user.unwrap().name, "1234");
         assert!(again.strict && again.password.default.is_none());
+        // For a start below, as that start was given them.
+        let mut given = settings.given.clone();
+        given.remove(&Key::Password);
+        let seconds = RawValue::Text("0.5".into());
+        given
+            .entry(Key::StopTimeout)
+            .and_modify(|raw| raw.value = seconds);
+        let port = RawValue::Text("8888".into());
+        given.entry(Key::Port).and_modify(|raw| raw.value = port);
+        assert_eq!(values(&record), given);
+    }
+
+    #[test]
+    fn a_start_below_has_the_origins_that_the_record_names() {
+        let record = |line: &str| Record {
+            path: "/record".into(),
+            text: format!("# The settings.\n{line}\n"),
+        };
+        let port = |origin: &str| {
+            let line = format!("server.port = 1{ORIGIN_SEPARATOR}{origin}");
+            let values = values(&record(&line));
+            values.get(&Key::Port).map(|raw| raw.origin.clone())
+        };
+        let file = Origin::File {
+            path: "/a:b.toml".into(),
+            line: 7,
+        };
+        for origin in [
+            Origin::Flag("port"),
+            Origin::Environment("JUPYTER_PORT"),
+            Origin::Environment("NB_USER"),
+            file,
+        ] {
+            assert_eq!(port(&origin.to_string()), Some(origin));
+        }
+        assert_eq!(port(&Origin::Default.to_string()), None);
+        let file = record("password.file = \"/run/secrets/p\"  # --password-file");
+        assert!(values(&file).is_empty(), "it may be root's alone");
     }
 
     #[test]

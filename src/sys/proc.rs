@@ -74,6 +74,12 @@ pub fn stat(pid: Pid) -> Option<Stat> {
     parse(&text(pid, "stat")?)
 }
 
+/// Returns the parent processes in this namespace, the nearest first.
+pub fn parents(pid: Pid) -> impl Iterator<Item = Pid> {
+    let parent = |pid: &Pid| Pid::from_raw(stat(*pid)?.parent);
+    std::iter::successors(parent(&pid), parent)
+}
+
 fn parse(text: &str) -> Option<Stat> {
     // The second field is the command's name in parentheses, and may hold any character.
     let (_, rest) = text.rsplit_once(')')?;

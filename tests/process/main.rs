@@ -59,6 +59,7 @@ mod root_directory;
 mod root_hooks;
 mod rootless;
 mod sealed;
+mod second_start;
 mod serving;
 mod snapshots;
 mod stopped_start;

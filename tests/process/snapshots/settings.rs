@@ -119,6 +119,12 @@ fn a_settings_file_that_is_wrong() {
         given(&["--config", "/nonexistent/x.toml"])
     });
     start("settings-file-directory", |_| given(&["--config", "/root"]));
+    start("settings-of-a-start-below", |image| {
+        let script = format!("exec {PROGRAM} jupyter-lab");
+        let argument = "--jupyter-arg=--IdentityProvider.token=mine";
+        let start = Start::pid1().args(image.options()).arg(argument);
+        start.args(["--", "sh", "-c", &script])
+    });
     start("settings-file-of-others", |image| {
         fs::write(image.path("x.toml"), "").unwrap();
         given(&["--config", image.path("x.toml").to_str().unwrap()])

@@ -50,6 +50,8 @@ fn of_a_running_server() {
         asked.ask(&["password", "set"], "another");
         asked.ask(&["config", "show"], "");
         asked.ask(&["config", "show", "--origin"], "");
+        asked.ask(&["stauts"], "");
+        asked.ask(&["bash"], "");
     });
 }
 
