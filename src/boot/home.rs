@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use crate::boot::changes::Section;
@@ -22,6 +22,7 @@ use crate::sys::dir;
 use crate::sys::dir::RoomChecks;
 use crate::sys::env;
 use crate::sys::env::Environment;
+use crate::sys::flock;
 use crate::volume::is_ordinary;
 
 /// The way in which the server still reads files of the old location.
@@ -214,7 +215,7 @@ impl Moved {
     /// another start uses is left to it.
     fn make_base(&mut self, uid: u32) -> io::Result<()> {
         dir::make_private(&self.base, uid)?;
-        if is_free(&self.base)? {
+        if flock::take(fs::File::open(&self.base)?) {
             return Ok(());
         }
         let mut own = self.base.clone().into_os_string();
@@ -415,17 +416,6 @@ fn other_owner(home: &Path, uid: u32) -> Option<(u32, u32)> {
     let data = fs::metadata(home).ok()?;
     let is_anothers = data.uid() != uid && is_ordinary(data.uid()) && dir::is_mount(home);
     is_anothers.then(|| (data.uid(), data.gid()))
-}
-
-/// Takes a directory for this process until its end; false: another one has taken it.
-fn is_free(directory: &Path) -> io::Result<bool> {
-    let file = fs::File::open(directory)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-        return Ok(false);
-    }
-    // Dropped, it would be unlocked. Some file systems have no locks.
-    std::mem::forget(file);
-    Ok(true)
 }
 
 /// Writes a file. One that exists is the user's own by now, and stays.

@@ -19,6 +19,7 @@ use crate::settings::table::{TABLE, find as find_entry};
 use crate::settings::value::{Raw, RawValue};
 use crate::settings::{Origin, Settings, file, nb_user};
 use crate::sys::effects::Effects;
+use crate::sys::flock;
 use crate::sys::regular_file;
 use crate::sys::text;
 use crate::sys::trust;
@@ -154,15 +155,24 @@ fn quoted(value: &str) -> String {
     quoted
 }
 
-/// Writes root's record atomically.
+/// Writes root's record atomically, and takes it until the end of this process.
 ///
 /// # Errors
-/// Its directory cannot be written, or another user can write there, too.
+/// Its directory cannot be written, or another user can write there, too, or a running start has
+/// taken the record that is there.
 pub fn write_as_root(text: &str, effects: Effects<'_>) -> io::Result<()> {
     let mut directory = DirBuilder::new();
     effects.make(|| directory.recursive(true).mode(0o755).create(RUN_DIR))?;
     trust::root_only_path(RUN_DIR.as_ref()).map_err(io::Error::other)?;
-    effects.make_in(RUN_DIR.as_ref(), || write(ROOT_RECORD.as_ref(), text))
+    effects.make_in(RUN_DIR.as_ref(), || {
+        let open = || regular_file::open_regular(ROOT_RECORD.as_ref(), OFlags::NOFOLLOW);
+        if open().is_ok_and(|record| flock::is_taken(&record)) {
+            return Err(io::Error::other("they are those of another running start"));
+        }
+        write(ROOT_RECORD.as_ref(), text)?;
+        flock::take(open()?);
+        Ok(())
+    })
 }
 
 /// Writes, atomically, the record of a start without root.

@@ -1,15 +1,16 @@
 //! Reads the state of a running supervisor.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, getpid};
 
 use crate::identity::Dropped;
 use crate::state::{FILE, MAX_KIB, State};
-use crate::sys::{env, proc, regular_file, trust};
+use crate::sys::{env, flock, proc, regular_file, trust};
 
 /// Returns the directories that may hold a state: the wanted one, then two of the user's own.
 pub(super) fn candidate_dirs(wanted: &Path, uid: u32) -> [PathBuf; 3] {
@@ -74,16 +75,34 @@ fn is_running(state: &State) -> bool {
     now.is_some_and(|now| now.start == state.started && !now.ended)
 }
 
-/// Reports whether a directory holds the state of another running supervisor of this user, which
-/// neither is this process nor runs it as its command.
+/// Reports whether a directory holds the state of another running supervisor, which neither is this
+/// process nor runs it as its command. One of another container has taken the directory.
 pub fn is_used_by_another(_: &Dropped, directory: &Path) -> bool {
     is_in_use(directory, rustix::process::getuid().as_raw())
+        || open_directory(directory).is_ok_and(|directory| flock::is_taken(&directory))
 }
 
 pub(super) fn is_in_use(directory: &Path, uid: u32) -> bool {
     let us = getpid().as_raw_pid();
-    let state = read_file(&directory.join(FILE), uid);
-    state.is_ok_and(|state| is_running(&state) && state.pid != us && state.main_pid != Some(us))
+    let state = running_state(directory, uid);
+    state.is_some_and(|state| state.pid != us && state.main_pid != Some(us))
+}
+
+/// Reports whether a directory holds the state of a supervisor that runs this process as its command.
+pub(super) fn is_of_our_supervisor(directory: &Path, uid: u32) -> bool {
+    let us = getpid().as_raw_pid();
+    running_state(directory, uid).is_some_and(|state| state.main_pid == Some(us))
+}
+
+fn running_state(directory: &Path, uid: u32) -> Option<State> {
+    let state = read_file(&directory.join(FILE), uid).ok()?;
+    is_running(&state).then_some(state)
+}
+
+/// Opens a directory, but no link to one.
+pub(super) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 fn read_file(path: &Path, uid: u32) -> io::Result<State> {

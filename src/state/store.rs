@@ -11,9 +11,10 @@ use rustix::fs::OFlags;
 use rustix::process::{getpid, getuid};
 
 use crate::identity::{Dropped, Root, may_chown};
-use crate::state::reader::{candidate_dirs, is_in_use};
+use crate::state::reader::{candidate_dirs, is_in_use, is_of_our_supervisor, open_directory};
 use crate::state::{FILE, MAX_KIB};
 use crate::sys::effects::Effects;
+use crate::sys::flock;
 use crate::sys::regular_file;
 use crate::volume;
 
@@ -49,6 +50,9 @@ pub fn prepare(
     // It may be that of a running supervisor, which must be able to write there at any time.
     if (data.uid(), data.gid(), data.mode() & 0o7777) == (uid, gid, MODE) {
         return Ok(());
+    }
+    if data.uid() != uid && flock::is_taken(&File::open(&held)?) {
+        return Err(io::Error::other("it belongs to a start of another user"));
     }
     if data.uid() != uid && !is_a_state_directory(&held)? {
         return Err(io::Error::other(
@@ -170,7 +174,7 @@ impl StateDirectory {
                 }
             }
             let keeper = Self { directory };
-            match effects.make_in(&keeper.directory, || keeper.check_writable()) {
+            match effects.make_in(&keeper.directory, || keeper.take(uid)) {
                 Ok(()) => return Ok(keeper),
                 Err(error) => last = error,
             }
@@ -183,10 +187,23 @@ impl StateDirectory {
         &self.directory
     }
 
-    fn check_writable(&self) -> io::Result<()> {
+    /// Takes the directory for this process, and removes an old state. That of the supervisor that
+    /// runs this process as its command is for both.
+    fn take(&self, uid: u32) -> io::Result<()> {
         if holds_another_file(&self.directory) {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
+        let directory = open_directory(&self.directory).ok();
+        let is_taken = directory.as_ref().is_some_and(flock::is_taken);
+        if is_taken && !is_of_our_supervisor(&self.directory, uid) {
+            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+        }
+        self.check_writable()?;
+        directory.map(flock::take);
+        Ok(())
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
         remove_or_rename(&self.directory.join(FILE))?;
         let probe = self.temporary();
         // A full file system still accepts an empty file, but not this one.

@@ -7,6 +7,7 @@ mod calls;
 pub mod dir;
 pub mod effects;
 pub mod env;
+pub mod flock;
 pub mod kernel_file;
 pub mod proc;
 pub mod regular_file;

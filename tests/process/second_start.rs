@@ -152,6 +152,52 @@ fn one_that_a_command_ends_with_has_the_settings_of_its_container() {
     }
 }
 
+/// A start with a `/run` that it shares with others, and memory of its own.
+fn sharing(run: &str, image: &Image, words: &[&str]) -> Running {
+    let script = "mount --bind \"$0\" /run
+        mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+        exec \"$@\"";
+    let start = Start::wrapped("sh").args(["-ec", script, run, PROGRAM]);
+    let (options, _) = options(image);
+    start.args(options).args(words).start()
+}
+
+#[test]
+fn labs_that_share_their_run_directory_keep_a_state_each() {
+    let images = [(); 4].map(|()| Image::new());
+    let run = images[0].path("run");
+    fs::create_dir(&run).unwrap();
+    let run = run.display().to_string();
+    let lab = |image| {
+        let mut lab = sharing(&run, image, &["--jupyter-server", "jupyter-lab"]);
+        lab.wait_for("] ready in ");
+        lab
+    };
+    let told = "/run/ai-lab belongs to a running start";
+    let mut first = lab(&images[0]);
+    let second = lab(&images[1]);
+    assert!(!first.has_said(told) && second.has_said(told));
+    for (lab, image) in [(&first, &images[0]), (&second, &images[1])] {
+        let health = inside(lab, &[PROGRAM, "healthcheck"]);
+        let healthy = format!("healthy: http://127.0.0.1:{}/api answers\n", image.port);
+        assert_eq!(text(&health.stdout), healthy);
+    }
+    let shown = inside(&first, &[PROGRAM, "config", "show"]);
+    let port = format!("server.port = {}", images[0].port);
+    assert!(text(&shown.stdout).contains(&port), "{shown:?}");
+    // Root does not give the directory to another user either.
+    let words = ["--user", "4343", "--group", "4343", "--", "true"];
+    let mut other = sharing(&run, &images[2], &words);
+    other.wait_for("it belongs to a start of another user");
+    assert_eq!(other.end(), 0);
+    let health = inside(&first, &[PROGRAM, "healthcheck"]);
+    assert_eq!(health.status.code(), Some(0), "{health:?}");
+    // Who comes after the first one has its place.
+    first.signal(libc::SIGTERM);
+    assert_eq!(first.end(), 0);
+    assert!(!lab(&images[3]).has_said(told));
+}
+
 /// A control group of its own, as each container has one.
 struct ControlGroup(PathBuf);
 
