@@ -49,11 +49,11 @@ use crate::boot::failure::{Ending, Failure};
 use crate::boot::report::Report;
 use crate::degradation::Degradation;
 use crate::identity::database;
-use crate::identity::{Account, Dropped, Linux, Root, current, group_name};
+use crate::identity::{Account, Dropped, Linux, Root, current, group_name, parent_with};
 use crate::server::program;
 use crate::server::program::Launch;
 use crate::settings::resolve::Draft;
-use crate::settings::{Key, Settings};
+use crate::settings::{Key, Settings, own_variables};
 use crate::state::Mode;
 use crate::supervisor;
 use crate::supervisor::processes;
@@ -131,6 +131,7 @@ fn run_phases(mut start: Start<'_>) -> Result<Ending, Failure> {
         None => without_root(&mut start)?,
     };
     warn_of_home(start.settings, &person.account.home);
+    report_readable_password(&mut start)?;
     let Account { name, uid, gid, .. } = &person.account;
     start.changes.planned(Section::IDENTITY, || {
         let group = group_name(*gid);
@@ -201,6 +202,24 @@ fn has_own_home(settings: &Settings, account: &Account, images: &Path) -> bool {
         |home: &Path| home.is_dir() && access(home, Access::WRITE_OK | Access::EXEC_OK).is_ok();
     let is_asked_for = settings.origin(Key::Home).is_chosen() || settings.new_account().is_some();
     account.in_passwd && !is_asked_for && writable(&account.home) && !writable(images)
+}
+
+/// Reports a parent process of the user's with the password in its environment, such as Docker's own
+/// init: this process protects only its own environment.
+fn report_readable_password(start: &mut Start<'_>) -> Result<(), Failure> {
+    let secrets = [
+        own_variables::PASSWORD_ENV,
+        own_variables::PASSWORD_HASH_ENV,
+    ];
+    let is_root = rustix::process::geteuid().is_root();
+    let Some((process, name)) = parent_with(&secrets).filter(|_| !is_root) else {
+        return Ok(());
+    };
+    start.report.degraded(Degradation::new(
+        format!("every notebook can read {name} in the environment of {process}, the parent process"),
+        "leave out --init, which is not needed; start as root, without `docker run --user`; or name \
+         the password's file with JUPYTER_PASSWORD_FILE",
+    ))
 }
 
 /// Prepares a start without root, and reports each thing that only root could have done.

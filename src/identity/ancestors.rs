@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rustix::process::getpid;
+
+use crate::sys::proc;
 use crate::sys::proc::Status;
 
 /// Returns the name of the nearest parent process that runs as root; `None` for PID 1.
@@ -10,6 +13,24 @@ use crate::sys::proc::Status;
 /// parent, so the parent is reported.
 pub fn root_parent() -> Option<String> {
     root_parent_in(Path::new("/proc"), std::process::id())
+}
+
+/// Returns the nearest parent process whose environment this user can read and has one of the
+/// variables `names`: the process's name, and the variable.
+pub fn parent_with(names: &[&'static str]) -> Option<(String, &'static str)> {
+    proc::parents(getpid()).find_map(|parent| {
+        let environment = proc::read(parent, "environ")?;
+        let set = environment.split(|byte| *byte == 0);
+        let is = |name: &&&str| {
+            set.clone().any(|set| {
+                let value = set.strip_prefix(name.as_bytes());
+                value.is_some_and(|value| value.len() > 1 && value[0] == b'=')
+            })
+        };
+        let name = names.iter().find(is)?;
+        let process = proc::text(parent, "comm")?;
+        Some((process.trim_end().to_owned(), *name))
+    })
 }
 
 fn root_parent_in(proc: &Path, pid: u32) -> Option<String> {

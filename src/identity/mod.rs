@@ -14,7 +14,7 @@ pub mod syscall;
 pub use account::{
     Account, IdentityError, current, group, group_name, groups_of_root, known_user, resolve,
 };
-pub use ancestors::root_parent;
+pub use ancestors::{parent_with, root_parent};
 pub use database::has_name_service;
 pub use privileges::{DropError, Target, split_inherited, supplementary};
 pub use stdio::hand_over_stdio;

@@ -165,6 +165,15 @@ fn who_the_server_runs_as() {
         let start = start.args(["--state-dir", home.join("state").to_str().unwrap()]);
         start.args(["--", "true"]).env("HOME", "/work")
     });
+    start("password-in-the-environment-above", |image| {
+        fs::create_dir(image.path("notebooks")).unwrap();
+        chown(image.path("notebooks"), Some(UID), Some(UID)).unwrap();
+        let user = UID.to_string();
+        let as_user = ["--clear-groups", "--reuid", &user, "--regid", &user, "--"];
+        let start = Start::wrapped("setpriv").args(as_user);
+        let start = start.args(["tini", "--", PROGRAM]).args(image.options());
+        start.args(["--", "true"]).env("JUPYTER_PASSWORD", "mine")
+    });
     start("started-without-root", |image| {
         fs::create_dir_all(image.path("hooks/root")).unwrap();
         fs::write(image.path("hooks/root/10-x"), "").unwrap();
