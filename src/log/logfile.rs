@@ -1,14 +1,15 @@
 //! The server's logfile: appended to and rotated; never a link or a device.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use crate::sys::effects::Effects;
+use crate::sys::whole_file::PRIVATE;
 
 /// The size in bytes at which the file is rotated.
 pub const ROTATE_AT: u64 = 10 * 1024 * 1024;
@@ -27,7 +28,8 @@ pub struct Logfile {
 }
 
 impl Logfile {
-    /// Opens or creates the file. Refuses a link, a FIFO or a device without waiting for it.
+    /// Opens or creates the file, which no other user can read: Jupyter writes the token that it
+    /// made to its log, and HOME may be a directory of the machine. Refuses a link, a FIFO or a device without waiting for it.
     ///
     /// # Errors
     /// As open(2), or the file is not a regular one.
@@ -35,12 +37,16 @@ impl Logfile {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
-            .mode(0o644)
+            .mode(PRIVATE)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(path)?;
         let data = file.metadata()?;
         if !data.is_file() {
             return Err(io::Error::other("it is not a regular file"));
+        }
+        // An older version let others read it. Another user's file cannot be changed.
+        if data.mode() & 0o004 != 0 {
+            let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -159,6 +165,10 @@ mod tests {
         names.sort();
         assert_eq!(names, ["log", "log.1", "log.2", "log.3"]);
         assert_eq!(fs::read(dir.path().join("log.1")).unwrap(), b"next\x05");
+        for name in names {
+            let mode = fs::metadata(dir.path().join(&name)).unwrap().mode();
+            assert_eq!(mode & 0o7777, PRIVATE, "{name}");
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! A server is started with what it needs, watched, and told about when it answers.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::{Image, Start, UID, get};
 
 const WELCOME: &str = "The server for Jupyter has been started successfully.";
@@ -210,12 +213,18 @@ fn a_server_that_never_answers_is_reported_with_its_last_words() {
 fn the_logfile_has_the_same_lines() {
     let image = Image::new();
     let log = image.path("home/server.log");
+    // An older version made it so. Jupyter's token may be in it.
+    std::fs::write(&log, "").unwrap();
+    std::os::unix::fs::chown(&log, Some(UID), Some(UID)).unwrap();
+    std::fs::set_permissions(&log, Permissions::from_mode(0o644)).unwrap();
     let mut running = image
         .server()
         .args(["--jupyter-logfile", &log.display().to_string()])
         .start();
     running.wait_for("a line for stdout");
     running.wait_for(WELCOME);
+    let mode = std::fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
     running.signal(15);
     assert_eq!(running.end(), 0);
     let (stdout, stderr) = running.everything();
