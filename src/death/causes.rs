@@ -11,8 +11,8 @@ const NO_MEMORY: &str = "the server found no memory for what it was to do";
 const MORE_MEMORY: &str =
     "Give the container more memory (`docker run --memory`; in Kubernetes, limits.memory)";
 const NO_PROCESS: &str = "no process or thread can be started any more";
-const MORE_PROCESSES: &str =
-    "Raise the limit of the container (`docker run --pids-limit`), or end processes";
+const MORE_PROCESSES: &str = "Raise the limit of the container (`docker run --pids-limit`; or `--ulimit nproc`, which counts \
+     the processes of this uid on the whole machine), or end processes";
 const OPTIONS: &str = "Correct the options that follow the name of the server, in a new container; \
                        `jupyter-lab --help-all` lists them";
 const CONFIGURATION: &str =

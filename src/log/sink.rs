@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::sys;
 use crate::sys::call_error;
 
 /// The most chunks of the server that wait in the queue. A chunk of the log pump has less than
@@ -119,7 +120,7 @@ impl Sink {
                     Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
                         call_error("clone3")(error).to_string()
                     }
-                    _ => format!("{error}; is --pids-limit too low?"),
+                    _ => format!("{error}; {}", sys::NO_PROCESS),
                 };
                 io::Error::new(kind, format!("{what}: {why}"))
             })?;

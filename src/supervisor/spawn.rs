@@ -247,9 +247,7 @@ fn spawn_error(path: &Path, program: &Program, error: io::Error) -> SpawnError {
         Some(libc::EACCES) if access(path, Access::EXEC_OK).is_err() => {
             SpawnError::not_permitted(path)
         }
-        Some(libc::EAGAIN) => {
-            SpawnError::refused(path, format!("{error}; is --pids-limit too low?"))
-        }
+        Some(libc::EAGAIN) => SpawnError::refused(path, format!("{error}; {}", sys::NO_PROCESS)),
         // The kernel does not say which of the two calls it refused.
         Some(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
             SpawnError::refused(path, sys::call_error("clone or execve")(error))

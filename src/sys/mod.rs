@@ -20,6 +20,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use calls::*;
 use tokio::sync::oneshot;
 
+/// What to ask where the kernel makes no process or thread any more (EAGAIN).
+pub const NO_PROCESS: &str = "is --pids-limit too low, or --ulimit nproc, which counts the processes \
+                              of this uid on the whole machine?";
+
 /// Locks a mutex. A panic in any thread ends the process, so a lock that is poisoned does not
 /// matter.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
