@@ -264,8 +264,11 @@ fn kubernetes_gets_nothing_from_a_stop_and_a_link_is_not_followed() {
     let container = Container::start(&[&mount], &[]);
     container.wait_for(READY);
     // A start beside the container's own has no last words.
-    let (ok, _) = container.exec("root", &["ai-lab-entrypoint", "--port", "many"]);
-    assert!(!ok);
+    let (ok, said) = container.exec("root", &["ai-lab-entrypoint", "--port", "many"]);
+    assert!(
+        !ok && said.contains("has a start already (process 1)"),
+        "{said}"
+    );
     assert_eq!(container.stop(), 0);
     assert_eq!(fs::read_to_string(file.path()).unwrap(), "");
 
