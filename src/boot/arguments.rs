@@ -184,21 +184,20 @@ impl Arguments {
             return Some((LINE.to_owned(), directory.to_owned()));
         }
         let hubs = || variable(hub_directory::VARIABLE).filter(|_| self.server.hub);
-        let (place, named) = match (argv.value(ROOT_DIR), jupyters.server_trait(ROOT_DIR)) {
-            (Some(named), _) => (LINE.to_owned(), named.to_owned()),
-            (None, Some((place, named))) => (place, named?.to_owned()),
-            (None, None) => match (argv.yielding_value(ROOT_DIR), hubs()) {
-                (Some(named), _) => (LINE.to_owned(), named.to_owned()),
-                (None, Some(named)) => (
-                    hub_directory::VARIABLE.to_owned(),
-                    named.into_string().ok()?,
-                ),
-                (None, None) => {
-                    let of_file = open.and_then(Path::parent);
-                    let directory = of_file.unwrap_or(&self.directory);
-                    return Some((LINE.to_owned(), directory.to_owned()));
-                }
-            },
+        let (place, named) = if let Some(named) = argv.value(ROOT_DIR) {
+            (LINE.to_owned(), named.to_owned())
+        } else if let Some(named) = hubs() {
+            // The hub's is stronger than a file's.
+            let place = hub_directory::VARIABLE.to_owned();
+            (place, named.into_string().ok()?)
+        } else if let Some((place, named)) = jupyters.server_trait(ROOT_DIR) {
+            (place, named?.to_owned())
+        } else if let Some(named) = argv.yielding_value(ROOT_DIR) {
+            (LINE.to_owned(), named.to_owned())
+        } else {
+            let of_file = open.and_then(Path::parent);
+            let directory = of_file.unwrap_or(&self.directory);
+            return Some((LINE.to_owned(), directory.to_owned()));
         };
         let path = match named.strip_prefix('~') {
             None => self.directory.join(&named),

@@ -77,6 +77,12 @@ pub fn command_hint(command: &[OsString]) -> Option<String> {
     })
 }
 
+/// Words that may come before the program in a part of a shell's line.
+const BEFORE: [&str; 16] = [
+    "ash", "bash", "dash", "env", "exec", "nice", "nohup", "run", "sh", "stdbuf", "then", "time",
+    "timeout", "tini", "uv", "xvfb-run",
+];
+
 /// Reports whether a command that is no server itself most likely starts one of Jupyter's: in the line of
 /// a shell, or after `env` and the like.
 pub fn names_a_server(command: &[OsString]) -> bool {
@@ -84,13 +90,12 @@ pub fn names_a_server(command: &[OsString]) -> bool {
     let line = line.to_string_lossy();
     let mut parts = line.split(['&', ';', '|', '\n', '(', ')']);
     parts.any(|part| {
-        let words: Vec<OsString> = part.split_whitespace().map(OsString::from).collect();
-        // Packages have the names of servers, and a start of ours says by itself what it sets.
-        let of_others = ["install", "ai-lab-entrypoint"];
-        let others = words
-            .iter()
-            .any(|word| of_others.iter().any(|other| word == other));
-        !others && (0..words.len()).any(|at| named_server(&words[at..]).is_some())
+        let is_before = |word: &&str| {
+            let sets = word.contains('=') || word.starts_with(|c: char| c == '-' || c.is_numeric());
+            sets || BEFORE.contains(word)
+        };
+        let words = part.split_whitespace().skip_while(is_before);
+        named_server(&words.map(OsString::from).collect::<Vec<_>>()).is_some()
     })
 }
 
@@ -157,6 +162,13 @@ mod tests {
             (&["sh", "-c", "cd /work; (python -m notebook)"], true),
             (&["env", "X=1", "jupyter", "server"], true),
             (&["tini", "--", "jupyter-notebook"], true),
+            (&["bash", "-lc", "X=1 timeout 9h uv run jupyter-lab"], true),
+            (&["which", "jupyter-lab"], false),
+            (
+                &["sh", "-c", "pkill -f jupyter-lab; echo jupyter lab"],
+                false,
+            ),
+            (&["pip", "show", "jupyter-server"], false),
             (
                 &["bash", "-c", "pip install jupyter-server jupyterlab"],
                 false,

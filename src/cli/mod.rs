@@ -64,22 +64,40 @@ fn start(words: &[OsString]) -> Result<Action, clap::Error> {
 }
 
 /// Options of `docker run` that people write behind the image, and that are none of ours or Jupyter's.
-const OF_DOCKER: [&str; 16] = [
+const OF_DOCKER: [&str; 34] = [
     "-d",
     "-e",
     "-i",
     "-m",
     "-p",
     "-t",
+    "-u",
     "-v",
+    "-w",
+    "--add-host",
+    "--cap-add",
+    "--cpus",
     "--detach",
     "--env",
     "--env-file",
     "--gpus",
+    "--hostname",
+    "--init",
+    "--label",
+    "--memory",
     "--mount",
+    "--name",
+    "--net",
+    "--network",
+    "--privileged",
     "--publish",
+    "--pull",
+    "--read-only",
     "--rm",
+    "--security-opt",
     "--shm-size",
+    "--tmpfs",
+    "--ulimit",
     "--volume",
 ];
 

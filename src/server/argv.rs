@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::jupyter_config::command_line::{is_password_trait, unquoted};
 use crate::server::argument::{Argument, CLASS, YIELDING, parse};
@@ -165,9 +165,9 @@ pub fn to_open(command: &mut [OsString], directory: &Path) -> Option<PathBuf> {
             at += item.words.len();
             continue;
         };
-        let here = Some(directory.join(word)).filter(|path| path.exists());
-        if here.is_some() {
-            return here;
+        let here = directory.join(word);
+        if here.exists() {
+            return Some(without_dots(&here));
         }
         let path = std::path::absolute(word).ok()?;
         let path = path.exists().then_some(path)?;
@@ -175,6 +175,18 @@ pub fn to_open(command: &mut [OsString], directory: &Path) -> Option<PathBuf> {
         return Some(path);
     }
     None
+}
+
+/// Returns the path without `..`, as Jupyter makes it: by its words alone.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut steps = PathBuf::new();
+    for step in path.components() {
+        match step {
+            Component::ParentDir => _ = steps.pop(),
+            step => steps.push(step),
+        }
+    }
+    steps
 }
 
 /// Reports whether an argument makes the server listen on a Unix socket instead of a port.

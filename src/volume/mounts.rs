@@ -171,19 +171,16 @@ pub fn lost_with_container(
     Some(Degradation::new(cause, remedy))
 }
 
-/// Reports whether a mount point is one of people's: below /home or, if `also_elsewhere`, a writable
-/// one such as `/work`.
+/// Reports whether a mount point is one of people's that they write to: below /home or, if
+/// `also_elsewhere`, one such as `/work`.
 fn is_of_people(point: &Path, also_elsewhere: bool) -> bool {
     // A hidden directory belongs to a program.
     let hidden = (point.iter()).any(|name| name.as_encoded_bytes().starts_with(b"."));
     let in_home = point != Path::new("/home") && point.starts_with("/home");
-    !hidden && (in_home || also_elsewhere && is_place_of_ones_own(point))
-}
-
-/// Reports whether this is a mount such as `/work` that is not read-only, as data are.
-fn is_place_of_ones_own(point: &Path) -> bool {
-    let of_the_system = OF_THE_SYSTEM.iter().any(|top| point.starts_with(top));
-    point != Path::new("/") && !of_the_system && !is_read_only(point)
+    let of_the_system = || OF_THE_SYSTEM.iter().any(|top| point.starts_with(top));
+    let elsewhere = || also_elsewhere && point != Path::new("/") && !of_the_system();
+    // What is read-only has data, and not what people make.
+    !hidden && (in_home || elsewhere()) && !is_read_only(point)
 }
 
 /// Reports, for the user that this process runs as, mounts in HOME and inside the notebooks that cannot

@@ -144,6 +144,7 @@ fn kernels_use_tcp_wherever_one_of_another_language_is() {
             "home/.local/share/jupyter/kernels/ir",
             &[("XDG_DATA_HOME", ""), ("JUPYTER_PATH", "")],
         ),
+        ("home/.ipython/kernels/ir", &[]),
     ] {
         let directory = kernel(place);
         assert_eq!(transport(&image, variables), "tcp", "{place}");

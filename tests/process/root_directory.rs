@@ -139,6 +139,10 @@ fn people_come_to_a_page_that_is_there() {
     let start = || of_a_file(&image, &ground, &directory).env(PAGE.0, PAGE.1);
     let elsewhere = " --LabApp.default_url=/lab";
     assert!(planned(start()).0.ends_with(elsewhere));
+    // The hub's directory is stronger than a file's.
+    let notebooks = image.path("notebooks");
+    let (_, page) = planned(under_a_hub(&image, start(), notebooks.to_str().unwrap()));
+    assert_eq!(page, None);
     // The image's own file names the page, too, and a person's another one.
     let of_the_venv = image.path("venv/etc/jupyter");
     fs::create_dir_all(&of_the_venv).unwrap();
@@ -189,9 +193,13 @@ fn a_notebook_that_a_command_names_is_opened_wherever_it_is() {
         let line = lines.find(|line| line.contains("venv/bin/jupyter"));
         line.unwrap().trim().to_owned()
     };
-    for word in [&file, "a.ipynb"] {
+    for (word, shown) in [
+        (&*file, &*file),
+        ("a.ipynb", &file),
+        ("../other/a.ipynb", "../other/a.ipynb"),
+    ] {
         let line = open(word);
-        let end = format!(" --LabApp.default_url=/lab {file}");
+        let end = format!(" --LabApp.default_url=/lab {shown}");
         assert!(line.ends_with(&end) && !line.contains(root), "{line}");
     }
     // One in the notebooks, and one that Jupyter does not find, either.

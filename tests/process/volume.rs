@@ -363,7 +363,7 @@ fn a_repository_among_the_defaults_stays_there() {
     fs::write(image.path("defaults/part/.git"), "gitdir: elsewhere").unwrap();
     let ended = image.command(["find", image.path("notebooks").to_str().unwrap()]);
     let ended = ended.run();
-    let told = ".git is not brought in: git alone can change a repository";
+    let told = ".git is not brought in: a repository changes only as a whole";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     assert!(
         ended.stderr.contains("notebooks: 1 installed"),
@@ -377,4 +377,28 @@ fn a_repository_among_the_defaults_stays_there() {
             ended.stdout
         );
     }
+}
+
+/// An earlier version brought them in. They stay, and not each file is told at each start.
+#[test]
+fn a_repository_that_is_in_the_volume_already_is_a_persons() {
+    let image = Image::new();
+    fs::create_dir(image.path("defaults/git")).unwrap();
+    fs::write(image.path("defaults/git/x"), "text").unwrap();
+    assert_eq!(image.command(["true"]).run().code, 0);
+    fs::remove_dir_all(image.path("defaults/git")).unwrap();
+    let volume = image.path("notebooks");
+    fs::rename(volume.join("git"), volume.join(".git")).unwrap();
+    let record = volume.join(".ai-lab/manifest.sha256");
+    let text = fs::read_to_string(&record).unwrap();
+    assert!(text.contains("git/x"), "{text}");
+    fs::write(&record, text.replace("git/x", ".git/x")).unwrap();
+    let ended = image.command(["cat", volume.join(".git/x").to_str().unwrap()]);
+    let ended = ended.run();
+    assert_eq!(ended.stdout, "text\n", "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("no longer a default"),
+        "{}",
+        ended.stderr
+    );
 }

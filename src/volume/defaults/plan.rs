@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::settings::{DeletedNotebooks, UpdateNotebooks};
 use crate::volume::defaults::manifest::{Content, Entry, Manifest};
+use crate::volume::defaults::source;
 use crate::volume::defaults::survey::{InVolume, Row};
 use crate::volume::shown;
 
@@ -109,7 +110,7 @@ pub(super) fn decide_all<'a>(
         Some((row, decide(row.image, entry, row.volume, policy)?))
     };
     rows.iter()
-        .filter(|row| !row.unknown)
+        .filter(|row| !row.unknown && !source::was_default(&row.path))
         .filter_map(decision)
         .collect()
 }

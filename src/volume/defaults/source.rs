@@ -72,6 +72,13 @@ impl Offers {
     }
 }
 
+/// Directories of version control. Their files belong together: an old one that comes back takes a
+/// person's commits away.
+const REPOSITORIES: [&[u8]; 5] = [b".bzr", b".git", b".hg", b".jj", b".svn"];
+
+/// The directory of Jupyter's own copies.
+const CHECKPOINTS: &[u8] = b".ipynb_checkpoints";
+
 /// Bytes that may be read in any case; a disk delivers them in less than a second.
 const MIN_READ_LIMIT: u64 = 64 << 20;
 
@@ -127,7 +134,9 @@ pub(super) fn image(
             tree::entries(&list, &mut buffer, |name, _| {
                 stopped = pace.step(stop);
                 empty = false;
-                if at_top && name == crate::volume::defaults::store::NAME {
+                if at_top && name == crate::volume::defaults::store::NAME
+                    || name.to_bytes() == CHECKPOINTS
+                {
                     return true;
                 }
                 let path = tree::join(&prefix, name);
@@ -187,13 +196,16 @@ pub(super) fn image(
 
 /// Returns why an entry with this name cannot be a default.
 fn cannot_be_default(name: &CStr, path: &[u8]) -> Option<&'static str> {
-    match name.to_bytes() {
-        // Its files belong together: an old one that comes back takes a person's commits away.
-        b".git" => Some("git alone can change a repository"),
-        b".ipynb_checkpoints" => Some("it has Jupyter's own copies"),
-        _ if path.len() >= tree::MAX_PATH => Some("its path is too long"),
-        _ => None,
+    if REPOSITORIES.contains(&name.to_bytes()) {
+        return Some("a repository changes only as a whole");
     }
+    (path.len() >= tree::MAX_PATH).then_some("its path is too long")
+}
+
+/// Reports whether a path that an earlier version brought in is in one of these directories.
+pub(super) fn was_default(path: &[u8]) -> bool {
+    let mut names = path.split(|byte| *byte == b'/');
+    names.any(|name| name == CHECKPOINTS || REPOSITORIES.contains(&name))
 }
 
 fn offer(dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<Offer>, Errno> {

@@ -10,6 +10,7 @@ kernels = {
         os.environ.get("JUPYTER_DATA_DIR")
         or os.path.expanduser(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
         + "/jupyter",
+        os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython"),
         sys.prefix + "/share/jupyter",
         "/usr/local/share/jupyter",
         "/usr/share/jupyter",
