@@ -40,7 +40,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access};
 use tracing::warn;
 
 use crate::boot::changes::{Changes, Section};
@@ -195,15 +194,6 @@ fn warn_of_home(settings: &Settings, home: &Path) {
     }
 }
 
-/// Reports whether the uid of a start without root has a home that it can write, unlike the image's.
-/// Apptainer enters the person with a home of the host's.
-fn has_own_home(settings: &Settings, account: &Account, images: &Path) -> bool {
-    let writable =
-        |home: &Path| home.is_dir() && access(home, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    let is_asked_for = settings.origin(Key::Home).is_chosen() || settings.new_account().is_some();
-    account.in_passwd && !is_asked_for && writable(&account.home) && !writable(images)
-}
-
 /// Reports a parent process of the user's with the password in its environment, such as Docker's own
 /// init: this process protects only its own environment.
 fn report_readable_password(start: &mut Start<'_>) -> Result<(), Failure> {
@@ -236,8 +226,7 @@ fn without_root(start: &mut Start<'_>) -> Result<ServerUser, Failure> {
     }
     let mut account = current();
     if let Some(user) = &start.settings.user {
-        let images = user.home.as_ref();
-        if let Some(home) = images.filter(|home| !has_own_home(start.settings, &account, home)) {
+        if let Some(home) = &user.home {
             account.home.clone_from(home);
         }
         if let Some(new) = &user.new {
