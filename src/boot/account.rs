@@ -19,7 +19,7 @@ use crate::identity::{
 use crate::settings::nb_user::{DEFAULT_ID, wrong};
 use crate::settings::{Key, NewAccount, SettingError, Settings, SettingsError, VolumeOwner};
 use crate::sys::trust;
-use crate::volume::{Claim, Claimed, VolumeError, claim, is_bound, is_ordinary};
+use crate::volume::{Claim, Claimed, VolumeError, claim, is_hosts_mount, is_ordinary};
 
 /// Groups below this gid are the system's, except those that people of macOS and of Debian have.
 const FIRST_GID: u32 = 100;
@@ -290,7 +290,7 @@ fn no_name(account: &Account, error: &io::Error) -> Option<Degradation> {
 }
 
 /// Hands over what the server keeps in HOME to an account that has another uid than the image's
-/// user. What is mounted there from the host stays its owner's.
+/// user. What is mounted at one of them from the host stays its owner's.
 pub(super) fn claim_home(
     start: &mut Start<'_>,
     root: &Root,
@@ -299,7 +299,7 @@ pub(super) fn claim_home(
 ) -> Result<(), Failure> {
     for name in HOME_DIRECTORIES {
         let directory = account.home.join(name);
-        let policy = match is_bound(root, &directory) {
+        let policy = match is_hosts_mount(root, &directory) {
             true => VolumeOwner::Keep,
             false => VolumeOwner::Chown,
         };

@@ -17,7 +17,7 @@ use crate::sys::effects::Effects;
 use crate::sys::proc;
 use crate::volume::{
     Claim, Claimed, HandOver, VolumeError, claim, hand_over_directories, hand_over_mounts,
-    hand_over_volumes, is_anothers_mount, is_bound, is_ordinary,
+    hand_over_volumes, is_anothers_mount, is_on_hosts_mount, is_ordinary,
 };
 
 /// Sets the owner of the volume. An adopted owner becomes the server's account.
@@ -52,7 +52,10 @@ pub(super) fn claim_volume(
         |claimed, words| {
             if let Ok(claimed) = claimed {
                 say_claimed(&request, &account.name, claimed, words);
-                if claimed.former.contains_key(&0) && is_rootless() && is_bound(root, directory) {
+                if claimed.former.contains_key(&0)
+                    && is_rootless()
+                    && is_on_hosts_mount(root, directory)
+                {
                     warn_of_lost_owner(directory, words);
                 }
             }

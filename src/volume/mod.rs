@@ -39,7 +39,9 @@ pub use defaults::seal::{Sealed, seal};
 pub use defaults::summary::Summary;
 pub use defaults::sync::bring_in;
 pub use mounts::{is_in_volume, lost_with_container, unusable_mounts};
-pub use ownership::claim::{claim, is_anothers_mount, is_bound, is_ordinary, is_system_path};
+pub use ownership::claim::{
+    claim, is_anothers_mount, is_hosts_mount, is_on_hosts_mount, is_ordinary, is_system_path,
+};
 pub use ownership::hand_over::{
     HandOver, hand_over_directories, hand_over_mounts, hand_over_volumes,
 };

@@ -176,3 +176,21 @@ fn an_adopted_owner_gets_nothing_else_of_the_hosts() {
         assert_eq!(data.uid(), uid, "{name}: {}", ended.stderr);
     }
 }
+
+/// HOME is the host's, and what an earlier start left there becomes the adopted owner's.
+#[test]
+fn an_adopted_owner_gets_what_is_kept_in_a_home_of_the_hosts() {
+    let image = Image::new();
+    fs::create_dir(image.path("notebooks")).unwrap();
+    chown(image.path("notebooks"), Some(4711), Some(4711)).unwrap();
+    let script = format!(
+        "{MADE}mkdir -p host/me/.jupyter host/me/.local host/me/.config; chown -R {UID} host/me\n\
+         put me home; put drop home/.config"
+    );
+    let ended = after(&image, &script)
+        .args(["--volume-owner", "adopt", "--"])
+        .args(["sh", "-c", "cd; stat -c '%n %u' .jupyter .local .config"])
+        .run();
+    let owners = ".jupyter 4711\n.local 4711\n.config 0\n";
+    assert_eq!(ended.stdout, owners, "{}", ended.stderr);
+}

@@ -129,10 +129,23 @@ pub fn is_anothers_mount(_: &Root, directory: &Path, uid: u32) -> bool {
     tree::stat_fd(&dir).is_ok_and(|top| belongs_to_other(&dir, &top, uid))
 }
 
-/// Reports whether a directory is a mount of a directory of the host's.
-pub fn is_bound(_: &Root, directory: &Path) -> bool {
+/// Reports whether a directory is on a mount of the host's.
+pub fn is_on_hosts_mount(_: &Root, directory: &Path) -> bool {
     let opened = open_volume(directory, Missing::Fail).ok();
     opened.is_some_and(|(dir, _)| tree::stat_fd(&dir).is_ok_and(|top| is_of_host(&dir, &top)))
+}
+
+/// Reports whether a directory is itself the top of a mount of the host's.
+pub fn is_hosts_mount(_: &Root, directory: &Path) -> bool {
+    let Ok((dir, _)) = open_volume(directory, Missing::Fail) else {
+        return false;
+    };
+    let above = tree::open_handle(&dir, c"..").and_then(|above| tree::stat_fd(&above));
+    let (Ok(top), Ok(above)) = (tree::stat_fd(&dir), above) else {
+        return false;
+    };
+    let is_top = || top.mount.is_none() && tree::mount_tops().contains(&top.inode);
+    is_of_host(&dir, &top) && (!top.same_mount(&above) || is_top())
 }
 
 /// Reports whether a directory is a mount that belongs to another ordinary user, such as a
