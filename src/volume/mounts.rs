@@ -18,6 +18,8 @@ use crate::sys::proc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     id: u64,
+    /// Major and minor number of the file system.
+    device: Vec<u8>,
     /// The directory of the file system that is mounted.
     pub root: PathBuf,
     /// The mount point.
@@ -30,11 +32,13 @@ impl Mount {
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let root = decode_path(fields.nth(2)?);
+        let device = fields.nth(1)?.to_vec();
+        let root = decode_path(fields.next()?);
         let point = decode_path(fields.next()?);
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
         Some(Self {
             id,
+            device,
             root,
             point,
             overlay: kind.starts_with(b"overlay") || kind == b"fuse.fuse-overlayfs",
@@ -99,6 +103,14 @@ impl Mounts {
         let id = lines.find_map(|line| line.strip_prefix("mnt_id:"))?;
         let id: u64 = id.trim().parse().ok()?;
         self.0.iter().find(|mount| mount.id == id)
+    }
+
+    /// Reports whether a mount is of the host's root file system: of one that has `/var/lib`, where
+    /// engines keep the files that they mount. `/srv` of another disk is anything.
+    pub fn is_of_hosts_root(&self, mount: &Mount) -> bool {
+        let of_engine = |other: &&Mount| other.root.starts_with("/var/lib");
+        let mut of_root = self.0.iter().filter(of_engine);
+        of_root.any(|other| other.device == mount.device)
     }
 
     /// Returns the mount points below a directory, relative to it.

@@ -7,14 +7,16 @@ use crate::persons_home;
 use crate::support::{Image, PROGRAM, Start, UID};
 
 /// What may be mounted, in `host`: the first line is new, or holds what engines make in HOME. Docker
-/// gives a tmpfs the mode that the image's HOME has.
+/// gives a tmpfs the mode that the image's HOME has. `root` is the host's root file system, of which
+/// engines mount files, and `data` another disk.
 const MADE: &str = "umask 022; mkdir -p host; cd host
 mkdir -p new way/to/it volumes/nb/_data/empty volumes/nb/_data/mine fresh
-mkdir -p tmp/.X11-unix tmp/systemd-private-1/tmp home/alice mnt/usb drop open team disk other/srv
+mkdir -p tmp/.X11-unix tmp/systemd-private-1/tmp home/alice mnt/usb drop open team disk root data
 mount -t tmpfs -o mode=755 tmpfs way/to/it
 mount -t tmpfs -o mode=1775 tmpfs fresh; mkdir fresh/lost+found
 mount -t tmpfs -o mode=755 tmpfs disk; mkdir disk/lost+found disk/alice
-mount -t tmpfs tmpfs other; mkdir other/srv
+mount -t tmpfs tmpfs root; mkdir -p root/srv root/var/lib/engine
+mount -t tmpfs tmpfs data; mkdir -p data/srv data/home
 chown 4242 volumes/nb/_data/mine home/alice disk/alice
 chmod 1777 tmp drop; chmod 777 open; chgrp 4321 team; chmod 2775 team; cd ..
 put() { mkdir -p $2; mount --rbind host/$1 $2; }
@@ -36,7 +38,10 @@ const NAMES: [&str; 11] = [
 
 /// Mounts all of them in a directory, each under the last name of its path.
 fn put_in(directory: &str) -> String {
-    let mut script = format!("{MADE}put other/srv {directory}/srv\n");
+    let mut script = format!(
+        "{MADE}put root/var/lib/engine engine; put root/srv {directory}/srv\n\
+         put data/srv {directory}/data\n"
+    );
     for name in NAMES {
         let last = name.rsplit('/').next().unwrap();
         script.push_str(&format!("put {name} {directory}/{last}\n"));
@@ -49,6 +54,7 @@ const OWNERS: &str = "stat -c '%n %u:%g' *";
 
 fn judge(stdout: &str, stderr: &str) {
     let all = "_data 4242:4242
+data 4242:4242
 disk 0:0
 drop 0:0
 fresh 4242:4242
@@ -119,7 +125,13 @@ fn so_it_is_where_jupyter_keeps_its_files_and_for_home_itself() {
     assert_eq!(ended.stdout, said, "{}", ended.stderr);
 
     let below = |image: &Image| image.path("home/work/deep").display().to_string();
-    for (name, owner) in [("home", 0), ("drop", 0), ("new", UID), ("way", UID)] {
+    for (name, owner) in [
+        ("home", 0),
+        ("drop", 0),
+        ("new", UID),
+        ("way", UID),
+        ("data/home", UID),
+    ] {
         let image = Image::new();
         let start = after(&image, &format!("{MADE}put {name} home\n"));
         let start = start.args(["--notebooks", &below(&image)]);

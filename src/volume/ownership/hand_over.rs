@@ -230,7 +230,9 @@ impl HomeWalk<'_> {
             false => Content::Nothing,
         };
         // The host's `/srv` is empty as well.
-        let of_system = mount.is_some_and(|mount| is_system_path(&mount.root));
+        let of_system = mount.is_some_and(|mount| {
+            is_system_path(&mount.root) && self.mounts.is_of_hosts_root(mount)
+        });
         let new = || self.is_new(dir, stat, content, &mut MAX_ENTRIES.clone()) == Ok(true);
         stat.uid != 0 || of_system || !new()
     }
