@@ -55,9 +55,7 @@ pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, Sett
     }
     let uid = new.uid.or(known.as_ref().map(|account| account.uid));
     let uid = uid.unwrap_or(DEFAULT_ID);
-    // Packages of Debian take the numbers below 1000 for themselves.
-    let is_anothers = uid < 1000 && known_user(uid).is_some_and(|name| name != new.name);
-    if !is_ordinary(uid) || is_anothers {
+    if !is_uid_for(&new.name, uid) {
         let problem = format!("{uid} is the number of a system account");
         let remedy = "name the uid of an ordinary user";
         return Err(wrong("NB_UID", problem, remedy).into());
@@ -74,8 +72,7 @@ pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, Sett
         }
         None => known.as_ref().map_or(uid, |account| account.gid),
     };
-    let is_named = group_name(gid) != gid.to_string();
-    if gid < FIRST_GID && is_named && !GIDS_OF_PEOPLE.contains(&gid) {
+    if !is_gid_of_people(gid) {
         let problem = format!("{gid} is the system's group {}", group_name(gid));
         return Err(wrong("NB_GID", problem, "name a group of ordinary users").into());
     }
@@ -95,6 +92,20 @@ pub(super) fn new(settings: &Settings, new: &NewAccount) -> Result<Account, Sett
         groups,
         in_passwd: true,
     })
+}
+
+/// Reports whether an account with this name may have this uid: no system account has it. Packages of
+/// Debian take the numbers below 1000 for themselves.
+pub(super) fn is_uid_for(name: &str, uid: u32) -> bool {
+    let is_anothers = uid < 1000 && known_user(uid).is_some_and(|known| known != name);
+    is_ordinary(uid) && !is_anothers
+}
+
+/// Reports whether a group can be a person's own: it is neither root's nor the system's.
+pub(super) fn is_gid_of_people(gid: u32) -> bool {
+    let is_named = group_name(gid) != gid.to_string();
+    let is_systems = gid < FIRST_GID && is_named && !GIDS_OF_PEOPLE.contains(&gid);
+    gid != 0 && !is_systems
 }
 
 /// Returns the error for an account or group that this container does not have.

@@ -12,18 +12,19 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
+use crate::boot::account::{is_gid_of_people, is_uid_for};
 use crate::boot::changes::Section;
 use crate::boot::context::{ServerUser, Start};
 use crate::boot::failure::Failure;
 use crate::boot::links::Links;
 use crate::degradation::Degradation;
+use crate::identity::Account;
 use crate::jupyter_config::location::{CONFIG_FILE_NAME, CONFIG_PATH, user_directory};
 use crate::sys::dir;
 use crate::sys::dir::RoomChecks;
 use crate::sys::env;
 use crate::sys::env::Environment;
 use crate::sys::flock;
-use crate::volume::is_ordinary;
 
 /// The way in which the server still reads files of the old location.
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +184,7 @@ impl Moved {
             git: environment.get(GIT_CONFIG).is_none() && writable(home).is_err(),
             directories,
             no_room,
-            owner: other_owner(home, person.account.uid),
+            owner: other_owner(home, &person.account),
         })
     }
 
@@ -320,10 +321,16 @@ impl Moved {
             (Some(_), _) => {
                 "delete what is not needed there, and restart; or mount a volume there".to_owned()
             }
-            (None, Some((uid, gid))) => format!(
-                "start as its owner with --env NB_UID={uid} --env NB_GID={gid}, without root with \
-                 --user {uid}:{gid}; or give all files of this volume to the server's user"
-            ),
+            (None, Some((uid, gid))) => {
+                let of_group = match is_gid_of_people(gid) {
+                    true => format!(" --env NB_GID={gid}"),
+                    false => String::new(),
+                };
+                format!(
+                    "start as its owner with --env NB_UID={uid}{of_group}, without root with --user \
+                     {uid}:{gid}; or give all files of this volume to the server's user"
+                )
+            }
             (None, None) => {
                 "mount a volume or a tmpfs there, or name another directory with --home".to_owned()
             }
@@ -411,10 +418,11 @@ fn append_locations(environment: &mut Environment, list: &str, new: &Path, old: 
     environment.set(list, value);
 }
 
-/// Returns uid and gid of HOME if it is a volume of another person's.
-fn other_owner(home: &Path, uid: u32) -> Option<(u32, u32)> {
+/// Returns uid and gid of HOME if it is a volume of another person's, as whom a start can run.
+fn other_owner(home: &Path, own: &Account) -> Option<(u32, u32)> {
     let data = fs::metadata(home).ok()?;
-    let is_anothers = data.uid() != uid && is_ordinary(data.uid()) && dir::is_mount(home);
+    let can_start = data.uid() != own.uid && is_uid_for(&own.name, data.uid());
+    let is_anothers = can_start && dir::is_mount(home);
     is_anothers.then(|| (data.uid(), data.gid()))
 }
 

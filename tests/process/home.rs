@@ -101,6 +101,45 @@ fn read_only(image: &Image, names: &[&str]) -> Start {
         .env("TMPDIR", temporary.to_str().unwrap())
 }
 
+/// Of a group of the system's, and of a uid of it, a start with `NB_UID` and `NB_GID` would end with 78.
+#[test]
+fn the_remedy_for_a_home_of_another_person_names_only_what_can_be_asked_for() {
+    for (uid, gid, remedy) in [
+        (
+            "4711",
+            "4712",
+            "--env NB_UID=4711 --env NB_GID=4712, without",
+        ),
+        (
+            "4711",
+            "0",
+            "--env NB_UID=4711, without root with --user 4711:0",
+        ),
+        (
+            "4711",
+            "4",
+            "--env NB_UID=4711, without root with --user 4711:4",
+        ),
+        ("600", "600", "with --home"),
+    ] {
+        let image = Image::new();
+        let known = "printf 'known:x:600:600::/:/bin/sh\\n' | cat /etc/passwd - >passwd";
+        let script = format!(
+            "cd {}; {known}; mount --bind passwd /etc/passwd
+             chown {uid}:{gid} home; mount --bind home home; exec \"$@\"",
+            image.dir.path().display()
+        );
+        let ended = Start::wrapped("sh")
+            .args(["-ec", &script, "sh", PROGRAM])
+            .args(image.options())
+            .env("TMPDIR", users(&image, "temporary").to_str().unwrap())
+            .args(["--", "true"])
+            .run();
+        let said = ended.stderr.lines().find(|line| line.contains("in HOME"));
+        assert!(said.unwrap().contains(remedy), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn sockets_whose_paths_are_too_long_move_wherever_the_data_are() {
     let image = Image::new();
