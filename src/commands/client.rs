@@ -125,22 +125,14 @@ impl Place {
     }
 }
 
-/// Returns a supervisor of this container that came into it by another way than this process. What
-/// has PID 1 above it did not come from outside.
+/// Returns a supervisor of this container where this process came into it from outside: the topmost of
+/// its parents has none in this PID namespace, and is not PID 1, which began it.
 fn beside(us: Pid) -> Option<Supervisor> {
-    let group = control_group(us);
-    let first = |pid| first_of_container(pid, &group);
-    let entered = first(us).filter(|first| !first.is_init())?;
-    let other = Supervisor::find()?;
-    let is_apart = control_group(other.pid) == group && first(other.pid)? != entered;
-    is_apart.then_some(other)
-}
-
-/// Returns the last of `pid` and its parents that is in this control group.
-fn first_of_container(pid: Pid, group: &Option<Vec<u8>>) -> Option<Pid> {
-    let in_group = |parent: &Pid| control_group(*parent) == *group;
-    let all = proc::stat(pid).map(|_| pid).into_iter();
-    all.chain(proc::parents(pid).take_while(in_group)).last()
+    let topmost = |pid| proc::parents(pid).last().unwrap_or(pid);
+    let entered = topmost(us);
+    let other = Supervisor::find().filter(|_| !entered.is_init())?;
+    let same_container = control_group(other.pid) == control_group(us);
+    (same_container && topmost(other.pid) != entered).then_some(other)
 }
 
 /// Becomes the user that a start would have, where no supervisor runs.
