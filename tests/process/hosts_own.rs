@@ -160,11 +160,6 @@ fn the_hosts_tmp_as_notebooks_stays_as_it_is() {
     };
     let (stdout, stderr) = start("auto");
     assert_eq!(stdout, "0\n4711\n0\n4242\n", "{stderr}");
-    let script = format!("{MADE}put drop notebooks");
-    let empty = after(&image, &script).args(["--", "stat", "-c", "%u"]);
-    let empty = empty.args([image.path("notebooks").display().to_string()]);
-    let ended = empty.run();
-    assert_eq!(ended.stdout, "0\n", "{}", ended.stderr);
     let (stdout, stderr) = start("chown");
     assert_eq!(stdout, "4242\n".repeat(4), "{stderr}");
 }

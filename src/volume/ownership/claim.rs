@@ -1,5 +1,7 @@
 //! Ownership of the volume: handed over to the user, adopted, or left as it is.
 
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -96,7 +98,7 @@ fn apply_policy(
     let top = tree::stat_fd(&dir).map_err(open_error)?;
     let policy = match claim.policy {
         VolumeOwner::Auto if belongs_to_other(&dir, &top, claim.uid) => VolumeOwner::Adopt,
-        VolumeOwner::Auto if belongs_to_everyone(&dir, &top) => VolumeOwner::Keep,
+        VolumeOwner::Auto if belongs_to_everyone(&dir, &top, claim.uid) => VolumeOwner::Keep,
         VolumeOwner::Auto => VolumeOwner::Chown,
         named => named,
     };
@@ -152,10 +154,20 @@ fn belongs_to_other(dir: &OwnedFd, top: &tree::FileStat, uid: u32) -> bool {
     top.uid != uid && is_ordinary(top.uid) && is_of_host(dir, top)
 }
 
-/// Reports whether a directory is a mount such as the host's `/tmp`: root's and sticky. Everyone can
-/// write there, and its owner could take the files of all.
-fn belongs_to_everyone(dir: &OwnedFd, top: &tree::FileStat) -> bool {
-    top.uid == 0 && top.mode & 0o1002 == 0o1002 && is_of_host(dir, top)
+/// Reports whether a directory is a mount such as the host's `/tmp`: root's, sticky, and with files of
+/// others than the user. Everyone can write there, and its owner could take the files of all.
+fn belongs_to_everyone(dir: &OwnedFd, top: &tree::FileStat, uid: u32) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut others = false;
+    let mut look = |name: &CStr| {
+        others = tree::stat_name(dir, name).is_ok_and(|stat| stat.uid != uid);
+        !others
+    };
+    top.uid == 0
+        && top.mode & 0o1002 == 0o1002
+        && is_of_host(dir, top)
+        && tree::entries(dir, &mut buffer, |name, _| look(name)).is_ok()
+        && others
 }
 
 /// Reports whether a directory is a mount, but no volume of the engine: that has no owner of its own,
