@@ -51,7 +51,7 @@ pub fn prepare(
     if (data.uid(), data.gid(), data.mode() & 0o7777) == (uid, gid, MODE) {
         return Ok(());
     }
-    if data.uid() != uid && flock::is_taken(&File::open(&held)?) {
+    if ![0, uid].contains(&data.uid()) && flock::is_taken(&File::open(&held)?) {
         return Err(io::Error::other("it belongs to a start of another user"));
     }
     if data.uid() != uid && !is_a_state_directory(&held)? {

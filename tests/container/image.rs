@@ -22,7 +22,7 @@ fn the_usual_container_is_what_is_promised_of_it() {
     lab::every_shell_beside_a_server_finds_the_venv_first_and_roots_does_not(&container);
     limits::a_small_shared_memory_is_named_by_status_alone(&container);
     readiness::another_jupyterlab_on_the_port_is_not_taken_for_ours(&container);
-    jupyters_own::a_start_beside_the_containers_own_is_not_asked(&container);
+    jupyters_own::a_start_beside_the_containers_own_is_refused(&container);
     health::the_images_own_health_check_needs_no_option(&container);
     pip_works_for_the_user(&container);
     a_volume_keeps_what_was_changed_and_the_login_survives_a_restart(&container);

@@ -122,20 +122,23 @@ const HEALTHY: &str = "healthy: http://127.0.0.1:49494/api answers\n";
 
 /// Whoever prepares something in a script of their own ends it so.
 #[test]
-fn a_start_that_takes_its_commands_place_is_asked_and_one_beside_it_is_not() {
+fn a_start_that_takes_its_commands_place_is_asked_and_one_beside_it_is_refused() {
     let line = ["bash", "-c", "true; exec ai-lab-entrypoint jupyter-lab"];
     let container = Container::start(&[], &line);
     container.wait_for(READY);
     let check = || container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
     assert_eq!(check(), HEALTHY);
-    container.exec_ok("jupyter", &["ai-lab-entrypoint", "--", "true"]);
-    assert_eq!(check(), HEALTHY);
+    a_start_beside_the_containers_own_is_refused(&container);
     assert_eq!(container.stop(), 0);
 }
 
-pub fn a_start_beside_the_containers_own_is_not_asked(container: &Container) {
+pub fn a_start_beside_the_containers_own_is_refused(container: &Container) {
     for user in ["jupyter", "root"] {
-        container.exec_ok(user, &["ai-lab-entrypoint", "--", "true"]);
+        let (ok, said) = container.exec(user, &["ai-lab-entrypoint", "--", "true"]);
+        assert!(
+            !ok && said.contains("has a start already"),
+            "{user}: {said}"
+        );
         let check = container.exec_ok("root", &["ai-lab-entrypoint", "healthcheck"]);
         assert_eq!(check, HEALTHY, "{user}");
     }

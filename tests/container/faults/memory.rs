@@ -210,7 +210,16 @@ fn beside(container: &Container, choice: &Choice, what: &str) -> Outcome {
             let code = format!("import threading, runpy\nprint('up', flush=True)\n{later}");
             let said = container.visit(&["run", "ailab", &code]);
             assert_eq!(said, "up", "{what}");
-            container.wait_for("AsyncIOLoopKernelRestarter: restarting kernel");
+            let restarts = "AsyncIOLoopKernelRestarter: restarting kernel";
+            // Before the kernel's memory is free, Linux may take the server, too.
+            let killed = container.until("the kernel is ended", || {
+                let log = container.logs();
+                let killed = log.contains(KILLED);
+                (killed || log.contains(restarts)).then_some(killed)
+            });
+            if killed {
+                return server(container, container.end(), what);
+            }
         }
         _ => {
             let (ok, said) = container.exec("jupyter", &[PLACE]);
