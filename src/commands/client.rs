@@ -129,8 +129,8 @@ impl Place {
 /// its parents has none in this PID namespace, and is not PID 1, which began it.
 fn beside(us: Pid) -> Option<Supervisor> {
     let topmost = |pid| proc::parents(pid).last().unwrap_or(pid);
-    let entered = topmost(us);
-    let other = Supervisor::find().filter(|_| !entered.is_init())?;
+    let entered = Some(topmost(us)).filter(|entered| !entered.is_init())?;
+    let other = Supervisor::find()?;
     let same_container = control_group(other.pid) == control_group(us);
     (same_container && topmost(other.pid) != entered).then_some(other)
 }
