@@ -135,7 +135,7 @@ pub(super) fn remove_old_default(
     Ok(true)
 }
 
-/// What follows if only another server reads the file with the password.
+/// The words after a password that only another server reads.
 const UNREAD: &str = ", which this server does not read: unless an extension does, Jupyter makes a \
                       random token and logs it (remedy: JUPYTER_PASSWORD)";
 

@@ -35,7 +35,7 @@ const RUN_DIR: &str = "/run";
 /// The file name of the record of a start without root, in its state directory.
 const USER_RECORD_NAME: &str = "settings.toml";
 
-/// What stands in a record for a secret.
+/// The placeholder of a secret in a record.
 const MASK: &str = "…";
 
 /// The separator between a value and its origin.

@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use calls::*;
 use tokio::sync::oneshot;
 
-/// What to ask where the kernel makes no process or thread any more (EAGAIN).
+/// The question behind EAGAIN: a limit keeps the kernel from making a process or thread.
 pub const NO_PROCESS: &str = "is --pids-limit too low, or --ulimit nproc, which counts the processes \
                               of this uid on the whole machine?";
 

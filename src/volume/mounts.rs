@@ -191,7 +191,7 @@ fn is_of_people(point: &Path, also_elsewhere: bool) -> bool {
     let in_home = point != Path::new("/home") && point.starts_with("/home");
     let of_the_system = || OF_THE_SYSTEM.iter().any(|top| point.starts_with(top));
     let elsewhere = || also_elsewhere && point != Path::new("/") && !of_the_system();
-    // What is read-only has data, and not what people make.
+    // People save nothing in a read-only mount.
     !hidden && (in_home || elsewhere()) && !is_read_only(point)
 }
 
