@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::kubernetes;
-use crate::support::docker::{IMAGE, name, text};
+use crate::support::docker::{IMAGE, archive, name, text};
 use crate::support::process::until;
 
 /// An ordinary user of this machine who has nothing but the image and an API service.
@@ -51,17 +51,7 @@ impl Podman {
 
     /// Brings the image over from Docker.
     fn load(&self) {
-        let mut saved = Command::new("docker")
-            .args(["save", IMAGE])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let loaded = self
-            .command(&["load"])
-            .stdin(saved.stdout.take().unwrap())
-            .output()
-            .unwrap();
-        assert!(saved.wait().unwrap().success());
+        let loaded = self.command(&["load"]).stdin(archive()).output().unwrap();
         assert!(loaded.status.success(), "{}", text(&loaded));
     }
 

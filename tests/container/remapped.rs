@@ -1,8 +1,8 @@
 //! An engine with userns-remap: root in its containers is an ordinary user of the machine.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::docker::IMAGE;
+use crate::support::docker::{IMAGE, archive};
 
 /// Prints a line of what the machine and the container say about each promise.
 const SCRIPT: &str = r#"
@@ -40,20 +40,14 @@ rm -r "$given"
 
 #[test]
 fn with_userns_remap_all_works_but_the_sockets_group_and_unmapped_owners() {
-    let mut save = Command::new("docker")
-        .args(["save", IMAGE])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let engine = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/own-engine");
     let output = Command::new(engine)
         .args(["--remap", "sh", "-euc", SCRIPT, "sh", IMAGE])
-        .stdin(save.stdout.take().unwrap())
+        .stdin(archive())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(save.wait().unwrap().success());
     let [start, again, others, own] = said
         .split("== ")
         .collect::<Vec<_>>()

@@ -1,6 +1,7 @@
 //! Containers of the image under test, with random names and ports; they are removed
 //! with everything they made.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -51,6 +52,15 @@ pub fn docker_ok<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
 
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+/// The archive of the image, for another engine to load.
+pub fn archive() -> File {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/saved-image");
+    let output = Command::new(script).arg(IMAGE).output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    File::open(said.trim()).unwrap()
 }
 
 /// A named volume.
