@@ -172,6 +172,16 @@ pub fn ours(text: &str, image: &Image) -> String {
     lines.collect()
 }
 
+/// The port where it is a word: a longer number has the same digits now and then.
+fn without_port(line: &str, port: &str) -> String {
+    let words = line.split_inclusive(|c: char| !c.is_alphanumeric());
+    let words = words.map(|word| match word.strip_prefix(port) {
+        Some(rest) if !rest.starts_with(char::is_alphanumeric) => format!("PORT{rest}"),
+        _ => word.to_owned(),
+    });
+    words.collect()
+}
+
 fn constant(line: &str, image: &Image) -> String {
     let path = std::env::var("PATH").unwrap();
     let mut line = line
@@ -181,8 +191,8 @@ fn constant(line: &str, image: &Image) -> String {
             "IMAGE",
         )
         .replace(&path, "PATH")
-        .replace(&image.port.to_string(), "PORT")
         .replace('\x1b', "\\e");
+    line = without_port(&line, &image.port.to_string());
     let mut parts = line.split("/?token=");
     let first = parts.next().unwrap_or_default().to_owned();
     line = parts.fold(first, |line, part| {
