@@ -139,7 +139,8 @@ fn a_server_that_a_person_kills_is_not_told_as_out_of_memory() {
     let container = Container::start(&["--env=AI_LAB_RESCUE=never"], &[]);
     container.wait_for(READY);
     let server = container.status()["main_pid"].to_string();
-    container.exec_ok("jupyter", &["sh", "-c", &format!("kill -9 {server}")]);
+    // The container may be gone before the engine knows how this ended.
+    container.exec("jupyter", &["sh", "-c", &format!("kill -9 {server}")]);
     assert_eq!(container.end(), 137);
     let log = container.logs();
     let reason = "The reason: another process killed the server, and not because memory had run \

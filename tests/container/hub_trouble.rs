@@ -33,7 +33,8 @@ fn a_server_that_crashes_is_told_in_its_log_and_seen_by_the_hub(hub: &mut Hub) {
     let container = hub.container("alice");
     // What a server that runs out of memory looks like.
     let kill = format!("kill -KILL {}", container.status()["main_pid"]);
-    container.exec_ok("root", &["sh", "-c", &kill]);
+    // The container may be gone before the engine knows how this ended.
+    container.exec("root", &["sh", "-c", &kill]);
     assert_eq!(container.end(), 137);
     let log = container.logs();
     assert!(
