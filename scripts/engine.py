@@ -40,15 +40,15 @@ def driver():
 def saved(image):
     """The archive of an image of the machine's engine: it is made once for all that load it."""
     identity = run("docker", "image", "inspect", "--format", "{{.Id}}", image)
-    name = image.replace("/", "_")
-    archive = SAVED / f"{name}-{identity.removeprefix('sha256:')}.tar"
-    SAVED.mkdir(parents=True, exist_ok=True)
-    with open(SAVED / "lock", "w") as lock:
+    place = SAVED / image.replace("/", "_")
+    archive = place / f"{identity.removeprefix('sha256:')}.tar"
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not archive.exists():
-            for old in SAVED.glob(f"{name}-*"):
+            for old in place.glob("*.tar"):
                 old.unlink()
-            part = archive.with_suffix(".part")
+            part = place / "part"
             run("docker", "save", "--output", part, image)
             part.rename(archive)
     return archive
@@ -118,12 +118,8 @@ class Engine:
         # Where a containerd of the system's runs, engines share it.
         words += ["--containerd-namespace", f"ai-lab-{os.getpid()}"]
         words += ["--containerd-plugins-namespace", f"plugins.ai-lab-{os.getpid()}"]
-        # It starts itself again and again for each container, each time with garbage to collect:
-        # with four times the memory, a container costs a sixth less.
-        environment = os.environ | {"GOGC": "400"}
         with open(self.base / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                words + self.words, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(words + self.words, stdout=log, stderr=log)
         until("the engine answers", self.answers)
 
     def revive(self):
